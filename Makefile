@@ -1,0 +1,50 @@
+# `make run` and `make test` set up everything they need in .venv: no root, no Docker, no compiler.
+.DEFAULT_GOAL := help
+VENV := .venv
+# The newest Python this machine has, 3.11 at least; override with `make PYTHON=python3.12 run`.
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+# The repository comes first on the path, so that no stray package called `tasks` is found instead of ours.
+export PYTHONPATH := $(CURDIR)
+export PYTHONPYCACHEPREFIX := $(CURDIR)/$(VENV)/cache/pycache
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+ARGS ?=
+
+.PHONY: help run test check format lock clean
+
+help: ## show this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
+
+run: $(VENV)/installed ## test a KV-cache event system through the whole pipeline (ARGS="e2e chaos --seed 7")
+	kvsync-ci run $(ARGS)
+
+test: $(VENV)/installed ## run this repository's own tests (ARGS="-k codec")
+	pytest $(ARGS)
+
+check: $(VENV)/installed ## ruff, mypy --strict, import-linter
+	ruff format --check .
+	ruff check .
+	mypy
+	lint-imports --cache-dir $(VENV)/cache/import-linter
+
+format: $(VENV)/installed ## rewrite the code the way `make check` wants it
+	ruff format .
+	ruff check --fix .
+
+lock: $(VENV)/installed ## resolve requirements.lock again from pyproject.toml
+	pip install --quiet uv
+	uv pip compile --universal --python-version 3.11 --all-extras --generate-hashes --no-header --quiet \
+		pyproject.toml --output-file requirements.lock
+
+clean: ## remove reports and the virtual environment, after reaping what a killed run may have left
+	@if [ -x $(VENV)/bin/kvsync-ci ]; then $(VENV)/bin/kvsync-ci clean; fi
+	rm -rf reports $(VENV) *.egg-info build dist
+
+$(VENV)/installed: requirements.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "kvsync needs Python 3.11 or newer on PATH, or: make PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "this Python has no venv module; on Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
