@@ -1,0 +1,84 @@
+"""Measured numbers and the machine they were measured on."""
+
+import json
+import math
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import psutil
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """One number: `metric` of `name` is `value` in `unit`, from `samples` samples.
+
+    `parameters` says under which conditions (such as pods and blocks); `goal` is the value to reach, None
+    when there is none.
+    """
+
+    name: str
+    metric: str
+    value: float
+    unit: str
+    samples: int
+    better: Literal["lower", "higher"] = "lower"
+    goal: float | None = None
+    parameters: Mapping[str, str | int | float | bool] = field(default_factory=dict)
+
+    @property
+    def reaches_goal(self) -> bool | None:
+        """Whether the goal is reached; None without a goal or without a sample."""
+        if self.goal is None or self.samples < 1 or not math.isfinite(self.value):
+            return None
+        return self.value <= self.goal if self.better == "lower" else self.value >= self.goal
+
+
+class Measurements:
+    """Collects measurements into one JSON file, which is complete after each `add`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def add(self, measurement: Measurement) -> None:
+        """Write one more measurement."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        every = [*read_measurements(self.path), measurement]
+        content = {"machine": machine_facts(), "measurements": [asdict(each) for each in every]}
+        unfinished = self.path.with_suffix(".partial")
+        unfinished.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        unfinished.replace(self.path)
+
+
+def read_measurements(path: Path) -> list[Measurement]:
+    """Return the measurements of a file that `Measurements` wrote; none when it does not exist."""
+    if not path.exists():
+        return []
+    return [Measurement(**each) for each in json.loads(path.read_text(encoding="utf-8"))["measurements"]]
+
+
+def quantiles(samples: Sequence[float]) -> dict[str, float]:
+    """Return min, p50, p90, p99 and max by nearest rank; an empty dict without samples."""
+    ordered = sorted(samples)
+    if not ordered:
+        return {}
+
+    def rank(share: float) -> float:
+        return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
+
+    return {"min": ordered[0], "p50": rank(0.5), "p90": rank(0.9), "p99": rank(0.99), "max": ordered[-1]}
+
+
+def machine_facts() -> dict[str, str]:
+    """Say on which machine numbers were measured: a number without it compares with nothing."""
+    return {
+        "system": f"{platform.system()} {platform.release()}",
+        "processor": platform.processor() or platform.machine(),
+        "cpus": str(psutil.cpu_count() or os.cpu_count() or "?"),
+        "memory": f"{psutil.virtual_memory().total / 2**30:.1f} GiB",
+        "load": " ".join(f"{load:.2f}" for load in psutil.getloadavg()),
+        "python": platform.python_version(),
+    }

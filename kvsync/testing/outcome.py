@@ -1,0 +1,206 @@
+"""Outcomes, and the rules that merge them.
+
+- PASSED < UNKNOWN < FAILED: a merge is as bad as its worst part, and of nothing it is UNKNOWN.
+- A check says how it ended (its kind); its outcome follows from the kind, so the two never disagree.
+- A skipped check proves nothing: it stays visible, and a stage in which every check was skipped is UNKNOWN.
+- A flaky check passed at its last attempt; the attempts before are kept and shown.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import IntEnum
+from typing import Literal, Self, cast
+
+Kind = Literal[
+    "passed",
+    "xfailed",
+    "flaky",
+    "skipped",
+    "not-run",
+    "void",
+    "inconclusive",
+    "failed",
+    "error",
+    "timeout",
+]
+
+
+class Outcome(IntEnum):
+    """How something ended, ordered from best to worst."""
+
+    PASSED = 0
+    UNKNOWN = 1
+    FAILED = 2
+
+
+OUTCOMES: Mapping[Kind, Outcome] = {
+    "passed": Outcome.PASSED,
+    "xfailed": Outcome.PASSED,
+    "flaky": Outcome.PASSED,
+    "skipped": Outcome.UNKNOWN,
+    "not-run": Outcome.UNKNOWN,
+    "void": Outcome.UNKNOWN,
+    "inconclusive": Outcome.UNKNOWN,
+    "failed": Outcome.FAILED,
+    "error": Outcome.FAILED,
+    "timeout": Outcome.FAILED,
+}
+
+
+def worst(outcomes: Iterable[Outcome]) -> Outcome:
+    """Return the worst outcome; without any, UNKNOWN: nothing is never green."""
+    return max(outcomes, default=Outcome.UNKNOWN)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """An earlier attempt at a check."""
+
+    kind: Kind
+    detail: str = ""
+    duration_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One thing that was checked. `detail` says why it did not pass, `log_tail` is what it printed last."""
+
+    name: str
+    kind: Kind
+    detail: str = ""
+    duration_s: float = 0.0
+    log_tail: str = ""
+    properties: Mapping[str, str] = field(default_factory=dict)
+    attempts: Sequence[Attempt] = ()
+
+    @property
+    def outcome(self) -> Outcome:
+        """The outcome that the kind stands for."""
+        return OUTCOMES[self.kind]
+
+    @property
+    def headline(self) -> str:
+        """The line of the detail that says most: pytest's last `E` line, or else the first line."""
+        lines = [line.strip() for line in self.detail.splitlines() if line.strip()]
+        errors = [line[1:].strip() for line in lines if line.startswith("E  ")]
+        return next(iter(errors or lines), "")
+
+    def to_json(self) -> dict[str, object]:
+        """Return the check as plain JSON values; the outcome is in it for readers without these rules."""
+        return {
+            "name": self.name,
+            "kind": self.kind,
+            "outcome": self.outcome.name.lower(),
+            "detail": self.detail,
+            "duration_s": self.duration_s,
+            "log_tail": self.log_tail,
+            "properties": dict(self.properties),
+            "attempts": [
+                {"kind": each.kind, "detail": each.detail, "duration_s": each.duration_s}
+                for each in self.attempts
+            ],
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, object]) -> Self:
+        """Build a check from what `to_json` returned; KeyError or TypeError for anything else."""
+        fields = {name: each for name, each in value.items() if name != "outcome"}
+        attempts = cast("list[dict[str, object]]", fields.pop("attempts"))
+        return cls(**fields, attempts=tuple(Attempt(**each) for each in attempts))  # type: ignore[arg-type]  # checked by name only
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageResult:
+    """How a stage ended. `reason` is a sentence for whoever reads only that; `log` is a path or None."""
+
+    name: str
+    outcome: Outcome
+    checks: Sequence[Check] = ()
+    reason: str = ""
+    started_at: datetime
+    duration_s: float = 0.0
+    log: str | None = None
+
+    @classmethod
+    def unknown(cls, name: str, reason: str, *, started_at: datetime | None = None, detail: str = "") -> Self:
+        """Return the result of a stage that could not be carried out: one check, not run, says why."""
+        check = Check(name=name, kind="not-run", detail=detail or reason)
+        return cls(
+            name=name,
+            outcome=Outcome.UNKNOWN,
+            checks=(check,),
+            reason=reason,
+            started_at=started_at or datetime.now(UTC),
+        )
+
+    @property
+    def counts(self) -> Mapping[Kind, int]:
+        """How many checks ended in each way, in the order of `Kind`."""
+        found = Counter(check.kind for check in self.checks)
+        return {kind: found[kind] for kind in OUTCOMES if found[kind]}
+
+    def summary(self) -> str:
+        """Say in one line how the stage ended."""
+        counts = ", ".join(f"{count} {kind}" for kind, count in self.counts.items())
+        return ": ".join(filter(None, [f"{self.outcome.name}: {self.name}", self.reason or counts]))
+
+    def to_json(self) -> dict[str, object]:
+        """Return the result as plain JSON values."""
+        return {
+            "name": self.name,
+            "outcome": self.outcome.name.lower(),
+            "checks": [check.to_json() for check in self.checks],
+            "reason": self.reason,
+            "started_at": self.started_at.isoformat(),
+            "duration_s": self.duration_s,
+            "log": self.log,
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, object]) -> Self:
+        """Build a result from what `to_json` returned; KeyError or TypeError for anything else."""
+        changed = {
+            "outcome": Outcome[str(value["outcome"]).upper()],
+            "checks": tuple(
+                Check.from_json(each) for each in cast("list[dict[str, object]]", value["checks"])
+            ),
+            "started_at": datetime.fromisoformat(str(value["started_at"])),
+        }
+        return cls(**{**value, **changed})  # type: ignore[arg-type]  # checked by name only
+
+
+def merge(
+    name: str,
+    checks: Iterable[Check],
+    *,
+    started_at: datetime,
+    duration_s: float = 0.0,
+    log: str | None = None,
+) -> StageResult:
+    """Merge checks into the result of their stage, by the rules above."""
+    every = tuple(checks)
+    outcome = worst(check.outcome for check in every if check.kind != "skipped")
+    return StageResult(
+        name=name,
+        outcome=outcome,
+        checks=every,
+        reason=_reason(outcome, every),
+        started_at=started_at,
+        duration_s=duration_s,
+        log=log,
+    )
+
+
+def _reason(outcome: Outcome, checks: Sequence[Check]) -> str:
+    if not checks:
+        return "no test ran"
+    if all(check.kind == "skipped" for check in checks):
+        return f"all {len(checks)} skipped: {checks[0].headline}"
+    if outcome is Outcome.PASSED:
+        return ""
+    bad = [check for check in checks if check.outcome is outcome and check.kind != "skipped"]
+    first = ": ".join(filter(None, [bad[0].name.rpartition("::")[2], bad[0].headline]))
+    word = "failed" if outcome is Outcome.FAILED else "undecided"
+    return f"{len(bad)} of {len(checks)} {word}: {first}"

@@ -1,0 +1,211 @@
+"""The pytest plugin of the kit: options, fixtures, and one JSON line whenever a test starts or finishes.
+
+With `--run-dir` the lines go to `<run dir>/history/<stage>-tests.jsonl`, so that a killed run still has its
+finished tests and a display can follow a running one. Without it nothing is written outside pytest's own
+temporary directory.
+"""
+
+import importlib.util
+from collections.abc import Generator
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from kvsync.testing.history import History, append_line
+from kvsync.testing.measurement import Measurements
+from kvsync.testing.outcome import OUTCOMES, Kind
+from kvsync.testing.verdicts import unproven
+
+TAIL_BYTES = 64 * 1024
+"""What is kept of a test's output and of its failure text: enough to read, too little to fill a disk."""
+
+MARKERS = (
+    "full: runs only with --profile=full",
+    "trace: needs a request trace, given with --trace-file",
+)
+
+TIMEOUT_TEXT = "from pytest-timeout"
+"""How pytest-timeout 2.4 ends the message of its failures; it raises no type of its own."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the kit's options."""
+    group = parser.getgroup("kvsync")
+    group.addoption("--profile", choices=["quick", "full"], default="quick", help="how much to test")
+    group.addoption("--seed", type=int, default=0, help="seed of everything random in the tests")
+    group.addoption("--run-dir", type=Path, default=None, help="directory of the run's evidence")
+    group.addoption("--trace-file", type=Path, default=None, help="request trace to replay")
+    group.addoption("--stage", default="tests", help="name of the stage, used in file names")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the markers and, within a run, the recorder."""
+    for marker in MARKERS:
+        config.addinivalue_line("markers", marker)
+    run_dir: Path | None = config.getoption("--run-dir")
+    if run_dir is None or hasattr(config, "workerinput"):
+        return
+    config.pluginmanager.register(Recorder(_lines_path(run_dir, config.getoption("--stage"))))
+    if importlib.util.find_spec("hypothesis"):
+        _keep_hypothesis_inside(run_dir)
+
+
+def _keep_hypothesis_inside(run_dir: Path) -> None:
+    from hypothesis import settings
+    from hypothesis.configuration import set_hypothesis_home_dir
+
+    set_hypothesis_home_dir(run_dir / "hypothesis")
+    settings.register_profile("kvsync-run", database=None)
+    settings.load_profile("kvsync-run")
+
+
+def _lines_path(run_dir: Path, stage: str) -> Path:
+    return run_dir / "history" / f"{stage}-tests.jsonl"
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Leave out what this profile does not run, and what needs a trace when there is none."""
+    if item.get_closest_marker("full") and item.config.getoption("--profile") != "full":
+        pytest.skip("runs only with --profile=full")
+    if item.get_closest_marker("trace") and item.config.getoption("--trace-file") is None:
+        pytest.skip("needs a request trace (--trace-file)")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Turn Void, NotRun and Inconclusive into skips with a kind, and name time limits."""
+    report = yield
+    if call.excinfo is None:
+        return report
+    verdict = unproven(call.excinfo.value)
+    if verdict is not None:
+        report.outcome = "skipped"
+        report.longrepr = (str(item.path), item.reportinfo()[1] or 0, f"{verdict.kind}: {verdict}")
+        report.kind = verdict.kind  # type: ignore[attr-defined]  # reports carry extra attributes
+    elif TIMEOUT_TEXT in str(call.excinfo.value):
+        report.kind = "timeout"  # type: ignore[attr-defined]  # as above
+    return report
+
+
+class Recorder:
+    """Writes the JSON lines of one pytest session."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._reports: dict[str, list[pytest.TestReport]] = {}
+        path.parent.mkdir(parents=True, exist_ok=True)
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Record a file that cannot be collected: its tests will be missing."""
+        if report.outcome != "passed":
+            kind: Kind = "error" if report.failed else "skipped"
+            self._write("finished", nodeid=report.nodeid, **_ending(kind, 0.0, _reason(report), ""))
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Record what will run."""
+        nodeids = [item.nodeid for item in session.items]
+        self._write("collected", count=len(nodeids), nodeids=nodeids)
+
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        """Record that a test starts."""
+        self._reports[nodeid] = []
+        self._write("started", nodeid=nodeid)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Keep the report of one phase (setup, call, teardown) of a test."""
+        self._reports[report.nodeid].append(report)
+
+    def pytest_runtest_logfinish(self, nodeid: str) -> None:
+        """Record how a test ended: by its worst phase, with what it printed."""
+        reports = self._reports.pop(nodeid)
+        decisive = next(
+            (r for outcome in ("failed", "skipped") for r in reports if r.outcome == outcome), reports[-1]
+        )
+        printed = "\n".join(f"--- {title}\n{text}" for title, text in reports[-1].sections)
+        ending = _ending(
+            _kind(decisive), sum(report.duration for report in reports), _reason(decisive), printed
+        )
+        properties = {name: str(value) for name, value in decisive.user_properties}
+        self._write("finished", nodeid=nodeid, **ending, properties=properties)
+
+    def _write(self, event: str, **fields: object) -> None:
+        append_line(self._path, {"event": event, **fields})
+
+
+def _ending(kind: Kind, duration_s: float, detail: str, printed: str) -> dict[str, object]:
+    return {
+        "outcome": OUTCOMES[kind].name.lower(),
+        "kind": kind,
+        "duration_s": round(duration_s, 6),
+        "detail": _tail(detail),
+        "log_tail": _tail(printed),
+    }
+
+
+def _kind(report: pytest.TestReport) -> Kind:
+    if hasattr(report, "kind"):
+        return cast("Kind", report.kind)
+    if hasattr(report, "wasxfail"):
+        return "xfailed"
+    if report.failed and report.when != "call":
+        return "error"
+    return report.outcome
+
+
+def _reason(report: pytest.TestReport | pytest.CollectReport) -> str:
+    if isinstance(report.longrepr, tuple):
+        return report.longrepr[2].removeprefix("Skipped: ")
+    return str(getattr(report, "wasxfail", "") or report.longreprtext)
+
+
+def _tail(text: str) -> str:
+    kept = text.encode(errors="replace")[-TAIL_BYTES:]
+    return kept.decode(errors="replace")
+
+
+@pytest.fixture(scope="session")
+def profile(pytestconfig: pytest.Config) -> str:
+    """How much to test: "quick" or "full"."""
+    return str(pytestconfig.getoption("--profile"))
+
+
+@pytest.fixture(scope="session")
+def seed(pytestconfig: pytest.Config) -> int:
+    """The seed from which every random generator of a test starts."""
+    return int(pytestconfig.getoption("--seed"))
+
+
+@pytest.fixture(scope="session")
+def run_dir(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run's directory for evidence; a temporary one outside a pipeline."""
+    given: Path | None = pytestconfig.getoption("--run-dir")
+    return given if given is not None else tmp_path_factory.mktemp("run")
+
+
+@pytest.fixture(scope="session")
+def trace_path(pytestconfig: pytest.Config) -> Path | None:
+    """The request trace to replay, None when none was given."""
+    given: Path | None = pytestconfig.getoption("--trace-file")
+    return given
+
+
+@pytest.fixture(scope="session")
+def stage_history(pytestconfig: pytest.Config, run_dir: Path) -> History:
+    """The history of the whole stage."""
+    stage = str(pytestconfig.getoption("--stage"))
+    return History(run_dir / "history" / f"{stage}.jsonl", proc=stage)
+
+
+@pytest.fixture
+def history(stage_history: History, request: pytest.FixtureRequest) -> History:
+    """The stage's history; each record names this test."""
+    return stage_history.bind(test=request.node.nodeid)
+
+
+@pytest.fixture(scope="session")
+def measurements(run_dir: Path) -> Measurements:
+    """Where tests put what they measure: `benchmark.json` of the run."""
+    return Measurements(run_dir / "benchmark.json")

@@ -1,0 +1,44 @@
+"""What a test raises when it can say neither "passed" nor "failed".
+
+Each becomes a check of its own kind with the outcome UNKNOWN; plain pytest shows it as skipped with the
+reason. All are ordinary exceptions: cleanup code and task groups treat them like any other.
+"""
+
+from typing import ClassVar, Literal
+
+from kvsync.errors import KVSyncError
+
+
+class Unproven(KVSyncError):  # noqa: N818 - a verdict, not an error
+    """The root of the three below; the message is the reason, shown in every report."""
+
+    kind: ClassVar[Literal["void", "not-run", "inconclusive"]]
+
+
+class Void(Unproven):
+    """The test did not test: a fault had no measured effect, a precondition did not hold."""
+
+    kind = "void"
+
+
+class NotRun(Unproven):
+    """The test cannot run here: something it needs (a program, a permission, a service) is missing."""
+
+    kind = "not-run"
+
+
+class Inconclusive(Unproven):
+    """The test ran but what it measured decides nothing, such as too few samples."""
+
+    kind = "inconclusive"
+
+
+def unproven(error: BaseException) -> Unproven | None:
+    """Return the verdict that `error` carries; a group carries one only when all its members do."""
+    match error:
+        case Unproven():
+            return error
+        case BaseExceptionGroup(exceptions=members):
+            found = [unproven(member) for member in members]
+            return found[0] if all(found) else None
+    return None
