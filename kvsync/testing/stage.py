@@ -1,0 +1,73 @@
+"""What a stage is, and how it is run so that its result is a value, whatever happens."""
+
+import json
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal, Protocol
+
+from kvsync.testing.ledger import Ledger
+from kvsync.testing.outcome import StageResult
+from kvsync.testing.verdicts import unproven
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageContext:
+    """What a stage may use. `stop` is set when the run is interrupted; a stage then ends soon."""
+
+    run_dir: Path
+    repository: Path
+    ledger: Ledger
+    profile: Literal["quick", "full"] = "quick"
+    cluster: str = "local"
+    seed: int = 0
+    trace: Path | None = None
+    stop: threading.Event
+
+
+class Stage(Protocol):
+    """One step of a pipeline that ends in a verdict."""
+
+    @property
+    def name(self) -> str:
+        """The name in reports, file names and commands."""
+
+    def run(self, context: StageContext) -> StageResult:
+        """Carry the stage out; what the product does wrong is in the result, not raised."""
+
+
+def run_safely(
+    stage: Stage, context: StageContext, clock: Callable[[], float] = time.monotonic
+) -> StageResult:
+    """Run a stage: an exception in it is UNKNOWN with its traceback, and so is a run stopped before it.
+
+    The result is in `results/<stage>.json` of the run before it is returned.
+    """
+    started_at, started = datetime.now(UTC), clock()
+    if context.stop.is_set():
+        result = StageResult.unknown(stage.name, "not run: interrupted", started_at=started_at)
+    else:
+        try:
+            result = stage.run(context)
+        except Exception as exc:
+            result = replace(_broken(stage.name, exc, started_at), duration_s=clock() - started)
+    path = context.run_dir / "results" / f"{stage.name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(result.to_json(), indent=1) + "\n", encoding="utf-8")
+    return result
+
+
+def _broken(name: str, error: Exception, started_at: datetime) -> StageResult:
+    verdict = unproven(error)
+    if verdict is not None:
+        return StageResult.unknown(name, f"{verdict.kind}: {verdict}", started_at=started_at)
+    return StageResult.unknown(
+        name,
+        f"the stage itself broke: {type(error).__name__}: {error}",
+        started_at=started_at,
+        detail="".join(traceback.format_exception(error)),
+    )
