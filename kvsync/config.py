@@ -1,0 +1,257 @@
+"""What the gateway is told: frozen settings from a file and the environment.
+
+Precedence: `KVSYNC_*` over AIBrix' variables over the file over the defaults. A variable names its field
+in capitals, `__` between the levels: `KVSYNC_TOKENIZER__KIND=remote`. A value that starts with `[` or `{`
+is read as YAML; an empty one counts as not set. Everything that is wrong is reported at once.
+
+A gateway that moves over from AIBrix keeps its meaning while it still has AIBrix' variables:
+
+    sync  remote tokenizer   are events followed?
+    on    on                 yes
+    on    off or incomplete  no, with a warning
+    off   on                 no
+    off   off                no
+"""
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Literal, NamedTuple
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    PrivateAttr,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+
+from kvsync.errors import ConfigError
+from kvsync.pods import Host, Location, Pod, Port, parse_document, path, problems
+
+PREFIX = "KVSYNC_"
+
+_SYNC = ("AIBRIX_PREFIX_CACHE_KV_EVENT_SYNC_ENABLED", "AIBRIX_KV_EVENT_SYNC_ENABLED")
+_REMOTE = ("AIBRIX_PREFIX_CACHE_USE_REMOTE_TOKENIZER", "AIBRIX_USE_REMOTE_TOKENIZER")
+"""A switch and the older name of it."""
+
+_TYPE = "AIBRIX_PREFIX_CACHE_TOKENIZER_TYPE"
+_ENDPOINT = "AIBRIX_PREFIX_CACHE_REMOTE_TOKENIZER_ENDPOINT"
+
+_OTHERS = re.compile(r"KVSYNC_(RUN|CONFIG|CI_.*|(.+_)?SERVICE_(HOST|PORT.*)|(.+_)?PORT_\d+_.*)")
+"""Variables that are no settings: this project's other ones, and those that Kubernetes adds to every
+container for each service whose name starts with kvsync."""
+
+_LINKS = ("tcp://", "udp://", "sctp://")
+"""Kubernetes also sets NAME_PORT to a URL, which for a service `kvsync` is the name of our setting."""
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class TokenizerConfig(_Settings):
+    """Who turns text into token ids: the pods themselves, one remote service, or nobody."""
+
+    kind: Literal["pod", "remote", "none"] = "pod"
+    endpoint: Annotated[str, Field(pattern=r"^https?://[^\s/]+")] | None = Field(
+        default=None, validate_default=True
+    )
+    timeout_s: PositiveFloat = 5.0
+    cache_entries: NonNegativeInt = 1024
+
+    @field_validator("endpoint")
+    @classmethod
+    def _remote_needs_one(cls, endpoint: str | None, info: ValidationInfo) -> str | None:
+        if endpoint is None and info.data.get("kind") == "remote":
+            raise ValueError("is needed by tokenizer.kind 'remote'")
+        return endpoint
+
+
+class RoutingConfig(_Settings):
+    """When load outweighs a cached prefix; AIBrix' defaults."""
+
+    imbalance_after: NonNegativeInt = 8
+    sigma: NonNegativeFloat = 1.0
+
+
+class SubscriberOptions(_Settings):
+    """How one publisher is followed. Times are seconds.
+
+    A peer that answers no ZMTP ping for `heartbeat_s` is taken for dead, as is a connection that is not
+    up after that time. `probe_interval_s` of silence asks whether the last messages were lost.
+    """
+
+    heartbeat_s: PositiveFloat = 2.0
+    reconnect_s: PositiveFloat = 0.1
+    reconnect_max_s: PositiveFloat = 5.0
+    probe_interval_s: PositiveFloat = 5.0
+    replay_idle_timeout_s: PositiveFloat = 2.0
+    replay_total_timeout_s: PositiveFloat = 120.0
+    drain: PositiveInt = 256
+    log_interval_s: NonNegativeFloat = 10.0
+
+
+class HealthConfig(_Settings):
+    """How often a pod is asked whether it lives, and after how many failures it is left out."""
+
+    interval_s: PositiveFloat = 1.0
+    timeout_s: PositiveFloat = 1.0
+    failures: PositiveInt = 2
+
+
+class UpstreamConfig(_Settings):
+    """How long a pod may take to accept a request, to begin its answer, and between two parts of it."""
+
+    connect_s: PositiveFloat = 2.0
+    first_byte_s: PositiveFloat = 60.0
+    idle_s: PositiveFloat = 60.0
+
+
+class GatewayConfig(_Settings):
+    """Everything the gateway is told. `block_size` (tokens) must be that of the engines."""
+
+    host: Host = "127.0.0.1"
+    port: Port = 8080
+    pods: tuple[Pod, ...] = ()
+    pods_file: Path | None = Field(default=None, validate_default=True)
+    block_size: PositiveInt = 16
+    hash_seed: Annotated[int, Field(ge=0, lt=2**64)] = 0
+    sync_enabled: bool = True
+    tokenizer: TokenizerConfig = TokenizerConfig()
+    routing: RoutingConfig = RoutingConfig()
+    subscriber: SubscriberOptions = SubscriberOptions()
+    health: HealthConfig = HealthConfig()
+    upstream: UpstreamConfig = UpstreamConfig()
+    _warnings: tuple[str, ...] = PrivateAttr(())
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What was understood but will disappoint."""
+        return self._warnings
+
+    @field_validator("pods_file")
+    @classmethod
+    def _one_list_of_pods(cls, pods_file: Path | None, info: ValidationInfo) -> Path | None:
+        if "pods" in info.data and bool(info.data["pods"]) == bool(pods_file):
+            raise ValueError("give either pods or pods_file")
+        return pods_file
+
+
+class _Setting(NamedTuple):
+    where: Location
+    value: object
+    origin: str
+
+
+def from_env(file: Path | None = None) -> GatewayConfig:
+    """The settings of this process; `KVSYNC_CONFIG` names the file when the caller does not."""
+    named = os.environ.get("KVSYNC_CONFIG")
+    return load_gateway_config(file or (Path(named) if named else None), os.environ)
+
+
+def load_gateway_config(file: Path | None, environ: Mapping[str, str]) -> GatewayConfig:
+    """Settings of a YAML, JSON or TOML file and the environment.
+
+    Raises ConfigError with every problem: the path of the field, what is wrong, and the file or variable.
+    """
+    wrong: list[str] = []
+    switched, warnings = _from_aibrix(environ, wrong)
+    settings = [*_from_file(file), *switched, *_from_variables(environ, wrong)]
+    try:
+        config = GatewayConfig.model_validate(_merged(settings), context=set())
+    except ValidationError as error:
+        origins = {setting.where: setting.origin for setting in settings}
+        wrong += [f"{path(where)}: {what} ({_origin(where, origins)})" for where, what in problems(error)]
+    if wrong:
+        raise ConfigError("configuration of the gateway", wrong)
+    config._warnings = () if config.sync_enabled else warnings
+    return config
+
+
+def _from_file(file: Path | None) -> list[_Setting]:
+    if file is None:
+        return []
+    try:
+        document = parse_document(file.read_text(encoding="utf-8"), str(file))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError("configuration of the gateway", [f"cannot read {file}: {error}"]) from error
+    return [_Setting((), {} if document is None else document, str(file))]
+
+
+def _from_variables(environ: Mapping[str, str], wrong: list[str]) -> list[_Setting]:
+    settings = []
+    for name, text in sorted(environ.items()):
+        if not name.startswith(PREFIX) or _OTHERS.fullmatch(name) or not text or text.startswith(_LINKS):
+            continue
+        where = tuple(name.removeprefix(PREFIX).lower().split("__"))
+        try:
+            settings.append(_Setting(where, parse_document(text, name) if text[0] in "[{" else text, name))
+        except ConfigError as error:
+            wrong += [f"{path(where)}: {problem} ({name})" for problem in error.problems]
+    return settings
+
+
+def _from_aibrix(environ: Mapping[str, str], wrong: list[str]) -> tuple[list[_Setting], tuple[str, ...]]:
+    """What AIBrix' variables mean here; without any of its switches, nothing."""
+    sync_name, sync = _switch(environ, _SYNC, wrong)
+    remote_name, remote = _switch(environ, _REMOTE, wrong)
+    if not sync_name and not remote_name:
+        return [], ()
+    settings = []
+    absent = [] if remote else [f"{remote_name or _REMOTE[0]}=true"]
+    if remote_name != _REMOTE[1]:
+        absent += [] if environ.get(_TYPE) == "remote" else [f"{_TYPE}=remote"]
+        absent += [] if environ.get(_ENDPOINT) else [_ENDPOINT]
+    if remote and environ.get(_ENDPOINT):
+        settings += [
+            _Setting(("tokenizer", "kind"), "remote", remote_name),
+            _Setting(("tokenizer", "endpoint"), environ[_ENDPOINT], _ENDPOINT),
+        ]
+    settings.append(_Setting(("sync_enabled",), sync and not absent, sync_name or remote_name))
+    refused = f"{sync_name} is on but events are not followed: it needs {', '.join(absent)}"
+    return settings, (refused,) if sync and absent else ()
+
+
+def _switch(environ: Mapping[str, str], names: Iterable[str], wrong: list[str]) -> tuple[str, bool]:
+    """The first of the names that is set, and its value; `("", False)` when none is."""
+    name = next((name for name in names if environ.get(name)), "")
+    try:
+        return name, bool(name) and TypeAdapter(bool).validate_python(environ[name])
+    except ValidationError as error:
+        wrong += [f"{name}: {what}" for _, what in problems(error)]
+        return name, False
+
+
+def _merged(settings: Iterable[_Setting]) -> object:
+    """One document; of two settings for one field, the later."""
+    root: dict[str | int, object] = {}
+    for where, value, _ in settings:
+        for part in reversed(where):
+            value = {part: value}
+        if not isinstance(value, dict):
+            return value
+        root = _over(root, value)
+    return root
+
+
+def _over(below: dict[str | int, object], above: dict[str | int, object]) -> dict[str | int, object]:
+    merged = dict(below)
+    for key, value in above.items():
+        under = merged.get(key)
+        merged[key] = _over(under, value) if isinstance(under, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def _origin(where: Location, origins: Mapping[Location, str]) -> str:
+    """Who set the field, or the nearest mapping or list around it."""
+    around = (where[:length] for length in range(len(where), -1, -1))
+    return next((origins[place] for place in around if place in origins), "not set")

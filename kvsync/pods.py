@@ -1,0 +1,147 @@
+"""Which engines there are: a pod as a value, and lists of pods read from text.
+
+A pod publishes the events of data-parallel rank r on `event_port + r` and answers replays on
+`replay_port + r`, as vLLM does, so the two ranges of ports must not overlap.
+"""
+
+import json
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Annotated, ClassVar
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo
+from pydantic_core import ErrorDetails
+
+from kvsync.errors import ConfigError
+from kvsync.events import Source
+
+Location = tuple[str | int, ...]
+"""Where a field is in a document: ("pods", 3, "port")."""
+
+_LAST_PORT = 65535
+
+
+def _not_taken(name: str, info: ValidationInfo) -> str:
+    if isinstance(taken := info.context, set):
+        if name in taken:
+            raise ValueError(f"another pod is named {name!r}")
+        taken.add(name)
+    return name
+
+
+def _ports_apart(dp_size: int, info: ValidationInfo) -> int:
+    events, replay = info.data.get("event_port", 0), info.data.get("replay_port")
+    if replay is not None and abs(replay - events) < dp_size:
+        raise ValueError(
+            f"{dp_size} rank(s) from event_port {events} on overlap those from replay_port {replay} on"
+        )
+    if max(events, replay or 0) + dp_size - 1 > _LAST_PORT:
+        raise ValueError(f"the ports of rank {dp_size - 1} lie beyond {_LAST_PORT}")
+    return dp_size
+
+
+Name = Annotated[str, Field(min_length=1)]
+Host = Annotated[str, Field(pattern=r"^[^\s/\[\]]+$")]
+Port = Annotated[int, Field(ge=1, le=_LAST_PORT)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pod:
+    """One engine behind one address.
+
+    `host` is a name or an address, IPv6 without brackets; `replay_port` is None where the engine was
+    started without a replay endpoint; `ready` says whether requests may go there; `loras` are adapters
+    known beforehand. Checked when read from text, not when built in code.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    name: Annotated[Name, AfterValidator(_not_taken)]
+    model: Name
+    host: Host
+    port: Port = 8000
+    event_port: Port = 5557
+    replay_port: Port | None = 5558
+    dp_size: Annotated[int, Field(ge=1, validate_default=True), AfterValidator(_ports_apart)] = 1
+    ready: bool = True
+    loras: tuple[Name, ...] = ()
+
+    @property
+    def url(self) -> str:
+        """Base of the OpenAI endpoints."""
+        return f"http://{self._address}:{self.port}"
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """One publisher per data-parallel rank."""
+        return tuple(Source(self.name, self.model, rank) for rank in range(self.dp_size))
+
+    def endpoint(self, rank: int = 0) -> str:
+        """Where this rank publishes its events."""
+        return f"tcp://{self._address}:{self.event_port + rank}"
+
+    def replay_endpoint(self, rank: int = 0) -> str | None:
+        """Where this rank repeats what it published; None if it does not."""
+        return None if self.replay_port is None else f"tcp://{self._address}:{self.replay_port + rank}"
+
+    @property
+    def _address(self) -> str:
+        return f"[{self.host}]" if ":" in self.host else self.host
+
+
+class _PodFile(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    pods: tuple[Pod, ...]
+
+
+def parse_pods(text: str, origin: str) -> tuple[Pod, ...]:
+    """The pods of a document `{"pods": [...]}`; raises ConfigError with every problem in it."""
+    document = parse_document(text, origin)
+    try:
+        return _PodFile.model_validate(document, context=set()).pods
+    except ValidationError as error:
+        raise ConfigError(origin, [f"{path(where)}: {what}" for where, what in problems(error)]) from error
+
+
+def parse_document(text: str, origin: str) -> object:
+    """Read JSON, TOML or YAML, by the ending of `origin`; raises ConfigError when it is none of these."""
+    try:
+        match PurePath(origin).suffix:
+            case ".json":
+                return json.loads(text)
+            case ".toml":
+                return tomllib.loads(text)
+            case _:
+                return yaml.safe_load(text)
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
+        raise ConfigError(origin, [" ".join(str(error).split())]) from error
+
+
+def problems(error: ValidationError) -> list[tuple[Location, str]]:
+    """What pydantic found, as places and lower-case sentences."""
+    return [(line["loc"], _sentence(line)) for line in error.errors(include_url=False)]
+
+
+def _sentence(line: ErrorDetails) -> str:
+    text, given = line["msg"], line["input"]
+    match line["type"]:
+        case "extra_forbidden" | "unexpected_keyword_argument":
+            return "unknown key"
+        case "model_type" | "dataclass_type":
+            return f"a mapping is needed, not {given!r}"
+        case "value_error":
+            return text.removeprefix("Value error, ")
+        case "missing":
+            return "is missing"
+        case _:
+            return f"{text[:1].lower()}{text[1:]}, not {given!r}"
+
+
+def path(where: Sequence[str | int]) -> str:
+    """A place as people write it: `pods[3].port`; the whole document is `.`."""
+    parts = [f"[{part}]" if isinstance(part, int) else f".{part}" for part in where]
+    return "".join(parts).removeprefix(".") or "."
