@@ -9,6 +9,8 @@ export PYTHONPATH := $(CURDIR)
 export PYTHONPYCACHEPREFIX := $(CURDIR)/$(VENV)/cache/pycache
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 ARGS ?=
+# A Mooncake-format request trace (JSON lines) for the end-to-end tests to replay a slice of.
+KVSYNC_TRACE ?=
 
 .PHONY: help run test check format lock clean
 
@@ -16,10 +18,10 @@ help: ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
 
 run: $(VENV)/installed ## test a KV-cache event system through the whole pipeline (ARGS="e2e chaos --seed 7")
-	kvsync-ci run $(ARGS)
+	kvsync-ci run $(if $(KVSYNC_TRACE),--trace $(KVSYNC_TRACE)) $(ARGS)
 
 test: $(VENV)/installed ## run this repository's own tests (ARGS="-k codec")
-	pytest $(ARGS)
+	pytest $(if $(KVSYNC_TRACE),--trace-file $(KVSYNC_TRACE)) $(ARGS)
 
 check: $(VENV)/installed ## ruff, mypy --strict, import-linter
 	ruff format --check .

@@ -1,0 +1,160 @@
+"""`kvsync-ci`: run the pipeline, look at its runs, clean up after them."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from deployments.progress import STYLES
+from kvsync.errors import KVSyncError, UnknownName
+from kvsync.testing.ledger import Ledger
+from kvsync.testing.report import Report
+from kvsync.testing.residue import find, is_running
+from kvsync.testing.run_folder import RunFolder
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+console = Console()
+
+ReportDir = Annotated[Path, typer.Option("--report-dir", help="Where the folders of the runs lie.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+DEFAULT_REPORTS = Path("reports")
+
+
+@app.command()
+def run(
+    stages: Annotated[
+        list[str] | None,
+        typer.Argument(help="unit, integration, property, e2e, benchmark, chaos; all of them if none is named."),
+    ] = None,
+    profile: Annotated[
+        Literal["quick", "full"], typer.Option(help="quick takes minutes; full has real durations and sizes.")
+    ] = "quick",
+    cluster: Annotated[str, typer.Option(help="Where engines and gateway run: local.")] = "local",
+    report_dir: ReportDir = DEFAULT_REPORTS,
+    seed: Annotated[int, typer.Option(help="Decides everything that is drawn by chance.")] = 0,
+    trace: Annotated[
+        Path | None, typer.Option(help="A Mooncake-format request trace (JSON lines) to replay in e2e.")
+    ] = None,
+    repository: Annotated[Path | None, typer.Option(help="The folder whose tests/ are run.")] = None,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Leave pods and gateway alive; `kvsync-ci clean` ends them.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run the pipeline. Exit status: 0 passed, 1 failed, 2 unknown (something could not be judged)."""
+    # Imported here, since prefect takes seconds to import and `list` or `show` need none of it.
+    from deployments.launch import launch
+    from tasks.parameters import Parameters
+
+    given = {"stages": stages or None, "repository": repository}
+    parameters = Parameters.checked(
+        profile=profile,
+        cluster=cluster,
+        report_dir=report_dir,
+        seed=seed,
+        trace=trace,
+        keep=keep,
+        **{name: value for name, value in given.items() if value},
+    )
+    progress = Console(stderr=True) if as_json else console
+    progress.print(f"run {parameters.run}: {', '.join(parameters.stages)} ({parameters.profile}, {parameters.cluster})")
+    report = launch(parameters, progress)
+    progress.print(f"report: {RunFolder(parameters.run_dir).page}", soft_wrap=True)
+    if as_json:
+        typer.echo(json.dumps(report.to_json(), indent=1))
+    else:
+        console.print(_verdict(report), soft_wrap=True)
+    raise typer.Exit(report.exit_status)
+
+
+@app.command("list")
+def list_runs(report_dir: ReportDir = DEFAULT_REPORTS, as_json: AsJson = False) -> None:
+    """List the runs of a report folder, the newest first."""
+    reports = [Report.read(folder.report) for folder in _folders(report_dir) if folder.report.exists()]
+    if as_json:
+        rows = [{"run": r.run, "verdict": r.verdict.name.lower(), "reason": r.reason} for r in reports]
+        typer.echo(json.dumps(rows, indent=1))
+        return
+    table = Table(box=None, header_style="dim")
+    for column in ("run", "verdict", "time", "stages", "reason"):
+        table.add_column(column, justify="right" if column == "time" else "left")
+    for report in reports:
+        style = STYLES[report.verdict]
+        names = ", ".join(stage.name for stage in report.stages)
+        verdict = f"[{style}]{report.verdict.name.lower()}[/]"
+        table.add_row(report.run, verdict, f"{report.duration_s:.0f} s", names, escape(report.reason))
+    console.print(table if reports else f"no run in {report_dir}; start one with: kvsync-ci run")
+
+
+@app.command()
+def show(
+    run_id: Annotated[str, typer.Argument(metavar="RUN", help="The id of a run, or `last`.")],
+    report_dir: ReportDir = DEFAULT_REPORTS,
+    as_json: AsJson = False,
+) -> None:
+    """Show a run: its stages, what did not pass and why, and the command that repeats it."""
+    folders = {folder.path.name: folder for folder in _folders(report_dir) if folder.report.exists()}
+    if run_id == "last" and folders:
+        run_id = max(folders)
+    if run_id not in folders:
+        raise UnknownName("run", run_id, [*folders, "last"])
+    report = Report.read(folders[run_id].report)
+    if as_json:
+        typer.echo(json.dumps(report.to_json(), indent=1))
+        return
+    for stage in report.stages:
+        style = STYLES[stage.outcome]
+        console.print(f"[{style}]{stage.outcome.name.lower():8}[/] {escape(stage.summary())} ({stage.duration_s:.0f} s)")
+        for check in stage.checks:
+            if check.outcome and check.kind != "skipped":
+                console.print(f"  {check.kind}: {check.name}\n    {check.headline}", markup=False, highlight=False)
+    console.print(f"report: {folders[run_id].page}\nrepeat: {report.command}", markup=False, soft_wrap=True)
+    console.print(_verdict(report), soft_wrap=True)
+
+
+@app.command()
+def clean(
+    report_dir: ReportDir = DEFAULT_REPORTS,
+    check: Annotated[bool, typer.Option("--check", help="Only look; exit 1 when something is left.")] = False,
+) -> None:
+    """End and remove what runs left behind, even those that were killed; reports stay.
+
+    A run that is still going on is left alone.
+    """
+    left = 0
+    for folder in _folders(report_dir):
+        if is_running(folder.ledger):
+            console.print(f"{folder.path.name}: still running, left alone", markup=False)
+            continue
+        residue = find(folder.ledger)
+        for line in residue.describe():
+            console.print(f"{folder.path.name}: {line}", markup=False, soft_wrap=True)
+        left += len(residue.describe())
+        if not check:
+            residue.remove(Ledger(folder.ledger))
+    console.print("nothing is left behind" if not left else f"{left} left behind" if check else f"{left} removed")
+    raise typer.Exit(1 if check and left else 0)
+
+
+def _folders(report_dir: Path) -> list[RunFolder]:
+    return [RunFolder(ledger.parent) for ledger in sorted(report_dir.glob("*/ledger.jsonl"), reverse=True)]
+
+
+def _verdict(report: Report) -> str:
+    style = STYLES[report.verdict]
+    return f"[bold {style}]{escape(report.verdict_line())}[/]"
+
+
+def main(command: Callable[[], object] = app) -> None:
+    """Run a command line; what went wrong is said in words on standard error, with exit status 2."""
+    try:
+        command()
+    except KVSyncError as exc:
+        Console(stderr=True).print(str(exc), markup=False, highlight=False, soft_wrap=True)
+        sys.exit(2)

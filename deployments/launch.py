@@ -1,0 +1,103 @@
+"""Starts a run in a process of its own, sees it end, and makes sure of a report and of an empty floor.
+
+The process of its own has two reasons: what Prefect and its temporary server print goes to a log instead
+of the terminal, and a run that dies, of whatever, still gets its report and its cleanup from here.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import psutil
+from rich.console import Console
+
+from deployments.progress import RunProgress, follow
+from kvsync.testing.interruption import stop_on_signal
+from kvsync.testing.ledger import Ledger
+from kvsync.testing.report import Report
+from kvsync.testing.residue import LAUNCHER, find
+from kvsync.testing.run_folder import RunFolder
+from tasks.judgement import judge
+from tasks.parameters import REPOSITORY, Parameters
+
+PATIENCE_S = 8.0
+"""How long an interrupted run may take to write its report before it is killed: Ctrl-C promises 10 s."""
+
+
+def launch(parameters: Parameters, console: Console) -> Report:
+    """Run the pipeline to its end and return its report, whatever happened to the run."""
+    folder = RunFolder(parameters.run_dir)
+    folder.logs.mkdir(parents=True, exist_ok=True)
+    ledger = Ledger(folder.ledger, run=parameters.run)
+    launcher = ledger.created(ledger.intend(LAUNCHER, "kvsync-ci run"), **_facts(os.getpid()))
+    folder.parameters.write_text(parameters.model_dump_json(indent=1))
+    with stop_on_signal() as stop, follow(RunProgress(folder, parameters.stages), console):
+        exit_code = _run_process(parameters, folder, ledger, stop)
+    if not parameters.keep:
+        find(folder.ledger).remove(ledger)
+    ledger.released(launcher)
+    if folder.report.exists():
+        return Report.read(folder.report)
+    return judge(folder, parameters, broken=f"the pipeline's process ended with {exit_code}; see {folder.logs}")
+
+
+def _run_process(parameters: Parameters, folder: RunFolder, ledger: Ledger, stop: threading.Event) -> int:
+    entry = ledger.intend("process", "pipeline")
+    with (folder.logs / "pipeline.log").open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "deployments.process", str(folder.parameters)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            cwd=REPOSITORY,
+            env=environment(parameters.report_dir, os.environ) | ledger.environment,
+        )
+    ledger.created(entry, **_facts(process.pid))
+    _await(process, stop)
+    ledger.released(entry)
+    return process.returncode
+
+
+def _await(process: subprocess.Popen[bytes], stop: threading.Event) -> None:
+    """Wait for the end; on `stop` ask once, and kill a process that takes too long over it."""
+    deadline = float("inf")
+    while process.poll() is None:
+        if stop.is_set() and deadline == float("inf"):
+            process.send_signal(signal.SIGINT)
+            deadline = time.monotonic() + PATIENCE_S
+        if time.monotonic() > deadline:
+            os.killpg(process.pid, signal.SIGKILL)
+        try:
+            process.wait(timeout=0.1)
+        except subprocess.TimeoutExpired:
+            continue
+
+
+def _facts(pid: int) -> dict[str, float]:
+    return {"pid": pid, "create_time": psutil.Process(pid).create_time()}
+
+
+def environment(report_dir: Path, given: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a run: `given`, with a Prefect that keeps to itself unless it names a server.
+
+    Without PREFECT_API_URL a temporary server is started; its database then lies in the report folder, so
+    that nothing is left in a home directory. Its start took 14 s on a quiet machine with two cores and far
+    longer on a busy one, hence the patience (Prefect's default is 20 s).
+    """
+    ours = {
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(REPOSITORY), given.get("PYTHONPATH")])),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+    }
+    if not given.get("PREFECT_API_URL"):
+        ours |= {
+            "PREFECT_HOME": str(report_dir / ".prefect"),
+            "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+        }
+    return {**given, **ours}

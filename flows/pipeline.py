@@ -1,0 +1,41 @@
+"""From a trigger to a verdict."""
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+from prefect.states import Completed, Failed
+
+from tasks.parameters import Parameters
+from kvsync.testing.interruption import stop_on_signal
+from kvsync.testing.outcome import Outcome
+from kvsync.testing.report import Report
+from tasks.artifacts import show_report
+from tasks.report import write_report
+from tasks.residue import clean_up
+from tasks.stages import run_stage
+from tasks.start import start_run
+
+
+@flow(name="pipeline", flow_run_name="{parameters.run}")
+def run_pipeline(parameters: Parameters) -> State[Report]:
+    """Run the stages in order, clean up, write the report and show it; the verdict is the final state.
+
+    A failing stage stops none of the others: each is evidence of its own. What was interrupted is
+    unknown, never passed, and is reported like the rest.
+    """
+    with stop_on_signal() as stop:
+        context = start_run(parameters, stop)
+        try:
+            for name in parameters.stages:
+                run_stage(name, context)
+        finally:
+            clean_up(context, keep=parameters.keep)
+            report = write_report(context, parameters)
+    show_report(report)
+    return final_state(report)
+
+
+def final_state(report: Report) -> State[Report]:
+    """Say the verdict the way Prefect shows it: only what passed is Completed."""
+    if report.verdict is Outcome.PASSED:
+        return Completed(message=report.verdict_line())
+    return Failed(name=report.verdict.name.capitalize(), message=report.verdict_line())

@@ -1,0 +1,29 @@
+"""Which code a run tested."""
+
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+GIT_TIMEOUT_S = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """A commit, and whether the files differed from it. Without git or a repository, `commit` is ""."""
+
+    commit: str = ""
+    dirty: bool = False
+
+
+def revision(repository: Path) -> Revision:
+    """Ask git; a folder that is no checkout is no error, its revision is just not known."""
+    try:
+        commit = _git(repository, "rev-parse", "HEAD")
+        return Revision(commit, dirty=bool(_git(repository, "status", "--porcelain")))
+    except (OSError, subprocess.SubprocessError):
+        return Revision()
+
+
+def _git(repository: Path, *words: str) -> str:
+    argv = ["git", "-C", str(repository), *words]
+    return subprocess.run(argv, capture_output=True, text=True, check=True, timeout=GIT_TIMEOUT_S).stdout.strip()

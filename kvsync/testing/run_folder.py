@@ -1,0 +1,50 @@
+"""The folder of one run: where its parts lie, and the results of the stages that ended.
+
+A stage's result is on disk as soon as the stage ended, so that a report can be made of a run that was
+killed, and a display can follow one that is going on.
+"""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from kvsync.testing.outcome import StageResult
+
+
+class RunFolder:
+    """`<report dir>/<run id>`: report.html, report.json, junit/, logs/, history/, results/, benchmark.json."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.logs = path / "logs"
+        self.ledger = path / "ledger.jsonl"
+        self.parameters = path / "parameters.json"
+        self.report = path / "report.json"
+        self.page = path / "report.html"
+
+    def tests(self, stage: str) -> Path:
+        """Return where the pytest plugin writes a line whenever a test of the stage starts or ends."""
+        return self.path / "history" / f"{stage}-tests.jsonl"
+
+    def save(self, result: StageResult) -> None:
+        """Keep the result of a stage; a reader sees it whole or not at all."""
+        path = self._result(result.name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial")
+        partial.write_text(json.dumps(result.to_json(), indent=1))
+        partial.replace(path)
+
+    def result(self, stage: str) -> StageResult | None:
+        """Return the result of a stage that ended, None before."""
+        path = self._result(stage)
+        return StageResult.from_json(json.loads(path.read_text())) if path.exists() else None
+
+    def results(self, stages: Iterable[str]) -> list[StageResult]:
+        """Return the results of `stages` in their order; a stage that never ended is unknown."""
+        return [
+            self.result(stage) or StageResult.unknown(stage, "not run: the pipeline ended before it was judged")
+            for stage in stages
+        ]
+
+    def _result(self, stage: str) -> Path:
+        return self.path / "results" / f"{stage}.json"

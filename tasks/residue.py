@@ -1,0 +1,17 @@
+"""What a run left behind, and its end."""
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from kvsync.testing.outcome import StageResult
+from kvsync.testing.residue import sweep
+from kvsync.testing.run_folder import RunFolder
+from kvsync.testing.stage import StageContext
+
+
+@task(name="residue", task_run_name="residue", cache_policy=NO_CACHE)
+def clean_up(context: StageContext, *, keep: bool) -> StageResult:
+    """Remove what the stages left; having found anything is a result that the report shows."""
+    result = sweep(context.ledger, keep=keep)
+    RunFolder(context.run_dir).save(result)
+    return result

@@ -1,0 +1,29 @@
+"""The beginning of a run: its folder, its ledger, and what its stages may use."""
+
+import threading
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from kvsync.testing.ledger import Ledger
+from kvsync.testing.run_folder import RunFolder
+from kvsync.testing.stage import StageContext
+from tasks.parameters import Parameters
+
+
+@task(name="start", task_run_name="start", cache_policy=NO_CACHE)
+def start_run(parameters: Parameters, stop: threading.Event) -> StageContext:
+    """Make the folder of the run and write down what was asked for, before anything else happens."""
+    folder = RunFolder(parameters.run_dir)
+    folder.logs.mkdir(parents=True, exist_ok=True)
+    folder.parameters.write_text(parameters.model_dump_json(indent=1))
+    return StageContext(
+        run_dir=folder.path,
+        repository=parameters.repository,
+        ledger=Ledger(folder.ledger, run=parameters.run),
+        profile=parameters.profile,
+        cluster=parameters.cluster,
+        seed=parameters.seed,
+        trace=parameters.trace,
+        stop=stop,
+    )
