@@ -22,7 +22,7 @@ REQUEST_TIMEOUT_S = 15.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What came back for a request. `t_mono` is when it was due; `predicted` and `cached_tokens` count tokens.
+    """What came back for a request that was due at `t_mono`; `predicted` and `cached_tokens` count tokens.
 
     A field that the gateway or the pod did not fill is empty or None; `error` says why `ok` is False.
     """
