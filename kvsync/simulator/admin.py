@@ -1,0 +1,58 @@
+"""The admin interface of a simulator: its whole truth, its faults, and restarts. Not for users of the API."""
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from kvsync.simulator.channel import Faults
+from kvsync.simulator.openai import ApiError, bad_request
+from kvsync.simulator.pod import Pod
+from kvsync.simulator.server import error_response, read_json
+
+
+def create_app(pod: Pod) -> Starlette:
+    """The admin interface of one pod."""
+    admin = Admin(pod)
+    routes = [
+        Route("/blocks", admin.blocks),
+        Route("/faults", admin.faults),
+        Route("/faults", admin.switch, methods=["PUT"]),
+        Route("/restart", admin.restart, methods=["POST"]),
+        Route("/clear", admin.clear, methods=["POST"]),
+    ]
+    return Starlette(routes=routes, exception_handlers={ApiError: error_response})
+
+
+class Admin:
+    """The handlers of one pod's admin routes."""
+
+    def __init__(self, pod: Pod) -> None:
+        self._pod = pod
+
+    async def blocks(self, _: Request) -> Response:
+        """The block table at the last published sequence number."""
+        return JSONResponse(self._pod.blocks())
+
+    async def faults(self, _: Request) -> Response:
+        """The faults of the event channel, and how often each one struck."""
+        return JSONResponse(self._pod.channel.status())
+
+    async def switch(self, request: Request) -> Response:
+        """Set all faults; one that is left out is switched off."""
+        try:
+            faults = Faults.parse(await read_json(request))
+        except ValueError as exc:
+            raise bad_request(str(exc)) from exc
+        self._pod.channel.switch(faults)
+        return await self.faults(request)
+
+    async def restart(self, _: Request) -> Response:
+        """Restart the engine in place: cache and requests are lost, nothing is announced."""
+        self._pod.restart()
+        return JSONResponse({"epoch": self._pod.epoch})
+
+    async def clear(self, _: Request) -> Response:
+        """Empty the cache and announce it; 409 while requests run."""
+        cleared = self._pod.engine.clear()
+        return JSONResponse({"cleared": cleared}, 200 if cleared else 409)

@@ -1,0 +1,119 @@
+"""Runs a simulated pod: its API, its admin interface, its publisher and its engine in one event loop."""
+
+import asyncio
+import errno
+import os
+import signal
+import socket
+import threading
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from kvsync.errors import ConfigError, PortInUse
+from kvsync.publisher import listener_on
+from kvsync.simulator import admin, server
+from kvsync.simulator.options import SimulatorOptions
+from kvsync.simulator.pod import Pod
+
+__all__ = ["SimulatorOptions", "main", "running", "serve"]
+
+_KEEP_ALIVE_S = 60
+"""Longer than any client keeps an idle connection: the simulator is never the first to close it."""
+_GRACE_S = 1
+"""How long requests that run at the end may still take."""
+
+
+@asynccontextmanager
+async def running(options: SimulatorOptions) -> AsyncIterator[Pod]:
+    """A pod that serves within the block. Raises PortInUse, ConfigError."""
+    async with AsyncExitStack() as stack:
+        api = stack.enter_context(_bind(options.host, options.port))
+        admin_socket = stack.enter_context(_bind(options.host, options.admin_port))
+        history = stack.enter_context(options.history.open("ab", buffering=0)) if options.history else None
+        loop = asyncio.get_running_loop()
+        pod = Pod(options, later=loop.call_later, sleep=asyncio.sleep, history=history)
+        await stack.enter_async_context(pod.publisher)
+        group = await stack.enter_async_context(asyncio.TaskGroup())
+        tasks = [group.create_task(pod.engine.run()), group.create_task(pod.publisher.serve())]
+        for task in tasks:
+            stack.callback(task.cancel)
+        await stack.enter_async_context(_listening(server.create_app(pod.engine, options.card), api))
+        await stack.enter_async_context(_listening(admin.create_app(pod), admin_socket))
+        yield pod
+
+
+async def serve(options: SimulatorOptions) -> None:
+    """Serve until cancelled. Raises PortInUse, ConfigError."""
+    async with running(options):
+        print(f"simulator {options.name} serves {options.model} on {options.host}:{options.port}", flush=True)
+        await asyncio.Event().wait()
+
+
+def main(options: SimulatorOptions) -> None:
+    """Serve until SIGINT or SIGTERM, or until standard input closes when the options say so.
+
+    Raises PortInUse, ConfigError.
+    """
+    asyncio.run(_serve_until_stopped(options))
+
+
+async def _serve_until_stopped(options: SimulatorOptions) -> None:
+    loop = asyncio.get_running_loop()
+    serving = loop.create_task(serve(options))
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, serving.cancel)
+    if options.exit_with_stdin:
+        # A thread, because not every kind of file that standard input can be is one an event loop can watch.
+        threading.Thread(target=_wait_for_end_of_stdin, args=(loop, serving), daemon=True).start()
+    await asyncio.wait([serving])
+    if not serving.cancelled():
+        serving.result()
+
+
+def _wait_for_end_of_stdin(loop: asyncio.AbstractEventLoop, serving: "asyncio.Task[None]") -> None:
+    while os.read(0, 4096):
+        pass
+    loop.call_soon_threadsafe(serving.cancel)
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    """A listening socket's address, taken at once so that two simulators cannot both believe to own it."""
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        # SO_REUSEADDR lets two sockets bind one address as long as neither listens.
+        listener.listen()
+    except OSError as exc:
+        listener.close()
+        address = f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}"
+        if exc.errno == errno.EADDRINUSE:
+            raise PortInUse(address, listener_on(address)) from exc
+        raise ConfigError("simulator", [f"cannot listen on {address}: {exc}"]) from exc
+    return listener
+
+
+@asynccontextmanager
+async def _listening(app: ASGIApp, listener: socket.socket) -> AsyncIterator[None]:
+    """Serve `app` within the block; without uvicorn's main loop, which wakes up ten times a second."""
+    config = uvicorn.Config(
+        app,
+        http="h11",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        timeout_keep_alive=_KEEP_ALIVE_S,
+        timeout_graceful_shutdown=_GRACE_S,
+    )
+    config.load()
+    web = uvicorn.Server(config)
+    web.lifespan = config.lifespan_class(config)
+    await web.startup(sockets=[listener])
+    try:
+        yield
+    finally:
+        await web.shutdown(sockets=[listener])

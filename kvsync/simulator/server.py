@@ -1,0 +1,173 @@
+"""The HTTP interface of the simulated engine: what a vLLM OpenAI server offers that routers use."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import aclosing
+from itertools import count
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Route
+from starlette.types import Receive
+
+from kvsync.simulator import openai
+from kvsync.simulator.engine import Engine, EngineRestarted
+from kvsync.simulator.metrics import render
+from kvsync.simulator.openai import ApiError, Call, Card, Json
+from kvsync.simulator.tokenizer import detokenize
+
+VERSION = "0.26.0"
+"""The vLLM release whose behaviour is imitated."""
+
+
+def create_app(engine: Engine, card: Card) -> Starlette:
+    """The API of one engine; `engine.run` must be running beside it."""
+    return Starlette(routes=Api(engine, card).routes(), exception_handlers={ApiError: error_response})
+
+
+async def read_json(request: Request) -> Json:
+    """The body as a JSON object; raises ApiError 400."""
+    try:
+        body = json.loads(await request.body())
+    except (ValueError, RecursionError) as exc:
+        raise openai.bad_request(f"the body is not JSON: {exc}") from exc
+    if not isinstance(body, dict):
+        raise openai.bad_request("the body must be a JSON object")
+    return body
+
+
+class Api:
+    """The handlers of one engine's routes."""
+
+    def __init__(self, engine: Engine, card: Card) -> None:
+        self._engine, self._card = engine, card
+        self._created = int(time.time())
+        self._numbers = count()
+
+    def routes(self) -> list[Route]:
+        """Every path that is served."""
+        return [
+            Route("/v1/completions", self.completions, methods=["POST"]),
+            Route("/v1/chat/completions", self.chat_completions, methods=["POST"]),
+            Route("/v1/models", self.models),
+            Route("/tokenize", self.tokenize, methods=["POST"]),
+            Route("/detokenize", self.detokenize, methods=["POST"]),
+            Route("/health", self.health),
+            Route("/version", self.version),
+            Route("/metrics", self.metrics),
+            Route("/reset_prefix_cache", self.reset_prefix_cache, methods=["POST"]),
+        ]
+
+    async def completions(self, request: Request) -> Response:
+        """Complete a prompt, or several."""
+        call = openai.parse_completion(await read_json(request), self._card)
+        return await self._answer(request, call, f"cmpl-{next(self._numbers)}")
+
+    async def chat_completions(self, request: Request) -> Response:
+        """Answer a conversation."""
+        call = openai.parse_chat(await read_json(request), self._card)
+        return await self._answer(request, call, f"chatcmpl-{next(self._numbers)}")
+
+    async def models(self, _: Request) -> Response:
+        """The base model and its adapters."""
+        return JSONResponse(self._card.listing(self._created))
+
+    async def tokenize(self, request: Request) -> Response:
+        """The tokens of a text or of a conversation."""
+        body = await read_json(request)
+        self._card.scope(body.get("model"), None)
+        tokens = openai.tokens_of_chat(body) if "messages" in body else openai.tokens_of_text(body)
+        answer = {"count": len(tokens), "max_model_len": self._card.max_model_len, "tokens": tokens}
+        return JSONResponse(answer)
+
+    async def detokenize(self, request: Request) -> Response:
+        """The text of tokens."""
+        body = await read_json(request)
+        return JSONResponse({"prompt": detokenize(openai.ids(body.get("tokens"), "tokens"))})
+
+    async def health(self, _: Request) -> Response:
+        """Say that the engine is alive."""
+        return Response()
+
+    async def version(self, _: Request) -> Response:
+        """The imitated release."""
+        return JSONResponse({"version": VERSION})
+
+    async def metrics(self, _: Request) -> Response:
+        """The metrics in Prometheus' text format."""
+        text = render(self._engine.metrics, self._engine.scheduler, self._card.model)
+        return PlainTextResponse(text, media_type="text/plain; version=0.0.4")
+
+    async def reset_prefix_cache(self, _: Request) -> Response:
+        """Empty the cache; 200 even when that was refused because requests run, as vLLM answers."""
+        self._engine.clear()
+        return Response()
+
+    async def _answer(self, request: Request, call: Call, name: str) -> Response:
+        if call.stream:
+            return StreamingResponse(self._events(call, name), media_type="text/event-stream")
+        return await _unless_gone(request.receive, self._whole(call, name))
+
+    async def _whole(self, call: Call, name: str) -> Response:
+        work = call.work()
+        answers: list[list[int]] = [[] for _ in work]
+        cached: dict[int, int] = {}
+        try:
+            async with aclosing(self._engine.generate(work)) as tokens:
+                async for token in tokens:
+                    answers[token.index].append(token.token)
+                    cached[token.index] = token.cached_tokens
+        except EngineRestarted as exc:
+            return JSONResponse(_crashed(exc).body(), 500)
+        body = openai.completion(call, name, int(time.time()), answers)
+        return JSONResponse({**body, "usage": call.usage(cached)})
+
+    async def _events(self, call: Call, name: str) -> AsyncIterator[str]:
+        created = int(time.time())
+        cached: dict[int, int] = {}
+        for body in openai.opening(call, name, created):
+            yield _event(body)
+        try:
+            async with aclosing(self._engine.generate(call.work())) as tokens:
+                async for token in tokens:
+                    cached[token.index] = token.cached_tokens
+                    yield _event(openai.chunk(call, name, created, token))
+        except EngineRestarted as exc:
+            yield _event(_crashed(exc).body())
+        else:
+            if call.include_usage:
+                yield _event(openai.closing(call, name, created, call.usage(cached)))
+        yield "data: [DONE]\n\n"
+
+
+def _event(body: Json) -> str:
+    return f"data: {json.dumps(body, separators=(',', ':'))}\n\n"
+
+
+def _crashed(exc: EngineRestarted) -> ApiError:
+    return ApiError(500, "InternalServerError", str(exc))
+
+
+async def error_response(_: Request, exc: Exception) -> Response:
+    """An ApiError as OpenAI clients expect it."""
+    assert isinstance(exc, ApiError)
+    return JSONResponse(exc.body(), exc.status)
+
+
+async def _unless_gone(receive: Receive, answer: Coroutine[object, object, Response]) -> Response:
+    """The answer; given up, so that its blocks are freed, when the client closes the connection first."""
+    async with asyncio.TaskGroup() as group:
+        work = group.create_task(answer)
+        watch = group.create_task(_gone(receive))
+        await asyncio.wait({work, watch}, return_when=asyncio.FIRST_COMPLETED)
+        work.cancel()
+        watch.cancel()
+    return Response(status_code=499) if work.cancelled() else work.result()
+
+
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
