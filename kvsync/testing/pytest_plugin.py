@@ -5,7 +5,6 @@ finished tests and a display can follow a running one. Without it nothing is wri
 temporary directory.
 """
 
-import importlib.util
 from collections.abc import Generator
 from pathlib import Path
 from typing import cast
@@ -46,21 +45,11 @@ def pytest_configure(config: pytest.Config) -> None:
     run_dir: Path | None = config.getoption("--run-dir")
     if run_dir is None or hasattr(config, "workerinput"):
         return
-    config.pluginmanager.register(Recorder(_lines_path(run_dir, config.getoption("--stage"))))
-    if importlib.util.find_spec("hypothesis"):
-        _keep_hypothesis_inside(run_dir)
+    config.pluginmanager.register(Recorder(lines_path(run_dir, config.getoption("--stage"))))
 
 
-def _keep_hypothesis_inside(run_dir: Path) -> None:
-    from hypothesis import settings
-    from hypothesis.configuration import set_hypothesis_home_dir
-
-    set_hypothesis_home_dir(run_dir / "hypothesis")
-    settings.register_profile("kvsync-run", database=None)
-    settings.load_profile("kvsync-run")
-
-
-def _lines_path(run_dir: Path, stage: str) -> Path:
+def lines_path(run_dir: Path, stage: str) -> Path:
+    """Return where the lines of a stage are."""
     return run_dir / "history" / f"{stage}-tests.jsonl"
 
 

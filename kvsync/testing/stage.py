@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, Protocol
 
+from kvsync.testing.junit import write_junit
 from kvsync.testing.ledger import Ledger
 from kvsync.testing.outcome import StageResult
 from kvsync.testing.verdicts import unproven
@@ -45,7 +46,7 @@ def run_safely(
 ) -> StageResult:
     """Run a stage: an exception in it is UNKNOWN with its traceback, and so is a run stopped before it.
 
-    The result is in `results/<stage>.json` of the run before it is returned.
+    The result is in `results/<stage>.json` and `junit/<stage>.xml` of the run before it is returned.
     """
     started_at, started = datetime.now(UTC), clock()
     if context.stop.is_set():
@@ -55,10 +56,16 @@ def run_safely(
             result = stage.run(context)
         except Exception as exc:
             result = replace(_broken(stage.name, exc, started_at), duration_s=clock() - started)
-    path = context.run_dir / "results" / f"{stage.name}.json"
+    _keep(result, context)
+    return result
+
+
+def _keep(result: StageResult, context: StageContext) -> None:
+    path = context.run_dir / "results" / f"{result.name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(result.to_json(), indent=1) + "\n", encoding="utf-8")
-    return result
+    facts = {"run": context.ledger.run, "profile": context.profile, "seed": str(context.seed)}
+    write_junit(result, context.run_dir / "junit" / f"{result.name}.xml", facts)
 
 
 def _broken(name: str, error: Exception, started_at: datetime) -> StageResult:

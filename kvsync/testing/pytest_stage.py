@@ -1,0 +1,154 @@
+"""A stage that runs a folder of pytest tests in a process of its own.
+
+The result is read from the lines that the plugin writes while tests run, not from what pytest writes at its
+end: a run that was killed still has every test it finished, names the one that was running, and lists those
+it never reached. Pytest's exit code must agree with the lines, or the stage is UNKNOWN.
+"""
+
+import importlib.util
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from kvsync.testing.history import Record, read_lines
+from kvsync.testing.outcome import Attempt, Check, Kind, Outcome, StageResult, merge
+from kvsync.testing.pytest_plugin import lines_path
+from kvsync.testing.runner import CommandResult, run
+from kvsync.testing.stage import StageContext
+
+FROM_OUTSIDE = (2, -2, -9, -15)
+"""Exit codes that blame no test: interrupted, SIGINT, SIGKILL (also sent when memory is short), SIGTERM."""
+
+
+@dataclass(frozen=True, slots=True)
+class PytestStage:
+    """Runs `tests/<folder>` of the repository within `timeout_s`."""
+
+    name: str
+    folder: str
+    timeout_s: float
+
+    def run(self, context: StageContext) -> StageResult:
+        """Run the tests; pytest's output is in `logs/<stage>.log` of the run."""
+        started_at, log = datetime.now(UTC), f"logs/{self.name}.log"
+        command = run(
+            self.command(context),
+            log=context.run_dir / log,
+            timeout_s=self.timeout_s,
+            cwd=context.repository,
+            env={
+                "PYTHONUNBUFFERED": "1",
+                "HYPOTHESIS_STORAGE_DIRECTORY": str(context.run_dir / "hypothesis"),
+            },
+            stop=context.stop,
+            ledger=context.ledger,
+        )
+        records = read_lines(lines_path(context.run_dir, self.name))
+        result = result_from(records, command, name=self.name, started_at=started_at)
+        return replace(result, log=log)
+
+    def command(self, context: StageContext) -> list[str]:
+        """Return the command line; it repeats the stage when given by hand."""
+        argv = [sys.executable, "-m", "pytest", f"tests/{self.folder}", "-v", "--color=no", "--rootdir=."]
+        argv += ["-p", "no:cacheprovider", "-p", "kvsync.testing.pytest_plugin"]
+        argv += ["--stage", self.name, "--run-dir", str(context.run_dir), "--profile", context.profile]
+        argv += ["--seed", str(context.seed), "--basetemp", str(context.run_dir / "tmp" / self.name)]
+        argv += ["-o", "tmp_path_retention_policy=failed"]
+        if importlib.util.find_spec("hypothesis"):
+            argv += [f"--hypothesis-seed={context.seed}"]
+        if context.trace is not None:
+            argv += ["--trace-file", str(context.trace)]
+        return argv
+
+
+def result_from(
+    records: Iterable[Record], command: CommandResult, *, name: str, started_at: datetime
+) -> StageResult:
+    """Merge the plugin's lines and how pytest ended; what does not fit together is never PASSED."""
+    why = _why_it_ended_early(command)
+    checks = checks_from(
+        records,
+        running=_running(command),
+        why=why or f"pytest ended with exit code {command.exit_code}",
+        tail=command.tail,
+    )
+    result = merge(name, checks, started_at=started_at, duration_s=command.duration_s)
+    doubt = why or _disagreement(command, checks)
+    if not doubt:
+        return result
+    reason = "; ".join(filter(None, [result.reason, doubt]))
+    return replace(result, outcome=max(result.outcome, Outcome.UNKNOWN), reason=reason)
+
+
+def checks_from(records: Iterable[Record], *, running: Kind, why: str, tail: str = "") -> list[Check]:
+    """Turn the plugin's lines into checks, in the order of collection.
+
+    A test that started and did not finish becomes `running` and carries the `tail` of pytest's output, one
+    that never started is not run; both say `why`. Several endings of one test are attempts: the last decides,
+    and a pass after a failure is flaky.
+    """
+    expected: dict[str, None] = {}
+    endings: dict[str, list[Record]] = {}
+    started: set[str] = set()
+    for record in records:
+        match record:
+            case {"event": "collected", "nodeids": list(nodeids)}:
+                expected |= dict.fromkeys(nodeids)
+            case {"event": "started", "nodeid": str(nodeid)}:
+                started.add(nodeid)
+            case {"event": "finished", "nodeid": str(nodeid)}:
+                started.discard(nodeid)
+                endings.setdefault(nodeid, []).append(record)
+    checks = []
+    for nodeid in expected | dict.fromkeys(endings):
+        if nodeid in started:
+            detail = f"{why} while this test ran"
+            checks.append(Check(name=nodeid, kind=running, detail=detail, log_tail=tail))
+        elif nodeid in endings:
+            checks.append(_check(endings[nodeid]))
+        else:
+            checks.append(Check(name=nodeid, kind="not-run", detail=f"not run: {why}"))
+    return checks
+
+
+def _check(endings: Sequence[Record]) -> Check:
+    checks = [Check.from_json({"attempts": [], **_without_event(ending)}) for ending in endings]
+    *earlier, last = checks
+    attempts = tuple(
+        Attempt(kind=each.kind, detail=each.detail, duration_s=each.duration_s) for each in earlier
+    )
+    failed_before = any(each.outcome is Outcome.FAILED for each in earlier)
+    kind: Kind = "flaky" if failed_before and last.outcome is Outcome.PASSED else last.kind
+    return replace(last, kind=kind, attempts=attempts)
+
+
+def _without_event(ending: Record) -> Record:
+    fields = {name: value for name, value in ending.items() if name not in ("event", "nodeid")}
+    return {"name": ending["nodeid"], **fields}
+
+
+def _why_it_ended_early(command: CommandResult) -> str:
+    if command.timed_out:
+        return f"the stage reached its time limit after {command.duration_s:.0f} s"
+    return "the run was interrupted" if command.stopped else ""
+
+
+def _running(command: CommandResult) -> Kind:
+    """Say what becomes of the test that was running when pytest ended."""
+    if command.timed_out:
+        return "timeout"
+    if command.stopped:
+        return "not-run"
+    return "inconclusive" if command.exit_code in FROM_OUTSIDE else "error"
+
+
+def _disagreement(command: CommandResult, checks: Sequence[Check]) -> str:
+    """Say what pytest's exit code and the recorded tests do not agree on; empty when they agree."""
+    failed = any(check.outcome is Outcome.FAILED for check in checks)
+    agreeing = (1, 2) if failed else (0,) if checks else (5,)
+    only_skipped = all(check.kind == "skipped" for check in checks)
+    if command.exit_code in agreeing or (command.exit_code == 5 and only_skipped):
+        return ""
+    last_line = next(filter(None, reversed(command.tail.splitlines())), "")
+    return f"{len(checks)} recorded tests do not explain pytest's exit code {command.exit_code}: {last_line}"
