@@ -14,6 +14,7 @@ import pytest
 from kvsync.testing.history import History, append_line
 from kvsync.testing.measurement import Measurements
 from kvsync.testing.outcome import OUTCOMES, Kind
+from kvsync.testing.run_folder import RunFolder
 from kvsync.testing.verdicts import unproven
 
 TAIL_BYTES = 64 * 1024
@@ -45,12 +46,7 @@ def pytest_configure(config: pytest.Config) -> None:
     run_dir: Path | None = config.getoption("--run-dir")
     if run_dir is None or hasattr(config, "workerinput"):
         return
-    config.pluginmanager.register(Recorder(lines_path(run_dir, config.getoption("--stage"))))
-
-
-def lines_path(run_dir: Path, stage: str) -> Path:
-    """Return where the lines of a stage are."""
-    return run_dir / "history" / f"{stage}-tests.jsonl"
+    config.pluginmanager.register(Recorder(RunFolder(run_dir).tests(config.getoption("--stage"))))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 
 from kvsync.testing.history import Record, read_lines
 from kvsync.testing.outcome import Attempt, Check, Kind, Outcome, StageResult, merge
-from kvsync.testing.pytest_plugin import lines_path
+from kvsync.testing.run_folder import RunFolder
 from kvsync.testing.runner import CommandResult, run
 from kvsync.testing.stage import StageContext
 
@@ -44,7 +44,7 @@ class PytestStage:
             stop=context.stop,
             ledger=context.ledger,
         )
-        records = read_lines(lines_path(context.run_dir, self.name))
+        records = read_lines(RunFolder(context.run_dir).tests(self.name))
         result = result_from(records, command, name=self.name, started_at=started_at)
         return replace(result, log=log)
 

@@ -1,6 +1,5 @@
 """What a stage is, and how it is run so that its result is a value, whatever happens."""
 
-import json
 import threading
 import time
 import traceback
@@ -13,6 +12,7 @@ from typing import Literal, Protocol
 from kvsync.testing.junit import write_junit
 from kvsync.testing.ledger import Ledger
 from kvsync.testing.outcome import StageResult
+from kvsync.testing.run_folder import RunFolder
 from kvsync.testing.verdicts import unproven
 
 
@@ -61,9 +61,7 @@ def run_safely(
 
 
 def _keep(result: StageResult, context: StageContext) -> None:
-    path = context.run_dir / "results" / f"{result.name}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(result.to_json(), indent=1) + "\n", encoding="utf-8")
+    RunFolder(context.run_dir).save(result)
     facts = {"run": context.ledger.run, "profile": context.profile, "seed": str(context.seed)}
     write_junit(result, context.run_dir / "junit" / f"{result.name}.xml", facts)
 

@@ -47,7 +47,7 @@ def test_all_passed() -> None:
 
 
 def test_time_limit() -> None:
-    """At the stage's limit the running test timed out, the rest was not run, finished ones keep their result."""
+    """At the limit of a stage the running test timed out, and what it did not reach was not run."""
     collected: Record = {**COLLECTED, "nodeids": ["t.py::a", "t.py::b", "t.py::c"]}
 
     result = verdict([collected, *finished("a"), *started("b")], -2, timed_out=True)
