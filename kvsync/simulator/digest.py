@@ -9,15 +9,15 @@ from collections.abc import Sequence
 from functools import lru_cache
 from hashlib import sha256
 
-_UNSIGNED, _BYTES, _TEXT, _ARRAY = 0x00, 0x40, 0x60, 0x80
+_BYTES, _TEXT, _ARRAY = 0x40, 0x60, 0x80
 _NULL = b"\xf6"
 _LOW_64_BITS = (1 << 64) - 1
 
 
 # Sized for one model's vocabulary: token ids repeat, and a hit is several times cheaper than packing again.
 @lru_cache(maxsize=1 << 17)
-def _head(major: int, n: int) -> bytes:
-    """The shortest CBOR head for the number `n`, which canonical CBOR demands."""
+def _head(n: int, major: int = 0) -> bytes:
+    """The shortest CBOR head for the number `n`, as canonical CBOR demands; alone, an unsigned integer."""
     if n < 24:
         return bytes([major | n])
     size = 1 if n < 1 << 8 else 2 if n < 1 << 16 else 4
@@ -26,7 +26,7 @@ def _head(major: int, n: int) -> bytes:
 
 def _text(value: str) -> bytes:
     raw = value.encode()
-    return _head(_TEXT, len(raw)) + raw
+    return _head(len(raw), _TEXT) + raw
 
 
 def root_digest(seed: int) -> bytes:
@@ -36,9 +36,9 @@ def root_digest(seed: int) -> bytes:
 
 def block_digest(parent: bytes, token_ids: Sequence[int], extra_keys: Sequence[str] | None) -> bytes:
     """The 32 bytes that name a full block; `token_ids` are unsigned 32-bit integers."""
-    parts = [_head(_ARRAY, 3), _head(_BYTES, len(parent)), parent, _head(_ARRAY, len(token_ids))]
-    parts += [_head(_UNSIGNED, token) for token in token_ids]
-    parts += [_NULL] if extra_keys is None else [_head(_ARRAY, len(extra_keys)), *map(_text, extra_keys)]
+    parts = [_head(3, _ARRAY), _head(len(parent), _BYTES), parent, _head(len(token_ids), _ARRAY)]
+    parts += map(_head, token_ids)
+    parts += [_NULL] if extra_keys is None else [_head(len(extra_keys), _ARRAY), *map(_text, extra_keys)]
     return sha256(b"".join(parts)).digest()
 
 

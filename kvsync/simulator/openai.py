@@ -16,6 +16,9 @@ from kvsync.simulator.tokenizer import apply_chat_template, detokenize, tokenize
 DEFAULT_MAX_TOKENS = 16
 """The length of an answer when the request names none: OpenAI's default for completions."""
 
+MAX_COPIES = 128
+"""The most answers to one prompt that OpenAI gives."""
+
 Json = dict[str, object]
 T = TypeVar("T")
 
@@ -144,11 +147,11 @@ def ids(raw: object, param: str) -> Sequence[int]:
     """Check a list of token ids: unsigned 32-bit integers. Raises ApiError."""
     if not isinstance(raw, list):
         raise bad_request(f"{param} must be a list of token ids", param)
+    layout = f"<{len(raw)}I"
     try:
-        struct.pack(f"<{len(raw)}I", *raw)
+        return struct.unpack(layout, struct.pack(layout, *raw))
     except struct.error as exc:
         raise bad_request(f"{param}: token ids are integers from 0 to 2^32-1: {exc}", param) from exc
-    return raw
 
 
 def completion(call: Call, name: str, created: int, answers: Sequence[Sequence[int]]) -> Json:
@@ -193,8 +196,7 @@ def closing(call: Call, name: str, created: int, usage: Json) -> Json:
 def _call(
     body: Json, card: Card, prompts: tuple[Sequence[int], ...], max_tokens: int | None, *, is_chat: bool
 ) -> Call:
-    salt = _field(body, "cache_salt", str, None)
-    scope = card.scope(_field(body, "model", str, None), salt)
+    scope = card.scope(_field(body, "model", str, None), _salt(body))
     options = _field(body, "stream_options", dict, None) or {}
     copies = _field(body, "n", int, None) or 1
     longest = max(map(len, prompts))
@@ -202,8 +204,10 @@ def _call(
         length = max(1, min(DEFAULT_MAX_TOKENS, card.max_model_len - longest))
     else:
         length = max_tokens
-    if length < 1 or copies < 1:
-        raise bad_request("max_tokens and n must be at least 1", "max_tokens" if length < 1 else "n")
+    if length < 1:
+        raise bad_request(f"max_tokens must be at least 1, got {length}", "max_tokens")
+    if not 1 <= copies <= MAX_COPIES:
+        raise bad_request(f"n must be from 1 to {MAX_COPIES}, got {copies}", "n")
     if longest + length > card.max_model_len:
         raise bad_request(
             f"This model's maximum context length is {card.max_model_len} tokens. However, you requested "
@@ -240,6 +244,14 @@ def _prompts(raw: object) -> tuple[Sequence[int], ...]:
             "prompt must be a text, a list of token ids or a list of either, not empty", "prompt"
         )
     return prompts
+
+
+def _salt(body: Json) -> str | None:
+    salt = _field(body, "cache_salt", str, None)
+    # Only what UTF-8 can carry can be announced; JSON also knows halves of surrogate pairs.
+    if salt is not None and not salt.encode("utf-8", "ignore"):
+        raise bad_request("cache_salt must be a text that is not empty", "cache_salt")
+    return salt
 
 
 def _field(body: Json, name: str, kind: type[T], default: T | None) -> T | None:
