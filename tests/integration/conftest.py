@@ -1,8 +1,7 @@
 """What the tests with real sockets share: waiting for a condition, and tasks that end with the test."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
-from typing import Protocol
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 
 import pytest
 
@@ -12,24 +11,21 @@ WITHIN_S = 5.0
 Background = Callable[[Coroutine[object, object, None]], "asyncio.Task[None]"]
 
 
-class Eventually(Protocol):
-    """Waits until a condition holds, or fails with what it showed last."""
-
-    async def __call__(self, condition: Callable[[], object], seen: Callable[[], object] = str) -> None:
-        """`seen` gives what to report when the condition does not come true in time."""
+Eventually = Callable[[Callable[[], object]], Awaitable[None]]
 
 
 @pytest.fixture
 def eventually() -> Eventually:
     """Wait for a condition without guessing how long it takes."""
 
-    async def wait(condition: Callable[[], object], seen: Callable[[], object] = str) -> None:
+    async def wait(condition: Callable[[], object]) -> None:
+        answer: object = None
         try:
             async with asyncio.timeout(WITHIN_S):
-                while not condition():  # noqa: ASYNC110 - the condition may be about another process
+                while not (answer := condition()):  # noqa: ASYNC110 - nothing signals it
                     await asyncio.sleep(0.002)
         except TimeoutError:
-            pytest.fail(f"did not come true within {WITHIN_S} s; last seen: {seen()}")
+            pytest.fail(f"did not come true within {WITHIN_S} s; last answer: {answer!r}")
 
     return wait
 
