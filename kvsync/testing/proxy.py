@@ -76,12 +76,20 @@ class FaultProxy:
         self._listeners: set[Listener] = set()
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        self.open()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def open(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Close every listener, reset every connection, end the thread."""
         for listener in tuple(self._listeners):
             listener.close()
         self._loop.call_soon_threadsafe(self._loop.stop)

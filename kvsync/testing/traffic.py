@@ -13,6 +13,7 @@ from typing import Self
 
 import httpx
 
+from kvsync.testing.endpoints import NO_CERTIFICATES
 from kvsync.testing.history import History
 from kvsync.testing.trace import Request
 
@@ -49,7 +50,11 @@ class Sender:
     def __init__(self, url: str, history: History, *, timeout_s: float = REQUEST_TIMEOUT_S) -> None:
         self._history = history
         self._client = httpx.Client(
-            base_url=url, timeout=timeout_s, limits=httpx.Limits(max_connections=None)
+            base_url=url,
+            timeout=timeout_s,
+            limits=httpx.Limits(max_connections=None),
+            verify=NO_CERTIFICATES,
+            trust_env=False,
         )
 
     def __enter__(self) -> Self:

@@ -1,0 +1,266 @@
+"""A cluster on this machine: processes with loopback addresses of their own, nothing to install.
+
+Pods are simulators behind a fault proxy, the gateway is a process too and finds them in a file that is
+replaced as a whole whenever a pod comes, goes or moves.
+"""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Self
+
+from kvsync.errors import ClusterError, UnknownName, WaitTimeout
+from kvsync.testing.addresses import Address, LoopbackBlock
+from kvsync.testing.announcements import Announcement, announcements
+from kvsync.testing.cluster import Option, PodHandle
+from kvsync.testing.endpoints import GatewayView, answers
+from kvsync.testing.history import read
+from kvsync.testing.ledger import Ledger
+from kvsync.testing.local_pod import READY_TIMEOUT_S, LocalPod
+from kvsync.testing.program import Program
+from kvsync.testing.proxy import FaultProxy
+from kvsync.testing.wait import wait_for
+
+GATEWAY = "gateway"
+"""The name under which the gateway's log is asked for."""
+
+
+@dataclass(slots=True)
+class _Deployment:
+    options: Mapping[str, Option]
+    started: int = 0
+    pods: list[str] = field(default_factory=list)
+
+
+class LocalCluster:
+    """A Cluster of processes, made by LocalProvider; `settings` are those of the gateway."""
+
+    def __init__(
+        self, name: str, *, run_dir: Path, ledger: Ledger, seed: int, settings: Mapping[str, object]
+    ) -> None:
+        self.name = name
+        self._ledger, self._seed, self._settings = ledger, seed, settings
+        self._logs, self._histories = run_dir / "logs" / name, run_dir / "history" / name
+        self._folder = run_dir / "clusters" / name
+        self._addresses, self._proxy = LoopbackBlock(seed), FaultProxy(seed)
+        self._deployments: dict[str, _Deployment] = {}
+        self._pods: dict[str, LocalPod] = {}
+        self._programs: dict[str, Program] = {}
+        self._front = self._addresses.next()
+
+    @property
+    def gateway_url(self) -> str:
+        """See Cluster."""
+        return f"http://{self._front.host}:{self._front.port}"
+
+    def open(self) -> Self:
+        """Start the proxy and the gateway. Raises ClusterError."""
+        for folder in (self._folder, self._histories):
+            folder.mkdir(parents=True, exist_ok=True)
+        self._list_pods()
+        self._proxy.open()
+        try:
+            self._start_gateway()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def deploy(self, model: str, replicas: int = 1, **options: Option) -> list[PodHandle]:
+        """See Cluster; options are flags of `kvsync simulate`."""
+        if model in self._deployments:
+            raise ClusterError(f"{model} is deployed in {self.name} already; scale it")
+        self._deployments[model] = _Deployment(options)
+        return self.scale(model, replicas)
+
+    def scale(self, model: str, replicas: int) -> list[PodHandle]:
+        """See Cluster."""
+        deployment = self._deployment(model)
+        while len(deployment.pods) > replicas:
+            self._remove(deployment.pods.pop())
+        self._start([self._add_pod(model) for _ in range(replicas - len(deployment.pods))])
+        return [self._pods[name].handle for name in deployment.pods]
+
+    def delete_pod(self, name: str) -> PodHandle:
+        """See Cluster."""
+        model = self.pod(name).model
+        self._deployment(model).pods.remove(name)
+        self._remove(name)
+        replacement = self._add_pod(model)
+        self._start([replacement])
+        return replacement.handle
+
+    def restart_pod(self, name: str) -> PodHandle:
+        """See Cluster."""
+        self.pod(name).kill()
+        return self.revive_pod(name)
+
+    def revive_pod(self, name: str) -> PodHandle:
+        """Start the engine of a killed pod again, behind the same address."""
+        self._start([self.pod(name)])
+        return self.pod(name).handle
+
+    def move_pod(self, name: str) -> PodHandle:
+        """See Cluster."""
+        self.pod(name).leave()
+        return self.revive_pod(name)
+
+    def pod(self, name: str) -> LocalPod:
+        """Return a pod with its process and listeners, for faults. Raises UnknownName."""
+        if name not in self._pods:
+            raise UnknownName("pod", name, self._pods)
+        return self._pods[name]
+
+    def pods(self) -> list[PodHandle]:
+        """See Cluster."""
+        return [pod.handle for pod in self._pods.values()]
+
+    def announced(self) -> list[Announcement]:
+        """See Cluster."""
+        return announcements(read(sorted(self._histories.glob("*.jsonl")), only={"publish"}))
+
+    def logs(self, name: str) -> str:
+        """See Cluster."""
+        return self._programs[name].tail() if name in self._programs else self.pod(name).program.tail()
+
+    def close(self) -> None:
+        """See Cluster."""
+        with ExitStack() as last_first:  # each is closed, whatever the others do
+            last_first.callback(self._proxy.close)
+            for program in self._programs.values():
+                last_first.callback(program.stop)
+            for pod in self._pods.values():
+                last_first.callback(pod.close)
+            self._pods = {}
+
+    def _deployment(self, model: str) -> _Deployment:
+        if model not in self._deployments:
+            raise UnknownName("deployment", model, self._deployments)
+        return self._deployments[model]
+
+    def _add_pod(self, model: str) -> LocalPod:
+        deployment = self._deployment(model)
+        name = f"{model}-{deployment.started}"
+        deployment.started += 1
+        deployment.pods.append(name)
+        self._pods[name] = LocalPod(
+            name, model, addresses=self._addresses, proxy=self._proxy, launch=self._launch
+        )
+        return self._pods[name]
+
+    def _start(self, pods: Sequence[LocalPod]) -> None:
+        """Start engines side by side, list the pods, and wait until the gateway would use all there are."""
+        for pod in pods:
+            pod.start()
+        for pod in pods:
+            pod.await_ready()
+        self._list_pods()
+        self._await_gateway()
+
+    def _remove(self, name: str) -> None:
+        self._pods.pop(name).close()
+        self._list_pods()
+        self._await_gateway()
+
+    def _launch(self, name: str, model: str, address: Address) -> Program:
+        options: dict[str, Option] = {
+            "name": name,
+            "model": model,
+            "host": address.host,
+            "port": address.port,
+            "event_port": address.event_port,
+            "replay_port": address.replay_port,
+            "admin_port": address.admin_port,
+            "seed": self._seed,
+            "history": str(self._histories / f"{name}.jsonl"),
+            **self._deployment(model).options,
+        }
+        return self._program(name, ["simulate", *_flags(options)])
+
+    def _start_gateway(self) -> None:
+        config = self._folder / "gateway.json"
+        settings = {
+            "host": self._front.host,
+            "port": self._front.port,
+            "pods_file": str(self._pods_file),
+            **self._settings,
+        }
+        config.write_text(json.dumps(settings, indent=1))
+        gateway = self._program(GATEWAY, ["gateway", "--config", str(config)])
+        self._programs[GATEWAY] = gateway
+        try:
+            wait_for(
+                lambda: answers(f"{self.gateway_url}/healthz") or not gateway.is_running,
+                what="the gateway answers",
+                timeout_s=READY_TIMEOUT_S,
+            )
+        except WaitTimeout as exc:
+            raise ClusterError(f"{exc}; its log ends with:\n{gateway.tail()}") from exc
+        if not gateway.is_running:
+            raise ClusterError(f"the gateway ended while starting; its log ends with:\n{gateway.tail()}")
+
+    def _program(self, name: str, command: Sequence[str]) -> Program:
+        argv = [sys.executable, "-m", "kvsync", *command, "--exit-with-stdin"]
+        return Program(f"{self.name}/{name}", argv, log=self._logs / f"{name}.log", ledger=self._ledger)
+
+    @property
+    def _pods_file(self) -> Path:
+        return self._folder / "pods.json"
+
+    def _list_pods(self) -> None:
+        listed = {"pods": [asdict(pod.listed) for pod in self._pods.values()]}
+        unfinished = self._pods_file.with_suffix(".partial")
+        unfinished.write_text(json.dumps(listed, indent=1))
+        unfinished.replace(self._pods_file)
+
+    def _await_gateway(self) -> None:
+        expected = {pod.name: pod.listed.host for pod in self._pods.values()}
+        view = GatewayView(self.gateway_url)
+        try:
+            wait_for(
+                lambda: view.routable() == expected,
+                what=f"the gateway uses {', '.join(expected) or 'no pod'}",
+                timeout_s=READY_TIMEOUT_S,
+                last_seen=view.routable,
+            )
+        except WaitTimeout as exc:
+            raise ClusterError(f"{exc}; its log ends with:\n{self.logs(GATEWAY)}") from exc
+
+
+class LocalProvider:
+    """Creates local clusters, each with its logs and histories in a folder of the run named after it."""
+
+    def __init__(self, *, run_dir: Path, ledger: Ledger, seed: int) -> None:
+        self._run_dir, self._ledger, self._seed = run_dir, ledger, seed
+        self._clusters: dict[str, LocalCluster] = {}
+
+    def create(self, name: str, **settings: object) -> LocalCluster:
+        """See ClusterProvider; settings are fields of the gateway's configuration. Raises ClusterError."""
+        if name in self._clusters:
+            raise ClusterError(f"a cluster named {name} exists already")
+        cluster = LocalCluster(
+            name, run_dir=self._run_dir, ledger=self._ledger, seed=self._seed, settings=settings
+        )
+        self._clusters[name] = cluster.open()
+        return cluster
+
+    def delete(self, name: str) -> None:
+        """See ClusterProvider."""
+        if cluster := self._clusters.pop(name, None):
+            cluster.close()
+
+    def names(self) -> list[str]:
+        """See ClusterProvider."""
+        return list(self._clusters)
+
+
+def _flags(options: Mapping[str, Option]) -> list[str]:
+    """Render options as flags; several values repeat their flag."""
+    flags = []
+    for name, value in options.items():
+        for each in value if isinstance(value, tuple) else (value,):
+            flags += [f"--{name.replace('_', '-')}", str(each)]
+    return flags

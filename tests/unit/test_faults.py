@@ -1,0 +1,147 @@
+"""A fault is held only while it is proved to act, and always taken back."""
+
+from pathlib import Path
+
+import pytest
+
+from kvsync.testing.faults import (
+    Effect,
+    Fault,
+    Latency,
+    MessageLoss,
+    PortsBlocked,
+    active,
+    name_of,
+    to_json,
+)
+from kvsync.testing.history import History, read
+from kvsync.testing.verdicts import Inconclusive, Void
+
+FAULT = MessageLoss(pod="p", fraction=0.5)
+
+
+class Switch:
+    """An injector of one fault, some of whose steps can be made not to work."""
+
+    def __init__(self, *, works: bool = True, recovers: bool = True, acts: bool = False) -> None:
+        self.acts = acts
+        self.steps: list[str] = []
+        self._works, self._recovers = works, recovers
+
+    def inject(self, fault: Fault) -> None:
+        """Act, if it works."""
+        self.steps.append("inject")
+        self.acts = self._works
+
+    def recover(self, fault: Fault) -> None:
+        """Act no more, if that works."""
+        self.steps.append("recover")
+        self.acts = self.acts and not self._recovers
+
+    def measure(self, fault: Fault) -> Effect:
+        """Say what is so."""
+        return Effect(self.acts, "5 of 5 lost" if self.acts else "0 of 5 lost")
+
+
+@pytest.fixture
+def history(tmp_path: Path) -> History:
+    """A history of its own."""
+    return History(tmp_path / "h.jsonl", "test")
+
+
+def test_a_fault_is_proved_held_and_proved_gone(history: History) -> None:
+    """The block runs with the effect measured, and after it the absence has been measured."""
+    switch = Switch()
+    with active(FAULT, switch, history, clock=lambda: 7.0) as episode:
+        assert switch.acts
+        assert episode.proof == "5 of 5 lost"
+
+    assert switch.steps == ["inject", "recover"]
+    assert (episode.started, episode.ended, episode.absence) == (7.0, 7.0, "0 of 5 lost")
+
+
+def test_every_step_is_in_the_history(history: History) -> None:
+    """A reader of the history knows what was injected where, from when to when, and how it was proved."""
+    with active(FAULT, Switch(), history):
+        pass
+
+    records = [
+        {key: record[key] for key in record if key not in ("i", "t_mono", "wall", "proc")}
+        for record in read([history.path])
+    ]
+    what = {"f": "fault", "fault": "message loss", "pod": "p", "fraction": 0.5}
+    assert records == [
+        {**what, "type": "start", "before": "0 of 5 lost"},
+        {**what, "type": "info", "proof": "5 of 5 lost"},
+        {**what, "type": "stop"},
+        {**what, "type": "info", "absence": "0 of 5 lost"},
+    ]
+
+
+def test_a_fault_without_effect_is_void_and_taken_back(history: History) -> None:
+    """When nothing can be measured the block does not run, and recovery is carried out all the same."""
+    switch = Switch(works=False)
+    with (
+        pytest.raises(Void, match=r"message loss had no measured effect: .* last seen: 0 of 5 lost"),
+        active(FAULT, switch, history, proof_timeout_s=0),
+    ):
+        pytest.fail("the block must not run")
+
+    assert switch.steps == ["inject", "recover"]
+
+
+def test_a_fault_that_is_there_before_is_void(history: History) -> None:
+    """An effect that was there without the fault proves nothing about it."""
+    switch = Switch(acts=True)
+    with (
+        pytest.raises(Void, match="message loss acts before it was injected: 5 of 5 lost"),
+        active(FAULT, switch, history),
+    ):
+        pytest.fail("the block must not run")
+
+    assert switch.steps == []
+
+
+def test_a_failing_block_takes_the_fault_back(history: History) -> None:
+    """The block's own error comes out, after recovery."""
+    switch = Switch()
+    with pytest.raises(ZeroDivisionError), active(FAULT, switch, history):
+        raise ZeroDivisionError
+
+    assert switch.steps == ["inject", "recover"]
+
+
+def test_a_fault_that_stays_makes_the_test_inconclusive(history: History) -> None:
+    """What was measured after a recovery that did not work decides nothing."""
+    with (
+        pytest.raises(Inconclusive, match=r"message loss did not go away: .* last seen: 5 of 5 lost"),
+        active(FAULT, Switch(recovers=False), history, proof_timeout_s=0),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("fault", "document"),
+    [
+        pytest.param(
+            Latency(pod="p", delay_s=0.5, jitter_s=0.1),
+            {
+                "fault": "latency",
+                "pod": "p",
+                "delay_s": 0.5,
+                "jitter_s": 0.1,
+                "ports": ("http", "events", "replay"),
+            },
+            id="latency",
+        ),
+        pytest.param(
+            PortsBlocked(pod="p", ports=("replay",)),
+            {"fault": "ports blocked", "pod": "p", "ports": ("replay",)},
+            id="ports blocked",
+        ),
+    ],
+)
+def test_a_fault_is_written_down_with_its_kind(fault: Fault, document: dict[str, object]) -> None:
+    """Reports show the kind in words and every parameter."""
+    assert to_json(fault) == document
+    assert name_of(fault) == document["fault"]
