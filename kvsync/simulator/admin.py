@@ -16,6 +16,7 @@ def create_app(pod: Pod) -> Starlette:
     admin = Admin(pod)
     routes = [
         Route("/blocks", admin.blocks),
+        Route("/sequence", admin.sequence),
         Route("/faults", admin.faults),
         Route("/faults", admin.switch, methods=["PUT"]),
         Route("/restart", admin.restart, methods=["POST"]),
@@ -33,6 +34,10 @@ class Admin:
     async def blocks(self, _: Request) -> Response:
         """The block table at the last published sequence number."""
         return JSONResponse(self._pod.blocks())
+
+    async def sequence(self, _: Request) -> Response:
+        """The last published sequence number (-1: none): what to wait for, without the size of `blocks`."""
+        return JSONResponse({"epoch": self._pod.epoch, "seq": self._pod.publisher.next_sequence - 1})
 
     async def faults(self, _: Request) -> Response:
         """The faults of the event channel, and how often each one struck."""
