@@ -71,7 +71,8 @@ class SimulatorOptions:
             if not 0 <= getattr(self, name) <= 65_535:
                 problems.append(f"{name}: {getattr(self, name)} is no port number")
         if self.model in self.loras or len(set(self.loras)) < len(self.loras):
-            problems.append(f"loras: {', '.join(self.loras)} are not names of their own beside {self.model}")
+            given = ", ".join(self.loras)
+            problems.append(f"loras: names must differ from each other and from the model, got {given}")
         if problems:
             raise ConfigError(f"simulator {self.name}", problems)
 

@@ -97,15 +97,15 @@ def test_fully_cached_prompt_recomputes_its_last_block() -> None:
     assert story.resident() == {"A": 1, "B": 1, "C": 2}
 
 
-def test_lookup_stops_at_the_first_miss() -> None:
-    """A hole in the chain ends the prefix, whatever is resident behind it."""
+def test_what_is_left_of_an_evicted_chain_is_reused() -> None:
+    """The prefix ends at the first block that is gone; the rest is stored behind the last hit."""
     story = Story(capacity=8)
     story.allocate("r", "ABCDEF")
     story.cache.free("r")
     story.allocate("s", "WXYZ")
+    story.cache.free("s")
 
     assert story.resident() == {"A": 1, "B": 1, "C": 1, "D": 1, "W": 1, "X": 1, "Y": 1, "Z": 1}
-    story.cache.free("s")
     assert story.allocate("t", "ABCDEF") == (16, "-Z -Y D+EF")
 
 
@@ -130,12 +130,25 @@ def test_least_recently_freed_is_evicted_first() -> None:
 
 
 def test_block_without_hash_is_reused_first() -> None:
-    """A tail that was never full evicts nothing: it goes to the head of the queue."""
-    story = Story(capacity=2)
-    story.allocate("r", "Ax")
+    """A tail that was never full can match nothing, so it goes before every cached block."""
+    story = Story(capacity=3)
+    story.allocate("r", "AB")
     story.cache.free("r")
+    story.allocate("s", "x")
+    story.cache.free("s")
 
-    assert story.allocate("s", "B") == (0, "+B")
+    assert story.allocate("t", "C") == (0, "+C")
+
+
+def test_oldest_copy_is_hit() -> None:
+    """Of several copies the first stored is used, and leaves its place in the queue."""
+    story = Story(capacity=3)
+    for request, prompt in (("r", "A"), ("s", "W"), ("t", "A")):
+        story.allocate(request, prompt)
+    for request in ("r", "s", "t"):
+        story.cache.free(request)
+
+    assert story.allocate("u", "Ax") == (4, "-W")
 
 
 def test_hits_are_not_evicted_by_the_request_that_hits_them() -> None:
@@ -159,6 +172,17 @@ def test_block_stays_while_one_of_its_users_does() -> None:
     assert story.cache.free_blocks == 1
     assert story.allocate("t", "z") == (0, "")
     assert story.resident() == {"A": 1}
+
+
+def test_removal_carries_what_vllm_fills_in() -> None:
+    """One hash, the GPU, and the only cache group."""
+    blocks = BlockCache(1, 4)
+    blocks.allocate("r", [1, 2, 3, 4])
+    blocks.free("r")
+
+    assert blocks.allocate("s", [9]).events == (
+        BlockRemoved(block_hashes=(0x1E0B2E028EF071CB,), medium="GPU", group_idx=0),
+    )
 
 
 def test_each_copy_is_removed_by_itself() -> None:
