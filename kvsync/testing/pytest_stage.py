@@ -32,6 +32,7 @@ class PytestStage:
     def run(self, context: StageContext) -> StageResult:
         """Run the tests; pytest's output is in `logs/<stage>.log` of the run."""
         started_at, log = datetime.now(UTC), f"logs/{self.name}.log"
+        (context.run_dir / "tmp").mkdir(parents=True, exist_ok=True)  # pytest makes the last level only
         command = run(
             self.command(context),
             log=context.run_dir / log,
@@ -49,16 +50,20 @@ class PytestStage:
         return replace(result, log=log)
 
     def command(self, context: StageContext) -> list[str]:
-        """Return the command line; it repeats the stage when given by hand."""
+        """Return the command line; it repeats the stage when given by hand.
+
+        Options and values are single words: pytest looks for its configuration beside every word that
+        names an existing path, before it knows our options.
+        """
         argv = [sys.executable, "-m", "pytest", f"tests/{self.folder}", "-v", "--color=no", "--rootdir=."]
         argv += ["-p", "no:cacheprovider", "-p", "kvsync.testing.pytest_plugin"]
-        argv += ["--stage", self.name, "--run-dir", str(context.run_dir), "--profile", context.profile]
-        argv += ["--seed", str(context.seed), "--basetemp", str(context.run_dir / "tmp" / self.name)]
+        argv += [f"--stage={self.name}", f"--run-dir={context.run_dir}", f"--profile={context.profile}"]
+        argv += [f"--seed={context.seed}", f"--basetemp={context.run_dir / 'tmp' / self.name}"]
         argv += ["-o", "tmp_path_retention_policy=failed"]
         if importlib.util.find_spec("hypothesis"):
             argv += [f"--hypothesis-seed={context.seed}"]
         if context.trace is not None:
-            argv += ["--trace-file", str(context.trace)]
+            argv += [f"--trace-file={context.trace}"]
         return argv
 
 
