@@ -142,7 +142,8 @@ def _kind(report: pytest.TestReport) -> Kind:
 
 def _reason(report: pytest.TestReport | pytest.CollectReport) -> str:
     if isinstance(report.longrepr, tuple):
-        return report.longrepr[2].removeprefix("Skipped: ")
+        reason = str(report.longrepr[2])
+        return reason.removeprefix("Skipped: ").removeprefix(f"{getattr(report, 'kind', '')}: ")
     return str(getattr(report, "wasxfail", "") or report.longreprtext)
 
 

@@ -1,0 +1,192 @@
+"""What histories say about a run: faults and recoveries, requests, comparisons. Pure.
+
+The records that are understood (all with `test` and `t_mono`):
+- fault start and stop: `fault` (an object with `kind` and perhaps `pods`), `proof`
+- recovery ok and fail: `seconds`
+- request ok and fail: `latency_s`, `pod`
+- oracle ok and fail: `violations`, `pods`, `blocks`
+- replay: `requests`, `agreeing`, `explained` (requests by cause of their disagreement)
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Self, cast
+
+from kvsync.testing.history import Record
+
+KINDS = frozenset({"fault", "recovery", "request", "oracle", "replay"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FaultWindow:
+    """One fault from its start to its stop (monotonic seconds); None where the history has no such record."""
+
+    test: str
+    kind: str
+    pods: tuple[str, ...]
+    details: str
+    start: float
+    stop: float | None = None
+    proof: str = ""
+    stop_proof: str = ""
+    recovered_at: float | None = None
+    recovery_s: float | None = None
+    recovered: bool | None = None
+
+    @property
+    def label(self) -> str:
+        """The fault in a few words, such as `partition of qwen-0, qwen-1`."""
+        return f"{self.kind} of {', '.join(self.pods)}" if self.pods else self.kind
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestPoint:
+    """One request: when it ended (monotonic seconds) and how long it took."""
+
+    at: float
+    latency_s: float
+    ok: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """The index compared with what the pods really hold."""
+
+    test: str
+    ok: bool
+    pods: int
+    blocks: int
+    violations: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agreement:
+    """A trace replayed: how many requests met the cache that was predicted, and why the others did not."""
+
+    test: str
+    requests: int
+    agreeing: int
+    explained: Mapping[str, int]
+
+    @property
+    def unexplained(self) -> int:
+        """Requests that disagree without a known cause."""
+        return self.requests - self.agreeing - sum(self.explained.values())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """All of it, in the order in which it happened; requests by test."""
+
+    faults: Sequence[FaultWindow] = ()
+    requests: Mapping[str, Sequence[RequestPoint]] = field(default_factory=dict)
+    comparisons: Sequence[Comparison] = ()
+    agreements: Sequence[Agreement] = ()
+
+    @classmethod
+    def from_records(cls, records: Iterable[Record]) -> Self:
+        """Read the records of a run, ordered by time; other kinds are left out."""
+        faults: list[FaultWindow] = []
+        requests: dict[str, list[RequestPoint]] = defaultdict(list)
+        comparisons, agreements = [], []
+        for record in records:
+            match record["f"]:
+                case "fault":
+                    _see_fault(faults, record)
+                case "recovery":
+                    _see_recovery(faults, record)
+                case "request":
+                    requests[_test(record)].append(_request(record))
+                case "oracle":
+                    comparisons.append(_comparison(record))
+                case "replay":
+                    agreements.append(_agreement(record))
+        return cls(faults=faults, requests=dict(requests), comparisons=comparisons, agreements=agreements)
+
+    def faults_of(self, test: str) -> list[FaultWindow]:
+        """Return the faults of one test."""
+        return [fault for fault in self.faults if fault.test == test]
+
+
+def _see_fault(faults: list[FaultWindow], record: Record) -> None:
+    fault = cast("Mapping[str, object]", record.get("fault", {}))
+    seen = FaultWindow(
+        test=_test(record),
+        kind=str(fault.get("kind", "fault")),
+        pods=_texts(fault.get("pods", fault.get("pod", ()))),
+        details=", ".join(
+            f"{name} {_plain(value)}" for name, value in fault.items() if name not in ("kind", "pods", "pod")
+        ),
+        start=_number(record, "t_mono"),
+        proof=str(record.get("proof", "")),
+    )
+    if record.get("type") == "start":
+        faults.append(seen)
+        return
+    for position, known in reversed([*enumerate(faults)]):
+        if known.stop is None and _same(known, seen):
+            faults[position] = replace(known, stop=seen.start, stop_proof=seen.proof)
+            return
+
+
+def _same(one: FaultWindow, other: FaultWindow) -> bool:
+    return (one.test, one.kind, one.pods, one.details) == (other.test, other.kind, other.pods, other.details)
+
+
+def _see_recovery(faults: list[FaultWindow], record: Record) -> None:
+    """A recovery belongs to the faults of its test that have none yet."""
+    for position, known in enumerate(faults):
+        if known.test == _test(record) and known.recovered is None:
+            faults[position] = replace(
+                known,
+                recovered_at=_number(record, "t_mono"),
+                recovery_s=_number(record, "seconds"),
+                recovered=record.get("type") == "ok",
+            )
+
+
+def _request(record: Record) -> RequestPoint:
+    return RequestPoint(
+        at=_number(record, "t_mono"),
+        latency_s=_number(record, "latency_s"),
+        ok=record.get("type") == "ok",
+    )
+
+
+def _comparison(record: Record) -> Comparison:
+    return Comparison(
+        test=_test(record),
+        ok=record.get("type") == "ok",
+        pods=int(_number(record, "pods")),
+        blocks=int(_number(record, "blocks")),
+        violations=_texts(record.get("violations", ())),
+    )
+
+
+def _agreement(record: Record) -> Agreement:
+    explained = cast("Mapping[str, int]", record.get("explained", {}))
+    return Agreement(
+        test=_test(record),
+        requests=int(_number(record, "requests")),
+        agreeing=int(_number(record, "agreeing")),
+        explained=dict(explained),
+    )
+
+
+def _test(record: Record) -> str:
+    return str(record.get("test", ""))
+
+
+def _number(record: Record, name: str) -> float:
+    value = record.get(name)
+    return float(value) if isinstance(value, int | float) else 0.0
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    return tuple(map(_plain, value)) if isinstance(value, list | tuple) else (_plain(value),)
+
+
+def _plain(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)

@@ -1,0 +1,100 @@
+"""The report as one page that needs nothing else: no script, no font, no file beside it."""
+
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from kvsync.testing import charts
+from kvsync.testing.evidence import KINDS, Evidence
+from kvsync.testing.history import read
+from kvsync.testing.measurement import Measurement, read_measurements
+from kvsync.testing.outcome import OUTCOMES, Check, Kind, Outcome
+from kvsync.testing.report import Report
+from kvsync.testing.run_folder import RunFolder
+
+PASSED_TAIL = 2000
+"""Characters shown of what a passed test printed: its whole tail is in report.json."""
+
+SYMBOLS = {Outcome.PASSED: "✓", Outcome.UNKNOWN: "?", Outcome.FAILED: "✗"}
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Checks that did not pass, for what looks like one cause; each with the name of its stage."""
+
+    kind: Kind
+    headline: str
+    checks: Sequence[tuple[str, Check]]
+
+    @property
+    def outcome(self) -> Outcome:
+        """The outcome of its checks, which is one."""
+        return self.checks[0][1].outcome
+
+
+def write_page(report: Report, run_dir: Path) -> Path:
+    """Write `report.html` of a run, with what its histories and measurements say; returns its path."""
+    folder = RunFolder(run_dir)
+    histories = sorted((run_dir / "history").glob("*.jsonl"))
+    page = render(
+        report,
+        Evidence.from_records(read(histories, only=KINDS)),
+        read_measurements(run_dir / "benchmark.json"),
+    )
+    partial = folder.page.with_suffix(".partial")
+    # A lone surrogate, which JSON can carry, has no UTF-8 form.
+    partial.write_text(page, encoding="utf-8", errors="replace")
+    partial.replace(folder.page)
+    return folder.page
+
+
+def render(report: Report, evidence: Evidence, measurements: Sequence[Measurement]) -> str:
+    """Return the page; every text in it is escaped."""
+    environment = Environment(
+        loader=PackageLoader("kvsync.testing", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"duration": charts.duration, "number": charts.number, "short": short_name}
+    return environment.get_template("report.html").render(
+        report=report,
+        problems=problems(report),
+        evidence=evidence,
+        measurements=measurements,
+        timeline=charts.stage_timeline(report.stages),
+        headroom=charts.headroom_chart(measurements),
+        latencies={
+            test: charts.latency_chart(test, points, evidence.faults_of(test))
+            for test, points in evidence.requests.items()
+        },
+        symbols=SYMBOLS,
+        outcome_of=OUTCOMES,
+        passed_tail=PASSED_TAIL,
+    )
+
+
+def problems(report: Report) -> list[Problem]:
+    """Group what did not pass by its likely cause: the worst first, and the most frequent first."""
+    groups: dict[tuple[Kind, str], list[tuple[str, Check]]] = defaultdict(list)
+    for stage in report.stages:
+        for check in stage.checks:
+            if check.outcome is not Outcome.PASSED and check.kind != "skipped":
+                groups[check.kind, fingerprint(check.headline)].append((stage.name, check))
+    found = [Problem(kind, checks[0][1].headline, checks) for (kind, _), checks in groups.items()]
+    return sorted(found, key=lambda problem: (-problem.outcome, -len(problem.checks)))
+
+
+def fingerprint(headline: str) -> str:
+    """Reduce a message to what its repetitions share: without numbers, hashes and addresses."""
+    return re.sub(r"0x[0-9a-f]+|\b[0-9a-f]{8,}\b|\d+(\.\d+)*", "#", headline.lower())
+
+
+def short_name(name: str) -> str:
+    """Return a test's name without its file."""
+    return name.partition("::")[2] or name
