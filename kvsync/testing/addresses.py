@@ -38,7 +38,7 @@ class LoopbackBlock:
     `own_hosts` says whether every loopback address can be bound; it is an argument for the tests.
     """
 
-    def __init__(self, seed: int, *, own_hosts: bool = sys.platform == "linux") -> None:
+    def __init__(self, seed: int | str, *, own_hosts: bool = sys.platform == "linux") -> None:
         self._own_hosts = own_hosts
         # 127.0.x.y stays free for people; the last number is never 0 or 255.
         self._position = random.Random(seed).randrange(254 * 256 * 254)  # noqa: S311 - no secret

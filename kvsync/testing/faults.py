@@ -8,7 +8,7 @@ have tested nothing); the body; recover, whatever happened; measure that the eff
 import re
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from typing import Literal, Protocol
 
@@ -101,8 +101,8 @@ def name_of(fault: Fault) -> str:
 
 
 def to_json(fault: Fault) -> dict[str, object]:
-    """Return the fault as plain values, its kind under `fault`."""
-    return {"fault": name_of(fault), **asdict(fault)}
+    """Return the fault as plain values, with its kind."""
+    return {"kind": name_of(fault), **asdict(fault)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,12 +128,12 @@ class Injector(Protocol):
 
 @dataclass(slots=True)
 class Episode:
-    """A fault on the clock (monotonic seconds): when it acted, and what was measured."""
+    """A fault on the clock (monotonic seconds): when it acted, and what was measured then and afterwards."""
 
     fault: Fault
     started: float
-    proof: str
     ended: float | None = None
+    proof: str = ""
     absence: str = ""
 
 
@@ -151,45 +151,38 @@ def active(
     Raises Void when the fault shows no effect or is there before it is injected, and Inconclusive when its
     effect does not go away.
     """
-    history = history.bind(**to_json(fault))
+    history = history.bind(fault=to_json(fault))
     before = injector.measure(fault)
     if before.present:
         raise Void(f"{name_of(fault)} acts before it was injected: {before.evidence}")
-    history.append(f="fault", type="start", before=before.evidence)
-    started = clock()
+    episode = Episode(fault, clock())
     try:
         injector.inject(fault)
-        try:
-            proof = _await(fault, injector, proof_timeout_s, present=True)
-        except WaitTimeout as exc:
-            raise Void(f"{name_of(fault)} had no measured effect: {exc}") from exc
-        history.append(f="fault", type="info", proof=proof)
-        episode = Episode(fault, started, proof)
+        effect = _await(fault, injector, proof_timeout_s, present=True)
+        if not effect.present:
+            raise Void(f"{name_of(fault)} had no measured effect: {effect.evidence}")
+        episode.proof = effect.evidence
+        history.append(f="fault", type="start", t_mono=episode.started, proof=effect.evidence)
         yield episode
     finally:
         injector.recover(fault)
-        ended = clock()
-        history.append(f="fault", type="stop")
-    episode.ended = ended
-    try:
-        episode.absence = _await(fault, injector, proof_timeout_s, present=False)
-    except WaitTimeout as exc:
-        raise Inconclusive(f"{name_of(fault)} did not go away: {exc}") from exc
-    history.append(f="fault", type="info", absence=episode.absence)
+        episode.ended = clock()
+        rest = _await(fault, injector, proof_timeout_s, present=False)
+        episode.absence = "" if rest.present else rest.evidence
+        history.append(f="fault", type="stop", t_mono=episode.ended, proof=episode.absence)
+    if rest.present:
+        raise Inconclusive(f"{name_of(fault)} did not go away: {rest.evidence}")
 
 
-def _await(fault: Fault, injector: Injector, timeout_s: float, *, present: bool) -> str:
-    seen = Effect(not present, "nothing measured")
+def _await(fault: Fault, injector: Injector, timeout_s: float, *, present: bool) -> Effect:
+    """Measure until the effect is, or is not, there; return the last measurement either way."""
+    seen = Effect(not present, "")
 
     def measured() -> bool:
         nonlocal seen
         seen = injector.measure(fault)
         return seen.present is present
 
-    wait_for(
-        measured,
-        what=f"the effect of {name_of(fault)} {'shows' if present else 'is gone'}",
-        timeout_s=timeout_s,
-        last_seen=lambda: seen.evidence,
-    )
-    return seen.evidence
+    with suppress(WaitTimeout):
+        wait_for(measured, what=name_of(fault), timeout_s=timeout_s)
+    return seen

@@ -45,7 +45,8 @@ class LocalCluster:
         self._ledger, self._seed, self._settings = ledger, seed, settings
         self._logs, self._histories = run_dir / "logs" / name, run_dir / "history" / name
         self._folder = run_dir / "clusters" / name
-        self._addresses, self._proxy = LoopbackBlock(seed), FaultProxy(seed)
+        # Not from the seed alone: two runs with one seed at the same time must not meet.
+        self._addresses, self._proxy = LoopbackBlock(f"{seed} {run_dir} {name}"), FaultProxy(seed)
         self._deployments: dict[str, _Deployment] = {}
         self._pods: dict[str, LocalPod] = {}
         self._programs: dict[str, Program] = {}
@@ -258,9 +259,15 @@ class LocalProvider:
 
 
 def _flags(options: Mapping[str, Option]) -> list[str]:
-    """Render options as flags; several values repeat their flag."""
+    """Render options as flags; one with several values is a repeated flag in the singular: `--lora`."""
     flags = []
     for name, value in options.items():
-        for each in value if isinstance(value, tuple) else (value,):
-            flags += [f"--{name.replace('_', '-')}", str(each)]
+        if isinstance(value, tuple):
+            flags += [part for each in value for part in (_flag(name.removesuffix("s")), each)]
+        else:
+            flags += [_flag(name), str(value)]
     return flags
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"

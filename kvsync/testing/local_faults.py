@@ -75,7 +75,9 @@ class LocalInjector:
         pod = self._cluster.pod(fault.pod)
         match fault:
             case PodKill():
-                self._cluster.revive_pod(fault.pod)
+                # Not through the cluster, which would wait for the gateway: its recovery is to be timed.
+                pod.start()
+                pod.await_ready()
             case PodPause():
                 pod.program.resume()
             case MessageLoss():

@@ -1,0 +1,112 @@
+"""Wait until an index has nothing left to learn, and judge it then."""
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from kvsync.errors import WaitTimeout
+from kvsync.testing.cluster import Cluster
+from kvsync.testing.endpoints import GatewayView, PodAdmin
+from kvsync.testing.history import History
+from kvsync.testing.oracle import BlockTable, Comparison, IndexDump, Lookup, compare, prompts
+from kvsync.testing.verdicts import Inconclusive
+from kvsync.testing.wait import wait_for
+
+CONVERGENCE_S = 30.0
+"""The time within which an index must be right again after whatever happened."""
+LOOKUPS = 12
+"""Prompts looked up per comparison, chosen from all that pods hold."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rest:
+    """Pods and index at one moment in which nothing happened, as far as that moment came."""
+
+    tables: Sequence[BlockTable]
+    dumps: Sequence[IndexDump]
+    unsettled: Sequence[str] = ()
+
+
+def unsettled(cluster: Cluster) -> list[str]:
+    """Say which publishers the gateway has not followed to the end, and how far it is; empty at rest."""
+    sources = {source.pod: source for source in GatewayView(cluster.gateway_url).sources()}
+    lines = [f"{pod}: there is no such pod" for pod in sources.keys() - {pod.name for pod in cluster.pods()}]
+    for pod in cluster.pods():
+        published = PodAdmin(pod.admin_url).sequence()
+        source = sources.get(pod.name)
+        if source is None:
+            lines.append(f"{pod.name}: not followed")
+        elif source.state != "exact" or (-1 if source.last is None else source.last) != published:
+            lines.append(f"{source} of {published}")
+    return lines
+
+
+def settle(cluster: Cluster, *, timeout_s: float = CONVERGENCE_S) -> None:
+    """Wait until the index has followed every pod to the end of what it published. Raises WaitTimeout."""
+    seen: list[str] = []
+
+    def settled() -> bool:
+        seen[:] = unsettled(cluster)
+        return not seen
+
+    wait_for(
+        settled,
+        what="the index has everything that the pods published",
+        timeout_s=timeout_s,
+        last_seen=lambda: "; ".join(seen),
+    )
+
+
+def quiesce(
+    cluster: Cluster, *, timeout_s: float = CONVERGENCE_S, clock: Callable[[], float] = time.monotonic
+) -> Rest:
+    """Settle and read both sides, again when something happened in between; no requests may be running.
+
+    After `timeout_s` both sides are returned as they are, with what had not settled.
+    """
+    deadline = clock() + timeout_s
+    while True:
+        problem: tuple[str, ...] = ()
+        try:
+            settle(cluster, timeout_s=max(0.0, deadline - clock()))
+        except WaitTimeout as exc:
+            problem = (str(exc),)
+        tables = [PodAdmin(pod.admin_url).table() for pod in cluster.pods()]
+        dumps = GatewayView(cluster.gateway_url).dumps()
+        if problem or not unsettled(cluster) or clock() > deadline:
+            return Rest(tables=tables, dumps=dumps, unsettled=problem)
+
+
+def verify(
+    cluster: Cluster,
+    history: History,
+    *,
+    seed: int = 0,
+    timeout_s: float = CONVERGENCE_S,
+    at_least: int = 1,
+) -> Comparison:
+    """Compare the index with the pods at rest, record the comparison, and fail when anything is wrong.
+
+    Raises AssertionError with every kind of violation and its probable cause, and Inconclusive when the
+    pods hold fewer than `at_least` blocks, for then nothing was proved.
+    """
+    rest = quiesce(cluster, timeout_s=timeout_s)
+    view = GatewayView(cluster.gateway_url)
+    asked = prompts(rest.tables, random.Random(seed), LOOKUPS)  # noqa: S311 - no secret
+    lookups: list[Lookup] = [view.lookup(prompt) for prompt in asked]
+    comparison = compare(rest.tables, rest.dumps, cluster.announced(), lookups)
+    wrong = [*rest.unsettled, *(str(comparison).splitlines() if comparison.violations else ())]
+    history.append(
+        f="oracle",
+        type="fail" if wrong else "ok",
+        pods=comparison.pods,
+        blocks=comparison.blocks,
+        lookups=comparison.lookups,
+        violations=wrong,
+    )
+    if wrong:
+        raise AssertionError("the index is wrong: " + "\n".join(wrong))
+    if comparison.blocks < at_least:
+        raise Inconclusive(f"the pods hold {comparison.blocks} blocks, which proves nothing")
+    return comparison

@@ -1,0 +1,51 @@
+"""What is cached for one model, adapter or tenant is never taken for another one's."""
+
+from kvsync.testing.scenario import Scenario
+
+
+def test_multi_model(scenario: Scenario) -> None:
+    """Two models with two pods each share neither entries nor requests, whatever prompts they share."""
+    pods = [*scenario.cluster.deploy("qwen", 2), *scenario.cluster.deploy("llama", 2)]
+    shared, own = scenario.prompt(3), scenario.prompt(2)
+    for pod in pods:
+        scenario.ask(pod.model, shared, pod=pod)
+    scenario.ask("llama", own, pod=pods[3])
+
+    assert scenario.holders("qwen", shared) == {"qwen-0": 3, "qwen-1": 3}
+    assert scenario.holders("llama", shared) == {"llama-0": 3, "llama-1": 3}
+    assert scenario.holders("qwen", own) == {}
+    answer = scenario.ask("llama", own)
+    assert (answer.pod, answer.predicted, answer.cached_tokens) == ("llama-1", 32, 32)
+    scenario.verify()
+
+
+def test_lora_isolation(scenario: Scenario) -> None:
+    """Base model and adapters compute the same prompt apart, and are found apart."""
+    scenario.cluster.deploy("qwen", loras=("sql", "chat"))
+    tokens = scenario.prompt(3)
+    for model in ("qwen", "sql"):
+        first = scenario.ask(model, tokens)
+        scenario.settle()
+        second = scenario.ask(model, tokens)
+        assert [(each.predicted, each.cached_tokens) for each in (first, second)] == [(0, 0), (48, 48)]
+
+    assert scenario.holders("qwen", tokens) == {"qwen-0": 3}
+    assert scenario.holders("qwen", tokens, lora="sql") == {"qwen-0": 3}
+    assert scenario.holders("qwen", tokens, lora="chat") == {}
+    assert scenario.verify().blocks == 6
+
+
+def test_cache_salt_isolation(scenario: Scenario) -> None:
+    """A prompt with a cache salt is found only with that salt, as the engine reuses it."""
+    scenario.cluster.deploy("qwen")
+    tokens = scenario.prompt(3)
+    found = []
+    for salt in (None, "tenant", "tenant", "other"):
+        answer = scenario.ask("qwen", tokens, cache_salt=salt)
+        found.append((salt, answer.predicted, answer.cached_tokens))
+        scenario.settle()
+
+    assert found == [(None, 0, 0), ("tenant", 0, 0), ("tenant", 48, 48), ("other", 0, 0)]
+    assert scenario.holders("qwen", tokens, salt="tenant") == {"qwen-0": 3}
+    assert scenario.holders("qwen", tokens, salt="nobody") == {}
+    scenario.verify()

@@ -1,0 +1,136 @@
+"""Pods come, go and move: the index follows each of them, and only what it holds now."""
+
+import time
+
+import pytest
+
+from kvsync.testing.measurement import Measurement, Measurements
+from kvsync.testing.scenario import Scenario
+
+
+@pytest.mark.parametrize("settings", [pytest.param({"block_size": 4}, id="blocks of 4 tokens")])
+def test_happy_path(scenario: Scenario) -> None:
+    """What one pod computed is found by a lookup, on that pod."""
+    scenario.cluster.deploy("qwen", block_size=4)
+    tokens = (100, 101, 102, 103, 104)
+    scenario.ask("qwen", tokens)
+
+    assert scenario.holders("qwen", tokens) == {"qwen-0": 1}
+    scenario.verify()
+
+
+def test_multi_pod(scenario: Scenario) -> None:
+    """Each of three pods is found by its own prompts and by no others."""
+    pods = scenario.cluster.deploy("qwen", 3)
+    prompts = {pod.name: scenario.prompt(2 + number) for number, pod in enumerate(pods)}
+    for pod in pods:
+        scenario.ask("qwen", prompts[pod.name], pod=pod)
+
+    held = {name: scenario.holders("qwen", tokens) for name, tokens in prompts.items()}
+    assert held == {"qwen-0": {"qwen-0": 2}, "qwen-1": {"qwen-1": 3}, "qwen-2": {"qwen-2": 4}}
+    scenario.verify()
+
+
+def test_pod_lifecycle(scenario: Scenario) -> None:
+    """Through growing, replacement, shrinking and a restart the index holds what the living pods hold."""
+    cluster, tokens = scenario.cluster, scenario.prompt(4)
+    cluster.deploy("qwen")
+    scenario.ask("qwen", tokens)
+    for pod in cluster.scale("qwen", 3)[1:]:
+        scenario.ask("qwen", tokens, pod=pod)
+    assert scenario.holders("qwen", tokens) == {"qwen-0": 4, "qwen-1": 4, "qwen-2": 4}
+
+    replacement = cluster.delete_pod("qwen-1")
+    assert replacement.name == "qwen-3"
+    assert scenario.holders("qwen", tokens) == {"qwen-0": 4, "qwen-2": 4}
+    scenario.ask("qwen", scenario.prompt(3), pod=replacement)
+    scenario.verify()
+
+    cluster.scale("qwen", 1)
+    assert scenario.holders("qwen", tokens) == {"qwen-0": 4}
+    cluster.restart_pod("qwen-0")
+    assert scenario.holders("qwen", tokens) == {}
+    scenario.ask("qwen", tokens)
+    assert scenario.holders("qwen", tokens) == {"qwen-0": 4}
+    scenario.verify()
+
+
+def test_ip_change_migration(scenario: Scenario) -> None:
+    """A pod that comes back at another address has lost its old entries and gets new ones."""
+    cluster, old, new = scenario.cluster, scenario.prompt(4), scenario.prompt(3)
+    (before,) = cluster.deploy("qwen")
+    scenario.ask("qwen", old)
+    assert scenario.holders("qwen", old) == {"qwen-0": 4}
+
+    after = cluster.move_pod("qwen-0")
+    assert after.url != before.url
+    assert scenario.holders("qwen", old) == {}
+    assert scenario.ask("qwen", new).pod == "qwen-0"
+    assert scenario.holders("qwen", new) == {"qwen-0": 3}
+    scenario.verify()
+
+
+@pytest.mark.parametrize("settings", [{"subscriber": {"probe_interval_s": 0.5}}], ids=["probing soon"])
+@pytest.mark.parametrize("heard", [True, False], ids=["heard of", "in silence"])
+def test_engine_restart_in_place(scenario: Scenario, heard: bool) -> None:
+    """An engine that restarts behind an open connection is noticed, by its next batch or by a probe."""
+    (pod,) = scenario.cluster.deploy("qwen")
+    old, new = scenario.prompt(4), scenario.prompt(3)
+    for tokens in (old, scenario.prompt(2)):
+        scenario.ask("qwen", tokens)
+    assert scenario.holders("qwen", old) == {"qwen-0": 4}
+
+    scenario.admin(pod).restart()
+    if heard:
+        scenario.ask("qwen", new)
+        assert scenario.holders("qwen", new) == {"qwen-0": 3}
+    assert scenario.holders("qwen", old) == {}
+    scenario.ask("qwen", old)
+    assert scenario.holders("qwen", old) == {"qwen-0": 4}
+    scenario.verify()
+
+
+def test_prefix_reset(scenario: Scenario) -> None:
+    """A pod that clears its cache loses all its entries, the other pods keep theirs."""
+    one, two = scenario.cluster.deploy("qwen", 2)
+    tokens = scenario.prompt(4)
+    for pod in (one, two):
+        scenario.ask("qwen", tokens, pod=pod)
+    assert scenario.holders("qwen", tokens) == {"qwen-0": 4, "qwen-1": 4}
+
+    scenario.admin(one).clear()
+    assert scenario.holders("qwen", tokens) == {"qwen-1": 4}
+    assert scenario.ask("qwen", tokens).pod == "qwen-1"
+    scenario.verify()
+
+
+@pytest.mark.parametrize(
+    "pods",
+    [
+        10,
+        pytest.param(50, marks=[pytest.mark.full, pytest.mark.timeout(300)]),
+        pytest.param(100, marks=[pytest.mark.full, pytest.mark.timeout(600)]),
+    ],
+)
+def test_large_scale(scenario: Scenario, pods: int, measurements: Measurements) -> None:
+    """Every pod of many is followed exactly while all of them publish at once."""
+    handles = scenario.cluster.deploy("qwen", pods)
+    prompts = [(pod, scenario.prompt(3)) for pod in handles for _ in range(10)]
+    began = time.monotonic()
+    for pod, tokens in prompts:
+        scenario.ask("qwen", tokens, pod=pod)
+    published = time.monotonic()
+    scenario.settle()
+
+    measurements.add(
+        Measurement(
+            name="large scale",
+            metric="settled after the last request",
+            value=time.monotonic() - published,
+            unit="s",
+            samples=1,
+            parameters={"pods": pods, "requests": len(prompts), "sending_s": round(published - began, 1)},
+        )
+    )
+    comparison = scenario.verify()
+    assert (comparison.pods, comparison.blocks) == (pods, 30 * pods)

@@ -1,0 +1,62 @@
+"""Requests through the gateway go where their prefix is, and the gateway knows how much of it."""
+
+from itertools import product
+
+from kvsync.testing.scenario import Scenario, by_pod
+from kvsync.testing.trace import generate
+from kvsync.testing.verdicts import Void
+
+ENCODINGS = list(product(("array", "map"), (8, 32), ("old", "new")))
+"""Events as arrays or maps, hashes as integers or digests, replays framed as before or since vLLM 0.26."""
+
+
+def test_requests_follow_their_prefix(scenario: Scenario) -> None:
+    """A prompt's second request goes to the pod that holds its prefix, which has as much as predicted."""
+    scenario.cluster.deploy("qwen", 3)
+    conversations = [(scenario.ask("qwen", tokens), tokens) for tokens in map(scenario.prompt, range(1, 9))]
+    scenario.settle()
+
+    for blocks, (first, tokens) in enumerate(conversations, start=1):
+        second = scenario.ask("qwen", scenario.prompt(2, after=tokens))
+        assert (second.pod, second.selection, second.source_state) == (first.pod, "prefix_match", "exact")
+        assert (second.matched_blocks, second.predicted, second.cached_tokens) == (
+            blocks,
+            blocks * 16,
+            blocks * 16,
+        )
+    scenario.verify()
+
+
+def test_every_encoding_is_understood(scenario: Scenario) -> None:
+    """One gateway follows pods of every generation of the wire, live and by replay, all at once."""
+    pods = {}
+    for events_as, width, layout in ENCODINGS:
+        model = f"{events_as}-{width}-{layout}"
+        (pods[model],) = scenario.cluster.deploy(
+            model, events_as=events_as, hash_width=width, replay_layout=layout
+        )
+    live, missed = scenario.prompt(3), scenario.prompt(2)
+    for model, pod in pods.items():
+        scenario.ask(model, live)
+        scenario.admin(pod).disturb(drop=1.0)
+        scenario.ask(model, missed)
+        scenario.admin(pod).disturb()
+        scenario.ask(model, scenario.prompt(1))
+
+    for model in pods:
+        assert scenario.holders(model, live) == {f"{model}-0": 3}
+        assert scenario.holders(model, missed) == {f"{model}-0": 2}
+    scenario.verify()
+
+
+def test_eviction_pressure(scenario: Scenario) -> None:
+    """While caches overflow, the index forgets exactly what each pod evicts."""
+    scenario.cluster.deploy("qwen", 2, capacity=96)
+    answers = scenario.send(generate(scenario.seed, 120, model="qwen"), workers=4)
+    assert [answer.error for answer in answers if not answer.ok] == []
+    scenario.verify()
+
+    evicted = sum(len(batch.removed) for batch in scenario.cluster.announced())
+    if evicted < 100:
+        raise Void(f"only {evicted} blocks were evicted")
+    assert set(by_pod(answers)) == {"qwen-0", "qwen-1"}
