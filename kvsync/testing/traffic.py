@@ -5,7 +5,7 @@ Latency counts from when a request was due, so a stalled gateway cannot hide the
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from types import TracebackType
@@ -114,10 +114,13 @@ class BackgroundTraffic:
         self._thread.join()
         self._pool.shutdown(wait=True)
 
-    def answers(self, keep: Callable[[Answer], bool] = lambda _: True) -> list[Answer]:
+    def await_sent(self) -> None:
+        """Wait until the last request is due, which `at_s` of the last one bounds."""
+        self._thread.join()
+
+    def answers(self) -> list[Answer]:
         """Return the answers so far, in the order of the requests."""
-        done = [future.result() for future in self._answers if future.done()]
-        return [answer for answer in done if keep(answer)]
+        return [future.result() for future in self._answers if future.done()]
 
     def _run(self) -> None:
         began = time.monotonic()
