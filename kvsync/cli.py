@@ -1,0 +1,194 @@
+"""The command `kvsync`. Each command imports what it needs when it runs, so that all start fast."""
+
+import asyncio
+import contextlib
+import inspect
+import logging
+import sys
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_type_hints
+
+import typer
+
+from kvsync.errors import KVSyncError
+from kvsync.simulator.options import SimulatorOptions
+
+EXIT_REFUSED = 2
+"""Exit status when what was asked for cannot be done, as for a wrong option."""
+
+
+class _Commands(typer.Typer):
+    """Reports our own errors as messages: they say what is wrong and how to mend it, a traceback does not."""
+
+    def __call__(self, *args: object, **kwargs: object) -> object:
+        try:
+            return super().__call__(*args, **kwargs)
+        except KVSyncError as exc:
+            print(f"kvsync: {exc}", file=sys.stderr)
+            raise SystemExit(EXIT_REFUSED) from exc
+
+
+app = _Commands(
+    help="Route LLM requests to the pod that already holds their prefix in its KV cache.",
+    epilog="Try it on one machine: `kvsync simulate --name a --model m` in one terminal, then"
+    " `kvsync gateway --config gateway.yaml` in another, with gateway.yaml holding"
+    " `pods: [{name: a, model: m, host: 127.0.0.1}]`.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+EXIT_WITH_STDIN = "Stop when standard input closes, so as never to outlive the process that started this one."
+
+LogLevel = Annotated[
+    Literal["debug", "info", "warning", "error"], typer.Option(help="Log this and worse on standard error.")
+]
+
+
+@app.command()
+def gateway(
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            help="Settings as YAML, JSON or TOML; without it those of the file that KVSYNC_CONFIG names."
+            " KVSYNC_* variables override the file: KVSYNC_PORT=8081, KVSYNC_ROUTING__SIGMA=2.",
+        ),
+    ] = None,
+    host: Annotated[str | None, typer.Option(help="Listen here instead of where the settings say.")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65_535, help="Listen on this port; 0: a free one.")
+    ] = None,
+    log_level: LogLevel = "info",
+    exit_with_stdin: Annotated[bool, typer.Option("--exit-with-stdin", help=EXIT_WITH_STDIN)] = False,
+) -> None:
+    """Run the gateway: follow the pods' KV-cache events and pass each request to the best pod.
+
+    Clients use it like one vLLM server: `POST /v1/completions`, `POST /v1/chat/completions`,
+    `GET /v1/models`. Answers say how they were routed in their x-kvsync-* headers.
+
+    Operators ask `/healthz`, `/readyz`, `/metrics` (Prometheus) and `/status`
+    (every source's state); `POST /index/query` says which pod holds how much of a prompt,
+    `GET /index/dump` everything that is known.
+    """
+    from kvsync.config import from_env
+    from kvsync.gateway.server import serve
+
+    _log_to_stderr(log_level)
+    given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
+    settings = from_env(config).model_copy(update=given)
+    asyncio.run(serve(settings, exit_with_stdin=exit_with_stdin))
+
+
+SIMULATOR_HELP = {
+    "General": {
+        "name": "Name of the pod, written into histories.",
+        "model": "Name of the model it serves.",
+        "loras": "Name of an adapter that it serves, too; may be repeated.",
+        "seed": "Decides block hashes, generated tokens and faults.",
+        "exit_with_stdin": EXIT_WITH_STDIN,
+    },
+    "Addresses": {
+        "host": "Address to listen on.",
+        "port": "Port of the OpenAI API.",
+        "event_port": "Port of the live KV-cache events of rank 0.",
+        "replay_port": "Port of the replays of rank 0; 0: none, which is vLLM's default.",
+        "admin_port": "Port of GET /blocks, PUT /faults, POST /restart, POST /clear.",
+        "dp_rank": "Data-parallel rank; it is added to both event ports.",
+    },
+    "Cache and scheduler": {
+        "block_size": "Tokens in a block.",
+        "capacity": "Blocks in the cache.",
+        "max_model_len": "Longest prompt with its answer, in tokens.",
+        "max_num_seqs": "Requests that run at once; others wait.",
+        "max_batched_tokens": "Tokens computed in one step.",
+    },
+    "Speed": {
+        "ttft_base_ms": "Time of a step that computes prompt tokens.",
+        "prefill_ms_per_token": "Time added for each prompt token that is not in the cache.",
+        "inter_token_ms": "Time of a step that only generates.",
+        "time_scale": "Multiplies all times; 0 waits for nothing.",
+    },
+    "Events": {
+        "events_as": "Encoding of events: map since vLLM 0.24, array before.",
+        "batch_as": "Encoding of the batches around them.",
+        "hash_width": "Block hashes as integers of 8 bytes or digests of 32.",
+        "replay_layout": "Framing of replays: new since vLLM 0.26, old before.",
+        "topic": "First frame of live messages.",
+        "buffer_steps": "Batches kept for replays.",
+        "history": "Append a JSON line for each published batch to this file.",
+    },
+}
+"""What the options of a simulator mean, by the heading they are shown under."""
+
+
+def _simulator_flags() -> inspect.Signature:
+    """Make each field of SimulatorOptions a flag of its name, with its type and default."""
+    hints = get_type_hints(SimulatorOptions) | {"loras": list[str]}
+    flags = {"loras": ["--lora"], "exit_with_stdin": ["--exit-with-stdin"]}
+    options = {
+        name: typer.Option(*flags.get(name, ()), help=text, rich_help_panel=panel)
+        for panel, texts in SIMULATOR_HELP.items()
+        for name, text in texts.items()
+    }
+    return inspect.Signature(
+        [
+            inspect.Parameter(
+                field.name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=inspect.Parameter.empty if field.default is MISSING else field.default,
+                annotation=Annotated[hints[field.name], options[field.name]],
+            )
+            for field in fields(SimulatorOptions)
+        ]
+    )
+
+
+def simulate(**options: Any) -> None:
+    """Run a stand-in for a vLLM server: no model, no GPU, but a true prefix cache and its events.
+
+    It speaks vLLM's HTTP API (completions, chat, tokenize, models, metrics) and publishes KV-cache events
+    over ZeroMQ as vLLM does, byte for byte. Its admin port shows the real block table and switches faults.
+    """
+    from kvsync.simulator.run import main
+
+    main(SimulatorOptions(**options | {"loras": tuple(options["loras"])}))
+
+
+simulate.__signature__ = _simulator_flags()  # type: ignore[attr-defined]  # inspect reads it, mypy does not know
+app.command()(simulate)
+
+
+@app.command()
+def tail(
+    endpoint: Annotated[str, typer.Argument(help="Where an engine publishes, e.g. tcp://127.0.0.1:5557.")],
+    replay: Annotated[
+        str | None, typer.Option(help="Its replay endpoint: print what it still remembers first.")
+    ] = None,
+) -> None:
+    """Print an engine's KV-cache events as JSON lines until interrupted: what does it really send?
+
+    Hashes are 16 hexadecimal digits. Lines of type Forget say that history was lost before that point.
+    """
+    from kvsync.tail import follow
+
+    with contextlib.suppress(KeyboardInterrupt, BrokenPipeError):
+        asyncio.run(follow(endpoint, replay, sys.stdout))
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    from importlib.metadata import version
+
+    print(version("kvsync"))
+
+
+def _log_to_stderr(level: str) -> None:
+    logging.basicConfig(
+        level=level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
+    )
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs each request, and there are probes

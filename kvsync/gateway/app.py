@@ -1,0 +1,167 @@
+"""The gateway as an ASGI application: its parts, put together, and its routes."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import httpx
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from kvsync.config import GatewayConfig
+from kvsync.discovery import Discovery, FileDiscovery, StaticDiscovery
+from kvsync.errors import TokenizeError
+from kvsync.gateway.catalog import listing
+from kvsync.gateway.health import HealthMonitor
+from kvsync.gateway.load import Load
+from kvsync.gateway.metrics import Metrics
+from kvsync.gateway.proxy import Proxy
+from kvsync.gateway.refusal import refused
+from kvsync.gateway.relay import Relay, read_body, understand
+from kvsync.gateway.router import Router
+from kvsync.gateway.status import Status
+from kvsync.gateway.tokens import Tokenizer
+from kvsync.index import PrefixIndex
+from kvsync.manager import EventManager
+
+KEEP_ALIVE_S = 3.0
+"""Idle connections are closed before vLLM closes them after 5 s: a request sent just then would fail."""
+
+
+def create_app(
+    config: GatewayConfig, *, discovery: Discovery | None = None, rng: random.Random | None = None
+) -> Starlette:
+    """Build the gateway. Its lifespan follows the pods' events and probes the pods.
+
+    `discovery` replaces the list of pods in `config`; `rng` decides between pods that are equally good.
+    """
+    return Gateway(config, discovery or _discovery(config), rng or random.Random()).app()  # noqa: S311 - no secret
+
+
+def _discovery(config: GatewayConfig) -> Discovery:
+    return FileDiscovery(config.pods_file) if config.pods_file else StaticDiscovery(config.pods)
+
+
+class Gateway:
+    """The parts of a gateway, and the endpoints around the completions."""
+
+    def __init__(self, config: GatewayConfig, discovery: Discovery, rng: random.Random) -> None:
+        # Pods are plain HTTP peers: no proxy from the environment comes between.
+        self._client = httpx.AsyncClient(
+            trust_env=False, limits=httpx.Limits(max_connections=None, keepalive_expiry=KEEP_ALIVE_S)
+        )
+        index = PrefixIndex(config.block_size, config.hash_seed)
+        self._manager = EventManager(index, discovery, config.subscriber, subscribe=config.sync_enabled)
+        self._health = HealthMonitor(self._client, lambda: self._manager.pods, config.health)
+        load = Load()
+        self._status = Status(
+            config=config,
+            manager=self._manager,
+            index=index,
+            health=self._health,
+            load=load,
+        )
+        self._metrics = Metrics(self._status)
+        self._tokenizer = Tokenizer(self._client, config.tokenizer)
+        self._router = Router(
+            config,
+            index,
+            pods=lambda: self._manager.pods,
+            state=self._manager.state,
+            health=self._health,
+            load=load,
+            rng=rng,
+        )
+        self._relay = Relay(
+            router=self._router,
+            tokenizer=self._tokenizer,
+            proxy=Proxy(self._client, config.upstream),
+            load=load,
+            metrics=self._metrics,
+        )
+
+    def app(self) -> Starlette:
+        """Return the application with all its routes."""
+        return Starlette(
+            routes=[
+                Route("/v1/completions", self._relay, methods=["POST"]),
+                Route("/v1/chat/completions", self._relay, methods=["POST"]),
+                Route("/v1/models", self.models),
+                Route("/healthz", self.healthz),
+                Route("/readyz", self.readyz),
+                Route("/metrics", self.metrics),
+                Route("/status", self.status),
+                Route("/index/query", self.query, methods=["POST"]),
+                Route("/index/dump", self.dump),
+            ],
+            exception_handlers={HTTPException: refused, Exception: refused},
+            lifespan=self._lifespan,
+        )
+
+    @asynccontextmanager
+    async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
+        async with self._client, asyncio.TaskGroup() as tasks:
+            work = [tasks.create_task(self._manager.run()), tasks.create_task(self._health.run())]
+            yield
+            for task in work:
+                task.cancel()
+
+    async def models(self, _: Request) -> Response:
+        """List every model and adapter that some pod serves."""
+        cards = listing(self._manager.pods, self._health.cards)
+        return JSONResponse({"object": "list", "data": [card.to_json() for card in cards]})
+
+    async def healthz(self, _: Request) -> Response:
+        """Say that the gateway itself is alive."""
+        return PlainTextResponse("alive")
+
+    async def readyz(self, _: Request) -> Response:
+        """Say whether a request would be answered: some pod is ready and healthy."""
+        pods = self._manager.pods
+        able = sum(pod.ready and self._health.of(pod).healthy for pod in pods)
+        text = f"{able} of {len(pods)} pods are ready and healthy"
+        return PlainTextResponse(text, 200 if able else 503)
+
+    async def metrics(self, _: Request) -> Response:
+        """Write all metrics in Prometheus' text format."""
+        self._metrics.keep({pod.name for pod in self._manager.pods})
+        text = generate_latest(self._metrics.registry)
+        return Response(text, media_type=CONTENT_TYPE_LATEST)
+
+    async def status(self, _: Request) -> Response:
+        """Say everything that is known of pods and sources."""
+        return JSONResponse(self._status.to_json())
+
+    async def query(self, request: Request) -> Response:
+        """Say which pod holds how much of a prompt, without sending it anywhere."""
+        completion, target = understand(await read_body(request), self._router)
+        if completion.lora is not None:
+            target = replace(target, lora=completion.lora)
+        try:
+            tokens = await self._tokenizer.tokens(completion.prompt, self._router.tokenizers(target))
+        except TokenizeError as exc:
+            raise HTTPException(503, f"the tokens of the prompt are not known: {exc}") from exc
+        if tokens is None:
+            raise HTTPException(400, "give the prompt as `token_ids`, `prompt` or `messages`")
+        hashes = self._router.hashes(tokens, completion.cache_salt)
+        return JSONResponse(
+            {
+                "model": target.model,
+                "lora": target.lora,
+                "tokens": len(tokens),
+                "blocks": len(hashes),
+                "matched": dict(self._router.match(target, hashes)),
+                "states": {pod.name: self._manager.state(pod.name).value for pod in target.pods},
+            }
+        )
+
+    async def dump(self, request: Request) -> Response:
+        """Write the whole index, or one pod's part of it."""
+        chunks = self._status.dump(request.query_params.get("pod"))
+        return StreamingResponse(chunks, media_type="application/json")

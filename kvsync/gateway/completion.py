@@ -1,0 +1,90 @@
+"""What a client asks for: the part of an OpenAI completion request that matters for routing it.
+
+The body itself goes to the pod byte for byte. What the gateway does not understand is the engine's to
+judge: it is passed on without a prefix rather than refused.
+"""
+
+import json
+from array import array
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+TokenIds = Sequence[int]
+
+TEMPLATE_FIELDS = (
+    "add_generation_prompt",
+    "add_special_tokens",
+    "chat_template",
+    "chat_template_kwargs",
+    "continue_final_message",
+    "mm_processor_kwargs",
+    "tools",
+)
+"""Request fields beside prompt and messages that change which tokens vLLM makes of a prompt."""
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A prompt that a tokenizer must turn into token ids: the body of a `/tokenize` request."""
+
+    fields: Mapping[str, object]
+
+
+Prompt = Text | TokenIds | None
+"""Text, token ids, or None for a prompt whose tokens the gateway cannot know."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completion:
+    """One request as far as routing needs it. `prompts` says how many it has; `prompt` is the first.
+
+    `lora` is only given by index queries.
+    """
+
+    model: str
+    prompt: Prompt
+    prompts: int = 1
+    cache_salt: str | None = None
+    lora: str | None = None
+
+
+def parse(body: bytes) -> Completion:
+    """Read a completion, chat completion or index query. Raises ValueError saying what is wrong."""
+    try:
+        request = json.loads(body)
+    except (ValueError, RecursionError) as exc:
+        raise ValueError(f"the body is no valid JSON: {exc}") from exc
+    if not isinstance(request, dict):
+        raise ValueError("the body must be a JSON object")
+    model = request.get("model")
+    if not isinstance(model, str) or not model:
+        raise ValueError("`model` must be the name of a model")
+    prompt = request.get("prompt", request.get("token_ids"))
+    batch = prompt if isinstance(prompt, list) and prompt and isinstance(prompt[0], str | list) else [prompt]
+    return Completion(
+        model=model,
+        prompt=_prompt(request, batch[0]),
+        prompts=len(batch),
+        cache_salt=_text(request.get("cache_salt")),
+        lora=_text(request.get("lora")),
+    )
+
+
+def _prompt(request: Mapping[str, object], prompt: object) -> Prompt:
+    template = {name: request[name] for name in ("model", *TEMPLATE_FIELDS) if name in request}
+    if request.get("messages") is not None:
+        return Text({**template, "messages": request["messages"]})
+    if isinstance(prompt, str):
+        return Text({**template, "prompt": prompt})
+    return _token_ids(prompt)
+
+
+def _token_ids(prompt: object) -> TokenIds | None:
+    try:
+        return array("I", prompt) if isinstance(prompt, list) else None
+    except (TypeError, OverflowError):
+        return None
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None

@@ -1,0 +1,121 @@
+"""Whether each pod answers, and what it says it serves: probed every interval, evenly spread over it.
+
+A pod is healthy once it answered, and unhealthy after some failures in a row: one lost probe must not move
+the traffic of a whole prefix. A pod that was never probed is not healthy yet; it is used when no other is.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import httpx
+
+from kvsync.config import HealthConfig
+from kvsync.gateway.catalog import Card, read_cards
+from kvsync.pods import Pod
+
+FIRST_PODS_S = 0.05
+"""How often to look for pods while there are none: a gateway should be ready soon after its first pod."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """What is known about a pod; `problem` is why its last probe failed, empty when it did not."""
+
+    healthy: bool = False
+    failures: int = 0
+    problem: str = "not probed yet"
+    cards: tuple[Card, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A probe that was answered; `cards` is None when the pod's models could not be read."""
+
+    cards: tuple[Card, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Unanswered:
+    """A probe that failed."""
+
+    problem: str
+
+
+def judge(before: Health, probe: Answered | Unanswered, *, failures: int) -> Health:
+    """Say what a probe makes of a pod's health; `failures` in a row make it unhealthy."""
+    match probe:
+        case Answered(cards=cards):
+            return Health(healthy=True, problem="", cards=before.cards if cards is None else cards)
+        case Unanswered(problem=problem):
+            count = before.failures + 1
+            return replace(
+                before, healthy=before.healthy and count < failures, failures=count, problem=problem
+            )
+
+
+Place = tuple[str, str]
+"""Name and URL of a pod: who is probed. Whether it is ready or which adapters it has may change meanwhile."""
+
+
+def _place(pod: Pod) -> Place:
+    return pod.name, pod.url
+
+
+class HealthMonitor:
+    """Probes pods and remembers their health."""
+
+    def __init__(
+        self,
+        client: httpx.AsyncClient,
+        pods: Callable[[], Sequence[Pod]],
+        limits: HealthConfig,
+    ) -> None:
+        self._client = client
+        self._pods = pods
+        self._limits = limits
+        self._known: dict[Place, Health] = {}
+
+    def of(self, pod: Pod) -> Health:
+        """Return what is known about `pod`; a pod at another address is another pod."""
+        return self._known.get(_place(pod), Health())
+
+    def cards(self, pod: Pod) -> tuple[Card, ...]:
+        """Return what `pod` said it serves."""
+        return self.of(pod).cards
+
+    async def run(self) -> None:
+        """Probe until cancelled. New pods are probed at once, known ones in turn, each once an interval."""
+        async with asyncio.TaskGroup() as probes:
+            while True:
+                pods = self._pods()
+                fresh = [pod for pod in pods if _place(pod) not in self._known]
+                self._known = {_place(pod): self.of(pod) for pod in pods}
+                for pod in fresh:
+                    probes.create_task(self._probe(pod))
+                for pod in pods:
+                    await asyncio.sleep(self._limits.interval_s / len(pods))
+                    probes.create_task(self._probe(pod))
+                if not pods:
+                    await asyncio.sleep(FIRST_PODS_S)
+
+    async def _probe(self, pod: Pod) -> None:
+        result = await self._ask(pod)
+        if _place(pod) in self._known:
+            self._known[_place(pod)] = judge(self.of(pod), result, failures=self._limits.failures)
+
+    async def _ask(self, pod: Pod) -> Answered | Unanswered:
+        try:
+            async with asyncio.timeout(self._limits.timeout_s):
+                alive = await self._client.get(f"{pod.url}/health", timeout=None)
+                if not alive.is_success:
+                    return Unanswered(f"/health answered {alive.status_code}")
+                models = await self._client.get(f"{pod.url}/v1/models", timeout=None)
+        except TimeoutError:
+            return Unanswered(f"no answer within {self._limits.timeout_s:g} s")
+        except (httpx.HTTPError, httpx.InvalidURL) as exc:
+            return Unanswered(f"{type(exc).__name__}: {exc}")
+        try:
+            return Answered(read_cards(models.json()) if models.is_success else None)
+        except ValueError:
+            return Answered(None)

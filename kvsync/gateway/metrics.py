@@ -1,0 +1,183 @@
+"""What the gateway counts, and what is read from its parts when Prometheus asks.
+
+Only what happens in passing is counted here: requests, decisions, failures. What the event manager and the
+index know is read from them at scrape time, so that a metric cannot differ from what they do.
+"""
+
+from collections import Counter as Sum
+from collections.abc import Collection, Iterator
+from dataclasses import fields
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from kvsync.gateway.router import Route
+from kvsync.gateway.status import Status
+from kvsync.sequence import Counters, State
+
+ROUTING_BUCKETS_S = tuple(1e-5 * 2**n for n in range(15))
+"""10 us to 160 ms, AIBrix' buckets, so that its dashboards carry over."""
+
+SOURCE_GAUGES = {
+    "last": ("source_last_sequence", "Last batch applied."),
+    "lag_batches": ("source_lag_batches", "Batches seen but not applied yet."),
+    "last_event_age_s": ("source_event_age_seconds", "Time since a batch was applied."),
+    "connected": ("source_connected", "Whether the publisher is connected."),
+}
+"""Metrics of a source by the field of its status."""
+
+
+class Metrics:
+    """The gateway's counters in a registry of their own."""
+
+    def __init__(self, status: Status) -> None:
+        self.registry = CollectorRegistry()
+        self.registry.register(StatusCollector(status))
+
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(f"kvsync_{name}", text, labels, registry=self.registry)
+
+        self.requests = counter(
+            "requests",
+            "Completion requests by how they ended: a status, broken amid the answer, client disconnected.",
+            "model",
+            "selection",
+            "status",
+        )
+        self.decisions = counter(
+            "routing_decisions",
+            "Decisions by why the pod was chosen, how much of the prompt it holds, and how sure that is.",
+            "model",
+            "selection",
+            "match_percent_bucket",
+            "source_state",
+        )
+        self.routing_seconds = Histogram(
+            "kvsync_routing_seconds",
+            "Time to hash a prompt, match it and rank the pods.",
+            buckets=ROUTING_BUCKETS_S,
+            registry=self.registry,
+        )
+        self.tokenize_failures = counter(
+            "tokenize_failures", "Prompts routed without a prefix because no tokenizer told their tokens."
+        )
+        self.upstream_failures = counter(
+            "upstream_failures", "Requests that a pod did not answer, or not to the end.", "pod"
+        )
+        self.predictions = counter(
+            "predictions",
+            "Predicted cached prompt tokens against those the pod reported: exact, over or under.",
+            "pod",
+            "outcome",
+        )
+        self.predicted = counter(
+            "predicted_cached_tokens", "Prompt tokens that pods were expected to have cached.", "pod"
+        )
+        self.reported = counter(
+            "reported_cached_tokens", "Prompt tokens that pods reported as cached, same requests.", "pod"
+        )
+
+    def decided(self, model: str, route: Route) -> None:
+        """Count a decision by the pod it prefers."""
+        for choice in route.choices[:1]:
+            self.decisions.labels(
+                model, choice.selection.value, route.match_percent(choice), choice.state.value
+            ).inc()
+
+    def compared(self, pod: str, predicted: int, reported: int) -> None:
+        """Count what was predicted for a request of which the pod reported the truth."""
+        outcome = "exact" if predicted == reported else "over" if predicted > reported else "under"
+        self.predictions.labels(pod, outcome).inc()
+        self.predicted.labels(pod).inc(predicted)
+        self.reported.labels(pod).inc(reported)
+
+    def keep(self, pods: Collection[str]) -> None:
+        """Drop the series of all other pods: names of pods change with every roll-out, without an end."""
+        for counter in (self.upstream_failures, self.predictions, self.predicted, self.reported):
+            for sample in next(iter(counter.collect())).samples:
+                if sample.labels["pod"] not in pods:
+                    counter.remove_by_labels({"pod": sample.labels["pod"]})
+
+
+class StatusCollector(Collector):
+    """Metrics of pods, sources and the index, read when they are asked for."""
+
+    def __init__(self, status: Status) -> None:
+        self._status = status
+
+    def describe(self) -> list[Metric]:
+        """Name nothing beforehand: the registry would have to scrape for that."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """Read everything now."""
+        yield from self._pods()
+        yield from self._events()
+        yield from self._sources()
+
+    def _pods(self) -> Iterator[Metric]:
+        status = self._status
+        healthy = GaugeMetricFamily("kvsync_pod_healthy", "Whether the pod answers.", labels=["pod"])
+        running = GaugeMetricFamily(
+            "kvsync_pod_running_requests", "This gateway's requests on the pod.", labels=["pod"]
+        )
+        blocks = GaugeMetricFamily("kvsync_index_blocks", "Blocks the pod is known to hold.", labels=["pod"])
+        for pod in status.manager.pods:
+            healthy.add_metric([pod.name], status.health.of(pod).healthy)
+            running.add_metric([pod.name], status.load.of(pod.name))
+            blocks.add_metric([pod.name], sum(status.index.size(source) for source in pod.sources))
+        yield from (healthy, running, blocks)
+
+    def _events(self) -> Iterator[Metric]:
+        manager = self._status.manager
+        skipped = Sum(
+            {
+                (pod, label.removeprefix("skipped_")): count
+                for (pod, label), count in manager.applied.items()
+                if label.startswith("skipped_")
+            }
+        )
+        for status in manager.statuses():
+            for reason, count in status.errors.items():
+                skipped[status.source.pod, reason] += count
+        for name, text, label, counts in (
+            ("events", "Events applied, by what they announce.", "kind", manager.events),
+            (
+                "index_changes",
+                "What events did to the index, in blocks or events.",
+                "effect",
+                manager.applied,
+            ),
+            ("events_skipped", "Events and messages that could not be used.", "reason", skipped),
+        ):
+            family = CounterMetricFamily(f"kvsync_{name}", text, labels=["pod", label])
+            for labels, count in counts.items():
+                family.add_metric(labels, count)
+            yield family
+
+    def _sources(self) -> Iterator[Metric]:
+        labels = ["pod", "rank"]
+        state = GaugeMetricFamily(
+            "kvsync_source_state", "1 for the state the source is in.", labels=[*labels, "state"]
+        )
+        gauges = {
+            field: GaugeMetricFamily(f"kvsync_{name}", text, labels=labels)
+            for field, (name, text) in SOURCE_GAUGES.items()
+        }
+        counters = {
+            field.name: CounterMetricFamily(
+                f"kvsync_{field.name}", f"Sequence counter `{field.name}` of the source.", labels=labels
+            )
+            for field in fields(Counters)
+        }
+        for status in self._status.manager.statuses():
+            where = [status.source.pod, str(status.source.rank)]
+            for one in State:
+                state.add_metric([*where, one.value], status.state is one)
+            for name, gauge in gauges.items():
+                if (value := getattr(status, name)) is not None:
+                    gauge.add_metric(where, value)
+            for name, counter in counters.items():
+                counter.add_metric(where, getattr(status.counters, name))
+        yield from (state, *gauges.values(), *counters.values())

@@ -1,0 +1,131 @@
+"""One request passed to one pod, and what came of it, as values.
+
+An attempt either fails before a byte of its answer was passed on, so that another pod can be asked, or has
+begun to answer. Streams (`text/event-stream`) begin with their first chunk and are passed on chunk by chunk;
+any other answer is read whole first, which leaves the choice of another pod open to its end.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence, Set
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+import httpx
+
+from kvsync.config import UpstreamConfig
+from kvsync.pods import Pod
+
+Headers = Sequence[tuple[bytes, bytes]]
+
+HOP_BY_HOP = frozenset(
+    (
+        b"connection",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    )
+)
+"""Headers that belong to one connection (RFC 9110 7.6.1), as do those that `Connection` names."""
+
+OURS = frozenset((b"host", b"content-length", b"accept-encoding", b"expect"))
+"""Request headers that the gateway sets itself. Answers come unencoded, as their usage is read."""
+
+UNAVAILABLE = frozenset((502, 503))
+"""Statuses by which a pod says that it, not the request, is the problem."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a pod gave no answer, or stopped amid one."""
+
+    pod: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """An answer that has begun. `chunks` ends with a Failure when it broke off."""
+
+    status: int
+    headers: Headers
+    chunks: AsyncGenerator[bytes | Failure]
+
+
+class Proxy:
+    """Passes requests on to pods."""
+
+    def __init__(self, client: httpx.AsyncClient, limits: UpstreamConfig) -> None:
+        self._client = client
+        self._limits = limits
+
+    @asynccontextmanager
+    async def post(
+        self, pod: Pod, path: str, headers: Headers, body: bytes
+    ) -> AsyncIterator[Answer | Failure]:
+        """Send the request to `pod`. Leaving the block ends the request at the pod, too."""
+        request = httpx.Request(
+            "POST",
+            pod.url + path,
+            headers=[*passed_on(headers, without=OURS), (b"accept-encoding", b"identity")],
+            content=body,
+            extensions={"timeout": httpx.Timeout(None, connect=self._limits.connect_s).as_dict()},
+        )
+        async with AsyncExitStack() as stack:
+            yield await self._begin(pod, request, stack)
+
+    async def _begin(self, pod: Pod, request: httpx.Request, stack: AsyncExitStack) -> Answer | Failure:
+        try:
+            async with asyncio.timeout(self._limits.first_byte_s):
+                response = await self._client.send(request, stream=True)
+                stack.push_async_callback(response.aclose)
+                if response.status_code in UNAVAILABLE:
+                    return Failure(pod.name, f"status {response.status_code}")
+                chunks = response.aiter_raw()
+                first = (
+                    await anext(chunks, b"") if _streams(response) else b"".join([c async for c in chunks])
+                )
+        except TimeoutError:
+            return Failure(pod.name, f"no answer within {self._limits.first_byte_s:g} s")
+        except httpx.HTTPError as exc:
+            return Failure(pod.name, _reason(exc))
+        return Answer(
+            status=response.status_code,
+            headers=passed_on(response.headers.raw, without={b"date"}),
+            chunks=self._rest(pod, first, chunks),
+        )
+
+    async def _rest(
+        self, pod: Pod, first: bytes, chunks: AsyncIterator[bytes]
+    ) -> AsyncGenerator[bytes | Failure]:
+        yield first
+        try:
+            while True:
+                async with asyncio.timeout(self._limits.idle_s):
+                    chunk = await anext(chunks, None)
+                if chunk is None:
+                    return
+                yield chunk
+        except TimeoutError:
+            yield Failure(pod.name, f"silent for {self._limits.idle_s:g} s")
+        except httpx.HTTPError as exc:
+            yield Failure(pod.name, _reason(exc))
+
+
+def passed_on(headers: Headers, *, without: Set[bytes]) -> list[tuple[bytes, bytes]]:
+    """Return the headers that go to the other side: all but hop-by-hop ones and those in `without`."""
+    named = (value for name, value in headers if name.lower() == b"connection")
+    own = {token.strip().lower() for value in named for token in value.split(b",")}
+    return [(name, value) for name, value in headers if name.lower() not in HOP_BY_HOP | without | own]
+
+
+def _streams(response: httpx.Response) -> bool:
+    return str(response.headers.get("content-type", "")).startswith("text/event-stream")
+
+
+def _reason(exc: httpx.HTTPError) -> str:
+    return f"{type(exc).__name__}: {exc}".removesuffix(": ")

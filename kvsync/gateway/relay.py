@@ -1,0 +1,191 @@
+"""The completion endpoints: choose a pod, pass the request on, and ask the next pod when one fails.
+
+While a pod is ready the client gets an answer: another pod is asked as long as no byte was passed on. An
+answer that breaks off afterwards ends with a closed connection, which no client takes for a complete one.
+A client that hangs up ends its request at the pod, too.
+"""
+
+import asyncio
+import logging
+import re
+import time
+from collections.abc import Coroutine
+from contextlib import aclosing
+
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.types import Receive, Scope, Send
+
+from kvsync.errors import TokenizeError, UnknownName
+from kvsync.gateway.catalog import Target
+from kvsync.gateway.completion import Completion, TokenIds, parse
+from kvsync.gateway.load import Load
+from kvsync.gateway.metrics import Metrics
+from kvsync.gateway.proxy import Answer, Failure, Headers, Proxy
+from kvsync.gateway.refusal import refusal
+from kvsync.gateway.router import Route, Router
+from kvsync.gateway.tokens import Tokenizer
+from kvsync.ratelimit import RateLimit
+from kvsync.routing import Choice
+
+log = logging.getLogger(__name__)
+
+MAX_BODY_BYTES = 32 * 1024 * 1024
+"""Larger requests are refused: four million token ids, or some twenty large images."""
+
+LOG_INTERVAL_S = 1.0
+"""At most one warning in this time: a pod that dies fails all its requests at once. Metrics count each."""
+
+USAGE_TAIL_BYTES = 4096
+"""How much of an answer's end is searched for its usage, which engines write last."""
+
+_CACHED_TOKENS = re.compile(rb'"cached_tokens"\s*:\s*(\d+)')
+# Cannot match generated text: within a JSON string the quotes have backslashes before them.
+
+
+async def read_body(request: Request) -> bytes:
+    """Read a request's body. Raises HTTPException 413 beyond the limit, ClientDisconnect."""
+    too_large = HTTPException(413, f"the body is larger than {MAX_BODY_BYTES} bytes")
+    announced = request.headers.get("content-length", "")
+    if announced.isdigit() and int(announced) > MAX_BODY_BYTES:
+        raise too_large
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY_BYTES:
+            raise too_large
+    return bytes(body)
+
+
+async def unless_gone(receive: Receive, work: Coroutine[None, None, None]) -> None:
+    """Run `work` to its end, or cancel it as soon as the client hangs up."""
+    async with asyncio.TaskGroup() as tasks:
+        job = tasks.create_task(work)
+        watch = tasks.create_task(_hung_up(receive))
+        await asyncio.wait({job, watch}, return_when=asyncio.FIRST_COMPLETED)
+        job.cancel()
+        watch.cancel()
+
+
+async def _hung_up(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def understand(body: bytes, router: Router) -> tuple[Completion, Target]:
+    """Read a request and find who serves its model. Raises HTTPException 400 or 404."""
+    try:
+        completion = parse(body)
+        return completion, router.resolve(completion.model)
+    except ValueError as exc:
+        raise HTTPException(400, str(exc)) from exc
+    except UnknownName as exc:
+        raise HTTPException(404, str(exc)) from exc
+
+
+def told(choice: Choice, route: Route) -> Headers:
+    """Return the headers by which an answer says how it was routed."""
+    return [
+        (b"x-kvsync-pod", choice.pod.encode("latin-1", "replace")),
+        (b"x-kvsync-selection", choice.selection.value.encode()),
+        (b"x-kvsync-matched-blocks", b"%d" % choice.matched_blocks),
+        (b"x-kvsync-predicted-cached-tokens", b"%d" % route.predicted_cached_tokens(choice)),
+        (b"x-kvsync-source-state", choice.state.value.encode()),
+    ]
+
+
+def reported_cached_tokens(tail: bytes) -> int | None:
+    """Find what an answer says about its prompt's cached tokens, at its end; None when it says nothing."""
+    found = _CACHED_TOKENS.findall(tail)
+    return int(found[-1]) if found else None
+
+
+class Relay:
+    """An ASGI endpoint that passes completion requests on."""
+
+    def __init__(
+        self, *, router: Router, tokenizer: Tokenizer, proxy: Proxy, load: Load, metrics: Metrics
+    ) -> None:
+        self._router = router
+        self._tokenizer = tokenizer
+        self._proxy = proxy
+        self._load = load
+        self._metrics = metrics
+        self._limit = RateLimit(LOG_INTERVAL_S, time.monotonic)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request. Raises HTTPException for requests that no pod is asked about."""
+        request = Request(scope, receive)
+        try:
+            body = await read_body(request)
+        except ClientDisconnect:
+            return
+        completion, target = understand(body, self._router)
+        await unless_gone(receive, self._serve(request, send, body, completion, target))
+
+    async def _serve(
+        self, request: Request, send: Send, body: bytes, completion: Completion, target: Target
+    ) -> None:
+        model = target.model
+        tokens = await self._tokens(completion, target)
+        with self._metrics.routing_seconds.time():
+            route = self._router.route(target, tokens, completion.cache_salt)
+        self._metrics.decided(model, route)
+        pods = {pod.name: pod for pod in target.pods}
+        path = f"{request.url.path}?{request.url.query}".removesuffix("?")
+        tried: list[Failure] = []
+        selection, status = "none", "disconnected"
+        try:
+            for choice in route.choices:
+                selection = choice.selection.value
+                with self._load.running(choice.pod):
+                    async with self._proxy.post(pods[choice.pod], path, request.headers.raw, body) as answer:
+                        if isinstance(answer, Answer):
+                            status = await self._pass_on(answer, choice, route, completion, send)
+                            return
+                        self._note(answer, "asking the next pod")
+                        tried.append(answer)
+            status = "503"
+            what = "; ".join(f"{failed.pod}: {failed.reason}" for failed in tried) or "none is ready"
+            await refusal(503, f"no pod answered for model {completion.model!r}; tried {what}")(
+                request.scope, request.receive, send
+            )
+        finally:
+            self._metrics.requests.labels(model, selection, status).inc()
+
+    async def _pass_on(
+        self, answer: Answer, choice: Choice, route: Route, completion: Completion, send: Send
+    ) -> str:
+        """Send an answer to the client; says how that ended, as the label of a metric."""
+        headers = [*answer.headers, *told(choice, route)]
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        tail = b""
+        async with aclosing(answer.chunks) as chunks:
+            async for chunk in chunks:
+                if isinstance(chunk, Failure):
+                    self._note(chunk, "the answer had begun: closing the client's connection")
+                    return "broken"
+                tail = (tail + chunk)[-USAGE_TAIL_BYTES:]
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+        reported = reported_cached_tokens(tail)
+        if reported is not None and completion.prompts == 1:
+            self._metrics.compared(choice.pod, route.predicted_cached_tokens(choice), reported)
+        return str(answer.status)
+
+    async def _tokens(self, completion: Completion, target: Target) -> TokenIds | None:
+        try:
+            return await self._tokenizer.tokens(completion.prompt, self._router.tokenizers(target))
+        except TokenizeError as exc:
+            self._metrics.tokenize_failures.inc()
+            self._warn("tokens of a prompt are not known, routing without: %s", exc)
+            return None
+
+    def _note(self, failed: Failure, then: str) -> None:
+        self._metrics.upstream_failures.labels(failed.pod).inc()
+        self._warn("pod %s: %s; %s", failed.pod, failed.reason, then)
+
+    def _warn(self, text: str, *values: object) -> None:
+        held_back = self._limit.admit()
+        if held_back is not None:
+            log.warning(f"{text} ({held_back} warnings were held back)", *values)

@@ -1,0 +1,110 @@
+"""The gateway as a process: its port, its signals and its end."""
+
+import asyncio
+import contextlib
+import errno
+import logging
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+
+import uvicorn
+
+from kvsync.config import GatewayConfig
+from kvsync.errors import ConfigError, PortInUse
+from kvsync.gateway.app import create_app
+from kvsync.publisher import listener_on
+
+log = logging.getLogger(__name__)
+
+GRACE_S = 3
+"""How long running requests may take to end after a signal; the whole stop is to take less than 5 s."""
+
+BACKLOG = 2048
+"""Connections that wait to be accepted, uvicorn's default: a burst is queued, not refused."""
+
+
+async def serve(config: GatewayConfig, *, exit_with_stdin: bool = False) -> None:
+    """Run the gateway until SIGINT, SIGTERM or, if wanted, the end of standard input.
+
+    Raises PortInUse or ConfigError when the address cannot be bound.
+    """
+    server = Server(config)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, server.stop)
+    if exit_with_stdin:
+        threading.Thread(target=_await_end_of_stdin, args=(loop, server.stop), daemon=True).start()
+    for warning in config.warnings:
+        log.warning(warning)
+    log.info("gateway on %s", server.url)
+    await server.run()
+
+
+class Server:
+    """A gateway that listens from the beginning and serves while `run` runs."""
+
+    def __init__(self, config: GatewayConfig) -> None:
+        self._listener = listen(config.host, config.port)
+        self._web = _Web(
+            uvicorn.Config(
+                create_app(config),
+                lifespan="on",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_graceful_shutdown=GRACE_S,
+            )
+        )
+
+    @property
+    def url(self) -> str:
+        """Where it listens; with port 0 in the configuration, the port that was free."""
+        host, port = self._listener.getsockname()[:2]
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+    async def run(self) -> None:
+        """Serve until `stop` is called; running requests get a moment to end.
+
+        Raises SystemExit when the work behind the requests failed, which is a defect: the log has it.
+        """
+        await self._web.serve(sockets=[self._listener])
+        if self._web.lifespan.error_occurred:
+            raise SystemExit(1)
+
+    def stop(self) -> None:
+        """Make `run` end."""
+        self._web.should_exit = True
+
+
+class _Web(uvicorn.Server):
+    """uvicorn's server, but it leaves signals alone and ends when the application's work does."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        # uvicorn would raise the signal once more in the end, and so end the process with an error.
+        yield
+
+    async def on_tick(self, counter: int) -> bool:
+        return await super().on_tick(counter) or self.lifespan.error_occurred
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Listen on a TCP address; port 0 takes a free one. Raises PortInUse, naming who listens, ConfigError."""
+    address = f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}"
+    try:
+        family, _, _, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        return socket.create_server(place[:2], family=family, backlog=BACKLOG)
+    except OSError as exc:
+        if exc.errno == errno.EADDRINUSE:
+            raise PortInUse(address, listener_on(address)) from exc
+        raise ConfigError("gateway", [f"cannot listen on {address}: {exc}"]) from exc
+
+
+def _await_end_of_stdin(loop: asyncio.AbstractEventLoop, stop: Callable[[], None]) -> None:
+    # Not sys.stdin: a thread blocked in its buffer would hold a lock that the end of the process needs.
+    while os.read(0, 4096):
+        pass
+    loop.call_soon_threadsafe(stop)

@@ -1,0 +1,104 @@
+"""What the gateway knows, for people and for tests: every source's state, and the index itself."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from dataclasses import asdict, dataclass
+
+from kvsync.config import GatewayConfig
+from kvsync.events import Source
+from kvsync.gateway.health import HealthMonitor
+from kvsync.gateway.load import Load
+from kvsync.index import PrefixIndex
+from kvsync.manager import EventManager
+from kvsync.pods import Pod
+from kvsync.subscriber import SourceStatus
+
+Json = dict[str, object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """A view of the gateway's parts."""
+
+    config: GatewayConfig
+    manager: EventManager
+    index: PrefixIndex
+    health: HealthMonitor
+    load: Load
+
+    def to_json(self) -> Json:
+        """Say everything but the blocks."""
+        sources: dict[str, list[Json]] = {}
+        for status in self.manager.statuses():
+            sources.setdefault(status.source.pod, []).append(self._source(status))
+        return {
+            "sync_enabled": self.config.sync_enabled,
+            "warnings": list(self.config.warnings),
+            "discovery": {"pods": len(self.manager.pods), "problem": self.manager.problem},
+            "index": {"blocks": self.index.blocks_total, "sources": len(self.index.sources())},
+            "pods": [{**self._pod(pod), "sources": sources.get(pod.name, [])} for pod in self.manager.pods],
+        }
+
+    def _pod(self, pod: Pod) -> Json:
+        health = self.health.of(pod)
+        return {
+            "name": pod.name,
+            "model": pod.model,
+            "host": pod.host,
+            "ready": pod.ready,
+            "healthy": health.healthy,
+            "problem": health.problem,
+            "running": self.load.of(pod.name),
+            "loras": sorted({*pod.loras, *(card.id for card in health.cards if card.parent)}),
+        }
+
+    def _source(self, status: SourceStatus) -> Json:
+        return {
+            "rank": status.source.rank,
+            "state": status.state.value,
+            "reason": status.reason,
+            "last": status.last,
+            "live": status.live,
+            "lag_batches": status.lag_batches,
+            "last_event_age_s": status.last_event_age_s,
+            "connected": status.connected,
+            "blocks": self.index.size(status.source),
+            "orphans": self.index.orphans(status.source),
+            "digest": self._digest(status.source),
+            "counters": asdict(status.counters),
+            "errors": dict(status.errors),
+        }
+
+    def _digest(self, source: Source) -> Json:
+        digest = self.index.digest(source)
+        return {"blocks": digest.blocks, "xor": f"{digest.xor:016x}"}
+
+    async def dump(self, pod: str | None) -> AsyncIterator[str]:
+        """Write the index as JSON, one source at a time, each as of one moment.
+
+        Other requests are served in between, for a full index is large: 100 bytes a block.
+        """
+        separator = '{"sources": ['
+        for source in [status.source for status in self.manager.statuses()]:
+            now = next((status for status in self.manager.statuses() if status.source == source), None)
+            if now is not None and pod in (None, source.pod):
+                yield separator + json.dumps(self._holding(now))
+                separator = ", "
+                await asyncio.sleep(0)
+        yield ("" if separator == ", " else separator) + "]}"
+
+    def _holding(self, status: SourceStatus) -> Json:
+        source = status.source
+        return {
+            "pod": source.pod,
+            "model": source.model,
+            "rank": source.rank,
+            "state": status.state.value,
+            "last": status.last,
+            "digest": self._digest(source),
+            "blocks": [
+                {"engine": f"{engine:016x}", "own": f"{own:016x}", "lora": lora}
+                for engine, (lora, own) in self.index.blocks(source).items()
+            ],
+        }

@@ -1,0 +1,70 @@
+"""What the gateway understands of a request."""
+
+import json
+from array import array
+
+import pytest
+
+from kvsync.gateway.completion import Completion, Text, parse
+
+
+def request(**fields: object) -> bytes:
+    """The body of a request for model `m`."""
+    return json.dumps({"model": "m", **fields}).encode()
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        pytest.param(
+            request(prompt="Once upon", add_special_tokens=False, temperature=0),
+            Text({"model": "m", "add_special_tokens": False, "prompt": "Once upon"}),
+            id="text",
+        ),
+        pytest.param(request(prompt=[1, 2, 4294967295]), array("I", [1, 2, 4294967295]), id="token-ids"),
+        pytest.param(request(token_ids=[7, 8]), array("I", [7, 8]), id="token-ids-of-a-query"),
+        pytest.param(request(prompt=["a", "b"]), Text({"model": "m", "prompt": "a"}), id="first-of-texts"),
+        pytest.param(request(prompt=[[1, 2], [3]]), array("I", [1, 2]), id="first-of-token-lists"),
+        pytest.param(
+            request(messages=[{"role": "user", "content": "hi"}], tools=[{"name": "f"}], stream=True),
+            Text({"model": "m", "tools": [{"name": "f"}], "messages": [{"role": "user", "content": "hi"}]}),
+            id="chat-with-all-that-changes-its-template",
+        ),
+        pytest.param(request(prompt=[]), array("I"), id="empty-list"),
+        pytest.param(request(prompt=[1, -1]), None, id="negative-token"),
+        pytest.param(request(prompt=[1, 2**32]), None, id="token-too-large"),
+        pytest.param(request(prompt=[1, "a"]), None, id="mixed"),
+        pytest.param(request(prompt={"a": 1}), None, id="object"),
+        pytest.param(request(prompt_embeds="..."), None, id="no-prompt"),
+    ],
+)
+def test_prompt(body: bytes, expected: object) -> None:
+    """A prompt is text for a tokenizer, token ids, or unknown; of several the first decides."""
+    assert parse(body).prompt == expected
+
+
+def test_fields_that_tell_requests_apart() -> None:
+    """The cache salt and an index query's adapter are read; the number of prompts is counted."""
+    body = request(prompt=["a", "b", "c"], cache_salt="s", lora="l")
+
+    assert parse(body) == Completion(
+        model="m", prompt=Text({"model": "m", "prompt": "a"}), prompts=3, cache_salt="s", lora="l"
+    )
+
+
+@pytest.mark.parametrize(
+    ("body", "complaint"),
+    [
+        pytest.param(b"{", "the body is no valid JSON: Expecting property name", id="broken-json"),
+        pytest.param(b"\xff\xfe{", "the body is no valid JSON", id="not-text"),
+        pytest.param(b"[" * 100_000, "the body is no valid JSON", id="nested-too-deeply"),
+        pytest.param(b"", "the body is no valid JSON", id="empty"),
+        pytest.param(b"[1]", "the body must be a JSON object", id="not-an-object"),
+        pytest.param(b'{"prompt": "a"}', "`model` must be the name of a model", id="no-model"),
+        pytest.param(b'{"model": 7}', "`model` must be the name of a model", id="model-not-text"),
+    ],
+)
+def test_unreadable(body: bytes, complaint: str) -> None:
+    """A request that cannot be routed is refused with what is wrong."""
+    with pytest.raises(ValueError, match=complaint):
+        parse(body)
