@@ -87,7 +87,8 @@ class SubscriberOptions(_Settings):
     """How one publisher is followed. Times are seconds.
 
     A peer that answers no ZMTP ping for `heartbeat_s` is taken for dead, as is a connection that is not
-    up after that time. `probe_interval_s` of silence asks whether the last messages were lost.
+    up after that time. `probe_interval_s` of silence asks whether the last messages were lost. A subscriber
+    that failed by itself starts again after `retry_s`.
     """
 
     heartbeat_s: PositiveFloat = 2.0
@@ -96,6 +97,7 @@ class SubscriberOptions(_Settings):
     probe_interval_s: PositiveFloat = 5.0
     replay_idle_timeout_s: PositiveFloat = 2.0
     replay_total_timeout_s: PositiveFloat = 120.0
+    retry_s: PositiveFloat = 5.0
     drain: PositiveInt = 256
     log_interval_s: NonNegativeFloat = 10.0
 

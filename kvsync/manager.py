@@ -1,0 +1,176 @@
+"""The index follows the pods: one subscriber for each publisher of each pod that discovery knows.
+
+Only this module starts subscribers. What a publisher told is forgotten when its pod is deleted, moves to
+another address or serves another model. A subscriber that fails is started again and disturbs no other. All
+of this, and all writing to the index, happens in one event loop.
+"""
+
+import asyncio
+import logging
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from kvsync.config import SubscriberOptions
+from kvsync.discovery import Discovery
+from kvsync.events import AllBlocksCleared, BlockRemoved, BlockStored, Event, EventBatch, Source
+from kvsync.index import PrefixIndex
+from kvsync.pods import Pod
+from kvsync.sequence import State
+from kvsync.subscriber import Context, SourceStatus, Subscriber, open_context
+
+log = logging.getLogger(__name__)
+
+_WORST_FIRST = (State.BLIND, State.DEGRADED, State.CATCHING_UP, State.EXACT)
+
+_KINDS: dict[type[Event], str] = {BlockStored: "stored", BlockRemoved: "removed", AllBlocksCleared: "cleared"}
+
+
+class Endpoints(NamedTuple):
+    """Where a publisher is followed."""
+
+    live: str
+    replay: str | None
+
+
+class Plan(NamedTuple):
+    """What a new list of pods asks for: first stop and forget, then start."""
+
+    stop: tuple[Source, ...]
+    start: Mapping[Source, Endpoints]
+
+
+def plan(running: Mapping[Source, Endpoints], pods: Iterable[Pod]) -> Plan:
+    """Compare what is followed with what there is; a publisher at a new address is another one."""
+    wanted = {
+        source: Endpoints(pod.endpoint(source.rank), pod.replay_endpoint(source.rank))
+        for pod in pods
+        for source in pod.sources
+    }
+    return Plan(
+        stop=tuple(source for source, where in running.items() if wanted.get(source) != where),
+        start={source: where for source, where in wanted.items() if running.get(source) != where},
+    )
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class _Followed:
+    where: Endpoints
+    subscriber: Subscriber
+    task: asyncio.Task[None] | None = None
+    problem: str = ""
+
+    @property
+    def state(self) -> State:
+        return State.BLIND if self.problem else self.subscriber.state
+
+    @property
+    def status(self) -> SourceStatus:
+        status = self.subscriber.status
+        if not self.problem:
+            return status
+        return replace(status, state=State.BLIND, reason=self.problem, connected=False)
+
+
+class EventManager:
+    """Keeps an index true to the pods of a discovery while `run` runs.
+
+    `events` counts the events of a pod by kind, `applied` what they did by the label of the index. Without
+    `subscribe` only the pods are known, and every source is BLIND.
+    """
+
+    def __init__(
+        self,
+        index: PrefixIndex,
+        discovery: Discovery,
+        options: SubscriberOptions | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        subscribe: bool = True,
+    ) -> None:
+        self.pods: tuple[Pod, ...] = ()
+        self.events: Counter[tuple[str, str]] = Counter()
+        self.applied: Counter[tuple[str, str]] = Counter()
+        self._index = index
+        self._discovery = discovery
+        self._options = options or SubscriberOptions()
+        self._clock = clock
+        self._subscribe = subscribe
+        self._followed: dict[Source, _Followed] = {}
+        self._ranks: dict[str, list[_Followed]] = {}
+
+    async def run(self) -> None:
+        """Follow pods and their events until cancelled; all sockets are then closed."""
+        with open_context() as context:
+            async with asyncio.TaskGroup() as group:
+                async for pods in self._discovery.watch():
+                    self.pods = pods
+                    if self._subscribe:
+                        self._update(pods, group, context)
+                await asyncio.Event().wait()
+
+    @property
+    def problem(self) -> str:
+        """Why the list of pods may be out of date; empty: it is not."""
+        return self._discovery.problem
+
+    def statuses(self) -> tuple[SourceStatus, ...]:
+        """What is known of every source that is followed."""
+        return tuple(followed.status for followed in self._followed.values())
+
+    def state(self, pod: str) -> State:
+        """The worst state of a pod's ranks; BLIND for a pod that is not followed."""
+        states = (followed.state for followed in self._ranks.get(pod, ()))
+        return min(states, key=_WORST_FIRST.index, default=State.BLIND)
+
+    def apply(self, source: Source, batch: EventBatch) -> None:
+        """Take up the next batch of a source."""
+        for event in batch.events:
+            self.events[source.pod, _KINDS[type(event)]] += 1
+            for label, count in self._index.apply(source, event).items():
+                self.applied[source.pod, label] += count
+
+    def forget(self, source: Source, reason: str) -> None:
+        """Drop everything known of a source."""
+        log.info("%s: %d blocks forgotten: %s", source, self._index.forget(source), reason)
+
+    def _update(self, pods: tuple[Pod, ...], group: asyncio.TaskGroup, context: Context) -> None:
+        stop, start = plan({source: followed.where for source, followed in self._followed.items()}, pods)
+        for source in stop:
+            if task := self._followed.pop(source).task:
+                task.cancel()
+            self.forget(source, "the pod is gone or elsewhere")
+        for source, where in start.items():
+            followed = _Followed(where=where, subscriber=self._subscriber(source, where, context))
+            followed.task = group.create_task(self._follow(source, followed, context), name=str(source))
+            self._followed[source] = followed
+        self._ranks = defaultdict(list)
+        for source, followed in self._followed.items():
+            self._ranks[source.pod].append(followed)
+        for counts in (self.events, self.applied):
+            for gone in [key for key in counts if key[0] not in self._ranks]:
+                del counts[gone]
+
+    def _subscriber(self, source: Source, where: Endpoints, context: Context) -> Subscriber:
+        return Subscriber(
+            source,
+            endpoint=where.live,
+            replay_endpoint=where.replay,
+            sink=self,
+            options=self._options,
+            clock=self._clock,
+            context=context,
+        )
+
+    async def _follow(self, source: Source, followed: _Followed, context: Context) -> None:
+        while True:
+            try:
+                await followed.subscriber.run()
+            except Exception as error:  # whatever it is, the other sources go on
+                log.exception("%s: the subscriber failed, next try in %g s", source, self._options.retry_s)
+                followed.problem = f"the subscriber failed: {error}"
+                self.forget(source, followed.problem)
+            await asyncio.sleep(self._options.retry_s)
+            followed.subscriber, followed.problem = self._subscriber(source, followed.where, context), ""
