@@ -1,0 +1,345 @@
+"""What the numbered frames of one publisher mean: deliver, ask for a replay, or forget.
+
+Rules:
+
+1. Frames are numbered from 0 and delivered once, in order. A frame ahead of its turn waits.
+2. A gap is closed by a replay, which starts at frames that were delivered already: their digests must agree.
+3. The publisher restarted when a known number comes with other content, or when its ring ends before a
+   delivered frame. Then everything is forgotten and replayed from 0.
+4. A replay that begins after the wanted frame means lost history: forget, deliver what is there, DEGRADED.
+5. A replay that fails or brings nothing new is repeated a few times. Then the source is served on live
+   frames, DEGRADED, and every probe tries to mend it.
+6. EXACT is claimed only after the publisher's own ring confirmed that nothing is missing.
+
+Reasons: a publisher's restart is not announced, and its numbers start again at 0, so a new frame can carry
+the very number that is due; only content tells it apart. Therefore a replay reaches back to the last frame
+that a replay confirmed. What waits when a connection breaks or a restart is noticed may belong to either life
+of the publisher, so it is dropped: the replay asked for afterwards holds whatever is still true. The last
+frame published can be lost without a gap, which only a probe finds. The publisher does not say that its ring
+lost the wanted history, it silently begins at the oldest frame it has.
+"""
+
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Literal
+
+from xxhash import xxh3_64_intdigest
+
+WINDOW = 1024
+"""Delivered frames whose digests are remembered: far more than a network reorders or repeats."""
+
+MAX_WAITING = 10_000
+"""Live frames kept during a replay: as many as vLLM's ring holds, so what is dropped can be replayed."""
+
+RETRIES = 3
+"""Replays without progress or answer before the source is served as it is."""
+
+FIRST_DELAY_S = 0.1
+"""Wait before the first retry; it doubles with each."""
+
+MAX_HEALS = 3
+"""Full replays made to mend an unreadable frame; the ring is large and may hold the same bytes."""
+
+
+class State(Enum):
+    """How far the index can be trusted to show what a source holds."""
+
+    EXACT = "exact"
+    CATCHING_UP = "catching_up"
+    DEGRADED = "degraded"
+    BLIND = "blind"
+
+
+@dataclass(frozen=True, slots=True)
+class Deliver:
+    """Apply this frame; it is the next in order."""
+
+    sequence: int
+    payload: bytes
+    replayed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """Ask for all frames from `start` on, after `delay_s`; answers to earlier requests no longer count."""
+
+    start: int
+    delay_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """Drop everything the source was said to hold."""
+
+    reason: str
+
+
+Step = Deliver | Replay | Forget
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counters:
+    """What happened to a source since it is watched."""
+
+    gaps: int = 0
+    duplicates: int = 0
+    restarts: int = 0
+    replays: int = 0
+    truncated: int = 0
+    replay_failures: int = 0
+    buffered_dropped: int = 0
+
+
+Counted = Literal[
+    "gaps", "duplicates", "restarts", "replays", "truncated", "replay_failures", "buffered_dropped"
+]
+
+
+@dataclass(slots=True, kw_only=True)
+class _Replaying:
+    """A replay that was asked for. `heals`: it may replace everything delivered so far."""
+
+    heals: bool
+    reach: int | None  # last frame delivered when it was asked for: a ring without it is another one
+    newest: int | None = None
+    progress: bool = False
+
+
+class SequenceTracker:
+    """The state of one publisher. Does no input or output and has no clock.
+
+    Methods return the steps to take, in order. A Replay step replaces the replay that runs.
+    """
+
+    def __init__(self) -> None:
+        self.state = State.BLIND
+        self.reason = "not connected yet"
+        self.last: int | None = None
+        self.live: int | None = None
+        self.counters = Counters()
+        self._waiting: dict[int, bytes] = {}
+        self._digests: dict[int, int] = {}
+        self._confirmed: int | None = None
+        self._replay: _Replaying | None = None
+        self._attempts = 0
+        self._flaw = ""  # why history is incomplete, whatever the live frames say
+        self._healable = False
+        self._heals = 0
+
+    def connected(self) -> list[Step]:
+        """Take note of a new connection: what was missed meanwhile is asked for."""
+        self._drop_waiting()
+        self._catch_up("connected, history is on its way")
+        return self._ask(heals=self._healable)
+
+    def disconnected(self) -> list[Step]:
+        """Take note of a lost connection; what is known is kept."""
+        self._drop_waiting()
+        self._replay = None
+        self.state, self.reason = State.BLIND, "not connected"
+        return []
+
+    def receive(self, number: int, payload: bytes) -> list[Step]:
+        """Say what a live frame means. While not connected it means nothing: a replay will bring it."""
+        if self.state is State.BLIND:
+            return []
+        if self.last is not None and number <= self.last:
+            known = self._digests.get(number) == xxh3_64_intdigest(payload)
+        elif number in self._waiting:
+            known = self._waiting[number] == payload
+        else:
+            return self._receive_new(number, payload)
+        if known:
+            self._count("duplicates")
+            return []
+        steps = self._restarted(f"live frame {number} came with other content than before")
+        self._wait(number, payload)
+        return steps
+
+    def replayed(self, number: int, payload: bytes) -> list[Step]:
+        """Say what a frame of the running replay means."""
+        replay = self._replay
+        if replay is None:
+            return []
+        if replay.newest is not None and number != replay.newest + 1:
+            return self.replay_failed(f"replay went from frame {replay.newest} to frame {number}")
+        steps = self._begin(replay, number) if replay.newest is None else []
+        replay.newest = number
+        if self.last is not None and number <= self.last:
+            agrees = self._digests.get(number) in (None, xxh3_64_intdigest(payload))
+        else:
+            agrees = self._waiting.pop(number, payload) == payload
+            if agrees:
+                if self.state is not State.CATCHING_UP:  # a probe found the tail that was lost
+                    self._count("gaps")
+                    self._catch_up(f"frames from {number} on were missing")
+                replay.progress = True
+                steps.append(self._deliver(number, payload, replayed=True))
+        if not agrees:
+            return steps + self._restarted(f"replayed frame {number} has other content than before")
+        return steps
+
+    def replay_ended(self) -> list[Step]:
+        """Take note of the end marker: the publisher has nothing beyond what it replayed."""
+        replay, self._replay = self._replay, None
+        if replay is None:
+            return []
+        if replay.reach is not None and (replay.newest is None or replay.newest < replay.reach):
+            return self._restarted(f"its ring ends before frame {replay.reach}")
+        if replay.newest is None and self.last is None:  # it never published
+            self._flaw, self._healable = "", False
+        steps = self._deliver_waiting()
+        if not self._is_missing():
+            self._attempts = 0
+            self._confirmed = self.last
+            self._settle()
+            return steps
+        if replay.progress or steps:
+            self._attempts = 0
+            return steps + self._ask()
+        return self._retry(replay, "the replay does not hold the missing frames", answered=True)
+
+    def replay_failed(self, reason: str) -> list[Step]:
+        """Take note of a replay without an answer, or without an end."""
+        replay, self._replay = self._replay, None
+        if replay is None:
+            return []
+        self._count("replay_failures")
+        if replay.progress:
+            self._attempts = 0
+        return self._retry(replay, reason, answered=False)
+
+    def probe(self) -> list[Step]:
+        """Ask, at times, whether the tail was lost or history can be mended; live frames go on meanwhile."""
+        if self._replay or self.state is State.BLIND:
+            return []
+        if self._healable:
+            self._heals += 1
+        return self._ask(heals=self._healable)
+
+    def damaged(self, reason: str) -> list[Step]:
+        """Take note that a delivered frame could not be read: history has a hole."""
+        self._flaw, self._healable = reason, self._heals < MAX_HEALS
+        if self.state in (State.EXACT, State.DEGRADED):
+            self._settle()
+        return []
+
+    def _receive_new(self, number: int, payload: bytes) -> list[Step]:
+        self.live = max(number, number if self.live is None else self.live)
+        due = number == self._next() or (self.last is None and self._flaw != "")
+        if due and self.state is not State.CATCHING_UP:
+            return [self._deliver(number, payload)]
+        self._wait(number, payload)
+        if self.state is State.CATCHING_UP:
+            return []
+        self._count("gaps")
+        self._catch_up(f"frames {self._next()} to {number - 1} are missing")
+        return self._ask()
+
+    def _begin(self, replay: _Replaying, number: int) -> list[Step]:
+        """Judge the first frame of a replay by where it begins."""
+        if replay.heals and number == 0:
+            replay.heals, replay.reach = False, None
+            self._catch_up("history is complete again, on its way")
+            return self._forget("the publisher still has its whole history")
+        steps: list[Step] = []
+        lost = number > (self.last or 0)  # also when only the proof is gone that it is the same publisher
+        if lost:
+            steps = self._forget(f"the ring begins at frame {number}, after frame {self.last}")
+            self._waiting = {n: payload for n, payload in self._waiting.items() if n >= number}
+        if lost or replay.heals:
+            self._count("truncated")
+            self._flaw, self._healable = f"history before frame {number} is gone", False
+        return steps
+
+    def _restarted(self, reason: str) -> list[Step]:
+        self._count("restarts")
+        steps = self._forget(f"the publisher restarted: {reason}")
+        self._drop_waiting()
+        self._heals = 0
+        self._catch_up("the publisher restarted, its history is on its way")
+        return steps + self._ask()
+
+    def _retry(self, replay: _Replaying, reason: str, *, answered: bool) -> list[Step]:
+        self._attempts += 1
+        if self._attempts <= RETRIES:
+            return self._ask(heals=replay.heals, delay_s=FIRST_DELAY_S * 2 ** (self._attempts - 1))
+        self._attempts = 0
+        if answered and replay.newest is not None:
+            # The ring agrees with what was delivered and ends there: what waits is of an earlier life.
+            self._drop_waiting()
+            self._settle()
+            return []
+        return self._give_up(reason)
+
+    def _give_up(self, reason: str) -> list[Step]:
+        """Serve on what is there."""
+        steps = self._deliver_waiting()
+        if self._is_missing():
+            steps += self._forget(f"frames from {self._next()} on are lost: {reason}")
+            steps += [self._deliver(number, self._waiting[number]) for number in sorted(self._waiting)]
+            self._waiting.clear()
+            self._flaw, self._healable = f"frames are missing: {reason}", True
+        elif self.last is None:
+            self._flaw, self._healable = f"history is unknown: {reason}", True
+        self.state, self.reason = State.DEGRADED, self._flaw or f"not confirmed: {reason}"
+        return steps
+
+    def _ask(self, *, heals: bool = False, delay_s: float = 0.0) -> list[Step]:
+        self._count("replays")
+        self._replay = _Replaying(heals=heals, reach=self.last)
+        return [Replay(0 if heals else self._overlap(), delay_s)]
+
+    def _overlap(self) -> int:
+        """Return where a replay must start to show whether the publisher is still the same."""
+        if self.last is None:
+            return 0
+        return self._confirmed if self._confirmed in self._digests else next(iter(self._digests))
+
+    def _next(self) -> int:
+        return 0 if self.last is None else self.last + 1
+
+    def _is_missing(self) -> bool:
+        return self.live is not None and self.live >= self._next()
+
+    def _deliver(self, number: int, payload: bytes, *, replayed: bool = False) -> Deliver:
+        self.last = number
+        self.live = number if self.live is None else max(number, self.live)
+        self._digests[number] = xxh3_64_intdigest(payload)
+        if len(self._digests) > WINDOW:
+            del self._digests[next(iter(self._digests))]
+        return Deliver(number, payload, replayed)
+
+    def _deliver_waiting(self) -> list[Step]:
+        steps: list[Step] = []
+        while (payload := self._waiting.pop(self._next(), None)) is not None:
+            steps.append(self._deliver(self._next(), payload))
+        return steps
+
+    def _wait(self, number: int, payload: bytes) -> None:
+        self.live = number if self.live is None else max(number, self.live)
+        if len(self._waiting) < MAX_WAITING:
+            self._waiting[number] = payload
+        else:
+            self._count("buffered_dropped")
+
+    def _drop_waiting(self) -> None:
+        self._waiting.clear()
+        self._attempts = 0
+        self.live = self.last
+
+    def _forget(self, reason: str) -> list[Step]:
+        steps: list[Step] = [] if self.last is None else [Forget(reason)]
+        self.last = self._confirmed = None
+        self._digests.clear()
+        self._flaw, self._healable = "", False
+        return steps
+
+    def _catch_up(self, reason: str) -> None:
+        self.state, self.reason = State.CATCHING_UP, reason
+
+    def _settle(self) -> None:
+        self.state, self.reason = (State.DEGRADED if self._flaw else State.EXACT), self._flaw
+
+    def _count(self, name: Counted) -> None:
+        self.counters = replace(self.counters, **{name: getattr(self.counters, name) + 1})
