@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import uvicorn
@@ -40,8 +40,8 @@ async def running(options: SimulatorOptions) -> AsyncIterator[Pod]:
         tasks = [group.create_task(pod.engine.run()), group.create_task(pod.publisher.serve())]
         for task in tasks:
             stack.callback(task.cancel)
-        await stack.enter_async_context(_listening(server.create_app(pod.engine, options.card), api))
-        await stack.enter_async_context(_listening(admin.create_app(pod), admin_socket))
+        apps = {api: server.create_app(pod.engine, options.card), admin_socket: admin.create_app(pod)}
+        await stack.enter_async_context(_listening(apps))
         yield pod
 
 
@@ -97,8 +97,18 @@ def _bind(host: str, port: int) -> socket.socket:
 
 
 @asynccontextmanager
-async def _listening(app: ASGIApp, listener: socket.socket) -> AsyncIterator[None]:
-    """Serve `app` within the block; without uvicorn's main loop, which wakes up ten times a second."""
+async def _listening(apps: Mapping[socket.socket, ASGIApp]) -> AsyncIterator[None]:
+    """Serve each app within the block; without uvicorn's main loop, which wakes up ten times a second."""
+    webs = {listener: _web(app) for listener, app in apps.items()}
+    for listener, web in webs.items():
+        await web.startup(sockets=[listener])
+    try:
+        yield
+    finally:
+        await asyncio.gather(*(web.shutdown(sockets=[listener]) for listener, web in webs.items()))
+
+
+def _web(app: ASGIApp) -> uvicorn.Server:
     config = uvicorn.Config(
         app,
         http="h11",
@@ -112,8 +122,4 @@ async def _listening(app: ASGIApp, listener: socket.socket) -> AsyncIterator[Non
     config.load()
     web = uvicorn.Server(config)
     web.lifespan = config.lifespan_class(config)
-    await web.startup(sockets=[listener])
-    try:
-        yield
-    finally:
-        await web.shutdown(sockets=[listener])
+    return web
