@@ -30,7 +30,9 @@ DEFAULT_REPORTS = Path("reports")
 def run(
     stages: Annotated[
         list[str] | None,
-        typer.Argument(help="unit, integration, property, e2e, benchmark, chaos; all of them if none is named."),
+        typer.Argument(
+            help="unit, integration, property, e2e, benchmark, chaos; all of them if none is named."
+        ),
     ] = None,
     profile: Annotated[
         Literal["quick", "full"], typer.Option(help="quick takes minutes; full has real durations and sizes.")
@@ -48,7 +50,7 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Run the pipeline. Exit status: 0 passed, 1 failed, 2 unknown (something could not be judged)."""
-    # Imported here, since prefect takes seconds to import and `list` or `show` need none of it.
+    # Imported here, since `list` or `show` need none of it.
     from deployments.launch import launch
     from tasks.parameters import Parameters
 
@@ -63,7 +65,9 @@ def run(
         **{name: value for name, value in given.items() if value},
     )
     progress = Console(stderr=True) if as_json else console
-    progress.print(f"run {parameters.run}: {', '.join(parameters.stages)} ({parameters.profile}, {parameters.cluster})")
+    progress.print(
+        f"run {parameters.run}: {', '.join(parameters.stages)} ({parameters.profile}, {parameters.cluster})"
+    )
     report = launch(parameters, progress)
     progress.print(f"report: {RunFolder(parameters.run_dir).page}", soft_wrap=True)
     if as_json:
@@ -89,7 +93,9 @@ def list_runs(report_dir: ReportDir = DEFAULT_REPORTS, as_json: AsJson = False) 
         names = ", ".join(stage.name for stage in report.stages)
         verdict = f"[{style}]{report.verdict.name.lower()}[/]"
         table.add_row(report.run, verdict, f"{report.duration_s:.0f} s", names, escape(report.reason))
-    console.print(table if reports else f"no run in {report_dir}; start one with: kvsync-ci run")
+    console.print(
+        table if reports else f"no run in {report_dir}; start one with: kvsync-ci run", soft_wrap=True
+    )
 
 
 @app.command()
@@ -110,10 +116,14 @@ def show(
         return
     for stage in report.stages:
         style = STYLES[stage.outcome]
-        console.print(f"[{style}]{stage.outcome.name.lower():8}[/] {escape(stage.summary())} ({stage.duration_s:.0f} s)")
+        console.print(
+            f"[{style}]{stage.outcome.name.lower():8}[/] {escape(stage.summary())} ({stage.duration_s:.0f} s)"
+        )
         for check in stage.checks:
             if check.outcome and check.kind != "skipped":
-                console.print(f"  {check.kind}: {check.name}\n    {check.headline}", markup=False, highlight=False)
+                console.print(
+                    f"  {check.kind}: {check.name}\n    {check.headline}", markup=False, highlight=False
+                )
     console.print(f"report: {folders[run_id].page}\nrepeat: {report.command}", markup=False, soft_wrap=True)
     console.print(_verdict(report), soft_wrap=True)
 
@@ -138,7 +148,9 @@ def clean(
         left += len(residue.describe())
         if not check:
             residue.remove(Ledger(folder.ledger))
-    console.print("nothing is left behind" if not left else f"{left} left behind" if check else f"{left} removed")
+    console.print(
+        "nothing is left behind" if not left else f"{left} left behind" if check else f"{left} removed"
+    )
     raise typer.Exit(1 if check and left else 0)
 
 

@@ -22,7 +22,6 @@ from kvsync.testing.ledger import Ledger
 from kvsync.testing.report import Report
 from kvsync.testing.residue import LAUNCHER, find
 from kvsync.testing.run_folder import RunFolder
-from tasks.judgement import judge
 from tasks.parameters import REPOSITORY, Parameters
 
 PATIENCE_S = 8.0
@@ -43,7 +42,13 @@ def launch(parameters: Parameters, console: Console) -> Report:
     ledger.released(launcher)
     if folder.report.exists():
         return Report.read(folder.report)
-    return judge(folder, parameters, broken=f"the pipeline's process ended with {exit_code}; see {folder.logs}")
+    # Imported here: charts take long to import, and only a run that died is judged from outside.
+    from tasks.judgement import judge
+
+    return judge(
+        parameters,
+        broken=f"the pipeline's process ended with {exit_code}; see {folder.logs / 'pipeline.log'}",
+    )
 
 
 def _run_process(parameters: Parameters, folder: RunFolder, ledger: Ledger, stop: threading.Event) -> int:

@@ -106,7 +106,13 @@ def _row(stage: StageProgress, now: float) -> tuple[RenderableType, ...]:
         mark = f"[{style}]{stage.result.outcome.name.lower()}[/]"
         return mark, stage.name, stage.counts, f"{stage.result.duration_s:.0f} s", escape(stage.result.reason)
     if stage.started is not None:
-        return Spinner("dots"), stage.name, stage.counts, f"{now - stage.started:.0f} s", escape(stage.running)
+        return (
+            Spinner("dots"),
+            stage.name,
+            stage.counts,
+            f"{now - stage.started:.0f} s",
+            escape(stage.running),
+        )
     return "", f"[dim]{stage.name}[/]", "", "", ""
 
 
@@ -140,9 +146,14 @@ def _print_lines(progress: RunProgress, console: Console, finished: threading.Ev
         last = finished.wait(0.5)
         for stage in progress.refresh():
             if stage.result:
-                console.print(f"{stage.result.summary()} ({stage.counts}, {stage.result.duration_s:.0f} s)", markup=False)
+                console.print(
+                    f"{stage.result.summary()} ({stage.counts}, {stage.result.duration_s:.0f} s)",
+                    markup=False,
+                )
         if time.monotonic() - spoken > LINE_EVERY_S:
             spoken = time.monotonic()
             for stage in progress.stages:
                 if stage.started is not None and stage.result is None:
-                    console.print(f"... {stage.name}: {stage.counts} {stage.running}", markup=False)
+                    console.print(
+                        f"... {stage.name}: {stage.counts} {stage.running}", markup=False, soft_wrap=True
+                    )

@@ -4,11 +4,11 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
-from tasks.parameters import Parameters
 from kvsync.testing.interruption import stop_on_signal
 from kvsync.testing.outcome import Outcome
 from kvsync.testing.report import Report
 from tasks.artifacts import show_report
+from tasks.parameters import Parameters
 from tasks.report import write_report
 from tasks.residue import clean_up
 from tasks.stages import run_stage
@@ -29,8 +29,8 @@ def run_pipeline(parameters: Parameters) -> State[Report]:
                 run_stage(name, context)
         finally:
             clean_up(context, keep=parameters.keep)
-            report = write_report(context, parameters)
-    show_report(report)
+            report = write_report(parameters)
+    show_report(report, parameters)
     return final_state(report)
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from kvsync.errors import ConfigError, UnknownName
-from tasks.stages import CLUSTERS, STAGES
+from tasks.catalogue import CLUSTERS, STAGES
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -32,12 +32,16 @@ class Parameters(BaseModel):
         Literal["quick", "full"],
         Field(description="quick: minutes, for every change. full: real durations and sizes, for the night."),
     ] = "quick"
-    cluster: Annotated[str, Field(description=f"Where engines and gateway run: {', '.join(CLUSTERS)}")] = "local"
+    cluster: Annotated[str, Field(description=f"Where engines and gateway run: {', '.join(CLUSTERS)}")] = (
+        "local"
+    )
     seed: Annotated[int, Field(ge=0, description="Decides everything that is drawn by chance")] = 0
     trace: Annotated[
         Path | None, Field(description="A Mooncake-format trace (JSON lines) to replay in the e2e stage")
     ] = None
-    report_dir: Annotated[Path, Field(description="Each run gets a folder of its own in here")] = Path("reports")
+    report_dir: Annotated[Path, Field(description="Each run gets a folder of its own in here")] = Path(
+        "reports"
+    )
     repository: Annotated[Path, Field(description="The folder whose tests/ are run")] = REPOSITORY
     keep: Annotated[bool, Field(description="Leave the pods and the gateway of the run alive")] = False
     run: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$", description="The id of the run")] = Field(
@@ -77,7 +81,10 @@ class Parameters(BaseModel):
         try:
             return cls.model_validate(fields)
         except ValidationError as exc:
-            problems = [f"{'.'.join(map(str, e['loc']))}: {e['msg'].removeprefix('Value error, ')}" for e in exc.errors()]
+            problems = [
+                f"{'.'.join(map(str, e['loc']))}: {e['msg'].removeprefix('Value error, ')}"
+                for e in exc.errors()
+            ]
             raise ConfigError("parameters of the run", problems) from exc
 
     @property

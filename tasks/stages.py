@@ -1,27 +1,12 @@
-"""The stages of the pipeline, and the task that runs one."""
+"""The task that runs a stage."""
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
 from kvsync.testing.outcome import Outcome, StageResult
-from kvsync.testing.pytest_stage import PytestStage
-from kvsync.testing.stage import Stage, StageContext, run_safely
-
-STAGES: dict[str, Stage] = {
-    stage.name: stage
-    for stage in (
-        PytestStage("unit", folder="unit", timeout_s=120),
-        PytestStage("integration", folder="integration", timeout_s=300),
-        PytestStage("property", folder="property", timeout_s=300),
-        PytestStage("e2e", folder="e2e", timeout_s=1800),
-        PytestStage("benchmark", folder="benchmark", timeout_s=900),
-        PytestStage("chaos", folder="chaos", timeout_s=3600),
-    )
-}
-"""In the order of a run: what is cheap and says most goes first. A stage runs the folder of its name."""
-
-CLUSTERS = ("local",)
+from kvsync.testing.stage import StageContext, run_safely
+from tasks.catalogue import STAGES
 
 
 @task(name="stage", task_run_name="{name}", cache_policy=NO_CACHE)

@@ -26,4 +26,5 @@ def revision(repository: Path) -> Revision:
 
 def _git(repository: Path, *words: str) -> str:
     argv = ["git", "-C", str(repository), *words]
-    return subprocess.run(argv, capture_output=True, text=True, check=True, timeout=GIT_TIMEOUT_S).stdout.strip()
+    done = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=GIT_TIMEOUT_S)
+    return done.stdout.strip()

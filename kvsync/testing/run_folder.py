@@ -26,6 +26,10 @@ class RunFolder:
         """Return where the pytest plugin writes a line whenever a test of the stage starts or ends."""
         return self.path / "history" / f"{stage}-tests.jsonl"
 
+    def junit(self, stage: str) -> Path:
+        """Return where the stage's JUnit file lies."""
+        return self.path / "junit" / f"{stage}.xml"
+
     def save(self, result: StageResult) -> None:
         """Keep the result of a stage; a reader sees it whole or not at all."""
         path = self._result(result.name)

@@ -1,0 +1,19 @@
+"""What a run can be made of. Importing it is cheap: commands that start no flow need no Prefect."""
+
+from kvsync.testing.pytest_stage import PytestStage
+from kvsync.testing.stage import Stage
+
+STAGES: dict[str, Stage] = {
+    stage.name: stage
+    for stage in (
+        PytestStage("unit", folder="unit", timeout_s=120),
+        PytestStage("integration", folder="integration", timeout_s=300),
+        PytestStage("property", folder="property", timeout_s=300),
+        PytestStage("e2e", folder="e2e", timeout_s=1800),
+        PytestStage("benchmark", folder="benchmark", timeout_s=900),
+        PytestStage("chaos", folder="chaos", timeout_s=3600),
+    )
+}
+"""In the order of a run: what is cheap and says most goes first. A stage runs the folder of its name."""
+
+CLUSTERS = ("local",)

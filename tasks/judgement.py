@@ -1,0 +1,53 @@
+"""The verdict on a run, made of what its folder holds; works for a run that died too."""
+
+import platform
+from datetime import UTC, datetime
+
+from kvsync.testing.html import write_page
+from kvsync.testing.junit import write_junit
+from kvsync.testing.measurement import machine_facts
+from kvsync.testing.outcome import StageResult
+from kvsync.testing.report import Report, versions_of
+from kvsync.testing.revision import revision
+from kvsync.testing.run_folder import RunFolder
+from tasks.parameters import Parameters
+
+PACKAGES = ("kvsync", "prefect", "pyzmq", "msgpack", "xxhash", "pytest", "hypothesis", "starlette", "uvicorn")
+"""Whose versions decide what was tested."""
+
+
+def judge(parameters: Parameters, *, broken: str = "") -> Report:
+    """Merge the results on disk into a report, and write report.json, report.html and junit/*.xml.
+
+    A stage without a result is unknown, and so is the run when `broken` says that it ended badly.
+    """
+    folder = RunFolder(parameters.run_dir)
+    results = folder.results(parameters.stages)
+    residue = folder.result("residue")
+    if residue:
+        results.append(residue)
+    if broken:
+        results.append(StageResult.unknown("pipeline", broken))
+    report = _report(parameters, results)
+    report.write(folder.report)
+    for result in results:
+        write_junit(result, folder.junit(result.name), {"run": report.run, "repeat": report.command})
+    write_page(report, folder.path)
+    return report
+
+
+def _report(parameters: Parameters, results: list[StageResult]) -> Report:
+    started_at = min(result.started_at for result in results)
+    code = revision(parameters.repository)
+    return Report(
+        run=parameters.run,
+        started_at=started_at,
+        duration_s=(datetime.now(UTC) - started_at).total_seconds(),
+        command=parameters.command,
+        stages=tuple(results),
+        parameters=parameters.model_dump(mode="json"),
+        commit=code.commit,
+        dirty=code.dirty,
+        versions={"python": platform.python_version()} | versions_of(PACKAGES),
+        machine=machine_facts(),
+    )

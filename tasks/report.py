@@ -1,0 +1,14 @@
+"""The report of a run."""
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from kvsync.testing.report import Report
+from tasks.judgement import judge
+from tasks.parameters import Parameters
+
+
+@task(name="report", task_run_name="report", cache_policy=NO_CACHE)
+def write_report(parameters: Parameters) -> Report:
+    """Judge the run by what its folder holds, and write the report there."""
+    return judge(parameters)

@@ -1,0 +1,100 @@
+"""A Prefect server for the tests of the pipeline, and small repositories for it to test."""
+
+import os
+import socket
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+
+from deployments.launch import environment
+from kvsync.testing.wait import wait_for
+
+ROOT = Path(__file__).resolve().parents[2]
+COMMAND = [sys.executable, "-c", "from deployments.cli import main; main()"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pipeline:
+    """`kvsync-ci` with a report folder and a Prefect server of its own."""
+
+    reports: Path
+    env: Mapping[str, str]
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        """Start a command without waiting for it."""
+        return subprocess.Popen(
+            [*COMMAND, *words, "--report-dir", str(self.reports)],
+            env=dict(self.env),
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def __call__(self, *words: str) -> tuple[int, list[str]]:
+        """Run a command to its end; returns its exit status and the lines it printed."""
+        process = self.start(*words)
+        printed, _ = process.communicate(timeout=120)
+        return process.returncode, printed.splitlines()
+
+    def runs(self) -> list[Path]:
+        """Return the folders of the runs so far, the oldest first."""
+        return sorted(ledger.parent for ledger in self.reports.glob("*/ledger.jsonl"))
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a real Prefect server, so that not every run has to start one."""
+    home = tmp_path_factory.mktemp("prefect")
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = str(probe.getsockname()[1])
+    env = environment(home, {**os.environ, "PREFECT_API_URL": ""})
+    with (home / "server.log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", port],
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+    url = f"http://127.0.0.1:{port}/api"
+    try:
+        wait_for(lambda: _healthy(url), timeout_s=120, interval_s=0.3, what="the Prefect server answers")
+        yield url
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+def _healthy(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/health", timeout=2).is_success
+    except httpx.TransportError:
+        return False
+
+
+@pytest.fixture
+def pipeline(server: str, tmp_path: Path) -> Pipeline:
+    """The command, with nothing in its report folder."""
+    return Pipeline(reports=tmp_path / "reports", env={**os.environ, "PREFECT_API_URL": server})
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Callable[..., str]:
+    """Make a repository from the texts of its stages' test files; returns its path."""
+
+    def make(**stages: str) -> str:
+        for stage, text in stages.items():
+            folder = tmp_path / "repository" / "tests" / stage
+            folder.mkdir(parents=True)
+            (folder / f"test_{stage}.py").write_text(textwrap.dedent(text))
+        return str(tmp_path / "repository")
+
+    return make
