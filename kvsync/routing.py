@@ -88,7 +88,7 @@ def rank(candidates: Sequence[Candidate], policy: Policy, rng: random.Random) ->
 
 def _load_limit(loads: Sequence[int], sigma: float) -> float:
     mean = sum(loads) / len(loads)
-    squares = sum((load - mean) ** 2 for load in loads)  # statistics.stdev is exact and 30 times slower
+    squares = sum((load - mean) ** 2 for load in loads)  # statistics.stdev is exact and ten times slower
     return mean + sigma * math.sqrt(squares / max(1, len(loads) - 1))
 
 

@@ -186,12 +186,12 @@ class SequenceTracker:
             return []
         if replay.reach is not None and (replay.newest is None or replay.newest < replay.reach):
             return self._restarted(f"its ring ends before frame {replay.reach}")
+        self._confirmed = replay.newest
         if replay.newest is None and self.last is None:  # it never published
             self._flaw, self._healable = "", False
         steps = self._deliver_waiting()
         if not self._is_missing():
             self._attempts = 0
-            self._confirmed = self.last
             self._settle()
             return steps
         if replay.progress or steps:
