@@ -81,7 +81,9 @@ def _wait_for_end_of_stdin(loop: asyncio.AbstractEventLoop, serving: "asyncio.Ta
 
 def _bind(host: str, port: int) -> socket.socket:
     """A listening socket's address, taken at once so that two simulators cannot both believe to own it."""
-    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # With the protocol left out asyncio does not set TCP_NODELAY, which costs 40 ms a request (measured).
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
