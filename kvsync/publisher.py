@@ -111,8 +111,8 @@ class Publisher:
             self.send_now(carried)
         return number
 
-    def send_now(self, message: Delivery) -> None:
-        """Send a message as it is, past the ring and the channel; after closing, lose it."""
+    def send_now(self, message: Sequence[bytes]) -> None:
+        """Send any frames as one live message, past the ring and the channel; after closing, lose it."""
         if not self._live.closed:
             self._live.send_multipart(message, zmq.NOBLOCK)
 

@@ -10,8 +10,9 @@ Rules:
    replayed batch ends the replay as failed.
 4. Nothing a peer sends ends the subscriber, and at most `drain` frames or messages are handled before other
    tasks run.
-5. A socket monitor tells the state of the connection, since libzmq reconnects in silence; ZMTP heartbeats
-   notice a peer that died without closing.
+5. A socket monitor tells the state of the connection, and ZMTP heartbeats notice a peer that died without
+   closing. Each connection has a socket of its own: libzmq reconnects in silence, and not at all after an
+   oversized message or other violations of its protocol (seen with 4.3.5).
 """
 
 import asyncio
@@ -19,8 +20,9 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from math import inf
 from typing import Protocol
 from uuid import uuid4
 
@@ -210,8 +212,18 @@ class Subscriber:
 
     async def run(self) -> None:
         """Follow the publisher until cancelled. Raises ConfigError when no socket can be made for it."""
+        options, delay_s = self._options, self._options.reconnect_s
         with ExitStack() as stack:
             context = self._context or stack.enter_context(open_context())
+            while True:
+                if await self._connection(context) > options.reconnect_max_s:
+                    delay_s = options.reconnect_s
+                await asyncio.sleep(delay_s)
+                delay_s = min(2 * delay_s, options.reconnect_max_s)
+
+    async def _connection(self, context: Context) -> float:
+        """Wait for a connection and stay until it is lost; returns how many seconds it lasted."""
+        with ExitStack() as stack:
             try:
                 live = self._socket(context, zmq.SUB)
                 stack.callback(live.close, linger=0)
@@ -225,40 +237,44 @@ class Subscriber:
                     str(self._source), [f"cannot connect to {self._endpoint}: {error}"]
                 ) from error
             stack.callback(self._stop_replay)
-            await self._follow(context, live, monitor)
+            return await self._follow(context, live, monitor)
 
-    async def _follow(self, context: Context, live: zmq.asyncio.Socket, monitor: zmq.asyncio.Socket) -> None:
+    async def _follow(self, context: Context, live: zmq.asyncio.Socket, monitor: zmq.asyncio.Socket) -> float:
         inbox, plain_monitor = _Inbox(_plain(live), self._fault), _plain(monitor)
+        connected_at = inf
         while True:
             poller = zmq.asyncio.Poller()
             for socket in (live, monitor, self._repetition and self._repetition.socket):
                 if socket:
                     poller.register(socket, zmq.POLLIN)
             await poller.poll(1000 * max(0.0, self._deadline - self._clock()))
-            self._read_monitor(plain_monitor)
+            match _connection_event(plain_monitor):
+                case zmq.EVENT_HANDSHAKE_SUCCEEDED:
+                    self._connected, connected_at = True, self._clock()
+                    self._do(self._tracker.connected())
+                case zmq.EVENT_DISCONNECTED:
+                    while self._read_live(inbox):  # noqa: ASYNC110 - lets others run, waits for nothing
+                        await asyncio.sleep(0)
+                    self._connected = False
+                    self._do(self._tracker.disconnected())
+                    return self._clock() - connected_at
             self._read_live(inbox)
             self._read_replay()
             self._keep_time(context)
             await asyncio.sleep(0)
 
-    def _read_monitor(self, monitor: zmq.Socket[bytes]) -> None:
-        with suppress(zmq.Again):
-            while True:
-                event = parse_monitor_message(monitor.recv_multipart(zmq.NOBLOCK))["event"]
-                connected = event == zmq.EVENT_HANDSHAKE_SUCCEEDED
-                if connected != self._connected:
-                    self._connected = connected
-                    self._stop_replay()
-                    self._do(self._tracker.connected() if connected else self._tracker.disconnected())
-
-    def _read_live(self, inbox: _Inbox) -> None:
-        with suppress(zmq.Again):
+    def _read_live(self, inbox: _Inbox) -> bool:
+        """Take up live messages; whether there may be more."""
+        try:
             for _ in range(self._options.drain):
                 if message := inbox.take():
                     number, payload = message
                     self._do(self._tracker.receive(decode_sequence(number), payload))
                     if self._tracker.state is State.EXACT:
                         self._postpone_probe()  # Otherwise a busy source would never be mended.
+        except zmq.Again:
+            return False
+        return True
 
     def _read_replay(self) -> None:
         repetition = self._repetition
@@ -376,6 +392,13 @@ class Subscriber:
 
 def _milliseconds(seconds: float) -> int:
     return max(1, round(1000 * seconds))
+
+
+def _connection_event(monitor: zmq.Socket[bytes]) -> int | None:
+    try:
+        return int(parse_monitor_message(monitor.recv_multipart(zmq.NOBLOCK))["event"])
+    except zmq.Again:
+        return None
 
 
 def _plain(socket: zmq.asyncio.Socket) -> zmq.Socket[bytes]:

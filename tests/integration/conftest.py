@@ -1,17 +1,46 @@
-"""What the tests with real sockets share: waiting for a condition, and tasks that end with the test."""
+"""What the tests with real sockets share: waiting, tasks that end with the test, a followed publisher."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from typing import Protocol
 
 import pytest
+
+from kvsync.codec import encode
+from kvsync.config import SubscriberOptions
+from kvsync.events import AllBlocksCleared, EventBatch, Source
+from kvsync.publisher import Publisher
+from kvsync.subscriber import Subscriber
 
 WITHIN_S = 5.0
 """Far above what any condition needs, so that only a real failure takes this long."""
 
-Background = Callable[[Coroutine[object, object, None]], "asyncio.Task[None]"]
-
-
 Eventually = Callable[[Callable[[], object]], Awaitable[None]]
+Background = Callable[[Coroutine[object, object, None]], asyncio.Task[None]]
+
+
+class Follow(Protocol):
+    """Starts a subscriber; options are those of SubscriberOptions."""
+
+    def __call__(self, endpoint: str, replay_endpoint: str | None, **options: float) -> Subscriber:
+        """Give the subscriber, whose task runs until the test ends."""
+
+
+class Publish(Protocol):
+    """Publishes numbered batches."""
+
+    def __call__(self, publisher: Publisher, *numbers: int) -> None:
+        """Publish them in this order."""
+
+
+QUICK = {
+    "reconnect_s": 0.02,
+    "reconnect_max_s": 0.05,
+    "probe_interval_s": 60.0,
+    "replay_idle_timeout_s": 0.1,
+    "log_interval_s": 0.0,
+}
+"""Quick to reconnect and to give up, and no probe unless the test is about probes."""
 
 
 @pytest.fixture
@@ -45,3 +74,61 @@ async def background() -> AsyncIterator[Background]:
     async with asyncio.timeout(WITHIN_S):
         endings = await asyncio.gather(*tasks, return_exceptions=True)
     assert [ending for ending in endings if isinstance(ending, Exception)] == []
+
+
+class Recorder:
+    """A sink that keeps, in order, the number of each batch and "forgotten"."""
+
+    def __init__(self) -> None:
+        self.log: list[int | str] = []
+        self.reasons: list[str] = []
+
+    def apply(self, source: Source, batch: EventBatch) -> None:
+        """Keep the number."""
+        self.log.append(int(batch.ts))
+
+    def forget(self, source: Source, reason: str) -> None:
+        """Keep that, and why."""
+        self.log.append("forgotten")
+        self.reasons.append(reason)
+
+
+@pytest.fixture
+def recorder() -> Recorder:
+    """What a followed publisher's batches go into."""
+    return Recorder()
+
+
+@pytest.fixture
+def numbered() -> Callable[[int], bytes]:
+    """Make a payload that the recorder shows as a number."""
+    return lambda number: encode(EventBatch(ts=float(number), events=(AllBlocksCleared(),)))
+
+
+@pytest.fixture
+def publish(numbered: Callable[[int], bytes]) -> Publish:
+    """Publish one numbered batch after the other."""
+
+    def publish(publisher: Publisher, *numbers: int) -> None:
+        for number in numbers:
+            publisher.publish(numbered(number))
+
+    return publish
+
+
+@pytest.fixture
+def follow(background: Background, recorder: Recorder) -> Follow:
+    """Follow an endpoint into the recorder until the test ends."""
+
+    def follow(endpoint: str, replay_endpoint: str | None, **options: float) -> Subscriber:
+        subscriber = Subscriber(
+            Source("pod", "model"),
+            endpoint=endpoint,
+            replay_endpoint=replay_endpoint,
+            sink=recorder,
+            options=SubscriberOptions.model_validate({**QUICK, **options}),
+        )
+        background(subscriber.run())
+        return subscriber
+
+    return follow
