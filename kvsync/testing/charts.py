@@ -162,13 +162,15 @@ def headroom_chart(measurements: Sequence[Measurement]) -> Markup:
 
 
 def duration(seconds: float) -> str:
-    """Write a duration for people, such as `850 ms`, `12.4 s` or `3 min 5 s`."""
+    """Write a duration for people, such as `850 ms`, `12.4 s`, `3 min 5 s` or `2 h 10 min`."""
     if seconds < 1:
-        return f"{seconds * 1000:.0f} ms" if seconds else "0 s"
+        return f"{seconds * 1000:.3g} ms" if seconds else "0 s"
     if seconds < 60:
         return f"{seconds:.1f} s".replace(".0 ", " ")
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if rest else f"{minutes} min"
+    size, large, small = (60, "min", "s") if seconds < 3600 else (3600, "h", "min")
+    whole, rest = divmod(round(seconds), size)
+    rest = rest * 60 // size
+    return f"{whole} {large} {rest} {small}" if rest else f"{whole} {large}"
 
 
 def number(value: float) -> str:

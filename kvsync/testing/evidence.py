@@ -31,7 +31,6 @@ class FaultWindow:
     stop: float | None = None
     proof: str = ""
     stop_proof: str = ""
-    recovered_at: float | None = None
     recovery_s: float | None = None
     recovered: bool | None = None
 
@@ -141,7 +140,6 @@ def _see_recovery(faults: list[FaultWindow], record: Record) -> None:
         if known.test == _test(record) and known.recovered is None:
             faults[position] = replace(
                 known,
-                recovered_at=_number(record, "t_mono"),
                 recovery_s=_number(record, "seconds"),
                 recovered=record.get("type") == "ok",
             )

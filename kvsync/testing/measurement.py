@@ -76,9 +76,17 @@ def machine_facts() -> dict[str, str]:
     """Say on which machine numbers were measured: a number without it compares with nothing."""
     return {
         "system": f"{platform.system()} {platform.release()}",
-        "processor": platform.processor() or platform.machine(),
+        "processor": _processor(),
         "cpus": str(psutil.cpu_count() or os.cpu_count() or "?"),
         "memory": f"{psutil.virtual_memory().total / 2**30:.1f} GiB",
         "load": " ".join(f"{load:.2f}" for load in psutil.getloadavg()),
         "python": platform.python_version(),
     }
+
+
+def _processor() -> str:
+    """Return the model where Linux tells it; what the platform module knows is often just `x86_64`."""
+    facts = Path("/proc/cpuinfo")
+    lines = facts.read_text(encoding="utf-8").splitlines() if facts.exists() else []
+    models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(models, "") or platform.processor() or platform.machine()

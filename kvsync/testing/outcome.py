@@ -82,7 +82,7 @@ class Check:
 
     @property
     def headline(self) -> str:
-        """The line of the detail that says most: pytest's last `E` line, or else the first line."""
+        """The line of the detail that says most: pytest's first `E` line, or else the first with text."""
         lines = [line.strip() for line in self.detail.splitlines() if line.strip()]
         errors = [line[1:].strip() for line in lines if line.startswith("E  ")]
         return next(iter(errors or lines), "")

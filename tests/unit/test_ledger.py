@@ -1,5 +1,6 @@
 """The ledger: what was created is found again after any death, and nothing else is touched."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -48,9 +49,9 @@ def start() -> Iterator[Start]:
 
     yield run
     for process in started:
-        if process.poll() is None:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
+        process.communicate(timeout=5)
 
 
 def facts(process: "subprocess.Popen[bytes]") -> dict[str, object]:

@@ -1,0 +1,312 @@
+"""The report page: complete, without any outside resource, and safe with hostile text."""
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from kvsync.testing.evidence import Evidence, FaultWindow, RequestPoint
+from kvsync.testing.html import render, write_page
+from kvsync.testing.measurement import Measurement, Measurements
+from kvsync.testing.outcome import Attempt, Check, Kind, StageResult, merge
+from kvsync.testing.report import Report
+
+NOON = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
+HOSTILE = "$\\frac$ <script>alert(1)</script>\"'><img src=x onerror=alert(1)> {{ 7 * 7 }} \x00\x1b[31m"
+VOID_TAGS = {"meta", "br", "img", "path", "use", "circle", "line", "rect"}
+
+
+class Page(HTMLParser):
+    """Reads a page: its tags, their attributes, its text, and whether everything is closed."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str]] = []
+        self.open: list[str] = []
+        self._text: list[str] = []
+        self.feed(source)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: Sequence[tuple[str, str | None]]) -> None:
+        """Note a tag."""
+        self.tags.append(tag)
+        self.attributes += [(name, value or "") for name, value in attrs]
+        if tag not in VOID_TAGS:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: Sequence[tuple[str, str | None]]) -> None:
+        """Note a tag that has no content."""
+        self.tags.append(tag)
+        self.attributes += [(name, value or "") for name, value in attrs]
+
+    def handle_endtag(self, tag: str) -> None:
+        """Close a tag, which must be the one opened last."""
+        if tag not in VOID_TAGS:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        """Note text, of which the style sheet is none."""
+        if self.open[-1:] != ["style"]:
+            self._text.append(data)
+
+    @property
+    def text(self) -> str:
+        """Return all text, with single spaces."""
+        return " ".join(" ".join(self._text).split())
+
+    def values(self, attribute: str) -> list[str]:
+        """Return the values of an attribute, wherever it occurs."""
+        return [value for name, value in self.attributes if name == attribute]
+
+
+def stage(name: str, *checks: Check, log: str | None = None) -> StageResult:
+    """Return a stage with these checks."""
+    return merge(name, checks, started_at=NOON, duration_s=61.0, log=log)
+
+
+def report(*stages: StageResult, **facts: object) -> Report:
+    """Return a report on these stages."""
+    fields: dict[str, object] = {
+        "run": "run-1",
+        "started_at": NOON,
+        "duration_s": 75.0,
+        "command": "kvsync-ci run unit --seed 7",
+        "parameters": {"seed": 7, "profile": "quick"},
+        "commit": "0123456789abcdef",
+        "versions": {"pytest": "9.2"},
+        "machine": {"cpus": "2"},
+        **facts,
+    }
+    return Report(stages=stages, **fields)  # type: ignore[arg-type]  # facts of a report
+
+
+@cache
+def everything(text: str) -> str:
+    """Render a page that has every section, with `text` wherever text from outside appears."""
+    checks = [
+        Check(name=f"tests/x.py::test_{text}", kind="failed", detail=f"E   {text}", log_tail=text),
+        Check(name="flaky", kind="flaky", attempts=(Attempt(kind="failed", detail=text),)),
+        Check(name="skipped", kind="skipped", detail=text, properties={text: text}),
+    ]
+    evidence = Evidence(
+        faults=[
+            FaultWindow(
+                test=text,
+                kind=text,
+                pods=(text,),
+                details=text,
+                start=1.0,
+                stop=3.0,
+                proof=text,
+                stop_proof=text,
+            )
+        ],
+        requests={text: [RequestPoint(at=at / 10, latency_s=0.1, ok=at != 7) for at in range(50)]},
+    )
+    records: list[dict[str, object]] = [
+        {"f": "oracle", "type": "fail", "violations": [text], "pods": 1, "blocks": 2, "test": text},
+        {"f": "replay", "requests": 9, "agreeing": 7, "explained": {text: 2}, "test": text},
+    ]
+    compared = Evidence.from_records(records)
+    measured = Measurement(
+        name=text, metric=text, value=2.0, unit=text, samples=5, goal=1.0, parameters={text: text}
+    )
+    return render(
+        report(
+            stage(text, *checks, log=text),
+            run=text,
+            command=text,
+            commit=text,
+            parameters={text: text},
+            versions={text: text},
+            machine={text: text},
+        ),
+        Evidence(
+            faults=evidence.faults,
+            requests=evidence.requests,
+            comparisons=compared.comparisons,
+            agreements=compared.agreements,
+        ),
+        [measured],
+    )
+
+
+def test_page_refers_to_nothing_outside() -> None:
+    """The page has no script, no frame, no image or style from elsewhere, and forbids them all."""
+    source = everything("plain")
+    page = Page(source)
+
+    assert not {"script", "link", "iframe", "img", "object", "embed", "base"} & set(page.tags)
+    assert page.values("src") == []
+    assert all(href.startswith("#") or href == "plain" for href in page.values("href"))
+    assert not [each for each in ("http:", "https:", "@import", "javascript:") if each in source]
+    assert "default-src 'none'; style-src 'unsafe-inline'" in page.values("content")
+
+
+def test_page_is_well_formed() -> None:
+    """Every tag is closed where it should be, and no id occurs twice."""
+    page = Page(everything("plain"))
+
+    assert page.open == []
+    ids = page.values("id")
+    assert len(ids) == len(set(ids))
+    assert {value for value in page.values("href") if value.startswith("#")} <= {f"#{each}" for each in ids}
+
+
+def test_hostile_text_is_only_text() -> None:
+    """Names, messages and output with markup, template or formula syntax are shown as they are."""
+    plain, hostile = Page(everything("plain")), Page(everything(HOSTILE))
+
+    assert hostile.tags.count("script") == 0
+    assert sorted(set(hostile.tags)) == sorted(set(plain.tags))
+    assert {name for name, _ in hostile.attributes} == {name for name, _ in plain.attributes}
+    assert "<script>alert(1)</script>" in hostile.text
+    assert "{{ 7 * 7 }}" in hostile.text
+
+
+def test_verdict_comes_first() -> None:
+    """Outcome, reason, and what failed with its output precede everything else."""
+    failed = Check(
+        name="tests/e2e/test_scale.py::test_scale[3 pods]",
+        kind="failed",
+        detail="x = 1\nE   AssertionError: three is not four",
+        log_tail="the last words",
+        duration_s=1.25,
+    )
+    void = Check(name="tests/chaos/test_cut.py::test_cut", kind="void", detail="nothing was cut")
+    page = Page(render(report(stage("e2e", failed), stage("chaos", void)), Evidence(), []))
+
+    head, _, body = page.text.partition("Repeat this run")
+    assert head.startswith("FAILED · run-1 ✗ FAILED e2e: 1 of 1 failed: test_scale[3 pods]: AssertionError")
+    order = [
+        "What did not pass",
+        "failed AssertionError: three is not four",
+        "the last words",
+        "void nothing was cut",
+        "Stages",
+        "All tests",
+        "kvsync-ci run unit --seed 7",
+    ]
+    positions = [body.find(each) for each in order]
+    assert -1 not in positions
+    assert positions == sorted(positions)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "title"),
+    [(("passed",), "✓ PASSED"), (("void",), "? UNKNOWN"), ((), "? UNKNOWN")],
+    ids=["passed", "unknown", "nothing ran"],
+)
+def test_verdict_of_small_reports(kinds: Sequence[Kind], title: str) -> None:
+    """A report with little in it is a page too, without empty sections."""
+    checks = [Check(name="t.py::test_a", kind=kind) for kind in kinds]
+    stages = [stage("unit", *checks)] if kinds else []
+
+    text = Page(render(report(*stages), Evidence(), [])).text
+
+    assert title in text
+    assert "Faults" not in text
+    assert "Measurements" not in text
+
+
+def test_evidence_is_shown() -> None:
+    """Faults with proof and recovery, comparisons, agreement, measurements and latencies are in the page."""
+    fault = FaultWindow(
+        test="tests/chaos/test_cut.py::test_cut",
+        kind="partition",
+        pods=("qwen-1",),
+        details="depth 2",
+        start=10.0,
+        stop=18.5,
+        proof="12 of 12 refused",
+        stop_proof="12 of 12 accepted",
+        recovery_s=2.25,
+        recovered=True,
+    )
+    open_fault = FaultWindow(test="t", kind="pod-kill", pods=(), details="", start=1.0)
+    compared = Evidence.from_records(
+        [
+            {
+                "f": "oracle",
+                "type": "fail",
+                "violations": ["lost 00ff"],
+                "pods": 4,
+                "blocks": 1412,
+                "test": "t",
+            },
+            {"f": "replay", "requests": 1000, "agreeing": 962, "explained": {"evicted": 31}, "test": "t"},
+        ]
+    )
+    evidence = Evidence(
+        faults=[fault, open_fault],
+        requests={fault.test: [RequestPoint(at=9.0 + n, latency_s=0.05, ok=n != 3) for n in range(12)]},
+        comparisons=compared.comparisons,
+        agreements=compared.agreements,
+    )
+    measured = Measurement(name="routing", metric="p99", value=0.42, unit="ms", samples=5000, goal=5.0)
+
+    page = Page(render(report(stage("chaos", Check(name="a", kind="passed"))), evidence, [measured]))
+
+    for expected in (
+        "partition of qwen-1 depth 2 test_cut 12 of 12 refused 12 of 12 accepted 8.5 s ✓ 2.2 s",
+        "pod-kill t ? not proved ✗ never ended not known ? not measured",
+        "t ✗ different 4 1,412 lost 00ff",
+        "t 1,000 962 (96.2 %) 31 evicted 7",
+        "test_cut 12 requests, 1 failed",
+        "routing p99 0.42 ms ≤ 5 ms ✓ yes 5,000",
+    ):
+        assert expected in page.text
+    assert page.tags.count("svg") == 3
+
+
+def test_charts_stay_small_and_take_the_colours_of_the_page() -> None:
+    """Very many requests are thinned out, and no chart has a colour of its own."""
+    requests = [RequestPoint(at=n / 100, latency_s=0.05 + n % 50 / 1000, ok=True) for n in range(50_000)]
+
+    source = render(report(), Evidence(requests={"t": requests}), [])
+
+    assert len(source) < 500_000
+    chart = source[source.index("<svg") :]
+    assert "var(--accent)" in chart
+    assert "#0a00" not in chart
+
+
+def test_page_of_a_run(tmp_path: Path) -> None:
+    """The page is made from the folder of a run: histories, measurements, and text that is no UTF-8."""
+    (tmp_path / "history").mkdir()
+    records = [
+        {"f": "request", "type": "ok", "t_mono": 1.0, "latency_s": 0.1, "test": "tests/a.py::test_load"},
+        {"f": "request", "type": "ok", "t_mono": 2.0, "latency_s": 3.1, "test": "tests/a.py::test_load"},
+    ]
+    lines = "\n".join(map(json.dumps, records))
+    (tmp_path / "history" / "e2e.jsonl").write_text(lines + '\n{"f": "torn')
+    (tmp_path / "history" / "e2e-tests.jsonl").write_text('{"event": "collected", "count": 1}\n')
+    Measurements(tmp_path / "benchmark.json").add(
+        Measurement(name="index", metric="p50", value=12_345.6, unit="1/s", samples=9, better="higher")
+    )
+    results = [stage("unit", Check(name="surrogate \ud800", kind="passed"), log="logs/unit.log")]
+
+    path = write_page(report(*results), tmp_path)
+
+    page = Page(path.read_text(encoding="utf-8"))
+    assert path == tmp_path / "report.html"
+    assert "test_load 2 requests, 0 failed" in page.text
+    assert "index p50 12,346 1/s" in page.text
+    assert "logs/unit.log" in page.values("href")
+
+
+def test_stages_of_one_name_and_of_hours() -> None:
+    """The time line takes equal names and long runs."""
+    stages = [
+        merge("soak", [Check(name="a", kind="passed")], started_at=NOON + timedelta(hours=n), duration_s=3600)
+        for n in range(30)
+    ]
+
+    page = Page(render(report(*stages), Evidence(), []))
+
+    assert page.text.count("1 h, passed") == 30

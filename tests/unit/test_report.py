@@ -1,0 +1,126 @@
+"""The report: its verdict follows from its stages, in one line, as an exit status and as JSON."""
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from kvsync.testing.html import fingerprint, problems
+from kvsync.testing.outcome import Check, Kind, Outcome, StageResult, merge
+from kvsync.testing.report import Report, versions_of
+
+NOON = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
+
+
+def stage(name: str, *kinds: Kind, detail: str = "E   assert 3 == 4\nmore") -> StageResult:
+    """Return a stage with one check of each kind."""
+    checks = [Check(name=f"t.py::test_{i}", kind=kind, detail=detail) for i, kind in enumerate(kinds)]
+    return merge(name, checks, started_at=NOON, duration_s=1.0)
+
+
+def report(*stages: StageResult) -> Report:
+    """Return a report on these stages."""
+    return Report(
+        run="run-1",
+        started_at=NOON,
+        duration_s=12.5,
+        command="kvsync-ci run unit --seed 7",
+        stages=stages,
+        parameters={"seed": 7, "stages": ["unit"]},
+        commit="abc",
+        dirty=True,
+        versions={"pytest": "9"},
+        machine={"cpus": "2"},
+    )
+
+
+@pytest.mark.parametrize(
+    ("stages", "status", "line"),
+    [
+        ([], 2, "UNKNOWN: no stage ran"),
+        ([stage("unit", "passed", "passed"), stage("e2e", "passed")], 0, "PASSED: 2 stages, 3 checks"),
+        (
+            [stage("unit", "passed"), stage("e2e", "passed", "failed")],
+            1,
+            "FAILED: e2e: 1 of 2 failed: test_1: assert 3 == 4",
+        ),
+        (
+            [stage("unit", "passed"), stage("load")],
+            2,
+            "UNKNOWN: load: no test ran",
+        ),
+        (
+            [stage("unit", "failed"), stage("load", "void"), stage("e2e", "error")],
+            1,
+            ("FAILED: unit: 1 of 1 failed: test_0: assert 3 == 4; e2e: 1 of 1 failed: test_0: assert 3 == 4"),
+        ),
+    ],
+    ids=["nothing", "passed", "failed", "unknown", "failed hides unknown"],
+)
+def test_verdict(stages: Sequence[StageResult], status: int, line: str) -> None:
+    """The verdict is the worst outcome, with the reasons of the stages that decided it."""
+    made = report(*stages)
+
+    assert (made.exit_status, made.verdict_line()) == (status, line)
+
+
+def test_verdict_is_one_line() -> None:
+    """Line ends in a reason do not break the line."""
+    broken = StageResult.unknown("e2e", "the stage\nitself  broke", started_at=NOON)
+
+    assert report(broken).verdict_line() == "UNKNOWN: e2e: the stage itself broke"
+
+
+def test_file_round_trip(tmp_path: Path) -> None:
+    """A report is read back as it was written; the file names verdict and reason for other readers."""
+    made = report(stage("unit", "passed", "void"))
+
+    made.write(tmp_path / "report.json")
+
+    assert Report.read(tmp_path / "report.json") == made
+    written = json.loads((tmp_path / "report.json").read_text())
+    assert (written["verdict"], written["reason"]) == (
+        "unknown",
+        "unit: 1 of 2 undecided: test_1: assert 3 == 4",
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["report.json"]
+
+
+def test_versions_of_what_is_installed() -> None:
+    """A package that is not installed has no version and is no error."""
+    assert list(versions_of(["pytest", "no-such-package"])) == ["pytest"]
+
+
+def test_problems_with_one_cause_are_one_problem() -> None:
+    """Checks that end alike, but for numbers, are grouped; the worst and the largest group come first."""
+    found = problems(
+        report(
+            stage("a", "void", detail="no effect"),
+            stage("b", "failed", "passed", "skipped", detail="port 5557 of 127.0.0.3 refused at 0x7fa3"),
+            stage("c", "error", detail="other"),
+            stage("d", "failed", detail="port 5558 of 127.9.0.1 refused at 0x12bc"),
+        )
+    )
+
+    assert [(problem.kind, [name for name, _ in problem.checks]) for problem in found] == [
+        ("failed", ["b", "d"]),
+        ("error", ["c"]),
+        ("void", ["a"]),
+    ]
+    assert found[0].outcome is Outcome.FAILED
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("lost block 00c1f2a9e4b7d310", "lost block 77ab01d2c3e4f560", True),
+        ("took 1.25 s", "took 17 s", True),
+        ("pod a is gone", "pod b is gone", False),
+        ("lost 1 block", "phantom 1 block", False),
+    ],
+)
+def test_fingerprint(one: str, other: str, same: bool) -> None:
+    """Numbers and hashes do not tell messages apart, words do."""
+    assert (fingerprint(one) == fingerprint(other)) is same
