@@ -140,25 +140,38 @@ async def test_an_oversized_message_costs_the_connection_and_nothing_else(
         await eventually(lambda: recorder.log == [0, 1])
 
 
-async def test_a_peer_that_always_hangs_up_is_not_asked_without_pause(
-    background: Background, follow: Follow, eventually: Eventually
+@pytest.mark.parametrize(
+    "greeting",
+    [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"SSH-2.0-OpenSSH_9.2\r\n", b"\xff" * 64],
+    ids=["hangs up", "http", "ssh", "noise"],
+)
+async def test_something_that_is_no_publisher_is_tried_again_with_pauses(
+    background: Background,
+    follow: Follow,
+    recorder: Recorder,
+    publish: Publish,
+    eventually: Eventually,
+    greeting: bytes,
 ) -> None:
-    """Something that is no publisher is tried again at the reconnect interval, and the source stays BLIND."""
-    connections: list[asyncio.StreamWriter] = []
+    """The source stays BLIND, connections keep their distance, and a publisher that comes is followed."""
+    connections: list[float] = []
 
     async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        connections.append(writer)
-        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        connections.append(asyncio.get_running_loop().time())
+        writer.write(greeting)
         writer.close()
 
     async with await asyncio.start_server(refuse, "127.0.0.1", 0) as server:
-        port = server.sockets[0].getsockname()[1]
-        subscriber = follow(f"tcp://127.0.0.1:{port}", None, reconnect_s=0.05, reconnect_max_s=0.05)
-        started = asyncio.get_running_loop().time()
-        await eventually(lambda: len(connections) == 5)
-
-        assert asyncio.get_running_loop().time() - started > 4 * 0.05
+        endpoint = f"tcp://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        subscriber = follow(endpoint, None, reconnect_s=0.05, reconnect_max_s=0.05)
+        await eventually(lambda: len(connections) >= 4)
         assert subscriber.state is State.BLIND
+        assert connections[3] - connections[0] > 3 * 0.05 - 0.01
+
+    async with Publisher(endpoint=endpoint) as publisher:
+        await eventually(lambda: subscriber.state is State.DEGRADED)
+        publish(publisher, 0)
+        await eventually(lambda: recorder.log == [0])
 
 
 async def test_garbage_does_not_fill_the_log(
