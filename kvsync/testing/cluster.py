@@ -1,6 +1,6 @@
 """What scenarios need of a cluster, whoever provides it: engines that come, go and move, and a gateway."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -35,6 +35,9 @@ class Cluster(Protocol):
 
     def deploy(self, model: str, replicas: int = 1, **options: Option) -> list[PodHandle]:
         """Start engines of a model and keep their number; returns this model's pods."""
+
+    def deploy_each(self, models: Mapping[str, Mapping[str, Option]]) -> list[PodHandle]:
+        """Start one engine of each of several models, side by side, each with options of its own."""
 
     def scale(self, model: str, replicas: int) -> list[PodHandle]:
         """Start or delete pods, the youngest first, until so many are there; returns this model's pods."""

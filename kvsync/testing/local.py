@@ -7,7 +7,7 @@ replaced as a whole whenever a pod comes, goes or moves.
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Self
@@ -16,7 +16,7 @@ from kvsync.errors import ClusterError, UnknownName, WaitTimeout
 from kvsync.testing.addresses import Address, LoopbackBlock
 from kvsync.testing.announcements import Announcement, announcements
 from kvsync.testing.cluster import Option, PodHandle
-from kvsync.testing.endpoints import GatewayView, answers
+from kvsync.testing.endpoints import GatewayView
 from kvsync.testing.history import read
 from kvsync.testing.ledger import Ledger
 from kvsync.testing.local_pod import READY_TIMEOUT_S, LocalPod
@@ -58,24 +58,26 @@ class LocalCluster:
         return f"http://{self._front.host}:{self._front.port}"
 
     def open(self) -> Self:
-        """Start the proxy and the gateway. Raises ClusterError."""
+        """Start the proxy and, without waiting for it, the gateway: pods start at the same time."""
         for folder in (self._folder, self._histories):
             folder.mkdir(parents=True, exist_ok=True)
         self._list_pods()
         self._proxy.open()
-        try:
-            self._start_gateway()
-        except BaseException:
-            self.close()
-            raise
+        self._start_gateway()
         return self
 
     def deploy(self, model: str, replicas: int = 1, **options: Option) -> list[PodHandle]:
         """See Cluster; options are flags of `kvsync simulate`."""
-        if model in self._deployments:
-            raise ClusterError(f"{model} is deployed in {self.name} already; scale it")
-        self._deployments[model] = _Deployment(options)
+        self._plan(model, options)
         return self.scale(model, replicas)
+
+    def deploy_each(self, models: Mapping[str, Mapping[str, Option]]) -> list[PodHandle]:
+        """See Cluster."""
+        for model, options in models.items():
+            self._plan(model, options)
+        pods = [self._add_pod(model) for model in models]
+        self._start(pods)
+        return [pod.handle for pod in pods]
 
     def scale(self, model: str, replicas: int) -> list[PodHandle]:
         """See Cluster."""
@@ -124,18 +126,27 @@ class LocalCluster:
         return announcements(read(sorted(self._histories.glob("*.jsonl")), only={"publish"}))
 
     def logs(self, name: str) -> str:
-        """See Cluster."""
-        return self._programs[name].tail() if name in self._programs else self.pod(name).program.tail()
+        """See Cluster. Raises UnknownName."""
+        if name not in self._programs:
+            raise UnknownName("program", name, self._programs)
+        return self._programs[name].tail()
 
     def close(self) -> None:
         """See Cluster."""
-        with ExitStack() as last_first:  # each is closed, whatever the others do
-            last_first.callback(self._proxy.close)
+        with ExitStack() as closing:  # each is closed, last first, whatever becomes of the others
+            closing.callback(self._proxy.close)
             for program in self._programs.values():
-                last_first.callback(program.stop)
+                closing.callback(program.stop)
             for pod in self._pods.values():
-                last_first.callback(pod.close)
-            self._pods = {}
+                closing.callback(pod.close)
+            for program in self._programs.values():
+                program.ask_to_end()
+            self._pods.clear()
+
+    def _plan(self, model: str, options: Mapping[str, Option]) -> None:
+        if model in self._deployments:
+            raise ClusterError(f"{model} is deployed in {self.name} already; scale it")
+        self._deployments[model] = _Deployment(options)
 
     def _deployment(self, model: str) -> _Deployment:
         if model not in self._deployments:
@@ -190,22 +201,13 @@ class LocalCluster:
             **self._settings,
         }
         config.write_text(json.dumps(settings, indent=1))
-        gateway = self._program(GATEWAY, ["gateway", "--config", str(config)])
-        self._programs[GATEWAY] = gateway
-        try:
-            wait_for(
-                lambda: answers(f"{self.gateway_url}/healthz") or not gateway.is_running,
-                what="the gateway answers",
-                timeout_s=READY_TIMEOUT_S,
-            )
-        except WaitTimeout as exc:
-            raise ClusterError(f"{exc}; its log ends with:\n{gateway.tail()}") from exc
-        if not gateway.is_running:
-            raise ClusterError(f"the gateway ended while starting; its log ends with:\n{gateway.tail()}")
+        self._program(GATEWAY, ["gateway", "--config", str(config)])
 
     def _program(self, name: str, command: Sequence[str]) -> Program:
         argv = [sys.executable, "-m", "kvsync", *command, "--exit-with-stdin"]
-        return Program(f"{self.name}/{name}", argv, log=self._logs / f"{name}.log", ledger=self._ledger)
+        log = self._logs / f"{name}.log"
+        self._programs[name] = Program(f"{self.name}/{name}", argv, log=log, ledger=self._ledger)
+        return self._programs[name]
 
     @property
     def _pods_file(self) -> Path:
@@ -219,16 +221,27 @@ class LocalCluster:
 
     def _await_gateway(self) -> None:
         expected = {pod.name: pod.listed.host for pod in self._pods.values()}
-        view = GatewayView(self.gateway_url)
+        gateway, view = self._programs[GATEWAY], GatewayView(self.gateway_url)
+        used: Mapping[str, str] = {}
+
+        def uses_expected() -> bool:
+            nonlocal used
+            if not gateway.is_running:
+                raise ClusterError(f"the gateway ended; its log ends with:\n{gateway.tail()}")
+            with suppress(ClusterError):  # it is still starting
+                used = view.routable()
+                return used == expected
+            return False
+
         try:
             wait_for(
-                lambda: view.routable() == expected,
+                uses_expected,
                 what=f"the gateway uses {', '.join(expected) or 'no pod'}",
                 timeout_s=READY_TIMEOUT_S,
-                last_seen=view.routable,
+                last_seen=lambda: used,
             )
         except WaitTimeout as exc:
-            raise ClusterError(f"{exc}; its log ends with:\n{self.logs(GATEWAY)}") from exc
+            raise ClusterError(f"{exc}; its log ends with:\n{gateway.tail()}") from exc
 
 
 class LocalProvider:

@@ -79,10 +79,14 @@ class Program:
         self._process.wait()
         self._release()
 
+    def ask_to_end(self) -> None:
+        """Tell it to end, also when it is paused, without waiting for it."""
+        self._process.terminate()
+        self.resume()
+
     def stop(self) -> None:
         """Let it end by itself, and kill it when it takes too long."""
-        self.resume()
-        self._process.terminate()
+        self.ask_to_end()
         try:
             wait_for(lambda: not self.is_running, what=f"the end of {self.name}", timeout_s=GRACE_S)
         except WaitTimeout:

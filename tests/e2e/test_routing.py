@@ -29,23 +29,27 @@ def test_requests_follow_their_prefix(scenario: Scenario) -> None:
 
 def test_every_encoding_is_understood(scenario: Scenario) -> None:
     """One gateway follows pods of every generation of the wire, live and by replay, all at once."""
-    pods = {}
-    for events_as, width, layout in ENCODINGS:
-        model = f"{events_as}-{width}-{layout}"
-        (pods[model],) = scenario.cluster.deploy(
-            model, events_as=events_as, hash_width=width, replay_layout=layout
-        )
+    pods = scenario.cluster.deploy_each(
+        {
+            f"{events_as}-{width}-{layout}": {
+                "events_as": events_as,
+                "hash_width": width,
+                "replay_layout": layout,
+            }
+            for events_as, width, layout in ENCODINGS
+        }
+    )
     live, missed = scenario.prompt(3), scenario.prompt(2)
-    for model, pod in pods.items():
-        scenario.ask(model, live)
+    for pod in pods:
+        scenario.ask(pod.model, live)
         scenario.admin(pod).disturb(drop=1.0)
-        scenario.ask(model, missed)
+        scenario.ask(pod.model, missed)
         scenario.admin(pod).disturb()
-        scenario.ask(model, scenario.prompt(1))
+        scenario.ask(pod.model, scenario.prompt(1))
 
-    for model in pods:
-        assert scenario.holders(model, live) == {f"{model}-0": 3}
-        assert scenario.holders(model, missed) == {f"{model}-0": 2}
+    for pod in pods:
+        assert scenario.holders(pod.model, live) == {pod.name: 3}
+        assert scenario.holders(pod.model, missed) == {pod.name: 2}
     scenario.verify()
 
 
