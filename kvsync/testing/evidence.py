@@ -187,4 +187,6 @@ def _texts(value: object) -> tuple[str, ...]:
 
 
 def _plain(value: object) -> str:
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_plain, value))
     return value if isinstance(value, str) else json.dumps(value)

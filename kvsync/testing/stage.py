@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, Protocol
 
-from kvsync.testing.junit import write_junit
 from kvsync.testing.ledger import Ledger
 from kvsync.testing.outcome import StageResult
 from kvsync.testing.run_folder import RunFolder
@@ -46,7 +45,7 @@ def run_safely(
 ) -> StageResult:
     """Run a stage: an exception in it is UNKNOWN with its traceback, and so is a run stopped before it.
 
-    The result is in `results/<stage>.json` and `junit/<stage>.xml` of the run before it is returned.
+    The result is in the run's folder before it is returned.
     """
     started_at, started = datetime.now(UTC), clock()
     if context.stop.is_set():
@@ -56,14 +55,8 @@ def run_safely(
             result = stage.run(context)
         except Exception as exc:
             result = replace(_broken(stage.name, exc, started_at), duration_s=clock() - started)
-    _keep(result, context)
-    return result
-
-
-def _keep(result: StageResult, context: StageContext) -> None:
     RunFolder(context.run_dir).save(result)
-    facts = {"run": context.ledger.run, "profile": context.profile, "seed": str(context.seed)}
-    write_junit(result, context.run_dir / "junit" / f"{result.name}.xml", facts)
+    return result
 
 
 def _broken(name: str, error: Exception, started_at: datetime) -> StageResult:

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from junitparser import JUnitXml
 
 from kvsync.testing.history import read_lines
 from kvsync.testing.ledger import Ledger
@@ -115,8 +114,6 @@ def test_every_kind_of_ending(context: StageContext, run_tests: RunTests) -> Non
     assert result.summary() == "FAILED: some: 5 of 12 failed: test_failed: AssertionError: numbers differ"
     written = json.loads((context.run_dir / "results" / "some.json").read_text())
     assert StageResult.from_json(written) == result
-    suite = next(iter(JUnitXml.fromfile(str(context.run_dir / "junit" / "some.xml"))))
-    assert (suite.tests, suite.failures, suite.errors, suite.skipped) == (12, 2, 7, 2)
     assert "test_failed FAILED" in (context.run_dir / str(result.log)).read_text()
 
 

@@ -21,8 +21,8 @@ def test_a_fault_from_start_to_recovery() -> None:
     """Start, stop and recovery of a fault are one window with both proofs."""
     found = Evidence.from_records(
         [
-            fault("start", 10.0, proof="5 of 5 refused", depth=2),
-            fault("stop", 14.0, proof="5 of 5 accepted", depth=2),
+            fault("start", 10.0, proof="5 of 5 refused", depth=2, ports=["http", "events"]),
+            fault("stop", 14.0, proof="5 of 5 accepted", depth=2, ports=["http", "events"]),
             recovery("ok", 16.0, 1.5),
         ]
     )
@@ -32,7 +32,7 @@ def test_a_fault_from_start_to_recovery() -> None:
             test="t",
             kind="partition",
             pods=("a",),
-            details="depth 2",
+            details="depth 2, ports http, events",
             start=10.0,
             stop=14.0,
             proof="5 of 5 refused",

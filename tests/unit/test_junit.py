@@ -1,0 +1,97 @@
+"""Results as JUnit XML: what other tools read is never better than the result."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from kvsync.testing.junit import write_junit
+from kvsync.testing.outcome import Attempt, Check, Kind, merge
+
+
+def written(tmp_path: Path, checks: Sequence[Check]) -> ElementTree.Element:
+    """Write a stage with these checks and return its suite as XML parsers see it."""
+    path = tmp_path / "junit" / "e2e.xml"
+    started_at = datetime(2026, 11, 20, tzinfo=UTC)
+    write_junit(merge("e2e", checks, started_at=started_at), path, {"seed": "7"})
+    suite = ElementTree.fromstring(path.read_text(encoding="utf-8")).find("testsuite")  # noqa: S314 - our own file
+    assert suite is not None
+    return suite
+
+
+@pytest.mark.parametrize(
+    ("kind", "elements"),
+    [
+        ("passed", []),
+        ("flaky", []),
+        ("skipped", ["skipped"]),
+        ("xfailed", ["skipped"]),
+        ("failed", ["failure"]),
+        ("error", ["error"]),
+        ("timeout", ["error"]),
+        ("void", ["error"]),
+        ("inconclusive", ["error"]),
+        ("not-run", ["error"]),
+    ],
+)
+def test_kinds(tmp_path: Path, kind: Kind, elements: list[str]) -> None:
+    """What is not decided is an error, since JUnit has no word for it that is not harmless."""
+    suite = written(tmp_path, [Check(name="tests/e2e/test_a.py::test_x", kind=kind, detail="E   why\nmore")])
+
+    (case,) = suite.iter("testcase")
+    assert [element.tag for element in case] == elements
+    if elements:
+        assert (case[0].get("message"), case[0].get("type"), case[0].text) == ("why", kind, "E   why\nmore")
+
+
+def test_counts_and_names(tmp_path: Path) -> None:
+    """The suite counts its cases, each of which has the dotted name of its file, and its time."""
+    suite = written(
+        tmp_path,
+        [
+            Check(name="tests/e2e/test_a.py::TestB::test_x[a::b]", kind="failed", duration_s=1.5),
+            Check(name="nothing is left behind", kind="void"),
+            Check(name="c", kind="passed", log_tail="printed", properties={"pods": "3"}),
+        ],
+    )
+
+    assert [suite.get(name) for name in ("name", "tests", "failures", "errors", "skipped")] == [
+        "e2e",
+        "3",
+        "1",
+        "1",
+        "0",
+    ]
+    assert [
+        (case.get("classname"), case.get("name"), case.get("time")) for case in suite.iter("testcase")
+    ] == [
+        ("tests.e2e.test_a", "TestB::test_x[a::b]", "1.5"),
+        ("e2e", "nothing is left behind", "0.0"),
+        ("e2e", "c", "0.0"),
+    ]
+    assert [each.get("name") for each in suite.iter("property")] == ["seed", "pods"]
+    assert [each.text for each in suite.iter("system-out")] == ["printed"]
+
+
+@pytest.mark.parametrize(("kind", "tag"), [("flaky", "flakyFailure"), ("failed", "rerunFailure")])
+def test_attempts(tmp_path: Path, kind: Kind, tag: str) -> None:
+    """Earlier attempts are kept, in the words of Surefire."""
+    attempt = Attempt(kind="failed", detail="first")
+
+    suite = written(tmp_path, [Check(name="a", kind=kind, attempts=(attempt,))])
+
+    assert [each.text for each in suite.iter(tag)] == ["first"]
+
+
+def test_any_text_is_legal(tmp_path: Path) -> None:
+    """Control characters and lone surrogates, which XML cannot hold, are replaced."""
+    check = Check(name="a\x00", kind="failed", detail="E   \x1b[31m<red> & \ud800", log_tail="]]>\x08")
+
+    suite = written(tmp_path, [check])
+
+    (case,) = suite.iter("testcase")
+    assert case.get("name") == "a\ufffd"
+    assert case[0].get("message") == "\ufffd[31m<red> & \ufffd"
+    assert case.findtext("system-out") == "]]>\ufffd"
