@@ -1,0 +1,27 @@
+"""What the benchmarks share."""
+
+import random
+from pathlib import Path
+
+import pytest
+
+from kvsync.testing.ledger import Ledger
+from kvsync.testing.run_folder import RunFolder
+
+
+@pytest.fixture
+def rng(seed: int) -> random.Random:
+    """The randomness of one test."""
+    return random.Random(seed)
+
+
+@pytest.fixture
+def rounds(profile: str) -> int:
+    """How often a measurement is repeated."""
+    return 3 if profile == "quick" else 30
+
+
+@pytest.fixture
+def ledger(run_dir: Path) -> Ledger:
+    """The ledger of the run: processes that a test starts are written down before they exist."""
+    return Ledger(RunFolder(run_dir).ledger)

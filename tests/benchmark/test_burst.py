@@ -1,0 +1,32 @@
+"""A burst over real sockets that is offered whether or not the receiver keeps up."""
+
+from pathlib import Path
+
+from kvsync.testing.arrivals import receive
+from kvsync.testing.benchmark import Scenario
+from kvsync.testing.flood import Load
+from kvsync.testing.ledger import Ledger
+from kvsync.testing.measurement import Measurements
+from kvsync.testing.verdicts import Inconclusive
+
+SECONDS = 5
+
+
+def test_burst(seed: int, profile: str, tmp_path: Path, ledger: Ledger, measurements: Measurements) -> None:
+    """Of ten thousand events offered in five seconds (full profile: five times as many) none is lost."""
+    events = 10_000 if profile == "quick" else 50_000
+    load = Load(seed=seed, events=events, least=50, most=149, rate_per_s=events / SECONDS)
+
+    reception = receive(load, log=tmp_path / "flood.log", ledger=ledger)
+
+    assert reception.flaws(load) == []
+    if reception.offered_s > 2 * SECONDS:
+        raise Inconclusive(
+            f"the publisher needed {reception.offered_s:.1f} s to offer the load of {SECONDS} s"
+        )
+    scenario = Scenario(measurements, "burst", {"events": events, "seconds": SECONDS})
+    scenario.record("peak_lag", reception.peak_lag, "events", samples=events)
+    scenario.record("wall_drain", reception.drain_s * 1e3, "ms", samples=1)
+    scenario.record("gaps", reception.statuses[0].counters.gaps, "gaps", samples=events, goal=0)
+    scenario.record("cpu_event", reception.cpu_s / events * 1e6, "us", samples=events)
+    scenario.record_latencies("event", [reception.latencies])

@@ -1,0 +1,55 @@
+"""What the index takes for each thousand events, in a fresh process."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from kvsync.testing.benchmark import Scenario
+from kvsync.testing.footprint import Footprint
+from kvsync.testing.ledger import Ledger
+from kvsync.testing.measurement import Measurements
+from kvsync.testing.runner import run
+from kvsync.testing.workload import BLOCK_SIZE
+
+GOAL_MB_PER_1K_EVENTS = 1.0
+
+
+@pytest.mark.parametrize(
+    ("least", "most"), [pytest.param(48, 48, id="3-blocks"), pytest.param(50, 149, id="50-149-tokens")]
+)
+@pytest.mark.parametrize("thousands", [pytest.param(1, id="small"), pytest.param(10, id="large")])
+def test_memory(
+    thousands: int,
+    least: int,
+    most: int,
+    profile: str,
+    seed: int,
+    ledger: Ledger,
+    tmp_path: Path,
+    measurements: Measurements,
+) -> None:
+    """An index fed in a fresh process holds the blocks of every event, and says what they weigh."""
+    events = thousands * (1000 if profile == "quick" else 10_000)
+    arguments = [str(each) for each in (seed, events, least, most)]
+    result = run(
+        [sys.executable, "-m", "kvsync.testing.footprint", *arguments],
+        log=tmp_path / "footprint.log",
+        timeout_s=50,
+        ledger=ledger,
+    )
+
+    assert result.exit_code == 0, result.tail
+    footprint = Footprint(**json.loads(result.tail))
+    assert events * (least // BLOCK_SIZE) <= footprint.blocks <= events * (most // BLOCK_SIZE)
+    scenario = Scenario(measurements, "memory", {"events": events, "tokens": f"{least}-{most}"})
+    for instrument, per_block in (
+        ("traced", footprint.traced_per_block),
+        ("resident", footprint.resident / footprint.blocks),
+    ):
+        per_1k_events = per_block * footprint.blocks / events * 1000 / 1e6
+        scenario.record(f"{instrument}_per_block", per_block, "B", samples=footprint.blocks)
+        scenario.record(
+            f"{instrument}_per_1k_events", per_1k_events, "MB", samples=events, goal=GOAL_MB_PER_1K_EVENTS
+        )
