@@ -85,6 +85,11 @@ class FaultyChannel:
         for message in self._delay([held] if held else []):
             self._send(message)
 
+    def lose(self) -> None:
+        """Lose what is held back or late, as a connection does that breaks."""
+        self._held = None
+        self._late.clear()
+
     def status(self) -> dict[str, object]:
         """The faults now, and under `counts` what they did so far."""
         return {**asdict(self.faults), "counts": asdict(self.counts)}
@@ -112,11 +117,10 @@ class FaultyChannel:
         if not self.faults.delay_s and not self._late:
             return messages
         self.counts.delayed += len(messages)
-        # Never due before a message sent earlier, so that a smaller delay does not change the order.
-        latest = self._late[-1][0] if self._late else 0.0
-        due = max(self._clock() + self.faults.delay_s, latest)
         if messages and not self._late:
-            self._later(due - self._clock(), self._send_due)
+            self._later(self.faults.delay_s, self._send_due)
+        # A queue, so that messages keep their order when the delay becomes smaller.
+        due = self._clock() + self.faults.delay_s
         self._late.extend((due, message) for message in messages)
         return []
 

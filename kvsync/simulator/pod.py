@@ -61,6 +61,7 @@ class Pod:
     def restart(self) -> None:
         """Crash and come back behind the same addresses: empty, numbering from 0, without a word about it."""
         self.engine.restart()
+        self.channel.lose()
         self.publisher.restart()
         self.epoch = time.time_ns()
 

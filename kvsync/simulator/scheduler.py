@@ -101,8 +101,7 @@ class Scheduler:
         """Decide one step; its blocks are allocated, cached and announced when this returns."""
         plan = _Plan(self._budget)
         self._advance(plan)
-        if not plan.preempted:
-            self._admit(plan)
+        self._admit(plan)
         return Step(
             events=tuple(plan.events),
             computed=tuple(plan.computed),
@@ -149,7 +148,6 @@ class Scheduler:
 
     def _preempt(self, request: Request) -> None:
         self._release(request)
-        request.computed = 0
         self.waiting.appendleft(request)
 
     def _admit(self, plan: "_Plan") -> None:

@@ -127,6 +127,20 @@ def test_smaller_delay_does_not_overtake() -> None:
     assert (wire.sent, wire.carry(2)) == ([0, 1], [2])
 
 
+def test_broken_connection_loses_what_is_on_its_way() -> None:
+    """Neither a held nor a late message is sent after the loss; what follows is."""
+    wire = Wire(Faults(delay_s=2))
+    wire.carry(0)
+    wire.channel.faults = Faults(reorder=1)
+    wire.carry(1)
+
+    wire.channel.lose()
+
+    wire.channel.switch(Faults())
+    wire.advance(3)
+    assert (wire.sent, wire.carry(2)) == ([], [2])
+
+
 def test_status_proves_what_happened() -> None:
     """Faults and counts are told together."""
     wire = Wire(Faults(duplicate=1, delay_s=1))

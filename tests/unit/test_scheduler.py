@@ -100,6 +100,15 @@ def test_first_chunk_gives_no_token() -> None:
     assert (first, [output.is_last for output in second]) == ([], [True])
 
 
+def test_nothing_is_admitted_without_budget() -> None:
+    """A step whose budget is used up leaves the next request waiting."""
+    engine = scheduler(budget=6)
+    engine.add(request("r", range(6), 1))
+    engine.add(request("s", range(3), 1))
+
+    assert [names(step) for step in run(engine)] == [["r"], ["s"]]
+
+
 def test_seats_are_limited() -> None:
     """No more than the given number of requests run at once; the next waits for a seat."""
     engine = scheduler(seats=1)
