@@ -33,6 +33,10 @@ log = logging.getLogger(__name__)
 MAX_BODY_BYTES = 32 * 1024 * 1024
 """Larger requests are refused: four million token ids, or some twenty large images."""
 
+MAX_DRAINED_BYTES = 4 * MAX_BODY_BYTES
+"""How much of a body too large is read away: a client whose connection is closed while it still sends never
+sees the answer that says why."""
+
 LOG_INTERVAL_S = 1.0
 """At most one warning in this time: a pod that dies fails all its requests at once. Metrics count each."""
 
@@ -45,15 +49,15 @@ _CACHED_TOKENS = re.compile(rb'"cached_tokens"\s*:\s*(\d+)')
 
 async def read_body(request: Request) -> bytes:
     """Read a request's body. Raises HTTPException 413 beyond the limit, ClientDisconnect."""
-    too_large = HTTPException(413, f"the body is larger than {MAX_BODY_BYTES} bytes")
-    announced = request.headers.get("content-length", "")
-    if announced.isdigit() and int(announced) > MAX_BODY_BYTES:
-        raise too_large
-    body = bytearray()
+    body, size = bytearray(), 0
     async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            raise too_large
+        size += len(chunk)
+        if size <= MAX_BODY_BYTES:
+            body += chunk
+        elif size > MAX_DRAINED_BYTES:
+            break
+    if size > MAX_BODY_BYTES:
+        raise HTTPException(413, f"the body is larger than {MAX_BODY_BYTES} bytes")
     return bytes(body)
 
 
@@ -147,7 +151,7 @@ class Relay:
                         tried.append(answer)
             status = "503"
             what = "; ".join(f"{failed.pod}: {failed.reason}" for failed in tried) or "none is ready"
-            await refusal(503, f"no pod answered for model {completion.model!r}; tried {what}")(
+            await refusal(503, f"no pod answered for model {completion.model!r}: {what}")(
                 request.scope, request.receive, send
             )
         finally:

@@ -20,7 +20,6 @@ from kvsync.pods import Pod
 from kvsync.routing import Candidate, Choice, Policy, rank
 from kvsync.sequence import State
 
-
 PERCENT_BUCKETS = ((0, "0"), (25, "1-25"), (50, "26-50"), (75, "51-75"), (100, "76-100"))
 
 
@@ -112,7 +111,7 @@ class Router:
                 for pod in target.pods
                 if self._health.of(pod).healthy is healthy
             ]
-            choices += rank(candidates, self._policy, self._rng) if candidates else []
+            choices += rank(candidates, self._policy, self._rng)
         return Route(
             choices=tuple(choices),
             tokens=len(tokens or ()),

@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import uvicorn
 
@@ -79,6 +79,18 @@ class Server:
         self._web.should_exit = True
 
 
+@contextlib.asynccontextmanager
+async def running(config: GatewayConfig) -> AsyncIterator[str]:
+    """A gateway that serves within the block, in this event loop; gives its URL."""
+    server = Server(config)
+    task = asyncio.create_task(server.run())
+    try:
+        yield server.url
+    finally:
+        server.stop()
+        await task
+
+
 class _Web(uvicorn.Server):
     """uvicorn's server, but it leaves signals alone and ends when the application's work does."""
 
@@ -95,8 +107,15 @@ def listen(host: str, port: int) -> socket.socket:
     """Listen on a TCP address; port 0 takes a free one. Raises PortInUse, naming who listens, ConfigError."""
     address = f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}"
     try:
-        family, _, _, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        return socket.create_server(place[:2], family=family, backlog=BACKLOG)
+        family, kind, protocol, _, place = socket.getaddrinfo(host, port, proto=socket.IPPROTO_TCP)[0]
+        with contextlib.ExitStack() as unless_bound:
+            # With the protocol left out asyncio does not set TCP_NODELAY: 40 ms more per request (measured).
+            listener = unless_bound.enter_context(socket.socket(family, kind, protocol))
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(place)
+            listener.listen(BACKLOG)
+            unless_bound.pop_all()
+            return listener
     except OSError as exc:
         if exc.errno == errno.EADDRINUSE:
             raise PortInUse(address, listener_on(address)) from exc

@@ -1,0 +1,75 @@
+"""A pod that answers byte for byte as it is told: badly, where a simulated engine only answers well."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from kvsync.pods import Pod
+
+_BODY = b'{"choices": [{"text": "scripted"}]}'
+_CHUNK = b'data: {"choices": [{"text": "scr"}]}\n\n'
+
+WHOLE = (
+    b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nX-Request-Id: r-1\r\nKeep-Alive: 9\r\n\r\n" % len(_BODY)
+    + _BODY
+)
+UNAVAILABLE = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"
+STREAM_BEGUN = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n"
+    % (len(_CHUNK), _CHUNK)
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A completion request as it arrived; names of headers in lower case."""
+
+    target: str
+    headers: dict[str, str]
+    body: bytes
+
+
+@dataclass(slots=True, kw_only=True)
+class Upstream:
+    """What the pod does from now on, and what it was asked.
+
+    It sends `answer` to completions and then closes the connection or, when it `stalls`, waits for the
+    other side to close it. While not `healthy` it answers probes with an error.
+    """
+
+    answer: bytes = WHOLE
+    stalls: bool = False
+    healthy: bool = True
+    received: list[Received] = field(default_factory=list)
+    abandoned: int = 0
+
+    async def serve_one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer one request of a connection."""
+        try:
+            request = await _read(reader)
+            if request.target.startswith("/v1/") and request.target != "/v1/models":
+                self.received.append(request)
+                writer.write(self.answer)
+                await writer.drain()
+                if self.stalls:
+                    await reader.read()
+                    self.abandoned += 1
+            else:
+                writer.write(WHOLE if self.healthy else UNAVAILABLE)
+        finally:
+            writer.close()
+
+
+@asynccontextmanager
+async def listening(pod: Pod, upstream: Upstream) -> AsyncIterator[Upstream]:
+    """Let `upstream` be the pod within the block."""
+    async with await asyncio.start_server(upstream.serve_one, pod.host, pod.port):
+        yield upstream
+
+
+async def _read(reader: asyncio.StreamReader) -> Received:
+    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+    headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:] if line)}
+    body = await reader.readexactly(int(headers.get("content-length", "0")))
+    return Received(head[0].split(" ")[1], headers, body)

@@ -1,0 +1,170 @@
+"""The command `kvsync`, run as users and test clusters run it: as processes."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import fields
+from pathlib import Path
+
+import httpx
+import pytest
+
+from kvsync.cli import SIMULATOR_HELP, app
+from kvsync.simulator.options import SimulatorOptions
+from kvsync.testing.addresses import LoopbackBlock
+from kvsync.testing.wait import wait_for
+
+ADDRESSES = LoopbackBlock(f"cli {os.getpid()}")
+
+WITHIN_S = 20.0
+"""Far above what a process needs to start on a busy machine."""
+
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Start `kvsync` with arguments; what still runs after the test is killed."""
+    started: list[subprocess.Popen[str]] = []
+
+    def run(*arguments: str | Path) -> "subprocess.Popen[str]":
+        process = subprocess.Popen(
+            [sys.executable, "-m", "kvsync", *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield run
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def configuration(folder: Path, **settings: object) -> tuple[Path, str]:
+    """A file with settings for a gateway on an address of its own, and its URL."""
+    host = ADDRESSES.next().host
+    file = folder / "gateway.json"
+    file.write_text(json.dumps({"host": host, "health": {"interval_s": 0.1}, **settings}))
+    return file, f"http://{host}:8080"
+
+
+def ready(url: str) -> None:
+    """Wait until something answers there."""
+
+    def answers() -> bool:
+        try:
+            return httpx.get(url, timeout=WITHIN_S).is_success
+        except httpx.TransportError:
+            return False
+
+    wait_for(answers, what=f"{url} answers", timeout_s=WITHIN_S)
+
+
+def test_gateway_and_simulator_serve_and_stop(start: Start, tmp_path: Path) -> None:
+    """A gateway in front of a simulator serves a stream; both stop in time with it still running."""
+    host = ADDRESSES.next().host
+    pods = [{"name": "a", "model": "m", "host": host}]
+    config, url = configuration(tmp_path, pods=pods)
+    slow = ("--inter-token-ms", "50", "--lora", "poet", "--lora", "sql")
+    simulator = start("simulate", "--name", "a", "--model", "m", "--host", host, *slow)
+    gateway = start("gateway", "--config", config)
+    ready(f"{url}/readyz")
+    request = {"model": "sql", "prompt": [1, 2, 3], "max_tokens": 10_000, "stream": True}
+
+    with httpx.stream("POST", f"{url}/v1/completions", json=request, timeout=WITHIN_S) as answer:
+        assert next(answer.iter_text()).startswith("data: ")
+        gateway.send_signal(signal.SIGTERM)
+        assert gateway.wait(timeout=5) == 0
+    simulator.send_signal(signal.SIGINT)
+
+    assert simulator.wait(timeout=5) == 0
+    assert f"gateway on {url}" in gateway.communicate()[1]
+
+
+def test_a_gateway_ends_with_its_standard_input(start: Start, tmp_path: Path) -> None:
+    """With --exit-with-stdin the end of the parent ends the gateway."""
+    config, url = configuration(tmp_path, pods=[{"name": "a", "model": "m", "host": "127.0.0.1"}])
+    gateway = start("gateway", "--config", config, "--exit-with-stdin", "--log-level", "warning")
+    ready(f"{url}/healthz")
+
+    assert gateway.communicate(timeout=5) == ("", "")
+    assert gateway.returncode == 0
+
+
+def test_tail_prints_events(start: Start) -> None:
+    """`kvsync tail` prints what an engine published before and what it publishes now, one line each."""
+    host = ADDRESSES.next().host
+    start("simulate", "--name", "a", "--model", "m", "--host", host)
+    api = f"http://{host}:8000"
+    ready(f"{api}/health")
+    complete = {"model": "m", "prompt": list(range(16)), "max_tokens": 1}
+    httpx.post(f"{api}/v1/completions", json=complete, timeout=WITHIN_S).raise_for_status()
+    tail = start("tail", f"tcp://{host}:5557", "--replay", f"tcp://{host}:5558")
+    assert tail.stdout
+
+    stored = json.loads(tail.stdout.readline())
+    httpx.post(f"{api}/reset_prefix_cache", timeout=WITHIN_S).raise_for_status()
+    cleared = json.loads(tail.stdout.readline())
+    tail.send_signal(signal.SIGINT)
+
+    assert (stored["type"], stored["token_ids"], stored["rank"]) == ("BlockStored", list(range(16)), 0)
+    assert [len(one) for one in stored["block_hashes"]] == [16]
+    assert cleared["type"] == "AllBlocksCleared"
+    assert tail.wait(timeout=5) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        pytest.param(["gateway", "--config", "none.yaml"], "cannot read none.yaml", id="no-such-file"),
+        pytest.param(["simulate", "--name", "", "--model", "m"], "name: must not be empty", id="option"),
+        pytest.param(["tail", "nonsense"], "nonsense", id="endpoint"),
+        pytest.param(["gateway", "--frobnicate"], "No such option", id="unknown-option"),
+    ],
+)
+def test_mistakes_are_explained(
+    arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What cannot be done is said on standard error with status 2."""
+    assert exit_status(arguments) == 2
+    assert complaint in capsys.readouterr().err
+
+
+def test_a_taken_port_names_its_owner(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A port in use is reported with the process that listens there."""
+    config, url = configuration(tmp_path, pods=[{"name": "a", "model": "m", "host": "127.0.0.1"}])
+    host = url.removeprefix("http://").removesuffix(":8080")
+    with socket.create_server((host, 8080)):
+        assert exit_status(["gateway", "--config", str(config)]) == 2
+
+    complaint = capsys.readouterr().err
+    assert complaint.startswith(f"kvsync: tcp://{host}:8080 is in use by ")
+    assert f"(pid {os.getpid()})" in complaint
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    """The version is that of the package."""
+    assert exit_status(["version"]) == 0
+    assert capsys.readouterr().out == "0.1.0\n"
+
+
+def exit_status(arguments: list[str]) -> object:
+    """Run `kvsync` with these arguments in this process."""
+    with pytest.raises(SystemExit) as caught:
+        app(arguments)
+    return caught.value.code
+
+
+def test_every_option_of_the_simulator_is_explained() -> None:
+    """Each field of SimulatorOptions is a flag with a help text."""
+    explained = {name for texts in SIMULATOR_HELP.values() for name in texts}
+
+    assert explained == {field.name for field in fields(SimulatorOptions)}

@@ -1,0 +1,236 @@
+"""The gateway when pods fail: another pod answers, or the client learns what was tried."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from typing import Any, TypeVar
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from kvsync.config import GatewayConfig
+from kvsync.gateway.server import running
+from kvsync.pods import Pod
+from kvsync.testing.addresses import LoopbackBlock
+from kvsync.testing.upstream import STREAM_BEGUN, UNAVAILABLE, WHOLE, Upstream, listening
+
+ADDRESSES = LoopbackBlock(f"gateway fail-over {os.getpid()}")
+
+T = TypeVar("T")
+
+WITHIN_S = 5.0
+"""Far above what any condition needs, so that only a real failure takes this long."""
+
+REQUEST = {"model": "m", "prompt": [1, 2, 3]}
+
+
+class Site:
+    """Scripted pods, and a gateway in front of them that follows no events."""
+
+    def __init__(self, stack: AsyncExitStack) -> None:
+        self.stack = stack
+        self.pods: list[Pod] = []
+
+    async def pod(self, name: str, life: AsyncExitStack | None = None, **behaviour: object) -> Upstream:
+        """Start a pod that lives as long as the site or, if given, `life`."""
+        self.pods.append(Pod(name=name, model="m", host=ADDRESSES.next().host))
+        upstream = Upstream(**behaviour)  # type: ignore[arg-type]
+        return await (life or self.stack).enter_async_context(listening(self.pods[-1], upstream))
+
+    async def gateway(self, *healthy: str, **settings: object) -> httpx.AsyncClient:
+        """Open a gateway; returns a client of it once the pods named are known to be healthy."""
+        host = ADDRESSES.next().host
+        given = {"host": host, "pods": self.pods, "sync_enabled": False, "health": {"interval_s": 60}}
+        url = await self.stack.enter_async_context(running(GatewayConfig.model_validate(given | settings)))
+        client = await self.stack.enter_async_context(httpx.AsyncClient(base_url=url, timeout=10))
+        wanted = {pod.name: pod.name in healthy for pod in self.pods}
+        await until(lambda: health(client), lambda known: known == wanted)
+        return client
+
+
+async def until(ask: Callable[[], Awaitable[T]], enough: Callable[[T], object]) -> None:
+    """Ask until the answer is good enough."""
+    async with asyncio.timeout(WITHIN_S):
+        while not enough(await ask()):  # noqa: ASYNC110 - nothing signals it
+            await asyncio.sleep(0.01)
+
+
+async def health(client: httpx.AsyncClient) -> dict[str, bool]:
+    """Which pods the gateway takes for healthy."""
+    return {pod["name"]: pod["healthy"] for pod in (await client.get("/status")).json()["pods"]}
+
+
+async def running_on(client: httpx.AsyncClient) -> list[int]:
+    """How many requests the gateway counts as running on each pod."""
+    return [pod["running"] for pod in (await client.get("/status")).json()["pods"]]
+
+
+async def failures(client: httpx.AsyncClient) -> dict[str, float]:
+    """How often each pod failed a request."""
+    return {
+        sample.labels["pod"]: sample.value
+        for family in text_string_to_metric_families((await client.get("/metrics")).text)
+        for sample in family.samples
+        if sample.name == "kvsync_upstream_failures_total"
+    }
+
+
+@pytest.fixture
+async def site() -> AsyncIterator[Site]:
+    """A place for pods and a gateway, torn down after the test."""
+    async with AsyncExitStack() as stack:
+        yield Site(stack)
+
+
+@pytest.mark.parametrize(
+    "behaviour",
+    [
+        pytest.param({"answer": UNAVAILABLE}, id="answers-503"),
+        pytest.param({"answer": b""}, id="hangs-up"),
+        pytest.param({"answer": WHOLE[:-5]}, id="hangs-up-amid-a-whole-answer"),
+        pytest.param({"answer": b"", "stalls": True}, id="does-not-answer"),
+        pytest.param({"answer": WHOLE[:-5], "stalls": True}, id="does-not-end-its-answer"),
+        pytest.param({"answer": b"nonsense\r\n\r\n"}, id="speaks-no-http"),
+    ],
+)
+async def test_another_pod_answers(site: Site, behaviour: dict[str, Any]) -> None:
+    """A request that a pod fails before a byte was passed on is answered by another one."""
+    bad, good = await site.pod("bad", **behaviour), await site.pod("good", answer=STREAM_BEGUN, stalls=True)
+    client = await site.gateway("bad", "good", upstream={"first_byte_s": 0.2})
+
+    async with client.stream("POST", "/v1/completions", json=REQUEST) as keeps_good_busy:
+        good.answer, good.stalls = WHOLE, False
+        bad.received.clear()
+        answer = await client.post("/v1/completions", json=REQUEST)
+
+    assert keeps_good_busy.headers["x-kvsync-pod"] == answer.headers["x-kvsync-pod"] == "good"
+    assert (answer.json(), len(bad.received)) == ({"choices": [{"text": "scripted"}]}, 1)
+    assert (await failures(client))["bad"] >= 1
+
+
+async def test_a_pod_that_just_died_is_passed_over(site: Site) -> None:
+    """A pod that refuses connections before its probes noticed costs no request."""
+    await site.pod("good", answer=STREAM_BEGUN, stalls=True)
+    async with AsyncExitStack() as life:
+        await site.pod("dead", life)
+        client = await site.gateway("good", "dead")
+
+    async with (
+        client.stream("POST", "/v1/completions", json=REQUEST) as first,
+        client.stream("POST", "/v1/completions", json=REQUEST) as second,
+    ):
+        assert [first.status_code, second.status_code] == [200, 200]
+
+    assert (await failures(client))["dead"] >= 1
+
+
+async def test_pods_that_seem_ill_are_tried_when_no_other_is_left(site: Site) -> None:
+    """With no healthy pod the others are asked all the same."""
+    ill = await site.pod("ill", healthy=False)
+    client = await site.gateway()
+
+    answer = await client.post("/v1/completions", json=REQUEST)
+
+    assert (answer.status_code, len(ill.received)) == (200, 1)
+    assert (await client.get("/readyz")).status_code == 503
+
+
+async def test_healthy_pods_come_first(site: Site) -> None:
+    """As long as a healthy pod answers, one that fails its probes is left alone."""
+    ill = await site.pod("ill", healthy=False)
+    await site.pod("well")
+    client = await site.gateway("well")
+
+    for _ in range(8):
+        await client.post("/v1/completions", json=REQUEST)
+
+    assert ill.received == []
+
+
+async def test_a_pod_recovers(site: Site) -> None:
+    """A pod that fails its probes is unhealthy until it answers again."""
+    pod = await site.pod("a")
+    client = await site.gateway("a", health={"interval_s": 0.02})
+    for healthy in (False, True):
+        pod.healthy = healthy
+        await until(lambda: health(client), {"a": healthy}.__eq__)
+
+
+async def test_when_no_pod_answers_the_client_learns_what_was_tried(site: Site) -> None:
+    """The answer is 503 in OpenAI's shape and names every pod with its failure; nothing stays counted."""
+    await site.pod("a", answer=UNAVAILABLE)
+    await site.pod("b", answer=b"")
+    client = await site.gateway("a", "b")
+
+    answer = await client.post("/v1/completions", json=REQUEST)
+
+    error = answer.json()["error"]
+    assert (answer.status_code, error["type"], error["code"]) == (503, "ServiceUnavailableError", 503)
+    assert error["message"].startswith("no pod answered for model 'm': ")
+    assert "a: status 503" in error["message"]
+    assert "b: RemoteProtocolError" in error["message"]
+    assert await running_on(client) == [0, 0]
+
+
+async def test_no_ready_pod(site: Site) -> None:
+    """A model whose pods are all not ready is known, but 503."""
+    site.pods.append(Pod(name="a", model="m", host=ADDRESSES.next().host, ready=False))
+    client = await site.gateway()
+
+    answer = await client.post("/v1/completions", json=REQUEST)
+
+    assert answer.status_code == 503
+    assert answer.json()["error"]["message"] == "no pod answered for model 'm': none is ready"
+
+
+@pytest.mark.parametrize("stalls", [False, True], ids=["breaks-off", "falls-silent"])
+async def test_a_stream_that_breaks_off_is_seen_to(site: Site, *, stalls: bool) -> None:
+    """A stream that cannot go on ends with a closed connection, so that nobody takes it for complete."""
+    await site.pod("a", answer=STREAM_BEGUN, stalls=stalls)
+    client = await site.gateway("a", upstream={"idle_s": 0.2})
+
+    async with client.stream("POST", "/v1/completions", json=REQUEST) as answer:
+        chunks = answer.aiter_bytes()
+        first = await anext(chunks)
+        with pytest.raises(httpx.RemoteProtocolError):
+            await anext(chunks)
+
+    assert first == b'data: {"choices": [{"text": "scr"}]}\n\n'
+    assert await failures(client) == {"a": 1}
+
+
+async def test_a_client_that_hangs_up_ends_the_request_at_the_pod(site: Site) -> None:
+    """Hanging up amid a stream closes the connection to the pod and frees its place."""
+    pod = await site.pod("a", answer=STREAM_BEGUN, stalls=True)
+    client = await site.gateway("a")
+
+    async with client.stream("POST", "/v1/completions", json=REQUEST) as answer:
+        await anext(answer.aiter_bytes())
+
+    await until(lambda: running_on(client), lambda running: pod.abandoned and running == [0])
+
+
+async def test_headers_and_query_pass_both_ways(site: Site) -> None:
+    """Request ids and the body pass as they are; what belongs to one connection does not."""
+    pod = await site.pod("a")
+    client = await site.gateway("a")
+    sent = b'{"model":"m",  "prompt":[1]}'
+    headers = {"x-request-id": "r-1", "authorization": "Bearer k", "connection": "x-own", "x-own": "1"}
+
+    answer = await client.post("/v1/completions?verbose=1", content=sent, headers=headers)
+
+    received = pod.received[0]
+    assert (received.target, received.body) == ("/v1/completions?verbose=1", sent)
+    assert received.headers["x-request-id"] == "r-1"
+    assert received.headers["authorization"] == "Bearer k"
+    assert received.headers["host"] == f"{pod_host(site)}:8000"
+    assert "x-own" not in received.headers
+    assert answer.headers["x-request-id"] == "r-1"
+    assert "keep-alive" not in answer.headers
+
+
+def pod_host(site: Site) -> str:
+    """The address of the only pod."""
+    return site.pods[0].host
