@@ -100,6 +100,10 @@ class GatewayView:
             for source in pod["sources"]
         ]
 
+    def indexed(self) -> int:
+        """Return how many blocks its index holds in all."""
+        return int(fetch(f"{self._url}/status")["index"]["blocks"])
+
     def dumps(self) -> list[IndexDump]:
         """Return what its index holds of each publisher."""
         return [

@@ -139,13 +139,17 @@ def compare(
     announced: Iterable[Announcement] = (),
     lookups: Sequence[Lookup] = (),
     *,
+    indexed: int | None = None,
     seed: int = DEFAULT_SEED,
 ) -> Comparison:
-    """Find every difference between the pods' tables and the index at rest. Does no I/O."""
+    """Find every difference between the pods' tables and the index at rest. Does no I/O.
+
+    `indexed` is how many blocks the index says it holds in all, which a dump by pods may not show.
+    """
     truth = {table.pod: table for table in tables}
     beliefs = {dump.pod: dump for dump in dumps}
     told = stories(announced)
-    violations = [*_strangers(truth, beliefs)]
+    violations = [*_strangers(truth, beliefs), *_unaccounted(beliefs.values(), indexed)]
     for pod, table in truth.items():
         dump = beliefs.get(pod)
         if dump is None:
@@ -169,6 +173,14 @@ def _strangers(truth: Mapping[str, BlockTable], beliefs: Mapping[str, IndexDump]
             evidence = f"{len(dump.blocks)} blocks"
             cause = "there is no such pod: its entries were not forgotten when it went"
             yield Violation(kind="phantom", pod=pod, cause=cause, evidence=evidence)
+
+
+def _unaccounted(beliefs: Collection[IndexDump], indexed: int | None) -> Iterator[Violation]:
+    dumped = sum(len(dump.blocks) for dump in beliefs)
+    if indexed is not None and indexed != dumped:
+        cause = "the index holds blocks of pods that it does not follow: they were not forgotten"
+        evidence = f"{indexed} blocks in all, {dumped} of pods that are followed"
+        yield Violation(kind="phantom", pod="(unknown)", cause=cause, evidence=evidence)
 
 
 def _mismatches(tables: Collection[BlockTable], lookup: Lookup) -> Iterator[Violation]:

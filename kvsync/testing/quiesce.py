@@ -25,6 +25,7 @@ class Rest:
 
     tables: Sequence[BlockTable]
     dumps: Sequence[IndexDump]
+    indexed: int
     unsettled: Sequence[str] = ()
 
 
@@ -54,6 +55,7 @@ def settle(cluster: Cluster, *, timeout_s: float = CONVERGENCE_S) -> None:
         settled,
         what="the index has everything that the pods published",
         timeout_s=timeout_s,
+        interval_s=0.01,  # an event takes milliseconds, and a replayed trace waits here for each request
         last_seen=lambda: "; ".join(seen),
     )
 
@@ -73,9 +75,10 @@ def quiesce(
         except WaitTimeout as exc:
             problem = (str(exc),)
         tables = [PodAdmin(pod.admin_url).table() for pod in cluster.pods()]
-        dumps = GatewayView(cluster.gateway_url).dumps()
+        view = GatewayView(cluster.gateway_url)
+        dumps, indexed = view.dumps(), view.indexed()
         if problem or not unsettled(cluster) or clock() > deadline:
-            return Rest(tables=tables, dumps=dumps, unsettled=problem)
+            return Rest(tables=tables, dumps=dumps, indexed=indexed, unsettled=problem)
 
 
 def verify(
@@ -95,7 +98,7 @@ def verify(
     view = GatewayView(cluster.gateway_url)
     asked = prompts(rest.tables, random.Random(seed), LOOKUPS)  # noqa: S311 - no secret
     lookups: list[Lookup] = [view.lookup(prompt) for prompt in asked]
-    comparison = compare(rest.tables, rest.dumps, cluster.announced(), lookups)
+    comparison = compare(rest.tables, rest.dumps, cluster.announced(), lookups, indexed=rest.indexed)
     wrong = [*rest.unsettled, *(str(comparison).splitlines() if comparison.violations else ())]
     history.append(
         f="oracle",

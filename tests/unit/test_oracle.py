@@ -267,6 +267,17 @@ def test_a_pod_and_its_entries_come_and_go_together() -> None:
     ]
 
 
+def test_blocks_that_no_dump_shows_are_phantoms() -> None:
+    """An index that holds more than the pods it follows has kept those of a pod that went."""
+    assert compare([table()], [dump()], TOLD, indexed=3).violations == ()
+    (violation,) = compare([table()], [dump()], TOLD, indexed=5).violations
+
+    assert (violation.kind, violation.evidence) == (
+        "phantom",
+        "5 blocks in all, 3 of pods that are followed",
+    )
+
+
 def test_a_pod_that_published_nothing_is_converged() -> None:
     """Nothing published and nothing applied agree."""
     silent = BlockTable(pod="p", model="m", seq=-1, block_size=2, blocks={})
