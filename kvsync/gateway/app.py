@@ -74,14 +74,15 @@ class Gateway:
             index,
             pods=lambda: self._manager.pods,
             state=self._manager.state,
-            health=self._health,
+            cards=self._health.cards,
+            healthy=lambda pod: self._health.of(pod).healthy,
             load=load,
             rng=rng,
         )
         self._relay = Relay(
             router=self._router,
             tokenizer=self._tokenizer,
-            proxy=Proxy(self._client, config.upstream),
+            proxy=Proxy(self._client, config.upstream, self._health),
             load=load,
             metrics=self._metrics,
         )

@@ -5,7 +5,8 @@ the traffic of a whole prefix. A pod that was never probed is not healthy yet; i
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import httpx
@@ -75,6 +76,7 @@ class HealthMonitor:
         self._pods = pods
         self._limits = limits
         self._known: dict[Place, Health] = {}
+        self._watchers: dict[Place, list[Callable[[], None]]] = {}
 
     def of(self, pod: Pod) -> Health:
         """Return what is known about `pod`; a pod at another address is another pod."""
@@ -83,6 +85,18 @@ class HealthMonitor:
     def cards(self, pod: Pod) -> tuple[Card, ...]:
         """Return what `pod` said it serves."""
         return self.of(pod).cards
+
+    @contextmanager
+    def watching(self, pod: Pod, notify: Callable[[], None]) -> Iterator[None]:
+        """Call `notify` when `pod` turns from healthy to unhealthy within the block."""
+        watchers = self._watchers.setdefault(_place(pod), [])
+        watchers.append(notify)
+        try:
+            yield
+        finally:
+            watchers.remove(notify)
+            if not watchers:
+                self._watchers.pop(_place(pod), None)
 
     async def run(self) -> None:
         """Probe until cancelled. New pods are probed at once, known ones in turn, each once an interval."""
@@ -101,8 +115,12 @@ class HealthMonitor:
 
     async def _probe(self, pod: Pod) -> None:
         result = await self._ask(pod)
-        if _place(pod) in self._known:
-            self._known[_place(pod)] = judge(self.of(pod), result, failures=self._limits.failures)
+        before, place = self.of(pod), _place(pod)
+        if place in self._known:
+            self._known[place] = judge(before, result, failures=self._limits.failures)
+            if before.healthy and not self._known[place].healthy:
+                for notify in self._watchers.get(place, ()):
+                    notify()
 
     async def _ask(self, pod: Pod) -> Answered | Unanswered:
         try:

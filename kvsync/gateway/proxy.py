@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import httpx
 
 from kvsync.config import UpstreamConfig
+from kvsync.gateway.health import HealthMonitor
 from kvsync.pods import Pod
 
 Headers = Sequence[tuple[bytes, bytes]]
@@ -59,9 +60,10 @@ class Answer:
 class Proxy:
     """Passes requests on to pods."""
 
-    def __init__(self, client: httpx.AsyncClient, limits: UpstreamConfig) -> None:
+    def __init__(self, client: httpx.AsyncClient, limits: UpstreamConfig, health: HealthMonitor) -> None:
         self._client = client
         self._limits = limits
+        self._health = health
 
     @asynccontextmanager
     async def post(
@@ -80,7 +82,7 @@ class Proxy:
 
     async def _begin(self, pod: Pod, request: httpx.Request, stack: AsyncExitStack) -> Answer | Failure:
         try:
-            async with asyncio.timeout(self._limits.first_byte_s):
+            async with self._patience(pod):
                 response = await self._client.send(request, stream=True)
                 stack.push_async_callback(response.aclose)
                 if response.status_code in UNAVAILABLE:
@@ -90,7 +92,8 @@ class Proxy:
                     await anext(chunks, b"") if _streams(response) else b"".join([c async for c in chunks])
                 )
         except TimeoutError:
-            return Failure(pod.name, f"no answer within {self._limits.first_byte_s:g} s")
+            ill = self._health.of(pod).problem
+            return Failure(pod.name, ill or f"no answer within {self._limits.first_byte_s:g} s")
         except httpx.HTTPError as exc:
             return Failure(pod.name, _reason(exc))
         return Answer(
@@ -98,6 +101,21 @@ class Proxy:
             headers=passed_on(response.headers.raw, without={b"date"}),
             chunks=self._rest(pod, first, chunks),
         )
+
+    @asynccontextmanager
+    async def _patience(self, pod: Pod) -> AsyncIterator[None]:
+        """Limit the time to the first byte; it is up at once when the pod becomes unhealthy.
+
+        A pod behind a dead link neither answers nor refuses, and its probes tell so long before the limit.
+        """
+        async with asyncio.timeout(self._limits.first_byte_s) as limit:
+
+            def give_up() -> None:
+                if not limit.expired():
+                    limit.reschedule(0)
+
+            with self._health.watching(pod, give_up):
+                yield
 
     async def _rest(
         self, pod: Pod, first: bytes, chunks: AsyncIterator[bytes]

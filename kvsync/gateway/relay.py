@@ -125,7 +125,11 @@ class Relay:
         except ClientDisconnect:
             return
         completion, target = understand(body, self._router)
-        await unless_gone(receive, self._serve(request, send, body, completion, target))
+        try:
+            await unless_gone(receive, self._serve(request, send, body, completion, target))
+        except asyncio.CancelledError:
+            # uvicorn cancels what outlasts its grace at the end, and would print this as a defect.
+            log.warning("a request to %s was cut off by the end of the gateway", request.url.path)
 
     async def _serve(
         self, request: Request, send: Send, body: bytes, completion: Completion, target: Target

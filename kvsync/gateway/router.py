@@ -10,9 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from kvsync.config import GatewayConfig
-from kvsync.gateway.catalog import Target, resolve
+from kvsync.gateway.catalog import Cards, Target, resolve
 from kvsync.gateway.completion import TokenIds
-from kvsync.gateway.health import HealthMonitor
 from kvsync.gateway.load import Load
 from kvsync.hashing import block_hashes
 from kvsync.index import PrefixIndex
@@ -62,7 +61,8 @@ class Router:
         *,
         pods: Callable[[], Sequence[Pod]],
         state: Callable[[str], State],
-        health: HealthMonitor,
+        cards: Cards,
+        healthy: Callable[[Pod], bool],
         load: Load,
         rng: random.Random,
     ) -> None:
@@ -70,20 +70,19 @@ class Router:
         self._index = index
         self._pods = pods
         self._state = state
-        self._health = health
+        self._cards = cards
+        self._healthy = healthy
         self._load = load
         self._rng = rng
         self._policy = Policy(imbalance_after=config.routing.imbalance_after, sigma=config.routing.sigma)
 
     def resolve(self, model: str) -> Target:
         """Find who serves `model`. Raises UnknownName with the models that are served."""
-        return resolve(model, self._pods(), self._health.cards)
+        return resolve(model, self._pods(), self._cards)
 
     def tokenizers(self, target: Target) -> list[str]:
         """Return the base URLs of the target's pods, those that answer and have least to do first."""
-        order = sorted(
-            target.pods, key=lambda pod: (not self._health.of(pod).healthy, self._load.of(pod.name))
-        )
+        order = sorted(target.pods, key=lambda pod: (not self._healthy(pod), self._load.of(pod.name)))
         return [pod.url for pod in order]
 
     def hashes(self, tokens: TokenIds, cache_salt: str | None) -> list[int]:
@@ -109,7 +108,7 @@ class Router:
                     state=self._state(pod.name),
                 )
                 for pod in target.pods
-                if self._health.of(pod).healthy is healthy
+                if self._healthy(pod) is healthy
             ]
             choices += rank(candidates, self._policy, self._rng)
         return Route(

@@ -41,6 +41,7 @@ async def serve(config: GatewayConfig, *, exit_with_stdin: bool = False) -> None
         log.warning(warning)
     log.info("gateway on %s", server.url)
     await server.run()
+    log.info("gateway stopped")
 
 
 class Server:

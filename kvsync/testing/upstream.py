@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass, field
 
 from kvsync.pods import Pod
@@ -46,19 +46,17 @@ class Upstream:
 
     async def serve_one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer one request of a connection."""
-        try:
+        with suppress(asyncio.IncompleteReadError, ConnectionError), closing(writer):
             request = await _read(reader)
-            if request.target.startswith("/v1/") and request.target != "/v1/models":
-                self.received.append(request)
-                writer.write(self.answer)
-                await writer.drain()
-                if self.stalls:
-                    await reader.read()
-                    self.abandoned += 1
-            else:
+            if request.target in ("/health", "/v1/models"):
                 writer.write(WHOLE if self.healthy else UNAVAILABLE)
-        finally:
-            writer.close()
+                return
+            self.received.append(request)
+            writer.write(self.answer)
+            if self.stalls:
+                with suppress(ConnectionError):
+                    await reader.read()
+                self.abandoned += 1
 
 
 @asynccontextmanager

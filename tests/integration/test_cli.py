@@ -86,7 +86,9 @@ def test_gateway_and_simulator_serve_and_stop(start: Start, tmp_path: Path) -> N
     simulator.send_signal(signal.SIGINT)
 
     assert simulator.wait(timeout=5) == 0
-    assert f"gateway on {url}" in gateway.communicate()[1]
+    log = gateway.communicate()[1]
+    assert f"gateway on {url}" in log
+    assert "Traceback" not in log
 
 
 def test_a_gateway_ends_with_its_standard_input(start: Start, tmp_path: Path) -> None:

@@ -126,6 +126,27 @@ async def test_a_pod_that_just_died_is_passed_over(site: Site) -> None:
     assert (await failures(client))["dead"] >= 1
 
 
+async def test_a_pod_that_falls_ill_is_not_waited_for(site: Site) -> None:
+    """A pod that took a request and then fails its probes loses the request to another one."""
+    ill, good = (
+        await site.pod("ill", answer=b"", stalls=True),
+        await site.pod("good", answer=b"", stalls=True),
+    )
+    client = await site.gateway("ill", "good", health={"interval_s": 0.05})
+    requests = [asyncio.create_task(client.post("/v1/completions", json=REQUEST)) for _ in range(2)]
+    await until(lambda: running_on(client), lambda _: ill.received and good.received)
+    good.answer, good.stalls = WHOLE, False
+
+    ill.healthy = False
+    async with asyncio.timeout(WITHIN_S):
+        moved, _ = await asyncio.wait(requests, return_when=asyncio.FIRST_COMPLETED)
+
+    assert [request.result().headers["x-kvsync-pod"] for request in moved] == ["good"]
+    await until(lambda: running_on(client), lambda running: ill.abandoned and running == [0, 1])
+    for request in requests:
+        request.cancel()
+
+
 async def test_pods_that_seem_ill_are_tried_when_no_other_is_left(site: Site) -> None:
     """With no healthy pod the others are asked all the same."""
     ill = await site.pod("ill", healthy=False)

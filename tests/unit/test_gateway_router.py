@@ -1,0 +1,154 @@
+"""From tokens to the order in which pods are asked."""
+
+import random
+
+import pytest
+
+from kvsync.config import GatewayConfig
+from kvsync.events import BlockStored, Source
+from kvsync.gateway.catalog import Target
+from kvsync.gateway.load import Load
+from kvsync.gateway.router import Route, Router, percent_bucket
+from kvsync.index import PrefixIndex
+from kvsync.pods import Pod
+from kvsync.routing import Choice, Selection
+from kvsync.sequence import State
+
+A, B, C = (Pod(name=name, model="m", host=f"10.0.0.{n}") for n, name in enumerate("abc"))
+TARGET = Target(model="m", lora="", pods=(A, B, C))
+
+
+def holding(**tokens: list[int]) -> PrefixIndex:
+    """An index in which each pod holds blocks of 4 tokens."""
+    index = PrefixIndex(4)
+    for pod, held in tokens.items():
+        hashes = tuple(range(len(held) // 4))
+        event = BlockStored(block_hashes=hashes, parent_block_hash=None, token_ids=tuple(held), block_size=4)
+        index.apply(Source(pod, "m"), event)
+    return index
+
+
+def router(
+    index: PrefixIndex, healthy: tuple[Pod, ...], load: Load | None = None, **settings: object
+) -> Router:
+    """A router for blocks of 4 tokens; every source is EXACT."""
+    config = GatewayConfig.model_validate({"pods": [A, B, C], "block_size": 4, **settings})
+    return Router(
+        config,
+        index,
+        pods=lambda: (A, B, C),
+        state=lambda _: State.EXACT,
+        cards=lambda _: (),
+        healthy=lambda pod: pod in healthy,
+        load=load or Load(),
+        rng=random.Random(0),
+    )
+
+
+def order(route: Route) -> list[tuple[str, int]]:
+    """The pods to ask, with how many blocks each holds."""
+    return [(choice.pod, choice.matched_blocks) for choice in route.choices]
+
+
+def test_longest_prefix_first() -> None:
+    """Pods are ranked by how much of the prompt they hold."""
+    index = holding(a=[1, 2, 3, 4], b=[1, 2, 3, 4, 5, 6, 7, 8])
+
+    route = router(index, (A, B, C)).route(TARGET, [1, 2, 3, 4, 5, 6, 7, 8, 9], None)
+
+    assert order(route) == [("b", 2), ("a", 1), ("c", 0)]
+    assert (route.tokens, route.blocks) == (9, 2)
+
+
+def test_unhealthy_pods_come_last_whatever_they_hold() -> None:
+    """A pod that fails its probes is asked after all others."""
+    index = holding(a=[1, 2, 3, 4], b=[1, 2, 3, 4, 5, 6, 7, 8])
+
+    route = router(index, (C, A)).route(TARGET, [1, 2, 3, 4, 5, 6, 7, 8], None)
+
+    assert order(route) == [("a", 1), ("c", 0), ("b", 2)]
+
+
+def test_no_pod_no_choice() -> None:
+    """A model without ready pods has no choices."""
+    assert order(router(holding(), ()).route(Target(model="m", lora="", pods=()), [1], None)) == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "tokens", "salt"),
+    [
+        pytest.param({"sync_enabled": False}, [1, 2, 3, 4], None, id="sync-off"),
+        pytest.param({}, None, None, id="tokens-not-known"),
+        pytest.param({}, [1, 2, 3], None, id="no-full-block"),
+        pytest.param({}, [1, 2, 3, 4], "salt", id="other-salt"),
+        pytest.param({"hash_seed": 7}, [1, 2, 3, 4], None, id="other-seed"),
+    ],
+)
+def test_without_a_prefix_the_least_loaded_comes_first(
+    settings: dict[str, object], tokens: list[int] | None, salt: str | None
+) -> None:
+    """Where no prefix can match, the pods' load alone decides."""
+    load = Load()
+    with load.running("a"), load.running("b"), load.running("b"):
+        route = router(holding(a=[1, 2, 3, 4]), (A, B, C), load, **settings).route(TARGET, tokens, salt)
+
+    assert order(route) == [("c", 0), ("a", 0), ("b", 0)]
+    assert route.choices[0].selection is Selection.LEAST_REQUEST
+
+
+def test_tokenizers_are_healthy_and_idle_ones_first() -> None:
+    """Prompts are tokenized by the pod with least to do among those that answer."""
+    load = Load()
+    with load.running("a"):
+        urls = router(holding(), (A, B), load).tokenizers(TARGET)
+
+    assert urls == [B.url, A.url, C.url]
+
+
+@pytest.mark.parametrize(
+    ("tokens", "matched", "expected"),
+    [
+        pytest.param(64, 4, 48, id="whole-prompt-held"),
+        pytest.param(65, 4, 64, id="one-token-more"),
+        pytest.param(64, 2, 32, id="part"),
+        pytest.param(16, 1, 0, id="one-block"),
+        pytest.param(0, 0, 0, id="not-known"),
+    ],
+)
+def test_predicted_cached_tokens(tokens: int, matched: int, expected: int) -> None:
+    """An engine computes the last token at least, and with it the last block."""
+    choice = Choice(pod="a", matched_blocks=matched, selection=Selection.PREFIX_MATCH, state=State.EXACT)
+    route = Route(choices=(choice,), tokens=tokens, blocks=tokens // 16, block_size=16)
+
+    assert route.predicted_cached_tokens(choice) == expected
+
+
+@pytest.mark.parametrize(
+    ("matched", "blocks", "label"),
+    [
+        (0, 0, "0"),
+        (0, 8, "0"),
+        (1, 1000, "1-25"),
+        (2, 8, "1-25"),
+        (3, 8, "26-50"),
+        (4, 8, "26-50"),
+        (6, 8, "51-75"),
+        (7, 8, "76-100"),
+        (8, 8, "76-100"),
+    ],
+)
+def test_percent_bucket(matched: int, blocks: int, label: str) -> None:
+    """How much of a prompt is held becomes one of five labels."""
+    assert percent_bucket(matched, blocks) == label
+
+
+def test_load_is_restored_however_a_request_ends() -> None:
+    """A request counts while it runs, also when it ends with an error."""
+    load = Load()
+    with load.running("a"):
+        assert load.of("a") == 1
+        with pytest.raises(KeyError), load.running("a"):
+            raise KeyError
+        assert load.of("a") == 1
+
+    assert load.of("a") == 0
