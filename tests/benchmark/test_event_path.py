@@ -66,6 +66,9 @@ def test_throughput(
     scenario = Scenario(measurements, "event path: throughput", {"blocks": blocks, "events": events})
     rate = events / reception.duration_s
     scenario.record("wall_events_per_s", rate, "1/s", samples=events, better="higher", goal=goal_per_s)
+    for clock in ("cpu", "wall"):
+        longest = max(getattr(pause, f"{clock}_s") for pause in reception.pauses)
+        scenario.record(f"{clock}_pause_max", longest * 1e3, "ms", samples=len(reception.pauses))
     scenario.record("cpu_event", reception.cpu_s / events * 1e6, "us", samples=events)
 
 

@@ -19,7 +19,6 @@ def reception(
     applied: Sequence[float],
     *,
     events: int = 3,
-    state: State = State.EXACT,
     forgotten: Sequence[str] = (),
     sent: Sequence[float] = (1.0, 1.5, 2.0),
 ) -> Reception:
@@ -29,7 +28,7 @@ def reception(
         index.apply(SOURCE, event)
     status = SourceStatus(
         source=SOURCE,
-        state=state,
+        state=State.EXACT,
         reason="",
         last=3,
         live=3,
@@ -41,7 +40,13 @@ def reception(
         events=3,
     )
     return Reception(
-        sent=[sent], applied=[applied], forgotten=forgotten, statuses=[status], index=index, cpu_s=0.0
+        sent=[sent],
+        applied=[applied],
+        forgotten=forgotten,
+        statuses=[status],
+        index=index,
+        pauses=[],
+        cpu_s=0.0,
     )
 
 
@@ -80,9 +85,6 @@ def test_lag_is_what_was_sent_and_not_applied(applied: list[float], lag: int) ->
             reception([1.25, 1.75, 2.0], forgotten=["pod-0: restarted"]),
             ["forgotten: pod-0: restarted"],
             id="forgotten",
-        ),
-        pytest.param(
-            reception([1.25, 1.75, 2.0], state=State.DEGRADED), ["pod-0 is degraded"], id="not exact"
         ),
     ],
 )
