@@ -7,7 +7,9 @@ import signal
 import socket
 import threading
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -32,7 +34,7 @@ async def running(options: SimulatorOptions) -> AsyncIterator[Pod]:
     async with AsyncExitStack() as stack:
         api = stack.enter_context(_bind(options.host, options.port))
         admin_socket = stack.enter_context(_bind(options.host, options.admin_port))
-        history = stack.enter_context(options.history.open("ab", buffering=0)) if options.history else None
+        history = stack.enter_context(_open(options.history)) if options.history else None
         loop = asyncio.get_running_loop()
         pod = Pod(options, later=loop.call_later, sleep=asyncio.sleep, history=history)
         await stack.enter_async_context(pod.publisher)
@@ -74,9 +76,18 @@ async def _serve_until_stopped(options: SimulatorOptions) -> None:
 
 
 def _wait_for_end_of_stdin(loop: asyncio.AbstractEventLoop, serving: "asyncio.Task[None]") -> None:
-    while os.read(0, 4096):
-        pass
+    with suppress(OSError):
+        while os.read(0, 4096):
+            pass
     loop.call_soon_threadsafe(serving.cancel)
+
+
+def _open(history: Path) -> BinaryIO:
+    """The history for appending; unbuffered, so that every line outlives a kill."""
+    try:
+        return history.open("ab", buffering=0)
+    except OSError as exc:
+        raise ConfigError("simulator", [f"history: cannot write {history}: {exc}"]) from exc
 
 
 def _bind(host: str, port: int) -> socket.socket:

@@ -11,7 +11,7 @@ import zmq
 import zmq.asyncio
 
 from kvsync.codec import Encoding, decode, encode
-from kvsync.errors import PortInUse
+from kvsync.errors import ConfigError, PortInUse
 from kvsync.events import AllBlocksCleared, BlockRemoved, BlockStored
 from kvsync.simulator.pod import Pod
 from kvsync.simulator.run import SimulatorOptions, running
@@ -306,6 +306,12 @@ async def test_history_has_a_line_for_every_batch(simulate: Simulate, tmp_path: 
         ("publish", "info", "a", "base", pod.epoch)
     }
     assert all(isinstance(line["t_mono"], float) and isinstance(line["wall"], float) for line in lines)
+
+
+async def test_history_that_cannot_be_written_is_refused(simulate: Simulate, tmp_path: Path) -> None:
+    """A simulator without its record does not start."""
+    with pytest.raises(ConfigError, match=r"history: cannot write .*No such file or directory"):
+        await simulate(history=tmp_path / "missing" / "a.jsonl")
 
 
 @pytest.mark.parametrize("port", ["port", "event_port", "replay_port", "admin_port"])
