@@ -239,7 +239,7 @@ class SequenceTracker:
     def _begin(self, replay: _Replaying, number: int) -> list[Step]:
         """Judge the first frame of a replay by where it begins."""
         if replay.heals and number == 0:
-            replay.heals, replay.reach = False, None
+            replay.heals = False
             self._catch_up("history is complete again, on its way")
             return self._forget("the publisher still has its whole history")
         steps: list[Step] = []

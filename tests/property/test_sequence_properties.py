@@ -137,7 +137,7 @@ def play(world: World, script: list[tuple[str, object]]) -> None:
         assert world.tracker.last == (numbers[-1] if numbers else None)
 
 
-@settings(deadline=None, max_examples=300, database=None)
+@settings(deadline=None, max_examples=200, database=None)
 @given(ring_size=st.sampled_from([3, 1000]), script=st.lists(actions, max_size=40))
 def test_at_rest_everything_of_this_life_was_delivered_once(
     ring_size: int, script: list[tuple[str, object]]
@@ -155,7 +155,7 @@ def test_at_rest_everything_of_this_life_was_delivered_once(
     assert (world.tracker.reason == "") == (world.tracker.state is State.EXACT)
 
 
-@settings(deadline=None, max_examples=100, database=None)
+@settings(deadline=None, max_examples=60, database=None)
 @given(script=st.lists(actions.filter(lambda action: action[0] != "restart"), max_size=40))
 def test_without_restarts_nothing_is_forgotten_for_good(script: list[tuple[str, object]]) -> None:
     """Loss, repetition, reordering and reconnection are all mended by a ring that holds everything."""

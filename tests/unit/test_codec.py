@@ -339,7 +339,7 @@ def test_unreadable_event_is_skipped_with_its_reason(event: object, reason: str)
         pytest.param(b"\xdd\x00\x3d\x08\xff" * 400, "malformed", id="arrays within arrays, all huge"),
         pytest.param(b"\xdf\xff\xff\xff\xff", "malformed", id="map of four thousand million"),
         pytest.param(b"\xc6\xff\xff\xff\xff", "malformed", id="bytes of four thousand million"),
-        pytest.param(b"\xde\x04\x00" + b"\x00" * 2048, "malformed", id="map of more fields than any"),
+        pytest.param(pack(dict.fromkeys(map(str, range(1001)))), "malformed", id="map of 1001 fields"),
         pytest.param(b"\x91" * 100_000, "nesting", id="a hundred thousand arrays deep"),
         pytest.param(b"\x81\xa1a" * 100_000, "nesting", id="a hundred thousand maps deep"),
         pytest.param(pack(None), "not_a_batch", id="nil"),
