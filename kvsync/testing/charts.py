@@ -103,7 +103,7 @@ def latency_chart(
 ) -> Markup:
     """Draw the latencies of at least one request over time, with failures, fault windows and recoveries."""
     times = [point.at for point in points] + [fault.start for fault in faults]
-    begin, end = min(times), max(times + [fault.stop or fault.start for fault in faults])
+    begin, end = min(times), max(times + [fault.end for fault in faults])
     ok = _thinned([point for point in points if point.ok])
     failed = [point for point in points if not point.ok]
     figure, axes = _axes(height_in)
@@ -229,8 +229,8 @@ def _shade(axes: Axes, fault: FaultWindow, begin: float, end: float) -> None:
         color=FAIL,
         fontsize=8,
     )
-    if fault.stop is not None and fault.recovered and fault.recovery_s is not None:
-        axes.axvline(stop + fault.recovery_s, color=PASS, linewidth=1.2, linestyle="--")
+    if fault.recovered:
+        axes.axvline(fault.end - begin, color=PASS, linewidth=1.2, linestyle="--")
 
 
 def _thinned(points: Sequence[RequestPoint]) -> list[RequestPoint]:

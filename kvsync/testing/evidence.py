@@ -39,6 +39,11 @@ class FaultWindow:
         """The fault in a few words, such as `partition of qwen-0, qwen-1`."""
         return f"{self.kind} of {', '.join(self.pods)}" if self.pods else self.kind
 
+    @property
+    def end(self) -> float:
+        """The last moment known of it: its recovery, or else its stop, or else its start."""
+        return (self.stop or self.start) + (self.recovery_s or 0.0)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestPoint:

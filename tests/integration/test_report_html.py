@@ -110,6 +110,7 @@ def everything(text: str) -> str:
     )
     records: list[dict[str, object]] = [
         {"f": "oracle", "type": "fail", "violations": [text], "pods": 1, "blocks": 2, "test": text},
+        {"f": "oracle", "type": "ok", "violations": [], "pods": 1, "blocks": 2, "test": text},
         {"f": "replay", "requests": 9, "agreeing": 7, "explained": {text: 2}, "test": text},
     ]
     compared = Evidence.from_records(records)

@@ -42,6 +42,7 @@ def test_a_fault_from_start_to_recovery() -> None:
         )
     ]
     assert found.faults[0].label == "partition of a"
+    assert found.faults[0].end == 15.5
 
 
 def test_overlapping_faults_are_told_apart() -> None:
