@@ -176,6 +176,18 @@ def test_restart_of_a_given_up_source_is_noticed() -> None:
     assert (tracker.state, tracker.counters.restarts) == (State.EXACT, 1)
 
 
+def test_complete_replay_that_breaks_off_is_continued() -> None:
+    """Once it replaced what was there, a retry goes on from it instead of beginning again."""
+    tracker = given_up(4)
+    tracker.probe()
+    tracker.replayed(0, frame(0))
+    tracker.replayed(1, frame(1))
+    tracker.replay_failed("no end")
+
+    assert replay(tracker, 0, 1, 2, 3, 4) == delivered(2, 3, 4, replayed=True)
+    assert tracker.state is State.EXACT
+
+
 def test_truncated_replay_leaves_a_given_up_source_as_it_is() -> None:
     """When the probe finds the beginning gone, entries are kept and it is not asked for again."""
     tracker = given_up(4, 5)
