@@ -27,7 +27,7 @@ check: $(VENV)/installed ## ruff, mypy --strict, import-linter
 	ruff format --check .
 	ruff check .
 	mypy
-	lint-imports --cache-dir $(VENV)/cache/import-linter
+	lint-imports --no-logo --cache-dir $(VENV)/cache/import-linter
 
 format: $(VENV)/installed ## rewrite the code the way `make check` wants it
 	ruff format .

@@ -42,6 +42,7 @@ def launch(parameters: Parameters, console: Console) -> Report:
     ledger.released(launcher)
     if folder.report.exists():
         return Report.read(folder.report)
+    os.environ.update(environment(parameters.report_dir, os.environ))
     # Imported here: charts take long to import, and only a run that died is judged from outside.
     from tasks.judgement import judge
 
@@ -89,7 +90,7 @@ def _facts(pid: int) -> dict[str, float]:
 
 
 def environment(report_dir: Path, given: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment of a run: `given`, with a Prefect that keeps to itself unless it names a server.
+    """Return the environment of a run: `given`, and nothing that the run writes is outside the report folder.
 
     Without PREFECT_API_URL a temporary server is started; its database then lies in the report folder, so
     that nothing is left in a home directory. Its start took 14 s on a quiet machine with two cores and far
@@ -99,6 +100,7 @@ def environment(report_dir: Path, given: Mapping[str, str]) -> dict[str, str]:
         "PYTHONPATH": os.pathsep.join(filter(None, [str(REPOSITORY), given.get("PYTHONPATH")])),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
+        "MPLCONFIGDIR": str(report_dir / ".matplotlib"),
     }
     if not given.get("PREFECT_API_URL"):
         ours |= {

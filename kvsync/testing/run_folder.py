@@ -12,7 +12,7 @@ from kvsync.testing.outcome import StageResult
 
 
 class RunFolder:
-    """`<report dir>/<run id>`: report.html, report.json, junit/, logs/, history/, results/, benchmark.json."""
+    """`<report dir>/<run id>`: report.html, report.json, junit/, logs/, history/, results/ and more."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -46,7 +46,7 @@ class RunFolder:
     def results(self, stages: Iterable[str]) -> list[StageResult]:
         """Return the results of `stages` in their order; a stage that never ended is unknown."""
         return [
-            self.result(stage) or StageResult.unknown(stage, "not run: the pipeline ended before it was judged")
+            self.result(stage) or StageResult.unknown(stage, "not run: the pipeline ended before it")
             for stage in stages
         ]
 
