@@ -111,10 +111,15 @@ class HealthConfig(_Settings):
 
 
 class UpstreamConfig(_Settings):
-    """How long a pod may take to accept a request, to begin its answer, and between two parts of it."""
+    """How long a pod may take to accept a request, to begin a stream, and between two parts of it.
+
+    An answer that is not streamed comes when all of it is generated: `answer_s`, by default what OpenAI's
+    clients wait.
+    """
 
     connect_s: PositiveFloat = 2.0
     first_byte_s: PositiveFloat = 60.0
+    answer_s: PositiveFloat = 600.0
     idle_s: PositiveFloat = 60.0
 
 

@@ -27,11 +27,9 @@ from kvsync.gateway.relay import Relay, read_body, understand
 from kvsync.gateway.router import Router
 from kvsync.gateway.status import Status
 from kvsync.gateway.tokens import Tokenizer
+from kvsync.gateway.transport import PeerTransport
 from kvsync.index import PrefixIndex
 from kvsync.manager import EventManager
-
-KEEP_ALIVE_S = 3.0
-"""Idle connections are closed before vLLM closes them after 5 s: a request sent just then would fail."""
 
 
 def create_app(
@@ -52,10 +50,8 @@ class Gateway:
     """The parts of a gateway, and the endpoints around the completions."""
 
     def __init__(self, config: GatewayConfig, discovery: Discovery, rng: random.Random) -> None:
-        # Pods are plain HTTP peers: no proxy from the environment comes between.
-        self._client = httpx.AsyncClient(
-            trust_env=False, limits=httpx.Limits(max_connections=None, keepalive_expiry=KEEP_ALIVE_S)
-        )
+        transport = PeerTransport()
+        self._client = httpx.AsyncClient(transport=transport, trust_env=False)
         index = PrefixIndex(config.block_size, config.hash_seed)
         self._manager = EventManager(index, discovery, config.subscriber, subscribe=config.sync_enabled)
         self._health = HealthMonitor(self._client, lambda: self._manager.pods, config.health)
@@ -82,7 +78,7 @@ class Gateway:
         self._relay = Relay(
             router=self._router,
             tokenizer=self._tokenizer,
-            proxy=Proxy(self._client, config.upstream, self._health),
+            proxy=Proxy(transport, config.upstream, self._health),
             load=load,
             metrics=self._metrics,
         )

@@ -44,6 +44,7 @@ class Completion:
     model: str
     prompt: Prompt
     prompts: int = 1
+    stream: bool = False
     cache_salt: str | None = None
     lora: str | None = None
 
@@ -65,6 +66,7 @@ def parse(body: bytes) -> Completion:
         model=model,
         prompt=_prompt(request, batch[0]),
         prompts=len(batch),
+        stream=request.get("stream") is True,
         cache_salt=_text(request.get("cache_salt")),
         lora=_text(request.get("lora")),
     )

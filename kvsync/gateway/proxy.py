@@ -58,18 +58,23 @@ class Answer:
 
 
 class Proxy:
-    """Passes requests on to pods."""
+    """Passes requests on to pods, past httpx' client with its cookies, redirects and credentials."""
 
-    def __init__(self, client: httpx.AsyncClient, limits: UpstreamConfig, health: HealthMonitor) -> None:
-        self._client = client
+    def __init__(
+        self, transport: httpx.AsyncBaseTransport, limits: UpstreamConfig, health: HealthMonitor
+    ) -> None:
+        self._transport = transport
         self._limits = limits
         self._health = health
 
     @asynccontextmanager
     async def post(
-        self, pod: Pod, path: str, headers: Headers, body: bytes
+        self, pod: Pod, path: str, headers: Headers, body: bytes, *, stream: bool
     ) -> AsyncIterator[Answer | Failure]:
-        """Send the request to `pod`. Leaving the block ends the request at the pod, too."""
+        """Send the request to `pod`. Leaving the block ends the request at the pod, too.
+
+        `stream` says whether a stream was asked for: without, the first byte comes with the last.
+        """
         request = httpx.Request(
             "POST",
             pod.url + path,
@@ -78,12 +83,15 @@ class Proxy:
             extensions={"timeout": httpx.Timeout(None, connect=self._limits.connect_s).as_dict()},
         )
         async with AsyncExitStack() as stack:
-            yield await self._begin(pod, request, stack)
+            limit_s = self._limits.first_byte_s if stream else self._limits.answer_s
+            yield await self._begin(pod, request, limit_s, stack)
 
-    async def _begin(self, pod: Pod, request: httpx.Request, stack: AsyncExitStack) -> Answer | Failure:
+    async def _begin(
+        self, pod: Pod, request: httpx.Request, limit_s: float, stack: AsyncExitStack
+    ) -> Answer | Failure:
         try:
-            async with self._patience(pod):
-                response = await self._client.send(request, stream=True)
+            async with self._patience(pod, limit_s):
+                response = await self._transport.handle_async_request(request)
                 stack.push_async_callback(response.aclose)
                 if response.status_code in UNAVAILABLE:
                     return Failure(pod.name, f"status {response.status_code}")
@@ -93,7 +101,7 @@ class Proxy:
                 )
         except TimeoutError:
             ill = self._health.of(pod).problem
-            return Failure(pod.name, ill or f"no answer within {self._limits.first_byte_s:g} s")
+            return Failure(pod.name, ill or f"no answer within {limit_s:g} s")
         except httpx.HTTPError as exc:
             return Failure(pod.name, _reason(exc))
         return Answer(
@@ -103,12 +111,12 @@ class Proxy:
         )
 
     @asynccontextmanager
-    async def _patience(self, pod: Pod) -> AsyncIterator[None]:
-        """Limit the time to the first byte; it is up at once when the pod becomes unhealthy.
+    async def _patience(self, pod: Pod, limit_s: float) -> AsyncIterator[None]:
+        """Limit the time to an answer; it is up at once when the pod becomes unhealthy.
 
         A pod behind a dead link neither answers nor refuses, and its probes tell so long before the limit.
         """
-        async with asyncio.timeout(self._limits.first_byte_s) as limit:
+        async with asyncio.timeout(limit_s) as limit:
 
             def give_up() -> None:
                 if not limit.expired():

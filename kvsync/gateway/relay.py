@@ -147,7 +147,9 @@ class Relay:
             for choice in route.choices:
                 selection = choice.selection.value
                 with self._load.running(choice.pod):
-                    async with self._proxy.post(pods[choice.pod], path, request.headers.raw, body) as answer:
+                    async with self._proxy.post(
+                        pods[choice.pod], path, request.headers.raw, body, stream=completion.stream
+                    ) as answer:
                         if isinstance(answer, Answer):
                             status = await self._pass_on(answer, choice, route, completion, send)
                             return

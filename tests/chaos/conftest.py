@@ -18,7 +18,7 @@ def provider(run_dir: Path, seed: int) -> LocalProvider:
     return LocalProvider(run_dir=run_dir, ledger=Ledger(run_dir / "ledger.jsonl"), seed=seed)
 
 
-GATEWAY_SETTINGS = {"upstream": {"connect_s": 1.0, "first_byte_s": 2.0}}
+GATEWAY_SETTINGS = {"upstream": {"connect_s": 1.0, "first_byte_s": 2.0, "answer_s": 2.0}}
 """Simulated pods answer within milliseconds, so one that is silent for two seconds is asked in vain."""
 
 

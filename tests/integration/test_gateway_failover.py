@@ -98,7 +98,7 @@ async def site() -> AsyncIterator[Site]:
 async def test_another_pod_answers(site: Site, behaviour: dict[str, Any]) -> None:
     """A request that a pod fails before a byte was passed on is answered by another one."""
     bad, good = await site.pod("bad", **behaviour), await site.pod("good", answer=STREAM_BEGUN, stalls=True)
-    client = await site.gateway("bad", "good", upstream={"first_byte_s": 0.2})
+    client = await site.gateway("bad", "good", upstream={"answer_s": 0.2})
 
     async with client.stream("POST", "/v1/completions", json=REQUEST) as keeps_good_busy:
         good.answer, good.stalls = WHOLE, False

@@ -45,10 +45,15 @@ def test_prompt(body: bytes, expected: object) -> None:
 
 def test_fields_that_tell_requests_apart() -> None:
     """The cache salt and an index query's adapter are read; the number of prompts is counted."""
-    body = request(prompt=["a", "b", "c"], cache_salt="s", lora="l")
+    body = request(prompt=["a", "b", "c"], cache_salt="s", lora="l", stream=True)
 
     assert parse(body) == Completion(
-        model="m", prompt=Text({"model": "m", "prompt": "a"}), prompts=3, cache_salt="s", lora="l"
+        model="m",
+        prompt=Text({"model": "m", "prompt": "a"}),
+        prompts=3,
+        stream=True,
+        cache_salt="s",
+        lora="l",
     )
 
 

@@ -1,0 +1,53 @@
+"""Connections to pods: a pool for each, because one pool for all is slow.
+
+httpcore looks at every connection of a pool, idle ones by a system call, for each request: 1.3 ms of CPU time
+with one peer in the pool, 17 ms with a hundred (measured).
+"""
+
+import ssl
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import httpx
+
+KEEP_ALIVE_S = 3.0
+"""Idle connections are closed before vLLM closes them after 5 s: a request sent just then would fail."""
+
+FORGET_S = 600.0
+"""Peers not asked for that long are gone, for pods are probed all the time; so are their last requests."""
+
+
+@dataclass(slots=True)
+class _Peer:
+    pool: httpx.AsyncHTTPTransport
+    used_at: float
+
+
+class PeerTransport(httpx.AsyncBaseTransport):
+    """Sends each request through the pool of its host and port; nothing is read from the environment."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._tls = ssl.create_default_context()
+        self._peers: dict[tuple[str, str, int | None], _Peer] = {}
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send a request, as httpx' transports do."""
+        url, now = request.url, self._clock()
+        key = (url.scheme, url.host, url.port)
+        if key not in self._peers:
+            await self._forget(now - FORGET_S)
+            limits = httpx.Limits(max_connections=None, keepalive_expiry=KEEP_ALIVE_S)
+            self._peers[key] = _Peer(httpx.AsyncHTTPTransport(self._tls, trust_env=False, limits=limits), now)
+        peer = self._peers[key]
+        peer.used_at = now
+        return await peer.pool.handle_async_request(request)
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self._forget(float("inf"))
+
+    async def _forget(self, before: float) -> None:
+        for key in [key for key, peer in self._peers.items() if peer.used_at < before]:
+            await self._peers.pop(key).pool.aclose()
