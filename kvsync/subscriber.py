@@ -50,6 +50,9 @@ _QUEUE = 100_000
 
 _CONNECTION_EVENTS = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
 
+_LIVE_FRAMES = 3
+"""Of a live message: the topic, the number, the payload."""
+
 _ANSWER_FRAMES = (3, 4)
 """Of a replayed batch: an empty one, in newer engines the topic (vLLM PR #45177), the number, the payload."""
 
@@ -135,7 +138,7 @@ class _Inbox:
         if frame.more:
             return None
         self._window = []
-        if self._frames == len(("topic", "number", "payload")):
+        if self._frames == _LIVE_FRAMES:
             self._fault("sequence", f"a number of {len(number)} bytes")
             return None
         self._fault("frames", f"a message of {self._frames} frames, or a short one")

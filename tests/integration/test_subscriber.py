@@ -276,6 +276,21 @@ async def test_a_broken_connection_loses_nothing(
             await eventually(lambda: recorder.log == [0, 1, 2, 3])
 
 
+async def test_what_arrived_before_the_end_is_used(
+    follow: Follow, recorder: Recorder, publish: Publish, eventually: Eventually
+) -> None:
+    """Batches that are still queued when the connection breaks are delivered before the source is BLIND."""
+    async with Publisher(endpoint=ANY_PORT) as publisher:
+        subscriber = follow(publisher.endpoint, None, drain=1)
+        await eventually(is_degraded(subscriber))
+        publish(publisher, *range(400))
+        await eventually(lambda: len(recorder.log) >= 100)
+        assert len(recorder.log) < 400
+    await eventually(lambda: subscriber.state is State.BLIND)
+
+    assert recorder.log == list(range(400))
+
+
 async def test_a_peer_that_fell_silent_is_noticed(
     background: Background, follow: Follow, eventually: Eventually
 ) -> None:
