@@ -17,7 +17,7 @@ from kvsync.testing.program import Program
 from kvsync.testing.proxy import CLEAR, FaultProxy, Listener, Rules
 from kvsync.testing.wait import wait_for
 
-READY_TIMEOUT_S = 30.0
+READY_TIMEOUT_S = 60.0
 """For a start on a machine that is busy with other starts; alone it takes a second."""
 
 Launch = Callable[[str, str, Address], Program]

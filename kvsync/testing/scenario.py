@@ -18,6 +18,9 @@ from kvsync.testing.wait import wait_for
 BLOCK = 16
 """Tokens per block unless a test says otherwise: vLLM's default."""
 
+STEADY_PROBES = 5
+"""Requests that must succeed in a row before a recovery counts as one."""
+
 Tokens = tuple[int, ...]
 
 
@@ -81,8 +84,8 @@ class Scenario:
     def holders(
         self, model: str, tokens: Tokens, *, lora: str = "", salt: str | None = None
     ) -> dict[str, int]:
-        """Return, once the index has settled, how many blocks of a prompt it says that each pod holds."""
-        self.settle()
+        """Verify the index, then return how many blocks of a prompt it says that each pod holds."""
+        self.verify(at_least=0)
         return dict(self.view.lookup(Prompt(model=model, lora=lora, salt=salt, token_ids=tokens)).matched)
 
     def verify(self, *, timeout_s: float = CONVERGENCE_S, at_least: int = 1) -> Comparison:
@@ -90,9 +93,10 @@ class Scenario:
         return verify(self.cluster, self.history, seed=self.seed, timeout_s=timeout_s, at_least=at_least)
 
     def verify_recovery(self, episode: Episode) -> float:
-        """Verify the index and wait for the gateway to use every pod; return the seconds since the fault.
+        """Verify the index, wait for the gateway to use every pod, see some requests succeed.
 
-        Fails like `verify`, and with WaitTimeout, when this takes longer than CONVERGENCE_S.
+        Returns the seconds from the end of the fault to then. Fails like `verify` and `ask`, and with
+        WaitTimeout, when this takes longer than CONVERGENCE_S.
         """
         assert episode.ended is not None
         seconds = CONVERGENCE_S
@@ -104,6 +108,8 @@ class Scenario:
                 timeout_s=CONVERGENCE_S - (time.monotonic() - episode.ended),
                 last_seen=self.view.routable,
             )
+            for _ in range(STEADY_PROBES):
+                self.ask(self.cluster.pods()[0].model, self.prompt(1))
             seconds = time.monotonic() - episode.ended
         finally:
             recovered = "ok" if seconds < CONVERGENCE_S else "fail"

@@ -1,6 +1,10 @@
-"""What is cached for one model, adapter or tenant is never taken for another one's."""
+"""What one pod, model, adapter or tenant caches is never taken for another one's."""
+
+import pytest
 
 from kvsync.testing.scenario import Scenario
+
+pytestmark = pytest.mark.timeout(180)
 
 
 def test_multi_model(scenario: Scenario) -> None:
@@ -16,6 +20,19 @@ def test_multi_model(scenario: Scenario) -> None:
     assert scenario.holders("qwen", own) == {}
     answer = scenario.ask("llama", own)
     assert (answer.pod, answer.predicted, answer.cached_tokens) == ("llama-1", 32, 32)
+    scenario.verify()
+
+
+def test_pod_isolation(scenario: Scenario) -> None:
+    """What one pod evicts stays found on another one that still holds it."""
+    one, two = scenario.cluster.deploy("qwen", 2, capacity=16)
+    shared = scenario.prompt(6)
+    for pod in (one, two):
+        scenario.ask("qwen", shared, pod=pod)
+    assert scenario.holders("qwen", shared) == {"qwen-0": 6, "qwen-1": 6}
+
+    scenario.ask("qwen", scenario.prompt(15), pod=one)
+    assert scenario.holders("qwen", shared) == {"qwen-1": 6}
     scenario.verify()
 
 

@@ -20,6 +20,8 @@ import sys
 from pathlib import Path
 from kvsync.testing.ledger import Ledger
 from kvsync.testing.local import LocalProvider
+
+pytestmark = pytest.mark.timeout(180)
 run_dir = Path(sys.argv[1])
 cluster = LocalProvider(run_dir=run_dir, ledger=Ledger(run_dir / "ledger.jsonl"), seed=1).create("c")
 cluster.deploy("qwen", 2)

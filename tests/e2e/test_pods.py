@@ -7,6 +7,8 @@ import pytest
 from kvsync.testing.measurement import Measurement, Measurements
 from kvsync.testing.scenario import Scenario
 
+pytestmark = pytest.mark.timeout(180)
+
 
 @pytest.mark.parametrize("settings", [pytest.param({"block_size": 4}, id="blocks of 4 tokens")])
 def test_happy_path(scenario: Scenario) -> None:

@@ -9,6 +9,8 @@ from kvsync.testing.scenario import Scenario
 from kvsync.testing.trace import Request, generate, mooncake
 from kvsync.testing.traffic import Answer, Sender
 
+pytestmark = pytest.mark.timeout(180)
+
 SHARE = 0.99
 REQUESTS = {"quick": 200, "full": 2000}
 ANSWER_TOKENS = 4

@@ -2,9 +2,13 @@
 
 from itertools import product
 
+import pytest
+
 from kvsync.testing.scenario import Scenario, by_pod
 from kvsync.testing.trace import generate
 from kvsync.testing.verdicts import Void
+
+pytestmark = pytest.mark.timeout(180)
 
 ENCODINGS = list(product(("array", "map"), (8, 32), ("old", "new")))
 """Events as arrays or maps, hashes as integers or digests, replays framed as before or since vLLM 0.26."""
@@ -54,13 +58,16 @@ def test_every_encoding_is_understood(scenario: Scenario) -> None:
 
 
 def test_eviction_pressure(scenario: Scenario) -> None:
-    """While caches overflow, the index forgets exactly what each pod evicts."""
-    scenario.cluster.deploy("qwen", 2, capacity=96)
-    answers = scenario.send(generate(scenario.seed, 120, model="qwen"), workers=4)
-    assert [answer.error for answer in answers if not answer.ok] == []
+    """While caches overflow, the index forgets exactly what each pod evicts, and when that pod does."""
+    pods = scenario.cluster.deploy("qwen", 2, capacity=96)
+    routed = scenario.send(generate(scenario.seed, 60, model="qwen"), workers=4)
+    shared = generate(scenario.seed + 1, 30, model="qwen")
+    # In opposite orders, so that blocks which both pods held are evicted by one of them first.
+    direct = [*scenario.send(shared, pod=pods[0]), *scenario.send(reversed(shared), pod=pods[1])]
+    assert [answer.error for answer in (*routed, *direct) if not answer.ok] == []
     scenario.verify()
 
     evicted = sum(len(batch.removed) for batch in scenario.cluster.announced())
     if evicted < 100:
         raise Void(f"only {evicted} blocks were evicted")
-    assert set(by_pod(answers)) == {"qwen-0", "qwen-1"}
+    assert set(by_pod(routed)) == {"qwen-0", "qwen-1"}
