@@ -6,7 +6,8 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 # The repository comes first on the path, so that no stray package called `tasks` is found instead of ours.
 export PYTHONPATH := $(CURDIR)
-export PYTHONPYCACHEPREFIX := $(CURDIR)/$(VENV)/cache/pycache
+# Where this is set, every process of a cluster compiles every module anew.
+unexport PYTHONDONTWRITEBYTECODE
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 ARGS ?=
 # A Mooncake-format request trace (JSON lines) for the end-to-end tests to replay a slice of.
@@ -41,6 +42,7 @@ lock: $(VENV)/installed ## resolve requirements.lock again from pyproject.toml
 clean: ## remove reports and the virtual environment, after reaping what a killed run may have left
 	@if [ -x $(VENV)/bin/kvsync-ci ]; then $(VENV)/bin/kvsync-ci clean; fi
 	rm -rf reports $(VENV) *.egg-info build dist
+	find . -name __pycache__ -type d -prune -exec rm -r {} +
 
 $(VENV)/installed: requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "kvsync needs Python 3.11 or newer on PATH, or: make PYTHON=/path/to/python3.11"; exit 1; }
