@@ -43,7 +43,8 @@ class Report:
         if not self.stages:
             return "no stage ran"
         if self.verdict is Outcome.PASSED:
-            return f"{len(self.stages)} stages, {sum(len(stage.checks) for stage in self.stages)} checks"
+            checks = sum(len(stage.checks) for stage in self.stages)
+            return f"{_count(len(self.stages), 'stage')}, {_count(checks, 'check')}"
         decisive = [stage for stage in self.stages if stage.outcome is self.verdict]
         return " ".join("; ".join(f"{stage.name}: {stage.reason}" for stage in decisive).split())
 
@@ -92,6 +93,10 @@ class Report:
     def read(cls, path: Path) -> Self:
         """Read a report that `write` wrote."""
         return cls.from_json(json.loads(path.read_text(encoding="utf-8")))
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def versions_of(packages: Sequence[str]) -> dict[str, str]:

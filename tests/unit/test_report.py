@@ -41,6 +41,7 @@ def report(*stages: StageResult) -> Report:
     [
         ([], 2, "UNKNOWN: no stage ran"),
         ([stage("unit", "passed", "passed"), stage("e2e", "passed")], 0, "PASSED: 2 stages, 3 checks"),
+        ([stage("unit", "passed")], 0, "PASSED: 1 stage, 1 check"),
         (
             [stage("unit", "passed"), stage("e2e", "passed", "failed")],
             1,
@@ -57,7 +58,7 @@ def report(*stages: StageResult) -> Report:
             ("FAILED: unit: 1 of 1 failed: test_0: assert 3 == 4; e2e: 1 of 1 failed: test_0: assert 3 == 4"),
         ),
     ],
-    ids=["nothing", "passed", "failed", "unknown", "failed hides unknown"],
+    ids=["nothing", "passed", "one check", "failed", "unknown", "failed hides unknown"],
 )
 def test_verdict(stages: Sequence[StageResult], status: int, line: str) -> None:
     """The verdict is the worst outcome, with the reasons of the stages that decided it."""
