@@ -19,7 +19,7 @@ def test_the_public_names_are_what_is_exported() -> None:
 
 
 def test_importing_the_package_stays_cheap() -> None:
-    """Neither sockets nor HTTP nor validation come with the values: a hundred simulators start side by side."""
+    """Neither sockets nor HTTP nor validation come with the values: many simulators start side by side."""
     script = "import sys, kvsync; print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=30
