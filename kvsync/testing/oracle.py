@@ -25,6 +25,8 @@ from kvsync.hashing import DEFAULT_SEED, block_hashes
 from kvsync.testing.announcements import Announcement, Life, Story, stories
 
 Kind = Literal["lost", "phantom", "isolation", "misfiled", "unconverged", "lookup"]
+TELLING: tuple[Kind, ...] = ("isolation", "lost", "phantom", "misfiled", "unconverged", "lookup")
+"""What points at a cause comes before what follows from it."""
 NO_LIFE = Life()
 
 
@@ -89,9 +91,9 @@ class Comparison:
     lookups: int = 0
 
     def __str__(self) -> str:
-        """Say it in one line per kind, pod and cause, with an example."""
+        """Say it in one line per kind, pod and cause, the telling kinds first, and how much was looked at."""
         groups: dict[tuple[str, str, str], list[Violation]] = defaultdict(list)
-        for each in self.violations:
+        for each in sorted(self.violations, key=lambda each: TELLING.index(each.kind)):
             groups[each.kind, each.pod, each.cause].append(each)
         lines = [
             f"{kind}: {len(group)} on pod {pod}: {cause}"
@@ -99,7 +101,7 @@ class Comparison:
             for (kind, pod, cause), group in groups.items()
         ]
         looked = f"{self.blocks} blocks of {self.pods} pods and {self.lookups} lookups"
-        return "\n".join([f"{len(self.violations)} violations in {looked}", *lines])
+        return "\n".join([*lines, f"{len(self.violations)} violations in {looked}"])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

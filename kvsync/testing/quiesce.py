@@ -99,7 +99,7 @@ def verify(
     asked = prompts(rest.tables, random.Random(seed), LOOKUPS)  # noqa: S311 - no secret
     lookups: list[Lookup] = [view.lookup(prompt) for prompt in asked]
     comparison = compare(rest.tables, rest.dumps, cluster.announced(), lookups, indexed=rest.indexed)
-    wrong = [*rest.unsettled, *(str(comparison).splitlines() if comparison.violations else ())]
+    wrong = [*(str(comparison).splitlines() if comparison.violations else ()), *rest.unsettled]
     history.append(
         f="oracle",
         type="fail" if wrong else "ok",

@@ -42,7 +42,7 @@ def test_lora_isolation(scenario: Scenario) -> None:
     tokens = scenario.prompt(3)
     for model in ("qwen", "sql"):
         first = scenario.ask(model, tokens)
-        scenario.settle()
+        scenario.verify()
         second = scenario.ask(model, tokens)
         assert [(each.predicted, each.cached_tokens) for each in (first, second)] == [(0, 0), (48, 48)]
 
@@ -60,7 +60,7 @@ def test_cache_salt_isolation(scenario: Scenario) -> None:
     for salt in (None, "tenant", "tenant", "other"):
         answer = scenario.ask("qwen", tokens, cache_salt=salt)
         found.append((salt, answer.predicted, answer.cached_tokens))
-        scenario.settle()
+        scenario.verify()
 
     assert found == [(None, 0, 0), ("tenant", 0, 0), ("tenant", 48, 48), ("other", 0, 0)]
     assert scenario.holders("qwen", tokens, salt="tenant") == {"qwen-0": 3}

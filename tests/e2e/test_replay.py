@@ -54,6 +54,6 @@ def test_predictions_agree_with_caches(
         prompt_tokens=sum(len(request.token_ids) for request in requests),
         source="generated" if trace_path is None else trace_path.name,
     )
+    scenario.verify()
     assert list(result.unexplained) == []
     assert result.share >= SHARE, f"{result.agreeing} of {result.requests} agree: {result.explained}"
-    scenario.verify()

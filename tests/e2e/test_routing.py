@@ -18,7 +18,7 @@ def test_requests_follow_their_prefix(scenario: Scenario) -> None:
     """A prompt's second request goes to the pod that holds its prefix, which has as much as predicted."""
     scenario.cluster.deploy("qwen", 3)
     conversations = [(scenario.ask("qwen", tokens), tokens) for tokens in map(scenario.prompt, range(1, 9))]
-    scenario.settle()
+    scenario.verify()
 
     for blocks, (first, tokens) in enumerate(conversations, start=1):
         second = scenario.ask("qwen", scenario.prompt(2, after=tokens))

@@ -287,13 +287,15 @@ def test_a_pod_that_published_nothing_is_converged() -> None:
 
 
 def test_the_message_groups_by_cause_with_an_example() -> None:
-    """A hundred blocks lost for one reason are one line."""
-    comparison = compare([table()], [dump(missing="bc")], TOLD)
+    """A hundred blocks lost for one reason are one line, before what says less."""
+    comparison = compare([table()], [dump(state="degraded", missing="bc")], TOLD)
 
     assert str(comparison) == (
-        "2 violations in 3 blocks of 1 pods and 0 lookups\n"
         "lost: 2 on pod p: nothing of its batch was applied: a gap was not replayed "
-        "(such as block 000000000000000b, stored in batch 1)"
+        "(such as block 000000000000000b, stored in batch 1)\n"
+        "unconverged: 1 on pod p: not everything published was applied "
+        "(such as state degraded, last batch 1, published 1)\n"
+        "3 violations in 3 blocks of 1 pods and 0 lookups"
     )
 
 
