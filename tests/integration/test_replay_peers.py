@@ -161,6 +161,26 @@ async def test_live_batches_wait_for_a_slow_replay(
         assert (subscriber.status.counters.gaps, subscriber.status.counters.duplicates) == (0, 0)
 
 
+async def test_a_later_replay_starts_at_what_is_known(
+    background: Background,
+    follow: Follow,
+    recorder: Recorder,
+    numbered: Callable[[int], bytes],
+    eventually: Eventually,
+) -> None:
+    """Only the last batch that a replay confirmed is asked for again, not the whole history."""
+    async with Publisher(endpoint=ANY_PORT) as publisher, ReplayPeer() as peer:
+        frames = [(b"", number(n), numbered(n)) for n in range(4)]
+        subscriber = follow(publisher.endpoint, peer.endpoint, replay_idle_timeout_s=5)
+        await peer.answer(await peer.asked(), *frames[:2], (b"", END, b""))
+        await eventually(lambda: subscriber.state is State.EXACT)
+        publisher.send_now(frames[3])
+        await peer.answer(await peer.asked(), *frames[1:], (b"", END, b""))
+        await eventually(lambda: subscriber.state is State.EXACT)
+
+        assert (peer.requests, recorder.log) == ([0, 1], [0, 1, 2, 3])
+
+
 async def test_answers_to_an_earlier_request_do_not_mix_in(
     background: Background,
     follow: Follow,
