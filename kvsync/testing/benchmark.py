@@ -69,7 +69,7 @@ def feed(index: PrefixIndex, source: Source, payloads: Iterable[bytes]) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Scenario:
+class Gauge:
     """Records what is measured of `name` under the conditions `parameters`."""
 
     measurements: Measurements

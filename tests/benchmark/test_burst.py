@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from kvsync.testing.arrivals import receive
-from kvsync.testing.benchmark import Scenario
+from kvsync.testing.benchmark import Gauge
 from kvsync.testing.flood import Load
 from kvsync.testing.ledger import Ledger
 from kvsync.testing.measurement import Measurements
@@ -24,9 +24,9 @@ def test_burst(seed: int, profile: str, tmp_path: Path, ledger: Ledger, measurem
         raise Inconclusive(
             f"the publisher needed {reception.offered_s:.1f} s to offer the load of {SECONDS} s"
         )
-    scenario = Scenario(measurements, "burst", {"events": events, "seconds": SECONDS})
-    scenario.record("peak_lag", reception.peak_lag, "events", samples=events)
-    scenario.record("wall_drain", reception.drain_s * 1e3, "ms", samples=1)
-    scenario.record("gaps", reception.statuses[0].counters.gaps, "gaps", samples=events, goal=0)
-    scenario.record("cpu_event", reception.cpu_s / events * 1e6, "us", samples=events)
-    scenario.record_latencies("event", [reception.latencies])
+    gauge = Gauge(measurements, "burst", {"events": events, "seconds": SECONDS})
+    gauge.record("peak_lag", reception.peak_lag, "events", samples=events)
+    gauge.record("wall_drain", reception.drain_s * 1e3, "ms", samples=1)
+    gauge.record("gaps", reception.statuses[0].counters.gaps, "gaps", samples=events, goal=0)
+    gauge.record("cpu_event", reception.cpu_s / events * 1e6, "us", samples=events)
+    gauge.record_latencies("event", [reception.latencies])

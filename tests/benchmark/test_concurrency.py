@@ -13,7 +13,7 @@ from kvsync.events import Source
 from kvsync.hashing import block_hashes
 from kvsync.index import PrefixIndex
 from kvsync.testing.arrivals import receive
-from kvsync.testing.benchmark import Scenario, feed, timed
+from kvsync.testing.benchmark import Gauge, feed, timed
 from kvsync.testing.flood import Load
 from kvsync.testing.ledger import Ledger
 from kvsync.testing.measurement import Measurements
@@ -42,9 +42,9 @@ def test_concurrency(number: int, rng: random.Random, rounds: int, measurements:
         assert index.blocks_total == number * 63 + OPERATIONS * 6
         assert traffic.answers == [{source.pod: 63 for source in sources}] * OPERATIONS
 
-    scenario = Scenario(measurements, "concurrency", {"sources": number, "clients": number})
-    scenario.record_rate("operations", timings, 2 * OPERATIONS)
-    scenario.record_latencies("query_turn", laps)
+    gauge = Gauge(measurements, "concurrency", {"sources": number, "clients": number})
+    gauge.record_rate("operations", timings, 2 * OPERATIONS)
+    gauge.record_latencies("query_turn", laps)
 
 
 @pytest.mark.parametrize(
@@ -66,9 +66,9 @@ def test_publishers(
     reception = receive(load, log=tmp_path / "flood.log", ledger=ledger)
 
     assert reception.flaws(load) == []
-    scenario = Scenario(measurements, "concurrency: sockets", {"publishers": publishers, "rate_per_s": 1000})
-    scenario.record_latencies("event", [reception.latencies])
-    scenario.record("cpu_event", reception.cpu_s / load.events * 1e6, "us", samples=load.events)
+    gauge = Gauge(measurements, "concurrency: sockets", {"publishers": publishers, "rate_per_s": 1000})
+    gauge.record_latencies("event", [reception.latencies])
+    gauge.record("cpu_event", reception.cpu_s / load.events * 1e6, "us", samples=load.events)
 
 
 class _Traffic:

@@ -9,7 +9,7 @@ import pytest
 from kvsync.codec import Encoding, decode
 from kvsync.events import Source
 from kvsync.index import PrefixIndex
-from kvsync.testing.benchmark import Scenario, feed, side_by_side, timed
+from kvsync.testing.benchmark import Gauge, feed, side_by_side, timed
 from kvsync.testing.measurement import Measurements
 from kvsync.testing.workload import encoded, prompts, stored
 
@@ -47,9 +47,9 @@ def test_event_latency(
     timings = [timed(apply_each) for _ in range(rounds)]
 
     conditions = {"prompt_tokens": tokens, "blocks": blocks, "encoding": encoding.value}
-    scenario = Scenario(measurements, "event latency", conditions)
-    scenario.record_latencies("event", laps, p99_goal_us=1000)
-    scenario.record_cost("event", timings, EVENTS)
+    gauge = Gauge(measurements, "event latency", conditions)
+    gauge.record_latencies("event", laps, p99_goal_us=1000)
+    gauge.record_cost("event", timings, EVENTS)
 
 
 def _lap(index: PrefixIndex, payload: bytes) -> float:
@@ -76,7 +76,7 @@ def test_map_against_array(
     )
 
     assert [decode(payload) for payload in maps] == [decode(payload) for payload in arrays]
-    scenario = Scenario(measurements, "decode", {"blocks": blocks})
-    scenario.record_ratio("map_to_array", of_maps, of_arrays)
-    scenario.record_cost("array", of_arrays, len(events))
-    scenario.record_cost("map", of_maps, len(events))
+    gauge = Gauge(measurements, "decode", {"blocks": blocks})
+    gauge.record_ratio("map_to_array", of_maps, of_arrays)
+    gauge.record_cost("array", of_arrays, len(events))
+    gauge.record_cost("map", of_maps, len(events))

@@ -7,7 +7,7 @@ import pytest
 import zmq
 
 from kvsync.testing.arrivals import receive
-from kvsync.testing.benchmark import Scenario, side_by_side
+from kvsync.testing.benchmark import Gauge, side_by_side
 from kvsync.testing.flood import Load
 from kvsync.testing.ledger import Ledger
 from kvsync.testing.measurement import Measurements
@@ -28,7 +28,7 @@ def test_latency(
     ledger: Ledger,
     measurements: Measurements,
 ) -> None:
-    """Events at a rate that leaves the subscriber time to sleep are all applied, once and in order."""
+    """Events at a rate that leaves the subscriber time to sleep are all applied, each once."""
     events = rate_per_s * (2 if profile == "quick" else 20)
     load = Load(
         seed=seed, events=events, least=blocks * BLOCK_SIZE, most=blocks * BLOCK_SIZE, rate_per_s=rate_per_s
@@ -37,9 +37,9 @@ def test_latency(
     reception = receive(load, log=tmp_path / "flood.log", ledger=ledger)
 
     assert reception.flaws(load) == []
-    scenario = Scenario(measurements, "event path: latency", {"blocks": blocks, "rate_per_s": rate_per_s})
-    scenario.record_latencies("event", [reception.latencies], p99_goal_us=P99_GOAL_US)
-    scenario.record("cpu_event", reception.cpu_s / events * 1e6, "us", samples=events)
+    gauge = Gauge(measurements, "event path: latency", {"blocks": blocks, "rate_per_s": rate_per_s})
+    gauge.record_latencies("event", [reception.latencies], p99_goal_us=P99_GOAL_US)
+    gauge.record("cpu_event", reception.cpu_s / events * 1e6, "us", samples=events)
 
 
 @pytest.mark.parametrize(
@@ -56,20 +56,20 @@ def test_throughput(
     ledger: Ledger,
     measurements: Measurements,
 ) -> None:
-    """Events sent as fast as possible are all applied, once and in order."""
+    """Events sent as fast as possible are all applied, each once."""
     events = events if profile == "quick" else 8 * events
     load = Load(seed=seed, events=events, least=blocks * BLOCK_SIZE, most=blocks * BLOCK_SIZE)
 
     reception = receive(load, log=tmp_path / "flood.log", ledger=ledger)
 
     assert reception.flaws(load) == []
-    scenario = Scenario(measurements, "event path: throughput", {"blocks": blocks, "events": events})
+    gauge = Gauge(measurements, "event path: throughput", {"blocks": blocks, "events": events})
     rate = events / reception.duration_s
-    scenario.record("wall_events_per_s", rate, "1/s", samples=events, better="higher", goal=goal_per_s)
+    gauge.record("wall_events_per_s", rate, "1/s", samples=events, better="higher", goal=goal_per_s)
     for clock in ("cpu", "wall"):
         longest = max(getattr(pause, f"{clock}_s") for pause in reception.pauses)
-        scenario.record(f"{clock}_pause_max", longest * 1e3, "ms", samples=len(reception.pauses))
-    scenario.record("cpu_event", reception.cpu_s / events * 1e6, "us", samples=events)
+        gauge.record(f"{clock}_pause_max", longest * 1e3, "ms", samples=len(reception.pauses))
+    gauge.record("cpu_event", reception.cpu_s / events * 1e6, "us", samples=events)
 
 
 def test_three_receives_against_multipart(
@@ -99,7 +99,7 @@ def test_three_receives_against_multipart(
         by_frames, whole = side_by_side(take_by_frames, take_whole, rounds=2 * rounds)
 
     assert taken == sent
-    scenario = Scenario(measurements, "receiving", {"bytes": len(payload)})
-    scenario.record_ratio("frames_to_multipart", by_frames, whole)
-    scenario.record_cost("frames", by_frames, messages)
-    scenario.record_cost("multipart", whole, messages)
+    gauge = Gauge(measurements, "receiving", {"bytes": len(payload)})
+    gauge.record_ratio("frames_to_multipart", by_frames, whole)
+    gauge.record_cost("frames", by_frames, messages)
+    gauge.record_cost("multipart", whole, messages)

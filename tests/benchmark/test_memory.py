@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kvsync.testing.benchmark import Scenario
+from kvsync.testing.benchmark import Gauge
 from kvsync.testing.footprint import Footprint
 from kvsync.testing.ledger import Ledger
 from kvsync.testing.measurement import Measurements
@@ -43,13 +43,13 @@ def test_memory(
     assert result.exit_code == 0, result.tail
     footprint = Footprint(**json.loads(result.tail))
     assert events * (least // BLOCK_SIZE) <= footprint.blocks <= events * (most // BLOCK_SIZE)
-    scenario = Scenario(measurements, "memory", {"events": events, "tokens": f"{least}-{most}"})
+    gauge = Gauge(measurements, "memory", {"events": events, "tokens": f"{least}-{most}"})
     for instrument, per_block in (
         ("traced", footprint.traced_per_block),
         ("resident", footprint.resident / footprint.blocks),
     ):
         per_1k_events = per_block * footprint.blocks / events * 1000 / 1e6
-        scenario.record(f"{instrument}_per_block", per_block, "B", samples=footprint.blocks)
-        scenario.record(
+        gauge.record(f"{instrument}_per_block", per_block, "B", samples=footprint.blocks)
+        gauge.record(
             f"{instrument}_per_1k_events", per_1k_events, "MB", samples=events, goal=GOAL_MB_PER_1K_EVENTS
         )

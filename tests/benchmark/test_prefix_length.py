@@ -7,7 +7,7 @@ import pytest
 from kvsync.events import Source
 from kvsync.hashing import block_hashes
 from kvsync.index import PrefixIndex
-from kvsync.testing.benchmark import Scenario, Timing, feed, side_by_side
+from kvsync.testing.benchmark import Gauge, Timing, feed, side_by_side
 from kvsync.testing.measurement import Measurements
 from kvsync.testing.workload import BLOCK_SIZE, encoded, prompts, stored
 
@@ -41,14 +41,14 @@ def test_prefix_length(
     )
 
     assert index.match("model", "", hashes) == {pod: blocks for pod, blocks in held.items() if blocks}
-    scenario = Scenario(measurements, "prefix length", {"tokens": tokens, "pods": PODS})
-    scenario.record_cost("hash", hashing, repeats)
-    scenario.record_cost("match", matching, repeats)
+    gauge = Gauge(measurements, "prefix length", {"tokens": tokens, "pods": PODS})
+    gauge.record_cost("hash", hashing, repeats)
+    gauge.record_cost("match", matching, repeats)
     both = [
         Timing(one.wall_s + two.wall_s, one.cpu_s + two.cpu_s)
         for one, two in zip(hashing, matching, strict=True)
     ]
-    scenario.record_cost("hash_and_match", both, repeats)
+    gauge.record_cost("hash_and_match", both, repeats)
 
 
 def test_growth_with_length(
@@ -68,5 +68,5 @@ def test_growth_with_length(
 
     assert index.match("model", "", hashes) == {"pod": 3125}
     assert index.match("model", "", short) == {"pod": 62}
-    scenario = Scenario(measurements, "prefix length", {"tokens": 50_000, "against": 992})
-    scenario.record_ratio("match_per_block", of_long, of_short)
+    gauge = Gauge(measurements, "prefix length", {"tokens": 50_000, "against": 992})
+    gauge.record_ratio("match_per_block", of_long, of_short)

@@ -8,7 +8,7 @@ from kvsync.events import Source
 from kvsync.hashing import block_hashes
 from kvsync.index import PrefixIndex
 from kvsync.routing import Candidate, Choice, Policy, choose
-from kvsync.testing.benchmark import Scenario, feed, timed
+from kvsync.testing.benchmark import Gauge, feed, timed
 from kvsync.testing.measurement import Measurements
 from kvsync.testing.workload import BLOCK_SIZE, Prompt, encoded, prompts, stored
 
@@ -29,7 +29,7 @@ def test_prefixes_of_single_pods(rng: random.Random, rounds: int, measurements: 
         _hold(index, holders[prompt], prompt)
     queries = rng.sample(list(holders), QUERIES)
 
-    choices = _measure(index, queries, rounds, Scenario(measurements, "routing decision", {"shared": False}))
+    choices = _measure(index, queries, rounds, Gauge(measurements, "routing decision", {"shared": False}))
 
     assert [choice.pod for choice in choices] == [holders[prompt] for prompt in queries]
     assert [choice.matched_blocks for choice in choices] == [len(each) // BLOCK_SIZE for each in queries]
@@ -46,7 +46,7 @@ def test_prefixes_of_all_pods(rng: random.Random, rounds: int, measurements: Mea
         _hold(index, PODS[0], shared[-1])
     queries = rng.choices(shared, k=QUERIES)
 
-    choices = _measure(index, queries, rounds, Scenario(measurements, "routing decision", {"shared": True}))
+    choices = _measure(index, queries, rounds, Gauge(measurements, "routing decision", {"shared": True}))
 
     assert [choice.pod for choice in choices] == [PODS[0]] * QUERIES
     assert [choice.matched_blocks for choice in choices] == [len(each) // BLOCK_SIZE for each in queries]
@@ -56,7 +56,7 @@ def _hold(index: PrefixIndex, pod: str, prompt: Prompt) -> None:
     feed(index, Source(pod, "model"), encoded([stored(prompt)]))
 
 
-def _measure(index: PrefixIndex, queries: Sequence[Prompt], rounds: int, scenario: Scenario) -> list[Choice]:
+def _measure(index: PrefixIndex, queries: Sequence[Prompt], rounds: int, gauge: Gauge) -> list[Choice]:
     """Decide for each query, many times; returns the choices of the last time."""
     rng = random.Random(0)
     laps: list[list[float]] = []
@@ -75,6 +75,6 @@ def _measure(index: PrefixIndex, queries: Sequence[Prompt], rounds: int, scenari
     for _ in range(3 * rounds):
         laps.append([])
         timings.append(timed(decide_all))
-    scenario.record_latencies("decision", laps, p99_goal_us=P99_GOAL_US)
-    scenario.record_cost("decision", timings, len(queries))
+    gauge.record_latencies("decision", laps, p99_goal_us=P99_GOAL_US)
+    gauge.record_cost("decision", timings, len(queries))
     return choices

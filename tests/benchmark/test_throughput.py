@@ -9,7 +9,7 @@ import pytest
 from kvsync.codec import Encoding
 from kvsync.events import BlockStored, Event, Source
 from kvsync.index import PrefixIndex
-from kvsync.testing.benchmark import Scenario, feed, timed
+from kvsync.testing.benchmark import Gauge, feed, timed
 from kvsync.testing.measurement import Measurements
 from kvsync.testing.workload import encoded, prompts, removed, stored
 
@@ -55,10 +55,10 @@ def test_filling(
     timings = [timed(fill) for _ in range(rounds)]
 
     conditions = {"events": EVENTS, "per_batch": per_batch, "encoding": encoding.value}
-    scenario = Scenario(measurements, "throughput: new blocks", conditions)
-    scenario.record_rate("events", timings, EVENTS, goal=GOAL_PER_S)
-    scenario.record_cost("event", timings, EVENTS)
-    scenario.record_cost("block", timings, blocks)
+    gauge = Gauge(measurements, "throughput: new blocks", conditions)
+    gauge.record_rate("events", timings, EVENTS, goal=GOAL_PER_S)
+    gauge.record_cost("event", timings, EVENTS)
+    gauge.record_cost("block", timings, blocks)
 
 
 def test_steady_state(events: Sequence[BlockStored], rounds: int, measurements: Measurements) -> None:
@@ -75,8 +75,6 @@ def test_steady_state(events: Sequence[BlockStored], rounds: int, measurements: 
         timings.append(timed(partial(feed, index, SOURCE, payloads)))
         assert index.blocks(SOURCE).keys() == expected
 
-    scenario = Scenario(
-        measurements, "throughput: steady state", {"events": len(steps), "resident": RESIDENT}
-    )
-    scenario.record_rate("events", timings, len(steps), goal=GOAL_PER_S)
-    scenario.record_cost("event", timings, len(steps))
+    gauge = Gauge(measurements, "throughput: steady state", {"events": len(steps), "resident": RESIDENT})
+    gauge.record_rate("events", timings, len(steps), goal=GOAL_PER_S)
+    gauge.record_cost("event", timings, len(steps))

@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from kvsync.testing.benchmark import Scenario, Timing, side_by_side, timed
+from kvsync.testing.benchmark import Gauge, Timing, side_by_side, timed
 from kvsync.testing.measurement import Measurements, read_measurements
 from kvsync.testing.verdicts import Inconclusive
 
 
 @pytest.fixture
-def scenario(tmp_path: Path) -> Scenario:
-    """A scenario that records into an empty file."""
-    return Scenario(Measurements(tmp_path / "benchmark.json"), "sorting", {"items": 3})
+def gauge(tmp_path: Path) -> Gauge:
+    """A gauge that records into an empty file."""
+    return Gauge(Measurements(tmp_path / "benchmark.json"), "sorting", {"items": 3})
 
 
 def ticks(*times: float) -> Callable[[], float]:
@@ -21,9 +21,9 @@ def ticks(*times: float) -> Callable[[], float]:
     return iter(times).__next__
 
 
-def recorded(scenario: Scenario) -> dict[str, float]:
-    """The values in the file of a scenario, by metric."""
-    return {each.metric: each.value for each in read_measurements(scenario.measurements.path)}
+def recorded(gauge: Gauge) -> dict[str, float]:
+    """The values in the file of a gauge, by metric."""
+    return {each.metric: each.value for each in read_measurements(gauge.measurements.path)}
 
 
 def test_both_clocks_are_read_around_the_work() -> None:
@@ -41,45 +41,45 @@ def test_works_take_turns_and_change_places() -> None:
     assert [len(each) for each in timings] == [3, 3]
 
 
-def test_cost_of_an_operation(scenario: Scenario) -> None:
+def test_cost_of_an_operation(gauge: Gauge) -> None:
     """The least CPU time and the median wall time, in microseconds for each operation."""
-    scenario.record_cost("sort", [Timing(0.5, 0.3), Timing(0.4, 0.2), Timing(9.0, 0.4)], operations=100_000)
+    gauge.record_cost("sort", [Timing(0.5, 0.3), Timing(0.4, 0.2), Timing(9.0, 0.4)], operations=100_000)
 
-    assert recorded(scenario) == {"cpu_sort_min": 2.0, "wall_sort_median": 5.0}
+    assert recorded(gauge) == {"cpu_sort_min": 2.0, "wall_sort_median": 5.0}
 
 
-def test_rate_of_operations(scenario: Scenario) -> None:
+def test_rate_of_operations(gauge: Gauge) -> None:
     """Operations a second by the same two statistics; the goal belongs to the wall clock."""
-    scenario.record_rate("sorts", [Timing(0.5, 0.25), Timing(0.5, 0.3)], operations=1000, goal=2000)
+    gauge.record_rate("sorts", [Timing(0.5, 0.25), Timing(0.5, 0.3)], operations=1000, goal=2000)
 
-    cpu, wall = read_measurements(scenario.measurements.path)
+    cpu, wall = read_measurements(gauge.measurements.path)
     assert (cpu.metric, cpu.value, cpu.goal) == ("cpu_sorts_per_s_max", 4000, None)
     assert (wall.metric, wall.value, wall.reaches_goal) == ("wall_sorts_per_s_median", 2000, True)
 
 
-def test_ratio_is_of_rounds_side_by_side(scenario: Scenario) -> None:
+def test_ratio_is_of_rounds_side_by_side(gauge: Gauge) -> None:
     """Rounds are compared with their own partner, then the median is taken."""
     ours, other = [Timing(1, 1), Timing(1, 8), Timing(1, 3)], [Timing(1, 2), Timing(1, 4), Timing(1, 1)]
 
-    scenario.record_ratio("us_to_them", ours, other)
+    gauge.record_ratio("us_to_them", ours, other)
 
-    assert recorded(scenario) == {"cpu_us_to_them": 2.0}
+    assert recorded(gauge) == {"cpu_us_to_them": 2.0}
 
 
-def test_latencies_are_medians_of_the_rounds(scenario: Scenario) -> None:
+def test_latencies_are_medians_of_the_rounds(gauge: Gauge) -> None:
     """One disturbed round does not decide P50 or P99; the maximum is that of all."""
     calm, disturbed = [0.001] * 300, [0.5] * 300
 
-    scenario.record_latencies("sort", [calm, disturbed, calm], p99_goal_us=900)
+    gauge.record_latencies("sort", [calm, disturbed, calm], p99_goal_us=900)
 
-    assert recorded(scenario) == {"wall_sort_p50": 1000, "wall_sort_p99": 1000, "wall_sort_max": 500_000}
-    p99 = read_measurements(scenario.measurements.path)[1]
+    assert recorded(gauge) == {"wall_sort_p50": 1000, "wall_sort_p99": 1000, "wall_sort_max": 500_000}
+    p99 = read_measurements(gauge.measurements.path)[1]
     assert (p99.samples, p99.goal, p99.reaches_goal) == (900, 900, False)
 
 
-def test_a_tail_of_few_samples_is_inconclusive(scenario: Scenario) -> None:
+def test_a_tail_of_few_samples_is_inconclusive(gauge: Gauge) -> None:
     """Fewer samples than a P99 needs are reported as such and not as a number."""
     with pytest.raises(Inconclusive, match="499 samples of sort, a P99 needs 500"):
-        scenario.record_latencies("sort", [[0.001] * 499])
+        gauge.record_latencies("sort", [[0.001] * 499])
 
-    assert recorded(scenario) == {}
+    assert recorded(gauge) == {}
