@@ -1,7 +1,6 @@
 """The command `kvsync`. Each command imports what it needs when it runs, so that all start fast."""
 
 import asyncio
-import contextlib
 import inspect
 import logging
 import sys
@@ -175,8 +174,7 @@ def tail(
     """
     from kvsync.tail import follow
 
-    with contextlib.suppress(KeyboardInterrupt, BrokenPipeError):
-        asyncio.run(follow(endpoint, replay, sys.stdout))
+    asyncio.run(follow(endpoint, replay, sys.stdout))
 
 
 @app.command()

@@ -1,6 +1,9 @@
 """An engine's events as JSON lines, to see what it really sends."""
 
+import asyncio
 import json
+import signal
+from contextlib import suppress
 from dataclasses import asdict
 from typing import TextIO
 
@@ -11,9 +14,19 @@ _HASHES = frozenset(("block_hashes", "parent_block_hash"))
 
 
 async def follow(endpoint: str, replay_endpoint: str | None, out: TextIO) -> None:
-    """Print the events of one publisher until cancelled. Raises ConfigError for a malformed endpoint."""
-    source = Source(pod=endpoint, model="")
-    await Subscriber(source, endpoint=endpoint, replay_endpoint=replay_endpoint, sink=_Printer(out)).run()
+    """Print the events of one publisher until SIGINT or SIGTERM. Raises ConfigError for a bad endpoint."""
+    subscriber = Subscriber(
+        Source(pod=endpoint, model=""),
+        endpoint=endpoint,
+        replay_endpoint=replay_endpoint,
+        sink=_Printer(out),
+    )
+    loop = asyncio.get_running_loop()
+    following = loop.create_task(subscriber.run())
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, following.cancel)
+    with suppress(asyncio.CancelledError):
+        await following
 
 
 class _Printer:

@@ -91,7 +91,7 @@ class Proxy:
     ) -> Answer | Failure:
         try:
             async with self._patience(pod, limit_s):
-                response = await self._transport.handle_async_request(request)
+                response = await self._send(request)
                 stack.push_async_callback(response.aclose)
                 if response.status_code in UNAVAILABLE:
                     return Failure(pod.name, f"status {response.status_code}")
@@ -109,6 +109,13 @@ class Proxy:
             headers=passed_on(response.headers.raw, without={b"date"}),
             chunks=self._rest(pod, first, chunks),
         )
+
+    async def _send(self, request: httpx.Request) -> httpx.Response:
+        """Send a request, once more if its connection breaks: the pod may have just closed an idle one."""
+        try:
+            return await self._transport.handle_async_request(request)
+        except (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError):
+            return await self._transport.handle_async_request(request)
 
     @asynccontextmanager
     async def _patience(self, pod: Pod, limit_s: float) -> AsyncIterator[None]:

@@ -10,14 +10,14 @@ from kvsync.pods import Pod
 _BODY = b'{"choices": [{"text": "scripted"}]}'
 _CHUNK = b'data: {"choices": [{"text": "scr"}]}\n\n'
 
-WHOLE = (
-    b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nX-Request-Id: r-1\r\nKeep-Alive: 9\r\n\r\n" % len(_BODY)
-    + _BODY
-)
-UNAVAILABLE = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"
+_HEAD = b"HTTP/1.1 %b\r\nConnection: close\r\nKeep-Alive: 9\r\nX-Request-Id: r-1\r\n"
+
+WHOLE = _HEAD % b"200 OK" + b"Content-Length: %d\r\n\r\n%b" % (len(_BODY), _BODY)
+UNAVAILABLE = _HEAD % b"503 Service Unavailable" + b"Content-Length: 0\r\n\r\n"
 STREAM_BEGUN = (
-    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n"
-    % (len(_CHUNK), _CHUNK)
+    _HEAD % b"200 OK"
+    + b"Content-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+    + b"%x\r\n%b\r\n" % (len(_CHUNK), _CHUNK)
 )
 
 

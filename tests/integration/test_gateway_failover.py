@@ -106,7 +106,8 @@ async def test_another_pod_answers(site: Site, behaviour: dict[str, Any]) -> Non
         answer = await client.post("/v1/completions", json=REQUEST)
 
     assert keeps_good_busy.headers["x-kvsync-pod"] == answer.headers["x-kvsync-pod"] == "good"
-    assert (answer.json(), len(bad.received)) == ({"choices": [{"text": "scripted"}]}, 1)
+    assert answer.json() == {"choices": [{"text": "scripted"}]}
+    assert len(bad.received) >= 1
     assert (await failures(client))["bad"] >= 1
 
 
