@@ -3,10 +3,12 @@
 import platform
 from datetime import UTC, datetime
 
+from kvsync.testing.history import read_lines
 from kvsync.testing.html import write_page
 from kvsync.testing.junit import write_junit
 from kvsync.testing.measurement import machine_facts
 from kvsync.testing.outcome import StageResult
+from kvsync.testing.pytest_stage import cut_short
 from kvsync.testing.report import Report, versions_of
 from kvsync.testing.revision import revision
 from kvsync.testing.run_folder import RunFolder
@@ -22,7 +24,7 @@ def judge(parameters: Parameters, *, broken: str = "") -> Report:
     A stage without a result is unknown, and so is the run when `broken` says that it ended badly.
     """
     folder = RunFolder(parameters.run_dir)
-    results = folder.results(parameters.stages)
+    results = [folder.result(stage) or _cut_short(folder, stage) for stage in parameters.stages]
     residue = folder.result("residue")
     if residue:
         results.append(residue)
@@ -34,6 +36,12 @@ def judge(parameters: Parameters, *, broken: str = "") -> Report:
         write_junit(result, folder.junit(result.name), {"run": report.run, "repeat": report.command})
     write_page(report, folder.path)
     return report
+
+
+def _cut_short(folder: RunFolder, stage: str) -> StageResult:
+    return cut_short(
+        read_lines(folder.tests(stage)), name=stage, why="the pipeline ended before the stage did"
+    )
 
 
 def _report(parameters: Parameters, results: list[StageResult]) -> Report:

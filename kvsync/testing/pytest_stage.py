@@ -80,8 +80,18 @@ def result_from(
     )
     result = merge(name, checks, started_at=started_at, duration_s=command.duration_s)
     doubt = why or _disagreement(command, checks)
-    if not doubt:
-        return result
+    return _doubted(result, doubt) if doubt else result
+
+
+def cut_short(records: Iterable[Record], *, name: str, why: str) -> StageResult:
+    """Return the result of a stage whose runner died before it had one: what it finished counts."""
+    checks = checks_from(records, running="inconclusive", why=why)
+    if not checks:
+        return StageResult.unknown(name, f"not run: {why}")
+    return _doubted(merge(name, checks, started_at=datetime.now(UTC)), why)
+
+
+def _doubted(result: StageResult, doubt: str) -> StageResult:
     reason = "; ".join(filter(None, [result.reason, doubt]))
     return replace(result, outcome=max(result.outcome, Outcome.UNKNOWN), reason=reason)
 

@@ -5,7 +5,6 @@ killed, and a display can follow one that is going on.
 """
 
 import json
-from collections.abc import Iterable
 from pathlib import Path
 
 from kvsync.testing.outcome import StageResult
@@ -42,13 +41,6 @@ class RunFolder:
         """Return the result of a stage that ended, None before."""
         path = self._result(stage)
         return StageResult.from_json(json.loads(path.read_text())) if path.exists() else None
-
-    def results(self, stages: Iterable[str]) -> list[StageResult]:
-        """Return the results of `stages` in their order; a stage that never ended is unknown."""
-        return [
-            self.result(stage) or StageResult.unknown(stage, "not run: the pipeline ended before it")
-            for stage in stages
-        ]
 
     def _result(self, stage: str) -> Path:
         return self.path / "results" / f"{stage}.json"

@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 from kvsync.errors import KVSyncError
 
 
-class Unproven(KVSyncError):  # noqa: N818 - a verdict, not an error
+class Unproven(KVSyncError):
     """The root of the three below; the message is the reason, shown in every report."""
 
     kind: ClassVar[Literal["void", "not-run", "inconclusive"]]

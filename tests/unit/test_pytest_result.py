@@ -7,7 +7,7 @@ import pytest
 
 from kvsync.testing.history import Record
 from kvsync.testing.outcome import Outcome, StageResult
-from kvsync.testing.pytest_stage import result_from
+from kvsync.testing.pytest_stage import cut_short, result_from
 from kvsync.testing.runner import CommandResult
 
 COLLECTED: Record = {"event": "collected", "count": 2, "nodeids": ["t.py::a", "t.py::b"]}
@@ -123,3 +123,31 @@ def test_a_second_attempt_that_never_ended() -> None:
     result = verdict(lines, -2, stopped=True)
 
     assert [check.kind for check in result.checks] == ["passed", "not-run"]
+
+
+@pytest.mark.parametrize(
+    ("records", "kinds", "reason"),
+    [
+        pytest.param(
+            [COLLECTED, *finished("a"), *started("b")],
+            ["passed", "inconclusive"],
+            "1 of 2 undecided: b: it died while this test ran; it died",
+            id="one was running",
+        ),
+        pytest.param(
+            [COLLECTED, *finished("a"), *finished("b")],
+            ["passed", "passed"],
+            "it died",
+            id="before the verdict",
+        ),
+        pytest.param([], ["not-run"], "not run: it died", id="before the first"),
+    ],
+)
+def test_a_stage_cut_short_keeps_what_it_finished(
+    records: Sequence[Record], kinds: list[str], reason: str
+) -> None:
+    """Tests that finished count; the stage is never PASSED without the end of pytest."""
+    result = cut_short(records, name="some", why="it died")
+
+    assert [check.kind for check in result.checks] == kinds
+    assert (result.outcome, result.reason) == (Outcome.UNKNOWN, reason)
