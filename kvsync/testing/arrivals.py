@@ -24,7 +24,7 @@ from kvsync.testing.flood import Flood, Load
 from kvsync.testing.ledger import Ledger
 
 _JOIN_TIMEOUT_S = 20.0
-_LATE_S = 20.0
+_LATE_S = 30.0
 """How long after the last event was due the rest may still arrive."""
 _INTERVAL_S = 0.01
 _PAUSE_INTERVAL_S = 0.005

@@ -18,7 +18,7 @@ def rng(seed: int) -> random.Random:
 @pytest.fixture
 def rounds(profile: str) -> int:
     """How often a measurement is repeated."""
-    return 3 if profile == "quick" else 30
+    return 3 if profile == "quick" else 12
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ GOAL_MB_PER_1K_EVENTS = 1.0
 @pytest.mark.parametrize(
     ("least", "most"), [pytest.param(48, 48, id="3-blocks"), pytest.param(50, 149, id="50-149-tokens")]
 )
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize("thousands", [pytest.param(1, id="small"), pytest.param(10, id="large")])
 def test_memory(
     thousands: int,
@@ -36,7 +37,7 @@ def test_memory(
     result = run(
         [sys.executable, "-m", "kvsync.testing.footprint", *arguments],
         log=tmp_path / "footprint.log",
-        timeout_s=50,
+        timeout_s=100,
         ledger=ledger,
     )
 
