@@ -1,7 +1,6 @@
 """What each pod announced, in order: the ground truth from which the cause of a wrong index is told.
 
-A publisher numbers its batches from 0, so a number that is not higher than the one before begins a new
-incarnation of the pod, whose cache started empty.
+An `epoch` is one incarnation of a pod's engine: its cache starts empty and its batches are numbered from 0.
 """
 
 from collections.abc import Iterable, Mapping
@@ -16,6 +15,7 @@ class Announcement:
 
     pod: str
     model: str
+    epoch: int
     seq: int
     t_mono: float
     stored: tuple[int, ...] = ()
@@ -33,6 +33,7 @@ def _announcement(record: Record) -> Announcement:
         case {
             "pod": str(pod),
             "model": str(model),
+            "epoch": int(epoch),
             "seq": int(seq),
             "t_mono": float(t_mono),
             "stored": list(stored),
@@ -42,6 +43,7 @@ def _announcement(record: Record) -> Announcement:
             return Announcement(
                 pod=pod,
                 model=model,
+                epoch=epoch,
                 seq=seq,
                 t_mono=t_mono,
                 stored=tuple(int(each, 16) for each in stored),
@@ -53,29 +55,34 @@ def _announcement(record: Record) -> Announcement:
 
 @dataclass(slots=True)
 class Life:
-    """What happened to one block on one pod. Batches are those of the pod's last incarnation."""
+    """The batches of one epoch in which a block was stored, removed and cleared."""
 
     stored: list[int] = field(default_factory=list)
     removed: list[int] = field(default_factory=list)
     cleared: list[int] = field(default_factory=list)
-    before_restart: bool = False
 
 
 @dataclass(slots=True)
 class Story:
-    """What one pod announced: the life of each block, and the blocks of each batch."""
+    """What one pod announced in its last epoch: the life of each block, and what each batch stored.
 
+    Blocks that it had in earlier epochs only have an empty life.
+    """
+
+    epoch: int = 0
     lives: dict[int, Life] = field(default_factory=dict)
     batches: dict[int, tuple[int, ...]] = field(default_factory=dict)
-    last: int = -1
+
+    def reach(self, epoch: int) -> None:
+        """Begin an epoch, unless the story is in it already."""
+        if epoch != self.epoch:
+            self.epoch = epoch
+            self.batches.clear()
+            self.lives = {block: Life() for block in self.lives}
 
     def add(self, batch: Announcement) -> None:
         """Take the pod's next batch."""
-        if batch.seq <= self.last:
-            self.batches.clear()
-            for life in self.lives.values():
-                life.stored, life.removed, life.cleared, life.before_restart = [], [], [], True
-        self.last = batch.seq
+        self.reach(batch.epoch)
         self.batches[batch.seq] = batch.stored
         for each in batch.stored:
             self.lives.setdefault(each, Life()).stored.append(batch.seq)

@@ -36,6 +36,7 @@ class PodAdmin:
         return BlockTable(
             pod=document["pod"],
             model=document["model"],
+            epoch=document["epoch"],
             seq=document["seq"],
             block_size=document["block_size"],
             blocks={int(each["hash"], 16): _block(each) for each in document["blocks"]},

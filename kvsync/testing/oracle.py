@@ -25,8 +25,8 @@ from kvsync.hashing import DEFAULT_SEED, block_hashes
 from kvsync.testing.announcements import Announcement, Life, Story, stories
 
 Kind = Literal["lost", "phantom", "isolation", "misfiled", "unconverged", "lookup"]
-TELLING: tuple[Kind, ...] = ("isolation", "lost", "phantom", "misfiled", "unconverged", "lookup")
-"""What points at a cause comes before what follows from it."""
+FOLLOWING: tuple[Kind, ...] = ("unconverged", "lookup")
+"""These follow from the others, which point at the cause."""
 NO_LIFE = Life()
 
 
@@ -43,10 +43,11 @@ class Block:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlockTable:
-    """What one pod holds after its batch `seq` (-1: none), by engine hash."""
+    """What one pod holds after batch `seq` (-1: none) of its incarnation `epoch`, by engine hash."""
 
     pod: str
     model: str
+    epoch: int
     seq: int
     block_size: int
     blocks: Mapping[int, Block]
@@ -91,14 +92,15 @@ class Comparison:
     lookups: int = 0
 
     def __str__(self) -> str:
-        """Say it in one line per kind, pod and cause, the telling kinds first, and how much was looked at."""
+        """Say it in one line per kind, pod and cause, what tells most first, and how much was looked at."""
         groups: dict[tuple[str, str, str], list[Violation]] = defaultdict(list)
-        for each in sorted(self.violations, key=lambda each: TELLING.index(each.kind)):
+        for each in self.violations:
             groups[each.kind, each.pod, each.cause].append(each)
+        ordered = sorted(groups.items(), key=lambda group: (group[0][0] in FOLLOWING, -len(group[1])))
         lines = [
             f"{kind}: {len(group)} on pod {pod}: {cause}"
             + (f" (such as {group[0].evidence})" if group[0].evidence else "")
-            for (kind, pod, cause), group in groups.items()
+            for (kind, pod, cause), group in ordered
         ]
         looked = f"{self.blocks} blocks of {self.pods} pods and {self.lookups} lookups"
         return "\n".join([*lines, f"{len(self.violations)} violations in {looked}"])
@@ -222,6 +224,7 @@ class _Pair:
     def __init__(self, table: BlockTable, dump: IndexDump, told: Mapping[str, Story], seed: int) -> None:
         self._table, self._dump, self._seed = table, dump, seed
         self._story = told.get(table.pod, Story())
+        self._story.reach(table.epoch)
         self._others = {pod: story for pod, story in told.items() if pod != table.pod}
         self._own = _own_hashes(table, seed)
 
@@ -231,6 +234,10 @@ class _Pair:
             evidence = f"state {dump.state}, last batch {dump.last}, published {table.seq}"
             yield self._violation("unconverged", "not everything published was applied", evidence)
         lost = {each for each in table.blocks if each not in dump.blocks}
+        self._missed_restart = any(
+            each not in table.blocks and each in self._story.lives and not self._story.lives[each].stored
+            for each in dump.blocks
+        )
         yield from (self._lost(each, lost) for each in table.blocks if each in lost)
         yield from (self._phantom(each) for each in dump.blocks if each not in table.blocks)
         for each in table.blocks:
@@ -257,6 +264,8 @@ class _Pair:
         elif remover := self._removed_by_other(block):
             cause = f"pod {remover[0]} removed it: a removal reached more than the pod that sent it"
             evidence += f", removed by {remover[0]} in its batch {remover[1]}"
+        elif self._missed_restart:
+            cause = "the pod's restart was not noticed: what it published since then was not applied"
         elif set(batch := self._story.batches[life.stored[-1]]) & set(self._table.blocks) <= lost:
             cause = "nothing of its batch was applied: a gap was not replayed"
         elif parent in batch:

@@ -16,6 +16,7 @@ import httpx
 from kvsync.testing.endpoints import NO_CERTIFICATES
 from kvsync.testing.history import History
 from kvsync.testing.trace import Request
+from kvsync.testing.wait import wait_for
 
 REQUEST_TIMEOUT_S = 15.0
 """Longer than any fault of the quick profile: a request that a fault delays is late, not lost."""
@@ -101,9 +102,11 @@ class BackgroundTraffic:
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="traffic")
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="traffic")
+        self._began = 0.0
         self._answers: list[Future[Answer]] = []
 
     def __enter__(self) -> Self:
+        self._began = time.monotonic()
         self._thread.start()
         return self
 
@@ -114,18 +117,21 @@ class BackgroundTraffic:
         self._thread.join()
         self._pool.shutdown(wait=True)
 
-    def await_sent(self) -> None:
-        """Wait until the last request is due, which `at_s` of the last one bounds."""
-        self._thread.join()
+    def await_due(self, at_s: float) -> None:
+        """Wait until every request that is due by `at_s` seconds after the start is on its way."""
+        wait_for(
+            lambda: not self._thread.is_alive() or time.monotonic() >= self._began + at_s,
+            what=f"the requests due by {at_s:g} s are sent",
+            timeout_s=at_s + REQUEST_TIMEOUT_S,
+        )
 
     def answers(self) -> list[Answer]:
         """Return the answers so far, in the order of the requests."""
         return [future.result() for future in self._answers if future.done()]
 
     def _run(self) -> None:
-        began = time.monotonic()
         for request in self._requests:
-            due = began + request.at_s
+            due = self._began + request.at_s
             if self._stop.wait(max(0.0, due - time.monotonic())):
                 return
             self._answers.append(self._pool.submit(self._sender.send, request, due))

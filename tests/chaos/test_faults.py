@@ -26,6 +26,8 @@ from kvsync.testing.verdicts import Inconclusive
 AVAILABILITY = 0.99
 RATE_PER_S = 20.0
 BASELINE_S = 1.5
+AFTER_S = 1.0
+"""Requests go on so long after a fault, so that the pod that had it publishes again."""
 FEWEST_REQUESTS = 20
 """Fewer requests during a fault say nothing about a share of 99 %."""
 POD = "qwen-1"
@@ -69,14 +71,14 @@ def test_recovery_from(
     cluster.deploy("qwen", 3, capacity=192)
     with Sender(cluster.gateway_url, scenario.history) as sender:
         with BackgroundTraffic(sender, _requests(scenario.seed, BASELINE_S)) as traffic:
-            traffic.await_sent()
+            traffic.await_due(BASELINE_S)
         baseline = traffic.answers()
         scenario.verify()
-        with (
-            BackgroundTraffic(sender, _requests(scenario.seed + 1, durations_s[profile])) as traffic,
-            active(fault, LocalInjector(cluster), scenario.history) as episode,
-        ):
-            traffic.await_sent()
+        duration_s = durations_s[profile]
+        with BackgroundTraffic(sender, _requests(scenario.seed + 1, duration_s + AFTER_S)) as traffic:
+            with active(fault, LocalInjector(cluster), scenario.history) as episode:
+                traffic.await_due(duration_s)
+            traffic.await_due(duration_s + AFTER_S)
         answers = [each for each in traffic.answers() if each.t_mono >= episode.started]
     recovery_s = scenario.verify_recovery(episode)
 

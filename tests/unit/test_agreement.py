@@ -27,6 +27,7 @@ def batch(t_mono: float, *, pod: str = "p", stored: int = 0, removed: int = 0) -
     return Announcement(
         pod=pod,
         model="m",
+        epoch=0,
         seq=0,
         t_mono=t_mono,
         stored=tuple(range(stored)),

@@ -25,7 +25,7 @@ FIRST, SECOND, THIRD = (1, 2), (3, 4), (5, 6)
 OWN = dict(zip((0xA, 0xB, 0xC), block_hashes(FIRST + SECOND + THIRD, 2), strict=True))
 
 
-def table(pod: str = "p", seq: int = 1, **changed: Block | None) -> BlockTable:
+def table(pod: str = "p", epoch: int = 1, **changed: Block | None) -> BlockTable:
     """A pod that holds the chain a-b-c; a block can be replaced or left out."""
     chain: dict[str, Block | None] = {
         "a": Block(parent=None, token_ids=FIRST),
@@ -33,7 +33,7 @@ def table(pod: str = "p", seq: int = 1, **changed: Block | None) -> BlockTable:
         "c": Block(parent=0xB, token_ids=THIRD),
     }
     blocks = {int(name, 16): block for name, block in (chain | changed).items() if block}
-    return BlockTable(pod=pod, model="m", seq=seq, block_size=2, blocks=blocks)
+    return BlockTable(pod=pod, model="m", epoch=epoch, seq=1, block_size=2, blocks=blocks)
 
 
 def dump(
@@ -46,11 +46,14 @@ def dump(
     return IndexDump(pod=pod, model="m", state=state, last=last, blocks=blocks)
 
 
-def batch(pod: str, seq: int, stored: str = "", removed: str = "", cleared: bool = False) -> Announcement:
+def batch(
+    pod: str, seq: int, stored: str = "", *, removed: str = "", cleared: bool = False, epoch: int = 1
+) -> Announcement:
     """A batch about blocks named by their hexadecimal digits."""
     return Announcement(
         pod=pod,
         model="m",
+        epoch=epoch,
         seq=seq,
         t_mono=float(seq),
         stored=tuple(int(each, 16) for each in stored),
@@ -144,10 +147,21 @@ def test_a_lost_block_has_a_cause(told: tuple[Announcement, ...], missing: str, 
             id="clearing not applied",
         ),
         pytest.param(
-            (batch("p", 0, "a"), batch("p", 1, "c"), batch("p", 0, "a"), batch("p", 1, "b")),
+            (
+                batch("p", 0, "a", epoch=0),
+                batch("p", 1, "c", epoch=0),
+                batch("p", 0, "a"),
+                batch("p", 1, "b"),
+            ),
             "phantom",
             "it was stored before the pod restarted: the restart was not noticed",
             id="restart not noticed",
+        ),
+        pytest.param(
+            tuple(batch("p", number, each, epoch=0) for number, each in enumerate("abc")),
+            "phantom",
+            "it was stored before the pod restarted: the restart was not noticed",
+            id="restart not noticed, nothing published since",
         ),
         pytest.param(
             (batch("p", 0, "a"), batch("p", 1, "b"), batch("q", 0, "c")),
@@ -229,6 +243,17 @@ def test_a_salt_enters_the_own_hash_of_the_root() -> None:
     assert [kind for kind, _ in found(compare([held], [dump(missing="bc")]))] == ["misfiled"]
 
 
+def test_what_came_after_a_missed_restart_has_its_cause() -> None:
+    """Blocks of the new incarnation that are lost are blamed on the restart, as the old ones are."""
+    told = (batch("p", 0, "c", epoch=0), batch("p", 0, "a"), batch("p", 1, "b"))
+    comparison = compare([table(c=None)], [dump(missing="ab")], told)
+
+    assert {(each.kind, each.cause) for each in comparison.violations} == {
+        ("lost", "the pod's restart was not noticed: what it published since then was not applied"),
+        ("phantom", "it was stored before the pod restarted: the restart was not noticed"),
+    }
+
+
 def test_a_block_under_another_adapter_is_no_isolation() -> None:
     """The adapter of an entry is the one that its block was computed with."""
     comparison = compare([table()], [dump(c=Entry(own=OWN[0xC], lora="sql"))], TOLD)
@@ -280,7 +305,7 @@ def test_blocks_that_no_dump_shows_are_phantoms() -> None:
 
 def test_a_pod_that_published_nothing_is_converged() -> None:
     """Nothing published and nothing applied agree."""
-    silent = BlockTable(pod="p", model="m", seq=-1, block_size=2, blocks={})
+    silent = BlockTable(pod="p", model="m", epoch=1, seq=-1, block_size=2, blocks={})
     empty = IndexDump(pod="p", model="m", state="exact", last=None, blocks={})
 
     assert compare([silent], [empty]).violations == ()
@@ -344,6 +369,7 @@ def test_announcements_are_read_from_a_history() -> None:
         "f": "publish",
         "pod": "p",
         "model": "m",
+        "epoch": 9,
         "seq": 4,
         "t_mono": 1.5,
         "stored": ["000000000000000a"],
@@ -352,7 +378,7 @@ def test_announcements_are_read_from_a_history() -> None:
     }
 
     assert announcements([{"f": "request"}, dict(record)]) == [
-        Announcement(pod="p", model="m", seq=4, t_mono=1.5, stored=(10,), cleared=True)
+        Announcement(pod="p", model="m", epoch=9, seq=4, t_mono=1.5, stored=(10,), cleared=True)
     ]
     with pytest.raises(ValueError, match="no publish record"):
         announcements([{"f": "publish", "pod": "p"}])
