@@ -15,13 +15,13 @@ from kvsync.testing.ledger import find_strays, leftovers
 from kvsync.testing.local import LocalCluster
 from kvsync.testing.wait import wait_for
 
+pytestmark = pytest.mark.timeout(180)
+
 STARTER = """
 import sys
 from pathlib import Path
 from kvsync.testing.ledger import Ledger
 from kvsync.testing.local import LocalProvider
-
-pytestmark = pytest.mark.timeout(180)
 run_dir = Path(sys.argv[1])
 cluster = LocalProvider(run_dir=run_dir, ledger=Ledger(run_dir / "ledger.jsonl"), seed=1).create("c")
 cluster.deploy("qwen", 2)
