@@ -49,6 +49,10 @@ MAP_FIELDS = 1_000
 """No known map has more than 16; a map costs far more memory than its bytes."""
 
 
+UNKNOWN_TAG = "unknown_tag"
+"""The reason for skipping an event of a kind that is not known here."""
+
+
 class Encoding(Enum):
     """How a batch or an event is laid out: by position or by name."""
 
@@ -177,7 +181,7 @@ def _event(raw: object, limits: Limits) -> Event:
             )
         case "AllBlocksCleared":
             return AllBlocksCleared()
-    raise DecodeError("unknown_tag", reprlib.repr(tag))
+    raise DecodeError(UNKNOWN_TAG, reprlib.repr(tag))
 
 
 def _stored(raw: Fields, limits: Limits) -> BlockStored:

@@ -30,7 +30,7 @@ import zmq
 import zmq.asyncio
 from zmq.utils.monitor import parse_monitor_message
 
-from kvsync.codec import END_SEQUENCE, LIMITS, decode, decode_sequence, encode_sequence
+from kvsync.codec import END_SEQUENCE, LIMITS, UNKNOWN_TAG, decode, decode_sequence, encode_sequence
 from kvsync.config import SubscriberOptions
 from kvsync.errors import ConfigError, DecodeError
 from kvsync.events import EventBatch, Source
@@ -368,6 +368,11 @@ class Subscriber:
             return
         for skipped in batch.skipped:
             self._fault(skipped.reason, skipped.detail)
+            # Engines add kinds of events that say nothing about blocks; one of a known kind is a loss.
+            if skipped.reason != UNKNOWN_TAG:
+                self._do(
+                    self._tracker.damaged(f"unreadable event in batch {step.sequence}: {skipped.reason}")
+                )
         self._sink.apply(self._source, batch)
         self._batches += 1
         self._events += len(batch.events)

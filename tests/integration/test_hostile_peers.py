@@ -108,19 +108,37 @@ async def test_a_payload_that_cannot_be_read_leaves_a_hole_that_shows(
         assert (status.state, status.reason) == (State.DEGRADED, "undecodable batch 1")
 
 
-async def test_unreadable_events_are_counted_and_their_batch_is_used(
-    background: Background, follow: Follow, recorder: Recorder, eventually: Eventually
+@pytest.mark.parametrize(
+    ("bad", "state", "reason"),
+    [
+        (["Surprise", 1], State.EXACT, ""),
+        (["BlockRemoved", "all"], State.DEGRADED, "unreadable event in batch 1: bad_field"),
+    ],
+    ids=["unknown kind", "broken"],
+)
+async def test_an_unreadable_event_is_counted_and_its_batch_is_used(
+    background: Background,
+    follow: Follow,
+    recorder: Recorder,
+    publish: Publish,
+    eventually: Eventually,
+    bad: list[object],
+    state: State,
+    reason: str,
 ) -> None:
-    """One event of an unknown kind does not make the others of its batch disappear."""
+    """The others of its batch are applied; one that should have been understood makes the source DEGRADED."""
     async with Publisher(endpoint=ANY_PORT, replay_endpoint=ANY_PORT) as publisher:
         background(publisher.serve())
-        publisher.publish(msgpack.packb([7.0, [["Surprise", 1], ["AllBlocksCleared"]]]))
         subscriber = follow(publisher.endpoint, publisher.replay_endpoint)
-        await eventually(lambda: recorder.log == [7])
         await eventually(lambda: subscriber.state is State.EXACT)
+        publish(publisher, 0)
+        publisher.publish(msgpack.packb([1.0, [bad, ["AllBlocksCleared"]]]))
+        publish(publisher, 2)
+        await eventually(lambda: recorder.log == [0, 1, 2])
 
-        assert sum(subscriber.status.errors.values()) == 1
-        assert subscriber.status.events == 1
+        status = subscriber.status
+        assert (sum(status.errors.values()), status.events) == (1, 3)
+        assert (status.state, status.reason) == (state, reason)
 
 
 async def test_an_oversized_message_costs_the_connection_and_nothing_else(
