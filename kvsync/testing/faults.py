@@ -152,7 +152,7 @@ def active(
     effect does not go away.
     """
     history = history.bind(fault=to_json(fault))
-    before = injector.measure(fault)
+    before = _await(fault, injector, proof_timeout_s, present=False)
     if before.present:
         raise Void(f"{name_of(fault)} acts before it was injected: {before.evidence}")
     episode = Episode(fault, clock())

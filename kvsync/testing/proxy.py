@@ -17,6 +17,7 @@ from collections.abc import AsyncIterator, Coroutine
 from concurrent.futures import Future
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from types import TracebackType
 from typing import Literal, Self, TypeVar
 
@@ -129,7 +130,7 @@ class Listener:
     ) -> None:
         self.host, self.port = host, port
         self._proxy, self._target, self._rules = proxy, target, rules
-        self._accepting: asyncio.Task[None] | None = None
+        self._server: socket.socket | None = None
         self._connections: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
         self._counters = Counters()
@@ -162,22 +163,23 @@ class Listener:
 
     async def open(self) -> None:
         """Listen, unless the rules say to refuse. For the proxy's loop."""
-        if self._rules.refuse or self._accepting is not None:
+        if self._rules.refuse or self._server is not None:
             return
         try:
             server = socket.create_server((self.host, self.port))
         except OSError as exc:
             raise PortInUse(f"{self.host}:{self.port}") from exc
         server.setblocking(False)
-        self.port = int(server.getsockname()[1])
-        self._accepting = asyncio.create_task(self._accept(server))
+        self._server, self.port = server, int(server.getsockname()[1])
+        # Not asyncio.start_server: closing it hangs a connection that is just being accepted (Python 3.11).
+        asyncio.get_running_loop().add_reader(server, self._accept, server)
 
     async def _apply(self, rules: Rules) -> None:
         self._rules = rules
         self._changed.set()
         self._changed = asyncio.Event()
         if rules.refuse:
-            await self._stop_listening()
+            self._stop_listening()
         else:
             await self.open()
 
@@ -189,24 +191,28 @@ class Listener:
             await asyncio.wait(self._connections)
 
     async def _close(self) -> None:
-        await self._stop_listening()
+        self._stop_listening()
         await self._cut()
 
-    async def _stop_listening(self) -> None:
-        if self._accepting is not None:
-            self._accepting.cancel()
-            await asyncio.wait([self._accepting])
-            self._accepting = None
+    def _stop_listening(self) -> None:
+        if self._server is not None:
+            asyncio.get_running_loop().remove_reader(self._server)
+            self._server.close()
+            self._server = None
 
-    async def _accept(self, server: socket.socket) -> None:
-        # Not asyncio.start_server: closing it hangs a connection that is just being accepted (Python 3.11).
-        with server:
-            while True:
-                client, _ = await asyncio.get_running_loop().sock_accept(server)
-                connection = asyncio.create_task(self._serve(client))
-                self._connections.add(connection)
-                connection.add_done_callback(self._connections.discard)
-                self._counters.connections += 1
+    def _accept(self, server: socket.socket) -> None:
+        with suppress(OSError):  # whoever knocked has gone again
+            client, _ = server.accept()
+            client.setblocking(False)
+            connection = asyncio.create_task(self._serve(client))
+            self._connections.add(connection)
+            connection.add_done_callback(partial(self._served, client))
+            self._counters.connections += 1
+
+    def _served(self, client: socket.socket, connection: "asyncio.Task[None]") -> None:
+        self._connections.discard(connection)
+        if connection.cancelled():
+            client.close()  # which nobody else does when the task was cancelled before it had a stream
 
     async def _serve(self, client: socket.socket) -> None:
         with suppress(OSError):  # one side is gone; leaving the contexts told the other

@@ -89,6 +89,7 @@ def test_recovery_from(
         "requests": len(answers),
         "availability": f"{availability(answers):.4f}",
         "p95_ms": f"{_p95_ms(answers):.0f}",
+        "slowest_ms": f"{1000 * max(answer.latency_s for answer in answers):.0f}",
         "baseline_p95_ms": f"{_p95_ms(baseline):.0f}",
     }
     for name, value in measured.items():

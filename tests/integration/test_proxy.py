@@ -60,8 +60,10 @@ def exchange(connection: socket.socket, sent: bytes) -> bytes:
 
 def read(connection: socket.socket, count: int) -> bytes:
     """Read so many bytes, fewer at the end of the stream."""
-    with connection.makefile("rb") as stream:
-        return stream.read(count)
+    received = b""
+    while len(received) < count and (chunk := connection.recv(count - len(received))):
+        received += chunk
+    return received
 
 
 def test_a_clear_proxy_passes_everything_on(proxy: FaultProxy, echo: tuple[str, int]) -> None:
@@ -160,6 +162,18 @@ def test_a_cut_resets_open_connections_only(proxy: FaultProxy, echo: tuple[str, 
     with connect(listener) as connection:
         assert exchange(connection, b"b") == b"b"
     assert listener.counters().cut == 1
+
+
+def test_connections_cut_at_once_leave_no_socket_open(proxy: FaultProxy, echo: tuple[str, int]) -> None:
+    """However early a connection is cut, its client is told and its socket closed."""
+    listener = proxy.listen(HOST, 0, echo)
+    for _ in range(20):
+        with connect(listener) as connection:
+            listener.apply(Rules(refuse=True))
+            listener.cut()
+            with pytest.raises(ConnectionResetError):
+                connection.recv(1)
+        listener.apply(CLEAR)
 
 
 def test_corruption_changes_a_byte_and_is_counted(proxy: FaultProxy, echo: tuple[str, int]) -> None:

@@ -94,7 +94,7 @@ def test_a_fault_that_is_there_before_is_void(history: History) -> None:
     switch = Switch(acts=True)
     with (
         pytest.raises(Void, match="message loss acts before it was injected: 5 of 5 lost"),
-        active(FAULT, switch, history),
+        active(FAULT, switch, history, proof_timeout_s=0),
     ):
         pytest.fail("the block must not run")
 
