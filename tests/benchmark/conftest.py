@@ -1,12 +1,23 @@
 """What the benchmarks share."""
 
+import gc
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from kvsync.testing.ledger import Ledger
 from kvsync.testing.run_folder import RunFolder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def only_own_garbage() -> Iterator[None]:
+    """Keep what pytest holds in memory out of every collection that a measurement triggers."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture

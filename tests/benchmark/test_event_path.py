@@ -29,7 +29,7 @@ def test_latency(
     measurements: Measurements,
 ) -> None:
     """Events at a rate that leaves the subscriber time to sleep are all applied, each once."""
-    events = rate_per_s * (2 if profile == "quick" else 10)
+    events = rate_per_s * (1 if profile == "quick" else 10)
     load = Load(
         seed=seed, events=events, least=blocks * BLOCK_SIZE, most=blocks * BLOCK_SIZE, rate_per_s=rate_per_s
     )

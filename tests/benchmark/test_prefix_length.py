@@ -63,7 +63,7 @@ def test_growth_with_length(
     of_long, of_short = side_by_side(
         lambda: index.match("model", "", hashes),
         lambda: [index.match("model", "", short) for _ in range(50)],
-        rounds=4 * rounds,
+        rounds=2 * rounds,
     )
 
     assert index.match("model", "", hashes) == {"pod": 3125}

@@ -72,7 +72,7 @@ def _measure(index: PrefixIndex, queries: Sequence[Prompt], rounds: int, gauge: 
             laps[-1].append(time.perf_counter() - started)
 
     timings = []
-    for _ in range(3 * rounds):
+    for _ in range(2 * rounds):
         laps.append([])
         timings.append(timed(decide_all))
     gauge.record_latencies("decision", laps, p99_goal_us=P99_GOAL_US)
