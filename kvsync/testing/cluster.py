@@ -51,14 +51,20 @@ class Cluster(Protocol):
     def move_pod(self, name: str) -> PodHandle:
         """Let a pod come back at another address: same name, empty cache."""
 
+    def restart_gateway(self) -> None:
+        """Kill the gateway and start it again: same address, empty index."""
+
     def pods(self) -> Sequence[PodHandle]:
         """Return the pods there are, in the order they were started."""
 
     def announced(self) -> list[Announcement]:
-        """Return everything that pods published so far, in order; nothing where it is not written down."""
+        """Return what pods published since all were deleted last, in order; nothing if it is not recorded."""
 
     def logs(self, name: str) -> str:
         """Return the end of what a pod, or "gateway", wrote."""
+
+    def clear(self) -> None:
+        """Delete all pods and what is known of them; the gateway stays."""
 
     def close(self) -> None:
         """Delete everything."""

@@ -6,7 +6,7 @@ replaced as a whole whenever a pod comes, goes or moves.
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -51,6 +51,7 @@ class LocalCluster:
         self._pods: dict[str, LocalPod] = {}
         self._programs: dict[str, Program] = {}
         self._front = self._addresses.next()
+        self._generation = 1  # of pods, since all were deleted last
 
     @property
     def gateway_url(self) -> str:
@@ -82,8 +83,8 @@ class LocalCluster:
     def scale(self, model: str, replicas: int) -> list[PodHandle]:
         """See Cluster."""
         deployment = self._deployment(model)
-        while len(deployment.pods) > replicas:
-            self._remove(deployment.pods.pop())
+        surplus, deployment.pods[replicas:] = deployment.pods[replicas:], []
+        self._remove(reversed(surplus))
         self._start([self._add_pod(model) for _ in range(replicas - len(deployment.pods))])
         return [self._pods[name].handle for name in deployment.pods]
 
@@ -91,7 +92,7 @@ class LocalCluster:
         """See Cluster."""
         model = self.pod(name).model
         self._deployment(model).pods.remove(name)
-        self._remove(name)
+        self._remove([name])
         replacement = self._add_pod(model)
         self._start([replacement])
         return replacement.handle
@@ -123,13 +124,27 @@ class LocalCluster:
 
     def announced(self) -> list[Announcement]:
         """See Cluster."""
-        return announcements(read(sorted(self._histories.glob("*.jsonl")), only={"publish"}))
+        return announcements(
+            read(sorted(self._histories.glob(f"{self._generation}-*.jsonl")), only={"publish"})
+        )
 
     def logs(self, name: str) -> str:
         """See Cluster. Raises UnknownName."""
         if name not in self._programs:
             raise UnknownName("program", name, self._programs)
         return self._programs[name].tail()
+
+    def restart_gateway(self) -> None:
+        """See Cluster."""
+        self._programs[GATEWAY].kill()
+        self._start_gateway()
+        self._await_gateway()
+
+    def clear(self) -> None:
+        """See Cluster."""
+        self._remove(list(self._pods))
+        self._deployments.clear()
+        self._generation += 1
 
     def close(self) -> None:
         """See Cluster."""
@@ -172,9 +187,15 @@ class LocalCluster:
         self._list_pods()
         self._await_gateway()
 
-    def _remove(self, name: str) -> None:
-        self._pods.pop(name).close()
+    def _remove(self, names: Iterable[str]) -> None:
+        """Unlist pods, end their engines side by side, and wait until the gateway knows."""
+        pods = [self._pods.pop(name) for name in names]
         self._list_pods()
+        for pod in pods:
+            if program := self._programs.pop(pod.name, None):
+                program.ask_to_end()
+        for pod in pods:
+            pod.close()
         self._await_gateway()
 
     def _launch(self, name: str, model: str, address: Address) -> Program:
@@ -187,7 +208,7 @@ class LocalCluster:
             "replay_port": address.replay_port,
             "admin_port": address.admin_port,
             "seed": self._seed,
-            "history": str(self._histories / f"{name}.jsonl"),
+            "history": str(self._histories / f"{self._generation}-{name}.jsonl"),
             **self._deployment(model).options,
         }
         return self._program(name, ["simulate", *_flags(options)])

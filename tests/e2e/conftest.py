@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from kvsync.testing.endpoints import GatewayView
 from kvsync.testing.history import History
 from kvsync.testing.ledger import Ledger
 from kvsync.testing.local import GATEWAY, LocalCluster, LocalProvider
@@ -18,9 +19,16 @@ def provider(run_dir: Path, seed: int) -> LocalProvider:
     return LocalProvider(run_dir=run_dir, ledger=Ledger(run_dir / "ledger.jsonl"), seed=seed)
 
 
+@pytest.fixture(scope="session")
+def shared(provider: LocalProvider) -> Iterator[LocalCluster]:
+    """The cluster of every test that does not want other settings, one test after the other."""
+    yield provider.create("shared")
+    provider.delete("shared")
+
+
 @pytest.fixture
 def settings() -> dict[str, object]:
-    """The gateway's settings; a test that wants others parametrizes them."""
+    """The gateway's settings; a test that wants others parametrizes them and gets a cluster of its own."""
     return {}
 
 
@@ -28,12 +36,24 @@ def settings() -> dict[str, object]:
 def cluster(
     provider: LocalProvider, settings: dict[str, object], request: pytest.FixtureRequest
 ) -> Iterator[LocalCluster]:
-    """A cluster without pods, named after the test."""
+    """A cluster without pods; when the test is over, the index must forget what it held."""
+    if not settings:
+        cluster: LocalCluster = request.getfixturevalue("shared")
+        yield cluster
+        _clean(cluster)
+        return
     name = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower()).strip("-")
-    cluster = provider.create(name, **settings)
-    yield cluster
-    print(cluster.logs(GATEWAY))
+    yield provider.create(name, **settings)
     provider.delete(name)
+
+
+def _clean(cluster: LocalCluster) -> None:
+    print(cluster.logs(GATEWAY))
+    cluster.clear()
+    kept = GatewayView(cluster.gateway_url).indexed()
+    if kept:
+        cluster.restart_gateway()
+    assert kept == 0, f"all pods are gone, and the index still holds {kept} blocks"
 
 
 @pytest.fixture

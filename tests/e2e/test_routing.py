@@ -57,6 +57,19 @@ def test_every_encoding_is_understood(scenario: Scenario) -> None:
     scenario.verify()
 
 
+def test_a_restarted_gateway_learns_everything_again(scenario: Scenario) -> None:
+    """An index rebuilt from replays alone is the one that followed every event."""
+    pods = scenario.cluster.deploy("qwen", 2, capacity=64)
+    for request in generate(scenario.seed, 20, model="qwen"):
+        scenario.send([request], pod=pods[request.number % 2])
+    scenario.verify()
+    before = scenario.view.dumps()
+
+    scenario.cluster.restart_gateway()
+    scenario.verify()
+    assert scenario.view.dumps() == before
+
+
 def test_eviction_pressure(scenario: Scenario) -> None:
     """While caches overflow, the index forgets exactly what each pod evicts, and when that pod does."""
     pods = scenario.cluster.deploy("qwen", 2, capacity=96)
