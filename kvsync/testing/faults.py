@@ -74,7 +74,7 @@ class MessageLoss:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Corruption:
-    """This fraction of what the events connection passes has a wrong byte."""
+    """This fraction of the pieces that the events connection passes is damaged."""
 
     pod: str
     fraction: float

@@ -32,6 +32,8 @@ _CALL_TIMEOUT_S = 10.0
 _CHUNK = 64 * 1024
 _CHUNKS_IN_FLIGHT = 256
 """Per direction; bounds what a slow or stalled connection keeps in memory to 16 MiB."""
+_CORRUPTED = 16
+"""Bytes flipped in a corrupted chunk; a single one could pass as another token id and never be noticed."""
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
@@ -42,7 +44,7 @@ class Rules:
     `refuse` closes the listening socket, so that connecting fails at once. `stall` holds back what goes in
     that direction, its end included, and lets it go when lifted. `delay_s`, give or take `jitter_s`, is
     added to each direction, in order. `bytes_per_s` bounds each direction of each connection. `corrupt` is
-    the fraction of chunks in which one byte is flipped.
+    the fraction of chunks in which some bytes in a row are flipped.
     """
 
     refuse: bool = False
@@ -233,8 +235,10 @@ class Listener:
         chunk, due = b"start", 0.0
         while chunk:
             chunk = await reader.read(_CHUNK)
-            delay_s = self._rules.delay_s + self._proxy.uniform(-self._rules.jitter_s, self._rules.jitter_s)
-            due = max(due, asyncio.get_running_loop().time() + delay_s)
+            rules = self._rules
+            # Drawn only where it matters, so that what is corrupted does not depend on how chunks come in.
+            jitter_s = self._proxy.uniform(-rules.jitter_s, rules.jitter_s) if rules.jitter_s else 0.0
+            due = max(due, asyncio.get_running_loop().time() + rules.delay_s + jitter_s)
             await queue.put((due, chunk))
 
     async def _pass_on(
@@ -258,8 +262,9 @@ class Listener:
         if not self._rules.corrupt or self._proxy.uniform(0, 1) >= self._rules.corrupt:
             return chunk
         self._counters.corrupted += 1
-        position = int(self._proxy.uniform(0, len(chunk) - 1))
-        return chunk[:position] + bytes([chunk[position] ^ 0xFF]) + chunk[position + 1 :]
+        begin = int(self._proxy.uniform(0, max(0, len(chunk) - _CORRUPTED)))
+        flipped = bytes(byte ^ 0xFF for byte in chunk[begin : begin + _CORRUPTED])
+        return chunk[:begin] + flipped + chunk[begin + _CORRUPTED :]
 
 
 async def _both(*work: Coroutine[object, object, None]) -> None:
