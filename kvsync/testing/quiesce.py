@@ -9,7 +9,7 @@ from kvsync.errors import WaitTimeout
 from kvsync.testing.cluster import Cluster
 from kvsync.testing.endpoints import GatewayView, PodAdmin
 from kvsync.testing.history import History
-from kvsync.testing.oracle import BlockTable, Comparison, IndexDump, Lookup, compare, prompts
+from kvsync.testing.oracle import BlockTable, Comparison, IndexDump, compare, prompts
 from kvsync.testing.verdicts import Inconclusive
 from kvsync.testing.wait import wait_for
 
@@ -81,6 +81,18 @@ def quiesce(
             return Rest(tables=tables, dumps=dumps, indexed=indexed, unsettled=problem)
 
 
+def compare_at_rest(
+    cluster: Cluster, *, seed: int = 0, timeout_s: float = CONVERGENCE_S
+) -> tuple[Comparison, Sequence[str]]:
+    """Compare the index with the pods at rest, or after `timeout_s` as they are, and say what is unsettled."""
+    rest = quiesce(cluster, timeout_s=timeout_s)
+    view = GatewayView(cluster.gateway_url)
+    asked = prompts(rest.tables, random.Random(seed), LOOKUPS)  # noqa: S311 - no secret
+    lookups = [view.lookup(prompt) for prompt in asked]
+    announced = cluster.announced()
+    return compare(rest.tables, rest.dumps, announced, lookups, indexed=rest.indexed), rest.unsettled
+
+
 def verify(
     cluster: Cluster,
     history: History,
@@ -94,12 +106,8 @@ def verify(
     Raises AssertionError with every kind of violation and its probable cause, and Inconclusive when the
     pods hold fewer than `at_least` blocks, for then nothing was proved.
     """
-    rest = quiesce(cluster, timeout_s=timeout_s)
-    view = GatewayView(cluster.gateway_url)
-    asked = prompts(rest.tables, random.Random(seed), LOOKUPS)  # noqa: S311 - no secret
-    lookups: list[Lookup] = [view.lookup(prompt) for prompt in asked]
-    comparison = compare(rest.tables, rest.dumps, cluster.announced(), lookups, indexed=rest.indexed)
-    wrong = [*(str(comparison).splitlines() if comparison.violations else ()), *rest.unsettled]
+    comparison, waiting = compare_at_rest(cluster, seed=seed, timeout_s=timeout_s)
+    wrong = [*(str(comparison).splitlines() if comparison.violations else ()), *waiting]
     history.append(
         f="oracle",
         type="fail" if wrong else "ok",

@@ -5,7 +5,9 @@ import time
 import pytest
 
 from kvsync.testing.measurement import Measurement, Measurements
+from kvsync.testing.quiesce import compare_at_rest
 from kvsync.testing.scenario import Scenario
+from kvsync.testing.wait import wait_for
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -89,6 +91,31 @@ def test_engine_restart_in_place(scenario: Scenario, heard: bool) -> None:
     assert scenario.holders("qwen", old) == {}
     scenario.ask("qwen", old)
     assert scenario.holders("qwen", old) == {"qwen-0": 4}
+    scenario.verify()
+
+
+def test_lost_history_is_admitted(scenario: Scenario) -> None:
+    """A gateway that comes too late for a pod's history says so, and what it knows of the rest is right."""
+    (pod,) = scenario.cluster.deploy("qwen", buffer_steps=2)
+    tokens = scenario.prompt(2)
+    for _ in range(4):
+        scenario.ask("qwen", tokens)
+        tokens = scenario.prompt(2, after=tokens)
+    scenario.verify()
+
+    scenario.cluster.restart_gateway()
+    source = wait_for(
+        lambda: next((each for each in scenario.view.sources() if each.state == "degraded"), None),
+        what="the source is degraded",
+        timeout_s=10,
+        last_seen=scenario.view.sources,
+    )
+    assert (source.reason, source.last) == ("history before frame 2 is gone", 3)
+    comparison, _ = compare_at_rest(scenario.cluster, timeout_s=0)
+    assert {each.kind for each in comparison.violations} == {"lost", "unconverged", "lookup"}, str(comparison)
+
+    scenario.admin(pod).restart()
+    scenario.ask("qwen", tokens)
     scenario.verify()
 
 
