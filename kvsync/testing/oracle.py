@@ -25,8 +25,10 @@ from kvsync.hashing import DEFAULT_SEED, block_hashes
 from kvsync.testing.announcements import Announcement, Life, Story, stories
 
 Kind = Literal["lost", "phantom", "isolation", "misfiled", "unconverged", "lookup"]
-FOLLOWING: tuple[Kind, ...] = ("unconverged", "lookup")
-"""These follow from the others, which point at the cause."""
+PARENT_LOST = "its parent is lost too"
+PARENT_MISFILED = "its parent is filed wrongly too"
+FOLLOWING = frozenset({"unconverged", "lookup", PARENT_LOST, PARENT_MISFILED})
+"""Kinds and causes that follow from others, which point at the reason."""
 NO_LIFE = Life()
 
 
@@ -96,7 +98,7 @@ class Comparison:
         groups: dict[tuple[str, str, str], list[Violation]] = defaultdict(list)
         for each in self.violations:
             groups[each.kind, each.pod, each.cause].append(each)
-        ordered = sorted(groups.items(), key=lambda group: (group[0][0] in FOLLOWING, -len(group[1])))
+        ordered = sorted(groups.items(), key=lambda item: (bool(FOLLOWING & {*item[0]}), -len(item[1])))
         lines = [
             f"{kind}: {len(group)} on pod {pod}: {cause}"
             + (f" (such as {group[0].evidence})" if group[0].evidence else "")
@@ -272,7 +274,7 @@ class _Pair:
             cause = "its parent is in the same event: the chain is broken inside an event"
             evidence += f", parent {parent:016x}"
         elif parent in lost:
-            cause = "its parent is lost too"
+            cause = PARENT_LOST
         else:
             cause = "other blocks of its batch were applied"
         return self._violation("lost", cause, evidence)
@@ -320,7 +322,7 @@ class _Pair:
         held = self._table.blocks[block]
         parent = self._dump.blocks.get(held.parent) if held.parent is not None else None
         if parent and filed == self._hash(held, parent.own):
-            return "its parent is filed wrongly too"
+            return PARENT_MISFILED
         if not any(filed == self._hash(held, own) for own in self._before(held.parent)):
             return "its hash comes from none of its ancestors: other tokens or other extra keys"
         life = self._story.lives.get(block, NO_LIFE)

@@ -84,7 +84,7 @@ def quiesce(
 def compare_at_rest(
     cluster: Cluster, *, seed: int = 0, timeout_s: float = CONVERGENCE_S
 ) -> tuple[Comparison, Sequence[str]]:
-    """Compare the index with the pods at rest, or after `timeout_s` as they are, and say what is unsettled."""
+    """Compare the index with the pods at rest, or after `timeout_s` as they are; say what is unsettled."""
     rest = quiesce(cluster, timeout_s=timeout_s)
     view = GatewayView(cluster.gateway_url)
     asked = prompts(rest.tables, random.Random(seed), LOOKUPS)  # noqa: S311 - no secret
