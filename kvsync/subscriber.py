@@ -234,6 +234,9 @@ class Subscriber:
                 # The name that pyzmq would choose can still be taken by a socket that was just closed.
                 monitor = live.get_monitor_socket(_CONNECTION_EVENTS, f"inproc://{uuid4()}")
                 stack.callback(monitor.close, linger=0)
+                # First of all: an event for a monitor that is closed blocks libzmq's I/O thread, and with it
+                # every source that shares the context (seen with 4.3.5).
+                stack.callback(live.disable_monitor)
                 live.connect(self._endpoint)
             except zmq.ZMQError as error:
                 raise ConfigError(

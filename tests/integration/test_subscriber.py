@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -336,3 +337,38 @@ async def test_an_impossible_endpoint_is_a_configuration_error(recorder: Recorde
 
     with pytest.raises(ConfigError, match=f"cannot connect to {endpoint}"):
         await subscriber.run()
+
+
+async def test_sources_whose_connections_break_as_they_end_do_not_hold_up_the_others(
+    background: Background, recorder: Recorder, eventually: Eventually
+) -> None:
+    """Whatever libzmq reports while a source is given up, those that share its context can connect."""
+    async with Publisher(endpoint=ANY_PORT, replay_endpoint=ANY_PORT) as publisher:
+        background(publisher.serve())
+        port = int(publisher.endpoint.rpartition(":")[2])
+        with FaultProxy() as proxy, open_context() as context:
+            listener = proxy.listen("127.0.0.1", 0, ("127.0.0.1", port))
+            for _ in range(20):
+                subscribers = [
+                    Subscriber(
+                        Source(f"pod-{number}", "model"),
+                        endpoint=f"tcp://127.0.0.1:{listener.port}",
+                        replay_endpoint=publisher.replay_endpoint,
+                        sink=recorder,
+                        context=context,
+                    )
+                    for number in range(20)
+                ]
+                following = [asyncio.create_task(subscriber.run()) for subscriber in subscribers]
+                connected = partial(all_exact, subscribers)
+                await eventually(connected)
+                breaking = asyncio.create_task(asyncio.to_thread(listener.cut))
+                for task in following:
+                    await asyncio.sleep(0)
+                    task.cancel()
+                await asyncio.gather(breaking, *following, return_exceptions=True)
+
+
+def all_exact(subscribers: Sequence[Subscriber]) -> bool:
+    """Say whether all of them have the whole history."""
+    return all(subscriber.state is State.EXACT for subscriber in subscribers)
