@@ -12,7 +12,12 @@ from kvsync.testing.ledger import Ledger, leftovers
 from kvsync.testing.program import Program
 from kvsync.testing.wait import wait_for
 
-UNTIL_STDIN_ENDS = "import sys; print('up', flush=True); sys.stdin.read()"
+UNTIL_STDIN_ENDS = """
+import signal, sys
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(print("bye", flush=True)))
+print("up", flush=True)
+sys.stdin.read()
+"""
 
 PARENT = f"""
 import sys, time
@@ -67,6 +72,7 @@ def test_a_paused_program_stands_still_and_can_still_be_stopped(program: Program
     program.pause()
     program.stop()
     assert not program.is_running
+    assert "bye" in program.tail()
 
 
 def test_killing_twice_is_no_error(program: Program) -> None:
