@@ -10,9 +10,9 @@ export HYPOTHESIS_STORAGE_DIRECTORY := $(CURDIR)/$(VENV)/cache/hypothesis
 # Where this is set, every process of a cluster compiles every module anew.
 unexport PYTHONDONTWRITEBYTECODE
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
-ARGS ?=
 # A Mooncake-format request trace (JSON lines) for the end-to-end tests to replay a slice of.
-KVSYNC_TRACE ?=
+KVSYNC_CI_TRACE ?=
+TRACE := $(if $(KVSYNC_CI_TRACE),--trace-file=$(KVSYNC_CI_TRACE))
 
 .PHONY: help run test check format lock clean
 
@@ -20,10 +20,15 @@ help: ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
 
 run: $(VENV)/installed ## test a KV-cache event system through the whole pipeline (ARGS="e2e chaos --seed 7")
-	kvsync-ci run $(if $(KVSYNC_TRACE),--trace $(KVSYNC_TRACE)) $(ARGS)
+	kvsync-ci run $(if $(KVSYNC_CI_TRACE),--trace $(KVSYNC_CI_TRACE)) $(ARGS)
 
 test: $(VENV)/installed ## run this repository's own tests (ARGS="-k codec")
-	pytest $(if $(KVSYNC_TRACE),--trace-file $(KVSYNC_TRACE)) $(ARGS)
+ifdef ARGS
+	pytest $(TRACE) $(ARGS)
+else
+	pytest -n 3 --dist loadfile tests/unit tests/integration tests/property tests/pipeline
+	pytest $(TRACE) tests/e2e tests/chaos
+endif
 
 check: $(VENV)/installed ## ruff, mypy --strict, import-linter
 	ruff format --check .
