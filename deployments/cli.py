@@ -14,6 +14,7 @@ from rich.table import Table
 from deployments.progress import STYLES
 from kvsync.errors import KVSyncError, UnknownName
 from kvsync.testing.ledger import Ledger
+from kvsync.testing.problems import Problem, problems
 from kvsync.testing.report import Report
 from kvsync.testing.residue import find, is_running
 from kvsync.testing.run_folder import RunFolder
@@ -24,6 +25,9 @@ console = Console()
 ReportDir = Annotated[Path, typer.Option("--report-dir", help="Where the folders of the runs lie.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 DEFAULT_REPORTS = Path("reports")
+
+SHOWN_NAMES = 5
+"""Tests named for one problem; the report has all of them."""
 
 
 @app.command()
@@ -116,14 +120,12 @@ def show(
         return
     for stage in report.stages:
         style = STYLES[stage.outcome]
+        counts = ", ".join(f"{count} {kind}" for kind, count in stage.counts.items())
         console.print(
-            f"[{style}]{stage.outcome.name.lower():8}[/] {escape(stage.summary())} ({stage.duration_s:.0f} s)"
+            f"[{style}]{stage.outcome.name.lower():8}[/] {stage.name}: {counts} ({stage.duration_s:.0f} s)"
         )
-        for check in stage.checks:
-            if check.outcome and check.kind != "skipped":
-                console.print(
-                    f"  {check.kind}: {check.name}\n    {check.headline}", markup=False, highlight=False
-                )
+    for problem in problems(report):
+        _print_problem(problem)
     console.print(f"report: {folders[run_id].page}\nrepeat: {report.command}", markup=False, soft_wrap=True)
     console.print(_verdict(report), soft_wrap=True)
 
@@ -156,6 +158,15 @@ def clean(
 
 def _folders(report_dir: Path) -> list[RunFolder]:
     return [RunFolder(ledger.parent) for ledger in sorted(report_dir.glob("*/ledger.jsonl"), reverse=True)]
+
+
+def _print_problem(problem: Problem) -> None:
+    style = STYLES[problem.outcome]
+    console.print(f"\n[{style}]{problem.kind}[/] {escape(problem.headline)}", soft_wrap=True)
+    for _, check in problem.checks[:SHOWN_NAMES]:
+        console.print(f"  {check.name}", markup=False, highlight=False, soft_wrap=True)
+    if len(problem.checks) > SHOWN_NAMES:
+        console.print(f"  and {len(problem.checks) - SHOWN_NAMES} more like it", highlight=False)
 
 
 def _verdict(report: Report) -> str:

@@ -1,9 +1,6 @@
 """The report as one page that needs nothing else: no script, no font, no file beside it."""
 
-import re
-from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -12,7 +9,8 @@ from kvsync.testing import charts
 from kvsync.testing.evidence import KINDS, Evidence
 from kvsync.testing.history import read
 from kvsync.testing.measurement import Measurement, read_measurements
-from kvsync.testing.outcome import OUTCOMES, Check, Kind, Outcome
+from kvsync.testing.outcome import OUTCOMES, Outcome
+from kvsync.testing.problems import problems
 from kvsync.testing.report import Report
 from kvsync.testing.run_folder import RunFolder
 
@@ -20,20 +18,6 @@ PASSED_TAIL = 2000
 """Characters shown of what a passed test printed: its whole tail is in report.json."""
 
 SYMBOLS = {Outcome.PASSED: "✓", Outcome.UNKNOWN: "?", Outcome.FAILED: "✗"}
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """Checks that did not pass, for what looks like one cause; each with the name of its stage."""
-
-    kind: Kind
-    headline: str
-    checks: Sequence[tuple[str, Check]]
-
-    @property
-    def outcome(self) -> Outcome:
-        """The outcome of its checks, which is one."""
-        return self.checks[0][1].outcome
 
 
 def write_page(report: Report, run_dir: Path) -> Path:
@@ -77,22 +61,6 @@ def render(report: Report, evidence: Evidence, measurements: Sequence[Measuremen
         outcome_of=OUTCOMES,
         passed_tail=PASSED_TAIL,
     )
-
-
-def problems(report: Report) -> list[Problem]:
-    """Group what did not pass by its likely cause: the worst first, and the most frequent first."""
-    groups: dict[tuple[Kind, str], list[tuple[str, Check]]] = defaultdict(list)
-    for stage in report.stages:
-        for check in stage.checks:
-            if check.outcome is not Outcome.PASSED and check.kind != "skipped":
-                groups[check.kind, fingerprint(check.headline)].append((stage.name, check))
-    found = [Problem(kind, checks[0][1].headline, checks) for (kind, _), checks in groups.items()]
-    return sorted(found, key=lambda problem: (-problem.outcome, -len(problem.checks)))
-
-
-def fingerprint(headline: str) -> str:
-    """Reduce a message to what its repetitions share: without numbers, hashes and addresses."""
-    return re.sub(r"0x[0-9a-f]+|\b[0-9a-f]{8,}\b|\d+(\.\d+)*", "#", headline.lower())
 
 
 def short_name(name: str) -> str:

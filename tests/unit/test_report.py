@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from kvsync.testing.html import fingerprint, problems
 from kvsync.testing.outcome import Check, Kind, Outcome, StageResult, merge
+from kvsync.testing.problems import fingerprint, problems
 from kvsync.testing.report import Report, versions_of
 
 NOON = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
