@@ -44,7 +44,9 @@ def refused(file: Path | None, environ: dict[str, str]) -> tuple[str, ...]:
     return raised.value.problems
 
 
-@pytest.mark.parametrize(("name", "text"), [("g.yaml", YAML), ("g.json", JSON), ("g.toml", TOML)])
+@pytest.mark.parametrize(
+    ("name", "text"), [("g.yaml", YAML), ("g.json", JSON), ("g.toml", TOML)], ids=["yaml", "json", "toml"]
+)
 def test_every_format_gives_the_same_settings(tmp_path: Path, name: str, text: str) -> None:
     """A file may be YAML, JSON or TOML; what it leaves out has its default."""
     file = tmp_path / name
