@@ -49,7 +49,8 @@ def run(
     ] = None,
     repository: Annotated[Path | None, typer.Option(help="The folder whose tests/ are run.")] = None,
     keep: Annotated[
-        bool, typer.Option("--keep", help="Leave pods and gateway alive; `kvsync-ci clean` ends them.")
+        bool,
+        typer.Option("--keep", help="Leave the cluster of a failed test alive until `kvsync-ci clean`."),
     ] = False,
     as_json: AsJson = False,
 ) -> None:

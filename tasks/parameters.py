@@ -43,7 +43,7 @@ class Parameters(BaseModel):
         "reports"
     )
     repository: Annotated[Path, Field(description="The folder whose tests/ are run")] = REPOSITORY
-    keep: Annotated[bool, Field(description="Leave the pods and the gateway of the run alive")] = False
+    keep: Annotated[bool, Field(description="End a stage at a failure, leave that cluster alive")] = False
     run: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$", description="The id of the run")] = Field(
         default_factory=new_run_id
     )

@@ -25,5 +25,6 @@ def start_run(parameters: Parameters, stop: threading.Event) -> StageContext:
         cluster=parameters.cluster,
         seed=parameters.seed,
         trace=parameters.trace,
+        keep=parameters.keep,
         stop=stop,
     )

@@ -39,9 +39,16 @@ class LocalCluster:
     """A Cluster of processes, made by LocalProvider; `settings` are those of the gateway."""
 
     def __init__(
-        self, name: str, *, run_dir: Path, ledger: Ledger, seed: int, settings: Mapping[str, object]
+        self,
+        name: str,
+        *,
+        run_dir: Path,
+        ledger: Ledger,
+        seed: int,
+        settings: Mapping[str, object],
+        outlive: bool = False,
     ) -> None:
-        self.name = name
+        self.name, self._outlive = name, outlive
         self._ledger, self._seed, self._settings = ledger, seed, settings
         self._logs, self._histories = run_dir / "logs" / name, run_dir / "history" / name
         self._folder = run_dir / "clusters" / name
@@ -146,6 +153,13 @@ class LocalCluster:
         self._deployments.clear()
         self._generation += 1
 
+    def describe(self) -> str:
+        """Say where a person can look at the cluster, past the fault proxy that ends with this process."""
+        pods = [
+            f"pod {pod.name}: {pod.direct_url}, {pod.handle.admin_url}/blocks" for pod in self._pods.values()
+        ]
+        return "\n".join([f"gateway: {self.gateway_url}/status, {self.gateway_url}/index/dump", *pods])
+
     def close(self) -> None:
         """See Cluster."""
         with ExitStack() as closing:  # each is closed, last first, whatever becomes of the others
@@ -225,7 +239,8 @@ class LocalCluster:
         self._program(GATEWAY, ["gateway", "--config", str(config)])
 
     def _program(self, name: str, command: Sequence[str]) -> Program:
-        argv = [sys.executable, "-m", "kvsync", *command, "--exit-with-stdin"]
+        lifeline = [] if self._outlive else ["--exit-with-stdin"]
+        argv = [sys.executable, "-m", "kvsync", *command, *lifeline]
         log = self._logs / f"{name}.log"
         self._programs[name] = Program(f"{self.name}/{name}", argv, log=log, ledger=self._ledger)
         return self._programs[name]
@@ -266,10 +281,14 @@ class LocalCluster:
 
 
 class LocalProvider:
-    """Creates local clusters, each with its logs and histories in a folder of the run named after it."""
+    """Creates local clusters, each with its logs and histories in a folder of the run named after it.
 
-    def __init__(self, *, run_dir: Path, ledger: Ledger, seed: int) -> None:
-        self._run_dir, self._ledger, self._seed = run_dir, ledger, seed
+    With `outlive` their processes do not end with this one: the ledger knows them, and whoever asked for
+    it must end them.
+    """
+
+    def __init__(self, *, run_dir: Path, ledger: Ledger, seed: int, outlive: bool = False) -> None:
+        self._run_dir, self._ledger, self._seed, self._outlive = run_dir, ledger, seed, outlive
         self._clusters: dict[str, LocalCluster] = {}
 
     def create(self, name: str, **settings: object) -> LocalCluster:
@@ -277,7 +296,12 @@ class LocalProvider:
         if name in self._clusters:
             raise ClusterError(f"a cluster named {name} exists already")
         cluster = LocalCluster(
-            name, run_dir=self._run_dir, ledger=self._ledger, seed=self._seed, settings=settings
+            name,
+            run_dir=self._run_dir,
+            ledger=self._ledger,
+            seed=self._seed,
+            settings=settings,
+            outlive=self._outlive,
         )
         self._clusters[name] = cluster.open()
         return cluster

@@ -25,6 +25,9 @@ MARKERS = (
     "trace: needs a request trace, given with --trace-file",
 )
 
+_FAILED = pytest.StashKey[bool]()
+"""Whether a test of the session failed."""
+
 TIMEOUT_TEXT = "from pytest-timeout"
 """How pytest-timeout 2.4 ends the message of its failures; it raises no type of its own."""
 
@@ -36,6 +39,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--seed", type=int, default=0, help="seed of everything random in the tests")
     group.addoption("--run-dir", type=Path, default=None, help="directory of the run's evidence")
     group.addoption("--trace-file", type=Path, default=None, help="request trace to replay")
+    group.addoption("--keep", action="store_true", help="end at a failure and leave its cluster alive")
     group.addoption("--stage", default="tests", help="name of the stage, used in file names")
 
 
@@ -43,6 +47,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Register the markers and, within a run, the recorder."""
     for marker in MARKERS:
         config.addinivalue_line("markers", marker)
+    if config.getoption("--keep"):
+        config.option.maxfail = 1
     run_dir: Path | None = config.getoption("--run-dir")
     if run_dir is None or hasattr(config, "workerinput"):
         return
@@ -65,6 +71,7 @@ def pytest_runtest_makereport(
     report = yield
     if call.excinfo is None:
         return report
+    item.config.stash[_FAILED] = item.config.stash.get(_FAILED, False) or report.failed
     verdict = unproven(call.excinfo.value)
     if verdict is not None:
         report.outcome = "skipped"
@@ -73,6 +80,11 @@ def pytest_runtest_makereport(
     elif TIMEOUT_TEXT in str(call.excinfo.value):
         report.kind = "timeout"  # type: ignore[attr-defined]  # as above
     return report
+
+
+def keeps(config: pytest.Config) -> bool:
+    """Say whether a test failed whose cluster shall be kept; the session then ends after it."""
+    return bool(config.getoption("--keep")) and config.stash.get(_FAILED, False)
 
 
 class Recorder:

@@ -62,6 +62,8 @@ class PytestStage:
         argv += ["-o", "tmp_path_retention_policy=failed"]
         if importlib.util.find_spec("hypothesis"):
             argv += [f"--hypothesis-seed={context.seed}"]
+        if context.keep:
+            argv += ["--keep"]
         if context.trace is not None:
             argv += [f"--trace-file={context.trace}"]
         return argv

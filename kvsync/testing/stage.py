@@ -26,6 +26,7 @@ class StageContext:
     cluster: str = "local"
     seed: int = 0
     trace: Path | None = None
+    keep: bool = False
     stop: threading.Event
 
 
