@@ -118,10 +118,11 @@ class BackgroundTraffic:
         self._pool.shutdown(wait=True)
 
     def await_due(self, at_s: float) -> None:
-        """Wait until every request that is due by `at_s` seconds after the start is on its way."""
+        """Wait until `at_s` seconds after the start, with every request that is due by then on its way."""
+        count = sum(request.at_s <= at_s for request in self._requests)
         wait_for(
-            lambda: not self._thread.is_alive() or time.monotonic() >= self._began + at_s,
-            what=f"the requests due by {at_s:g} s are sent",
+            lambda: time.monotonic() >= self._began + at_s and len(self._answers) >= count,
+            what=f"{count} requests due by {at_s:g} s are sent",
             timeout_s=at_s + REQUEST_TIMEOUT_S,
         )
 

@@ -12,7 +12,7 @@ from kvsync.testing.traffic import Answer, Sender
 pytestmark = pytest.mark.timeout(180)
 
 SHARE = 0.99
-REQUESTS = {"quick": 200, "full": 2000}
+REQUESTS = {"quick": 300, "full": 2000}
 ANSWER_TOKENS = 4
 """Answers are kept short: they cost a step each and say little about prefixes."""
 BLOCK_SIZE = 64
