@@ -144,16 +144,14 @@ def _print_lines(progress: RunProgress, console: Console, finished: threading.Ev
     last = False
     while not last:
         last = finished.wait(0.5)
-        for stage in progress.refresh():
-            if stage.result:
-                console.print(
-                    f"{stage.result.summary()} ({stage.counts}, {stage.result.duration_s:.0f} s)",
-                    markup=False,
-                )
+        lines = [
+            f"{stage.result.summary()} ({stage.counts}, {stage.result.duration_s:.0f} s)"
+            for stage in progress.refresh()
+            if stage.result
+        ]
         if time.monotonic() - spoken > LINE_EVERY_S:
             spoken = time.monotonic()
-            for stage in progress.stages:
-                if stage.started is not None and stage.result is None:
-                    console.print(
-                        f"... {stage.name}: {stage.counts} {stage.running}", markup=False, soft_wrap=True
-                    )
+            running = [stage for stage in progress.stages if stage.started is not None and not stage.result]
+            lines += [f"... {stage.name}: {stage.counts} {stage.running}" for stage in running]
+        for line in lines:
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
