@@ -15,9 +15,10 @@ each copy's eviction. Groups of hybrid models share block hashes, removals name 
 sliding-window or mamba groups drop blocks in the middle of a prefix that is still usable. Walking a prefix
 block by block is exact with holes, where a bisection or a radix tree is not.
 
-Structure (measured: 179 bytes a block at a million blocks, no garbage-collection cost): for each model and
-LoRA one dict of own hash to an integer with one bit per source, for each source one dict of engine hash to
-LoRA and own hash.
+Structure (measured: 180 bytes of resident memory a block at a million blocks, no garbage-collection cost):
+for each model and LoRA one dict of own hash to an integer with one bit per source, for each source one dict
+of engine hash to own hash. Only blocks under a LoRA adapter are in a further dict, of engine hash to LoRA: a
+tuple of LoRA and own hash would cost every block 56 bytes.
 """
 
 from collections import defaultdict
@@ -68,7 +69,8 @@ class _Holding:
     source: Source
     bit: int
     orphans: Orphans
-    blocks: dict[int, tuple[str, int]] = field(default_factory=dict)  # engine hash -> LoRA, own hash
+    blocks: dict[int, int] = field(default_factory=dict)  # engine hash -> own hash
+    loras: dict[int, str] = field(default_factory=dict)  # engine hash -> LoRA, where there is one
     copies: dict[int, int] = field(default_factory=dict)  # engine hash -> copies, where more than one
     sharers: dict[tuple[str, int], int] = field(default_factory=dict)  # block -> engine hashes, likewise
     group: int = 0
@@ -140,7 +142,9 @@ class PrefixIndex:
     def blocks(self, source: Source) -> dict[int, tuple[str, int]]:
         """Return what a source holds: engine hash to LoRA and own hash."""
         holding = self._holdings.get(source)
-        return dict(holding.blocks) if holding else {}
+        if holding is None:
+            return {}
+        return {engine: (holding.loras.get(engine, ""), own) for engine, own in holding.blocks.items()}
 
     def digest(self, source: Source) -> Digest:
         """Return a short form of what a source holds, to compare it with the engine's own table."""
@@ -184,7 +188,7 @@ class PrefixIndex:
         if len(hashes) != len(event.block_hashes) or len(hashes) * size != len(event.token_ids):
             applied["mismatched"] = 1
         if parent is None or parent in holding.blocks:
-            root = None if parent is None else holding.blocks[parent][1]
+            root = None if parent is None else holding.blocks[parent]
             tokens = event.token_ids[: len(hashes) * size]
             owns = block_hashes(tokens, size, seed=self.seed, parent=root, extra=extra)
             self._add(holding, lora, hashes, owns, applied)
@@ -227,7 +231,7 @@ class PrefixIndex:
     def _add_or_park(self, holding: _Holding, engine_hash: int, orphan: Orphan, applied: Applied) -> None:
         """Take up one block of an event that began with an unknown parent."""
         if engine_hash in holding.blocks:
-            lora, own = holding.blocks[engine_hash]
+            lora, own = holding.loras.get(engine_hash, ""), holding.blocks[engine_hash]
             self._add(holding, lora, [engine_hash], [own], applied)
         elif orphan.parent in holding.blocks:
             own = self._own_hash(holding, orphan)
@@ -239,7 +243,7 @@ class PrefixIndex:
 
     def _own_hash(self, holding: _Holding, orphan: Orphan) -> int:
         """Return the own hash of a block whose parent is held."""
-        _, parent = holding.blocks[orphan.parent]
+        parent = holding.blocks[orphan.parent]
         (own,) = block_hashes(orphan.token_ids, self.block_size, parent=parent, extra=[orphan.extra])
         return own
 
@@ -263,7 +267,9 @@ class PrefixIndex:
                 applied["dropped"] += copies
                 continue
             else:
-                blocks[engine_hash] = (lora, own)
+                blocks[engine_hash] = own
+                if lora:
+                    holding.loras[engine_hash] = lora
                 holding.xor ^= engine_hash
                 if copies > 1:
                     holding.copies[engine_hash] = copies
@@ -287,9 +293,10 @@ class PrefixIndex:
         for engine_hash in event.block_hashes:
             if engine_hash in holding.copies:
                 _decrease(holding.copies, engine_hash)
-            elif block := holding.blocks.pop(engine_hash, None):
+            elif engine_hash in holding.blocks:
                 holding.xor ^= engine_hash
-                self._hide(holding, *block)
+                lora, own = holding.loras.pop(engine_hash, ""), holding.blocks.pop(engine_hash)
+                self._hide(holding, lora, own)
             elif not holding.orphans.remove_copy(engine_hash):
                 applied["unknown_removed"] += 1
                 continue
@@ -299,9 +306,10 @@ class PrefixIndex:
     def _clear(self, holding: _Holding) -> int:
         """Drop all blocks of a source; returns how many there were."""
         dropped = len(holding.blocks)
-        for lora, own in holding.blocks.values():
-            self._hide(holding, lora, own)
+        for engine_hash, own in holding.blocks.items():
+            self._hide(holding, holding.loras.get(engine_hash, ""), own)
         holding.blocks.clear()
+        holding.loras.clear()
         holding.copies.clear()
         holding.orphans = Orphans(self._max_orphans)
         holding.xor = 0

@@ -222,6 +222,15 @@ def test_models_and_adapters_are_apart(model: str, lora: str, expected: dict[str
     assert index.match(model, lora, OWN) == expected
 
 
+@pytest.mark.parametrize("gone", [removed(1001), AllBlocksCleared()], ids=["removed", "cleared"])
+def test_adapter_of_a_block_that_is_gone_is_forgotten(gone: BlockRemoved | AllBlocksCleared) -> None:
+    """An engine that names a block of the base model as one of an adapter before means the base model."""
+    index = make_index()
+    for event in (stored(0, 1, lora="tuned"), gone, stored(0, 1)):
+        index.apply(POD_A, event)
+    assert index.blocks(POD_A) == {1001: ("", OWN[0])}
+
+
 def test_child_of_an_unknown_parent_is_not_a_start_of_prompts() -> None:
     """An orphan matches nothing, neither as a root nor in its place."""
     index = make_index()
