@@ -88,7 +88,8 @@ class SubscriberOptions(_Settings):
 
     A peer that answers no ZMTP ping for `heartbeat_s` is taken for dead, as is a connection that is not
     up after that time. `probe_interval_s` of silence asks whether the last messages were lost. A subscriber
-    that failed by itself starts again after `retry_s`.
+    that failed by itself starts again after `retry_s`. Other tasks wait at most `turn_s` for one with a
+    backlog, and for the message it is at.
     """
 
     heartbeat_s: PositiveFloat = 2.0
@@ -98,7 +99,7 @@ class SubscriberOptions(_Settings):
     replay_idle_timeout_s: PositiveFloat = 2.0
     replay_total_timeout_s: PositiveFloat = 120.0
     retry_s: PositiveFloat = 5.0
-    drain: PositiveInt = 256
+    turn_s: PositiveFloat = 0.002
     log_interval_s: NonNegativeFloat = 10.0
 
 

@@ -8,8 +8,8 @@ Rules:
    frames of the next message were taken; that one is recognised by its topic and kept.
 3. Each replay has a DEALER of its own, so answers to an earlier request never mix in. An answer that is no
    replayed batch ends the replay as failed.
-4. Nothing a peer sends ends the subscriber, and at most `drain` frames or messages are handled before other
-   tasks run.
+4. Nothing a peer sends ends the subscriber, and after `turn_s` of messages other tasks run. It is a time, not
+   a number: 256 messages took 29 to 98 ms (measured), in which a gateway routes nothing.
 5. A socket monitor tells the state of the connection, and ZMTP heartbeats notice a peer that died without
    closing. Each connection has a socket of its own: libzmq reconnects in silence, and not at all after an
    oversized message or other violations of its protocol (seen with 4.3.5).
@@ -272,7 +272,7 @@ class Subscriber:
     def _read_live(self, inbox: _Inbox) -> bool:
         """Take up live messages; whether there may be more."""
         try:
-            for _ in range(self._options.drain):
+            for _ in self._turn():
                 if message := inbox.take():
                     number, payload = message
                     self._do(self._tracker.receive(decode_sequence(number), payload))
@@ -287,7 +287,7 @@ class Subscriber:
         if not repetition or not repetition.socket:
             return
         socket = _plain(repetition.socket)
-        for _ in range(self._options.drain):
+        for _ in self._turn():
             try:
                 number, payload = _answer(socket)
             except zmq.Again:
@@ -305,6 +305,13 @@ class Subscriber:
                 self._do(self._tracker.replayed(number, payload))
             if self._repetition is not repetition:
                 return
+
+    def _turn(self) -> Iterator[None]:
+        """Go on with one message after the other until it is time for other tasks."""
+        until = self._clock() + self._options.turn_s
+        yield
+        while self._clock() < until:
+            yield
 
     @property
     def _deadline(self) -> float:

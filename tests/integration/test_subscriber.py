@@ -282,7 +282,7 @@ async def test_what_arrived_before_the_end_is_used(
 ) -> None:
     """Batches that are still queued when the connection breaks are delivered before the source is BLIND."""
     async with Publisher(endpoint=ANY_PORT) as publisher:
-        subscriber = follow(publisher.endpoint, None, drain=1)
+        subscriber = follow(publisher.endpoint, None, turn_s=1e-9)
         await eventually(is_degraded(subscriber))
         publish(publisher, *range(400))
         await eventually(lambda: len(recorder.log) >= 100)

@@ -111,7 +111,7 @@ def test_every_problem_is_reported_at_once(tmp_path: Path) -> None:
         "KVSYNC_HEALTH__INTERVAL_S": "-1",
         "KVSYNC_UPSTREAM__IDLE_S": "inf",
         "KVSYNC_BLOK_SIZE": "16",
-        "KVSYNC_SUBSCRIBER": "{drain: [",
+        "KVSYNC_SUBSCRIBER": "{turn_s: [",
         "KVSYNC_TOKENIZER__KIND": "remote",
         OLD_REMOTE: "perhaps",
     }
