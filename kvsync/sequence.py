@@ -108,10 +108,12 @@ class _Replaying:
 class SequenceTracker:
     """The state of one publisher. Does no input or output and has no clock.
 
-    Methods return the steps to take, in order. A Replay step replaces the replay that runs.
+    Methods return the steps to take, in order. A Replay step replaces the replay that runs. `replays` says
+    whether the publisher has a replay endpoint: without one, a Replay step only gives late frames time to
+    arrive, so none is counted, and a probe asks nothing.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, replays: bool = True) -> None:
         self.state = State.BLIND
         self.reason = "not connected yet"
         self.last: int | None = None
@@ -120,6 +122,7 @@ class SequenceTracker:
         self._waiting: dict[int, bytes] = {}
         self._digests: dict[int, int] = {}
         self._confirmed: int | None = None
+        self._replays = replays
         self._replay: _Replaying | None = None
         self._attempts = 0
         self._flaw = ""  # why history is incomplete, whatever the live frames say
@@ -204,14 +207,15 @@ class SequenceTracker:
         replay, self._replay = self._replay, None
         if replay is None:
             return []
-        self._count("replay_failures")
+        if self._replays:
+            self._count("replay_failures")
         if replay.progress:
             self._attempts = 0
         return self._retry(replay, reason, answered=False)
 
     def probe(self) -> list[Step]:
         """Ask, at times, whether the tail was lost or history can be mended; live frames go on meanwhile."""
-        if self._replay or self.state is State.BLIND:
+        if self._replay or self.state is State.BLIND or not self._replays:
             return []
         if self._healable:
             self._heals += 1
@@ -286,7 +290,8 @@ class SequenceTracker:
         return steps
 
     def _ask(self, *, heals: bool = False, delay_s: float = 0.0) -> list[Step]:
-        self._count("replays")
+        if self._replays:
+            self._count("replays")
         self._replay = _Replaying(heals=heals, reach=self.last)
         return [Replay(0 if heals else self._overlap(), delay_s)]
 

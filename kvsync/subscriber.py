@@ -181,7 +181,7 @@ class Subscriber:
         self._options = options or SubscriberOptions()
         self._clock = clock
         self._context = context
-        self._tracker = SequenceTracker()
+        self._tracker = SequenceTracker(replays=replay_endpoint is not None)
         self._limit = RateLimit(self._options.log_interval_s, clock)
         self._errors: Counter[str] = Counter()
         self._batches = self._events = 0

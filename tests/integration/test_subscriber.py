@@ -12,7 +12,7 @@ from kvsync.codec import encode
 from kvsync.errors import ConfigError
 from kvsync.events import AllBlocksCleared, BlockRemoved, BlockStored, EventBatch, Source
 from kvsync.publisher import Delivery, Publisher, ReplayLayout
-from kvsync.sequence import State
+from kvsync.sequence import Counters, State
 from kvsync.subscriber import Subscriber, open_context
 from kvsync.testing.proxy import CLEAR, SILENT, FaultProxy
 
@@ -251,6 +251,7 @@ async def test_without_a_replay_endpoint_live_batches_are_served(
         await eventually(lambda: recorder.log == [2, 3])
 
         assert "no replay endpoint" in subscriber.status.reason
+        assert subscriber.status.counters == Counters()
 
 
 async def test_a_broken_connection_loses_nothing(

@@ -2,7 +2,17 @@
 
 import pytest
 
-from kvsync.sequence import MAX_WAITING, WINDOW, Deliver, Forget, Replay, SequenceTracker, State, Step
+from kvsync.sequence import (
+    MAX_WAITING,
+    WINDOW,
+    Counters,
+    Deliver,
+    Forget,
+    Replay,
+    SequenceTracker,
+    State,
+    Step,
+)
 
 
 def frame(number: int, life: str = "x") -> bytes:
@@ -114,6 +124,20 @@ def test_unanswered_replay_is_repeated_and_then_given_up() -> None:
     assert tracker.receive(41, frame(41)) == delivered(41)
     assert tracker.receive(42, frame(42)) == delivered(42)
     assert (tracker.state, tracker.counters.replay_failures) == (State.DEGRADED, 4)
+
+
+def test_without_a_replay_endpoint_nothing_is_counted_as_a_replay() -> None:
+    """Late frames get as much time as with replays, and the state says why; a probe has nobody to ask."""
+    tracker = SequenceTracker(replays=False)
+    steps = tracker.connected()
+    for _ in range(4):
+        steps += tracker.replay_failed("no replay endpoint")
+
+    assert steps == [Replay(0), Replay(0, 0.1), Replay(0, 0.2), Replay(0, 0.4)]
+    assert (tracker.state, tracker.reason) == (State.DEGRADED, "history is unknown: no replay endpoint")
+    assert tracker.receive(7, frame(7)) == delivered(7)
+    assert tracker.probe() == []
+    assert tracker.counters == Counters()
 
 
 def test_giving_up_delivers_what_waits() -> None:
