@@ -6,11 +6,12 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 from kvsync.cli import SIMULATOR_HELP, app
@@ -28,12 +29,12 @@ Start = Callable[..., "subprocess.Popen[str]"]
 
 @pytest.fixture
 def start() -> Iterator[Start]:
-    """Start `kvsync` with arguments; what still runs after the test is killed."""
+    """Start `kvsync` with arguments, under another command if given; what runs after the test is killed."""
     started: list[subprocess.Popen[str]] = []
 
-    def run(*arguments: str | Path) -> "subprocess.Popen[str]":
+    def run(*arguments: str | Path, under: Sequence[str] = ()) -> "subprocess.Popen[str]":
         process = subprocess.Popen(
-            [sys.executable, "-m", "kvsync", *arguments],
+            [*under, sys.executable, "-m", "kvsync", *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -99,6 +100,25 @@ def test_a_gateway_ends_with_its_standard_input(start: Start, tmp_path: Path) ->
 
     assert gateway.communicate(timeout=5) == ("", "")
     assert gateway.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("limit", "level"),
+    [pytest.param("-S -n 256", "INFO", id="low"), pytest.param("-n 256", "WARNING", id="low for good")],
+)
+def test_a_gateway_raises_its_limit_of_open_files(
+    start: Start, tmp_path: Path, limit: str, level: str
+) -> None:
+    """It may open as many files as the system lets it, and says when that is too few for its pods."""
+    config, url = configuration(tmp_path, pods=[{"name": "a", "model": "m", "host": "127.0.0.1"}])
+    gateway = start("gateway", "--config", config, under=("sh", "-c", f'ulimit {limit}; exec "$@"', "sh"))
+    ready(f"{url}/healthz")
+    soft, hard = psutil.Process(gateway.pid).rlimit(psutil.RLIMIT_NOFILE)
+    gateway.terminate()
+    (line,) = [line for line in gateway.communicate()[1].splitlines() if "limit of open files" in line]
+
+    assert soft == hard
+    assert level in line
 
 
 def test_tail_prints_events(start: Start) -> None:
