@@ -263,7 +263,7 @@ async def test_a_broken_connection_loses_nothing(
         port = int(publisher.endpoint.rpartition(":")[2])
         with FaultProxy() as proxy:
             listener = proxy.listen("127.0.0.1", 0, ("127.0.0.1", port))
-            # The publisher may learn of a subscription late, through the proxy: a probe finds what that loses.
+            # The proxy may pass the subscription on late; a probe finds what that loses.
             address = f"tcp://127.0.0.1:{listener.port}"
             subscriber = follow(address, publisher.replay_endpoint, probe_interval_s=0.1)
             await eventually(is_exact(subscriber))
