@@ -12,12 +12,44 @@ from kvsync.testing.pytest_plugin import keeps
 __all__ = ["own_cluster", "provider", "scenario"]
 
 
+class Shared:
+    """A cluster that is handed from test to test, and replaced after a defect in it."""
+
+    def __init__(self, provider: LocalProvider) -> None:
+        self._provider, self._made = provider, 0
+        self._idle: LocalCluster | None = None
+
+    def take(self) -> LocalCluster:
+        """Return a cluster without pods whose index is empty."""
+        cluster, self._idle = self._idle, None
+        if cluster is None:
+            self._made += 1
+            cluster = self._provider.create(f"shared-{self._made}")
+        return cluster
+
+    def give_back(self, cluster: LocalCluster) -> None:
+        """Delete all pods; fails, for this test alone, when the gateway died or did not forget them."""
+        try:
+            cluster.clear()
+            kept = GatewayView(cluster.gateway_url).indexed()
+            assert kept == 0, f"all pods are gone, and the index still holds {kept} blocks"
+        except BaseException:
+            self._provider.delete(cluster.name)
+            raise
+        self._idle = cluster
+
+    def close(self) -> None:
+        """Delete the cluster."""
+        if self._idle is not None:
+            self._provider.delete(self._idle.name)
+
+
 @pytest.fixture(scope="session")
-def shared(provider: LocalProvider, pytestconfig: pytest.Config) -> Iterator[LocalCluster]:
+def shared(provider: LocalProvider) -> Iterator[Shared]:
     """The cluster of every test that does not want other settings, one test after the other."""
-    yield provider.create("shared")
-    if not keeps(pytestconfig):
-        provider.delete("shared")
+    shared = Shared(provider)
+    yield shared
+    shared.close()
 
 
 @pytest.fixture
@@ -27,23 +59,17 @@ def settings() -> dict[str, object]:
 
 
 @pytest.fixture
-def cluster(settings: dict[str, object], request: pytest.FixtureRequest) -> Iterator[LocalCluster]:
+def cluster(
+    shared: Shared, settings: dict[str, object], request: pytest.FixtureRequest
+) -> Iterator[LocalCluster]:
     """A cluster without pods; when the test is over, the index must forget what it held."""
     if settings:
         yield request.getfixturevalue("own_cluster")
         return
-    cluster: LocalCluster = request.getfixturevalue("shared")
+    cluster = shared.take()
     yield cluster
     print(cluster.logs(GATEWAY))
     if keeps(request.config):
         print(cluster.describe())
     else:
-        _clear(cluster)
-
-
-def _clear(cluster: LocalCluster) -> None:
-    cluster.clear()
-    kept = GatewayView(cluster.gateway_url).indexed()
-    if kept:
-        cluster.restart_gateway()
-    assert kept == 0, f"all pods are gone, and the index still holds {kept} blocks"
+        shared.give_back(cluster)
