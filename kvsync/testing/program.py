@@ -66,8 +66,12 @@ class Program:
         return self.log.read_bytes()[-TAIL_BYTES:].decode(errors="replace")
 
     def pause(self) -> None:
-        """Stop it where it is, as SIGSTOP does."""
+        """Stop it where it is, as SIGSTOP does, and wait until the kernel says so.
+
+        A group that is not stopped yet when we die gets no signal, and then stops for good.
+        """
         self._process.send_signal(signal.SIGSTOP)
+        wait_for(lambda: self.is_paused or not self.is_running, what=f"{self.name} stops", timeout_s=GRACE_S)
 
     def resume(self) -> None:
         """Let a paused program go on."""
