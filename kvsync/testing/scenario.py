@@ -77,9 +77,9 @@ class Scenario:
         """Return the admin interface of a pod."""
         return PodAdmin(pod.admin_url)
 
-    def settle(self) -> None:
-        """Wait until the index has everything that the pods published."""
-        settle(self.cluster)
+    def settle(self, pod_name: str | None = None) -> None:
+        """Wait until the index has everything that the pods, or this one, published."""
+        settle(self.cluster, pod_name)
 
     def holders(
         self, model: str, tokens: Tokens, *, lora: str = "", salt: str | None = None

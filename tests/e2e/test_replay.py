@@ -12,7 +12,7 @@ from kvsync.testing.traffic import Answer, Sender
 pytestmark = pytest.mark.timeout(180)
 
 SHARE = 0.99
-REQUESTS = {"quick": 300, "full": 2000}
+REQUESTS = {"quick": 200, "full": 2000}
 ANSWER_TOKENS = 4
 """Answers are kept short: they cost a step each and say little about prefixes."""
 BLOCK_SIZE = 64
@@ -42,7 +42,7 @@ def test_predictions_agree_with_caches(
     with Sender(scenario.cluster.gateway_url, scenario.history) as sender:
         for request in requests:
             answers.append(sender.send(request))
-            scenario.settle()
+            scenario.settle(answers[-1].pod)
 
     result = agreement(answers, scenario.cluster.announced(), in_flight_s=0)
     scenario.history.append(
