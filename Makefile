@@ -27,7 +27,7 @@ ifdef ARGS
 	pytest $(TRACE) $(ARGS)
 else
 	pytest -n 3 --dist loadfile tests/unit tests/integration tests/property tests/pipeline
-	pytest $(TRACE) tests/e2e tests/chaos
+	pytest -n 2 --dist loadfile $(TRACE) tests/e2e tests/chaos
 endif
 
 check: $(VENV)/installed ## ruff, mypy --strict, import-linter
