@@ -1,5 +1,7 @@
 """The admin interface of a simulator: its whole truth, its faults, and restarts. Not for users of the API."""
 
+import json
+
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -21,6 +23,7 @@ def create_app(pod: Pod) -> Starlette:
         Route("/faults", admin.switch, methods=["PUT"]),
         Route("/restart", admin.restart, methods=["POST"]),
         Route("/clear", admin.clear, methods=["POST"]),
+        Route("/published", admin.published),
     ]
     return Starlette(routes=routes, exception_handlers={ApiError: error_response})
 
@@ -51,6 +54,12 @@ class Admin:
             raise bad_request(str(exc)) from exc
         self._pod.channel.switch(faults)
         return await self.faults(request)
+
+    async def published(self, _: Request) -> Response:
+        """What it published, if it was told to keep a history: also what was lost on the way."""
+        history = self._pod.options.history
+        lines = history.read_bytes().splitlines() if history else []
+        return JSONResponse({"records": [json.loads(line) for line in lines]})
 
     async def restart(self, _: Request) -> Response:
         """Restart the engine in place: cache and requests are lost, nothing is announced."""

@@ -31,7 +31,10 @@ class Cluster(Protocol):
 
     @property
     def gateway_url(self) -> str:
-        """Where clients reach the gateway."""
+        """Where clients send requests; some gateway answers."""
+
+    def gateways(self) -> Sequence[str]:
+        """Return where each gateway says what it knows: status and index, also while it is not ready."""
 
     def deploy(self, model: str, replicas: int = 1, **options: Option) -> list[PodHandle]:
         """Start engines of a model and keep their number; returns this model's pods."""
@@ -40,7 +43,7 @@ class Cluster(Protocol):
         """Start one engine of each of several models, side by side, each with options of its own."""
 
     def scale(self, model: str, replicas: int) -> list[PodHandle]:
-        """Start or delete pods, the youngest first, until so many are there; returns this model's pods."""
+        """Start or delete pods, until so many are there; returns this model's pods, the oldest first."""
 
     def delete_pod(self, name: str) -> PodHandle:
         """Delete a pod; returns the one that takes its place under another name and address."""
@@ -49,7 +52,7 @@ class Cluster(Protocol):
         """Kill a pod's engine and start it again: same name and address, empty cache."""
 
     def move_pod(self, name: str) -> PodHandle:
-        """Let a pod come back at another address: same name, empty cache."""
+        """Let a pod come back at another address, with an empty cache; its name may be another one, too."""
 
     def restart_gateway(self) -> None:
         """Kill the gateway and start it again: same address, empty index."""
@@ -58,7 +61,7 @@ class Cluster(Protocol):
         """Return the pods there are, in the order they were started."""
 
     def announced(self) -> list[Announcement]:
-        """Return what pods published since all were deleted last, in order; nothing if it is not recorded."""
+        """Return what the pods there are published, each in order; nothing if it is not recorded."""
 
     def logs(self, name: str) -> str:
         """Return the end of what a pod, or "gateway", wrote."""
@@ -81,3 +84,18 @@ class ClusterProvider(Protocol):
 
     def names(self) -> Sequence[str]:
         """Return which clusters there are."""
+
+
+def flags(options: Mapping[str, Option]) -> list[str]:
+    """Render engine options as flags; one with several values is a flag repeated in the singular."""
+    flags = []
+    for name, value in options.items():
+        if isinstance(value, tuple):
+            flags += [part for each in value for part in (_flag(name.removesuffix("s")), each)]
+        else:
+            flags += [_flag(name), str(value)]
+    return flags
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"

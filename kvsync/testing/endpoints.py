@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 
 from kvsync.errors import ClusterError
+from kvsync.testing.history import Record
 from kvsync.testing.oracle import Block, BlockTable, Entry, IndexDump, Lookup, Prompt
 
 TIMEOUT_S = 10.0
@@ -41,6 +42,11 @@ class PodAdmin:
             block_size=document["block_size"],
             blocks={int(each["hash"], 16): _block(each) for each in document["blocks"]},
         )
+
+    def published(self) -> list[Record]:
+        """Return the records of what it published, in order; nothing if it keeps none."""
+        records: list[Record] = fetch(f"{self._url}/published")["records"]
+        return records
 
     def dropped(self) -> int:
         """Return how many messages its event channel has lost on purpose so far."""

@@ -15,7 +15,7 @@ from typing import Self
 from kvsync.errors import ClusterError, UnknownName, WaitTimeout
 from kvsync.testing.addresses import Address, LoopbackBlock
 from kvsync.testing.announcements import Announcement, announcements
-from kvsync.testing.cluster import Option, PodHandle
+from kvsync.testing.cluster import Option, PodHandle, flags
 from kvsync.testing.endpoints import GatewayView
 from kvsync.testing.history import read
 from kvsync.testing.ledger import Ledger
@@ -64,6 +64,10 @@ class LocalCluster:
     def gateway_url(self) -> str:
         """See Cluster."""
         return f"http://{self._front.host}:{self._front.port}"
+
+    def gateways(self) -> list[str]:
+        """See Cluster."""
+        return [self.gateway_url]
 
     def open(self) -> Self:
         """Start the proxy and, without waiting for it, the gateway: pods start at the same time."""
@@ -225,7 +229,7 @@ class LocalCluster:
             "history": str(self._histories / f"{self._generation}-{name}.jsonl"),
             **self._deployment(model).options,
         }
-        return self._program(name, ["simulate", *_flags(options)])
+        return self._program(name, ["simulate", *flags(options)])
 
     def _start_gateway(self) -> None:
         config = self._folder / "gateway.json"
@@ -314,18 +318,3 @@ class LocalProvider:
     def names(self) -> list[str]:
         """See ClusterProvider."""
         return list(self._clusters)
-
-
-def _flags(options: Mapping[str, Option]) -> list[str]:
-    """Render options as flags; one with several values is a repeated flag in the singular: `--lora`."""
-    flags = []
-    for name, value in options.items():
-        if isinstance(value, tuple):
-            flags += [part for each in value for part in (_flag(name.removesuffix("s")), each)]
-        else:
-            flags += [_flag(name), str(value)]
-    return flags
-
-
-def _flag(name: str) -> str:
-    return f"--{name.replace('_', '-')}"

@@ -34,7 +34,7 @@ def unsettled(cluster: Cluster, pod_name: str | None = None) -> list[str]:
 
     With `pod_name`, only that pod is looked at: enough, and quicker, when only it was asked something.
     """
-    sources = {source.pod: source for source in GatewayView(cluster.gateway_url).sources()}
+    sources = {source.pod: source for source in GatewayView(cluster.gateways()[0]).sources()}
     lines = [f"{pod}: there is no such pod" for pod in sources.keys() - {pod.name for pod in cluster.pods()}]
     for pod in cluster.pods():
         if pod_name not in (None, pod.name):
@@ -83,7 +83,7 @@ def quiesce(
         except WaitTimeout as exc:
             problem = (str(exc),)
         tables = [PodAdmin(pod.admin_url).table() for pod in cluster.pods()]
-        view = GatewayView(cluster.gateway_url)
+        view = GatewayView(cluster.gateways()[0])
         dumps, indexed = view.dumps(), view.indexed()
         if problem or not unsettled(cluster) or clock() > deadline:
             return Rest(tables=tables, dumps=dumps, indexed=indexed, unsettled=problem)
@@ -94,7 +94,7 @@ def compare_at_rest(
 ) -> tuple[Comparison, Sequence[str]]:
     """Compare the index with the pods at rest, or after `timeout_s` as they are; say what is unsettled."""
     rest = quiesce(cluster, timeout_s=timeout_s)
-    view = GatewayView(cluster.gateway_url)
+    view = GatewayView(cluster.gateways()[0])
     asked = prompts(rest.tables, random.Random(seed), LOOKUPS)  # noqa: S311 - no secret
     lookups = [view.lookup(prompt) for prompt in asked]
     announced = cluster.announced()

@@ -29,7 +29,7 @@ class Scenario:
 
     def __init__(self, cluster: Cluster, history: History, *, seed: int) -> None:
         self.cluster, self.history, self.seed = cluster, history, seed
-        self.view = GatewayView(cluster.gateway_url)
+        self.view = GatewayView(cluster.gateways()[0])
         self._rng = random.Random(seed)  # noqa: S311 - no secret
         self._numbers = itertools.count()
 

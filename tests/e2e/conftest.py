@@ -31,7 +31,7 @@ class Shared:
         """Delete all pods; fails, for this test alone, when the gateway died or did not forget them."""
         try:
             cluster.clear()
-            kept = GatewayView(cluster.gateway_url).indexed()
+            kept = GatewayView(cluster.gateways()[0]).indexed()
             assert kept == 0, f"all pods are gone, and the index still holds {kept} blocks"
         except BaseException:
             self._provider.delete(cluster.name)

@@ -1,0 +1,34 @@
+"""Commands that have to succeed: their output goes to one log, and ends up in the error when they fail."""
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from kvsync.errors import CommandError
+from kvsync.testing.ledger import Ledger
+from kvsync.testing.runner import run
+
+SHOWN_CHARACTERS = 2000
+"""The end of the output that an error carries; the log has all of it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Commands:
+    """Runs commands one after the other; when `stop` is set the one that runs is ended."""
+
+    log: Path
+    ledger: Ledger
+    stop: threading.Event | None = None
+
+    def run(self, argv: Sequence[str], *, timeout_s: float) -> str:
+        """Return what a command printed. Raises CommandError when it fails, takes too long or is ended."""
+        result = run(argv, log=self.log, timeout_s=timeout_s, ledger=self.ledger, stop=self.stop)
+        if result.exit_code == 0 and not (result.timed_out or result.stopped):
+            return result.tail
+        outcome = f"exit code {result.exit_code}"
+        if result.timed_out:
+            outcome = f"not done within {timeout_s:g} s"
+        elif result.stopped:
+            outcome = "interrupted"
+        raise CommandError(argv, outcome, result.tail[-SHOWN_CHARACTERS:])

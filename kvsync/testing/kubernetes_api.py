@@ -1,0 +1,197 @@
+"""What the test kit asks of a Kubernetes API server, in a few words; every failure is a ClusterError."""
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import urllib3
+from kubernetes import client
+from kubernetes.client import ApiException
+from kubernetes.config import ConfigException, new_client_from_config
+from kubernetes.stream import stream
+from kubernetes.utils import FailToCreateError, create_from_dict
+
+from kvsync.errors import ClusterError
+from kvsync.testing.machine import Machine
+from kvsync.testing.manifests import Manifest
+
+TIMEOUT_S = 30.0
+"""For one request; a busy API server on a small machine takes seconds."""
+NOT_FOUND = 404
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PodState:
+    """A pod as the API server has it; `restarts` counts those of its only container."""
+
+    name: str
+    uid: str
+    ip: str
+    node: str
+    created: str
+    ready: bool
+    deleting: bool
+    restarts: int
+    labels: dict[str, str]
+    container_id: str
+    trouble: str
+    """Why its container waits or ended, in Kubernetes' words: "ErrImagePull: ..."; empty when it runs."""
+
+
+class KubernetesApi:
+    """One cluster, as one user; every call raises ClusterError when it fails."""
+
+    def __init__(self, machine: Machine) -> None:
+        with _failures("read the kubeconfig"):
+            api = new_client_from_config(  # type: ignore[no-untyped-call]
+                machine.kubeconfig or None, machine.context or None
+            )
+        self.client = api
+        self.core, self.apps = client.CoreV1Api(api), client.AppsV1Api(api)
+
+    def create(self, objects: Sequence[Manifest], namespace: str | None = None) -> None:
+        """Create objects of any built-in kind."""
+        for each in objects:
+            what = f"create {each['kind']} {each['metadata']['name']}"
+            with _failures(what):
+                create_from_dict(self.client, each, namespace=namespace)  # type: ignore[no-untyped-call]
+
+    def pods(self, namespace: str, labels: str) -> list[PodState]:
+        """Return the pods with these labels, the oldest first; those that are being deleted, too."""
+        with _failures(f"list the pods of {namespace}"):
+            found = self.core.list_namespaced_pod(
+                namespace, label_selector=labels, _request_timeout=TIMEOUT_S
+            ).items
+        return sorted(map(_pod, found), key=lambda pod: (pod.created, pod.name))
+
+    def delete_pod(self, namespace: str, name: str, *, grace_s: int) -> None:
+        """Delete a pod; without grace its containers are killed and it is gone from the list at once."""
+        with _failures(f"delete pod {name}"):
+            self.core.delete_namespaced_pod(
+                name, namespace, grace_period_seconds=grace_s, _request_timeout=TIMEOUT_S
+            )
+
+    def scale(self, namespace: str, deployment: str, replicas: int) -> None:
+        """Set the number of a Deployment's pods."""
+        with _failures(f"scale {deployment}"):
+            self.apps.patch_namespaced_deployment_scale(
+                deployment, namespace, {"spec": {"replicas": replicas}}, _request_timeout=TIMEOUT_S
+            )
+
+    def patch_deployment(self, namespace: str, name: str, patch: Manifest) -> None:
+        """Merge a patch into a Deployment."""
+        with _failures(f"patch {name}"):
+            self.apps.patch_namespaced_deployment(name, namespace, patch, _request_timeout=TIMEOUT_S)
+
+    def rolled_out(self, namespace: str, name: str) -> bool:
+        """Say whether all pods of a Deployment are of its newest template, and ready."""
+        with _failures(f"read Deployment {name}"):
+            found: Any = self.apps.read_namespaced_deployment(name, namespace, _request_timeout=TIMEOUT_S)
+        want, status = found.spec.replicas, found.status
+        return bool(
+            (status.observed_generation or 0) >= found.metadata.generation
+            and (status.updated_replicas or 0) == want
+            and (status.ready_replicas or 0) == want
+            and (status.replicas or 0) == want
+        )
+
+    def delete_deployment(self, namespace: str, name: str) -> None:
+        """Delete a Deployment with its pods; one that does not exist is no error."""
+        with _failures(f"delete {name}", unless=NOT_FOUND):
+            self.apps.delete_namespaced_deployment(
+                name, namespace, propagation_policy="Background", _request_timeout=TIMEOUT_S
+            )
+
+    def delete_namespace(self, name: str) -> None:
+        """Begin to delete a namespace; one that does not exist is no error."""
+        with _failures(f"delete namespace {name}", unless=NOT_FOUND):
+            self.core.delete_namespace(name, _request_timeout=TIMEOUT_S)
+
+    def namespaces(self, labels: str) -> list[str]:
+        """Return the namespaces with these labels, those that are being deleted, too."""
+        with _failures("list namespaces"):
+            found: Any = self.core.list_namespace(label_selector=labels, _request_timeout=TIMEOUT_S).items
+        return [str(each.metadata.name) for each in found]
+
+    def log(self, namespace: str, pod: str, *, previous: bool = False, lines: int | None = None) -> str:
+        """Return what a pod's container wrote, or the one before it; why there is nothing, if so."""
+        try:
+            return str(
+                self.core.read_namespaced_pod_log(
+                    pod, namespace, previous=previous, tail_lines=lines, _request_timeout=TIMEOUT_S
+                )
+            )
+        except (ApiException, urllib3.exceptions.HTTPError) as exc:
+            return f"(no log of {pod}: {_message(exc)})"
+
+    def execute(self, namespace: str, pod: str, argv: Sequence[str]) -> str:
+        """Run a command in a pod's container and return what it printed."""
+        with _failures(f"run {argv[0]} in pod {pod}"):
+            return str(
+                stream(
+                    self.core.connect_get_namespaced_pod_exec,
+                    pod,
+                    namespace,
+                    command=list(argv),
+                    stdout=True,
+                    stderr=True,
+                    stdin=False,
+                    tty=False,
+                    _request_timeout=TIMEOUT_S,
+                )
+            )
+
+
+@contextmanager
+def _failures(what: str, *, unless: int = 0) -> Iterator[None]:
+    """Turn whatever the client raises into a ClusterError that says what was tried."""
+    try:
+        yield
+    except ApiException as exc:
+        if exc.status != unless:
+            raise ClusterError(f"cannot {what}: {_message(exc)}") from exc
+    except FailToCreateError as exc:
+        raise ClusterError(f"cannot {what}: {'; '.join(map(_message, exc.api_exceptions))}") from exc
+    except (urllib3.exceptions.HTTPError, ConfigException, OSError) as exc:
+        raise ClusterError(f"cannot {what}: {_message(exc)}") from exc
+
+
+def _message(error: Exception) -> str:
+    """Return the API server's own sentence where there is one."""
+    if isinstance(error, ApiException):
+        try:
+            return f"{error.status}: {json.loads(error.body or '')['message']}"
+        except (ValueError, KeyError, TypeError):
+            return f"{error.status} {error.reason}"
+    return f"{type(error).__name__}: {error}"
+
+
+def _pod(raw: Any) -> PodState:
+    status, metadata = raw.status, raw.metadata
+    container = next(iter(status.container_statuses or ()), None)
+    ready = any(each.type == "Ready" and each.status == "True" for each in status.conditions or ())
+    return PodState(
+        name=metadata.name,
+        uid=metadata.uid,
+        ip=status.pod_ip or "",
+        node=raw.spec.node_name or "",
+        created=metadata.creation_timestamp.isoformat(),
+        ready=ready and metadata.deletion_timestamp is None,
+        deleting=metadata.deletion_timestamp is not None,
+        restarts=container.restart_count if container else 0,
+        labels=dict(metadata.labels or {}),
+        container_id=(container.container_id or "").rpartition("/")[2] if container else "",
+        trouble=_trouble(container, status.conditions or ()),
+    )
+
+
+def _trouble(container: Any, conditions: Sequence[Any]) -> str:
+    """Say what keeps a pod from running: its container's state, or why no node takes it."""
+    state = container.state if container else None
+    if state and (state.waiting or state.terminated):
+        why = state.waiting or state.terminated
+        return f"{why.reason}: {why.message or ''}".strip(": ")
+    unscheduled = (c.message for c in conditions if c.type == "PodScheduled" and c.status == "False")
+    return next(unscheduled, None) or ""

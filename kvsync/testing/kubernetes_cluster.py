@@ -1,0 +1,319 @@
+"""A cluster in a namespace of Kubernetes: engines and gateway are Deployments, and pods have names and
+addresses of Kubernetes' choice.
+
+Everything is reached through the API server (see kubernetes_proxy), so this works with any cluster.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from kvsync.errors import ClusterError, UnknownName, WaitTimeout
+from kvsync.testing import manifests as render
+from kvsync.testing.announcements import Announcement, announcements
+from kvsync.testing.cluster import Option, PodHandle, flags
+from kvsync.testing.endpoints import GatewayView, PodAdmin
+from kvsync.testing.kubernetes_api import KubernetesApi, PodState
+from kvsync.testing.kubernetes_proxy import KubernetesProxy
+from kvsync.testing.ledger import Entry, Ledger
+from kvsync.testing.machine import Machine
+from kvsync.testing.manifests import ADMIN_PORT, GATEWAY_PORT, HTTP_PORT, MODEL_LABEL, Manifests
+from kvsync.testing.wait import wait_for
+
+GATEWAY = "gateway"
+ENGINES, GATEWAYS = "app=engine", "app=gateway"
+INTERVAL_S = 0.5
+"""How often the API server is asked while something is awaited: each time costs it a list of pods."""
+NAME_LENGTH = 63
+LOG_LINES = 200
+"""Of each pod's log in an error message."""
+GRACE_S = 5
+END_ENGINE = ("python", "-c", "import os, signal; os.kill(1, signal.SIGTERM)")
+"""Ends a container's main process; nothing inside a container can kill it with SIGKILL."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """What all clusters of a run share: the API server, the way to pods, and what is applied."""
+
+    machine: Machine
+    api: KubernetesApi
+    proxy: KubernetesProxy
+    manifests: Manifests
+
+
+class KubernetesCluster:
+    """A Cluster in one namespace, made by KubernetesProvider; `settings` are those of the gateway."""
+
+    def __init__(
+        self, name: str, *, namespace: str, site: Site, seed: int, settings: Mapping[str, object]
+    ) -> None:
+        self.name, self.namespace, self.site = name, namespace, site
+        self._seed, self._settings = seed, settings
+        self._api, self._proxy = site.api, site.proxy
+        self._replicas: dict[str, int] = {}
+
+    @property
+    def gateway_url(self) -> str:
+        """See Cluster."""
+        return self._proxy.service(self.namespace, GATEWAY, GATEWAY_PORT)
+
+    def gateways(self) -> list[str]:
+        """See Cluster; the oldest replica first. Raises ClusterError when none runs."""
+        names = [pod.name for pod in self._pods(GATEWAYS) if pod.ip]
+        if not names:
+            raise ClusterError(f"no gateway runs in {self.namespace}")
+        return [self._proxy.pod(self.namespace, name, GATEWAY_PORT) for name in names]
+
+    def open(self, run: str) -> None:
+        """Create the namespace and the gateway, and wait until the gateway answers."""
+        manifests, image = self.site.manifests, self.site.machine.image
+        self._api.create([render.namespace(manifests, self.namespace, run)])
+        objects = render.gateway(manifests, image=image, settings=self._settings, replicas=1)
+        self._api.create([*manifests.access, *objects], self.namespace)
+        self._await_gateway()
+
+    def deploy(self, model: str, replicas: int = 1, **options: Option) -> list[PodHandle]:
+        """See Cluster; options are flags of `kvsync simulate`."""
+        self._create(model, replicas, options)
+        self._await_pods()
+        return self._of(model)
+
+    def deploy_each(self, models: Mapping[str, Mapping[str, Option]]) -> list[PodHandle]:
+        """See Cluster."""
+        for model, options in models.items():
+            self._create(model, 1, options)
+        self._await_pods()
+        return [pod for model in models for pod in self._of(model)]
+
+    def scale(self, model: str, replicas: int) -> list[PodHandle]:
+        """See Cluster; Kubernetes chooses which pods go."""
+        if model not in self._replicas:
+            raise UnknownName("deployment", model, self._replicas)
+        self._replicas[model] = replicas
+        self._api.scale(self.namespace, render.deployment_name(model), replicas)
+        self._await_pods()
+        return self._of(model)
+
+    def delete_pod(self, name: str) -> PodHandle:
+        """See Cluster."""
+        model = self._pod(name).labels[MODEL_LABEL]
+        before = {pod.name for pod in self._of(model)}
+        self._api.delete_pod(self.namespace, name, grace_s=GRACE_S)
+        self._await_pods(lambda pods: name not in {pod.name for pod in pods})
+        (replacement,) = [pod for pod in self._of(model) if pod.name not in before]
+        return replacement
+
+    def restart_pod(self, name: str) -> PodHandle:
+        """See Cluster; the kubelet starts the container again."""
+        before = self._pod(name)
+        self._api.execute(self.namespace, name, END_ENGINE)
+        self._await_pods(lambda pods: any(p.uid == before.uid and p.restarts > before.restarts for p in pods))
+        return self._handle(self._pod(name))
+
+    def move_pod(self, name: str) -> PodHandle:
+        """See Cluster; a Deployment's pod that moves gets a new name."""
+        return self.delete_pod(name)
+
+    def restart_gateway(self) -> None:
+        """See Cluster; all replicas at once."""
+        for pod in self._pods(GATEWAYS):
+            self._api.delete_pod(self.namespace, pod.name, grace_s=0)
+        self._await_pods()
+
+    def scale_gateway(self, replicas: int) -> None:
+        """Set the number of gateways, and wait until each of them uses all pods."""
+        self._api.scale(self.namespace, GATEWAY, replicas)
+        wait_for(
+            lambda: self._api.rolled_out(self.namespace, GATEWAY),
+            what=f"{replicas} gateways are ready",
+            timeout_s=self.site.machine.ready_timeout_s,
+            interval_s=INTERVAL_S,
+        )
+        self._await_pods()
+
+    def pods(self) -> list[PodHandle]:
+        """See Cluster; those that run and are not being deleted."""
+        return [self._handle(pod) for pod in self._pods(ENGINES) if pod.ip]
+
+    def states(self) -> list[PodState]:
+        """Return the engine pods as Kubernetes sees them, without those that are being deleted."""
+        return self._pods(ENGINES)
+
+    def announced(self) -> list[Announcement]:
+        """See Cluster; what deleted pods published went with them."""
+        records = [record for pod in self.pods() for record in PodAdmin(pod.admin_url).published()]
+        return announcements(records)
+
+    def logs(self, name: str) -> str:
+        """See Cluster. Raises UnknownName."""
+        if name == GATEWAY:
+            logs = [self._log(pod.name) for pod in self._pods(GATEWAYS)]
+            return "\n".join(logs) or f"no gateway in {self.namespace}"
+        return self._log(self._pod(name).name)
+
+    def clear(self) -> None:
+        """See Cluster."""
+        for model in self._replicas:
+            self._api.delete_deployment(self.namespace, render.deployment_name(model))
+        self._replicas.clear()
+        # Their Deployments are gone, so nothing takes their place.
+        for pod in self._pods(ENGINES):
+            self._api.delete_pod(self.namespace, pod.name, grace_s=0)
+        self._await_pods()
+
+    def describe(self) -> str:
+        """Say where a person can look at the cluster."""
+        kubectl = f"kubectl --kubeconfig {self.site.machine.kubeconfig} --namespace {self.namespace}"
+        return f"look around: {kubectl} get pods\ngateway: {kubectl} port-forward service/gateway 8080"
+
+    def close(self) -> None:
+        """See Cluster; Kubernetes goes on deleting when this returns."""
+        self._api.delete_namespace(self.namespace)
+
+    def _create(self, model: str, replicas: int, options: Mapping[str, Option]) -> None:
+        if model in self._replicas:
+            raise ClusterError(f"{model} is deployed in {self.name} already; scale it")
+        self._replicas[model] = replicas
+        deployment = render.engines(
+            self.site.manifests,
+            model=model,
+            replicas=replicas,
+            image=self.site.machine.image,
+            flags=flags({"seed": self._seed, **options}),
+        )
+        self._api.create([deployment], self.namespace)
+
+    def _pods(self, labels: str) -> list[PodState]:
+        return [pod for pod in self._api.pods(self.namespace, labels) if not pod.deleting]
+
+    def _pod(self, name: str) -> PodState:
+        pods = {pod.name: pod for pod in self._pods(ENGINES)}
+        if name not in pods:
+            raise UnknownName("pod", name, pods)
+        return pods[name]
+
+    def _of(self, model: str) -> list[PodHandle]:
+        return [pod for pod in self.pods() if pod.model == model]
+
+    def _handle(self, pod: PodState) -> PodHandle:
+        return PodHandle(
+            name=pod.name,
+            model=pod.labels[MODEL_LABEL],
+            url=self._proxy.pod(self.namespace, pod.name, HTTP_PORT),
+            admin_url=self._proxy.pod(self.namespace, pod.name, ADMIN_PORT),
+        )
+
+    def _log(self, pod: str) -> str:
+        return self._api.log(self.namespace, pod, lines=LOG_LINES)
+
+    def _await_gateway(self) -> None:
+        def answers() -> bool:
+            with suppress(ClusterError):
+                return GatewayView(self.gateways()[0]).indexed() >= 0
+            return False
+
+        self._await(answers, "the gateway answers", lambda: self._troubles(GATEWAYS))
+
+    def _await_pods(self, condition: Callable[[Sequence[PodState]], bool] = lambda _: True) -> None:
+        """Wait until as many pods as asked for are ready, and every gateway would use them and no other."""
+        used: list[object] = []
+
+        def settled() -> bool:
+            pods = self._pods(ENGINES)
+            if len(pods) != sum(self._replicas.values()) or not all(pod.ready for pod in pods):
+                used[:] = [f"{sum(pod.ready for pod in pods)} of {len(pods)} pods are ready"]
+                return False
+            if not condition(pods):
+                return False
+            expected = {pod.name: pod.ip for pod in pods}
+            with suppress(ClusterError):
+                used[:] = [GatewayView(url).routable() for url in self.gateways()]
+                return all(each == expected for each in used)
+            return False
+
+        total = sum(self._replicas.values())
+        self._await(settled, f"the gateway uses {total} ready pods", lambda: (self._troubles(ENGINES), used))
+
+    def _await(self, condition: Callable[[], bool], what: str, last_seen: Callable[[], object]) -> None:
+        try:
+            wait_for(
+                condition,
+                what=what,
+                timeout_s=self.site.machine.ready_timeout_s,
+                interval_s=INTERVAL_S,
+                last_seen=last_seen,
+            )
+        except WaitTimeout as exc:
+            troubled = [pod.name for pod in self._pods(ENGINES) if not pod.ready][:1]
+            logs = "\n".join([self.logs(GATEWAY), *map(self._log, troubled)])
+            raise ClusterError(f"{exc}; the logs end with:\n{logs}") from exc
+
+    def _troubles(self, labels: str) -> list[str]:
+        return [f"{pod.name}: {pod.trouble or 'not ready'}" for pod in self._pods(labels) if not pod.ready]
+
+
+class KubernetesProvider:
+    """Creates and deletes clusters, each in a namespace of its own that the ledger knows."""
+
+    def __init__(self, machine: Machine, *, run_dir: Path, ledger: Ledger, seed: int) -> None:
+        self._ledger, self._seed = ledger, seed
+        proxy = KubernetesProxy(machine, log=run_dir / "logs" / "kubectl-proxy.log", ledger=ledger)
+        self._site = Site(
+            machine=machine,
+            api=KubernetesApi(machine),
+            proxy=proxy,
+            manifests=Manifests.read(Path(machine.manifests)),
+        )
+        self._clusters: dict[str, KubernetesCluster] = {}
+        self._entries: dict[str, Entry] = {}
+
+    def create(self, name: str, **settings: object) -> KubernetesCluster:
+        """See ClusterProvider; settings are fields of the gateway's configuration. Raises ClusterError."""
+        if name in self._clusters:
+            raise ClusterError(f"a cluster named {name} exists already")
+        namespace = namespace_of(self._ledger.run, name)
+        machine = self._site.machine
+        self._entries[namespace] = self._ledger.intend(
+            "namespace",
+            namespace,
+            kubeconfig=machine.kubeconfig,
+            context=machine.context,
+            kind_cluster=machine.kind,
+        )
+        cluster = KubernetesCluster(
+            name, namespace=namespace, site=self._site, seed=self._seed, settings=settings
+        )
+        self._clusters[name] = cluster
+        cluster.open(self._ledger.run)
+        return cluster
+
+    def delete(self, name: str) -> None:
+        """See ClusterProvider; returns while Kubernetes deletes it, and `close` waits for that."""
+        if cluster := self._clusters.pop(name, None):
+            cluster.close()
+
+    def names(self) -> list[str]:
+        """See ClusterProvider."""
+        return list(self._clusters)
+
+    def close(self) -> None:
+        """Wait until every deleted cluster is gone, and end the proxy. Those not deleted stay."""
+        kept = {cluster.namespace for cluster in self._clusters.values()}
+        try:
+            wait_for(
+                lambda: not (self._entries.keys() - kept) & set(self._site.api.namespaces("")),
+                what="the namespaces of deleted clusters are gone",
+                timeout_s=self._site.machine.delete_timeout_s,
+                interval_s=INTERVAL_S,
+            )
+            for namespace in self._entries.keys() - kept:
+                self._ledger.released(self._entries[namespace])
+        finally:
+            self._site.proxy.close()
+
+
+def namespace_of(run: str, name: str) -> str:
+    """Return the namespace of a run's cluster, as long as Kubernetes allows."""
+    return f"kvsync-{run}-{name}"[:NAME_LENGTH].rstrip("-")

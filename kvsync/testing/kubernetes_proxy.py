@@ -1,0 +1,53 @@
+"""Plain HTTP from here to every pod and service of a Kubernetes cluster, through its API server.
+
+`kubectl proxy` listens on a loopback address and adds the user's credentials. So tests reach pods in any
+cluster that the user can reach, wherever its network is, and no address of it needs a route to here.
+"""
+
+import re
+from pathlib import Path
+
+from kvsync.errors import ClusterError, WaitTimeout
+from kvsync.testing.ledger import Ledger
+from kvsync.testing.machine import Machine
+from kvsync.testing.program import Program
+from kvsync.testing.wait import wait_for
+
+START_TIMEOUT_S = 30.0
+
+_LISTENING = re.compile(r"Starting to serve on (\S+)")
+
+
+class KubernetesProxy:
+    """A running `kubectl proxy`. Raises ClusterError when it does not start."""
+
+    def __init__(self, machine: Machine, *, log: Path, ledger: Ledger) -> None:
+        argv = ["kubectl", "proxy", "--port=0", f"--kubeconfig={machine.kubeconfig}"]
+        argv += [f"--context={machine.context}"] if machine.context else []
+        try:
+            self._program = Program("kubectl proxy", argv, log=log, ledger=ledger)
+        except OSError as exc:
+            raise ClusterError(f"cannot start kubectl: {exc}; install it") from exc
+        try:
+            match = wait_for(self._listening, what="kubectl proxy listens", timeout_s=START_TIMEOUT_S)
+        except WaitTimeout as exc:
+            self._program.stop()
+            raise ClusterError(f"{exc}: {self._program.tail()}") from exc
+        self.url = f"http://{match[1]}"
+
+    def pod(self, namespace: str, name: str, port: int) -> str:
+        """Return the base URL of one port of a pod."""
+        return f"{self.url}/api/v1/namespaces/{namespace}/pods/{name}:{port}/proxy"
+
+    def service(self, namespace: str, name: str, port: int) -> str:
+        """Return the base URL of one port of a service: some ready pod of it answers."""
+        return f"{self.url}/api/v1/namespaces/{namespace}/services/{name}:{port}/proxy"
+
+    def close(self) -> None:
+        """End it."""
+        self._program.stop()
+
+    def _listening(self) -> re.Match[str] | None:
+        if not self._program.is_running:
+            raise ClusterError(f"kubectl proxy ended: {self._program.tail()}")
+        return _LISTENING.search(self._program.tail())

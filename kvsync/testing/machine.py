@@ -1,0 +1,36 @@
+"""Where the clusters of a run are made: on this machine, or in namespaces of a Kubernetes cluster.
+
+A run writes it down once, in `machine.json` of its folder, before the first stage that needs it; the tests of
+every stage read it from there.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """A Kubernetes cluster that a run may use.
+
+    `kind` is the name of the Kind cluster whose nodes are containers here, empty for any other cluster:
+    only a Kind cluster's nodes can be entered. `image` has gateway and simulator, and is on every node.
+    `manifests` is the folder of the manifests that are applied.
+    """
+
+    kubeconfig: str
+    context: str
+    image: str
+    manifests: str
+    kind: str = ""
+    ready_timeout_s: float = 300.0
+    delete_timeout_s: float = 120.0
+
+    def write(self, path: Path) -> None:
+        """Write it down."""
+        path.write_text(json.dumps(asdict(self), indent=1))
+
+    @classmethod
+    def read(cls, path: Path) -> "Machine":
+        """Read what `write` wrote."""
+        return cls(**json.loads(path.read_text()))
