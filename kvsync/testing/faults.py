@@ -3,6 +3,10 @@
 `with active(fault, injector, history) as episode:` goes through these steps, each of them in the history:
 the effect is absent before; inject; measure the effect (a fault without one is void: what follows would
 have tested nothing); the body; recover, whatever happened; measure that the effect is gone.
+
+Some faults are over as soon as they happened (OneShot): nobody holds them, and what they broke comes back
+by itself. Their effect is that it happened, compared with what was noted just before; it is gone when
+everything is back. Their recovery counts from the moment they were injected.
 """
 
 import re
@@ -12,7 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from typing import Literal, Protocol
 
-from kvsync.errors import WaitTimeout
+from kvsync.errors import ClusterError, WaitTimeout
 from kvsync.testing.history import History
 from kvsync.testing.verdicts import Inconclusive, Void
 from kvsync.testing.wait import wait_for
@@ -21,13 +25,27 @@ Port = Literal["http", "events", "replay"]
 """What a pod listens for: requests, subscribers, replay requests."""
 PORTS: tuple[Port, ...] = ("http", "events", "replay")
 
-PROOF_TIMEOUT_S = 10.0
-"""How long an effect may take to show, and to go."""
+PROOF_TIMEOUT_S = 30.0
+"""How long an effect may take to show, and to go: a pod starts within it, on a busy machine too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PodKill:
-    """The engine's process is killed; recovery starts it again at the same address, with an empty cache."""
+    """The pod is deleted without grace; whoever keeps the number of pods puts another in its place."""
+
+    pod: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerKill:
+    """The engine's process is killed and comes back at once: same pod, same address, empty cache."""
+
+    pod: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PodFailure:
+    """The engine is down while this is held; it comes back at the same address with an empty cache."""
 
     pod: str
 
@@ -41,24 +59,54 @@ class PodPause:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Partition:
-    """Nothing passes between the pod and everybody else, in either direction."""
+    """Nothing passes between the pod and everybody else: neither way, only `from` it, or only `to` it."""
 
     pod: str
+    direction: Literal["both", "to", "from"] = "both"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Latency:
-    """Everything to and from these ports takes `delay_s` longer each way, give or take `jitter_s`."""
+class Stall:
+    """Connections to these ports stay open, new ones are accepted, and nothing passes."""
 
     pod: str
-    delay_s: float
-    jitter_s: float = 0.0
     ports: tuple[Port, ...] = PORTS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Cut:
+    """Connections to these ports are reset, once; new ones are accepted."""
+
+    pod: str
+    ports: tuple[Port, ...] = PORTS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Latency:
+    """Everything to and from these ports takes `delay_s` longer each way, give or take `jitter_s`.
+
+    `correlation` is how much of each delay is that of the packet before it, 0 to 1; a proxy ignores it.
+    """
+
+    pod: str
+    delay_s: float
+    jitter_s: float = 0.0
+    correlation: float = 0.0
+    ports: tuple[Port, ...] = PORTS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PacketLoss:
+    """This fraction of the network's packets from and to the pod is lost, and sent again by TCP."""
+
+    pod: str
+    fraction: float
+    correlation: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Bandwidth:
-    """Each connection passes at most so many bytes per second each way."""
+    """The pod sends at most so many bytes per second; a proxy bounds each connection, and both ways."""
 
     pod: str
     bytes_per_s: float
@@ -74,10 +122,11 @@ class MessageLoss:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Corruption:
-    """This fraction of the pieces that the events connection passes is damaged."""
+    """This fraction of packets is damaged; a proxy damages pieces of the events connection, above TCP."""
 
     pod: str
     fraction: float
+    correlation: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +141,73 @@ class PortsBlocked:
     ports: tuple[Port, ...]
 
 
-Fault = PodKill | PodPause | Partition | Latency | Bandwidth | MessageLoss | Corruption | PortsBlocked
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CpuStress:
+    """So many busy processes beside the engine, each at this share of one core."""
+
+    pod: str
+    workers: int = 2
+    load: float = 0.8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryStress:
+    """So many processes beside the engine that together hold this much memory."""
+
+    pod: str
+    workers: int = 2
+    size_bytes: int = 512 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClockOffset:
+    """The engine's wall clock is wrong by so much; what is published carries its time."""
+
+    pod: str
+    offset_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiskLatency:
+    """This fraction of what is done with files below `path` takes `delay_s` longer."""
+
+    pod: str
+    delay_s: float
+    fraction: float = 1.0
+    path: str = "/tmp"  # noqa: S108 - where the experiment looks, nothing is written there
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpDelay:
+    """Every request to the engine's OpenAI port waits so long before it is answered."""
+
+    pod: str
+    delay_s: float
+
+
+Fault = (
+    PodKill
+    | ContainerKill
+    | PodFailure
+    | PodPause
+    | Partition
+    | Stall
+    | Cut
+    | Latency
+    | PacketLoss
+    | Bandwidth
+    | MessageLoss
+    | Corruption
+    | PortsBlocked
+    | CpuStress
+    | MemoryStress
+    | ClockOffset
+    | DiskLatency
+    | HttpDelay
+)
+
+OneShot = PodKill | ContainerKill | Cut
+"""Faults that happen and are over; what they broke comes back by itself."""
 
 
 def name_of(fault: Fault) -> str:
@@ -114,21 +229,38 @@ class Effect:
 
 
 class Injector(Protocol):
-    """Carries faults out on one cluster."""
+    """Carries faults out on one cluster.
+
+    There are two reasons why one is not carried out. What no cluster of the kind can ever have is
+    `impossible`: its test is left out. What this cluster or machine lacks is found by `inject`: its test
+    was to run and did not, which stays an open question until somebody provides what is missing.
+    """
+
+    @staticmethod
+    def impossible(fault: Fault) -> str:
+        """Say why no cluster of this kind can have the fault; "" when it can. Needs no cluster."""
 
     def inject(self, fault: Fault) -> None:
-        """Make the fault act."""
+        """Make the fault act. Raises NotRun, with nothing changed, when something that it needs is missing."""
 
     def recover(self, fault: Fault) -> None:
-        """Take the fault back; does no harm when it never acted."""
+        """Take the fault back, without waiting for the pod to be well; does no harm when it never acted."""
 
     def measure(self, fault: Fault) -> Effect:
-        """Measure, from outside of what is tested, whether the fault acts now."""
+        """Measure, from outside of what is tested, whether the fault acts now.
+
+        From `inject` to `recover` a OneShot fault is present when it happened, whatever came back since; at
+        any other time it is present while something is not back. Raises ClusterError when nothing can be
+        measured now.
+        """
 
 
 @dataclass(slots=True)
 class Episode:
-    """A fault on the clock (monotonic seconds): when it acted, and what was measured then and afterwards."""
+    """A fault on the clock (monotonic seconds): when it acted, and what was measured then and afterwards.
+
+    A OneShot fault ended when it started.
+    """
 
     fault: Fault
     started: float
@@ -148,8 +280,8 @@ def active(
 ) -> Iterator[Episode]:
     """Hold a fault while the block runs.
 
-    Raises Void when the fault shows no effect or is there before it is injected, and Inconclusive when its
-    effect does not go away.
+    Raises Void when the fault shows no effect or is there before it is injected, Inconclusive when its
+    effect does not go away, and NotRun when the injector does.
     """
     history = history.bind(fault=to_json(fault))
     before = _await(fault, injector, proof_timeout_s, present=False)
@@ -166,10 +298,11 @@ def active(
         yield episode
     finally:
         injector.recover(fault)
-        episode.ended = clock()
+        episode.ended = episode.started if isinstance(fault, OneShot) else clock()
         rest = _await(fault, injector, proof_timeout_s, present=False)
         episode.absence = "" if rest.present else rest.evidence
-        history.append(f="fault", type="stop", t_mono=episode.ended, proof=episode.absence)
+        if episode.proof:
+            history.append(f="fault", type="stop", t_mono=episode.ended, proof=episode.absence)
     if rest.present:
         raise Inconclusive(f"{name_of(fault)} did not go away: {rest.evidence}")
 
@@ -180,7 +313,10 @@ def _await(fault: Fault, injector: Injector, timeout_s: float, *, present: bool)
 
     def measured() -> bool:
         nonlocal seen
-        seen = injector.measure(fault)
+        try:
+            seen = injector.measure(fault)
+        except ClusterError as exc:  # neither there nor not there
+            seen = Effect(not present, f"not measured: {exc}")
         return seen.present is present
 
     with suppress(WaitTimeout):

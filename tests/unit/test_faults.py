@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from kvsync.errors import ClusterError
 from kvsync.testing.faults import (
+    ContainerKill,
     Effect,
     Fault,
     Latency,
@@ -15,21 +17,39 @@ from kvsync.testing.faults import (
     to_json,
 )
 from kvsync.testing.history import History, read
-from kvsync.testing.verdicts import Inconclusive, Void
+from kvsync.testing.verdicts import Inconclusive, NotRun, Void
 
 FAULT = MessageLoss(pod="p", fraction=0.5)
 
 
 class Switch:
-    """An injector of one fault, some of whose steps can be made not to work."""
+    """An injector of one fault, some of whose steps can be made not to work.
 
-    def __init__(self, *, works: bool = True, recovers: bool = True, acts: bool = False) -> None:
+    So many of its first measurements fail, and it `lacks` what it needs if that is not empty.
+    """
+
+    def __init__(
+        self,
+        *,
+        works: bool = True,
+        recovers: bool = True,
+        acts: bool = False,
+        failing: int = 0,
+        lacks: str = "",
+    ) -> None:
         self.acts = acts
         self.steps: list[str] = []
-        self._works, self._recovers = works, recovers
+        self._works, self._recovers, self._failing, self._lacks = works, recovers, failing, lacks
+
+    @staticmethod
+    def impossible(fault: Fault) -> str:
+        """Nothing is."""
+        return ""
 
     def inject(self, fault: Fault) -> None:
         """Act, if it works."""
+        if self._lacks:
+            raise NotRun(self._lacks)
         self.steps.append("inject")
         self.acts = self._works
 
@@ -40,6 +60,9 @@ class Switch:
 
     def measure(self, fault: Fault) -> Effect:
         """Say what is so."""
+        if self._failing:
+            self._failing -= 1
+            raise ClusterError("no answer")
         return Effect(self.acts, "5 of 5 lost" if self.acts else "0 of 5 lost")
 
 
@@ -75,6 +98,39 @@ def test_every_step_is_in_the_history(history: History) -> None:
         {"f": "fault", "type": "start", "fault": fault, "t_mono": 1.0, "proof": "5 of 5 lost"},
         {"f": "fault", "type": "stop", "fault": fault, "t_mono": 2.0, "proof": "0 of 5 lost"},
     ]
+
+
+def test_a_fault_that_is_over_at_once_ended_when_it_started(history: History) -> None:
+    """Nobody holds it, so recovery from it counts from when it happened."""
+    times = iter([1.0])
+    with active(ContainerKill(pod="p"), Switch(), history, clock=lambda: next(times)) as episode:
+        pass
+
+    assert (episode.started, episode.ended, episode.absence) == (1.0, 1.0, "0 of 5 lost")
+
+
+def test_a_measurement_that_fails_is_tried_again(history: History) -> None:
+    """It says neither that the fault acts nor that it does not."""
+    with active(FAULT, Switch(failing=2), history) as episode:
+        assert episode.proof == "5 of 5 lost"
+
+
+def test_what_cannot_be_measured_is_void(history: History) -> None:
+    """Without a measurement it is not known that the fault was absent before."""
+    with (
+        pytest.raises(Void, match=r"message loss acts before it was injected: not measured: no answer"),
+        active(FAULT, Switch(failing=1), history, proof_timeout_s=0),
+    ):
+        pytest.fail("the block must not run")
+
+
+def test_a_fault_that_lacks_something_is_not_run(history: History) -> None:
+    """The reason comes out, and the history tells of no fault."""
+    switch = Switch(lacks="needs 3 GiB of free memory")
+    with pytest.raises(NotRun, match="needs 3 GiB"), active(FAULT, switch, history):
+        pytest.fail("the block must not run")
+
+    assert read([history.path]) == []
 
 
 def test_a_fault_without_effect_is_void_and_taken_back(history: History) -> None:
@@ -129,6 +185,7 @@ def test_a_fault_that_stays_makes_the_test_inconclusive(history: History) -> Non
                 "pod": "p",
                 "delay_s": 0.5,
                 "jitter_s": 0.1,
+                "correlation": 0.0,
                 "ports": ("http", "events", "replay"),
             },
             id="latency",
