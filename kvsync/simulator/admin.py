@@ -19,6 +19,7 @@ def create_app(pod: Pod) -> Starlette:
     routes = [
         Route("/blocks", admin.blocks),
         Route("/sequence", admin.sequence),
+        Route("/clock", admin.clock),
         Route("/faults", admin.faults),
         Route("/faults", admin.switch, methods=["PUT"]),
         Route("/restart", admin.restart, methods=["POST"]),
@@ -42,8 +43,12 @@ class Admin:
         """The last published sequence number (-1: none): what to wait for, without the size of `blocks`."""
         return JSONResponse({"epoch": self._pod.epoch, "seq": self._pod.publisher.next_sequence - 1})
 
+    async def clock(self, _: Request) -> Response:
+        """What the engine takes for the time, in seconds since 1970."""
+        return JSONResponse({"wall": self._pod.wall()})
+
     async def faults(self, _: Request) -> Response:
-        """The faults of the event channel, and how often each one struck."""
+        """The faults in force, and how often those of the event channel struck."""
         return JSONResponse(self._pod.channel.status())
 
     async def switch(self, request: Request) -> Response:

@@ -1,7 +1,8 @@
 """Faults on the event channel: messages lost, doubled, out of order or late on their way to subscribers.
 
 Only the live stream is disturbed. The publisher keeps every message for replay, as an engine does whose
-network fails, so a subscriber can always find out and mend it.
+network fails, so a subscriber can always find out and mend it. The offset of the engine's clock is switched
+here too; it is in the time stamps of what is published from then on.
 """
 
 import random
@@ -11,18 +12,23 @@ from dataclasses import asdict, dataclass, fields
 
 from kvsync.publisher import Delivery
 
+_LIMITS = {"delay_s": (0.0, 60.0), "clock_offset_s": (-86_400.0, 86_400.0)}
+"""The least and the most of what is no fraction: a minute, and a day either way."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Faults:
     """Which fractions of messages are disturbed, and how late every message is. All zero: a clear channel.
 
-    A reordered message is sent right after its successor. A delay keeps the order.
+    A reordered message is sent right after its successor. A delay keeps the order. With an offset the
+    engine's clock is ahead, with a negative one behind.
     """
 
     drop: float = 0.0
     duplicate: float = 0.0
     reorder: float = 0.0
     delay_s: float = 0.0
+    clock_offset_s: float = 0.0
 
     @classmethod
     def parse(cls, raw: object) -> "Faults":
@@ -32,10 +38,10 @@ class Faults:
             raise ValueError(f"faults are an object with {', '.join(names)}")
         problems = [f"unknown fault {name!r}; valid: {', '.join(names)}" for name in raw if name not in names]
         for name in names:
-            value, highest = raw.get(name, 0.0), 60.0 if name == "delay_s" else 1.0
+            value, (lowest, highest) = raw.get(name, 0.0), _LIMITS.get(name, (0.0, 1.0))
             is_number = isinstance(value, int | float) and not isinstance(value, bool)
-            if not is_number or not 0 <= value <= highest:
-                problems.append(f"{name} must be a number from 0 to {highest:g}, not {value!r}")
+            if not is_number or not lowest <= value <= highest:
+                problems.append(f"{name} must be a number from {lowest:g} to {highest:g}, not {value!r}")
         if problems:
             raise ValueError("; ".join(problems))
         return cls(**{name: float(raw.get(name, 0.0)) for name in names})

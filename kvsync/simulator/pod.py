@@ -65,6 +65,10 @@ class Pod:
         self.publisher.restart()
         self.epoch = time.time_ns()
 
+    def wall(self) -> float:
+        """What the engine takes for the time, in seconds since 1970."""
+        return time.time() + self.channel.faults.clock_offset_s
+
     def blocks(self) -> dict[str, object]:
         """The block table, and the sequence number of the last batch that led to it (-1: none)."""
         cache = self.engine.scheduler.cache
@@ -99,7 +103,7 @@ class Pod:
         self.publisher.send_now(message)
 
     def _announce(self, events: Sequence[Event]) -> None:
-        batch = EventBatch(ts=time.time(), events=tuple(events), rank=self.options.dp_rank)
+        batch = EventBatch(ts=self.wall(), events=tuple(events), rank=self.options.dp_rank)
         if self._history:
             self._history.write(json.dumps(self._record(batch)).encode() + b"\n")
         self.publisher.publish(
@@ -120,7 +124,7 @@ class Pod:
             "seq": self.publisher.next_sequence,
             "epoch": self.epoch,
             "t_mono": time.monotonic(),
-            "wall": batch.ts,
+            "wall": time.time(),
             "stored": _hashes(batch, BlockStored),
             "removed": _hashes(batch, BlockRemoved),
             "cleared": any(isinstance(event, AllBlocksCleared) for event in batch.events),

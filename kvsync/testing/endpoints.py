@@ -31,6 +31,14 @@ class PodAdmin:
         """Return the number of the last batch that it published; -1 before the first."""
         return int(fetch(f"{self._url}/sequence")["seq"])
 
+    def epoch(self) -> int:
+        """Return what tells its engine's incarnations apart: each has another one, and an empty cache."""
+        return int(fetch(f"{self._url}/sequence")["epoch"])
+
+    def wall(self) -> float:
+        """Return what its engine takes for the time, in seconds since 1970."""
+        return float(fetch(f"{self._url}/clock")["wall"])
+
     def table(self) -> BlockTable:
         """Return what it holds."""
         document = fetch(f"{self._url}/blocks")

@@ -151,30 +151,33 @@ def test_status_proves_what_happened() -> None:
         "duplicate": 1,
         "reorder": 0.0,
         "delay_s": 1,
+        "clock_offset_s": 0.0,
         "counts": {"carried": 1, "dropped": 0, "duplicated": 1, "reordered": 0, "delayed": 2},
     }
 
 
 def test_faults_are_read_from_json() -> None:
     """Faults left out are off."""
-    assert Faults.parse({"drop": 1, "delay_s": 0.5}) == Faults(drop=1.0, delay_s=0.5)
+    raw = {"drop": 1, "delay_s": 0.5, "clock_offset_s": -30}
+    assert Faults.parse(raw) == Faults(drop=1.0, delay_s=0.5, clock_offset_s=-30.0)
 
 
 @pytest.mark.parametrize(
     ("raw", "problem"),
     [
-        ([], "faults are an object with drop, duplicate, reorder, delay_s"),
+        ([], "faults are an object with drop, duplicate, reorder, delay_s, clock_offset_s"),
         ({"drop": 1.5}, "drop must be a number from 0 to 1, not 1.5"),
         ({"drop": -0.1}, "drop must be a number from 0 to 1, not -0.1"),
         ({"reorder": True}, "reorder must be a number from 0 to 1, not True"),
         ({"delay_s": 61}, "delay_s must be a number from 0 to 60, not 61"),
+        ({"clock_offset_s": -86_401}, "clock_offset_s must be a number from -86400 to 86400, not -86401"),
         ({"delay_s": float("nan")}, "delay_s must be a number from 0 to 60, not nan"),
         (
             {"drop": "x", "lag": 1},
-            "unknown fault 'lag'; valid: drop, duplicate, reorder, delay_s; drop must be",
+            "unknown fault 'lag'; valid: drop, duplicate, reorder, delay_s, clock_offset_s; drop must be",
         ),
     ],
-    ids=["list", "above", "below", "bool", "too late", "nan", "all problems"],
+    ids=["list", "above", "below", "bool", "too late", "too far back", "nan", "all problems"],
 )
 def test_bad_faults_are_refused(raw: object, problem: str) -> None:
     """Every problem is named."""

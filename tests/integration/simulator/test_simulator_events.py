@@ -213,6 +213,22 @@ async def test_delayed_message_arrives_by_itself(simulate: Simulate, context: zm
     assert int.from_bytes(sequence, "big") == number
 
 
+async def test_a_wrong_clock_is_in_what_is_published(
+    simulate: Simulate, context: zmq.asyncio.Context
+) -> None:
+    """A batch carries the time of the engine's clock, which can be asked for, and can be right again."""
+    pod, client = await simulate()
+    await client.put(admin(pod, "/faults"), json={"clock_offset_s": 3600})
+    await complete(client, list(range(20)))
+    wrong = (await client.get(admin(pod, "/clock"))).json()["wall"]
+    await client.put(admin(pod, "/faults"), json={})
+    right = (await client.get(admin(pod, "/clock"))).json()["wall"]
+
+    ((_, payload),) = [frames[-2:] for frames in await replayed(context, pod)]
+    assert 3500 < wrong - right <= 3600
+    assert abs(wrong - decode(payload).ts) < 60
+
+
 async def test_bad_faults_are_refused(simulate: Simulate) -> None:
     """A wrong fault is a 400 that names it and changes nothing."""
     pod, client = await simulate()
