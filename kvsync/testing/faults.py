@@ -241,7 +241,7 @@ class Injector(Protocol):
         """Say why no cluster of this kind can have the fault; "" when it can. Needs no cluster."""
 
     def inject(self, fault: Fault) -> None:
-        """Make the fault act. Raises NotRun, with nothing changed, when something that it needs is missing."""
+        """Make the fault act. Raises NotRun, with nothing changed, when something it needs is missing."""
 
     def recover(self, fault: Fault) -> None:
         """Take the fault back, without waiting for the pod to be well; does no harm when it never acted."""
