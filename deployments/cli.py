@@ -1,6 +1,7 @@
 """`kvsync-ci`: run the pipeline, look at its runs, clean up after them."""
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from rich.table import Table
 
 from deployments.progress import STYLES
 from kvsync.errors import KVSyncError, UnknownName
+from kvsync.testing.cluster_settings import load_cluster_settings
 from kvsync.testing.ledger import Ledger
 from kvsync.testing.problems import Problem, problems
 from kvsync.testing.report import Report
@@ -41,7 +43,13 @@ def run(
     profile: Annotated[
         Literal["quick", "full"], typer.Option(help="quick takes minutes; full has real durations and sizes.")
     ] = "quick",
-    cluster: Annotated[str, typer.Option(help="Where engines and gateway run: local.")] = "local",
+    cluster: Annotated[
+        str,
+        typer.Option(help="Where engines and gateway run: local, kind, kubeconfig or kubeconfig:CONTEXT."),
+    ] = "local",
+    reuse: Annotated[
+        str, typer.Option(metavar="NAME", help="With kind: use and leave the cluster of this name.")
+    ] = "",
     report_dir: ReportDir = DEFAULT_REPORTS,
     seed: Annotated[int, typer.Option(help="Decides everything that is drawn by chance.")] = 0,
     trace: Annotated[
@@ -57,12 +65,14 @@ def run(
     """Run the pipeline. Exit status: 0 passed, 1 failed, 2 unknown (something could not be judged)."""
     # Imported here, since `list` or `show` need none of it.
     from deployments.launch import launch
-    from tasks.parameters import Parameters
+    from tasks.parameters import REPOSITORY, Parameters
 
     given = {"stages": stages or None, "repository": repository}
     parameters = Parameters.checked(
         profile=profile,
         cluster=cluster,
+        reuse=reuse,
+        settings=load_cluster_settings(repository or REPOSITORY, os.environ),
         report_dir=report_dir,
         seed=seed,
         trace=trace,

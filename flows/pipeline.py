@@ -8,6 +8,7 @@ from kvsync.testing.interruption import stop_on_signal
 from kvsync.testing.outcome import Outcome
 from kvsync.testing.report import Report
 from tasks.artifacts import show_report
+from tasks.cluster import create_cluster, give_back_cluster
 from tasks.parameters import Parameters
 from tasks.report import write_report
 from tasks.residue import clean_up
@@ -20,14 +21,18 @@ def run_pipeline(parameters: Parameters) -> State[Report]:
     """Run the stages in order, clean up, write the report and show it; the verdict is the final state.
 
     A failing stage stops none of the others: each is evidence of its own. What was interrupted is
-    unknown, never passed, and is reported like the rest.
+    unknown, never passed, and is reported like the rest; so are the stages whose cluster cannot be made.
     """
     with stop_on_signal() as stop:
         context = start_run(parameters, stop)
         try:
+            if parameters.needs_cluster:
+                create_cluster(parameters, context, return_state=True)
             for name in parameters.stages:
                 run_stage(name, context)
         finally:
+            if parameters.needs_cluster and not parameters.keep:
+                give_back_cluster(context, return_state=True)
             clean_up(context, keep=parameters.keep)
             report = write_report(parameters)
     show_report(report, parameters)

@@ -24,7 +24,8 @@ def judge(parameters: Parameters, *, broken: str = "") -> Report:
     A stage without a result is unknown, and so is the run when `broken` says that it ended badly.
     """
     folder = RunFolder(parameters.run_dir)
-    results = [folder.result(stage) or _cut_short(folder, stage) for stage in parameters.stages]
+    results = [made] if (made := folder.result("cluster")) else []
+    results += [folder.result(stage) or _cut_short(folder, stage) for stage in parameters.stages]
     residue = folder.result("residue")
     if residue:
         results.append(residue)

@@ -9,7 +9,9 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from kvsync.errors import ConfigError, UnknownName
-from tasks.catalogue import CLUSTERS, STAGES
+from kvsync.testing.cluster_settings import ClusterChoice, ClusterSettings
+from kvsync.testing.stage import LOCAL
+from tasks.catalogue import CLUSTERED, STAGES
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -32,9 +34,21 @@ class Parameters(BaseModel):
         Literal["quick", "full"],
         Field(description="quick: minutes, for every change. full: real durations and sizes, for the night."),
     ] = "quick"
-    cluster: Annotated[str, Field(description=f"Where engines and gateway run: {', '.join(CLUSTERS)}")] = (
-        "local"
-    )
+    cluster: Annotated[
+        str,
+        Field(
+            description="Where engines and gateway run: local (processes on this machine), kind (a Kind "
+            "cluster of the run's own), kubeconfig or kubeconfig:CONTEXT (namespaces of a cluster there is)"
+        ),
+    ] = "local"
+    reuse: Annotated[
+        str,
+        Field(
+            pattern=r"^([a-z0-9][a-z0-9.-]*)?$",
+            description="With kind: use the cluster of this name, made if it does not exist, and leave it there",
+        ),
+    ] = ""
+    settings: Annotated[ClusterSettings, Field(description="How clusters are made")] = ClusterSettings()
     seed: Annotated[int, Field(ge=0, description="Decides everything that is drawn by chance")] = 0
     trace: Annotated[
         Path | None, Field(description="A Mooncake-format trace (JSON lines) to replay in the e2e stage")
@@ -59,9 +73,10 @@ class Parameters(BaseModel):
     @field_validator("cluster")
     @classmethod
     def _known_cluster(cls, cluster: str) -> str:
-        if cluster not in CLUSTERS:
-            raise ValueError(str(UnknownName("cluster", cluster, CLUSTERS)))
-        return cluster
+        try:
+            return str(ClusterChoice.parse(cluster))
+        except UnknownName as exc:
+            raise ValueError(str(exc)) from exc
 
     @field_validator("trace")
     @classmethod
@@ -93,10 +108,16 @@ class Parameters(BaseModel):
         return self.report_dir / self.run
 
     @property
+    def needs_cluster(self) -> bool:
+        """Whether a cluster has to be made before the stages: a local one is made by each test."""
+        return self.cluster != LOCAL and any(stage in CLUSTERED for stage in self.stages)
+
+    @property
     def command(self) -> str:
         """The command line that repeats this run."""
         words = ["kvsync-ci", "run", *self.stages, "--profile", self.profile, "--cluster", self.cluster]
         words += ["--seed", str(self.seed)]
+        words += ["--reuse", self.reuse] if self.reuse else []
         if self.trace:
             words += ["--trace", str(self.trace)]
         if self.repository != REPOSITORY:

@@ -20,6 +20,10 @@ class PodHandle:
     admin_url: str
 
 
+GATEWAY = "gateway"
+"""The name under which the gateway's log is asked for."""
+
+
 class Cluster(Protocol):
     """Engines of any number of models and one gateway that routes to them.
 
@@ -69,6 +73,9 @@ class Cluster(Protocol):
     def clear(self) -> None:
         """Delete all pods and what is known of them; the gateway stays."""
 
+    def describe(self) -> str:
+        """Say where a person can look at it."""
+
     def close(self) -> None:
         """Delete everything."""
 
@@ -76,14 +83,17 @@ class Cluster(Protocol):
 class ClusterProvider(Protocol):
     """Creates and deletes clusters."""
 
-    def create(self, name: str) -> Cluster:
-        """Create a cluster with a gateway and no pods."""
+    def create(self, name: str, **settings: object) -> Cluster:
+        """Create a cluster with a gateway, which has these settings, and no pods."""
 
     def delete(self, name: str) -> None:
         """Delete a cluster; one that does not exist is no error."""
 
     def names(self) -> Sequence[str]:
         """Return which clusters there are."""
+
+    def close(self) -> None:
+        """Wait until what was deleted is gone, and give up what the clusters shared."""
 
 
 def flags(options: Mapping[str, Option]) -> list[str]:

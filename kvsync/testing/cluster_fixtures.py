@@ -6,25 +6,37 @@ from pathlib import Path
 
 import pytest
 
+from kvsync.testing.cluster import GATEWAY, Cluster, ClusterProvider
 from kvsync.testing.history import History
 from kvsync.testing.ledger import Ledger
-from kvsync.testing.local import GATEWAY, LocalCluster, LocalProvider
+from kvsync.testing.local import LocalProvider
+from kvsync.testing.machine import Machine
 from kvsync.testing.pytest_plugin import keeps
 from kvsync.testing.scenario import Scenario
 
 
 @pytest.fixture(scope="session")
-def provider(run_dir: Path, seed: int, pytestconfig: pytest.Config) -> LocalProvider:
-    """Makes clusters of this run; with --keep they can outlive it."""
+def provider(run_dir: Path, seed: int, pytestconfig: pytest.Config) -> Iterator[ClusterProvider]:
+    """Makes clusters of this run where it wants them; with --keep they can outlive it."""
     ledger = Ledger(run_dir / "ledger.jsonl")
-    outlive = bool(pytestconfig.getoption("--keep"))
-    return LocalProvider(run_dir=run_dir, ledger=ledger, seed=seed, outlive=outlive)
+    path: Path | None = pytestconfig.getoption("--machine")
+    provider: ClusterProvider
+    if path is None:
+        outlive = bool(pytestconfig.getoption("--keep"))
+        provider = LocalProvider(run_dir=run_dir, ledger=ledger, seed=seed, outlive=outlive)
+    else:
+        # Imported here: the client of Kubernetes takes a second, which local runs do without.
+        from kvsync.testing.kubernetes_cluster import KubernetesProvider
+
+        provider = KubernetesProvider(Machine.read(path), run_dir=run_dir, ledger=ledger, seed=seed)
+    yield provider
+    provider.close()
 
 
 @pytest.fixture
 def own_cluster(
-    provider: LocalProvider, settings: dict[str, object], request: pytest.FixtureRequest
-) -> Iterator[LocalCluster]:
+    provider: ClusterProvider, settings: dict[str, object], request: pytest.FixtureRequest
+) -> Iterator[Cluster]:
     """A cluster without pods for one test, and named after it; `settings` are those of its gateway."""
     name = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower()).strip("-")
     cluster = provider.create(name, **settings)
@@ -37,6 +49,6 @@ def own_cluster(
 
 
 @pytest.fixture
-def scenario(cluster: LocalCluster, history: History, seed: int) -> Scenario:
+def scenario(cluster: Cluster, history: History, seed: int) -> Scenario:
     """The cluster, ready to be asked and verified."""
     return Scenario(cluster, history, seed=seed)

@@ -12,7 +12,7 @@ from pathlib import Path
 from kvsync.errors import ClusterError, UnknownName, WaitTimeout
 from kvsync.testing import manifests as render
 from kvsync.testing.announcements import Announcement, announcements
-from kvsync.testing.cluster import Option, PodHandle, flags
+from kvsync.testing.cluster import GATEWAY, Option, PodHandle, flags
 from kvsync.testing.endpoints import GatewayView, PodAdmin
 from kvsync.testing.kubernetes_api import KubernetesApi, PodState
 from kvsync.testing.kubernetes_proxy import KubernetesProxy
@@ -21,7 +21,6 @@ from kvsync.testing.machine import Machine
 from kvsync.testing.manifests import ADMIN_PORT, GATEWAY_PORT, HTTP_PORT, MODEL_LABEL, Manifests
 from kvsync.testing.wait import wait_for
 
-GATEWAY = "gateway"
 ENGINES, GATEWAYS = "app=engine", "app=gateway"
 INTERVAL_S = 0.5
 """How often the API server is asked while something is awaited: each time costs it a list of pods."""
@@ -273,8 +272,8 @@ class KubernetesProvider:
         """See ClusterProvider; settings are fields of the gateway's configuration. Raises ClusterError."""
         if name in self._clusters:
             raise ClusterError(f"a cluster named {name} exists already")
-        namespace = namespace_of(self._ledger.run, name)
         machine = self._site.machine
+        namespace = namespace_of(machine.namespace_prefix, self._ledger.run, name)
         self._entries[namespace] = self._ledger.intend(
             "namespace",
             namespace,
@@ -314,6 +313,6 @@ class KubernetesProvider:
             self._site.proxy.close()
 
 
-def namespace_of(run: str, name: str) -> str:
+def namespace_of(prefix: str, run: str, name: str) -> str:
     """Return the namespace of a run's cluster, as long as Kubernetes allows."""
-    return f"kvsync-{run}-{name}"[:NAME_LENGTH].rstrip("-")
+    return f"{prefix}-{run}-{name}"[:NAME_LENGTH].rstrip("-")

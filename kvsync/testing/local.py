@@ -15,7 +15,7 @@ from typing import Self
 from kvsync.errors import ClusterError, UnknownName, WaitTimeout
 from kvsync.testing.addresses import Address, LoopbackBlock
 from kvsync.testing.announcements import Announcement, announcements
-from kvsync.testing.cluster import Option, PodHandle, flags
+from kvsync.testing.cluster import GATEWAY, Option, PodHandle, flags
 from kvsync.testing.endpoints import GatewayView
 from kvsync.testing.history import read
 from kvsync.testing.ledger import Ledger
@@ -23,9 +23,6 @@ from kvsync.testing.local_pod import READY_TIMEOUT_S, LocalPod
 from kvsync.testing.program import Program
 from kvsync.testing.proxy import FaultProxy
 from kvsync.testing.wait import wait_for
-
-GATEWAY = "gateway"
-"""The name under which the gateway's log is asked for."""
 
 
 @dataclass(slots=True)
@@ -107,6 +104,16 @@ class LocalCluster:
         replacement = self._add_pod(model)
         self._start([replacement])
         return replacement.handle
+
+    def kill_pod(self, name: str) -> None:
+        """Delete a pod without grace; another takes its place, for which nobody waits."""
+        pod = self._pods.pop(name)
+        self._programs.pop(name)
+        self._deployment(pod.model).pods.remove(name)
+        pod.leave()
+        replacement = self._add_pod(pod.model)
+        replacement.come_back()
+        self._list_pods()
 
     def restart_pod(self, name: str) -> PodHandle:
         """See Cluster."""
@@ -242,12 +249,16 @@ class LocalCluster:
         config.write_text(json.dumps(settings, indent=1))
         self._program(GATEWAY, ["gateway", "--config", str(config)])
 
-    def _program(self, name: str, command: Sequence[str]) -> Program:
-        lifeline = [] if self._outlive else ["--exit-with-stdin"]
-        argv = [sys.executable, "-m", "kvsync", *command, *lifeline]
+    def run_beside(self, name: str, module: str, arguments: Sequence[str]) -> Program:
+        """Start a Python module as a program that ends with the cluster, if it was not stopped before."""
+        argv = [sys.executable, "-m", module, *arguments]
         log = self._logs / f"{name}.log"
         self._programs[name] = Program(f"{self.name}/{name}", argv, log=log, ledger=self._ledger)
         return self._programs[name]
+
+    def _program(self, name: str, command: Sequence[str]) -> Program:
+        lifeline = [] if self._outlive else ["--exit-with-stdin"]
+        return self.run_beside(name, "kvsync", [*command, *lifeline])
 
     @property
     def _pods_file(self) -> Path:
@@ -318,3 +329,6 @@ class LocalProvider:
     def names(self) -> list[str]:
         """See ClusterProvider."""
         return list(self._clusters)
+
+    def close(self) -> None:
+        """See ClusterProvider; nothing is shared, and what is deleted is gone at once."""

@@ -23,7 +23,8 @@ class Machine:
     image: str
     manifests: str
     kind: str = ""
-    ready_timeout_s: float = 300.0
+    namespace_prefix: str = "kvsync"
+    ready_timeout_s: float = 180.0
     delete_timeout_s: float = 120.0
 
     def write(self, path: Path) -> None:

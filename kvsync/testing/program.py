@@ -34,6 +34,7 @@ class Program:
         self._entry = ledger.intend("process", name, log=str(log))
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as output:
+            self._begin = output.tell()
             self._process = subprocess.Popen(
                 with_environment(argv, ledger.environment),
                 stdin=subprocess.PIPE,
@@ -62,8 +63,8 @@ class Program:
         return self.is_running and self._handle.status() == psutil.STATUS_STOPPED
 
     def tail(self) -> str:
-        """Return the end of its log."""
-        return self.log.read_bytes()[-TAIL_BYTES:].decode(errors="replace")
+        """Return the end of what it wrote; a program of the same name before it may have left more."""
+        return self.log.read_bytes()[self._begin :][-TAIL_BYTES:].decode(errors="replace")
 
     def pause(self) -> None:
         """Stop it where it is, as SIGSTOP does, and wait until the kernel says so.

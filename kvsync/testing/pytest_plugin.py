@@ -23,6 +23,8 @@ TAIL_BYTES = 64 * 1024
 MARKERS = (
     "full: runs only with --profile=full",
     "trace: needs a request trace, given with --trace-file",
+    "local_only: is about clusters of local processes",
+    "kubernetes_only: is about clusters in Kubernetes",
 )
 
 _FAILED = pytest.StashKey[bool]()
@@ -39,6 +41,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--seed", type=int, default=0, help="seed of everything random in the tests")
     group.addoption("--run-dir", type=Path, default=None, help="directory of the run's evidence")
     group.addoption("--trace-file", type=Path, default=None, help="request trace to replay")
+    group.addoption("--machine", type=Path, default=None, help="a run's machine.json: use its cluster")
     group.addoption("--keep", action="store_true", help="end at a failure and leave its cluster alive")
     group.addoption("--stage", default="tests", help="name of the stage, used in file names")
 
@@ -61,6 +64,11 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip("runs only with --profile=full")
     if item.get_closest_marker("trace") and item.config.getoption("--trace-file") is None:
         pytest.skip("needs a request trace (--trace-file)")
+    local = item.config.getoption("--machine") is None
+    if item.get_closest_marker("local_only") and not local:
+        pytest.skip("is about local clusters")
+    if item.get_closest_marker("kubernetes_only") and local:
+        pytest.skip("is about clusters in Kubernetes (--cluster kind)")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -15,7 +15,7 @@ from kvsync.testing.history import Record, read_lines
 from kvsync.testing.outcome import Attempt, Check, Kind, Outcome, StageResult, merge
 from kvsync.testing.run_folder import RunFolder
 from kvsync.testing.runner import CommandResult, run
-from kvsync.testing.stage import StageContext
+from kvsync.testing.stage import LOCAL, StageContext
 
 FROM_OUTSIDE = (2, -2, -9, -15)
 """Exit codes that blame no test: interrupted, SIGINT, SIGKILL (also sent when memory is short), SIGTERM."""
@@ -23,14 +23,17 @@ FROM_OUTSIDE = (2, -2, -9, -15)
 
 @dataclass(frozen=True, slots=True)
 class PytestStage:
-    """Runs `tests/<folder>` of the repository within `timeout_s`."""
+    """Runs `tests/<folder>` of the repository within `timeout_s`; `clustered`: on the run's cluster."""
 
     name: str
     folder: str
     timeout_s: float
+    clustered: bool = False
 
     def run(self, context: StageContext) -> StageResult:
         """Run the tests; pytest's output is in `logs/<stage>.log` of the run."""
+        if self._needs_machine(context) and not RunFolder(context.run_dir).machine.exists():
+            return StageResult.unknown(self.name, f"not run: there is no {context.cluster} cluster")
         started_at, log = datetime.now(UTC), f"logs/{self.name}.log"
         (context.run_dir / "tmp").mkdir(parents=True, exist_ok=True)  # pytest makes the last level only
         command = run(
@@ -62,11 +65,16 @@ class PytestStage:
         argv += ["-o", "tmp_path_retention_policy=failed"]
         if importlib.util.find_spec("hypothesis"):
             argv += [f"--hypothesis-seed={context.seed}"]
+        if self._needs_machine(context):
+            argv += [f"--machine={RunFolder(context.run_dir).machine}"]
         if context.keep:
             argv += ["--keep"]
         if context.trace is not None:
             argv += [f"--trace-file={context.trace}"]
         return argv
+
+    def _needs_machine(self, context: StageContext) -> bool:
+        return self.clustered and context.cluster != LOCAL
 
 
 def result_from(

@@ -18,6 +18,7 @@ class RunFolder:
         self.logs = path / "logs"
         self.ledger = path / "ledger.jsonl"
         self.parameters = path / "parameters.json"
+        self.machine = path / "machine.json"
         self.report = path / "report.json"
         self.page = path / "report.html"
 

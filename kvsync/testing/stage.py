@@ -14,6 +14,9 @@ from kvsync.testing.outcome import StageResult
 from kvsync.testing.run_folder import RunFolder
 from kvsync.testing.verdicts import unproven
 
+LOCAL = "local"
+"""The cluster that is made of processes here, for each test anew; every other is made once for a run."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageContext:
@@ -23,7 +26,7 @@ class StageContext:
     repository: Path
     ledger: Ledger
     profile: Literal["quick", "full"] = "quick"
-    cluster: str = "local"
+    cluster: str = LOCAL
     seed: int = 0
     trace: Path | None = None
     keep: bool = False

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from kvsync.testing.cluster import GATEWAY, Cluster, ClusterProvider
 from kvsync.testing.cluster_fixtures import own_cluster, provider, scenario
 from kvsync.testing.endpoints import GatewayView
-from kvsync.testing.local import GATEWAY, LocalCluster, LocalProvider
 from kvsync.testing.pytest_plugin import keeps
 
 __all__ = ["own_cluster", "provider", "scenario"]
@@ -15,11 +15,11 @@ __all__ = ["own_cluster", "provider", "scenario"]
 class Shared:
     """A cluster that is handed from test to test, and replaced after a defect in it."""
 
-    def __init__(self, provider: LocalProvider) -> None:
+    def __init__(self, provider: ClusterProvider) -> None:
         self._provider, self._made = provider, 0
-        self._idle: LocalCluster | None = None
+        self._idle: Cluster | None = None
 
-    def take(self) -> LocalCluster:
+    def take(self) -> Cluster:
         """Return a cluster without pods whose index is empty."""
         cluster, self._idle = self._idle, None
         if cluster is None:
@@ -27,7 +27,7 @@ class Shared:
             cluster = self._provider.create(f"shared-{self._made}")
         return cluster
 
-    def give_back(self, cluster: LocalCluster) -> None:
+    def give_back(self, cluster: Cluster) -> None:
         """Delete all pods; fails, for this test alone, when the gateway died or did not forget them."""
         try:
             cluster.clear()
@@ -45,7 +45,7 @@ class Shared:
 
 
 @pytest.fixture(scope="session")
-def shared(provider: LocalProvider) -> Iterator[Shared]:
+def shared(provider: ClusterProvider) -> Iterator[Shared]:
     """The cluster of every test that does not want other settings, one test after the other."""
     shared = Shared(provider)
     yield shared
@@ -59,9 +59,7 @@ def settings() -> dict[str, object]:
 
 
 @pytest.fixture
-def cluster(
-    shared: Shared, settings: dict[str, object], request: pytest.FixtureRequest
-) -> Iterator[LocalCluster]:
+def cluster(shared: Shared, settings: dict[str, object], request: pytest.FixtureRequest) -> Iterator[Cluster]:
     """A cluster without pods; when the test is over, the index must forget what it held."""
     if settings:
         yield request.getfixturevalue("own_cluster")

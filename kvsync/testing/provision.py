@@ -1,0 +1,114 @@
+"""Gives a run the Kubernetes cluster that it asked for, says how long each step took, and takes it back.
+
+Whatever is made is in the ledger before it exists, so that `kvsync-ci clean` finds it if the run is killed.
+"""
+
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from kvsync.testing.cluster_settings import ClusterChoice, ClusterSettings
+from kvsync.testing.command import Commands
+from kvsync.testing.image import build
+from kvsync.testing.kind import Kind
+from kvsync.testing.ledger import Ledger, leftovers, reap
+from kvsync.testing.machine import Machine
+from kvsync.testing.outcome import Check, StageResult, merge
+from kvsync.testing.run_folder import RunFolder
+from kvsync.testing.stage import StageContext
+
+MANIFESTS = "infra/manifests"
+
+PROVISIONED = ("kind-cluster", "image", "path")
+"""The kinds of ledger entries that this module makes."""
+
+
+@dataclass(slots=True)
+class _Steps:
+    """What was done, each with the seconds it took."""
+
+    clock: Callable[[], float]
+    checks: list[Check] = field(default_factory=list)
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        began = self.clock()
+        yield
+        self.checks.append(Check(name=name, kind="passed", duration_s=self.clock() - began))
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterStage:
+    """Makes a cluster and writes `machine.json` of the run; may be run again after it failed.
+
+    With `reuse` it is the Kind cluster of that name, made if it does not exist, and left there at the end.
+    Raises CommandError when a command fails.
+    """
+
+    choice: ClusterChoice
+    settings: ClusterSettings
+    reuse: str = ""
+    clock: Callable[[], float] = time.monotonic
+    name: str = "cluster"
+
+    def run(self, context: StageContext) -> StageResult:
+        """See Stage; each check is a step."""
+        started_at, steps, folder = datetime.now(UTC), _Steps(self.clock), RunFolder(context.run_dir)
+        commands = Commands(log=folder.logs / f"{self.name}.log", ledger=context.ledger, stop=context.stop)
+        settings, kubeconfig, cluster = self.settings, str(self.settings.kubeconfig or ""), ""
+        image = settings.image or f"kvsync:{context.ledger.run}"
+        if settings.image is None:
+            with steps.step(f"build the image on {settings.base_image}"):
+                _build(image, context, settings.base_image, commands)
+        if self.choice.kind == "kind":
+            cluster, kubeconfig = (
+                self.reuse or f"kvsync-{context.ledger.run}",
+                str(folder.path / "kubeconfig"),
+            )
+            kind = Kind(settings=settings, commands=commands)
+            self._make(cluster, Path(kubeconfig), kind, context.ledger, steps)
+            with steps.step("load the image on every node"):
+                kind.load(cluster, image)
+        machine = Machine(
+            kubeconfig=kubeconfig,
+            context=self.choice.context or "",
+            image=image,
+            manifests=str(context.repository / MANIFESTS),
+            kind=cluster,
+            namespace_prefix=settings.namespace_prefix,
+            ready_timeout_s=settings.ready_timeout_s,
+            delete_timeout_s=settings.delete_timeout_s,
+        )
+        machine.write(folder.machine)
+        return merge(self.name, steps.checks, started_at=started_at)
+
+    def _make(self, name: str, kubeconfig: Path, kind: Kind, ledger: Ledger, steps: _Steps) -> None:
+        if self.reuse and kind.exists(name):
+            kind.write_kubeconfig(name, kubeconfig)
+            return
+        if not self.reuse:
+            ledger.intend("kind-cluster", name, kubeconfig=str(kubeconfig))
+            kind.delete(name, kubeconfig)  # what an attempt before this one left
+        with steps.step(f"create a Kind cluster of {self.settings.workers + 1} nodes"):
+            kind.create(name, kubeconfig)
+
+
+def give_back(ledger: Ledger) -> None:
+    """Delete what `provision` made. Raises WaitTimeout and ClusterError when something resists."""
+    for entry in leftovers([ledger.path]):
+        if entry.kind in PROVISIONED:
+            reap(entry)
+            ledger.released(entry)
+
+
+def _build(image: str, context: StageContext, base: str, commands: Commands) -> None:
+    folder = context.run_dir / "image"
+    shutil.rmtree(folder, ignore_errors=True)
+    entry = context.ledger.intend("path", str(folder))
+    context.ledger.intend("image", image, tag=image)
+    build(image, repository=context.repository, base=base, folder=folder, commands=commands)
+    context.ledger.released(entry)

@@ -1,0 +1,31 @@
+"""The cluster of a run: made once, before the first stage that needs one, and deleted at the end."""
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from kvsync.errors import ClusterError
+from kvsync.testing.cluster_settings import ClusterChoice
+from kvsync.testing.outcome import Outcome, StageResult
+from kvsync.testing.provision import ClusterStage, give_back
+from kvsync.testing.stage import StageContext, run_safely
+from tasks.parameters import Parameters
+
+
+@task(name="cluster", task_run_name="cluster", retries=1, retry_delay_seconds=5, cache_policy=NO_CACHE)
+def create_cluster(parameters: Parameters, context: StageContext) -> StageResult:
+    """Make the cluster that the run asks for; tried twice, since daemons and registries have bad moments.
+
+    The result is in the run's folder, also of a failure, which is raised for Prefect to try again.
+    """
+    choice = ClusterChoice.parse(parameters.cluster)
+    stage = ClusterStage(choice, parameters.settings, parameters.reuse)
+    result = run_safely(stage, context)
+    if result.outcome is not Outcome.PASSED:
+        raise ClusterError(result.reason)
+    return result
+
+
+@task(name="give back cluster", task_run_name="give back cluster", retries=1, cache_policy=NO_CACHE)
+def give_back_cluster(context: StageContext) -> None:
+    """Delete what `create_cluster` made."""
+    give_back(context.ledger)
