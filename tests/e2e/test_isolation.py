@@ -15,11 +15,11 @@ def test_multi_model(scenario: Scenario) -> None:
         scenario.ask(pod.model, shared, pod=pod)
     scenario.ask("llama", own, pod=pods[3])
 
-    assert scenario.holders("qwen", shared) == {"qwen-0": 3, "qwen-1": 3}
-    assert scenario.holders("llama", shared) == {"llama-0": 3, "llama-1": 3}
+    assert scenario.holders("qwen", shared) == {pod.name: 3 for pod in pods[:2]}
+    assert scenario.holders("llama", shared) == {pod.name: 3 for pod in pods[2:]}
     assert scenario.holders("qwen", own) == {}
     answer = scenario.ask("llama", own)
-    assert (answer.pod, answer.predicted, answer.cached_tokens) == ("llama-1", 32, 32)
+    assert (answer.pod, answer.predicted, answer.cached_tokens) == (pods[3].name, 32, 32)
     scenario.verify()
 
 
@@ -29,16 +29,16 @@ def test_pod_isolation(scenario: Scenario) -> None:
     shared = scenario.prompt(6)
     for pod in (one, two):
         scenario.ask("qwen", shared, pod=pod)
-    assert scenario.holders("qwen", shared) == {"qwen-0": 6, "qwen-1": 6}
+    assert scenario.holders("qwen", shared) == {one.name: 6, two.name: 6}
 
     scenario.ask("qwen", scenario.prompt(15), pod=one)
-    assert scenario.holders("qwen", shared) == {"qwen-1": 6}
+    assert scenario.holders("qwen", shared) == {two.name: 6}
     scenario.verify()
 
 
 def test_lora_isolation(scenario: Scenario) -> None:
     """Base model and adapters compute the same prompt apart, and are found apart."""
-    scenario.cluster.deploy("qwen", loras=("sql", "chat"))
+    (pod,) = scenario.cluster.deploy("qwen", loras=("sql", "chat"))
     tokens = scenario.prompt(3)
     for model in ("qwen", "sql"):
         first = scenario.ask(model, tokens)
@@ -46,15 +46,15 @@ def test_lora_isolation(scenario: Scenario) -> None:
         second = scenario.ask(model, tokens)
         assert [(each.predicted, each.cached_tokens) for each in (first, second)] == [(0, 0), (48, 48)]
 
-    assert scenario.holders("qwen", tokens) == {"qwen-0": 3}
-    assert scenario.holders("qwen", tokens, lora="sql") == {"qwen-0": 3}
+    assert scenario.holders("qwen", tokens) == {pod.name: 3}
+    assert scenario.holders("qwen", tokens, lora="sql") == {pod.name: 3}
     assert scenario.holders("qwen", tokens, lora="chat") == {}
     assert scenario.verify().blocks == 6
 
 
 def test_cache_salt_isolation(scenario: Scenario) -> None:
     """A prompt with a cache salt is found only with that salt, as the engine reuses it."""
-    scenario.cluster.deploy("qwen")
+    (pod,) = scenario.cluster.deploy("qwen")
     tokens = scenario.prompt(3)
     found = []
     for salt in (None, "tenant", "tenant", "other"):
@@ -63,6 +63,6 @@ def test_cache_salt_isolation(scenario: Scenario) -> None:
         scenario.verify()
 
     assert found == [(None, 0, 0), ("tenant", 0, 0), ("tenant", 48, 48), ("other", 0, 0)]
-    assert scenario.holders("qwen", tokens, salt="tenant") == {"qwen-0": 3}
+    assert scenario.holders("qwen", tokens, salt="tenant") == {pod.name: 3}
     assert scenario.holders("qwen", tokens, salt="nobody") == {}
     scenario.verify()

@@ -15,7 +15,7 @@ from kvsync.testing.ledger import find_strays, leftovers
 from kvsync.testing.local import LocalCluster
 from kvsync.testing.wait import wait_for
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.timeout(180), pytest.mark.local_only]
 
 STARTER = """
 import sys

@@ -15,11 +15,11 @@ pytestmark = pytest.mark.timeout(180)
 @pytest.mark.parametrize("settings", [pytest.param({"block_size": 4}, id="blocks of 4 tokens")])
 def test_happy_path(scenario: Scenario) -> None:
     """What one pod computed is found by a lookup, on that pod."""
-    scenario.cluster.deploy("qwen", block_size=4)
+    (pod,) = scenario.cluster.deploy("qwen", block_size=4)
     tokens = (100, 101, 102, 103, 104)
     scenario.ask("qwen", tokens)
 
-    assert scenario.holders("qwen", tokens) == {"qwen-0": 1}
+    assert scenario.holders("qwen", tokens) == {pod.name: 1}
     scenario.verify()
 
 
@@ -31,7 +31,7 @@ def test_multi_pod(scenario: Scenario) -> None:
         scenario.ask("qwen", prompts[pod.name], pod=pod)
 
     held = {name: scenario.holders("qwen", tokens) for name, tokens in prompts.items()}
-    assert held == {"qwen-0": {"qwen-0": 2}, "qwen-1": {"qwen-1": 3}, "qwen-2": {"qwen-2": 4}}
+    assert held == {pod.name: {pod.name: 2 + number} for number, pod in enumerate(pods)}
     scenario.verify()
 
 
@@ -40,22 +40,23 @@ def test_pod_lifecycle(scenario: Scenario) -> None:
     cluster, tokens = scenario.cluster, scenario.prompt(4)
     cluster.deploy("qwen")
     scenario.ask("qwen", tokens)
-    for pod in cluster.scale("qwen", 3)[1:]:
+    pods = cluster.scale("qwen", 3)
+    for pod in pods[1:]:
         scenario.ask("qwen", tokens, pod=pod)
-    assert scenario.holders("qwen", tokens) == {"qwen-0": 4, "qwen-1": 4, "qwen-2": 4}
+    assert scenario.holders("qwen", tokens) == {pod.name: 4 for pod in pods}
 
-    replacement = cluster.delete_pod("qwen-1")
-    assert replacement.name == "qwen-3"
-    assert scenario.holders("qwen", tokens) == {"qwen-0": 4, "qwen-2": 4}
-    scenario.ask("qwen", scenario.prompt(3), pod=replacement)
+    replacement = cluster.delete_pod(pods[1].name)
+    assert replacement.name not in {pod.name for pod in pods}
+    assert scenario.holders("qwen", tokens) == {pods[0].name: 4, pods[2].name: 4}
+    scenario.ask("qwen", tokens, pod=replacement)
     scenario.verify()
 
-    cluster.scale("qwen", 1)
-    assert scenario.holders("qwen", tokens) == {"qwen-0": 4}
-    cluster.restart_pod("qwen-0")
+    (left,) = cluster.scale("qwen", 1)
+    assert scenario.holders("qwen", tokens) == {left.name: 4}
+    cluster.restart_pod(left.name)
     assert scenario.holders("qwen", tokens) == {}
     scenario.ask("qwen", tokens)
-    assert scenario.holders("qwen", tokens) == {"qwen-0": 4}
+    assert scenario.holders("qwen", tokens) == {left.name: 4}
     scenario.verify()
 
 
@@ -64,13 +65,13 @@ def test_ip_change_migration(scenario: Scenario) -> None:
     cluster, old, new = scenario.cluster, scenario.prompt(4), scenario.prompt(3)
     (before,) = cluster.deploy("qwen")
     scenario.ask("qwen", old)
-    assert scenario.holders("qwen", old) == {"qwen-0": 4}
+    assert scenario.holders("qwen", old) == {before.name: 4}
 
-    after = cluster.move_pod("qwen-0")
+    after = cluster.move_pod(before.name)
     assert after.url != before.url
     assert scenario.holders("qwen", old) == {}
-    assert scenario.ask("qwen", new).pod == "qwen-0"
-    assert scenario.holders("qwen", new) == {"qwen-0": 3}
+    assert scenario.ask("qwen", new).pod == after.name
+    assert scenario.holders("qwen", new) == {after.name: 3}
     scenario.verify()
 
 
@@ -82,15 +83,15 @@ def test_engine_restart_in_place(scenario: Scenario, heard: bool) -> None:
     old, new = scenario.prompt(4), scenario.prompt(3)
     for tokens in (old, scenario.prompt(2)):
         scenario.ask("qwen", tokens)
-    assert scenario.holders("qwen", old) == {"qwen-0": 4}
+    assert scenario.holders("qwen", old) == {pod.name: 4}
 
     scenario.admin(pod).restart()
     if heard:
         scenario.ask("qwen", new)
-        assert scenario.holders("qwen", new) == {"qwen-0": 3}
+        assert scenario.holders("qwen", new) == {pod.name: 3}
     assert scenario.holders("qwen", old) == {}
     scenario.ask("qwen", old)
-    assert scenario.holders("qwen", old) == {"qwen-0": 4}
+    assert scenario.holders("qwen", old) == {pod.name: 4}
     scenario.verify()
 
 
@@ -125,11 +126,11 @@ def test_prefix_reset(scenario: Scenario) -> None:
     tokens = scenario.prompt(4)
     for pod in (one, two):
         scenario.ask("qwen", tokens, pod=pod)
-    assert scenario.holders("qwen", tokens) == {"qwen-0": 4, "qwen-1": 4}
+    assert scenario.holders("qwen", tokens) == {one.name: 4, two.name: 4}
 
     scenario.admin(one).clear()
-    assert scenario.holders("qwen", tokens) == {"qwen-1": 4}
-    assert scenario.ask("qwen", tokens).pod == "qwen-1"
+    assert scenario.holders("qwen", tokens) == {two.name: 4}
+    assert scenario.ask("qwen", tokens).pod == two.name
     scenario.verify()
 
 

@@ -83,12 +83,12 @@ def test_eviction_pressure(scenario: Scenario) -> None:
     evicted = sum(len(batch.removed) for batch in scenario.cluster.announced())
     if evicted < 100:
         raise Void(f"only {evicted} blocks were evicted")
-    assert set(by_pod(routed)) == {"qwen-0", "qwen-1"}
+    assert set(by_pod(routed)) == {pod.name for pod in pods}
 
 
 def test_one_of_two_copies_is_evicted(scenario: Scenario) -> None:
     """A block that the pod holds twice, as a fully cached prompt leaves it, survives the first eviction."""
-    scenario.cluster.deploy("qwen", capacity=16)
+    (pod,) = scenario.cluster.deploy("qwen", capacity=16)
     whole = scenario.prompt(4)[:-1]
     for _ in range(2):
         scenario.ask("qwen", whole)
@@ -96,7 +96,7 @@ def test_one_of_two_copies_is_evicted(scenario: Scenario) -> None:
 
     announced = scenario.cluster.announced()
     assert [(len(batch.stored), len(batch.removed)) for batch in announced] == [(4, 0), (1, 0), (11, 1)]
-    assert scenario.holders("qwen", whole) == {"qwen-0": 4}
+    assert scenario.holders("qwen", whole) == {pod.name: 4}
     scenario.ask("qwen", scenario.prompt(1))
-    assert scenario.holders("qwen", whole) == {"qwen-0": 3}
+    assert scenario.holders("qwen", whole) == {pod.name: 3}
     scenario.verify()
