@@ -1,9 +1,10 @@
-"""`kvsync-ci`: run the pipeline, look at its runs, clean up after them."""
+"""`kvsync-ci`: see what a run needs, run the pipeline, look at its runs, clean up after them."""
 
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -14,12 +15,15 @@ from rich.table import Table
 
 from deployments.progress import STYLES
 from kvsync.errors import KVSyncError, UnknownName
-from kvsync.testing.cluster_settings import load_cluster_settings
+from kvsync.testing.cluster_settings import ClusterChoice, load_cluster_settings
 from kvsync.testing.ledger import Ledger
+from kvsync.testing.marks import on_this_machine
+from kvsync.testing.preflight import Finding, State, is_fit
 from kvsync.testing.problems import Problem, problems
 from kvsync.testing.report import Report
 from kvsync.testing.residue import find, is_running
 from kvsync.testing.run_folder import RunFolder
+from kvsync.testing.tools import Tools
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 console = Console()
@@ -27,6 +31,8 @@ console = Console()
 ReportDir = Annotated[Path, typer.Option("--report-dir", help="Where the folders of the runs lie.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 DEFAULT_REPORTS = Path("reports")
+
+FINDING_STYLES = {State.OK: "green", State.MISSING: "red", State.UNAVAILABLE: "yellow"}
 
 SHOWN_NAMES = 5
 """Tests named for one problem; the report has all of them."""
@@ -150,25 +156,71 @@ def clean(
 
     A run that is still going on is left alone.
     """
-    left = 0
+    left, failed = 0, 0
+    tools = Tools()
+    marked = on_this_machine(tools)
     for folder in _folders(report_dir):
         if is_running(folder.ledger):
             console.print(f"{folder.path.name}: still running, left alone", markup=False)
             continue
-        residue = find(folder.ledger)
-        for line in residue.describe():
-            console.print(f"{folder.path.name}: {line}", markup=False, soft_wrap=True)
-        left += len(residue.describe())
-        if not check:
-            residue.remove(Ledger(folder.ledger))
-    console.print(
-        "nothing is left behind" if not left else f"{left} left behind" if check else f"{left} removed"
-    )
-    raise typer.Exit(1 if check and left else 0)
+        residue = find(folder.ledger, tools, marked)
+        lines = residue.describe()
+        failures = {} if check else residue.remove(Ledger(folder.ledger), tools)
+        for line in lines:
+            why = f": not removed: {failures[line]}" if line in failures else ""
+            console.print(f"{folder.path.name}: {line}{why}", markup=False, soft_wrap=True)
+        left += len(lines)
+        failed += len(failures)
+    if not left:
+        console.print("nothing is left behind")
+    elif check:
+        console.print(f"{left} left behind")
+    else:
+        console.print(f"{left - failed} removed" + (f", {failed} not" if failed else ""))
+    raise typer.Exit(1 if failed or (check and left) else 0)
+
+
+@app.command()
+def doctor(
+    cluster: Annotated[
+        str, typer.Option(help="What to look at: local, kind, kubeconfig or kubeconfig:CONTEXT.")
+    ] = "kind",
+    report_dir: ReportDir = DEFAULT_REPORTS,
+    as_json: AsJson = False,
+) -> None:
+    """Say whether a run with this kind of cluster can start here, and how to mend what is missing.
+
+    Nothing is changed or pulled. Exit status: 0 when it can start, 2 when something is missing.
+    """
+    # Imported here, since `list` or `show` need none of it.
+    from kvsync.testing.doctor import examine
+    from tasks.parameters import REPOSITORY
+
+    choice = ClusterChoice.parse(cluster)
+    findings = examine(choice, load_cluster_settings(REPOSITORY, os.environ), folder=report_dir)
+    if as_json:
+        typer.echo(json.dumps([asdict(finding) for finding in findings], indent=1))
+    else:
+        console.print(_findings(findings))
+        fit = is_fit(findings)
+        console.print(f"a run with --cluster {choice} {'can' if fit else 'cannot'} start here", markup=False)
+    raise typer.Exit(0 if is_fit(findings) else 2)
 
 
 def _folders(report_dir: Path) -> list[RunFolder]:
     return [RunFolder(ledger.parent) for ledger in sorted(report_dir.glob("*/ledger.jsonl"), reverse=True)]
+
+
+def _findings(findings: Sequence[Finding]) -> Table:
+    table = Table(box=None, header_style="dim")
+    table.add_column("check", overflow="fold")
+    table.add_column("state", no_wrap=True)
+    table.add_column("what it means, and how to mend it", overflow="fold")
+    for finding in findings:
+        state = f"[{FINDING_STYLES[finding.state]}]{finding.state}[/]"
+        mend = f"\nmend: {finding.mend}" if finding.mend else ""
+        table.add_row(escape(finding.check), state, escape(finding.meaning + mend))
+    return table
 
 
 def _print_problem(problem: Problem) -> None:

@@ -10,6 +10,7 @@ KVSyncError
 ├── CommandError      a command failed: carries argv, exit code and the end of its output
 ├── WaitTimeout       a condition did not come true in time: carries what was last seen
 └── ClusterError      a test cluster could not do what was asked
+    └── CannotRun     what it needs is missing here: lists every problem with its mend
 """
 
 from collections.abc import Iterable, Sequence
@@ -79,3 +80,11 @@ class WaitTimeout(KVSyncError):
 
 class ClusterError(KVSyncError):
     """A test cluster could not be created, changed or deleted."""
+
+
+class CannotRun(ClusterError):
+    """A machine without something that a run needs, with the mend of each."""
+
+    def __init__(self, what: str, problems: Iterable[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join([f"{what}: {len(self.problems)} problem(s)", *self.problems]))

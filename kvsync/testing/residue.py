@@ -1,4 +1,4 @@
-"""What a run left behind: what its ledger does not know to be gone, and processes that bear its mark."""
+"""What a run left behind: what its ledger does not know to be gone, and whatever else bears its mark."""
 
 import os
 from collections.abc import Sequence
@@ -8,8 +8,12 @@ from pathlib import Path
 
 import psutil
 
-from kvsync.testing.ledger import Entry, Ledger, end, find_strays, leftovers, reap
+from kvsync.errors import KVSyncError
+from kvsync.testing import marks
+from kvsync.testing.ledger import Entry, Ledger, end, find_strays, leftovers
 from kvsync.testing.outcome import Check, StageResult, merge
+from kvsync.testing.reapers import in_order, is_inside, reap
+from kvsync.testing.tools import Tools
 
 LAUNCHER = "launcher"
 """The kind of the ledger entry of the process that started a run: while it lives, the run does."""
@@ -28,26 +32,55 @@ class Residue:
 
     def describe(self) -> list[str]:
         """Name each thing, one line each."""
-        lines = [f"{entry.kind} {entry.facts.get('pid', '')} {entry.name}" for entry in self.entries]
-        return lines + [f"process {stray.pid} {_command(stray)}" for stray in self.strays]
+        lines = [_name(entry) for entry in self.entries]
+        return lines + [_stray(stray) for stray in self.strays]
 
-    def remove(self, ledger: Ledger) -> None:
-        """End and delete all of it; raises WaitTimeout for a process that survives SIGKILL."""
-        for entry in self.entries:
-            reap(entry)
+    def remove(self, ledger: Ledger, tools: Tools | None = None) -> dict[str, str]:
+        """End and delete all of it; returns why something is still there, by its line of `describe`."""
+        failures: dict[str, str] = {}
+        try:
+            # First, because they could go on creating things.
+            end(self.strays)
+        except KVSyncError as exc:
+            failures |= {_stray(stray): str(exc) for stray in self.strays if stray.is_running()}
+        clusters: list[Entry] = []
+        for entry in in_order(self.entries):
+            try:
+                if not any(is_inside(entry, cluster) for cluster in clusters):
+                    reap(entry, tools or Tools())
+            except (KVSyncError, OSError, psutil.Error) as exc:
+                failures[_name(entry)] = str(exc)
+                continue
             ledger.released(entry)
-        end(self.strays)
+            if entry.kind == "kind-cluster":
+                clusters.append(entry)
+        return failures
 
 
-def find(ledger: Path) -> Residue:
-    """Look for what the run of this ledger left, apart from the processes that we run in."""
-    run = ledger.parent.name
+def find(ledger: Path, tools: Tools | None = None, marked: Sequence[Entry] | None = None) -> Residue:
+    """Look for what the run of this ledger left, apart from the processes that we run in.
+
+    `marked` is what bears the mark of any run on this machine, for a caller that looks at many runs.
+    """
+    run, tools = ledger.parent.name, tools or Tools()
     group = os.getpgrp()
     own = {group, os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
     entries = [e for e in leftovers([ledger]) if e.kind != LAUNCHER and e.facts.get("pid") not in own]
     listed = {entry.facts.get("pid") for entry in entries}
     strays = [p for p in find_strays(run) if _group(p) != group and p.pid not in listed]
-    return Residue(run, entries, strays)
+    marked = marks.on_this_machine(tools) if marked is None else marked
+    return Residue(run, [*entries, *_unlisted(run, entries, marked, tools)], strays)
+
+
+def _unlisted(run: str, entries: Sequence[Entry], marked: Sequence[Entry], tools: Tools) -> list[Entry]:
+    """Return what bears the mark of a run and is not among its entries.
+
+    Namespaces are looked for in the Kubernetes clusters where the run left one that it knew of.
+    """
+    servers = {str(entry.facts.get("kubeconfig")): entry for entry in entries if entry.kind == "namespace"}
+    found = [*marked, *(each for entry in servers.values() for each in marks.beside(entry, tools))]
+    known = {(entry.kind, entry.name) for entry in entries}
+    return [each for each in found if each.run == run and (each.kind, each.name) not in known]
 
 
 def is_running(ledger: Path) -> bool:
@@ -65,15 +98,26 @@ def sweep(ledger: Ledger, *, keep: bool) -> StageResult:
     With `keep` nothing is removed, and what stays is listed.
     """
     residue = find(ledger.path)
-    if not keep:
-        residue.remove(ledger)
-    kept = "kept as asked, `kvsync-ci clean` ends it" if keep else "was left behind and has been removed"
+    lines = residue.describe()
+    failures = {} if keep else residue.remove(ledger)
+
+    def fate(line: str) -> str:
+        if keep:
+            return "kept as asked, `kvsync-ci clean` ends it"
+        failure = failures.get(line)
+        return "was left behind and " + (f"stays: {failure}" if failure else "has been removed")
+
     checks = [
-        Check(name=line, kind="xfailed" if keep else "inconclusive", detail=f"{line}: {kept}")
-        for line in residue.describe()
+        Check(name=line, kind="xfailed" if keep else "inconclusive", detail=f"{line}: {fate(line)}")
+        for line in lines
     ]
     nothing = Check(name="nothing is left behind", kind="passed")
     return merge("residue", checks or [nothing], started_at=datetime.now(UTC))
+
+
+def _name(entry: Entry) -> str:
+    pid = entry.facts.get("pid")
+    return f"{entry.kind} {pid} {entry.name}" if pid else f"{entry.kind} {entry.name}"
 
 
 def _group(process: psutil.Process) -> int | None:
@@ -83,8 +127,8 @@ def _group(process: psutil.Process) -> int | None:
         return None
 
 
-def _command(process: psutil.Process) -> str:
+def _stray(process: psutil.Process) -> str:
     try:
-        return " ".join(process.cmdline())
+        return f"process {process.pid} {' '.join(process.cmdline())}"
     except psutil.Error:
-        return "(ended meanwhile)"
+        return f"process {process.pid} (ended meanwhile)"

@@ -1,0 +1,63 @@
+"""What on this machine and in its clusters bears the mark of a run, whether a ledger knows of it or not.
+
+- A Kind cluster of a run is named `kvsync-<run id>`; kind labels its containers with that name.
+- A container or a namespace is labelled `kvsync.dev/run=<run id>`.
+- An image is tagged `kvsync:<run id>`.
+
+Where docker or kubectl are not there, or do not answer at once, nothing is found: this is a second look, and
+must not keep a machine without them from cleaning up.
+"""
+
+from collections.abc import Iterable
+
+from kvsync.testing.ledger import Entry
+from kvsync.testing.manifests import RUN_LABEL
+from kvsync.testing.tools import Tools, kubectl
+
+CLUSTER_LABEL = "io.x-k8s.kind.cluster"
+"""What kind puts on the containers of a cluster."""
+
+PREFIX = "kvsync"
+
+LOOK_S = 2.0
+
+_CONTAINER = f'{{{{.Names}}}}\t{{{{.Label "{CLUSTER_LABEL}"}}}}\t{{{{.Label "{RUN_LABEL}"}}}}'
+
+
+def on_this_machine(tools: Tools) -> list[Entry]:
+    """Return the containers, Kind clusters and images of all runs, as entries that no ledger has."""
+    listed = tools.ask("docker", "ps", "--all", f"--format={_CONTAINER}", timeout_s=LOOK_S)
+    if not listed.ok:
+        return []
+    images = ["docker", "image", "ls", f"--filter=reference={PREFIX}:*", "--format={{.Tag}}"]
+    return containers(listed.lines) + [
+        _entry("image", f"{PREFIX}:{run}", run) for run in tools.ask(*images, timeout_s=LOOK_S).lines
+    ]
+
+
+def containers(lines: Iterable[str]) -> list[Entry]:
+    """Read a list of containers: each line has a name, a Kind cluster and a run, with tabs between. Pure."""
+    rows = [line.split("\t") for line in lines]
+    clusters = {cluster for _, cluster, _ in rows if cluster.startswith(f"{PREFIX}-")}
+    return [
+        *(_entry("kind-cluster", name, name.removeprefix(f"{PREFIX}-")) for name in sorted(clusters)),
+        *(_entry("container", name, run) for name, cluster, run in rows if run and not cluster),
+    ]
+
+
+def beside(entry: Entry, tools: Tools) -> list[Entry]:
+    """Return the namespaces of the run of an entry, in the Kubernetes cluster that the entry is in."""
+    where = {fact: entry.facts.get(fact, "") for fact in ("kubeconfig", "context", "kind_cluster")}
+    words = [
+        "--request-timeout=2s",
+        "get",
+        "namespaces",
+        f"--selector={RUN_LABEL}={entry.run}",
+        "--output=name",
+    ]
+    found = tools.ask(*kubectl(where["kubeconfig"], where["context"], *words), timeout_s=LOOK_S)
+    return [_entry("namespace", line.partition("/")[2], entry.run, **where) for line in found.lines]
+
+
+def _entry(kind: str, name: str, run: str, **facts: object) -> Entry:
+    return Entry(id="", kind=kind, name=name, run=run, facts=facts)

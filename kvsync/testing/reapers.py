@@ -1,0 +1,213 @@
+"""Removes what a run left: each kind of ledger entry by its own means, in an order that lets all work.
+
+Facts of the kinds, by which their makers write them down and the reapers find them:
+
+    process          pid, create_time
+    kind-cluster     kubeconfig
+    network-rule     node: the container of the Kind node; undo: the command that undoes it, run in there
+    custom-resource  kubeconfig, context, kind_cluster, group, version, plural, namespace
+    namespace        kubeconfig, context, kind_cluster
+    container, image, path: the name says all
+
+A kubeconfig or context that is empty stands for kubectl's own rules, `kind_cluster` is empty for a cluster
+that is not Kind's. Processes go first, for they could go on creating the rest. A Kind cluster goes before
+what is in it: that goes with it. Chaos Mesh's resources go before their namespaces, because their controller
+needs the pods to undo what it did to them.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+
+from kvsync.errors import ClusterError, UnknownName
+from kvsync.testing import ledger
+from kvsync.testing.ledger import Entry
+from kvsync.testing.manifests import RUN_LABEL
+from kvsync.testing.marks import CLUSTER_LABEL
+from kvsync.testing.namespaces import Namespace
+from kvsync.testing.tools import Answer, Tools, kubectl
+
+KINDS = (
+    "process",
+    "kind-cluster",
+    "network-rule",
+    "custom-resource",
+    "namespace",
+    "container",
+    "image",
+    "path",
+)
+"""In the order in which they are removed."""
+
+ASK_S = 15.0
+"""For an answer. A machine from which a killed run has just gone is busy, and cleaning up has time."""
+
+REMOVAL_S = 60.0
+"""For Docker to remove containers or an image. Measured: 4 s for a cluster of three nodes."""
+
+NAMESPACE_S = 120.0
+"""For a namespace to be gone: its pods may use their grace."""
+
+STUCK_S = 5.0
+"""For a namespace that did not go for a long time already."""
+
+RESOURCE_S = 20.0
+"""For a custom resource to be gone before its finalizer is forced, and again after that."""
+
+FORCED = "chaos-mesh.chaos-mesh.org/cleanFinalizer=forced"
+"""Chaos Mesh then lets a resource go that it could not undo, such as a fault in a pod that is dead."""
+
+_UNDONE = re.compile(
+    r"no such container|is not running|no such file|no such process|does a matching rule exist"
+    r"|no chain/target/match|cannot find device|handle of zero|invalid handle",
+    re.IGNORECASE,
+)
+"""What docker, nsenter, iptables and tc say when there is nothing to undo."""
+
+
+def in_order(entries: Iterable[Entry]) -> list[Entry]:
+    """Return the entries in the order of their removal; among those of a kind the order stays. Pure."""
+    return sorted(entries, key=lambda entry: KINDS.index(entry.kind) if entry.kind in KINDS else len(KINDS))
+
+
+def is_inside(entry: Entry, cluster: Entry) -> bool:
+    """Say whether an entry is in a Kind cluster, and so goes with it. Pure."""
+    match entry.kind:
+        case "network-rule":
+            return str(entry.facts.get("node", "")).startswith(f"{cluster.name}-")
+        case "custom-resource" | "namespace":
+            return entry.facts.get("kind_cluster") == cluster.name
+    return False
+
+
+def reap(entry: Entry, tools: Tools) -> bool:
+    """Remove what an entry stands for; False when it was gone already.
+
+    Raises UnknownName for another kind, WaitTimeout when a process survives SIGKILL, ClusterError when
+    something is still there or cannot be asked, OSError for a path.
+    """
+    match entry.kind:
+        case "process" | "path":
+            return ledger.reap(entry)
+        case "kind-cluster":
+            return _remove(tools, _nodes(tools, entry.name), "rm", "--force", "--volumes")
+        case "container":
+            named = f"--filter=name=^{re.escape(entry.name)}$"
+            return _remove(
+                tools, _docker(tools, "ps", "--all", "--quiet", named), "rm", "--force", "--volumes"
+            )
+        case "image":
+            tagged = [f"--filter=reference={entry.name}", "--format={{.Repository}}:{{.Tag}}"]
+            return _remove(tools, _docker(tools, "image", "ls", *tagged), "image", "rm", "--force")
+        case "network-rule":
+            return _undo(entry, tools)
+        case "custom-resource" | "namespace" if _is_gone(entry.facts.get("kind_cluster"), tools):
+            return False
+        case "custom-resource":
+            return _delete_resource(entry, tools)
+        case "namespace":
+            return _delete_namespace(entry, tools)
+    raise UnknownName("kind of ledger entry", entry.kind, KINDS)
+
+
+def _docker(tools: Tools, *words: str) -> list[str]:
+    """Return the lines that docker prints. Raises ClusterError."""
+    return _must(tools.ask("docker", *words, timeout_s=ASK_S), "cannot ask docker").lines
+
+
+def _nodes(tools: Tools, cluster: str) -> list[str]:
+    return _docker(tools, "ps", "--all", "--quiet", f"--filter=label={CLUSTER_LABEL}={cluster}")
+
+
+def _is_gone(cluster: object, tools: Tools) -> bool:
+    """Say whether the Kind cluster was deleted that something was in."""
+    return bool(cluster) and not _nodes(tools, str(cluster))
+
+
+def _remove(tools: Tools, found: Sequence[str], *removal: str) -> bool:
+    if found:
+        _must(tools.ask("docker", *removal, *found, timeout_s=REMOVAL_S), "docker cannot remove it")
+    return bool(found)
+
+
+def _undo(entry: Entry, tools: Tools) -> bool:
+    match entry.facts:
+        case {"node": str(node), "undo": [*words]}:
+            answer = tools.ask("docker", "exec", node, *map(str, words), timeout_s=ASK_S)
+        case _:
+            raise ClusterError(f"the ledger does not say how to undo it: {dict(entry.facts)}")
+    if not answer.ok and not _UNDONE.search(answer.errors + answer.output):
+        raise ClusterError(f"cannot undo it in {node}: {answer.reason}")
+    return answer.ok
+
+
+class _Kubectl:
+    """kubectl for the cluster of an entry."""
+
+    def __init__(self, entry: Entry, tools: Tools) -> None:
+        self._chosen, self._tools = (entry.facts.get("kubeconfig"), entry.facts.get("context")), tools
+
+    def ask(self, *words: str) -> Answer:
+        """Ask for something that is answered at once."""
+        words = (f"--request-timeout={ASK_S:.0f}s", *words)
+        return self._tools.ask(*kubectl(*self._chosen, *words), timeout_s=ASK_S + 5)
+
+    def exists(self, *words: str) -> Answer | None:
+        """Return an object as JSON, None when it is not there. Raises ClusterError."""
+        answer = self.ask("get", *words, "--ignore-not-found", "--output=json")
+        if "the server doesn't have a resource type" in answer.errors:
+            return None
+        return answer if _must(answer, "cannot ask the API server").lines else None
+
+    def delete(self, *words: str, timeout_s: float) -> Answer:
+        """Delete an object and wait until it is gone."""
+        words = ("delete", *words, "--ignore-not-found", f"--timeout={timeout_s:.0f}s")
+        return self._tools.ask(*kubectl(*self._chosen, *words), timeout_s=timeout_s + 10)
+
+
+def _delete_namespace(entry: Entry, tools: Tools) -> bool:
+    """Delete a namespace that bears the mark of the entry's run, and no other."""
+    server = _Kubectl(entry, tools)
+    if not (found := server.exists("namespace", entry.name)):
+        return False
+    namespace = Namespace.read(found.document)
+    if (owner := namespace.labels.get(RUN_LABEL)) != entry.run:
+        raise ClusterError(f"it is of {f'run {owner}' if owner else 'no run'}, and left alone")
+    timeout_s = STUCK_S if namespace.is_stuck(datetime.now(UTC)) else NAMESPACE_S
+    deleted = server.delete("namespace", entry.name, timeout_s=timeout_s)
+    if stuck := server.exists("namespace", entry.name):
+        held = Namespace.read(stuck.document).held_by or deleted.reason
+        raise ClusterError(f"stuck in Terminating: {held}; delete what holds it or take its finalizers away")
+    return True
+
+
+def _delete_resource(entry: Entry, tools: Tools) -> bool:
+    """Delete a custom resource; when that does not end, tell Chaos Mesh to let it go."""
+    match entry.facts:
+        case {"group": group, "version": version, "plural": plural, "namespace": namespace}:
+            which = (f"{plural}.{version}.{group}", entry.name, f"--namespace={namespace}")
+        case _:
+            raise ClusterError(f"the ledger does not say where it is: {dict(entry.facts)}")
+    server = _Kubectl(entry, tools)
+    if not server.exists(*which):
+        return False
+    server.delete(*which, timeout_s=RESOURCE_S)
+    if server.exists(*which):
+        server.ask("annotate", *which, "--overwrite", FORCED)
+        deleted = server.delete(*which, timeout_s=RESOURCE_S)
+        if stuck := server.exists(*which):
+            raise ClusterError(f"cannot be deleted: {_finalizers(stuck) or deleted.reason}")
+    return True
+
+
+def _finalizers(answer: Answer) -> str:
+    match answer.document:
+        case {"metadata": {"finalizers": [*finalizers]}}:
+            return f"its finalizers hold it, even forced: {', '.join(map(str, finalizers))}"
+    return ""
+
+
+def _must(answer: Answer, what: str) -> Answer:
+    if not answer.ok:
+        raise ClusterError(f"{what}: {answer.reason}")
+    return answer
