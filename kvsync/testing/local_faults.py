@@ -1,44 +1,57 @@
 """Carries faults out on a local cluster: signals for processes, the fault proxy for the network.
 
+Each fault is one object that injects, recovers and measures it, and remembers in between what was before.
 Effects are measured with requests of our own, to the pod's front address as clients use it and past the
-proxy to the engine itself, and never by asking the gateway, which is what is being tested.
+proxy to the engine itself. While a fault acts, the whole effect has to show; at other times anything short
+of a healthy pod is taken for the fault.
 """
 
 import itertools
-import socket
-import time
-from collections.abc import Collection
-from statistics import median
+from collections.abc import Mapping
+from functools import partial
+from typing import Protocol
 
-import httpx
-
-from kvsync.testing.endpoints import NO_CERTIFICATES, PodAdmin, answers, fetch
+from kvsync.testing import fault_effects as effects
+from kvsync.testing.endpoints import PodAdmin
+from kvsync.testing.engine_faults import EngineFault
 from kvsync.testing.faults import (
-    Bandwidth,
-    Corruption,
+    ClockOffset,
+    ContainerKill,
+    CpuStress,
+    Cut,
+    DiskLatency,
     Effect,
     Fault,
-    Latency,
+    MemoryStress,
     MessageLoss,
-    Partition,
+    PacketLoss,
+    PodFailure,
     PodKill,
     PodPause,
-    Port,
-    PortsBlocked,
 )
 from kvsync.testing.local import LocalCluster
+from kvsync.testing.local_network_faults import CutFault, HeldFault
 from kvsync.testing.local_pod import LocalPod
-from kvsync.testing.proxy import CLEAR, SILENT, Rules
+from kvsync.testing.local_stress import StressFault
+from kvsync.testing.verdicts import NotRun
 
-SILENCE_S = 0.5
-"""A pod that says nothing for so long to a health request, which takes milliseconds, is silent."""
-ROUND_TRIPS = 3
-BULK_BYTES = 64 * 1024
-"""What a transfer is timed with: large against a request, small enough to go through a narrow link."""
-SILENT_ANSWER = f"a request gets no answer within {SILENCE_S:g} s"
-REFUSED_ANSWER = "connections are refused"
-STIMULI = 5
-"""Messages provoked to see whether one is lost; with half of them lost, all pass once in 32 times."""
+IMPOSSIBLE: Mapping[type[Fault], str] = {
+    PacketLoss: "a proxy passes streams on and has no packets to lose",
+    DiskLatency: "a file system cannot be slowed down without root",
+}
+
+
+class Carrier(Protocol):
+    """Carries out one fault; the methods are those of Injector."""
+
+    def inject(self) -> None:
+        """Make the fault act."""
+
+    def recover(self) -> None:
+        """Take it back."""
+
+    def measure(self) -> Effect:
+        """Measure whether it acts now."""
 
 
 class LocalInjector:
@@ -47,148 +60,165 @@ class LocalInjector:
     def __init__(self, cluster: LocalCluster) -> None:
         self._cluster = cluster
         self._numbers = itertools.count(1_000_000)
+        self._carriers: dict[Fault, Carrier] = {}
+
+    @staticmethod
+    def impossible(fault: Fault) -> str:
+        """See Injector."""
+        reason = IMPOSSIBLE.get(type(fault))
+        return f"not possible on a local cluster: {reason}" if reason else ""
 
     def inject(self, fault: Fault) -> None:
         """See Injector."""
-        pod = self._cluster.pod(fault.pod)
-        match fault:
-            case PodKill():
-                pod.kill()
-            case PodPause():
-                pod.program.pause()
-            case Partition():
-                pod.apply(SILENT)
-            case Latency(delay_s=delay_s, jitter_s=jitter_s, ports=ports):
-                pod.apply(Rules(delay_s=delay_s, jitter_s=jitter_s), ports)
-            case Bandwidth(bytes_per_s=bytes_per_s):
-                pod.apply(Rules(bytes_per_s=bytes_per_s))
-            case Corruption(fraction=fraction):
-                pod.apply(Rules(corrupt=fraction), ["events"])
-            case MessageLoss(fraction=fraction):
-                PodAdmin(pod.handle.admin_url).disturb(drop=fraction)
-            case PortsBlocked(ports=ports):
-                pod.apply(Rules(refuse=True), ports)
-                pod.cut({*ports, "events"})
+        self._carrier(fault).inject()
 
     def recover(self, fault: Fault) -> None:
         """See Injector."""
-        pod = self._cluster.pod(fault.pod)
-        match fault:
-            case PodKill():
-                # Not through the cluster, which would wait for the gateway: its recovery is to be timed.
-                pod.start()
-                pod.await_ready()
-            case PodPause():
-                pod.program.resume()
-            case MessageLoss():
-                PodAdmin(pod.handle.admin_url).disturb()
-            case _:
-                pod.apply(CLEAR)
+        if fault in self._carriers:
+            self._carriers[fault].recover()
 
     def measure(self, fault: Fault) -> Effect:
         """See Injector."""
-        pod = self._cluster.pod(fault.pod)
+        return self._carrier(fault).measure()
+
+    def _carrier(self, fault: Fault) -> Carrier:
+        """Return the one object for a fault; made while its pod is there, which it may not be later."""
+        if fault not in self._carriers:
+            self._carriers[fault] = self._make(fault, self._cluster.pod(fault.pod))
+        return self._carriers[fault]
+
+    def _make(self, fault: Fault, pod: LocalPod) -> Carrier:
         match fault:
             case PodKill():
-                return _dead(pod)
-            case Partition():
-                answer = _ask(pod.handle.url)
-                return Effect(answer == SILENT_ANSWER, answer)
+                return _Killed(self._cluster, pod)
+            case ContainerKill():
+                return _Restarted(pod)
+            case PodFailure():
+                return _Down(pod)
             case PodPause():
-                return _paused(pod)
-            case Latency(delay_s=delay_s):
-                return _slow(pod, delay_s)
-            case Bandwidth(bytes_per_s=bytes_per_s):
-                return _narrow(pod, bytes_per_s)
-            case MessageLoss():
-                return self._lossy(pod)
-            case Corruption():
-                return self._corrupting(pod)
-            case PortsBlocked(ports=ports):
-                return _refusing(pod, ports)
-
-    def _lossy(self, pod: LocalPod) -> Effect:
-        admin = PodAdmin(pod.handle.admin_url)
-        before = admin.dropped()
-        self._stimulate(pod)
-        lost = admin.dropped() - before
-        return Effect(lost > 0, f"{lost} of {STIMULI} messages lost")
-
-    def _corrupting(self, pod: LocalPod) -> Effect:
-        before = pod.listener("events").counters().corrupted
-        self._stimulate(pod)
-        corrupted = pod.listener("events").counters().corrupted - before
-        return Effect(corrupted > 0, f"{corrupted} pieces of the events connection corrupted")
-
-    def _stimulate(self, pod: LocalPod) -> None:
-        """Make a pod publish, with prompts of one block that nobody sent before."""
-        for _ in range(STIMULI):
-            number = next(self._numbers)
-            body = {"model": pod.model, "prompt": [number, *range(32)], "max_tokens": 1}
-            fetch(f"{pod.direct_url}/v1/completions", "POST", body)
+                return _Paused(pod)
+            case CpuStress() | MemoryStress():
+                return StressFault(self._cluster, fault)
+            case MessageLoss() | ClockOffset():
+                stimulate = partial(effects.publish, pod.direct_url, pod.model, self._numbers)
+                return EngineFault(pod.handle, fault, stimulate)
+            case Cut():
+                return CutFault(pod, fault)
+            case PacketLoss() | DiskLatency():
+                return _Impossible(self.impossible(fault))
+            case _:
+                return HeldFault(pod, fault, self._numbers)
 
 
-def _dead(pod: LocalPod) -> Effect:
-    gone, answer = not pod.program.is_running, _ask(pod.handle.url)
-    state = "is gone" if gone else "runs"
-    return Effect(gone and answer == REFUSED_ANSWER, f"process {pod.program.pid} {state}, {answer}")
+class _Killed:
+    """A pod is deleted, and the cluster starts another in its place."""
+
+    def __init__(self, cluster: LocalCluster, pod: LocalPod) -> None:
+        self._cluster, self._pod = cluster, pod
+        self._expected, self._acting = len(cluster.pods()), False
+
+    def inject(self) -> None:
+        self._expected, self._acting = len(self._cluster.pods()), True
+        self._cluster.kill_pod(self._pod.name)
+
+    def recover(self) -> None:
+        self._acting = False
+
+    def measure(self) -> Effect:
+        pods = self._cluster.pods()
+        if not self._acting:
+            return effects.missing(pods, self._expected)
+        said = effects.ask(self._pod.handle.url)
+        gone = not self._pod.program.is_running and said == effects.REFUSED
+        replaced = pods[-1].name != self._pod.name
+        return Effect(gone and replaced, f"{_state(self._pod)}, a request is {said}; {pods[-1].name} came")
 
 
-def _paused(pod: LocalPod) -> Effect:
-    paused, answer = pod.program.is_paused, _ask(pod.direct_url)
-    state = "is stopped" if paused else "runs"
-    return Effect(paused and answer == SILENT_ANSWER, f"process {pod.program.pid} {state}, {answer}")
+class _Restarted:
+    """The engine is killed and starts again at once behind the same address."""
+
+    def __init__(self, pod: LocalPod) -> None:
+        self._pod, self._admin = pod, PodAdmin(pod.handle.admin_url)
+        self._before: tuple[int, int] | None = None  # process id and epoch; None while nobody kills
+
+    def inject(self) -> None:
+        self._before = self._pod.program.pid, self._admin.epoch()
+        self._pod.program.kill()
+        self._pod.come_back()
+
+    def recover(self) -> None:
+        self._before = None
+
+    def measure(self) -> Effect:
+        if self._before is None:
+            said = effects.ask(self._pod.handle.url)
+            return Effect(said != effects.ANSWERED, f"a request is {said}")
+        pid, epoch = self._before
+        replaced = self._pod.program.pid != pid and self._admin.epoch() > epoch
+        evidence = f"process {self._pod.program.pid} took the place of {pid}, with an empty cache"
+        return Effect(replaced, evidence)
 
 
-def _slow(pod: LocalPod, delay_s: float) -> Effect:
-    rise = _round_trip_s(pod.handle.url) - _round_trip_s(pod.direct_url)
-    # Half of what two delays add: jitter and a busy machine blur the rest.
-    return Effect(rise >= delay_s, f"a round trip takes {1000 * rise:.0f} ms longer than past the proxy")
+class _Down:
+    """The engine is killed, and starts again when the fault is taken back."""
+
+    def __init__(self, pod: LocalPod) -> None:
+        self._pod, self._acting = pod, False
+
+    def inject(self) -> None:
+        self._acting = True
+        self._pod.kill()
+
+    def recover(self) -> None:
+        if self._acting:
+            self._pod.come_back()
+        self._acting = False
+
+    def measure(self) -> Effect:
+        said = effects.ask(self._pod.handle.url)
+        shows = not self._pod.program.is_running and said == effects.REFUSED
+        evidence = f"{_state(self._pod)}, a request is {said}"
+        return Effect(shows if self._acting else said != effects.ANSWERED, evidence)
 
 
-def _narrow(pod: LocalPod, bytes_per_s: float) -> Effect:
-    took_s = _transfer_s(pod)
-    evidence = f"{BULK_BYTES // 1024} KiB take {took_s:.2f} s"
-    return Effect(took_s >= 0.5 * BULK_BYTES / bytes_per_s, evidence)
+class _Paused:
+    """The engine's process is stopped."""
+
+    def __init__(self, pod: LocalPod) -> None:
+        self._pod, self._acting = pod, False
+
+    def inject(self) -> None:
+        self._acting = True
+        self._pod.program.pause()
+
+    def recover(self) -> None:
+        self._acting = False
+        self._pod.program.resume()
+
+    def measure(self) -> Effect:
+        said = effects.ask(self._pod.direct_url)
+        shows = self._pod.program.is_paused and said == effects.SILENT
+        evidence = f"{_state(self._pod)}, a request is {said}"
+        return Effect(shows if self._acting else said != effects.ANSWERED, evidence)
 
 
-def _refusing(pod: LocalPod, ports: Collection[Port]) -> Effect:
-    refused = [port for port in ports if not _can_connect(pod, port)]
-    return Effect(len(refused) == len(ports), f"refused: {', '.join(refused) or 'nothing'}")
+class _Impossible:
+    """What no local cluster can have."""
+
+    def __init__(self, reason: str) -> None:
+        self._reason = reason
+
+    def inject(self) -> None:
+        raise NotRun(self._reason)
+
+    def recover(self) -> None:
+        pass
+
+    def measure(self) -> Effect:
+        return Effect(False, self._reason)
 
 
-def _ask(url: str) -> str:
-    """Say in words what a health request gets."""
-    try:
-        response = httpx.get(f"{url}/health", timeout=SILENCE_S, verify=NO_CERTIFICATES, trust_env=False)
-    except httpx.TimeoutException:
-        return SILENT_ANSWER
-    except httpx.ConnectError:
-        return REFUSED_ANSWER
-    except httpx.HTTPError as exc:
-        return f"a request ends with {type(exc).__name__}"
-    return f"a request is answered with {response.status_code}"
-
-
-def _round_trip_s(url: str) -> float:
-    def once() -> float:
-        began = time.monotonic()
-        answers(f"{url}/health")
-        return time.monotonic() - began
-
-    return median(once() for _ in range(ROUND_TRIPS))
-
-
-def _transfer_s(pod: LocalPod) -> float:
-    began = time.monotonic()
-    fetch(f"{pod.handle.url}/tokenize", "POST", {"model": pod.model, "prompt": "x" * BULK_BYTES}, 60)
-    return time.monotonic() - began
-
-
-def _can_connect(pod: LocalPod, port: Port) -> bool:
-    listener = pod.listener(port)
-    try:
-        socket.create_connection((listener.host, listener.port), SILENCE_S).close()
-    except OSError:
-        return False
-    return True
+def _state(pod: LocalPod) -> str:
+    program = pod.program
+    state = "is stopped" if program.is_paused else "runs" if program.is_running else "is gone"
+    return f"process {program.pid} {state}"

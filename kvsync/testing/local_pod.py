@@ -52,6 +52,16 @@ class LocalPod:
         """Where the engine itself listens, past the proxy."""
         return f"http://{self._back.host}:{self._back.port}"
 
+    def direct(self, port: Port) -> tuple[str, int]:
+        """Return the address of one of the engine's own ports, past the proxy."""
+        back = self._back
+        numbers: dict[Port, int] = {
+            "http": back.port,
+            "events": back.event_port,
+            "replay": back.replay_port,
+        }
+        return back.host, numbers[port]
+
     @property
     def listed(self) -> Pod:
         """The pod as discovery lists it."""
@@ -96,6 +106,11 @@ class LocalPod:
             raise ClusterError(f"pod {self.name} ended while starting; its log ends with:\n{program.tail()}")
         self.apply(CLEAR)
 
+    def come_back(self) -> None:
+        """Start the engine and let clients in at once; until it listens their connections are reset."""
+        self.start()
+        self.apply(CLEAR)
+
     def kill(self) -> None:
         """Kill the engine; from now on connecting is refused."""
         self.program.kill()
@@ -125,14 +140,16 @@ class LocalPod:
             self._listeners[port].cut()
 
     def _listen(self) -> None:
-        front, back = self._front, self._back
-        ways: dict[Port, tuple[int, int]] = {
-            "http": (front.port, back.port),
-            "events": (front.event_port, back.event_port),
-            "replay": (front.replay_port, back.replay_port),
+        front = self._front
+        fronts: dict[Port, int] = {
+            "http": front.port,
+            "events": front.event_port,
+            "replay": front.replay_port,
         }
-        for port, (near, far) in ways.items():
-            self._listeners[port] = self._proxy.listen(front.host, near, (back.host, far), Rules(refuse=True))
+        for port, number in fronts.items():
+            self._listeners[port] = self._proxy.listen(
+                front.host, number, self.direct(port), Rules(refuse=True)
+            )
 
     def _unlisten(self) -> None:
         for listener in self._listeners.values():
