@@ -85,17 +85,25 @@ class KubernetesApi:
         with _failures(f"patch {name}"):
             self.apps.patch_namespaced_deployment(name, namespace, patch, _request_timeout=TIMEOUT_S)
 
-    def rolled_out(self, namespace: str, name: str) -> bool:
-        """Say whether all pods of a Deployment are of its newest template, and ready."""
+    def rolled_out(self, namespace: str, name: str) -> int | None:
+        """Return how many pods a Deployment has; None until all are of its newest template and ready."""
         with _failures(f"read Deployment {name}"):
             found: Any = self.apps.read_namespaced_deployment(name, namespace, _request_timeout=TIMEOUT_S)
         want, status = found.spec.replicas, found.status
-        return bool(
-            (status.observed_generation or 0) >= found.metadata.generation
-            and (status.updated_replicas or 0) == want
-            and (status.ready_replicas or 0) == want
-            and (status.replicas or 0) == want
-        )
+        counts = {status.updated_replicas or 0, status.ready_replicas or 0, status.replicas or 0}
+        seen = (status.observed_generation or 0) >= found.metadata.generation
+        return int(want) if seen and counts == {want} else None
+
+    def cordon(self, node: str, *, closed: bool) -> None:
+        """Close a node for new pods, or open it."""
+        with _failures(f"cordon {node}"):
+            self.core.patch_node(node, {"spec": {"unschedulable": closed}}, _request_timeout=TIMEOUT_S)
+
+    def evict(self, namespace: str, pod: str) -> None:
+        """Ask a pod to leave its node, as draining does; its own grace period holds."""
+        eviction: Any = {"metadata": {"name": pod, "namespace": namespace}}
+        with _failures(f"evict {pod}"):
+            self.core.create_namespaced_pod_eviction(pod, namespace, eviction, _request_timeout=TIMEOUT_S)
 
     def delete_deployment(self, namespace: str, name: str) -> None:
         """Delete a Deployment with its pods; one that does not exist is no error."""

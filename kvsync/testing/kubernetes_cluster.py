@@ -4,6 +4,7 @@ addresses of Kubernetes' choice.
 Everything is reached through the API server (see kubernetes_proxy), so this works with any cluster.
 """
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -40,6 +41,7 @@ class Site:
     api: KubernetesApi
     proxy: KubernetesProxy
     manifests: Manifests
+    ledger: Ledger
 
 
 class KubernetesCluster:
@@ -52,6 +54,7 @@ class KubernetesCluster:
         self._seed, self._settings = seed, settings
         self._api, self._proxy = site.api, site.proxy
         self._replicas: dict[str, int] = {}
+        self._cordons: dict[str, Entry] = {}
 
     @property
     def gateway_url(self) -> str:
@@ -124,13 +127,33 @@ class KubernetesCluster:
     def scale_gateway(self, replicas: int) -> None:
         """Set the number of gateways, and wait until each of them uses all pods."""
         self._api.scale(self.namespace, GATEWAY, replicas)
-        wait_for(
-            lambda: self._api.rolled_out(self.namespace, GATEWAY),
-            what=f"{replicas} gateways are ready",
-            timeout_s=self.site.machine.ready_timeout_s,
-            interval_s=INTERVAL_S,
-        )
-        self._await_pods()
+        self._await_rollout()
+
+    def roll_gateways(self) -> None:
+        """Replace every gateway, a new one before an old one, as a new version would."""
+        stamp = {"annotations": {"kvsync.dev/rolled-at": str(time.time_ns())}}
+        self._api.patch_deployment(self.namespace, GATEWAY, {"spec": {"template": {"metadata": stamp}}})
+        self._await_rollout()
+
+    def drain(self, node: str) -> None:
+        """Keep new pods from a node and evict ours from it, and wait until all run elsewhere.
+
+        The ledger knows of the closed node, which is not ours alone; `uncordon` opens it again.
+        """
+        entry = {"kubeconfig": self.site.machine.kubeconfig, "context": self.site.machine.context}
+        self._cordons[node] = self.site.ledger.intend("cordon", node, **entry)
+        self._api.cordon(node, closed=True)
+        for labels in (ENGINES, GATEWAYS):
+            for pod in self._pods(labels):
+                if pod.node == node:
+                    self._api.evict(self.namespace, pod.name)
+        self._await_pods(lambda pods: node not in {pod.node for pod in pods})
+        self._await_rollout()
+
+    def uncordon(self, node: str) -> None:
+        """Let pods run on a drained node again."""
+        self._api.cordon(node, closed=False)
+        self.site.ledger.released(self._cordons.pop(node))
 
     def pods(self) -> list[PodHandle]:
         """See Cluster; those that run and are not being deleted."""
@@ -215,6 +238,16 @@ class KubernetesCluster:
 
         self._await(answers, "the gateway answers", lambda: self._troubles(GATEWAYS))
 
+    def _await_rollout(self) -> None:
+        """Wait until there are only gateways of the newest kind, as many as asked for, and each is ready."""
+
+        def rolled_out() -> bool:
+            replicas = self._api.rolled_out(self.namespace, GATEWAY)
+            return replicas is not None and len(self._pods(GATEWAYS)) == replicas
+
+        self._await(rolled_out, "all gateways are new and ready", lambda: self._troubles(GATEWAYS))
+        self._await_pods()
+
     def _await_pods(self, condition: Callable[[Sequence[PodState]], bool] = lambda _: True) -> None:
         """Wait until as many pods as asked for are ready, and every gateway would use them and no other."""
         used: list[object] = []
@@ -264,6 +297,7 @@ class KubernetesProvider:
             api=KubernetesApi(machine),
             proxy=proxy,
             manifests=Manifests.read(Path(machine.manifests)),
+            ledger=ledger,
         )
         self._clusters: dict[str, KubernetesCluster] = {}
         self._entries: dict[str, Entry] = {}

@@ -14,6 +14,7 @@ The probable cause is told from what the pods announced; without announcements v
 same, with less to say about them. Only heads of broken chains are blamed one by one.
 """
 
+import hashlib
 import random
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -124,6 +125,16 @@ class Lookup:
 
     prompt: Prompt
     matched: Mapping[str, int]
+
+
+def digest(dumps: Iterable[IndexDump]) -> str:
+    """Return what is equal for indexes that hold the same, whatever they have been through."""
+    held = sorted(
+        (dump.pod, dump.model, entry.lora, engine, entry.own)
+        for dump in dumps
+        for engine, entry in dump.blocks.items()
+    )
+    return hashlib.sha256(repr(held).encode()).hexdigest()[:16]
 
 
 def prompts(tables: Sequence[BlockTable], rng: random.Random, count: int) -> list[Prompt]:

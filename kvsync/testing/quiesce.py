@@ -1,9 +1,9 @@
-"""Wait until an index has nothing left to learn, and judge it then."""
+"""Wait until the indexes of all gateways have nothing left to learn, and judge them then."""
 
 import random
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from kvsync.errors import WaitTimeout
 from kvsync.testing.cluster import Cluster
@@ -20,36 +20,49 @@ LOOKUPS = 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rest:
-    """Pods and index at one moment in which nothing happened, as far as that moment came."""
+class IndexState:
+    """What one gateway's index holds."""
 
-    tables: Sequence[BlockTable]
+    gateway: str
     dumps: Sequence[IndexDump]
     indexed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rest:
+    """Pods and indexes at one moment in which nothing happened, as far as that moment came."""
+
+    tables: Sequence[BlockTable]
+    indexes: Sequence[IndexState]
     unsettled: Sequence[str] = ()
 
 
 def unsettled(cluster: Cluster, pod_name: str | None = None) -> list[str]:
-    """Say which publishers the gateway has not followed to the end, and how far it is; empty at rest.
+    """Say which publishers a gateway has not followed to the end, and how far it is; empty at rest.
 
     With `pod_name`, only that pod is looked at: enough, and quicker, when only it was asked something.
     """
-    sources = {source.pod: source for source in GatewayView(cluster.gateways()[0]).sources()}
-    lines = [f"{pod}: there is no such pod" for pod in sources.keys() - {pod.name for pod in cluster.pods()}]
-    for pod in cluster.pods():
-        if pod_name not in (None, pod.name):
-            continue
-        published = PodAdmin(pod.admin_url).sequence()
-        source = sources.get(pod.name)
+    pods = [pod for pod in cluster.pods() if pod_name in (None, pod.name)]
+    known = {pod.name for pod in pods} if pod_name is None else None
+    published = {pod.name: PodAdmin(pod.admin_url).sequence() for pod in pods}
+    return [line for url in cluster.gateways() for line in _behind(url, published, known)]
+
+
+def _behind(gateway: str, published: Mapping[str, int], known: Collection[str] | None) -> list[str]:
+    sources = {source.pod: source for source in GatewayView(gateway).sources()}
+    surplus = sources.keys() - set(sources if known is None else known)
+    lines = [f"{pod}: there is no such pod" for pod in surplus]
+    for pod, last in published.items():
+        source = sources.get(pod)
         if source is None:
-            lines.append(f"{pod.name}: not followed")
-        elif source.state != "exact" or (-1 if source.last is None else source.last) != published:
-            lines.append(f"{source} of {published}")
+            lines.append(f"{pod}: not followed")
+        elif source.state != "exact" or (-1 if source.last is None else source.last) != last:
+            lines.append(f"{source} of {last}")
     return lines
 
 
 def settle(cluster: Cluster, pod_name: str | None = None, *, timeout_s: float = CONVERGENCE_S) -> None:
-    """Wait until the index has followed every pod, or this one, to the end of what it published.
+    """Wait until each gateway has followed every pod, or this one, to the end of what it published.
 
     Raises WaitTimeout.
     """
@@ -83,22 +96,28 @@ def quiesce(
         except WaitTimeout as exc:
             problem = (str(exc),)
         tables = [PodAdmin(pod.admin_url).table() for pod in cluster.pods()]
-        view = GatewayView(cluster.gateways()[0])
-        dumps, indexed = view.dumps(), view.indexed()
+        indexes = [
+            IndexState(gateway=url, dumps=view.dumps(), indexed=view.indexed())
+            for url in cluster.gateways()
+            for view in [GatewayView(url)]
+        ]
         if problem or not unsettled(cluster) or clock() > deadline:
-            return Rest(tables=tables, dumps=dumps, indexed=indexed, unsettled=problem)
+            return Rest(tables=tables, indexes=indexes, unsettled=problem)
 
 
 def compare_at_rest(
     cluster: Cluster, *, seed: int = 0, timeout_s: float = CONVERGENCE_S
 ) -> tuple[Comparison, Sequence[str]]:
-    """Compare the index with the pods at rest, or after `timeout_s` as they are; say what is unsettled."""
+    """Compare indexes with the pods at rest, or after `timeout_s` as they are; say what is unsettled."""
     rest = quiesce(cluster, timeout_s=timeout_s)
-    view = GatewayView(cluster.gateways()[0])
     asked = prompts(rest.tables, random.Random(seed), LOOKUPS)  # noqa: S311 - no secret
-    lookups = [view.lookup(prompt) for prompt in asked]
     announced = cluster.announced()
-    return compare(rest.tables, rest.dumps, announced, lookups, indexed=rest.indexed), rest.unsettled
+    found = []
+    for index in rest.indexes:
+        lookups = [GatewayView(index.gateway).lookup(prompt) for prompt in asked]
+        found.append(compare(rest.tables, index.dumps, announced, lookups, indexed=index.indexed))
+    violations = tuple(violation for comparison in found for violation in comparison.violations)
+    return replace(found[0], violations=violations), rest.unsettled
 
 
 def verify(
