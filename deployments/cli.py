@@ -18,12 +18,11 @@ from kvsync.errors import KVSyncError, UnknownName
 from kvsync.testing.cluster_settings import ClusterChoice, load_cluster_settings
 from kvsync.testing.ledger import Ledger
 from kvsync.testing.marks import on_this_machine
-from kvsync.testing.preflight import Finding, State, is_fit
+from kvsync.testing.preflight import Finding, State, is_fit, require
 from kvsync.testing.problems import Problem, problems
 from kvsync.testing.report import Report
 from kvsync.testing.residue import find, is_running
 from kvsync.testing.run_folder import RunFolder
-from kvsync.testing.tools import Tools
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 console = Console()
@@ -71,6 +70,7 @@ def run(
     """Run the pipeline. Exit status: 0 passed, 1 failed, 2 unknown (something could not be judged)."""
     # Imported here, since `list` or `show` need none of it.
     from deployments.launch import launch
+    from kvsync.testing.doctor import examine
     from tasks.parameters import REPOSITORY, Parameters
 
     given = {"stages": stages or None, "repository": repository}
@@ -85,6 +85,17 @@ def run(
         keep=keep,
         **{name: value for name, value in given.items() if value},
     )
+    if parameters.needs_cluster:
+        require(
+            examine(
+                ClusterChoice.parse(parameters.cluster),
+                parameters.settings,
+                folder=parameters.report_dir,
+                name=f"kvsync-{parameters.run}",
+                reuse=parameters.reuse,
+            ),
+            parameters.cluster,
+        )
     progress = Console(stderr=True) if as_json else console
     progress.print(
         f"run {parameters.run}: {', '.join(parameters.stages)} ({parameters.profile}, {parameters.cluster})"
@@ -157,15 +168,14 @@ def clean(
     A run that is still going on is left alone.
     """
     left, failed = 0, 0
-    tools = Tools()
-    marked = on_this_machine(tools)
+    marked = on_this_machine()
     for folder in _folders(report_dir):
         if is_running(folder.ledger):
             console.print(f"{folder.path.name}: still running, left alone", markup=False)
             continue
-        residue = find(folder.ledger, tools, marked)
+        residue = find(folder.ledger, marked=marked)
         lines = residue.describe()
-        failures = {} if check else residue.remove(Ledger(folder.ledger), tools)
+        failures = {} if check else residue.remove(Ledger(folder.ledger))
         for line in lines:
             why = f": not removed: {failures[line]}" if line in failures else ""
             console.print(f"{folder.path.name}: {line}{why}", markup=False, soft_wrap=True)

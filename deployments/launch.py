@@ -38,7 +38,8 @@ def launch(parameters: Parameters, console: Console) -> Report:
     with stop_on_signal() as stop, follow(RunProgress(folder, parameters.stages), console):
         exit_code = _run_process(parameters, folder, ledger, stop)
     if not parameters.keep:
-        find(folder.ledger).remove(ledger)
+        for left, why in find(folder.ledger).remove(ledger).items():
+            console.print(f"{left}: not removed: {why}", markup=False, soft_wrap=True)
     ledger.released(launcher)
     if folder.report.exists():
         return Report.read(folder.report)

@@ -19,7 +19,7 @@ from kvsync.testing.kubernetes_findings import NEEDED, REVIEW_OUTPUT, TO_DRAIN, 
 from kvsync.testing.manifests import MANAGED
 from kvsync.testing.marks import CLUSTER_LABEL
 from kvsync.testing.preflight import Finding, State
-from kvsync.testing.tools import Answer, Tools, kubectl
+from kvsync.testing.tools import ON_PATH, Answer, Tools, kubectl
 
 REGISTRY_S = 8.0
 """A registry takes a token and two round trips to answer."""
@@ -40,13 +40,14 @@ def examine(
     *,
     folder: Path,
     name: str = "",
-    tools: Tools | None = None,
+    reuse: str = "",
+    tools: Tools = ON_PATH,
 ) -> list[Finding]:
     """Look at everything that a run with this cluster needs; `folder` is where its reports go.
 
-    `name` is that of the Kind cluster to be made, "" where it is not known yet.
+    `name` is that of the Kind cluster to be made, "" where it is not known yet; `reuse` is that of one which
+    is used if it exists.
     """
-    tools = tools or Tools()
     reports = [_disk(folder, preflight.LOCAL_BYTES)]
     match choice.kind:
         case "local":
@@ -54,7 +55,7 @@ def examine(
         case "kind":
             checks: list[Check] = [
                 lambda: [docker_findings.kind(tools.ask("kind", "version")), _kubectl(tools)],
-                lambda: _docker(tools, settings, name),
+                lambda: _docker(tools, settings, name, reuse),
             ]
         case "kubeconfig":
             checks = [
@@ -73,45 +74,41 @@ def _all(checks: Sequence[Check]) -> list[Finding]:
 def _guarded(check: Check) -> Sequence[Finding]:
     try:
         return check()
-    except Exception as exc:
+    except Exception as exc:  # programs and kernels may answer in ways that nobody has thought of
         return [preflight.missing("doctor", f"a check broke: {exc!r}", "report this as a bug of kvsync-ci")]
 
 
-def _docker(tools: Tools, settings: ClusterSettings, name: str) -> list[Finding]:
-    nodes = settings.workers + 1
+def _docker(tools: Tools, settings: ClusterSettings, name: str, reuse: str) -> list[Finding]:
     found = docker_findings.docker(tools.ask("docker", "version", "--format", "{{.Server.Version}}"))
     if found.state is not State.OK:
-        rest = ("images", "cluster name", "memory", "kernel")
-        return [
-            found,
-            *(preflight.unavailable(each, "not looked at: see docker") for each in rest),
-        ]
-    return [
-        found,
-        *_all(
-            [
-                lambda: _node_image(tools, settings.node_image),
-                lambda: [_our_image(tools, settings)],
-                lambda: [docker_findings.cluster_name(name, _clusters(tools))],
-                lambda: _capacity(tools, nodes),
-                lambda: [_inotify(nodes)] if INOTIFY.exists() else [],
-            ]
-        ),
-        preflight.unavailable(
-            "Chaos Mesh", "not in a fresh Kind cluster; faults that only it can do will be not-run"
-        ),
+        rest = ("node image", "base image", "cluster name", "memory", "kernel")
+        return [found, *(preflight.unavailable(each, "not looked at: see docker") for each in rest)]
+    clusters = _clusters(tools)
+    if in_use := reuse in clusters:
+        named = preflight.ok("cluster name", f"{reuse} is there, and will be used")
+    else:
+        named = docker_findings.cluster_name(reuse or name, clusters)
+    nodes = 0 if in_use else settings.workers + 1
+    checks: list[Check] = [
+        lambda: _node_image(tools, settings.node_image, needed=not in_use),
+        lambda: [_our_image(tools, settings)],
+        lambda: _capacity(tools, nodes),
+        lambda: [_inotify(nodes)] if INOTIFY.exists() else [],
     ]
+    without = "not in a fresh Kind cluster; faults that only it can do will be not-run"
+    return [found, named, *_all(checks), preflight.unavailable("Chaos Mesh", without)]
 
 
-def _node_image(tools: Tools, wanted: str) -> list[Finding]:
-    """Judge the nodes' image, and by means of it, or of another version that is here, the kernel."""
+def _node_image(tools: Tools, wanted: str, *, needed: bool) -> list[Finding]:
+    """Judge the nodes' image if it is needed, and by means of it, or of another version, the kernel."""
     program = tools.find("kind")
     image = wanted or (docker_findings.built_in_image(Path(program).read_bytes()) if program else "")
     if not image:
         meaning = "what kind was released with; it is pulled if it is not here"
         return [preflight.ok("node image", meaning), *docker_findings.kernel(None)]
     finding, here = _image(tools, "node image", image, "KVSYNC_CI_KIND_NODE_IMAGE")
-    return [finding, *docker_findings.kernel(_kernel(tools, here[0]) if here else None)]
+    kernel = docker_findings.kernel(_kernel(tools, here[0]) if here else None)
+    return [finding, *kernel] if needed else kernel
 
 
 def _our_image(tools: Tools, settings: ClusterSettings) -> Finding:

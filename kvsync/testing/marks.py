@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 from kvsync.testing.ledger import Entry
 from kvsync.testing.manifests import RUN_LABEL
-from kvsync.testing.tools import Tools, kubectl
+from kvsync.testing.tools import ON_PATH, Tools, kubectl
 
 CLUSTER_LABEL = "io.x-k8s.kind.cluster"
 """What kind puts on the containers of a cluster."""
@@ -24,7 +24,7 @@ LOOK_S = 2.0
 _CONTAINER = f'{{{{.Names}}}}\t{{{{.Label "{CLUSTER_LABEL}"}}}}\t{{{{.Label "{RUN_LABEL}"}}}}'
 
 
-def on_this_machine(tools: Tools) -> list[Entry]:
+def on_this_machine(tools: Tools = ON_PATH) -> list[Entry]:
     """Return the containers, Kind clusters and images of all runs, as entries that no ledger has."""
     listed = tools.ask("docker", "ps", "--all", f"--format={_CONTAINER}", timeout_s=LOOK_S)
     if not listed.ok:

@@ -25,7 +25,7 @@ from kvsync.testing.ledger import Entry
 from kvsync.testing.manifests import RUN_LABEL
 from kvsync.testing.marks import CLUSTER_LABEL
 from kvsync.testing.namespaces import Namespace
-from kvsync.testing.tools import Answer, Tools, kubectl
+from kvsync.testing.tools import ON_PATH, Answer, Tools, kubectl
 
 KINDS = (
     "process",
@@ -80,7 +80,7 @@ def is_inside(entry: Entry, cluster: Entry) -> bool:
     return False
 
 
-def reap(entry: Entry, tools: Tools) -> bool:
+def reap(entry: Entry, tools: Tools = ON_PATH) -> bool:
     """Remove what an entry stands for; False when it was gone already.
 
     Raises UnknownName for another kind, WaitTimeout when a process survives SIGKILL, ClusterError when

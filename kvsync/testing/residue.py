@@ -13,7 +13,7 @@ from kvsync.testing import marks
 from kvsync.testing.ledger import Entry, Ledger, end, find_strays, leftovers
 from kvsync.testing.outcome import Check, StageResult, merge
 from kvsync.testing.reapers import in_order, is_inside, reap
-from kvsync.testing.tools import Tools
+from kvsync.testing.tools import ON_PATH, Tools
 
 LAUNCHER = "launcher"
 """The kind of the ledger entry of the process that started a run: while it lives, the run does."""
@@ -35,7 +35,7 @@ class Residue:
         lines = [_name(entry) for entry in self.entries]
         return lines + [_stray(stray) for stray in self.strays]
 
-    def remove(self, ledger: Ledger, tools: Tools | None = None) -> dict[str, str]:
+    def remove(self, ledger: Ledger, tools: Tools = ON_PATH) -> dict[str, str]:
         """End and delete all of it; returns why something is still there, by its line of `describe`."""
         failures: dict[str, str] = {}
         try:
@@ -47,7 +47,7 @@ class Residue:
         for entry in in_order(self.entries):
             try:
                 if not any(is_inside(entry, cluster) for cluster in clusters):
-                    reap(entry, tools or Tools())
+                    reap(entry, tools)
             except (KVSyncError, OSError, psutil.Error) as exc:
                 failures[_name(entry)] = str(exc)
                 continue
@@ -57,12 +57,12 @@ class Residue:
         return failures
 
 
-def find(ledger: Path, tools: Tools | None = None, marked: Sequence[Entry] | None = None) -> Residue:
+def find(ledger: Path, tools: Tools = ON_PATH, marked: Sequence[Entry] | None = None) -> Residue:
     """Look for what the run of this ledger left, apart from the processes that we run in.
 
     `marked` is what bears the mark of any run on this machine, for a caller that looks at many runs.
     """
-    run, tools = ledger.parent.name, tools or Tools()
+    run = ledger.parent.name
     group = os.getpgrp()
     own = {group, os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
     entries = [e for e in leftovers([ledger]) if e.kind != LAUNCHER and e.facts.get("pid") not in own]

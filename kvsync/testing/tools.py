@@ -85,6 +85,10 @@ class Tools:
             return Answer(exit_code=process.returncode, output=_read(out), errors=_read(err))
 
 
+ON_PATH = Tools()
+"""The programs that PATH has."""
+
+
 def kubectl(kubeconfig: object, context: object, *words: str) -> list[str]:
     """Return a kubectl command; without a kubeconfig or a context kubectl's own rules hold."""
     chosen = [f"--kubeconfig={kubeconfig}"] if kubeconfig else []
