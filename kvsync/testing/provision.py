@@ -15,9 +15,10 @@ from kvsync.testing.cluster_settings import ClusterChoice, ClusterSettings
 from kvsync.testing.command import Commands
 from kvsync.testing.image import build
 from kvsync.testing.kind import Kind
-from kvsync.testing.ledger import Ledger, leftovers, reap
+from kvsync.testing.ledger import Ledger, leftovers
 from kvsync.testing.machine import Machine
 from kvsync.testing.outcome import Check, StageResult, merge
+from kvsync.testing.reapers import reap
 from kvsync.testing.run_folder import RunFolder
 from kvsync.testing.stage import StageContext
 
