@@ -7,12 +7,16 @@ from pathlib import Path
 import pytest
 
 from kvsync.testing.cluster import GATEWAY, Cluster, ClusterProvider
+from kvsync.testing.cluster_evidence import collect
 from kvsync.testing.history import History
 from kvsync.testing.ledger import Ledger
 from kvsync.testing.local import LocalProvider
 from kvsync.testing.machine import Machine
-from kvsync.testing.pytest_plugin import keeps
+from kvsync.testing.pytest_plugin import keeps, went_wrong
 from kvsync.testing.scenario import Scenario
+
+_PLAIN = str.maketrans(dict.fromkeys("[]/ :", "-"))
+"""For names of folders, which become parts of links."""
 
 
 @pytest.fixture(scope="session")
@@ -41,11 +45,23 @@ def own_cluster(
     name = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower()).strip("-")
     cluster = provider.create(name, **settings)
     yield cluster
-    print(cluster.logs(GATEWAY))
+    keep_evidence(cluster, request)
     if keeps(request.config):
         print(cluster.describe())
     else:
         provider.delete(name)
+
+
+def keep_evidence(cluster: Cluster, request: pytest.FixtureRequest) -> None:
+    """After a test that did not pass, write down what its cluster looks like, and name it in the report."""
+    if not went_wrong(request.node):
+        return
+    run_dir: Path = request.getfixturevalue("run_dir")
+    files = collect(
+        cluster, run_dir / "evidence" / f"{cluster.name}-{request.node.name}"[:80].translate(_PLAIN)
+    )
+    request.node.user_properties.append(("evidence", "\n".join(str(f.relative_to(run_dir)) for f in files)))
+    print(cluster.logs(GATEWAY))
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from kvsync.errors import ClusterError, UnknownName, WaitTimeout
@@ -20,14 +21,15 @@ from kvsync.testing.kubernetes_proxy import KubernetesProxy
 from kvsync.testing.ledger import Entry, Ledger
 from kvsync.testing.machine import Machine
 from kvsync.testing.manifests import ADMIN_PORT, GATEWAY_PORT, HTTP_PORT, MODEL_LABEL, Manifests
+from kvsync.testing.tools import Tools, kubectl
 from kvsync.testing.wait import wait_for
 
 ENGINES, GATEWAYS = "app=engine", "app=gateway"
 INTERVAL_S = 0.5
 """How often the API server is asked while something is awaited: each time costs it a list of pods."""
 NAME_LENGTH = 63
-LOG_LINES = 200
-"""Of each pod's log in an error message."""
+LOG_LINES = JOURNAL_LINES = 500
+"""Of each log that is kept; the end says most."""
 GRACE_S = 5
 END_ENGINE = ("python", "-c", "import os, signal; os.kill(1, signal.SIGTERM)")
 """Ends a container's main process; nothing inside a container can kill it with SIGKILL."""
@@ -190,6 +192,34 @@ class KubernetesCluster:
         kubectl = f"kubectl --kubeconfig {self.site.machine.kubeconfig} --namespace {self.namespace}"
         return f"look around: {kubectl} get pods\ngateway: {kubectl} port-forward service/gateway 8080"
 
+    def evidence(self) -> Mapping[str, Callable[[], str]]:
+        """See Witness: what Kubernetes says of the namespace, and the nodes of themselves where they can."""
+        machine, tools = self.site.machine, Tools()
+
+        def kubectl_says(*words: str) -> str:
+            argv = kubectl(machine.kubeconfig, machine.context, f"--namespace={self.namespace}", *words)
+            answer = tools.ask(*argv)
+            return answer.output or answer.errors
+
+        def journal(node: str) -> str:
+            argv = ["docker", "exec", node, "journalctl", "--no-pager", f"--lines={JOURNAL_LINES}"]
+            answer = tools.ask(*argv)
+            return answer.output or answer.errors
+
+        parts: dict[str, Callable[[], str]] = {
+            "pods.txt": lambda: kubectl_says("get", "pods", "-o", "wide"),
+            "events.txt": lambda: kubectl_says("get", "events", "--sort-by=.lastTimestamp"),
+            "describe.txt": lambda: kubectl_says("describe", "pods"),
+        }
+        with suppress(ClusterError):
+            pods = [*self._pods(GATEWAYS), *self._pods(ENGINES)]
+            for pod in pods:
+                if pod.restarts:
+                    parts[f"{pod.name}-previous.log"] = partial(self._previous_log, pod.name)
+            for node in sorted({pod.node for pod in pods if pod.node and machine.kind}):
+                parts[f"{node}-journal.log"] = partial(journal, node)
+        return parts
+
     def close(self) -> None:
         """See Cluster; Kubernetes goes on deleting when this returns."""
         self._api.delete_namespace(self.namespace)
@@ -229,6 +259,9 @@ class KubernetesCluster:
 
     def _log(self, pod: str) -> str:
         return self._api.log(self.namespace, pod, lines=LOG_LINES)
+
+    def _previous_log(self, pod: str) -> str:
+        return self._api.log(self.namespace, pod, previous=True, lines=LOG_LINES)
 
     def _await_gateway(self) -> None:
         def answers() -> bool:
@@ -319,7 +352,11 @@ class KubernetesProvider:
             name, namespace=namespace, site=self._site, seed=self._seed, settings=settings
         )
         self._clusters[name] = cluster
-        cluster.open(self._ledger.run)
+        try:
+            cluster.open(self._ledger.run)
+        except BaseException:
+            self.delete(name)
+            raise
         return cluster
 
     def delete(self, name: str) -> None:

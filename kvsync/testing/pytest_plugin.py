@@ -25,10 +25,14 @@ MARKERS = (
     "trace: needs a request trace, given with --trace-file",
     "local_only: is about clusters of local processes",
     "kubernetes_only: is about clusters in Kubernetes",
+    "kubernetes: needs an API server that is there for tests (KVSYNC_CI_TEST_KUBECONFIG)",
 )
 
 _FAILED = pytest.StashKey[bool]()
 """Whether a test of the session failed."""
+
+_BAD = pytest.StashKey[bool]()
+"""Whether a test did not pass, for whatever reason but being skipped."""
 
 TIMEOUT_TEXT = "from pytest-timeout"
 """How pytest-timeout 2.4 ends the message of its failures; it raises no type of its own."""
@@ -80,6 +84,7 @@ def pytest_runtest_makereport(
     if call.excinfo is None:
         return report
     item.config.stash[_FAILED] = item.config.stash.get(_FAILED, False) or report.failed
+    item.stash[_BAD] = not isinstance(call.excinfo.value, pytest.skip.Exception)
     verdict = unproven(call.excinfo.value)
     if verdict is not None:
         report.outcome = "skipped"
@@ -93,6 +98,11 @@ def pytest_runtest_makereport(
 def keeps(config: pytest.Config) -> bool:
     """Say whether a test failed whose cluster shall be kept; the session then ends after it."""
     return bool(config.getoption("--keep")) and config.stash.get(_FAILED, False)
+
+
+def went_wrong(item: pytest.Item) -> bool:
+    """Say, while its fixtures are torn down, whether a test did not pass."""
+    return item.stash.get(_BAD, False)
 
 
 class Recorder:
@@ -133,7 +143,7 @@ class Recorder:
         ending = _ending(
             _kind(decisive), sum(report.duration for report in reports), _reason(decisive), printed
         )
-        properties = {name: str(value) for name, value in decisive.user_properties}
+        properties = {name: str(value) for name, value in reports[-1].user_properties}
         self._write("finished", nodeid=nodeid, **ending, properties=properties)
 
     def _write(self, event: str, **fields: object) -> None:

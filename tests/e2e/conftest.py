@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from kvsync.testing.cluster import GATEWAY, Cluster, ClusterProvider
-from kvsync.testing.cluster_fixtures import own_cluster, provider, scenario
+from kvsync.testing.cluster import Cluster, ClusterProvider
+from kvsync.testing.cluster_fixtures import keep_evidence, own_cluster, provider, scenario
 from kvsync.testing.endpoints import GatewayView
 from kvsync.testing.pytest_plugin import keeps
 
@@ -66,7 +66,7 @@ def cluster(shared: Shared, settings: dict[str, object], request: pytest.Fixture
         return
     cluster = shared.take()
     yield cluster
-    print(cluster.logs(GATEWAY))
+    keep_evidence(cluster, request)
     if keeps(request.config):
         print(cluster.describe())
     else:
