@@ -32,6 +32,7 @@ from kvsync.testing.faults import (
     Latency,
     MemoryStress,
     MessageLoss,
+    OneShot,
     PacketLoss,
     Partition,
     PodFailure,
@@ -95,8 +96,10 @@ def render(
 
     Without a namespace the resource can be applied to any. Raises NotRun for what Chaos Mesh cannot do.
     """
+    if reason := impossible(fault):
+        raise NotRun(reason)
     kind, spec = _experiment(fault, victims, peers)
-    if duration_s is not None and not acts_once(fault):
+    if duration_s is not None and not isinstance(fault, OneShot):
         spec["duration"] = go_duration(duration_s)
     metadata: Manifest = {"name": name}
     if namespace:
@@ -109,9 +112,16 @@ def render(
     }
 
 
-def acts_once(fault: Fault) -> bool:
-    """Say whether the fault has no end of its own: its experiment is never recovered, only deleted."""
-    return isinstance(fault, PodKill | ContainerKill)
+def impossible(fault: Fault) -> str:
+    """Say why there is no experiment that does what this fault says; "" when there is one."""
+    match fault:
+        case PodPause() | Stall() | Cut() | MessageLoss():
+            return f"chaos mesh has no experiment for {name_of(fault)}"
+        case Latency(ports=ports) if set(ports) != set(PORTS):
+            return f"chaos mesh delays all of a pod's traffic, not that of {', '.join(ports)} alone"
+        case PortsBlocked(ports=ports) if "events" not in ports:
+            return "chaos mesh cannot reset the events connection, which goes with blocking other ports"
+    return ""
 
 
 def plural(kind: str) -> str:
@@ -152,7 +162,7 @@ def _experiment(fault: Fault, victims: Victims, peers: Victims | None) -> tuple[
             delay = go_duration(delay_s)
             return "HTTPChaos", {"target": "Request", "port": PORT_NUMBERS["http"], "delay": delay}
         case PodPause() | Stall() | Cut() | MessageLoss():
-            raise NotRun(f"chaos mesh has no experiment for {name_of(fault)}; another injector can do it")
+            raise NotRun(impossible(fault))
 
 
 def _pod_chaos(fault: PodKill | ContainerKill | PodFailure, victims: Victims) -> Manifest:
@@ -172,12 +182,11 @@ def _network_chaos(
         case Partition(direction=lost):
             return {"action": "partition", "direction": {"both": "both", "to": "from", "from": "to"}[lost]}
         case PortsBlocked(ports=ports):
-            return {"action": "partition", "direction": "from", "externalTargets": _blocked(ports)}
+            blocked = [f"{net}:{PORT_NUMBERS[port]}" for port in ports for net in EVERYBODY]
+            return {"action": "partition", "direction": "from", "externalTargets": blocked}
         case Bandwidth(bytes_per_s=bytes_per_s):
             rate = {"rate": f"{round(bytes_per_s)}bps", "limit": QUEUE_BYTES, "buffer": BURST_BYTES}
             return {"action": "bandwidth", "direction": "to", "bandwidth": rate}
-        case Latency(ports=ports) if set(ports) != set(PORTS):
-            raise NotRun(f"chaos mesh delays all of a pod's traffic, not that of {', '.join(ports)} alone")
         case Latency(delay_s=delay_s, jitter_s=jitter_s, correlation=correlation):
             delay = {"latency": go_duration(delay_s), "jitter": go_duration(jitter_s)}
             return _netem("delay", delay, correlation, peers)
@@ -189,15 +198,7 @@ def _network_chaos(
 
 def _netem(action: str, how: Manifest, correlation: float, peers: Victims | None) -> Manifest:
     spec = {"action": action, action: {**how, "correlation": _percent(correlation)}}
-    return (
-        {**spec, "direction": "both", "target": _selection(peers)} if peers else {**spec, "direction": "to"}
-    )
-
-
-def _blocked(ports: tuple[Port, ...]) -> list[str]:
-    if "events" not in ports:
-        raise NotRun("chaos mesh cannot reset the events connection, which goes with blocking other ports")
-    return [f"{net}:{PORT_NUMBERS[port]}" for port in ports for net in EVERYBODY]
+    return spec | ({"direction": "both", "target": _selection(peers)} if peers else {"direction": "to"})
 
 
 def _container_chaos(fault: CpuStress | MemoryStress | DiskLatency | ClockOffset) -> tuple[str, Manifest]:

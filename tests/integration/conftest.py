@@ -11,6 +11,14 @@ from kvsync.config import SubscriberOptions
 from kvsync.events import AllBlocksCleared, EventBatch, Source
 from kvsync.publisher import Publisher
 from kvsync.subscriber import Subscriber
+from kvsync.testing.kubernetes_fixtures import (
+    chaos_crds,
+    kubernetes_client,
+    kubernetes_namespace,
+    test_kubeconfig,
+)
+
+__all__ = ["chaos_crds", "kubernetes_client", "kubernetes_namespace", "test_kubeconfig"]
 
 WITHIN_S = 5.0
 """Far above what any condition needs, so that only a real failure takes this long."""
