@@ -3,6 +3,7 @@
 The records that are understood (all with `test` and `t_mono`):
 - fault start and stop: `fault` (an object with `kind` and perhaps `pods`), `proof`
 - recovery ok and fail: `seconds`
+- service ok and fail: `requests`, `availability`, `error_increase`, `p95_s`, `baseline_p95_s`
 - request ok and fail: `latency_s`, `pod`
 - oracle ok and fail: `violations`, `pods`, `blocks`
 - replay: `requests`, `agreeing`, `explained` (requests by cause of their disagreement)
@@ -16,7 +17,19 @@ from typing import Self, cast
 
 from kvsync.testing.history import Record
 
-KINDS = frozenset({"fault", "recovery", "request", "oracle", "replay"})
+KINDS = frozenset({"fault", "recovery", "service", "request", "oracle", "replay"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """How requests were served during a fault, against the same run's baseline; `ok` within all limits."""
+
+    ok: bool
+    requests: int
+    availability: float
+    error_increase: float
+    p95_s: float
+    baseline_p95_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +46,7 @@ class FaultWindow:
     stop_proof: str = ""
     recovery_s: float | None = None
     recovered: bool | None = None
+    served: Served | None = None
 
     @property
     def label(self) -> str:
@@ -101,6 +115,8 @@ class Evidence:
                     _see_fault(faults, record)
                 case "recovery":
                     _see_recovery(faults, record)
+                case "service":
+                    _see_service(faults, record)
                 case "request":
                     requests[_test(record)].append(_request(record))
                 case "oracle":
@@ -148,6 +164,21 @@ def _see_recovery(faults: list[FaultWindow], record: Record) -> None:
                 recovery_s=_number(record, "seconds"),
                 recovered=record.get("type") == "ok",
             )
+
+
+def _see_service(faults: list[FaultWindow], record: Record) -> None:
+    """It belongs to the faults of its test of which nothing is known yet, like a recovery."""
+    served = Served(
+        ok=record.get("type") == "ok",
+        requests=int(_number(record, "requests")),
+        availability=_number(record, "availability"),
+        error_increase=_number(record, "error_increase"),
+        p95_s=_number(record, "p95_s"),
+        baseline_p95_s=_number(record, "baseline_p95_s"),
+    )
+    for position, known in enumerate(faults):
+        if known.test == _test(record) and known.served is None:
+            faults[position] = replace(known, served=served)
 
 
 def _request(record: Record) -> RequestPoint:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from kvsync.testing.evidence import Evidence, FaultWindow, RequestPoint
+from kvsync.testing.evidence import Evidence, FaultWindow, RequestPoint, Served
 from kvsync.testing.html import render, write_page
 from kvsync.testing.measurement import Measurement, Measurements
 from kvsync.testing.outcome import Attempt, Check, Kind, StageResult, merge
@@ -228,6 +228,9 @@ def test_evidence_is_shown() -> None:
         stop_proof="12 of 12 accepted",
         recovery_s=2.25,
         recovered=True,
+        served=Served(
+            ok=True, requests=1200, availability=0.995, error_increase=0.005, p95_s=0.21, baseline_p95_s=0.1
+        ),
     )
     open_fault = FaultWindow(test="t", kind="pod-kill", pods=(), details="", start=1.0)
     compared = Evidence.from_records(
@@ -254,8 +257,9 @@ def test_evidence_is_shown() -> None:
     page = Page(render(report(stage("chaos", Check(name="a", kind="passed"))), evidence, [measured]))
 
     for expected in (
-        "partition of qwen-1 depth 2 test_cut 12 of 12 refused 12 of 12 accepted 8.5 s ✓ 2.2 s",
-        "pod-kill t ? not proved ✗ never ended not known ? not measured",
+        "partition of qwen-1 depth 2 test_cut 12 of 12 refused 12 of 12 accepted ✓ 99.50 % of 1,200",
+        "of 1,200 errors +0.50 points, p95 210 ms, before 100 ms 8.5 s ✓ 2.2 s",
+        "pod-kill t ? not proved ✗ never ended ? not judged not known ? not measured",
         "t ✗ different 4 1,412 lost 00ff",
         "t 1,000 962 (96.2 %) 31 evicted 7",
         "test_cut 12 requests, 1 failed",

@@ -1,6 +1,6 @@
 """Evidence: what the records of a history say about faults, requests and comparisons."""
 
-from kvsync.testing.evidence import Agreement, Comparison, Evidence, FaultWindow, RequestPoint
+from kvsync.testing.evidence import Agreement, Comparison, Evidence, FaultWindow, RequestPoint, Served
 from kvsync.testing.history import Record
 
 
@@ -83,6 +83,36 @@ def test_a_recovery_belongs_to_the_faults_before_it() -> None:
     assert [(each.recovered, each.recovery_s) for each in found.faults] == [(True, 1.0), (False, 30.0)]
 
 
+def test_a_service_belongs_to_the_faults_before_it() -> None:
+    """How requests were served is kept with the faults of its test that have no such record yet."""
+    service: Record = {
+        "f": "service",
+        "type": "ok",
+        "requests": 600,
+        "availability": 0.995,
+        "error_increase": 0.005,
+        "p95_s": 0.2,
+        "baseline_p95_s": 0.1,
+        "t_mono": 3.0,
+        "test": "t",
+    }
+    found = Evidence.from_records(
+        [
+            fault("start", 1.0, pods=("a",)),
+            fault("start", 1.5, pods=("b",)),
+            {**service, "test": "another"},
+            service,
+            {**service, "type": "fail"},
+            fault("start", 4.0),
+        ]
+    )
+
+    served = Served(
+        ok=True, requests=600, availability=0.995, error_increase=0.005, p95_s=0.2, baseline_p95_s=0.1
+    )
+    assert [each.served for each in found.faults] == [served, served, None]
+
+
 def test_requests_by_test() -> None:
     """Requests are kept per test; a failed one without a latency is kept too."""
     found = Evidence.from_records(
@@ -124,7 +154,7 @@ def test_comparisons_and_agreement() -> None:
 def test_incomplete_records_are_no_error() -> None:
     """A report is made of whatever a run left, also of records without their fields."""
     empty: list[Record] = [
-        {"f": f, "t_mono": 1.0} for f in ("fault", "recovery", "request", "oracle", "replay")
+        {"f": f, "t_mono": 1.0} for f in ("fault", "recovery", "service", "request", "oracle", "replay")
     ]
     little: Record = {"f": "fault", "type": "start", "t_mono": 2.0, "fault": {"kind": "pod-kill", "pod": "a"}}
 
