@@ -2,24 +2,18 @@
 
 import itertools
 import random
-import time
 from collections.abc import Iterable, Mapping, Sequence
 
 from kvsync.testing.cluster import Cluster, PodHandle
 from kvsync.testing.endpoints import GatewayView, PodAdmin
-from kvsync.testing.faults import Episode
 from kvsync.testing.history import History
 from kvsync.testing.oracle import Comparison, Prompt
 from kvsync.testing.quiesce import CONVERGENCE_S, settle, verify
 from kvsync.testing.trace import Request
 from kvsync.testing.traffic import Answer, Sender
-from kvsync.testing.wait import wait_for
 
 BLOCK = 16
 """Tokens per block unless a test says otherwise: vLLM's default."""
-
-STEADY_PROBES = 5
-"""Requests that must succeed in a row before a recovery counts as one."""
 
 Tokens = tuple[int, ...]
 
@@ -91,30 +85,6 @@ class Scenario:
     def verify(self, *, timeout_s: float = CONVERGENCE_S, at_least: int = 1) -> Comparison:
         """Compare the index with the pods at rest; see `quiesce.verify`."""
         return verify(self.cluster, self.history, seed=self.seed, timeout_s=timeout_s, at_least=at_least)
-
-    def verify_recovery(self, episode: Episode) -> float:
-        """Verify the index, wait for the gateway to use every pod, see some requests succeed.
-
-        Returns the seconds from the end of the fault to then. Fails like `verify` and `ask`, and with
-        WaitTimeout, when this takes longer than CONVERGENCE_S.
-        """
-        assert episode.ended is not None
-        seconds = CONVERGENCE_S
-        try:
-            self.verify(timeout_s=CONVERGENCE_S - (time.monotonic() - episode.ended))
-            wait_for(
-                lambda: len(self.view.routable()) == len(self.cluster.pods()),
-                what="the gateway uses every pod again",
-                timeout_s=CONVERGENCE_S - (time.monotonic() - episode.ended),
-                last_seen=self.view.routable,
-            )
-            for _ in range(STEADY_PROBES):
-                self.ask(self.cluster.pods()[0].model, self.prompt(1))
-            seconds = time.monotonic() - episode.ended
-        finally:
-            recovered = "ok" if seconds < CONVERGENCE_S else "fail"
-            self.history.append(f="recovery", type=recovered, seconds=seconds)
-        return seconds
 
 
 def by_pod(answers: Sequence[Answer]) -> Mapping[str, int]:

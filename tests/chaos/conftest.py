@@ -1,11 +1,23 @@
 """A cluster of its own for each test: a fault must not reach into another one."""
 
+from typing import cast
+
 import pytest
 
+from kvsync.testing.cluster import Cluster
 from kvsync.testing.cluster_fixtures import own_cluster, provider, scenario
+from kvsync.testing.faults import Fault, Injector
 from kvsync.testing.local import LocalCluster
+from kvsync.testing.local_faults import LocalInjector
 
 __all__ = ["own_cluster", "provider", "scenario"]
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Leave out a fault that no cluster of this kind can have, before a cluster is made for its test."""
+    assert isinstance(item, pytest.Function)
+    if reason := LocalInjector.impossible(cast("Fault", item.callspec.params["fault"])):
+        pytest.skip(reason)
 
 
 @pytest.fixture
@@ -15,6 +27,13 @@ def settings() -> dict[str, object]:
 
 
 @pytest.fixture
-def cluster(own_cluster: LocalCluster) -> LocalCluster:
+def cluster(own_cluster: Cluster) -> Cluster:
     """The cluster of the test."""
     return own_cluster
+
+
+@pytest.fixture
+def injector(cluster: Cluster) -> Injector:
+    """Carries faults out on the cluster of the test."""
+    assert isinstance(cluster, LocalCluster)
+    return LocalInjector(cluster)

@@ -1,114 +1,180 @@
-"""After any fault the index is right again within seconds, and requests were served all the time."""
+"""After any fault the index is right again within seconds, and requests were served all the time.
 
-from collections.abc import Callable, Sequence
+The customary scenarios, and which cases stand for them:
+
+- network partition: the partitions, the stall, both latencies, both packet losses and the bandwidth
+- pod failures: pod kill (new pods come, their number is restored), container kill, pod failures, pod pause
+- ZeroMQ failures: the blocked ports, the cut, message losses, corruption (while a port is blocked or cut its
+  probe fails, and afterwards none does)
+- stress: CPU, memory and disk, with at least a tenth of the baseline's rate of requests
+- time skew: clock offset
+- recovery validation: every case; its recovery is timed and has to take less than 30 s
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 
 import pytest
 
+from kvsync.testing.cluster import Cluster
 from kvsync.testing.faults import (
     Bandwidth,
+    ClockOffset,
+    ContainerKill,
     Corruption,
+    CpuStress,
+    Cut,
+    DiskLatency,
+    Episode,
     Fault,
+    HttpDelay,
+    Injector,
     Latency,
+    MemoryStress,
     MessageLoss,
+    OneShot,
+    PacketLoss,
     Partition,
+    PodFailure,
     PodKill,
     PodPause,
     PortsBlocked,
+    Stall,
     active,
 )
-from kvsync.testing.local import LocalCluster
-from kvsync.testing.local_faults import LocalInjector
+from kvsync.testing.recovery import GOAL_S, await_recovery, problem_of
 from kvsync.testing.scenario import Scenario
+from kvsync.testing.steady import Disturbance, Service, require_steady
 from kvsync.testing.trace import Request, generate
-from kvsync.testing.traffic import Answer, BackgroundTraffic, Sender, availability
-from kvsync.testing.verdicts import Inconclusive
+from kvsync.testing.traffic import Answer, BackgroundTraffic, Sender
 
-AVAILABILITY = 0.99
+MODEL = "qwen"
 RATE_PER_S = 20.0
-BASELINE_S = 1.5
+BASELINE_S = {"quick": 1.5, "full": 10.0}
 AFTER_S = 1.0
-"""Requests go on so long after a fault, so that the pod that had it publishes again."""
-FEWEST_REQUESTS = 20
-"""Fewer requests during a fault say nothing about a share of 99 %."""
-POD = "qwen-1"
-ONLY_FULL = [pytest.mark.full]
-
-FAULTS = [
-    pytest.param(PodKill(pod=POD), {"quick": 3, "full": 60}, id="pod kill"),
-    pytest.param(PodPause(pod=POD), {"quick": 4, "full": 30}, id="pod pause"),
-    pytest.param(Partition(pod=POD), {"quick": 4, "full": 30}, id="partition"),
-    pytest.param(Latency(pod=POD, delay_s=0.1, jitter_s=0.02), {"quick": 3, "full": 60}, id="latency"),
-    pytest.param(MessageLoss(pod=POD, fraction=0.5), {"quick": 3, "full": 60}, id="message loss"),
-    pytest.param(
-        PortsBlocked(pod=POD, ports=("replay",)), {"quick": 3, "full": 30}, id="replay port blocked"
-    ),
-    pytest.param(
-        Latency(pod=POD, delay_s=0.5, jitter_s=0.1), {"full": 60}, id="high latency", marks=ONLY_FULL
-    ),
-    pytest.param(
-        Latency(pod=POD, delay_s=2.0, ports=("http",)), {"full": 60}, id="slow requests", marks=ONLY_FULL
-    ),
-    pytest.param(MessageLoss(pod=POD, fraction=0.1), {"full": 60}, id="some message loss", marks=ONLY_FULL),
-    pytest.param(Bandwidth(pod=POD, bytes_per_s=125_000), {"full": 60}, id="bandwidth", marks=ONLY_FULL),
-    pytest.param(Corruption(pod=POD, fraction=0.5), {"full": 60}, id="corruption", marks=ONLY_FULL),
-    pytest.param(
-        PortsBlocked(pod=POD, ports=("events", "replay")), {"full": 30}, id="ports blocked", marks=ONLY_FULL
-    ),
-]
+"""Requests go on so long after a recovery, so that the pod that had the fault publishes again."""
+SPARE_S = 15.0
+"""Requests are planned for so much longer than a fault takes, for its proofs and for the recovery."""
 
 
-@pytest.mark.timeout(300)
-@pytest.mark.parametrize(("fault", "durations_s"), FAULTS)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """How long a fault is observed, and held if it can be; without `quick_s` in full runs only.
+
+    So many of the model's pods have it at the same time.
+    """
+
+    full_s: float
+    quick_s: float | None = None
+    replicas: int = 3
+    victims: int = 1
+
+    def observed_s(self, profile: str) -> float:
+        """Return how long the fault is observed."""
+        return self.quick_s if profile == "quick" and self.quick_s is not None else self.full_s
+
+
+CASES: Mapping[str, tuple[Fault, Plan]] = {
+    "pod kill": (PodKill(pod=""), Plan(quick_s=3, full_s=60, replicas=5)),
+    "container kill": (ContainerKill(pod=""), Plan(quick_s=2, full_s=60)),
+    "pod failure": (PodFailure(pod=""), Plan(full_s=90)),
+    "failure of half of the pods": (PodFailure(pod=""), Plan(full_s=90, replicas=5, victims=2)),
+    "pod pause": (PodPause(pod=""), Plan(quick_s=4, full_s=30)),
+    "partition": (Partition(pod=""), Plan(quick_s=4, full_s=30)),
+    "partition to the pod": (Partition(pod="", direction="to"), Plan(full_s=30)),
+    "partition from the pod": (Partition(pod="", direction="from"), Plan(full_s=30)),
+    "stalled events": (Stall(pod="", ports=("events", "replay")), Plan(full_s=30)),
+    "cut": (Cut(pod=""), Plan(full_s=30)),
+    "latency": (Latency(pod="", delay_s=0.1, jitter_s=0.02), Plan(quick_s=2, full_s=60)),
+    "high latency": (Latency(pod="", delay_s=0.5, jitter_s=0.1, correlation=0.25), Plan(full_s=60)),
+    "http delay": (HttpDelay(pod="", delay_s=2.0), Plan(full_s=60)),
+    "packet loss": (PacketLoss(pod="", fraction=0.5, correlation=0.25), Plan(full_s=60)),
+    "some packet loss": (PacketLoss(pod="", fraction=0.1, correlation=0.25), Plan(full_s=60)),
+    "bandwidth": (Bandwidth(pod="", bytes_per_s=1_000_000), Plan(full_s=60)),
+    "message loss": (MessageLoss(pod="", fraction=0.5), Plan(quick_s=2, full_s=60)),
+    "some message loss": (MessageLoss(pod="", fraction=0.1), Plan(full_s=60)),
+    "corruption": (Corruption(pod="", fraction=0.5, correlation=0.25), Plan(full_s=60)),
+    "replay port blocked": (PortsBlocked(pod="", ports=("replay",)), Plan(quick_s=3, full_s=30)),
+    "event ports blocked": (PortsBlocked(pod="", ports=("events", "replay")), Plan(full_s=30)),
+    "cpu stress": (CpuStress(pod="", workers=2, load=0.8), Plan(full_s=60)),
+    "memory stress": (MemoryStress(pod="", workers=2, size_bytes=512 << 20), Plan(full_s=60)),
+    "disk latency": (DiskLatency(pod="", delay_s=0.1, fraction=0.5), Plan(full_s=60)),
+    "clock offset": (ClockOffset(pod="", offset_s=30.0), Plan(full_s=120)),
+}
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    ("fault", "plan"),
+    [
+        pytest.param(fault, plan, id=name, marks=[pytest.mark.full] if plan.quick_s is None else [])
+        for name, (fault, plan) in CASES.items()
+    ],
+)
 def test_recovery_from(
     fault: Fault,
-    durations_s: dict[str, float],
+    plan: Plan,
     scenario: Scenario,
-    cluster: LocalCluster,
+    cluster: Cluster,
+    injector: Injector,
     profile: str,
     record_property: Callable[[str, object], None],
 ) -> None:
     """Steady state, a fault that is proved to act, traffic during it, proof of its end, convergence."""
-    cluster.deploy("qwen", 3, capacity=192)
+    pods = cluster.deploy(MODEL, plan.replicas, capacity=192)
+    faults = [replace(fault, pod=pod.name) for pod in pods[-plan.victims :]]
+    observed_s = plan.observed_s(profile)
     with Sender(cluster.gateway_url, scenario.history) as sender:
-        with BackgroundTraffic(sender, _requests(scenario.seed, BASELINE_S)) as traffic:
-            traffic.await_due(BASELINE_S)
-        baseline = traffic.answers()
+        requests = _requests(scenario.seed, BASELINE_S[profile])
+        with BackgroundTraffic(sender, requests) as traffic:
+            traffic.await_due(requests[-1].at_s)
+        baseline = Service.of(traffic.answers())
+        require_steady(baseline)
         scenario.verify()
-        duration_s = durations_s[profile]
-        with BackgroundTraffic(sender, _requests(scenario.seed + 1, duration_s + AFTER_S)) as traffic:
-            with active(fault, LocalInjector(cluster), scenario.history) as episode:
-                traffic.await_due(duration_s)
-            traffic.await_due(duration_s + AFTER_S)
-        answers = [each for each in traffic.answers() if each.t_mono >= episode.started]
-    recovery_s = scenario.verify_recovery(episode)
-
-    measured = {
-        "proof": episode.proof,
-        "absence": episode.absence,
-        "recovery_s": f"{recovery_s:.2f}",
-        "requests": len(answers),
-        "availability": f"{availability(answers):.4f}",
-        "p95_ms": f"{_p95_ms(answers):.0f}",
-        "slowest_ms": f"{1000 * max(answer.latency_s for answer in answers):.0f}",
-        "baseline_p95_ms": f"{_p95_ms(baseline):.0f}",
-    }
-    for name, value in measured.items():
+        began = time.monotonic()
+        with BackgroundTraffic(sender, _requests(scenario.seed + 1, observed_s + SPARE_S)) as traffic:
+            with ExitStack() as held:
+                episodes = [held.enter_context(active(each, injector, scenario.history)) for each in faults]
+                if not isinstance(fault, OneShot):
+                    traffic.await_due(episodes[-1].started - began + observed_s)
+            ended = max(episode.ended or 0.0 for episode in episodes)
+            recovery_s = await_recovery(lambda: problem_of(scenario, MODEL), ended, scenario.history)
+            traffic.await_due(max(time.monotonic(), episodes[-1].started + observed_s) - began + AFTER_S)
+        answers = [each for each in traffic.answers() if each.t_mono >= episodes[0].started]
+    disturbance = Disturbance(fault=fault, baseline=baseline, during=Service.of(answers))
+    disturbance.record(scenario.history)
+    for name, value in _measured(disturbance, episodes, recovery_s).items():
         record_property(name, value)
-    if len(answers) < FEWEST_REQUESTS:
-        raise Inconclusive(f"only {len(answers)} requests while the fault acted")
-    assert availability(baseline) == 1.0
-    assert availability(answers) >= AVAILABILITY, _failures(answers)
+    scenario.verify()
+    assert disturbance.excesses() == [], _failures(answers)
+    assert recovery_s <= GOAL_S
 
 
 def _requests(seed: int, duration_s: float) -> list[Request]:
-    return generate(seed, round(duration_s * RATE_PER_S), model="qwen", rate_per_s=RATE_PER_S)
+    return generate(seed, round(duration_s * RATE_PER_S), model=MODEL, rate_per_s=RATE_PER_S)
 
 
-def _p95_ms(answers: Sequence[Answer]) -> float:
-    ordered = sorted(answer.latency_s for answer in answers)
-    return 1000 * ordered[int(0.95 * (len(ordered) - 1))]
+def _measured(disturbance: Disturbance, episodes: Sequence[Episode], recovery_s: float) -> dict[str, object]:
+    during, baseline = disturbance.during, disturbance.baseline
+    return {
+        "proof": "; ".join(episode.proof for episode in episodes),
+        "absence": "; ".join(episode.absence for episode in episodes),
+        "recovery_s": f"{recovery_s:.2f}",
+        "requests": during.requests,
+        "availability": f"{during.availability:.4f}",
+        "error_increase": f"{disturbance.error_increase:.4f}",
+        "rate_share": f"{disturbance.rate_share:.2f}",
+        "p95_ms": f"{1000 * during.p95_s:.0f}",
+        "slowest_ms": f"{1000 * during.slowest_s:.0f}",
+        "baseline_p95_ms": f"{1000 * baseline.p95_s:.0f}",
+        "p95_ratio": f"{disturbance.p95_ratio:.2f}",
+        "p95_excuse": disturbance.p95_excuse,
+    }
 
 
 def _failures(answers: Sequence[Answer]) -> str:
     failed = [answer for answer in answers if not answer.ok]
-    return f"{len(failed)} of {len(answers)} requests failed, such as: {failed[0].status} {failed[0].error}"
+    first = f", such as: {failed[0].status} {failed[0].error}" if failed else ""
+    return f"{len(failed)} of {len(answers)} requests failed{first}"

@@ -1,0 +1,91 @@
+"""When a cluster is well again after a fault: from the first of five probes in a row that find nothing wrong.
+
+A probe is one request that succeeds, every gateway using every pod, and every gateway having everything that
+pods had published a moment before. Requests may be running; whether the index is right is compared at rest
+afterwards.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+
+from kvsync.errors import ClusterError, WaitTimeout
+from kvsync.testing.cluster import Cluster
+from kvsync.testing.endpoints import GatewayView, PodAdmin
+from kvsync.testing.history import History
+from kvsync.testing.scenario import Scenario
+from kvsync.testing.wait import wait_for
+
+PROBES = 5
+"""So many in a row must find nothing wrong."""
+GOAL_S = 30.0
+"""How long a recovery may take."""
+LIMIT_S = 120.0
+"""How long one is waited for, so that a report says by how much the goal was missed."""
+
+
+def await_recovery(
+    probe: Callable[[], str],
+    since: float,
+    history: History,
+    *,
+    limit_s: float = LIMIT_S,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> float:
+    """Return the seconds from `since` to the first of PROBES probes in a row that say "", and record them.
+
+    Raises WaitTimeout with what the last probe said.
+    """
+    well: list[float] = []
+    problem = ""
+
+    def recovered() -> bool:
+        nonlocal problem
+        began = clock()
+        problem = probe()
+        well[:] = [] if problem else [*well, began]
+        return len(well) == PROBES
+
+    try:
+        wait_for(
+            recovered,
+            what=f"{PROBES} probes in a row find nothing wrong",
+            timeout_s=limit_s,
+            last_seen=lambda: problem,
+            clock=clock,
+            sleep=sleep,
+        )
+    except WaitTimeout:
+        history.append(f="recovery", type="fail", seconds=clock() - since)
+        raise
+    seconds = well[0] - since
+    history.append(f="recovery", type="ok" if seconds <= GOAL_S else "fail", seconds=seconds)
+    return seconds
+
+
+def problem_of(scenario: Scenario, model: str) -> str:
+    """Probe once: return in words what is wrong with the cluster, "" if nothing is."""
+    cluster = scenario.cluster
+    try:
+        published = {pod.name: PodAdmin(pod.admin_url).sequence() for pod in cluster.pods()}
+        (answer,) = scenario.send([scenario.request(model, scenario.prompt(1))])
+        if not answer.ok:
+            return f"a request failed: {answer.status} {answer.error}"
+        return "; ".join(_lacks(cluster, published))
+    except ClusterError as exc:
+        return str(exc)
+
+
+def _lacks(cluster: Cluster, published: Mapping[str, int]) -> Iterator[str]:
+    """Say which pods a gateway does not use, and which it has not followed to what was published."""
+    for url in cluster.gateways():
+        view = GatewayView(url)
+        if unused := published.keys() - view.routable():
+            yield f"not used: {', '.join(sorted(unused))}"
+        sources = view.sources()
+        if unfollowed := published.keys() - {source.pod for source in sources}:
+            yield f"not followed: {', '.join(sorted(unfollowed))}"
+        for source in sources:
+            last = -1 if source.last is None else source.last
+            if source.state != "exact" or last < published.get(source.pod, -1):
+                yield f"{source} of {published.get(source.pod)}"

@@ -1,0 +1,145 @@
+"""The steady state: how requests are served without a fault, and how much of that a fault may take.
+
+An experiment goes: steady state, inject, prove the effect, observe, stop, prove that the effect is gone,
+recover, compare the index with the pods. While the fault acts, against the same run's baseline:
+
+- availability is at least 99 %, and errors increase by less than one point;
+- requests are served at 10 % of the baseline's rate or more;
+- p95 is at most twice the baseline's. It is judged only with P95_SAMPLES requests and only for faults that
+  do not slow requests by their nature, and up to P95_FLOOR_S it is always good enough: a machine that is
+  shared takes that long by itself now and then. It is recorded always.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+from kvsync.testing.faults import (
+    Bandwidth,
+    Corruption,
+    CpuStress,
+    DiskLatency,
+    Fault,
+    HttpDelay,
+    Latency,
+    MemoryStress,
+    PacketLoss,
+)
+from kvsync.testing.history import History
+from kvsync.testing.traffic import Answer, availability
+from kvsync.testing.verdicts import Inconclusive
+
+AVAILABILITY = 0.99
+ERROR_INCREASE = 0.01
+RATE_SHARE = 0.1
+P95_FACTOR = 2.0
+P95_FLOOR_S = 0.5
+"""Half of the shortest time limit that gateways have here: no request that waited for one is this quick."""
+P95_SAMPLES = 200
+"""Ten requests are slower than the p95 of so many; fewer are chance."""
+FEWEST_REQUESTS = 20
+"""Fewer requests say nothing about any share."""
+
+SlowingFault = (
+    Latency | HttpDelay | PacketLoss | Corruption | Bandwidth | CpuStress | MemoryStress | DiskLatency
+)
+"""Faults that slow what a pod answers without failing it, so that a gateway rightly goes on asking it.
+
+Damaged packets are sent again, like lost ones. A fault that silences or ends a pod is not among them: the
+gateway can go to another one, and has to after the few requests from which it learns that.
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """How requests were served; times are in seconds, the rate counts successes."""
+
+    requests: int
+    availability: float
+    rate_per_s: float
+    p95_s: float
+    slowest_s: float
+
+    @classmethod
+    def of(cls, answers: Sequence[Answer]) -> Self:
+        """Sum up answers. Raises Inconclusive when there are fewer than FEWEST_REQUESTS."""
+        if len(answers) < FEWEST_REQUESTS:
+            raise Inconclusive(f"{len(answers)} requests say nothing; at least {FEWEST_REQUESTS} are needed")
+        latencies = sorted(answer.latency_s for answer in answers)
+        began = min(answer.t_mono for answer in answers)
+        ended = max(answer.t_mono + answer.latency_s for answer in answers)
+        return cls(
+            requests=len(answers),
+            availability=availability(answers),
+            rate_per_s=sum(answer.ok for answer in answers) / (ended - began),
+            p95_s=latencies[int(0.95 * (len(latencies) - 1))],
+            slowest_s=latencies[-1],
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Disturbance:
+    """What a fault did to the service."""
+
+    fault: Fault
+    baseline: Service
+    during: Service
+
+    @property
+    def error_increase(self) -> float:
+        """By how much the share of failed requests grew."""
+        return self.baseline.availability - self.during.availability
+
+    @property
+    def rate_share(self) -> float:
+        """The rate of successes as a share of the baseline's."""
+        return self.during.rate_per_s / self.baseline.rate_per_s
+
+    @property
+    def p95_ratio(self) -> float:
+        """How many times the baseline's p95 it was."""
+        return self.during.p95_s / self.baseline.p95_s
+
+    @property
+    def p95_excuse(self) -> str:
+        """Why p95 is not judged; empty when it is."""
+        if isinstance(self.fault, SlowingFault):
+            return "the fault slows requests by its nature"
+        if self.during.requests < P95_SAMPLES:
+            return f"{self.during.requests} requests are too few, {P95_SAMPLES} are needed"
+        return ""
+
+    def record(self, history: History) -> None:
+        """Write down what reports show of it."""
+        history.append(
+            f="service",
+            type="fail" if self.excesses() else "ok",
+            requests=self.during.requests,
+            availability=self.during.availability,
+            error_increase=self.error_increase,
+            p95_s=self.during.p95_s,
+            baseline_p95_s=self.baseline.p95_s,
+        )
+
+    def excesses(self) -> list[str]:
+        """Return in words every limit that the fault broke."""
+        during, limit_s = self.during, max(P95_FLOOR_S, P95_FACTOR * self.baseline.p95_s)
+        limits = {
+            f"availability was {during.availability:.2%}, below 99 %": during.availability < AVAILABILITY,
+            f"errors increased by {self.error_increase:.2%}, not by less than 1 %": (
+                self.error_increase >= ERROR_INCREASE
+            ),
+            f"the rate fell to {self.rate_share:.1%} of the baseline, below 10 %": (
+                self.rate_share < RATE_SHARE
+            ),
+            f"p95 was {1000 * during.p95_s:.0f} ms, above {1000 * limit_s:.0f} ms": (
+                not self.p95_excuse and during.p95_s > limit_s
+            ),
+        }
+        return [words for words, is_broken in limits.items() if is_broken]
+
+
+def require_steady(baseline: Service) -> None:
+    """Raise Inconclusive when not even the baseline is served well: nothing can be said of a fault then."""
+    if baseline.availability < 1:
+        raise Inconclusive(f"no steady state: without a fault availability was {baseline.availability:.2%}")

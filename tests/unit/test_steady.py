@@ -1,0 +1,130 @@
+"""What a fault may take from the service, and what is too little to say anything."""
+
+from pathlib import Path
+
+import pytest
+
+from kvsync.testing.faults import Fault, Latency, MessageLoss
+from kvsync.testing.history import History, read
+from kvsync.testing.steady import Disturbance, Service, require_steady
+from kvsync.testing.traffic import Answer
+from kvsync.testing.verdicts import Inconclusive
+
+LOSS = MessageLoss(pod="p", fraction=0.5)
+SLOW = Latency(pod="p", delay_s=0.1)
+
+
+def answer(number: int, latency_s: float = 0.1, *, ok: bool = True) -> Answer:
+    """Return the answer to a request; ten of them are due each second."""
+    return Answer(number=number, model="m", t_mono=100 + number / 10, latency_s=latency_s, ok=ok)
+
+
+def service(
+    *, requests: int = 1000, availability: float = 1.0, rate_per_s: float = 20.0, p95_s: float = 0.3
+) -> Service:
+    """Return a service that differs from the baseline in what is given."""
+    return Service(
+        requests=requests, availability=availability, rate_per_s=rate_per_s, p95_s=p95_s, slowest_s=9.0
+    )
+
+
+def test_answers_are_summed_up() -> None:
+    """A share, a rate of successes until the last answer, the 95th of 100 latencies, and the slowest."""
+    answers = [answer(number, latency_s=number / 100, ok=number != 50) for number in range(101)]
+
+    assert Service.of(answers) == Service(
+        requests=101, availability=100 / 101, rate_per_s=100 / 11, p95_s=0.95, slowest_s=1.0
+    )
+
+
+def test_few_answers_say_nothing() -> None:
+    """With 19 requests no share is known well enough; with 20 there is one."""
+    with pytest.raises(Inconclusive, match="19 requests say nothing; at least 20 are needed"):
+        Service.of([answer(number) for number in range(19)])
+
+    assert Service.of([answer(number) for number in range(20)]).requests == 20
+
+
+def test_an_unsteady_baseline_decides_nothing() -> None:
+    """When requests fail without a fault, nothing can be said of the fault."""
+    require_steady(service())
+    with pytest.raises(Inconclusive, match=r"no steady state: without a fault availability was 97\.50%"):
+        require_steady(service(availability=0.975))
+
+
+@pytest.mark.parametrize(
+    ("fault", "during", "excesses"),
+    [
+        pytest.param(LOSS, service(), [], id="nothing changed"),
+        pytest.param(LOSS, service(availability=0.9901), [], id="almost one in a hundred fails"),
+        pytest.param(
+            LOSS,
+            service(availability=0.99),
+            ["errors increased by 1.00%, not by less than 1 %"],
+            id="one in a hundred fails",
+        ),
+        pytest.param(
+            LOSS,
+            service(availability=0.98),
+            [
+                "availability was 98.00%, below 99 %",
+                "errors increased by 2.00%, not by less than 1 %",
+            ],
+            id="two in a hundred fail",
+        ),
+        pytest.param(LOSS, service(rate_per_s=2.0), [], id="a tenth of the rate"),
+        pytest.param(
+            LOSS,
+            service(rate_per_s=1.9),
+            ["the rate fell to 9.5% of the baseline, below 10 %"],
+            id="less than a tenth of the rate",
+        ),
+        pytest.param(LOSS, service(p95_s=0.6), [], id="twice as slow"),
+        pytest.param(
+            LOSS, service(p95_s=0.61), ["p95 was 610 ms, above 600 ms"], id="more than twice as slow"
+        ),
+        pytest.param(LOSS, service(p95_s=0.61, requests=199), [], id="too few to call it slow"),
+        pytest.param(SLOW, service(p95_s=9.0), [], id="slow by nature"),
+    ],
+)
+def test_what_a_fault_may_take(fault: Fault, during: Service, excesses: list[str]) -> None:
+    """Every limit that is broken is named, and no other."""
+    assert Disturbance(fault=fault, baseline=service(), during=during).excesses() == excesses
+
+
+def test_a_quick_service_may_become_slower_than_twice() -> None:
+    """Below half a second no request waited for a time limit, and a busy machine explains the rest."""
+    quick = service(p95_s=0.02)
+
+    assert Disturbance(fault=LOSS, baseline=quick, during=service(p95_s=0.5)).excesses() == []
+    assert Disturbance(fault=LOSS, baseline=quick, during=service(p95_s=0.501)).excesses() == [
+        "p95 was 501 ms, above 500 ms"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("fault", "during", "excuse"),
+    [
+        pytest.param(LOSS, service(requests=200), "", id="judged"),
+        pytest.param(
+            LOSS, service(requests=199), "199 requests are too few, 200 are needed", id="too few requests"
+        ),
+        pytest.param(SLOW, service(), "the fault slows requests by its nature", id="slow by nature"),
+    ],
+)
+def test_why_p95_is_not_judged(fault: Fault, during: Service, excuse: str) -> None:
+    """A limit that is not applied has a reason in words."""
+    assert Disturbance(fault=fault, baseline=service(), during=during).p95_excuse == excuse
+
+
+@pytest.mark.parametrize(("availability", "verdict"), [(0.995, "ok"), (0.98, "fail")], ids=["ok", "fail"])
+def test_it_is_written_down(tmp_path: Path, availability: float, verdict: str) -> None:
+    """Reports show it, judged or not."""
+    history = History(tmp_path / "h.jsonl", "test")
+
+    Disturbance(fault=SLOW, baseline=service(), during=service(availability=availability)).record(history)
+
+    (record,) = read([history.path])
+    assert (record["f"], record["type"], record["requests"]) == ("service", verdict, 1000)
+    assert (record["availability"], record["p95_s"], record["baseline_p95_s"]) == (availability, 0.3, 0.3)
+    assert record["error_increase"] == pytest.approx(1 - availability)
