@@ -21,6 +21,8 @@ ANSWERED, SILENT, REFUSED = "answered", f"silent for {SILENCE_S:g} s", "refused"
 ROUND_TRIPS = 3
 BULK_BYTES = 64 * 1024
 """What a transfer is timed with: large against a request, small enough to go through a narrow link."""
+BULK_ANSWER_BYTES = 4 * BULK_BYTES
+"""What comes back: each character as a number of three digits, and a comma."""
 BULK_TIMEOUT_S = 60.0
 STIMULI = 5
 """Messages provoked to see whether one is lost; with half of them lost, all pass once in 32 times."""
@@ -69,7 +71,7 @@ def health_s(url: str) -> float:
 
 
 def transfer_s(pod: PodHandle) -> float:
-    """Return how long it takes to send BULK_BYTES to a pod and to get four times as much back."""
+    """Return how long it takes to send BULK_BYTES to a pod and to get BULK_ANSWER_BYTES back."""
     began = time.monotonic()
     body = {"model": pod.model, "prompt": "x" * BULK_BYTES}
     fetch(f"{pod.url}/tokenize", "POST", body, BULK_TIMEOUT_S)
@@ -77,10 +79,10 @@ def transfer_s(pod: PodHandle) -> float:
 
 
 def narrow(pod: PodHandle, bytes_per_s: float) -> Effect:
-    """Measure whether a transfer takes at least half of what it must through so narrow a link."""
+    """Measure whether an answer takes at least half of what it must through so narrow a link."""
     took_s = transfer_s(pod)
-    evidence = f"{BULK_BYTES // 1024} KiB take {took_s:.2f} s"
-    return Effect(took_s >= 0.5 * BULK_BYTES / bytes_per_s, evidence)
+    evidence = f"an answer of {BULK_ANSWER_BYTES >> 10} KiB takes {took_s:.2f} s"
+    return Effect(took_s >= 0.5 * BULK_ANSWER_BYTES / bytes_per_s, evidence)
 
 
 def publish(url: str, model: str, numbers: Iterator[int]) -> None:
