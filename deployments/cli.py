@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -23,6 +23,9 @@ from kvsync.testing.problems import Problem, problems
 from kvsync.testing.report import Report
 from kvsync.testing.residue import find, is_running
 from kvsync.testing.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from tasks.parameters import Parameters
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 console = Console()
@@ -55,6 +58,10 @@ def run(
     reuse: Annotated[
         str, typer.Option(metavar="NAME", help="With kind: use and leave the cluster of this name.")
     ] = "",
+    node_image: Annotated[
+        list[str] | None,
+        typer.Option(metavar="IMAGE", help="With kind: the nodes' image; several make one run for each."),
+    ] = None,
     report_dir: ReportDir = DEFAULT_REPORTS,
     seed: Annotated[int, typer.Option(help="Decides everything that is drawn by chance.")] = 0,
     trace: Annotated[
@@ -69,9 +76,7 @@ def run(
 ) -> None:
     """Run the pipeline. Exit status: 0 passed, 1 failed, 2 unknown (something could not be judged)."""
     # Imported here, since `list` or `show` need none of it.
-    from deployments.launch import launch
-    from kvsync.testing.doctor import examine
-    from tasks.parameters import REPOSITORY, Parameters
+    from tasks.parameters import REPOSITORY, Parameters, matrix
 
     given = {"stages": stages or None, "repository": repository}
     parameters = Parameters.checked(
@@ -85,17 +90,24 @@ def run(
         keep=keep,
         **{name: value for name, value in given.items() if value},
     )
+    reports = [_run(each, as_json=as_json) for each in matrix(parameters, node_image or ())]
+    raise typer.Exit(max(reports, key=lambda report: report.verdict).exit_status)
+
+
+def _run(parameters: "Parameters", *, as_json: bool) -> Report:
+    """Run once, showing how it goes and the verdict; CannotRun when the machine lacks something."""
+    from deployments.launch import launch
+    from kvsync.testing.doctor import examine
+
     if parameters.needs_cluster:
-        require(
-            examine(
-                ClusterChoice.parse(parameters.cluster),
-                parameters.settings,
-                folder=parameters.report_dir,
-                name=f"kvsync-{parameters.run}",
-                reuse=parameters.reuse,
-            ),
-            parameters.cluster,
+        findings = examine(
+            ClusterChoice.parse(parameters.cluster),
+            parameters.settings,
+            folder=parameters.report_dir,
+            name=f"kvsync-{parameters.run}",
+            reuse=parameters.reuse,
         )
+        require(findings, parameters.cluster)
     progress = Console(stderr=True) if as_json else console
     progress.print(
         f"run {parameters.run}: {', '.join(parameters.stages)} ({parameters.profile}, {parameters.cluster})"
@@ -106,7 +118,7 @@ def run(
         typer.echo(json.dumps(report.to_json(), indent=1))
     else:
         console.print(_verdict(report), soft_wrap=True)
-    raise typer.Exit(report.exit_status)
+    return report
 
 
 @app.command("list")

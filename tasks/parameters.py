@@ -2,6 +2,7 @@
 
 import secrets
 import shlex
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -45,7 +46,7 @@ class Parameters(BaseModel):
         str,
         Field(
             pattern=r"^([a-z0-9][a-z0-9.-]*)?$",
-            description="With kind: use the cluster of this name, made if it does not exist, and leave it there",
+            description="With kind: use the cluster of this name, made if it is not there, and leave it",
         ),
     ] = ""
     settings: Annotated[ClusterSettings, Field(description="How clusters are made")] = ClusterSettings()
@@ -118,8 +119,22 @@ class Parameters(BaseModel):
         words = ["kvsync-ci", "run", *self.stages, "--profile", self.profile, "--cluster", self.cluster]
         words += ["--seed", str(self.seed)]
         words += ["--reuse", self.reuse] if self.reuse else []
+        if self.cluster == "kind" and self.settings.node_image:
+            words += ["--node-image", self.settings.node_image]
         if self.trace:
             words += ["--trace", str(self.trace)]
         if self.repository != REPOSITORY:
             words += ["--repository", str(self.repository)]
         return shlex.join(words)
+
+
+def matrix(parameters: Parameters, node_images: Sequence[str]) -> list[Parameters]:
+    """Return the same run once for each node image of a Kind cluster; itself when there is none."""
+    if not node_images:
+        return [parameters]
+    settings = [parameters.settings.model_copy(update={"node_image": image}) for image in node_images]
+    names = [parameters.run, *(f"{parameters.run}-{number}" for number in range(2, len(settings) + 1))]
+    return [
+        parameters.model_copy(update={"settings": each, "run": name})
+        for each, name in zip(settings, names, strict=True)
+    ]
