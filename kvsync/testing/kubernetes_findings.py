@@ -166,7 +166,7 @@ def chaos_mesh(resources: Answer, controllers: Answer) -> Finding:
         return unavailable("Chaos Mesh", f"not installed; {without}", mend)
     if not any(re.search(r" [1-9]\d*$", line) for line in controllers.lines):
         return unavailable("Chaos Mesh", f"its resources are known, but no controller runs; {without}", mend)
-    return ok("Chaos Mesh", f"{len(kinds)} kinds of experiment, its controller runs")
+    return ok("Chaos Mesh", f"kinds of experiment: {len(kinds)}; its controller runs")
 
 
 def _review(verb: str, resource: str, group: str) -> dict[str, object]:

@@ -203,7 +203,8 @@ def _delete_resource(entry: Entry, tools: Tools) -> bool:
 def _finalizers(answer: Answer) -> str:
     match answer.document:
         case {"metadata": {"finalizers": [*finalizers]}}:
-            return f"its finalizers hold it, even forced: {', '.join(map(str, finalizers))}"
+            held = ", ".join(map(str, finalizers))
+            return f"its finalizers hold it, even forced: {held}; does the controller run that they wait for?"
     return ""
 
 

@@ -68,7 +68,7 @@ class Tools:
         if not self.find(argv[0]):
             return Answer(exit_code=None, errors=f"{argv[0]} is not installed")
         # Programs call each other (kind calls docker), so that the path is for them, too.
-        command = with_environment(argv, {"PATH": self.search_path}) if self.search_path else argv
+        command = with_environment(argv, {"PATH": self.search_path} if self.search_path else {})
         temporary = tempfile.TemporaryFile
         with temporary() as given, temporary() as out, temporary() as err:
             given.write(text.encode())
