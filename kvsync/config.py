@@ -124,13 +124,43 @@ class UpstreamConfig(_Settings):
     idle_s: PositiveFloat = 60.0
 
 
+class KubernetesConfig(_Settings):
+    """Pods come from a Kubernetes cluster. Times are seconds.
+
+    Without `kubeconfig` the gateway asks the cluster it runs in, as its service account; without `context`
+    the kubeconfig's current one counts. `namespace` is the gateway's own, or that of the context, when it is
+    not given, and `"*"` means all. The API server must begin to answer within `timeout_s`, and ends a watch
+    after `watch_s`: a connection that says nothing for the sum of both is dead. Between attempts that failed
+    lie `retry_s`, then twice as much each time, up to `retry_max_s`.
+    """
+
+    kubeconfig: Path | None = None
+    context: str | None = None
+    namespace: Annotated[str, Field(pattern=r"^(\*|[a-z0-9]([-a-z0-9]*[a-z0-9])?)$")] | None = None
+    timeout_s: PositiveFloat = 10.0
+    watch_s: PositiveInt = 30
+    retry_s: PositiveFloat = 0.5
+    retry_max_s: PositiveFloat = 10.0
+
+    @field_validator("context")
+    @classmethod
+    def _of_a_kubeconfig(cls, context: str | None, info: ValidationInfo) -> str | None:
+        if context is not None and info.data.get("kubeconfig", context) is None:
+            raise ValueError("needs kubeconfig, the file that has this context")
+        return context
+
+
 class GatewayConfig(_Settings):
-    """Everything the gateway is told. `block_size` (tokens) must be that of the engines."""
+    """Everything the gateway is told. `block_size` (tokens) must be that of the engines.
+
+    Which pods there are comes from exactly one of `pods`, `pods_file` and `kubernetes`.
+    """
 
     host: Host = "127.0.0.1"
     port: Port = 8080
     pods: tuple[Pod, ...] = ()
-    pods_file: Path | None = Field(default=None, validate_default=True)
+    pods_file: Path | None = None
+    kubernetes: KubernetesConfig | None = Field(default=None, validate_default=True)
     block_size: PositiveInt = 16
     hash_seed: Annotated[int, Field(ge=0, lt=2**64)] = 0
     sync_enabled: bool = True
@@ -146,12 +176,15 @@ class GatewayConfig(_Settings):
         """What was understood but will disappoint."""
         return self._warnings
 
-    @field_validator("pods_file")
+    @field_validator("kubernetes")
     @classmethod
-    def _one_list_of_pods(cls, pods_file: Path | None, info: ValidationInfo) -> Path | None:
-        if "pods" in info.data and bool(info.data["pods"]) == bool(pods_file):
-            raise ValueError("give either pods or pods_file")
-        return pods_file
+    def _one_list_of_pods(
+        cls, kubernetes: KubernetesConfig | None, info: ValidationInfo
+    ) -> KubernetesConfig | None:
+        lists = (info.data.get("pods"), info.data.get("pods_file"), kubernetes)
+        if info.data.keys() >= {"pods", "pods_file"} and sum(map(bool, lists)) != 1:
+            raise ValueError("give exactly one of pods, pods_file and kubernetes")
+        return kubernetes
 
 
 class _Setting(NamedTuple):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from kvsync.config import GatewayConfig, load_gateway_config
+from kvsync.config import GatewayConfig, KubernetesConfig, load_gateway_config
 from kvsync.errors import ConfigError
 from kvsync.pods import Pod
 
@@ -137,14 +137,55 @@ def test_every_problem_is_reported_at_once(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "environ",
-    [{}, {"KVSYNC_PODS_FILE": "/p.yaml", "KVSYNC_PODS": "[{name: a, model: m, host: h}]"}],
-    ids=["neither", "both"],
+    [
+        {},
+        {"KVSYNC_PODS_FILE": "/p.yaml", "KVSYNC_PODS": "[{name: a, model: m, host: h}]"},
+        {"KVSYNC_PODS_FILE": "/p.yaml", "KVSYNC_KUBERNETES": "{}"},
+        {"KVSYNC_KUBERNETES__NAMESPACE": "x", "KVSYNC_PODS": "[{name: a, model: m, host: h}]"},
+    ],
+    ids=["none", "pods and file", "file and kubernetes", "kubernetes and pods"],
 )
 def test_pods_come_from_one_place(environ: dict[str, str]) -> None:
-    """A gateway without pods, or with two lists of them, is a mistake that shows at the start."""
+    """A gateway without pods, or with two sources of them, is a mistake that shows at the start."""
     assert [problem.partition(" (")[0] for problem in refused(None, environ)] == [
-        "pods_file: give either pods or pods_file"
+        "kubernetes: give exactly one of pods, pods_file and kubernetes"
     ]
+
+
+@pytest.mark.parametrize(
+    ("environ", "settings"),
+    [
+        ({"KVSYNC_KUBERNETES": "{}"}, KubernetesConfig()),
+        ({"KVSYNC_KUBERNETES__NAMESPACE": "*"}, KubernetesConfig(namespace="*")),
+        (
+            {"KVSYNC_KUBERNETES__KUBECONFIG": "/k", "KVSYNC_KUBERNETES__CONTEXT": "kind-a"},
+            KubernetesConfig(kubeconfig=Path("/k"), context="kind-a"),
+        ),
+    ],
+    ids=["the cluster it is in", "all namespaces", "a context"],
+)
+def test_pods_come_from_kubernetes(environ: dict[str, str], settings: KubernetesConfig) -> None:
+    """Environment variables are enough to follow the pods of a cluster."""
+    assert load_gateway_config(None, environ).kubernetes == settings
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        ("{context: kind-a}", "kubernetes.context: needs kubeconfig, the file that has this context"),
+        ("{namespace: Name}", "kubernetes.namespace: string should match pattern"),
+        ("{namespace: ''}", "kubernetes.namespace: string should match pattern"),
+        ("{watch_s: 0.5}", "kubernetes.watch_s: input should be a valid integer"),
+        ("{retry_s: 0}", "kubernetes.retry_s: input should be greater than 0"),
+        ("{name: a}", "kubernetes.name: unknown key"),
+    ],
+    ids=["context alone", "no name of a namespace", "empty namespace", "fraction", "no pause", "unknown"],
+)
+def test_settings_of_kubernetes_are_checked(given: str, problem: str) -> None:
+    """A wrong setting is the only problem that is told."""
+    (told,) = refused(None, {"KVSYNC_KUBERNETES": given})
+
+    assert told.startswith(problem)
 
 
 def test_pods_need_different_names() -> None:
