@@ -21,7 +21,7 @@ from kvsync.testing.marks import on_this_machine
 from kvsync.testing.preflight import Finding, State, is_fit, require
 from kvsync.testing.problems import Problem, problems
 from kvsync.testing.report import Report
-from kvsync.testing.residue import find, is_running
+from kvsync.testing.residue import clear, find, is_running
 from kvsync.testing.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -186,13 +186,12 @@ def clean(
             console.print(f"{folder.path.name}: still running, left alone", markup=False)
             continue
         residue = find(folder.ledger, marked=marked)
-        lines = residue.describe()
-        failures = {} if check else residue.remove(Ledger(folder.ledger))
-        for line in lines:
-            why = f": not removed: {failures[line]}" if line in failures else ""
+        fates = dict.fromkeys(residue.describe(), "") if check else clear(residue, Ledger(folder.ledger))
+        for line, failure in fates.items():
+            why = f": not removed: {failure}" if failure else ""
             console.print(f"{folder.path.name}: {line}{why}", markup=False, soft_wrap=True)
-        left += len(lines)
-        failed += len(failures)
+        left += len(fates)
+        failed += sum(map(bool, fates.values()))
     if not left:
         console.print("nothing is left behind")
     elif check:

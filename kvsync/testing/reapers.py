@@ -33,6 +33,7 @@ KINDS = (
     "network-rule",
     "custom-resource",
     "namespace",
+    "cordon",
     "container",
     "image",
     "path",
@@ -66,8 +67,15 @@ _UNDONE = re.compile(
 
 
 def in_order(entries: Iterable[Entry]) -> list[Entry]:
-    """Return the entries in the order of their removal; among those of a kind the order stays. Pure."""
-    return sorted(entries, key=lambda entry: KINDS.index(entry.kind) if entry.kind in KINDS else len(KINDS))
+    """Return the entries, given newest first, in the order of their removal. Pure.
+
+    The oldest process goes first, for it started the others and could start more; of all other kinds the
+    newest does.
+    """
+    entries = list(entries)
+    processes = [entry for entry in reversed(entries) if entry.kind == "process"]
+    others = [entry for entry in entries if entry.kind != "process"]
+    return processes + sorted(others, key=lambda e: KINDS.index(e.kind) if e.kind in KINDS else len(KINDS))
 
 
 def is_inside(entry: Entry, cluster: Entry) -> bool:

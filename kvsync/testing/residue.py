@@ -18,6 +18,9 @@ from kvsync.testing.tools import ON_PATH, Tools
 LAUNCHER = "launcher"
 """The kind of the ledger entry of the process that started a run: while it lives, the run does."""
 
+ROUNDS = 3
+"""How often one looks again; after the first, nothing that could make more is alive."""
+
 
 @dataclass(frozen=True, slots=True)
 class Residue:
@@ -70,6 +73,22 @@ def find(ledger: Path, tools: Tools = ON_PATH, marked: Sequence[Entry] | None = 
     strays = [p for p in find_strays(run) if _group(p) != group and p.pid not in listed]
     marked = marks.on_this_machine(tools) if marked is None else marked
     return Residue(run, [*entries, *_unlisted(run, entries, marked, tools)], strays)
+
+
+def clear(residue: Residue, ledger: Ledger) -> dict[str, str]:
+    """Remove what was found, and what came into being meanwhile: its makers may have been alive till then.
+
+    Returns each thing by its line of `describe`, with why it is still there, or "".
+    """
+    fates: dict[str, str] = {}
+    for _ in range(ROUNDS):
+        lines = residue.describe()  # while they can still be asked what they are
+        failures = residue.remove(ledger)
+        fates |= {line: failures.get(line, "") for line in lines}
+        residue = find(ledger.path)
+        if set(residue.describe()) <= failures.keys():
+            break
+    return fates
 
 
 def _unlisted(run: str, entries: Sequence[Entry], marked: Sequence[Entry], tools: Tools) -> list[Entry]:
