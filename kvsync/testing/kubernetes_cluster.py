@@ -142,8 +142,7 @@ class KubernetesCluster:
 
         The ledger knows of the closed node, which is not ours alone; `uncordon` opens it again.
         """
-        entry = {"kubeconfig": self.site.machine.kubeconfig, "context": self.site.machine.context}
-        self._cordons[node] = self.site.ledger.intend("cordon", node, **entry)
+        self._cordons[node] = self.site.ledger.intend("cordon", node, **self.site.machine.access)
         self._api.cordon(node, closed=True)
         for labels in (ENGINES, GATEWAYS):
             for pod in self._pods(labels):
@@ -341,13 +340,7 @@ class KubernetesProvider:
             raise ClusterError(f"a cluster named {name} exists already")
         machine = self._site.machine
         namespace = namespace_of(machine.namespace_prefix, self._ledger.run, name)
-        self._entries[namespace] = self._ledger.intend(
-            "namespace",
-            namespace,
-            kubeconfig=machine.kubeconfig,
-            context=machine.context,
-            kind_cluster=machine.kind,
-        )
+        self._entries[namespace] = self._ledger.intend("namespace", namespace, **machine.access)
         cluster = KubernetesCluster(
             name, namespace=namespace, site=self._site, seed=self._seed, settings=settings
         )

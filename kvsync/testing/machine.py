@@ -27,6 +27,11 @@ class Machine:
     ready_timeout_s: float = 180.0
     delete_timeout_s: float = 120.0
 
+    @property
+    def access(self) -> dict[str, str]:
+        """What a ledger entry of something in it has to say: how to reach it, and what it goes with."""
+        return {"kubeconfig": self.kubeconfig, "context": self.context, "kind_cluster": self.kind}
+
     def write(self, path: Path) -> None:
         """Write it down."""
         path.write_text(json.dumps(asdict(self), indent=1))

@@ -16,7 +16,7 @@ needs the pods to undo what it did to them.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 
 from kvsync.errors import ClusterError, UnknownName
@@ -26,6 +26,7 @@ from kvsync.testing.manifests import RUN_LABEL
 from kvsync.testing.marks import CLUSTER_LABEL
 from kvsync.testing.namespaces import Namespace
 from kvsync.testing.tools import ON_PATH, Answer, Tools, kubectl
+from kvsync.testing.wait import wait_for
 
 KINDS = (
     "process",
@@ -83,7 +84,7 @@ def is_inside(entry: Entry, cluster: Entry) -> bool:
     match entry.kind:
         case "network-rule":
             return str(entry.facts.get("node", "")).startswith(f"{cluster.name}-")
-        case "custom-resource" | "namespace":
+        case "custom-resource" | "namespace" | "cordon":
             return entry.facts.get("kind_cluster") == cluster.name
     return False
 
@@ -91,31 +92,37 @@ def is_inside(entry: Entry, cluster: Entry) -> bool:
 def reap(entry: Entry, tools: Tools = ON_PATH) -> bool:
     """Remove what an entry stands for; False when it was gone already.
 
-    Raises UnknownName for another kind, WaitTimeout when a process survives SIGKILL, ClusterError when
-    something is still there or cannot be asked, OSError for a path.
+    Raises UnknownName for another kind, WaitTimeout when a process survives SIGKILL or Docker goes on making
+    a container, ClusterError when something is still there or cannot be asked, OSError for a path.
     """
     match entry.kind:
         case "process" | "path":
             return ledger.reap(entry)
         case "kind-cluster":
-            return _remove(tools, _nodes(tools, entry.name), "rm", "--force", "--volumes")
+            return _remove(tools, lambda: _nodes(tools, entry.name), "rm", "--force", "--volumes")
         case "container":
-            named = f"--filter=name=^{re.escape(entry.name)}$"
-            return _remove(
-                tools, _docker(tools, "ps", "--all", "--quiet", named), "rm", "--force", "--volumes"
-            )
+            named = ("ps", "--all", "--quiet", f"--filter=name=^{re.escape(entry.name)}$")
+            return _remove(tools, lambda: _docker(tools, *named), "rm", "--force", "--volumes")
         case "image":
-            tagged = [f"--filter=reference={entry.name}", "--format={{.Repository}}:{{.Tag}}"]
-            return _remove(tools, _docker(tools, "image", "ls", *tagged), "image", "rm", "--force")
+            tagged = ("image", "ls", f"--filter=reference={entry.name}", "--format={{.Repository}}:{{.Tag}}")
+            return _remove(tools, lambda: _docker(tools, *tagged), "image", "rm", "--force")
         case "network-rule":
             return _undo(entry, tools)
-        case "custom-resource" | "namespace" if _is_gone(entry.facts.get("kind_cluster"), tools):
+        case "custom-resource" | "namespace" | "cordon" if _is_gone(entry.facts.get("kind_cluster"), tools):
             return False
         case "custom-resource":
             return _delete_resource(entry, tools)
         case "namespace":
             return _delete_namespace(entry, tools)
+        case "cordon":
+            return _uncordon(entry, tools)
     raise UnknownName("kind of ledger entry", entry.kind, KINDS)
+
+
+def _uncordon(entry: Entry, tools: Tools) -> bool:
+    """Open a node that was closed for new pods."""
+    argv = kubectl(entry.facts.get("kubeconfig"), entry.facts.get("context"), "uncordon", entry.name)
+    return "already" not in _must(tools.ask(*argv, timeout_s=ASK_S), "cannot open the node").output
 
 
 def _docker(tools: Tools, *words: str) -> list[str]:
@@ -132,10 +139,22 @@ def _is_gone(cluster: object, tools: Tools) -> bool:
     return bool(cluster) and not _nodes(tools, str(cluster))
 
 
-def _remove(tools: Tools, found: Sequence[str], *removal: str) -> bool:
-    if found:
-        _must(tools.ask("docker", *removal, *found, timeout_s=REMOVAL_S), "docker cannot remove it")
-    return bool(found)
+def _remove(tools: Tools, listing: Callable[[], list[str]], *removal: str) -> bool:
+    """Remove what is listed, until nothing is.
+
+    Docker lists a container that it is still making, and says that it has removed it, which it has not.
+    """
+    found = bool(listing())
+
+    def is_gone() -> bool:
+        if left := listing():
+            answer = tools.ask("docker", *removal, *left, timeout_s=REMOVAL_S)
+            if "already in progress" not in answer.errors:
+                _must(answer, "docker cannot remove it")
+        return not left
+
+    wait_for(is_gone, what="docker has removed it", timeout_s=REMOVAL_S, interval_s=0.5)
+    return found
 
 
 def _undo(entry: Entry, tools: Tools) -> bool:
