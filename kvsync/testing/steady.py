@@ -5,9 +5,12 @@ recover, compare the index with the pods. While the fault acts, against the same
 
 - availability is at least 99 %, and errors increase by less than one point;
 - requests are served at 10 % of the baseline's rate or more;
-- p95 is at most twice the baseline's. It is judged only with P95_SAMPLES requests and only for faults that
-  do not slow requests by their nature, and up to P95_FLOOR_S it is always good enough: a machine that is
-  shared takes that long by itself now and then. It is recorded always.
+- p95 is at most twice the baseline's, or P95_FLOOR_S. It is recorded always and judged only with
+  P95_SAMPLES requests, for faults that do not slow requests by their nature, and while the machine is as
+  quick as it was: the control, requests of the same kind past the gateway to a pod without the fault, tells.
+
+Where the control itself is as slow as a pod that gateways give up, limits are broken without any fault, and
+a broken one decides nothing.
 """
 
 from collections.abc import Sequence
@@ -34,9 +37,15 @@ ERROR_INCREASE = 0.01
 RATE_SHARE = 0.1
 P95_FACTOR = 2.0
 P95_FLOOR_S = 0.5
-"""Half of the shortest time limit that gateways have here: no request that waited for one is this quick."""
+"""No request that waited for a silent pod is this quick: the time limits of gateways are seconds."""
 P95_SAMPLES = 200
 """Ten requests are slower than the p95 of so many; fewer are chance."""
+CONTROL_FACTOR = 2.0
+"""Where the control became so much slower, the machine is busy with something else. Measured: with four
+busy processes on two cores requests take 20 times as long for seconds, whether or not there is a fault.
+"""
+CONTROL_LIMIT_S = 1.0
+"""The gateway's health probes wait so long; who answers later is taken to be down."""
 FEWEST_REQUESTS = 20
 """Fewer requests say nothing about any share."""
 
@@ -52,28 +61,32 @@ gateway can go to another one, and has to after the few requests from which it l
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
-    """How requests were served; times are in seconds, the rate counts successes."""
+    """How requests were served; times are in seconds, the rate counts successes.
+
+    `control_p95_s` is the p95 of requests that went past the gateway to a pod without a fault.
+    """
 
     requests: int
     availability: float
     rate_per_s: float
     p95_s: float
     slowest_s: float
+    control_p95_s: float
 
     @classmethod
-    def of(cls, answers: Sequence[Answer]) -> Self:
+    def of(cls, answers: Sequence[Answer], control: Sequence[Answer]) -> Self:
         """Sum up answers. Raises Inconclusive when there are fewer than FEWEST_REQUESTS."""
         if len(answers) < FEWEST_REQUESTS:
             raise Inconclusive(f"{len(answers)} requests say nothing; at least {FEWEST_REQUESTS} are needed")
-        latencies = sorted(answer.latency_s for answer in answers)
         began = min(answer.t_mono for answer in answers)
         ended = max(answer.t_mono + answer.latency_s for answer in answers)
         return cls(
             requests=len(answers),
             availability=availability(answers),
             rate_per_s=sum(answer.ok for answer in answers) / (ended - began),
-            p95_s=latencies[int(0.95 * (len(latencies) - 1))],
-            slowest_s=latencies[-1],
+            p95_s=p95_s(answers),
+            slowest_s=max(answer.latency_s for answer in answers),
+            control_p95_s=p95_s(control),
         )
 
 
@@ -101,13 +114,31 @@ class Disturbance:
         return self.during.p95_s / self.baseline.p95_s
 
     @property
+    def control_ratio(self) -> float:
+        """How many times its baseline's the control's p95 was: what the fault has nothing to do with."""
+        return self.during.control_p95_s / self.baseline.control_p95_s
+
+    @property
     def p95_excuse(self) -> str:
         """Why p95 is not judged; empty when it is."""
         if isinstance(self.fault, SlowingFault):
             return "the fault slows requests by its nature"
         if self.during.requests < P95_SAMPLES:
             return f"{self.during.requests} requests are too few, {P95_SAMPLES} are needed"
+        if self.control_ratio > CONTROL_FACTOR:
+            return f"the machine was busy: the control took {self.control_ratio:.1f} times as long"
         return ""
+
+    def judge(self, *others: str) -> None:
+        """Fail when the fault broke a limit, or when there are `others`, found elsewhere.
+
+        Raises AssertionError with each of them, and Inconclusive when the machine was too busy for any limit.
+        """
+        if broken := "; ".join([*self.excesses(), *others]):
+            if self.during.control_p95_s > CONTROL_LIMIT_S:
+                busy = f"the control took {self.during.control_p95_s:.1f} s (p95)"
+                raise Inconclusive(f"the machine was too busy, {busy}: {broken}")
+            raise AssertionError(broken)
 
     def record(self, history: History) -> None:
         """Write down what reports show of it."""
@@ -137,6 +168,12 @@ class Disturbance:
             ),
         }
         return [words for words, is_broken in limits.items() if is_broken]
+
+
+def p95_s(answers: Sequence[Answer]) -> float:
+    """Return the latency that one answer in twenty exceeds; not a number without answers."""
+    latencies = sorted(answer.latency_s for answer in answers)
+    return latencies[int(0.95 * (len(latencies) - 1))] if latencies else float("nan")
 
 
 def require_steady(baseline: Service) -> None:

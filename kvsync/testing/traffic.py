@@ -46,10 +46,12 @@ class Answer:
 
 
 class Sender:
-    """Sends completions to one URL (a gateway, or a pod directly) and records each in the history."""
+    """Sends completions to one URL (a gateway, or a pod directly) and records each in the history as `f`."""
 
-    def __init__(self, url: str, history: History, *, timeout_s: float = REQUEST_TIMEOUT_S) -> None:
-        self._history = history
+    def __init__(
+        self, url: str, history: History, *, timeout_s: float = REQUEST_TIMEOUT_S, f: str = "request"
+    ) -> None:
+        self._history, self._f = history, f
         self._client = httpx.Client(
             base_url=url,
             timeout=timeout_s,
@@ -81,7 +83,7 @@ class Sender:
             answer = _answer(request, began, response)
         except (httpx.HTTPError, ValueError) as exc:
             answer = _failure(request, began, f"{type(exc).__name__}: {exc}")
-        self._history.append(f="request", type="ok" if answer.ok else "fail", **_fields(answer))
+        self._history.append(f=self._f, type="ok" if answer.ok else "fail", **_fields(answer))
         return answer
 
     def send_all(self, requests: Iterable[Request], *, workers: int = 1) -> list[Answer]:

@@ -20,11 +20,21 @@ def answer(number: int, latency_s: float = 0.1, *, ok: bool = True) -> Answer:
 
 
 def service(
-    *, requests: int = 1000, availability: float = 1.0, rate_per_s: float = 20.0, p95_s: float = 0.3
+    *,
+    requests: int = 1000,
+    availability: float = 1.0,
+    rate_per_s: float = 20.0,
+    p95_s: float = 0.3,
+    control_p95_s: float = 0.1,
 ) -> Service:
     """Return a service that differs from the baseline in what is given."""
     return Service(
-        requests=requests, availability=availability, rate_per_s=rate_per_s, p95_s=p95_s, slowest_s=9.0
+        requests=requests,
+        availability=availability,
+        rate_per_s=rate_per_s,
+        p95_s=p95_s,
+        slowest_s=9.0,
+        control_p95_s=control_p95_s,
     )
 
 
@@ -32,17 +42,22 @@ def test_answers_are_summed_up() -> None:
     """A share, a rate of successes until the last answer, the 95th of 100 latencies, and the slowest."""
     answers = [answer(number, latency_s=number / 100, ok=number != 50) for number in range(101)]
 
-    assert Service.of(answers) == Service(
-        requests=101, availability=100 / 101, rate_per_s=100 / 11, p95_s=0.95, slowest_s=1.0
+    assert Service.of(answers, [answer(0, 0.7), answer(1, 0.2), answer(2, 0.5)]) == Service(
+        requests=101,
+        availability=100 / 101,
+        rate_per_s=100 / 11,
+        p95_s=0.95,
+        slowest_s=1.0,
+        control_p95_s=0.5,
     )
 
 
 def test_few_answers_say_nothing() -> None:
     """With 19 requests no share is known well enough; with 20 there is one."""
     with pytest.raises(Inconclusive, match="19 requests say nothing; at least 20 are needed"):
-        Service.of([answer(number) for number in range(19)])
+        Service.of([answer(number) for number in range(19)], [])
 
-    assert Service.of([answer(number) for number in range(20)]).requests == 20
+    assert Service.of([answer(number) for number in range(20)], []).requests == 20
 
 
 def test_an_unsteady_baseline_decides_nothing() -> None:
@@ -84,12 +99,35 @@ def test_an_unsteady_baseline_decides_nothing() -> None:
             LOSS, service(p95_s=0.61), ["p95 was 610 ms, above 600 ms"], id="more than twice as slow"
         ),
         pytest.param(LOSS, service(p95_s=0.61, requests=199), [], id="too few to call it slow"),
+        pytest.param(LOSS, service(p95_s=9.0, control_p95_s=0.21), [], id="too busy to call it slow"),
         pytest.param(SLOW, service(p95_s=9.0), [], id="slow by nature"),
     ],
 )
 def test_what_a_fault_may_take(fault: Fault, during: Service, excesses: list[str]) -> None:
     """Every limit that is broken is named, and no other."""
     assert Disturbance(fault=fault, baseline=service(), during=during).excesses() == excesses
+
+
+def test_a_broken_limit_fails() -> None:
+    """All that is wrong is in the message, also what others found; nothing wrong is no failure."""
+    good = Disturbance(fault=LOSS, baseline=service(), during=service(control_p95_s=1.0))
+    bad = Disturbance(fault=LOSS, baseline=service(), during=service(rate_per_s=1.0, control_p95_s=1.0))
+
+    good.judge()
+    with pytest.raises(AssertionError, match=r"^recovery took 31 s$"):
+        good.judge("recovery took 31 s")
+    with pytest.raises(AssertionError, match=r"^the rate fell to 5.0% .*; recovery took 31 s$"):
+        bad.judge("recovery took 31 s")
+
+
+def test_on_a_machine_that_is_too_busy_a_broken_limit_decides_nothing() -> None:
+    """Requests that have nothing to do with the fault took longer than a gateway waits for a pod."""
+    good = Disturbance(fault=LOSS, baseline=service(), during=service(control_p95_s=1.1))
+    bad = Disturbance(fault=LOSS, baseline=service(), during=service(rate_per_s=1.0, control_p95_s=1.1))
+
+    good.judge()
+    with pytest.raises(Inconclusive, match=r"too busy, the control took 1\.1 s \(p95\): the rate fell"):
+        bad.judge()
 
 
 def test_a_quick_service_may_become_slower_than_twice() -> None:
@@ -108,6 +146,13 @@ def test_a_quick_service_may_become_slower_than_twice() -> None:
         pytest.param(LOSS, service(requests=200), "", id="judged"),
         pytest.param(
             LOSS, service(requests=199), "199 requests are too few, 200 are needed", id="too few requests"
+        ),
+        pytest.param(LOSS, service(control_p95_s=0.2), "", id="judged on a machine that is a bit busy"),
+        pytest.param(
+            LOSS,
+            service(control_p95_s=0.25),
+            "the machine was busy: the control took 2.5 times as long",
+            id="busy machine",
         ),
         pytest.param(SLOW, service(), "the fault slows requests by its nature", id="slow by nature"),
     ],
