@@ -20,7 +20,7 @@ from deployments.progress import RunProgress, follow
 from kvsync.testing.interruption import stop_on_signal
 from kvsync.testing.ledger import Ledger
 from kvsync.testing.report import Report
-from kvsync.testing.residue import LAUNCHER, find
+from kvsync.testing.residue import LAUNCHER, clear, find
 from kvsync.testing.run_folder import RunFolder
 from tasks.parameters import REPOSITORY, Parameters
 
@@ -38,8 +38,9 @@ def launch(parameters: Parameters, console: Console) -> Report:
     with stop_on_signal() as stop, follow(RunProgress(folder, parameters.stages), console):
         exit_code = _run_process(parameters, folder, ledger, stop)
     if not parameters.keep:
-        for left, why in find(folder.ledger).remove(ledger).items():
-            console.print(f"{left}: not removed: {why}", markup=False, soft_wrap=True)
+        for left, why in clear(find(folder.ledger), ledger).items():
+            if why:
+                console.print(f"{left}: not removed: {why}", markup=False, soft_wrap=True)
     ledger.released(launcher)
     if folder.report.exists():
         return Report.read(folder.report)

@@ -207,7 +207,7 @@ def _namespaces(ask: Ask) -> Finding:
 
 def _chaos_mesh(ask: Ask) -> Finding:
     controllers = (
-        "--selector=app.kubernetes.io/component=controller-manager,app.kubernetes.io/name=chaos-mesh"
+        "--selector=app.kubernetes.io/part-of=chaos-mesh,app.kubernetes.io/component=controller-manager"
     )
     return kubernetes_findings.chaos_mesh(
         ask("get", "crd", "--output=name"),

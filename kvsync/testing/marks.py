@@ -19,6 +19,9 @@ CLUSTER_LABEL = "io.x-k8s.kind.cluster"
 
 PREFIX = "kvsync"
 
+KINDS = frozenset({"kind-cluster", "container", "image"})
+"""What Docker makes, of the kinds of ledger entries."""
+
 LOOK_S = 2.0
 
 _CONTAINER = f'{{{{.Names}}}}\t{{{{.Label "{CLUSTER_LABEL}"}}}}\t{{{{.Label "{RUN_LABEL}"}}}}'

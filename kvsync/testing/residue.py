@@ -1,22 +1,27 @@
 """What a run left behind: what its ledger does not know to be gone, and whatever else bears its mark."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import psutil
 
-from kvsync.errors import KVSyncError
+from kvsync.errors import KVSyncError, WaitTimeout
 from kvsync.testing import marks
 from kvsync.testing.ledger import Entry, Ledger, end, find_strays, leftovers
 from kvsync.testing.outcome import Check, StageResult, merge
 from kvsync.testing.reapers import in_order, is_inside, reap
 from kvsync.testing.tools import ON_PATH, Tools
+from kvsync.testing.wait import wait_for
 
 LAUNCHER = "launcher"
 """The kind of the ledger entry of the process that started a run: while it lives, the run does."""
+
+LATE_S = 3.0
+"""How long Docker may go on with what a killed client had asked for. Seen: a second on a busy machine."""
 
 ROUNDS = 3
 """How often one looks again; after the first, nothing that could make more is alive."""
@@ -75,7 +80,7 @@ def find(ledger: Path, tools: Tools = ON_PATH, marked: Sequence[Entry] | None = 
     return Residue(run, [*entries, *_unlisted(run, entries, marked, tools)], strays)
 
 
-def clear(residue: Residue, ledger: Ledger) -> dict[str, str]:
+def clear(residue: Residue, ledger: Ledger, tools: Tools = ON_PATH) -> dict[str, str]:
     """Remove what was found, and what came into being meanwhile: its makers may have been alive till then.
 
     Returns each thing by its line of `describe`, with why it is still there, or "".
@@ -83,12 +88,28 @@ def clear(residue: Residue, ledger: Ledger) -> dict[str, str]:
     fates: dict[str, str] = {}
     for _ in range(ROUNDS):
         lines = residue.describe()  # while they can still be asked what they are
-        failures = residue.remove(ledger)
+        failures = residue.remove(ledger, tools)
         fates |= {line: failures.get(line, "") for line in lines}
-        residue = find(ledger.path)
+        residue = _look_again(residue, ledger.path, tools, known=failures.keys())
         if set(residue.describe()) <= failures.keys():
             break
     return fates
+
+
+def _look_again(before: Residue, ledger: Path, tools: Tools, known: Set[str]) -> Residue:
+    """Return what is left now; where a client of Docker was killed, what Docker still makes is waited for."""
+    kinds = {entry.kind for entry in before.entries}
+    late = bool(before.strays or "process" in kinds) and not kinds.isdisjoint(marks.KINDS)
+    latest = before
+
+    def more() -> bool:
+        nonlocal latest
+        latest = find(ledger, tools)
+        return not set(latest.describe()) <= known
+
+    with suppress(WaitTimeout):
+        wait_for(more, what="more is there", timeout_s=LATE_S if late else 0, interval_s=0.5)
+    return latest
 
 
 def _unlisted(run: str, entries: Sequence[Entry], marked: Sequence[Entry], tools: Tools) -> list[Entry]:
@@ -117,18 +138,16 @@ def sweep(ledger: Ledger, *, keep: bool) -> StageResult:
     With `keep` nothing is removed, and what stays is listed.
     """
     residue = find(ledger.path)
-    lines = residue.describe()
-    failures = {} if keep else residue.remove(ledger)
+    fates = dict.fromkeys(residue.describe(), "") if keep else clear(residue, ledger)
 
     def fate(line: str) -> str:
         if keep:
             return "kept as asked, `kvsync-ci clean` ends it"
-        failure = failures.get(line)
-        return "was left behind and " + (f"stays: {failure}" if failure else "has been removed")
+        return "was left behind and " + (f"stays: {fates[line]}" if fates[line] else "has been removed")
 
     checks = [
         Check(name=line, kind="xfailed" if keep else "inconclusive", detail=f"{line}: {fate(line)}")
-        for line in lines
+        for line in fates
     ]
     nothing = Check(name="nothing is left behind", kind="passed")
     return merge("residue", checks or [nothing], started_at=datetime.now(UTC))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from kvsync.testing.ledger import Ledger, leftovers
-from kvsync.testing.residue import find
+from kvsync.testing.residue import clear, find
 from kvsync.testing.tools import Tools
 from tests.integration.doctor.conftest import Programs
 
@@ -37,7 +37,8 @@ def ledger(tmp_path: Path) -> Ledger:
 
 def clean(ledger: Ledger, tools: Tools) -> dict[str, str]:
     """Clean up, and return what could not be removed."""
-    return find(ledger.path, tools).remove(ledger, tools)
+    fates = clear(find(ledger.path, tools), ledger, tools)
+    return {line: why for line, why in fates.items() if why}
 
 
 def left(ledger: Ledger) -> list[str]:
@@ -51,9 +52,9 @@ def test_a_kind_cluster_goes_by_its_label_and_what_is_in_it_goes_with_it(
     """All its containers are removed, also those of a cluster that was never finished; kind is not needed."""
     programs(
         "docker",
-        "'ps --all --quiet --filter=label=io.x-k8s.kind.cluster=kvsync-run-7') echo aa; echo bb",
+        "'ps --all --quiet --filter=label=io.x-k8s.kind.cluster=kvsync-run-7') test -e gone || echo aa bb",
         "ps*|'image ls'*) :",
-        "'rm --force --volumes aa bb') :",
+        "'rm --force --volumes aa bb') : > gone",
     )
     ledger.intend("kind-cluster", "kvsync-run-7", kubeconfig="/x")
     ledger.intend("namespace", "kvsync-7-a", **{**HERE, "kind_cluster": "kvsync-run-7"})
@@ -71,12 +72,13 @@ def test_a_cluster_that_resists_stops_nothing_else(
     programs(
         "docker",
         "'ps --all --quiet --filter=label=io.x-k8s.kind.cluster=kvsync-run-7') echo aa",
-        "'ps --all --quiet --filter=name='*) echo cc",
+        "'ps --all --quiet --filter=name='*) test -e cc || echo cc",
         "ps*) :",
-        "'image ls --filter=reference=kvsync:run-7 '*) echo kvsync:run-7",
+        "'image ls --filter=reference=kvsync:run-7 '*) test -e image || echo kvsync:run-7",
         "'image ls'*) :",
         "'rm --force --volumes aa') echo 'Error: device is busy' >&2; exit 1",
-        "rm*|'image rm'*) :",
+        "'rm --force --volumes cc') : > cc",
+        "'image rm'*) : > image",
     )
     for kind, name in [("kind-cluster", "kvsync-run-7"), ("container", "probe"), ("image", "kvsync:run-7")]:
         ledger.intend(kind, name)
@@ -305,3 +307,41 @@ def test_processes_end_before_anything_is_removed(
 
     assert residue.remove(ledger, programs.tools) == {}
     assert not (programs.folder.parent / "too-late").exists()
+
+
+def test_what_docker_makes_for_a_killed_client_is_awaited(
+    ledger: Ledger, programs: Programs, stray: "subprocess.Popen[bytes]"
+) -> None:
+    """A container that appears a while after its maker was killed is removed, too."""
+    late = "if test -e two && ! test -e gone; then printf 'probe\\t\\trun-7\\n'; fi"
+    programs(
+        "docker",
+        f"'ps --all --format='*) {late}; test -e one && : > two; : > one",
+        "*name=^probe*) test -e gone || echo cc",
+        "'rm --force --volumes cc') : > gone",
+        "ps*|'image ls'*) :",
+    )
+    ledger.intend("image", "kvsync:run-7")
+
+    fates = clear(find(ledger.path, programs.tools), ledger, programs.tools)
+
+    assert fates == {
+        "image kvsync:run-7": "",
+        f"process {stray.pid} /bin/sleep 60": "",
+        "container probe": "",
+    }
+    assert programs.calls("docker rm") == ["docker rm cc"]
+
+
+def test_a_container_that_docker_is_still_making_is_removed_again(ledger: Ledger, programs: Programs) -> None:
+    """Docker lists it, and says that it has removed it, before it is there."""
+    programs(
+        "docker",
+        "*name=^probe*) test -e gone || echo cc",
+        "'rm --force --volumes cc') test -e made && : > gone; : > made",
+        "ps*|'image ls'*) :",
+    )
+    ledger.intend("container", "probe")
+
+    assert clean(ledger, programs.tools) == {}
+    assert programs.calls("docker rm") == ["docker rm cc", "docker rm cc"]
