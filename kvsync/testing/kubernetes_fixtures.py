@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 KUBECONFIG = "KVSYNC_CI_TEST_KUBECONFIG"
 CHAOS_CRDS = "KVSYNC_CI_CHAOS_CRDS"
-ESTABLISHED_TIMEOUT_S = 20.0
+READY_TIMEOUT_S = 20.0
 
 
 def _path(variable: str, what: str) -> Path:
@@ -48,11 +48,16 @@ def kubernetes_client(test_kubeconfig: Path) -> Iterator["ApiClient"]:
 
 @pytest.fixture
 def kubernetes_namespace(kubernetes_client: "ApiClient") -> Iterator[str]:
-    """A namespace for one test; its deletion is not waited for."""
+    """A namespace for one test, in which pods can be created; its deletion is not waited for."""
     from kubernetes.client import CoreV1Api, V1Namespace, V1ObjectMeta
 
     core, name = CoreV1Api(kubernetes_client), f"kvsync-test-{secrets.token_hex(4)}"
     core.create_namespace(V1Namespace(metadata=V1ObjectMeta(name=name)))
+    wait_for(
+        lambda: core.list_namespaced_service_account(name).items,
+        what=f"{name} has the service account that pods need",
+        timeout_s=READY_TIMEOUT_S,
+    )
     yield name
     core.delete_namespace(name)
 
@@ -77,5 +82,5 @@ def chaos_crds(kubernetes_client: "ApiClient") -> None:
     wait_for(
         lambda: wanted <= kinds(kubernetes_client),
         what=f"the API server knows {', '.join(sorted(wanted))}",
-        timeout_s=ESTABLISHED_TIMEOUT_S,
+        timeout_s=READY_TIMEOUT_S,
     )

@@ -1,0 +1,375 @@
+"""Faults through Chaos Mesh, on a real API server with a double of its controllers."""
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from kubernetes.client import ApiClient, CoreV1Api, CustomObjectsApi
+
+from kvsync.errors import ClusterError
+from kvsync.testing import history as histories
+from kvsync.testing.chaosmesh import GROUP, VERSION, plural
+from kvsync.testing.chaosmesh_experiment import Limits
+from kvsync.testing.chaosmesh_injector import ChaosMeshInjector
+from kvsync.testing.fake_chaos_mesh import Behaviour, FakeChaosMesh
+from kvsync.testing.faults import (
+    Effect,
+    Fault,
+    Latency,
+    MessageLoss,
+    Partition,
+    PodFailure,
+    PodKill,
+    active,
+)
+from kvsync.testing.history import History
+from kvsync.testing.ledger import Ledger, leftovers
+from kvsync.testing.machine import Machine
+from kvsync.testing.manifests import Manifest
+from kvsync.testing.verdicts import NotRun, Void
+from kvsync.testing.wait import wait_for
+
+pytestmark = [pytest.mark.kubernetes, pytest.mark.usefixtures("chaos_crds")]
+
+POD, OTHER = "qwen-1", "qwen-2"
+PARTITION = Partition(pod=POD)
+KINDS = ("NetworkChaos", "PodChaos")
+MACHINE = Machine(
+    kubeconfig="/the/kubeconfig", context="the-context", image="", manifests="", kind="the-kind"
+)
+
+LONG = 50.0
+"""Longer than any test may take: what ends by such a limit fails."""
+PATIENT = Limits(free_s=LONG, select_s=LONG, inject_s=LONG, recover_s=LONG, delete_s=LONG, force_s=LONG)
+
+Injectors = Callable[..., ChaosMeshInjector]
+
+
+class World:
+    """A namespace with pods, the double, and what is written down about it."""
+
+    def __init__(self, client: ApiClient, namespace: str, mesh: FakeChaosMesh, folder: Path) -> None:
+        self.client, self.namespace, self.mesh = client, namespace, mesh
+        self.ledger = Ledger(folder / "ledger.jsonl", run="run-7")
+        self.history = History(folder / "history.jsonl", proc="test")
+        self.has_effect = True
+
+    def injector(self, limits: Limits = PATIENT) -> ChaosMeshInjector:
+        """Return an injector whose faults have the effect that their pod is a victim."""
+        return ChaosMeshInjector(
+            self.client,
+            namespace=self.namespace,
+            machine=MACHINE,
+            ledger=self.ledger,
+            history=self.history,
+            measure=self.measure,
+            limits=limits,
+        )
+
+    def measure(self, fault: Fault) -> Effect:
+        """Say whether the fault's pod is injected now."""
+        present = self.has_effect and f"{self.namespace}/{fault.pod}" in self.mesh.victims
+        return Effect(present, "broken" if present else "well")
+
+    def experiments(self) -> list[Manifest]:
+        """Return the experiments there are."""
+        api = CustomObjectsApi(self.client)
+        listed = [
+            api.list_namespaced_custom_object(GROUP, VERSION, self.namespace, plural(kind)) for kind in KINDS
+        ]
+        return [each for one in listed for each in cast("dict[str, Any]", one)["items"]]
+
+    def change(self, resource: Manifest, metadata: Manifest) -> None:
+        """Change an experiment behind the injector's back."""
+        CustomObjectsApi(self.client).patch_namespaced_custom_object(
+            GROUP,
+            VERSION,
+            self.namespace,
+            plural(resource["kind"]),
+            resource["metadata"]["name"],
+            {"metadata": metadata},
+        )
+
+    def delete(self, resource: Manifest) -> None:
+        """Delete an experiment behind the injector's back."""
+        where = (GROUP, VERSION, self.namespace, plural(resource["kind"]), resource["metadata"]["name"])
+        CustomObjectsApi(self.client).delete_namespaced_custom_object(*where)
+
+    def noted(self, type_: str) -> list[dict[str, object]]:
+        """Return the history's records about experiments."""
+        records = histories.read([self.history.path], only={"experiment"})
+        return [each for each in records if each["type"] == type_]
+
+    def is_clean(self) -> bool:
+        """Say whether nothing is left, neither on the API server nor in the ledger."""
+        return not self.experiments() and not leftovers([self.ledger.path])
+
+
+@pytest.fixture
+def world(kubernetes_client: ApiClient, kubernetes_namespace: str, tmp_path: Path) -> Iterator[World]:
+    """Two engines and a gateway that no node runs, and controllers that are well."""
+    core = CoreV1Api(kubernetes_client)
+    for name, app in ((POD, "engine"), (OTHER, "engine"), ("gateway-1", "gateway")):
+        body = {
+            "metadata": {"name": name, "labels": {"app": app}},
+            "spec": {
+                "automountServiceAccountToken": False,
+                "schedulerName": "nobody",
+                "containers": [{"name": app, "image": app}],
+            },
+        }
+        core.create_namespaced_pod(kubernetes_namespace, cast("Any", body))
+    with FakeChaosMesh(kubernetes_client, kubernetes_namespace, KINDS) as mesh:
+        yield World(kubernetes_client, kubernetes_namespace, mesh, tmp_path)
+
+
+def test_a_fault_is_held_and_taken_back(world: World) -> None:
+    """Records and effect prove it, the ledger knows of it meanwhile, and nothing is left of it."""
+    with active(PARTITION, world.injector(), world.history) as episode:
+        (resource,) = world.experiments()
+        (entry,) = leftovers([world.ledger.path])
+
+    name = resource["metadata"]["name"]
+    assert resource["metadata"]["labels"] == {
+        "app.kubernetes.io/managed-by": "kvsync-ci",
+        "kvsync.dev/run": "run-7",
+        "kvsync.dev/pod": POD,
+    }
+    assert resource["spec"]["selector"] == {"pods": {world.namespace: [POD]}}
+    assert (entry.kind, entry.name, entry.run) == ("custom-resource", name, "run-7")
+    assert entry.facts == {
+        "kubeconfig": "/the/kubeconfig",
+        "context": "the-context",
+        "kind_cluster": "the-kind",
+        "group": "chaos-mesh.org",
+        "version": "v1alpha1",
+        "plural": "networkchaos",
+        "namespace": world.namespace,
+    }
+    assert episode.proof.startswith(f"broken; {name} was injected at ")
+    assert episode.absence.startswith(f"well; {name} acted from ")
+    assert world.is_clean()
+    (started,), (stopped,) = world.noted("start"), world.noted("stop")
+    assert started["injected_at"] == stopped["injected_at"] is not None
+    assert stopped["recovered_at"] is not None
+    assert stopped["forced"] is False
+
+
+def test_the_other_end_is_a_target(world: World) -> None:
+    """What acts on both ways is injected at the gateways, too."""
+    with active(Latency(pod=POD, delay_s=0.1), world.injector(), world.history):
+        assert world.mesh.victims == {f"{world.namespace}/{POD}", f"{world.namespace}/gateway-1"}
+
+
+@pytest.mark.timeout(LONG / 2)
+def test_nothing_selected_is_void_at_once(world: World) -> None:
+    """The controller's event that nothing is selected ends the wait, for nobody will try again."""
+    world.mesh.behaviour = Behaviour.SELECTS_NOTHING
+
+    with (
+        pytest.raises(Void, match=r"partition-\w+ selected no pod \(Failed to select targets: no record"),
+        active(PARTITION, world.injector(), world.history),
+    ):
+        pass
+    assert world.is_clean()
+
+
+@pytest.mark.timeout(LONG / 2)
+def test_nothing_selected_is_void_without_an_event(world: World) -> None:
+    """The condition alone is believed after a while: it is false for a moment for every experiment."""
+    world.mesh.behaviour = Behaviour.SELECTS_NOTHING_SILENTLY
+    limits = Limits(select_s=0.5, inject_s=LONG)
+
+    with pytest.raises(Void, match=r"selected no pod \(its condition says so\).*inject=enabled"):
+        world.injector(limits).inject(PARTITION)
+
+
+def test_a_pod_that_is_not_there_is_not_selected(world: World) -> None:
+    """A fault for a pod that is gone is void."""
+    with pytest.raises(Void, match="selected no pod"):
+        world.injector().inject(Partition(pod="qwen-9"))
+
+
+def test_failed_injection_is_void(world: World) -> None:
+    """What is not injected in time is void, with what the daemon said, and is removed like anything else."""
+    world.mesh.behaviour, world.mesh.failure = Behaviour.INJECTION_FAILS, "no such container"
+    said = f"not injected within 1 s: {world.namespace}/{POD}: apply: no such container"
+
+    with (
+        pytest.raises(Void, match=said),
+        active(PARTITION, world.injector(Limits(inject_s=1)), world.history),
+    ):
+        pass
+    assert world.is_clean()
+
+
+@pytest.mark.timeout(LONG / 2)
+def test_a_kernel_that_cannot_is_not_run(world: World) -> None:
+    """A missing kernel module is no void fault: it was not carried out here at all, and nothing is left."""
+    world.mesh.behaviour = Behaviour.INJECTION_FAILS
+    world.mesh.failure = "Error: Specified qdisc kind is unknown."
+
+    with pytest.raises(NotRun, match=r"the kernel of the pod's node cannot do it: .*qdisc kind is unknown"):
+        world.injector().inject(Latency(pod=POD, delay_s=0.1))
+    assert world.is_clean()
+
+
+def test_records_without_an_effect_are_void(world: World) -> None:
+    """That every record is injected proves nothing when no effect is measured."""
+    world.has_effect = False
+
+    with (
+        pytest.raises(Void, match=r"partition had no measured effect: well; partition-\w+ was injected at"),
+        active(PARTITION, world.injector(), world.history, proof_timeout_s=0.5),
+    ):
+        pass
+    assert world.is_clean()
+
+
+def test_an_effect_without_an_experiment_is_reported(world: World) -> None:
+    """Before and after it is held, a fault is there when its effect is, whoever makes it."""
+    injector = world.injector()
+    injector.inject(PARTITION)
+    another = world.injector()
+
+    assert another.measure(PARTITION) == Effect(True, "broken")
+    injector.recover(PARTITION)
+    assert another.measure(PARTITION) == Effect(False, "well")
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "told"),
+    [
+        pytest.param(Behaviour.NEVER_RECOVERS, "recover: the daemon said no", id="never recovers"),
+        pytest.param(Behaviour.KEEPS_FINALIZER, "acted from", id="keeps its finalizer"),
+        pytest.param(Behaviour.DEAD, "was injected at", id="controllers are gone"),
+    ],
+)
+def test_what_does_not_go_is_forced(behaviour: Behaviour, told: str, world: World) -> None:
+    """Recovery is bounded: in the end the finalizer is forced, and proof and history say so."""
+    limits = Limits(inject_s=LONG, recover_s=0.5, delete_s=0.5, force_s=1)
+    injector = world.injector(limits)
+    injector.inject(PARTITION)
+    world.mesh.behaviour = behaviour
+    injector.recover(PARTITION)
+
+    evidence = injector.measure(PARTITION).evidence
+    assert told in evidence
+    assert "its finalizer was forced, so rules may be left in the pod" in evidence
+    assert world.is_clean()
+    assert [each["forced"] for each in world.noted("stop")] == [True]
+
+
+def test_a_fault_that_ended_by_itself_does_not_act(world: World) -> None:
+    """Past its duration, which counts from its creation, an experiment is over, whoever still holds it."""
+    injector = world.injector(Limits(hold_s=2))
+    injector.inject(PARTITION)
+
+    ended = wait_for(
+        lambda: None if (seen := injector.measure(PARTITION)).present else seen, what="it ended", timeout_s=10
+    )
+    assert " acted from " in ended.evidence
+    injector.recover(PARTITION)
+    assert world.is_clean()
+
+
+def test_what_acts_once_is_not_waited_for(world: World) -> None:
+    """A kill has no recovery: it happened as soon as it was injected, and its experiment is just deleted."""
+    kill = PodKill(pod=POD)
+    injector = world.injector()
+    injector.inject(kill)
+    (resource,) = world.experiments()
+
+    assert "duration" not in resource["spec"]
+    assert injector.measure(kill).present
+    injector.recover(kill)
+    assert world.is_clean()
+    assert [each["recovered_at"] for each in world.noted("stop")] == [None]
+
+
+def test_one_experiment_at_a_time_acts_on_a_pod(world: World) -> None:
+    """Another injector waits until the pod is free, and gives up with the name of what holds it."""
+    first, second = world.injector(), world.injector(Limits(free_s=0.5))
+    first.inject(PARTITION)
+    (resource,) = world.experiments()
+
+    with pytest.raises(NotRun, match=f"{resource['metadata']['name']} acted on {POD} for 0.5 s"):
+        second.inject(PodFailure(pod=POD))
+    second.inject(PodFailure(pod=OTHER))
+    second.recover(PodFailure(pod=OTHER))
+    first.recover(PARTITION)
+    assert world.is_clean()
+
+
+def test_an_experiment_waits_for_its_pod(world: World) -> None:
+    """As soon as the pod is free the next experiment acts on it."""
+    first, second = world.injector(), world.injector()
+    first.inject(PARTITION)
+    waiting = threading.Thread(target=second.inject, args=[PodFailure(pod=POD)])
+    waiting.start()
+    first.recover(PARTITION)
+    waiting.join(LONG)
+
+    assert [each["kind"] for each in world.experiments()] == ["PodChaos"]
+    second.recover(PodFailure(pod=POD))
+
+
+def test_an_experiment_that_is_somebody_elses_counts(world: World) -> None:
+    """Records tell that a pod is taken, also those of an experiment without our labels."""
+    first = world.injector()
+    first.inject(PARTITION)
+    (resource,) = world.experiments()
+    world.change(resource, {"labels": None})
+
+    with pytest.raises(NotRun, match=resource["metadata"]["name"]):
+        world.injector(Limits(free_s=0.5)).inject(PodFailure(pod=POD))
+    first.recover(PARTITION)
+
+
+def test_without_controllers_nothing_is_created(world: World) -> None:
+    """What no controller would carry out is not run, and nobody has anything to clean up."""
+    world.mesh.set_ready("chaos-daemon", ready=False)
+
+    with pytest.raises(NotRun, match="cannot inject partition: no ready chaos-daemon of Chaos Mesh runs"):
+        world.injector().inject(PARTITION)
+    assert not world.ledger.path.exists()
+
+
+def test_what_is_impossible_is_not_run(world: World) -> None:
+    """A fault that Chaos Mesh does not have is neither injected nor there."""
+    fault = MessageLoss(pod=POD, fraction=0.5)
+    injector = world.injector()
+
+    assert injector.impossible(fault) == "chaos mesh has no experiment for message loss"
+    assert injector.measure(fault) == Effect(False, "chaos mesh has no experiment for message loss")
+    with pytest.raises(NotRun, match="chaos mesh has no experiment for message loss"):
+        injector.inject(fault)
+    assert not world.ledger.path.exists()
+
+
+def test_it_is_in_the_ledger_before_it_exists(world: World) -> None:
+    """An experiment that could not be created is in the ledger until it is taken back."""
+    world.namespace = "kvsync-test-nowhere"
+    injector = world.injector()
+
+    with pytest.raises(ClusterError, match=r"cannot create partition-\w+: 404"):
+        injector.inject(PARTITION)
+    assert [entry.facts["namespace"] for entry in leftovers([world.ledger.path])] == ["kvsync-test-nowhere"]
+    injector.recover(PARTITION)
+    assert leftovers([world.ledger.path]) == []
+
+
+def test_somebody_else_may_delete_it(world: World) -> None:
+    """A held fault whose experiment is gone does not act, and taking it back does no harm."""
+    injector = world.injector()
+    injector.inject(PARTITION)
+    (resource,) = world.experiments()
+    world.delete(resource)
+    wait_for(lambda: not world.experiments(), what="it is gone", timeout_s=10)
+
+    assert injector.measure(PARTITION) == Effect(False, f"well; {resource['metadata']['name']} is gone")
+    injector.recover(PARTITION)
+    injector.recover(PARTITION)
+    assert world.is_clean()
