@@ -20,6 +20,15 @@ from kvsync.testing.manifests import Manifest
 TIMEOUT_S = 30.0
 """For one request; a busy API server on a small machine takes seconds."""
 NOT_FOUND = 404
+HOPELESS = (
+    "ErrImagePull",
+    "ImagePullBackOff",
+    "ErrImageNeverPull",
+    "InvalidImageName",
+    "CreateContainerConfigError",
+)
+CRASHES = 2
+"""A program that a test ends twice comes back; one that ended by itself so often will not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +47,12 @@ class PodState:
     container_id: str
     trouble: str
     """Why its container waits or ended, in Kubernetes' words: "ErrImagePull: ..."; empty when it runs."""
+
+    @property
+    def is_hopeless(self) -> bool:
+        """Whether waiting will not help: no image, no such user, or a program that ended again and again."""
+        reason = self.trouble.partition(":")[0]
+        return reason in HOPELESS or (reason == "CrashLoopBackOff" and self.restarts > CRASHES)
 
 
 class KubernetesApi:

@@ -28,6 +28,7 @@ ENGINES, GATEWAYS = "app=engine", "app=gateway"
 INTERVAL_S = 0.5
 """How often the API server is asked while something is awaited: each time costs it a list of pods."""
 NAME_LENGTH = 63
+LOG_CHARACTERS = 4000
 LOG_LINES = JOURNAL_LINES = 500
 """Of each log that is kept; the end says most."""
 GRACE_S = 5
@@ -301,18 +302,30 @@ class KubernetesCluster:
         self._await(settled, f"the gateway uses {total} ready pods", lambda: (self._troubles(ENGINES), used))
 
     def _await(self, condition: Callable[[], bool], what: str, last_seen: Callable[[], object]) -> None:
+        """Wait, but not for what will never come: an image that is not there, a program that keeps ending."""
+
+        def hopeless() -> str:
+            pods = [*self._pods(GATEWAYS), *self._pods(ENGINES)]
+            found = (f"{pod.name}: {pod.trouble}" for pod in pods if pod.is_hopeless)
+            return next(found, "")
+
         try:
-            wait_for(
-                condition,
+            why = wait_for(
+                lambda: condition() or hopeless(),
                 what=what,
                 timeout_s=self.site.machine.ready_timeout_s,
                 interval_s=INTERVAL_S,
                 last_seen=last_seen,
             )
         except WaitTimeout as exc:
-            troubled = [pod.name for pod in self._pods(ENGINES) if not pod.ready][:1]
-            logs = "\n".join([self.logs(GATEWAY), *map(self._log, troubled)])
-            raise ClusterError(f"{exc}; the logs end with:\n{logs}") from exc
+            raise ClusterError(f"{exc}\n{self._ends_of_logs()}") from exc
+        if isinstance(why, str):
+            raise ClusterError(f"never will be: {what}; {why}\n{self._ends_of_logs()}")
+
+    def _ends_of_logs(self) -> str:
+        troubled = [pod.name for pod in self._pods(ENGINES) if not pod.ready][:1]
+        logs = "\n".join([self.logs(GATEWAY), *map(self._log, troubled)])
+        return f"the logs end with:\n{logs[-LOG_CHARACTERS:]}"
 
     def _troubles(self, labels: str) -> list[str]:
         return [f"{pod.name}: {pod.trouble or 'not ready'}" for pod in self._pods(labels) if not pod.ready]
