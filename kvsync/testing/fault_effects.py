@@ -6,7 +6,6 @@ The gateway is never asked, because it is what is being tested.
 import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
-from statistics import median
 
 import httpx
 
@@ -38,7 +37,10 @@ def ask(url: str) -> str:
         return REFUSED
     except httpx.HTTPError as exc:
         return f"broken off ({type(exc).__name__})"
-    return ANSWERED if response.is_success else f"answered with {response.status_code}"
+    if response.is_success:
+        return ANSWERED
+    # The API server of Kubernetes, through which the pods of a cluster are reached, says so.
+    return REFUSED if "connection refused" in response.text else f"answered with {response.status_code}"
 
 
 def knock(host: str, port: int, timeout_s: float = SILENCE_S) -> str:
@@ -55,14 +57,17 @@ def knock(host: str, port: int, timeout_s: float = SILENCE_S) -> str:
 
 
 def round_trip_s(touch: Callable[[], object]) -> float:
-    """Return how long `touch`, such as a health request, takes: the median of a few."""
+    """Return how long `touch`, such as a health request, takes: the quickest of a few.
+
+    A delay is in each of them, and what a busy machine adds is seldom in all.
+    """
 
     def once() -> float:
         began = time.monotonic()
         touch()
         return time.monotonic() - began
 
-    return median(once() for _ in range(ROUND_TRIPS))
+    return min(once() for _ in range(ROUND_TRIPS))
 
 
 def health_s(url: str) -> float:

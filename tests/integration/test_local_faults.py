@@ -33,7 +33,7 @@ from kvsync.testing.history import History
 from kvsync.testing.ledger import Ledger, find_strays, leftovers
 from kvsync.testing.local import LocalCluster, LocalProvider
 from kvsync.testing.local_faults import LocalInjector
-from kvsync.testing.verdicts import NotRun
+from kvsync.testing.verdicts import NotRun, Unproven
 
 FAULTS = [
     pytest.param(
@@ -178,8 +178,11 @@ def test_a_fault_acts_until_it_is_taken_back(
 ) -> None:
     """Its effect is measured while it acts, and its absence afterwards."""
     (pod,) = cluster.pods()
-    with active(replace(fault, pod=pod.name), LocalInjector(cluster), history) as episode:
-        assert re.fullmatch(proof, episode.proof), episode.proof
+    try:
+        with active(replace(fault, pod=pod.name), LocalInjector(cluster), history) as episode:
+            assert re.fullmatch(proof, episode.proof), episode.proof
+    except Unproven as exc:
+        pytest.fail(str(exc))  # an open question elsewhere; here it is what was asked
 
     assert re.fullmatch(absence, episode.absence), episode.absence
 

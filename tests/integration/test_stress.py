@@ -49,7 +49,11 @@ def test_each_worker_burns_its_share_of_a_core(stress: Stress) -> None:
     def used_s() -> float:
         return sum(times.user + times.system for times in (worker.cpu_times() for worker in workers))
 
+    def rests(worker: psutil.Process) -> bool:
+        return worker.num_ctx_switches().voluntary >= 5
+
     wait_for(lambda: used_s() >= 0.5, what="half a second of CPU time", timeout_s=TIMEOUT_S)
+    wait_for(lambda: all(map(rests, workers)), what="five rests of each worker", timeout_s=TIMEOUT_S)
 
     # As long as the machine is busy they get less, and never more, but for what a clock tick rounds.
     assert used_s() <= 2 * 0.5 * (time.monotonic() - began) + 0.1
