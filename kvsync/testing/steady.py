@@ -41,8 +41,8 @@ P95_FLOOR_S = 0.5
 P95_SAMPLES = 200
 """Ten requests are slower than the p95 of so many; fewer are chance."""
 CONTROL_FACTOR = 2.0
-"""Where the control became so much slower, the machine is busy with something else. Measured: with four
-busy processes on two cores requests take 20 times as long for seconds, whether or not there is a fault.
+"""Where the control became so much slower, the machine is busy with something else. Measured on two cores on
+which other programs were built: 20 times as slow for seconds, without any fault.
 """
 CONTROL_LIMIT_S = 1.0
 """The gateway's health probes wait so long; who answers later is taken to be down."""
