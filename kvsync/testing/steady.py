@@ -178,5 +178,5 @@ def p95_s(answers: Sequence[Answer]) -> float:
 
 def require_steady(baseline: Service) -> None:
     """Raise Inconclusive when not even the baseline is served well: nothing can be said of a fault then."""
-    if baseline.availability < 1:
+    if baseline.availability < AVAILABILITY:
         raise Inconclusive(f"no steady state: without a fault availability was {baseline.availability:.2%}")
