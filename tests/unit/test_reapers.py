@@ -59,7 +59,7 @@ def test_containers_bear_the_mark_of_a_run_by_label_or_by_their_kind_cluster() -
     found = containers(
         [
             "kvsync-a-1-control-plane\tkvsync-a-1\t",
-            "kvsync-a-1-worker\tkvsync-a-1\t",
+            "kvsync-a-1-worker\tkvsync-a-1\ta-1",
             "mine-control-plane\tmine\t",
             "probe\t\tb-2",
             "database\t\t",

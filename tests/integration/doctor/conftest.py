@@ -26,10 +26,16 @@ class Programs:
         )
         script.chmod(0o755)
 
+    @property
+    def log(self) -> str:
+        """All calls so far, one line each."""
+        return self._calls.read_text()
+
     def calls(self, *beginnings: str) -> list[str]:
         """Return the calls so far that begin like this, without their options."""
-        lines = self._calls.read_text().splitlines()
-        words = [" ".join(w for w in line.split() if not w.startswith("--")) for line in lines]
+        words = [
+            " ".join(w for w in line.split() if not w.startswith("--")) for line in self.log.splitlines()
+        ]
         return [line for line in words if line.startswith(beginnings)]
 
 

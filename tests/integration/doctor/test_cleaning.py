@@ -100,7 +100,7 @@ def test_a_cluster_that_resists_stops_nothing_else(
 def test_what_is_gone_already_is_released(ledger: Ledger, programs: Programs) -> None:
     """A thing that was written down and never made, or deleted since, is no failure."""
     programs("docker", "ps*|'image ls'*) :", "exec*) echo 'Error: No such container: n' >&2; exit 1")
-    programs("kubectl", "*'get namespace '*) :", "*get*) :")
+    programs("kubectl", "*'get namespace kvsync-7-b'*) exit 1", "*get*) :")
     ledger.intend("kind-cluster", "kvsync-run-7", kubeconfig="/x")
     ledger.intend("container", "probe")
     ledger.intend("image", "kvsync:run-7")
@@ -136,6 +136,7 @@ def test_things_with_the_mark_of_the_run_are_found_without_a_ledger(
     ]
 
 
+@pytest.mark.timeout(15)
 @pytest.mark.parametrize("state", ["absent", "down", "hangs"])
 def test_a_machine_without_docker_has_nothing_left(ledger: Ledger, programs: Programs, state: str) -> None:
     """Neither the absence of docker nor a daemon that does not answer is a problem of a local run."""
@@ -186,7 +187,7 @@ def test_a_namespace_stuck_in_terminating_says_what_holds_it(ledger: Ledger, pro
     programs(
         "kubectl",
         f"*'get namespace '*) echo '{STUCK}'",
-        "*--timeout=5s) echo 'error: timed out' >&2; exit 1",
+        "*delete*) echo 'error: timed out' >&2; exit 1",
         "*get*) :",
     )
     ledger.intend("namespace", "kvsync-7-a", **HERE)
@@ -197,6 +198,7 @@ def test_a_namespace_stuck_in_terminating_says_what_holds_it(ledger: Ledger, pro
         )
     }
     assert left(ledger) == ["namespace"]
+    assert "delete namespace kvsync-7-a --ignore-not-found --timeout=5s" in programs.log
 
 
 def test_an_api_server_that_does_not_answer_is_named(ledger: Ledger, programs: Programs) -> None:

@@ -2,11 +2,11 @@
 
 import json
 import os
+import subprocess
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import psutil
 import pytest
 
 from kvsync.testing import kubernetes_findings
@@ -225,7 +225,7 @@ def test_a_cluster_is_found_by_its_name_and_removed(kubeconfig: Path, ledger: Le
 def test_a_cluster_that_is_being_made_is_removed_with_who_makes_it(ledger: Ledger, tmp_path: Path) -> None:
     """As after a SIGKILL of the run while kind works."""
     with (tmp_path / "kind.log").open("wb") as log:
-        making = psutil.Popen(
+        making = subprocess.Popen(
             [*kind("create"), f"--kubeconfig={tmp_path / 'kubeconfig'}"],
             env={**os.environ, **ledger.environment},
             stdout=log,
@@ -238,6 +238,6 @@ def test_a_cluster_that_is_being_made_is_removed_with_who_makes_it(ledger: Ledge
     fates = clear(find(ledger.path), ledger)
 
     assert [why for why in fates.values() if why] == []
-    assert not making.is_running()
+    making.wait(timeout=5)
     assert ON_PATH.ask(*containers).lines == []
     assert find(ledger.path).describe() == []
