@@ -88,6 +88,17 @@ class KubernetesApi:
                 name, namespace, grace_period_seconds=grace_s, _request_timeout=TIMEOUT_S
             )
 
+    def set_image(self, namespace: str, pod: str, image: str) -> None:
+        """Put another image in the place of an engine pod's; the kubelet replaces its container.
+
+        A pod that does not exist is no error.
+        """
+        containers = [{"name": "engine", "image": image}]
+        with _failures(f"set the image of pod {pod}", unless=NOT_FOUND):
+            self.core.patch_namespaced_pod(
+                pod, namespace, {"spec": {"containers": containers}}, _request_timeout=TIMEOUT_S
+            )
+
     def scale(self, namespace: str, deployment: str, replicas: int) -> None:
         """Set the number of a Deployment's pods."""
         with _failures(f"scale {deployment}"):

@@ -9,9 +9,9 @@ of a healthy pod is taken for the fault.
 import itertools
 from collections.abc import Mapping
 from functools import partial
-from typing import Protocol
 
 from kvsync.testing import fault_effects as effects
+from kvsync.testing.carrier import Carrier
 from kvsync.testing.endpoints import PodAdmin
 from kvsync.testing.engine_faults import EngineFault
 from kvsync.testing.faults import (
@@ -39,19 +39,6 @@ IMPOSSIBLE: Mapping[type[Fault], str] = {
     PacketLoss: "a proxy passes streams on and has no packets to lose",
     DiskLatency: "a file system cannot be slowed down without root",
 }
-
-
-class Carrier(Protocol):
-    """Carries out one fault; the methods are those of Injector."""
-
-    def inject(self) -> None:
-        """Make the fault act."""
-
-    def recover(self) -> None:
-        """Take it back."""
-
-    def measure(self) -> Effect:
-        """Measure whether it acts now."""
 
 
 class LocalInjector:
