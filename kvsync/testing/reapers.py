@@ -202,8 +202,11 @@ def _delete_namespace(entry: Entry, tools: Tools) -> bool:
         raise ClusterError(f"it is of {f'run {owner}' if owner else 'no run'}, and left alone")
     timeout_s = STUCK_S if namespace.is_stuck(datetime.now(UTC)) else NAMESPACE_S
     deleted = server.delete("namespace", entry.name, timeout_s=timeout_s)
-    if stuck := server.exists("namespace", entry.name):
-        held = Namespace.read(stuck.document).held_by or deleted.reason
+    if still := server.exists("namespace", entry.name):
+        stuck = Namespace.read(still.document)
+        if not stuck.deleted_at:
+            raise ClusterError(f"cannot be deleted: {deleted.reason}")
+        held = stuck.held_by or deleted.reason
         raise ClusterError(f"stuck in Terminating: {held}; delete what holds it or take its finalizers away")
     return True
 

@@ -182,6 +182,16 @@ def test_a_namespace_of_somebody_else_is_left_alone(ledger: Ledger, programs: Pr
     assert programs.calls("kubectl delete") == []
 
 
+def test_a_namespace_that_may_not_be_deleted_says_so(ledger: Ledger, programs: Programs) -> None:
+    """It is not taken for one that is stuck."""
+    programs(
+        "kubectl", f"*'get namespace '*) echo '{OURS}'", "*delete*) echo Forbidden >&2; exit 1", "*get*) :"
+    )
+    ledger.intend("namespace", "kvsync-7-a", **HERE)
+
+    assert clean(ledger, programs.tools) == {"namespace kvsync-7-a": "cannot be deleted: Forbidden"}
+
+
 def test_a_namespace_stuck_in_terminating_says_what_holds_it(ledger: Ledger, programs: Programs) -> None:
     """One that has not gone for long is not waited for as long as others."""
     programs(
