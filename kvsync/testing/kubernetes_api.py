@@ -10,7 +10,6 @@ import urllib3
 from kubernetes import client
 from kubernetes.client import ApiException
 from kubernetes.config import ConfigException, new_client_from_config
-from kubernetes.stream import stream
 from kubernetes.utils import FailToCreateError, create_from_dict
 
 from kvsync.errors import ClusterError
@@ -159,23 +158,6 @@ class KubernetesApi:
             )
         except (ApiException, urllib3.exceptions.HTTPError) as exc:
             return f"(no log of {pod}: {_message(exc)})"
-
-    def execute(self, namespace: str, pod: str, argv: Sequence[str]) -> str:
-        """Run a command in a pod's container and return what it printed."""
-        with _failures(f"run {argv[0]} in pod {pod}"):
-            return str(
-                stream(
-                    self.core.connect_get_namespaced_pod_exec,
-                    pod,
-                    namespace,
-                    command=list(argv),
-                    stdout=True,
-                    stderr=True,
-                    stdin=False,
-                    tty=False,
-                    _request_timeout=TIMEOUT_S,
-                )
-            )
 
 
 @contextmanager

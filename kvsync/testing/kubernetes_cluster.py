@@ -15,7 +15,7 @@ from kvsync.errors import ClusterError, UnknownName, WaitTimeout
 from kvsync.testing import manifests as render
 from kvsync.testing.announcements import Announcement, announcements
 from kvsync.testing.cluster import GATEWAY, Option, PodHandle, flags
-from kvsync.testing.endpoints import GatewayView, PodAdmin
+from kvsync.testing.endpoints import GatewayView, PodAdmin, answers
 from kvsync.testing.kubernetes_api import KubernetesApi, PodState
 from kvsync.testing.kubernetes_proxy import KubernetesProxy
 from kvsync.testing.ledger import Entry, Ledger
@@ -32,6 +32,7 @@ LOG_CHARACTERS = 4000
 LOG_LINES = JOURNAL_LINES = 500
 """Of each log that is kept; the end says most."""
 GRACE_S = 5
+EXECUTE_S = 30.0
 END_ENGINE = ("python", "-c", "import os, signal; os.kill(1, signal.SIGTERM)")
 """Ends a container's main process; nothing inside a container can kill it with SIGKILL."""
 
@@ -113,13 +114,22 @@ class KubernetesCluster:
     def restart_pod(self, name: str) -> PodHandle:
         """See Cluster; the kubelet starts the container again."""
         before = self._pod(name)
-        self._api.execute(self.namespace, name, END_ENGINE)
+        self.execute(name, *END_ENGINE)
         self._await_pods(lambda pods: any(p.uid == before.uid and p.restarts > before.restarts for p in pods))
         return self._handle(self._pod(name))
 
     def move_pod(self, name: str) -> PodHandle:
         """See Cluster; a Deployment's pod that moves gets a new name."""
         return self.delete_pod(name)
+
+    def execute(self, name: str, *argv: str) -> str:
+        """Run a command in a pod's container and return what it printed. Raises ClusterError."""
+        machine = self.site.machine
+        words = [f"--namespace={self.namespace}", "exec", name, "--", *argv]
+        answer = Tools().ask(*kubectl(machine.kubeconfig, machine.context, *words), timeout_s=EXECUTE_S)
+        if not answer.ok:
+            raise ClusterError(f"cannot run {argv[0]} in pod {name}: {answer.reason}")
+        return answer.output
 
     def restart_gateway(self) -> None:
         """See Cluster; all replicas at once."""
@@ -264,12 +274,12 @@ class KubernetesCluster:
         return self._api.log(self.namespace, pod, previous=True, lines=LOG_LINES)
 
     def _await_gateway(self) -> None:
-        def answers() -> bool:
+        def speaks() -> bool:
             with suppress(ClusterError):
                 return GatewayView(self.gateways()[0]).indexed() >= 0
             return False
 
-        self._await(answers, "the gateway answers", lambda: self._troubles(GATEWAYS))
+        self._await(speaks, "the gateway answers", lambda: self._troubles(GATEWAYS))
 
     def _await_rollout(self) -> None:
         """Wait until there are only gateways of the newest kind, as many as asked for, and each is ready."""
@@ -295,7 +305,9 @@ class KubernetesCluster:
             expected = {pod.name: pod.ip for pod in pods}
             with suppress(ClusterError):
                 used[:] = [GatewayView(url).routable() for url in self.gateways()]
-                return all(each == expected for each in used)
+                known = all(each == expected for each in used)
+                # The service needs a moment more, until Kubernetes has seen that a gateway is ready.
+                return known and (not expected or answers(f"{self.gateway_url}/readyz"))
             return False
 
         total = sum(self._replicas.values())

@@ -23,9 +23,13 @@ class Scenario:
 
     def __init__(self, cluster: Cluster, history: History, *, seed: int) -> None:
         self.cluster, self.history, self.seed = cluster, history, seed
-        self.view = GatewayView(cluster.gateways()[0])
         self._rng = random.Random(seed)  # noqa: S311 - no secret
         self._numbers = itertools.count()
+
+    @property
+    def view(self) -> GatewayView:
+        """What a gateway says; another one after the gateway was restarted, where that changes its address."""
+        return GatewayView(self.cluster.gateways()[0])
 
     def prompt(self, blocks: int, *, after: Tokens = ()) -> Tokens:
         """Make a prompt of so many new blocks and one token more, after the full blocks of another one."""

@@ -4,7 +4,7 @@ import pytest
 
 from kvsync.testing.scenario import Scenario
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(400)
 
 
 def test_multi_model(scenario: Scenario) -> None:

@@ -54,6 +54,12 @@ def test_scaling_up_and_down(scenario: Scenario) -> None:
 
 
 @pytest.fixture
+def settings() -> dict[str, object]:
+    """Gateways start and end beside the engines, on few processors: a slow engine is none that is away."""
+    return {"health": {"timeout_s": 5.0}}
+
+
+@pytest.fixture
 def cluster(own_cluster: KubernetesCluster) -> KubernetesCluster:
     """A cluster of its own: gateways are added, replaced, and lose their nodes."""
     return own_cluster

@@ -9,7 +9,7 @@ from kvsync.testing.quiesce import compare_at_rest
 from kvsync.testing.scenario import Scenario
 from kvsync.testing.wait import wait_for
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(400)
 
 
 @pytest.mark.parametrize("settings", [pytest.param({"block_size": 4}, id="blocks of 4 tokens")])

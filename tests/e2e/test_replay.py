@@ -9,7 +9,7 @@ from kvsync.testing.scenario import Scenario
 from kvsync.testing.trace import Request, generate, mooncake
 from kvsync.testing.traffic import Answer, Sender
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(400)
 
 SHARE = 0.99
 REQUESTS = {"quick": 200, "full": 2000}

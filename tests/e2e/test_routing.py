@@ -8,7 +8,7 @@ from kvsync.testing.scenario import Scenario, by_pod
 from kvsync.testing.trace import generate
 from kvsync.testing.verdicts import Void
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(400)
 
 ENCODINGS = list(product(("array", "map"), (8, 32), ("old", "new")))
 """Events as arrays or maps, hashes as integers or digests, replays framed as before or since vLLM 0.26."""
