@@ -7,8 +7,8 @@ Rules
 - Whatever the API server refuses, 410 Gone among it, starts over with a list. A list takes the place of the
   pods in one step, so none vanishes meanwhile.
 - While the API server is away the last pods stay, and `problem` says since when and why.
-- Between attempts that fail lies a pause that doubles, with jitter; only the first 410 has its list at once.
-  Each attempt reads the credentials again, so those that were renewed are found.
+- Between attempts that fail lies a pause that doubles, with jitter. Only a 410 has its list at once, unless
+  the version of that list is gone as well. Each attempt reads the credentials again: they may be renewed.
 
 Reasons
 - A connection that says nothing may be dead. Bookmarks come about once a minute, if at all, and cannot tell;
@@ -62,6 +62,7 @@ class KubernetesDiscovery:
         self._watched_since = clock()
         self._heard_at = now()
         self._failures = 0
+        self._forgotten = False
         self._pause_s = 0.0
         self._found: dict[str, Reading] = {}
         self._away = RateLimit(_LOG_INTERVAL_S, clock)
@@ -90,8 +91,6 @@ class KubernetesDiscovery:
             elif self._watch is None:
                 await self._open(server)
             elif change := await self._watch.next():
-                self._failures = 0
-                self._heard_at = self._now()
                 self._take(change)
             else:
                 self._end(server)
@@ -135,6 +134,7 @@ class KubernetesDiscovery:
             case _:
                 self._add(change.object, self._found)
         self._version = change.object.metadata.version
+        self._go_on()
 
     def _add(self, pod: KubePod, before: Mapping[str, Reading]) -> None:
         name = self._name(pod)
@@ -159,16 +159,21 @@ class KubernetesDiscovery:
         self._watch = None
         if self._clock() - self._watched_since < self._config.watch_s / 2:
             raise Unreachable(f"{server.place.url}: the watch was ended early")
-        self._failures = 0
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """A version led on: whatever failed before is over."""
+        self._failures, self._forgotten = 0, False
         self._heard_at = self._now()
 
     def _fail(self, error: Unreachable | Refused) -> None:
         """Keep the pods, say why, and wait before the next attempt."""
-        self._failures += 1
         if isinstance(error, Refused):
             self._version = ""
-            if error.code == GONE and self._failures == 1:
+            if error.code == GONE and not self._forgotten:
+                self._forgotten = True
                 return
+        self._failures += 1
         self._pause_s = pause_s(self._config, self._failures, self._rng)
         self.problem = f"no news of pods since {self._heard_at:%Y-%m-%dT%H:%M:%SZ}: {error}"
         if self._away.admit() is not None:

@@ -54,16 +54,33 @@ async def test_a_forgotten_version_is_followed_by_a_list(
     api.delete("a")
     api.put(pod_manifest("c", ip="10.0.0.3"))
     api.forget()
-    await eventually(lambda: followed.newest == (B, C) and not followed.problem)
+    await eventually(lambda: len(api.asked) == 5)
 
     assert followed.snapshots == [(A,), (A, B), (B, C)]
     assert [asked.since for asked in api.asked] == [None, "101", "102", None, "104"]
 
 
+async def test_after_an_outage_a_list_is_not_put_off(
+    api: FakeApiServer, follow: "Follow", eventually: "Eventually"
+) -> None:
+    """An API server that restarts has forgotten, which is no failure, however many there were before."""
+    followed = follow(retry_s=0.2, retry_max_s=1000)
+    await eventually(lambda: not followed.problem)
+    api.refuse(503)
+    api.cut()
+    await eventually(lambda: len(api.asked) == 4)
+    api.put(pod_manifest("b", ip="10.0.0.2"))
+    api.forget()
+    api.accept()
+    await eventually(lambda: followed.newest == (A, B) or "410" in followed.problem)
+
+    assert followed.newest == (A, B)
+
+
 async def test_an_api_server_that_always_forgets_is_not_pressed(
     api: FakeApiServer, follow: "Follow", eventually: "Eventually"
 ) -> None:
-    """Only the first 410 is followed by a list at once; the next one is a failure like any other."""
+    """A 410 for the version of the list that the last 410 asked for is a failure like any other."""
     api.refuse(410, watches_only=True)
     followed = follow(**ONCE)
     await eventually(lambda: "answered 410: because the test says so" in followed.problem)
