@@ -32,8 +32,8 @@ PREFIX = "KVSYNC_CI_"
 _RENAMED = {"node_image": "KIND_NODE_IMAGE"}
 """Only Kind has a node image, and a variable stands without a table around it."""
 
-_OTHERS = re.compile(r"TRACE|TEST_.*")
-"""Variables with the prefix that are no settings of a cluster: a trace to replay, switches of our tests."""
+_OTHERS = re.compile(r"TRACE|CHAOS_CRDS|TEST_.*")
+"""Variables with the prefix that are no settings of a cluster: what tests are given, and their switches."""
 
 
 @dataclass(frozen=True, slots=True)
