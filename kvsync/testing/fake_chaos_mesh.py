@@ -43,12 +43,14 @@ class Behaviour(Enum):
 class FakeChaosMesh:
     """Controllers for some kinds of experiments, in a thread of their own; used as a context manager.
 
-    `failure` is the message of failed injections and recoveries.
+    `failure` is the message of failed injections and recoveries; `forced` has the names of experiments whose
+    finalizer was dropped without a recovery, because that was asked for.
     """
 
     def __init__(self, client: ApiClient, namespace: str, kinds: Iterable[str]) -> None:
         self.behaviour = Behaviour.WELL
         self.failure = "the daemon said no"
+        self.forced: set[str] = set()
         self._namespace, self._kinds = namespace, tuple(kinds)
         self._core, self._custom = CoreV1Api(client), CustomObjectsApi(client)
         self._acting: dict[str, frozenset[str]] = {}
@@ -103,6 +105,7 @@ class FakeChaosMesh:
         """Return the next change of a resource; nothing when it is as it should be."""
         metadata, status = resource["metadata"], resource.get("status")
         if "deletionTimestamp" in metadata and metadata.get("annotations", {}).get(FORCE) == "forced":
+            self.forced.add(metadata["name"])
             return {"metadata": {"finalizers": []}}
         if status is None:
             return {"metadata": {"finalizers": [FINALIZER]}, "status": _status([], "Run")}

@@ -1,6 +1,7 @@
 """What tests against a real API server share, as pytest fixtures; a conftest imports those it wants.
 
-`KVSYNC_CI_TEST_KUBECONFIG` is the path of a kubeconfig whose current context these tests may change, and
+`KVSYNC_CI_TEST_KUBECONFIG` is the path of a kubeconfig whose current context these tests may change,
+`KVSYNC_CI_TEST_MACHINE` that of a `machine.json` with a Kind cluster, which has the image on its nodes, and
 `KVSYNC_CI_CHAOS_CRDS` a folder with Chaos Mesh's definitions of its kinds. Without them tests are skipped.
 The client of Kubernetes takes a second to import, which other tests do without.
 """
@@ -13,12 +14,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from kvsync.testing.machine import Machine
 from kvsync.testing.wait import wait_for
 
 if TYPE_CHECKING:
     from kubernetes.client import ApiClient
 
 KUBECONFIG = "KVSYNC_CI_TEST_KUBECONFIG"
+MACHINE = "KVSYNC_CI_TEST_MACHINE"
 CHAOS_CRDS = "KVSYNC_CI_CHAOS_CRDS"
 READY_TIMEOUT_S = 20.0
 
@@ -34,6 +37,12 @@ def _path(variable: str, what: str) -> Path:
 def test_kubeconfig() -> Path:
     """The kubeconfig of a cluster that is there for tests."""
     return _path(KUBECONFIG, "the kubeconfig of a cluster for tests")
+
+
+@pytest.fixture(scope="session")
+def test_machine() -> Machine:
+    """A Kind cluster that is there for tests."""
+    return Machine.read(_path(MACHINE, "the machine.json of a Kind cluster for tests"))
 
 
 @pytest.fixture(scope="session")

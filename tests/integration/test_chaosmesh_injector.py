@@ -1,7 +1,8 @@
 """Faults through Chaos Mesh, on a real API server with a double of its controllers."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,11 +12,12 @@ from kubernetes.client import ApiClient, CoreV1Api, CustomObjectsApi
 from kvsync.errors import ClusterError
 from kvsync.testing import history as histories
 from kvsync.testing.chaosmesh import GROUP, VERSION, plural
-from kvsync.testing.chaosmesh_experiment import Limits
+from kvsync.testing.chaosmesh_experiment import PAUSE, Limits
 from kvsync.testing.chaosmesh_injector import ChaosMeshInjector
 from kvsync.testing.fake_chaos_mesh import Behaviour, FakeChaosMesh
 from kvsync.testing.faults import (
     Effect,
+    Episode,
     Fault,
     Latency,
     MessageLoss,
@@ -28,7 +30,7 @@ from kvsync.testing.history import History
 from kvsync.testing.ledger import Ledger, leftovers
 from kvsync.testing.machine import Machine
 from kvsync.testing.manifests import Manifest
-from kvsync.testing.verdicts import NotRun, Void
+from kvsync.testing.verdicts import NotRun, Unproven, Void
 from kvsync.testing.wait import wait_for
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.usefixtures("chaos_crds")]
@@ -44,8 +46,6 @@ LONG = 50.0
 """Longer than any test may take: what ends by such a limit fails."""
 PATIENT = Limits(free_s=LONG, select_s=LONG, inject_s=LONG, recover_s=LONG, delete_s=LONG, force_s=LONG)
 
-Injectors = Callable[..., ChaosMeshInjector]
-
 
 class World:
     """A namespace with pods, the double, and what is written down about it."""
@@ -54,7 +54,7 @@ class World:
         self.client, self.namespace, self.mesh = client, namespace, mesh
         self.ledger = Ledger(folder / "ledger.jsonl", run="run-7")
         self.history = History(folder / "history.jsonl", proc="test")
-        self.has_effect = True
+        self.effect: bool | None = None
 
     def injector(self, limits: Limits = PATIENT) -> ChaosMeshInjector:
         """Return an injector whose faults have the effect that their pod is a victim."""
@@ -68,9 +68,28 @@ class World:
             limits=limits,
         )
 
+    @contextmanager
+    def hold(self, fault: Fault) -> Iterator[Episode]:
+        """Hold a fault; when that is not proved the test fails, and is not just left open."""
+        try:
+            with active(fault, self.injector(), self.history) as episode:
+                yield episode
+        except Unproven as exc:
+            pytest.fail(f"not proved: {exc}")
+
+    def inject(self, fault: Fault, limits: Limits = PATIENT) -> ChaosMeshInjector:
+        """Inject a fault, or fail the test; returns the injector that holds it."""
+        injector = self.injector(limits)
+        try:
+            injector.inject(fault)
+        except Unproven as exc:
+            pytest.fail(f"not injected: {exc}")
+        return injector
+
     def measure(self, fault: Fault) -> Effect:
-        """Say whether the fault's pod is injected now."""
-        present = self.has_effect and f"{self.namespace}/{fault.pod}" in self.mesh.victims
+        """Say what `effect` says, else whether the fault's pod is injected now."""
+        injected = f"{self.namespace}/{fault.pod}" in self.mesh.victims
+        present = injected if self.effect is None else self.effect
         return Effect(present, "broken" if present else "well")
 
     def experiments(self) -> list[Manifest]:
@@ -107,6 +126,14 @@ class World:
         return not self.experiments() and not leftovers([self.ledger.path])
 
 
+@contextmanager
+def refused(verdict: type[Unproven], said: str) -> Iterator[None]:
+    """Expect this verdict; another one would leave the test open instead of failing it."""
+    with pytest.raises(Unproven, match=said) as raised:
+        yield
+    assert type(raised.value) is verdict
+
+
 @pytest.fixture
 def world(kubernetes_client: ApiClient, kubernetes_namespace: str, tmp_path: Path) -> Iterator[World]:
     """Two engines and a gateway that no node runs, and controllers that are well."""
@@ -127,7 +154,7 @@ def world(kubernetes_client: ApiClient, kubernetes_namespace: str, tmp_path: Pat
 
 def test_a_fault_is_held_and_taken_back(world: World) -> None:
     """Records and effect prove it, the ledger knows of it meanwhile, and nothing is left of it."""
-    with active(PARTITION, world.injector(), world.history) as episode:
+    with world.hold(PARTITION) as episode:
         (resource,) = world.experiments()
         (entry,) = leftovers([world.ledger.path])
 
@@ -159,7 +186,7 @@ def test_a_fault_is_held_and_taken_back(world: World) -> None:
 
 def test_the_other_end_is_a_target(world: World) -> None:
     """What acts on both ways is injected at the gateways, too."""
-    with active(Latency(pod=POD, delay_s=0.1), world.injector(), world.history):
+    with world.hold(Latency(pod=POD, delay_s=0.1)):
         assert world.mesh.victims == {f"{world.namespace}/{POD}", f"{world.namespace}/gateway-1"}
 
 
@@ -169,7 +196,7 @@ def test_nothing_selected_is_void_at_once(world: World) -> None:
     world.mesh.behaviour = Behaviour.SELECTS_NOTHING
 
     with (
-        pytest.raises(Void, match=r"partition-\w+ selected no pod \(Failed to select targets: no record"),
+        refused(Void, r"partition-\w+ selected no pod \(Failed to select targets: no record"),
         active(PARTITION, world.injector(), world.history),
     ):
         pass
@@ -182,24 +209,24 @@ def test_nothing_selected_is_void_without_an_event(world: World) -> None:
     world.mesh.behaviour = Behaviour.SELECTS_NOTHING_SILENTLY
     limits = Limits(select_s=0.5, inject_s=LONG)
 
-    with pytest.raises(Void, match=r"selected no pod \(its condition says so\).*inject=enabled"):
+    with refused(Void, r"selected no pod \(its condition says so\).*inject=enabled"):
         world.injector(limits).inject(PARTITION)
 
 
 def test_a_pod_that_is_not_there_is_not_selected(world: World) -> None:
     """A fault for a pod that is gone is void."""
-    with pytest.raises(Void, match="selected no pod"):
+    with refused(Void, "selected no pod"):
         world.injector().inject(Partition(pod="qwen-9"))
 
 
 def test_failed_injection_is_void(world: World) -> None:
     """What is not injected in time is void, with what the daemon said, and is removed like anything else."""
     world.mesh.behaviour, world.mesh.failure = Behaviour.INJECTION_FAILS, "no such container"
-    said = f"not injected within 1 s: {world.namespace}/{POD}: apply: no such container"
+    said = f"not injected within 5 s: {world.namespace}/{POD}: apply: no such container"
 
     with (
-        pytest.raises(Void, match=said),
-        active(PARTITION, world.injector(Limits(inject_s=1)), world.history),
+        refused(Void, said),
+        active(PARTITION, world.injector(Limits(inject_s=5)), world.history),
     ):
         pass
     assert world.is_clean()
@@ -211,17 +238,17 @@ def test_a_kernel_that_cannot_is_not_run(world: World) -> None:
     world.mesh.behaviour = Behaviour.INJECTION_FAILS
     world.mesh.failure = "Error: Specified qdisc kind is unknown."
 
-    with pytest.raises(NotRun, match=r"the kernel of the pod's node cannot do it: .*qdisc kind is unknown"):
+    with refused(NotRun, r"the kernel of the pod's node cannot do it: .*qdisc kind is unknown"):
         world.injector().inject(Latency(pod=POD, delay_s=0.1))
     assert world.is_clean()
 
 
 def test_records_without_an_effect_are_void(world: World) -> None:
     """That every record is injected proves nothing when no effect is measured."""
-    world.has_effect = False
+    world.effect = False
 
     with (
-        pytest.raises(Void, match=r"partition had no measured effect: well; partition-\w+ was injected at"),
+        refused(Void, r"partition had no measured effect: well; partition-\w+ was injected at"),
         active(PARTITION, world.injector(), world.history, proof_timeout_s=0.5),
     ):
         pass
@@ -230,8 +257,7 @@ def test_records_without_an_effect_are_void(world: World) -> None:
 
 def test_an_effect_without_an_experiment_is_reported(world: World) -> None:
     """Before and after it is held, a fault is there when its effect is, whoever makes it."""
-    injector = world.injector()
-    injector.inject(PARTITION)
+    injector = world.inject(PARTITION)
     another = world.injector()
 
     assert another.measure(PARTITION) == Effect(True, "broken")
@@ -240,18 +266,36 @@ def test_an_effect_without_an_experiment_is_reported(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    ("behaviour", "told"),
+    ("behaviour", "limits", "told", "by_controllers"),
     [
-        pytest.param(Behaviour.NEVER_RECOVERS, "recover: the daemon said no", id="never recovers"),
-        pytest.param(Behaviour.KEEPS_FINALIZER, "acted from", id="keeps its finalizer"),
-        pytest.param(Behaviour.DEAD, "was injected at", id="controllers are gone"),
+        pytest.param(
+            Behaviour.NEVER_RECOVERS,
+            Limits(recover_s=3, delete_s=0.2, force_s=LONG),
+            "recover: the daemon said no",
+            True,
+            id="never recovers",
+        ),
+        pytest.param(
+            Behaviour.KEEPS_FINALIZER,
+            Limits(recover_s=LONG, delete_s=0.2, force_s=LONG),
+            "acted from",
+            True,
+            id="keeps its finalizer",
+        ),
+        pytest.param(
+            Behaviour.DEAD,
+            Limits(recover_s=0.2, delete_s=0.2, force_s=0.2),
+            "was injected at",
+            False,
+            id="controllers are gone",
+        ),
     ],
 )
-def test_what_does_not_go_is_forced(behaviour: Behaviour, told: str, world: World) -> None:
-    """Recovery is bounded: in the end the finalizer is forced, and proof and history say so."""
-    limits = Limits(inject_s=LONG, recover_s=0.5, delete_s=0.5, force_s=1)
-    injector = world.injector(limits)
-    injector.inject(PARTITION)
+def test_what_does_not_go_is_forced(
+    behaviour: Behaviour, limits: Limits, told: str, by_controllers: bool, world: World
+) -> None:
+    """Recovery is bounded: the finalizer is forced, by controllers if they live; proof and history say so."""
+    injector = world.inject(PARTITION, limits)
     world.mesh.behaviour = behaviour
     injector.recover(PARTITION)
 
@@ -260,15 +304,30 @@ def test_what_does_not_go_is_forced(behaviour: Behaviour, told: str, world: Worl
     assert "its finalizer was forced, so rules may be left in the pod" in evidence
     assert world.is_clean()
     assert [each["forced"] for each in world.noted("stop")] == [True]
+    assert bool(world.mesh.forced) is by_controllers
+
+
+def test_an_effect_that_outlives_the_experiment_is_no_proof(world: World) -> None:
+    """While a fault is held, an effect proves it only if its records say that it acts."""
+    injector = world.inject(PARTITION)
+    world.effect = True
+
+    assert injector.measure(PARTITION).present
+    (resource,) = world.experiments()
+    world.change(resource, {"annotations": {PAUSE: "true"}})
+    wait_for(lambda: not injector.measure(PARTITION).present, what="its records say it ended", timeout_s=LONG)
+    injector.recover(PARTITION)
+    assert injector.measure(PARTITION).present
 
 
 def test_a_fault_that_ended_by_itself_does_not_act(world: World) -> None:
     """Past its duration, which counts from its creation, an experiment is over, whoever still holds it."""
-    injector = world.injector(Limits(hold_s=2))
-    injector.inject(PARTITION)
+    injector = world.inject(PARTITION, Limits(hold_s=5))
 
     ended = wait_for(
-        lambda: None if (seen := injector.measure(PARTITION)).present else seen, what="it ended", timeout_s=10
+        lambda: None if (seen := injector.measure(PARTITION)).present else seen,
+        what="it ended",
+        timeout_s=LONG,
     )
     assert " acted from " in ended.evidence
     injector.recover(PARTITION)
@@ -278,8 +337,7 @@ def test_a_fault_that_ended_by_itself_does_not_act(world: World) -> None:
 def test_what_acts_once_is_not_waited_for(world: World) -> None:
     """A kill has no recovery: it happened as soon as it was injected, and its experiment is just deleted."""
     kill = PodKill(pod=POD)
-    injector = world.injector()
-    injector.inject(kill)
+    injector = world.inject(kill)
     (resource,) = world.experiments()
 
     assert "duration" not in resource["spec"]
@@ -291,22 +349,19 @@ def test_what_acts_once_is_not_waited_for(world: World) -> None:
 
 def test_one_experiment_at_a_time_acts_on_a_pod(world: World) -> None:
     """Another injector waits until the pod is free, and gives up with the name of what holds it."""
-    first, second = world.injector(), world.injector(Limits(free_s=0.5))
-    first.inject(PARTITION)
+    first, second = world.inject(PARTITION), world.injector(Limits(free_s=0.5))
     (resource,) = world.experiments()
 
-    with pytest.raises(NotRun, match=f"{resource['metadata']['name']} acted on {POD} for 0.5 s"):
+    with refused(NotRun, f"{resource['metadata']['name']} acted on {POD} for 0.5 s"):
         second.inject(PodFailure(pod=POD))
-    second.inject(PodFailure(pod=OTHER))
-    second.recover(PodFailure(pod=OTHER))
+    world.inject(PodFailure(pod=OTHER)).recover(PodFailure(pod=OTHER))
     first.recover(PARTITION)
     assert world.is_clean()
 
 
 def test_an_experiment_waits_for_its_pod(world: World) -> None:
     """As soon as the pod is free the next experiment acts on it."""
-    first, second = world.injector(), world.injector()
-    first.inject(PARTITION)
+    first, second = world.inject(PARTITION), world.injector()
     waiting = threading.Thread(target=second.inject, args=[PodFailure(pod=POD)])
     waiting.start()
     first.recover(PARTITION)
@@ -316,14 +371,26 @@ def test_an_experiment_waits_for_its_pod(world: World) -> None:
     second.recover(PodFailure(pod=POD))
 
 
+def test_an_experiment_without_records_counts(world: World) -> None:
+    """A pod is taken from the moment that an experiment for it is created."""
+    world.mesh.behaviour = Behaviour.DEAD
+    first = world.injector(Limits(inject_s=0.2, delete_s=0.2, force_s=0.2))
+
+    with refused(Void, r"not injected within 0\.2 s: is not injected"):
+        first.inject(PARTITION)
+    with refused(NotRun, f"acted on {POD} for 0.2 s"):
+        world.injector(Limits(free_s=0.2)).inject(PodFailure(pod=POD))
+    first.recover(PARTITION)
+    assert world.is_clean()
+
+
 def test_an_experiment_that_is_somebody_elses_counts(world: World) -> None:
     """Records tell that a pod is taken, also those of an experiment without our labels."""
-    first = world.injector()
-    first.inject(PARTITION)
+    first = world.inject(PARTITION)
     (resource,) = world.experiments()
     world.change(resource, {"labels": None})
 
-    with pytest.raises(NotRun, match=resource["metadata"]["name"]):
+    with refused(NotRun, resource["metadata"]["name"]):
         world.injector(Limits(free_s=0.5)).inject(PodFailure(pod=POD))
     first.recover(PARTITION)
 
@@ -332,7 +399,7 @@ def test_without_controllers_nothing_is_created(world: World) -> None:
     """What no controller would carry out is not run, and nobody has anything to clean up."""
     world.mesh.set_ready("chaos-daemon", ready=False)
 
-    with pytest.raises(NotRun, match="cannot inject partition: no ready chaos-daemon of Chaos Mesh runs"):
+    with refused(NotRun, "cannot inject partition: no ready chaos-daemon of Chaos Mesh runs"):
         world.injector().inject(PARTITION)
     assert not world.ledger.path.exists()
 
@@ -344,7 +411,7 @@ def test_what_is_impossible_is_not_run(world: World) -> None:
 
     assert injector.impossible(fault) == "chaos mesh has no experiment for message loss"
     assert injector.measure(fault) == Effect(False, "chaos mesh has no experiment for message loss")
-    with pytest.raises(NotRun, match="chaos mesh has no experiment for message loss"):
+    with refused(NotRun, "chaos mesh has no experiment for message loss"):
         injector.inject(fault)
     assert not world.ledger.path.exists()
 
@@ -363,11 +430,10 @@ def test_it_is_in_the_ledger_before_it_exists(world: World) -> None:
 
 def test_somebody_else_may_delete_it(world: World) -> None:
     """A held fault whose experiment is gone does not act, and taking it back does no harm."""
-    injector = world.injector()
-    injector.inject(PARTITION)
+    injector = world.inject(PARTITION)
     (resource,) = world.experiments()
     world.delete(resource)
-    wait_for(lambda: not world.experiments(), what="it is gone", timeout_s=10)
+    wait_for(lambda: not world.experiments(), what="it is gone", timeout_s=LONG)
 
     assert injector.measure(PARTITION) == Effect(False, f"well; {resource['metadata']['name']} is gone")
     injector.recover(PARTITION)
