@@ -104,7 +104,7 @@ class KubernetesCluster:
 
     def delete_pod(self, name: str) -> PodHandle:
         """See Cluster."""
-        model = self._pod(name).labels[MODEL_LABEL]
+        model = self.state(name).labels[MODEL_LABEL]
         before = {pod.name for pod in self._of(model)}
         self._api.delete_pod(self.namespace, name, grace_s=GRACE_S)
         self._await_pods(lambda pods: name not in {pod.name for pod in pods})
@@ -113,10 +113,10 @@ class KubernetesCluster:
 
     def restart_pod(self, name: str) -> PodHandle:
         """See Cluster; the kubelet starts the container again."""
-        before = self._pod(name)
+        before = self.state(name)
         self.execute(name, *END_ENGINE)
         self._await_pods(lambda pods: any(p.uid == before.uid and p.restarts > before.restarts for p in pods))
-        return self._handle(self._pod(name))
+        return self._handle(self.state(name))
 
     def move_pod(self, name: str) -> PodHandle:
         """See Cluster; a Deployment's pod that moves gets a new name."""
@@ -175,6 +175,13 @@ class KubernetesCluster:
         """Return the engine pods as Kubernetes sees them, without those that are being deleted."""
         return self._pods(ENGINES)
 
+    def state(self, name: str) -> PodState:
+        """Return an engine pod as Kubernetes sees it. Raises UnknownName."""
+        pods = {pod.name: pod for pod in self._pods(ENGINES)}
+        if name not in pods:
+            raise UnknownName("pod", name, pods)
+        return pods[name]
+
     def announced(self) -> list[Announcement]:
         """See Cluster; what deleted pods published went with them."""
         records = [record for pod in self.pods() for record in PodAdmin(pod.admin_url).published()]
@@ -185,7 +192,7 @@ class KubernetesCluster:
         if name == GATEWAY:
             logs = [self._log(pod.name) for pod in self._pods(GATEWAYS)]
             return "\n".join(logs) or f"no gateway in {self.namespace}"
-        return self._log(self._pod(name).name)
+        return self._log(self.state(name).name)
 
     def clear(self) -> None:
         """See Cluster."""
@@ -249,12 +256,6 @@ class KubernetesCluster:
 
     def _pods(self, labels: str) -> list[PodState]:
         return [pod for pod in self._api.pods(self.namespace, labels) if not pod.deleting]
-
-    def _pod(self, name: str) -> PodState:
-        pods = {pod.name: pod for pod in self._pods(ENGINES)}
-        if name not in pods:
-            raise UnknownName("pod", name, pods)
-        return pods[name]
 
     def _of(self, model: str) -> list[PodHandle]:
         return [pod for pod in self.pods() if pod.model == model]

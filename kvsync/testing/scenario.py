@@ -28,7 +28,7 @@ class Scenario:
 
     @property
     def view(self) -> GatewayView:
-        """What a gateway says; another one after the gateway was restarted, where that changes its address."""
+        """What a gateway says: asked for each time, because a restart may change its address."""
         return GatewayView(self.cluster.gateways()[0])
 
     def prompt(self, blocks: int, *, after: Tokens = ()) -> Tokens:

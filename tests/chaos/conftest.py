@@ -1,5 +1,6 @@
 """A cluster of its own for each test: a fault must not reach into another one."""
 
+from pathlib import Path
 from typing import cast
 
 import pytest
@@ -7,8 +8,8 @@ import pytest
 from kvsync.testing.cluster import Cluster
 from kvsync.testing.cluster_fixtures import own_cluster, provider, scenario
 from kvsync.testing.faults import Fault, Injector
-from kvsync.testing.local import LocalCluster
-from kvsync.testing.local_faults import LocalInjector
+from kvsync.testing.history import History
+from kvsync.testing.injectors import injector_class, make_injector
 
 __all__ = ["own_cluster", "provider", "scenario"]
 
@@ -16,7 +17,8 @@ __all__ = ["own_cluster", "provider", "scenario"]
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Leave out a fault that no cluster of this kind can have, before a cluster is made for its test."""
     assert isinstance(item, pytest.Function)
-    if reason := LocalInjector.impossible(cast("Fault", item.callspec.params["fault"])):
+    machine: Path | None = item.config.getoption("--machine")
+    if reason := injector_class(machine).impossible(cast("Fault", item.callspec.params["fault"])):
         pytest.skip(reason)
 
 
@@ -33,7 +35,6 @@ def cluster(own_cluster: Cluster) -> Cluster:
 
 
 @pytest.fixture
-def injector(cluster: Cluster) -> Injector:
+def injector(cluster: Cluster, history: History) -> Injector:
     """Carries faults out on the cluster of the test."""
-    assert isinstance(cluster, LocalCluster)
-    return LocalInjector(cluster)
+    return make_injector(cluster, history)

@@ -1,0 +1,54 @@
+"""Which injector carries out the faults of a run.
+
+On a local cluster that is signals and a proxy, on a Kind cluster its nodes, which can be entered, and on any
+other one Chaos Mesh, if somebody installed it there.
+"""
+
+from pathlib import Path
+
+from kvsync.testing.cluster import Cluster
+from kvsync.testing.faults import Injector
+from kvsync.testing.history import History
+from kvsync.testing.local import LocalCluster
+from kvsync.testing.local_faults import LocalInjector
+from kvsync.testing.machine import Machine
+
+# What is for Kubernetes is imported where it is used: its client takes a second, which local runs do without.
+
+
+def injector_class(machine: Path | None) -> type[Injector]:
+    """Return the kind of injector for a run's `machine.json`; without one the run is local."""
+    if machine is None:
+        return LocalInjector
+    if Machine.read(machine).kind:
+        from kvsync.testing.node_faults import NodeInjector
+
+        return NodeInjector
+    from kvsync.testing.chaosmesh_injector import ChaosMeshInjector
+
+    return ChaosMeshInjector
+
+
+def make_injector(cluster: Cluster, history: History) -> Injector:
+    """Return the injector for a cluster."""
+    if isinstance(cluster, LocalCluster):
+        return LocalInjector(cluster)
+    from kvsync.testing.kubernetes_cluster import KubernetesCluster
+
+    assert isinstance(cluster, KubernetesCluster)
+    site = cluster.site
+    if site.machine.kind:
+        from kvsync.testing.node_faults import NodeInjector
+
+        return NodeInjector(cluster)
+    from kvsync.testing.chaosmesh_injector import ChaosMeshInjector
+    from kvsync.testing.outside import Outside
+
+    return ChaosMeshInjector(
+        site.api.client,
+        namespace=cluster.namespace,
+        machine=site.machine,
+        ledger=site.ledger,
+        history=history,
+        measure=Outside(cluster).measure,
+    )
