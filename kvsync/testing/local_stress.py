@@ -11,8 +11,11 @@ from kvsync.testing.verdicts import NotRun
 
 LIMIT_S = 900.0
 """Stress ends by itself after it, whatever happens to us; longer than any fault is held."""
-LEAST_SHARE = 0.25
-"""Of the CPU time asked for, so much proves the stress: where it gets no more, others keep all cores busy."""
+LEAST_SHARE = 0.05
+"""Of the CPU time asked for, so much proves the stress: where it gets no more, others keep all cores busy.
+
+Measured: 11 % among thirty other busy processes on two cores.
+"""
 SPARE_BYTES = 512 * 1024 * 1024
 """What must stay free for everything else on the machine."""
 

@@ -6,8 +6,8 @@ recover, compare the index with the pods. While the fault acts, against the same
 - availability is at least 99 %, and errors increase by less than one point;
 - requests are served at 10 % of the baseline's rate or more;
 - p95 is at most twice the baseline's, or P95_FLOOR_S. It is recorded always and judged only with
-  P95_SAMPLES requests, for faults that do not slow requests by their nature, and while the machine is as
-  quick as it was: the control, requests of the same kind past the gateway to a pod without the fault, tells.
+  P95_SAMPLES requests, for faults that do not slow requests by their nature, and while the machine is quiet:
+  the control, requests of the same kind past the gateway to a pod without the fault, tells.
 
 Where the control itself is as slow as a pod that gateways give up, limits are broken without any fault, and
 a broken one decides nothing.
@@ -41,8 +41,9 @@ P95_FLOOR_S = 0.5
 P95_SAMPLES = 200
 """Ten requests are slower than the p95 of so many; fewer are chance."""
 CONTROL_FACTOR = 2.0
-"""Where the control became so much slower, the machine is busy with something else. Measured on two cores on
-which other programs were built: 20 times as slow for seconds, without any fault.
+QUIET_S = 0.25
+"""Where the control's p95 became so many times what it was, or is so long anyhow, the machine is busy with
+something else. Measured on two cores: 0.06 s when it is quiet, 20 times that for seconds while others build.
 """
 CONTROL_LIMIT_S = 1.0
 """The gateway's health probes wait so long; who answers later is taken to be down."""
@@ -125,8 +126,10 @@ class Disturbance:
             return "the fault slows requests by its nature"
         if self.during.requests < P95_SAMPLES:
             return f"{self.during.requests} requests are too few, {P95_SAMPLES} are needed"
-        if self.control_ratio > CONTROL_FACTOR:
-            return f"the machine was busy: the control took {self.control_ratio:.1f} times as long"
+        before_s, meanwhile_s = self.baseline.control_p95_s, self.during.control_p95_s
+        if self.control_ratio > CONTROL_FACTOR or max(before_s, meanwhile_s) > QUIET_S:
+            taken = f"{1000 * before_s:.0f} ms before and {1000 * meanwhile_s:.0f} ms during the fault"
+            return f"the machine was busy: the control took {taken}"
         return ""
 
     def judge(self, *others: str) -> None:
