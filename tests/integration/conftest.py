@@ -16,9 +16,10 @@ from kvsync.testing.kubernetes_fixtures import (
     kubernetes_client,
     kubernetes_namespace,
     test_kubeconfig,
+    test_machine,
 )
 
-__all__ = ["chaos_crds", "kubernetes_client", "kubernetes_namespace", "test_kubeconfig"]
+__all__ = ["chaos_crds", "kubernetes_client", "kubernetes_namespace", "test_kubeconfig", "test_machine"]
 
 WITHIN_S = 5.0
 """Far above what any condition needs, so that only a real failure takes this long."""
