@@ -1,4 +1,4 @@
-"""Plays Chaos Mesh's controllers for the experiments of one namespace on a real API server.
+"""Plays Chaos Mesh's controllers for the experiments of one namespace on an API server without them.
 
 It does nothing to any pod. It selects pods, keeps records, conditions, events and finalizers as the
 controllers do, each at its next look: that nothing is selected yet, the records, the injection, the recovery

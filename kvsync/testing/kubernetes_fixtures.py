@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from kvsync.testing.machine import Machine
+from kvsync.testing.manifests import MANAGED
 from kvsync.testing.wait import wait_for
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def kubernetes_namespace(kubernetes_client: "ApiClient") -> Iterator[str]:
     from kubernetes.client import CoreV1Api, V1Namespace, V1ObjectMeta
 
     core, name = CoreV1Api(kubernetes_client), f"kvsync-test-{secrets.token_hex(4)}"
-    core.create_namespace(V1Namespace(metadata=V1ObjectMeta(name=name)))
+    core.create_namespace(V1Namespace(metadata=V1ObjectMeta(name=name, labels=MANAGED)))
     wait_for(
         lambda: core.list_namespaced_service_account(name).items,
         what=f"{name} has the service account that pods need",

@@ -30,6 +30,8 @@ from kvsync.testing.history import History
 from kvsync.testing.ledger import Ledger, leftovers
 from kvsync.testing.machine import Machine
 from kvsync.testing.manifests import Manifest
+from kvsync.testing.reapers import reap
+from kvsync.testing.tools import Tools
 from kvsync.testing.verdicts import NotRun, Unproven, Void
 from kvsync.testing.wait import wait_for
 
@@ -38,9 +40,7 @@ pytestmark = [pytest.mark.kubernetes, pytest.mark.usefixtures("chaos_crds")]
 POD, OTHER = "qwen-1", "qwen-2"
 PARTITION = Partition(pod=POD)
 KINDS = ("NetworkChaos", "PodChaos")
-MACHINE = Machine(
-    kubeconfig="/the/kubeconfig", context="the-context", image="", manifests="", kind="the-kind"
-)
+
 
 LONG = 50.0
 """Longer than any test may take: what ends by such a limit fails."""
@@ -50,8 +50,11 @@ PATIENT = Limits(free_s=LONG, select_s=LONG, inject_s=LONG, recover_s=LONG, dele
 class World:
     """A namespace with pods, the double, and what is written down about it."""
 
-    def __init__(self, client: ApiClient, namespace: str, mesh: FakeChaosMesh, folder: Path) -> None:
+    def __init__(
+        self, client: ApiClient, kubeconfig: Path, namespace: str, mesh: FakeChaosMesh, folder: Path
+    ) -> None:
         self.client, self.namespace, self.mesh = client, namespace, mesh
+        self.machine = Machine(kubeconfig=str(kubeconfig), context="", image="", manifests="")
         self.ledger = Ledger(folder / "ledger.jsonl", run="run-7")
         self.history = History(folder / "history.jsonl", proc="test")
         self.effect: bool | None = None
@@ -61,7 +64,7 @@ class World:
         return ChaosMeshInjector(
             self.client,
             namespace=self.namespace,
-            machine=MACHINE,
+            machine=self.machine,
             ledger=self.ledger,
             history=self.history,
             measure=self.measure,
@@ -135,7 +138,9 @@ def refused(verdict: type[Unproven], said: str) -> Iterator[None]:
 
 
 @pytest.fixture
-def world(kubernetes_client: ApiClient, kubernetes_namespace: str, tmp_path: Path) -> Iterator[World]:
+def world(
+    kubernetes_client: ApiClient, test_kubeconfig: Path, kubernetes_namespace: str, tmp_path: Path
+) -> Iterator[World]:
     """Two engines and a gateway that no node runs, and controllers that are well."""
     core = CoreV1Api(kubernetes_client)
     for name, app in ((POD, "engine"), (OTHER, "engine"), ("gateway-1", "gateway")):
@@ -149,7 +154,7 @@ def world(kubernetes_client: ApiClient, kubernetes_namespace: str, tmp_path: Pat
         }
         core.create_namespaced_pod(kubernetes_namespace, cast("Any", body))
     with FakeChaosMesh(kubernetes_client, kubernetes_namespace, KINDS) as mesh:
-        yield World(kubernetes_client, kubernetes_namespace, mesh, tmp_path)
+        yield World(kubernetes_client, test_kubeconfig, kubernetes_namespace, mesh, tmp_path)
 
 
 def test_a_fault_is_held_and_taken_back(world: World) -> None:
@@ -167,9 +172,9 @@ def test_a_fault_is_held_and_taken_back(world: World) -> None:
     assert resource["spec"]["selector"] == {"pods": {world.namespace: [POD]}}
     assert (entry.kind, entry.name, entry.run) == ("custom-resource", name, "run-7")
     assert entry.facts == {
-        "kubeconfig": "/the/kubeconfig",
-        "context": "the-context",
-        "kind_cluster": "the-kind",
+        "kubeconfig": world.machine.kubeconfig,
+        "context": "",
+        "kind_cluster": "",
         "group": "chaos-mesh.org",
         "version": "v1alpha1",
         "plural": "networkchaos",
@@ -426,6 +431,17 @@ def test_it_is_in_the_ledger_before_it_exists(world: World) -> None:
     assert [entry.facts["namespace"] for entry in leftovers([world.ledger.path])] == ["kvsync-test-nowhere"]
     injector.recover(PARTITION)
     assert leftovers([world.ledger.path]) == []
+
+
+@pytest.mark.skipif(Tools().find("kubectl") is None, reason="needs kubectl")
+def test_whoever_cleans_up_finds_it(world: World) -> None:
+    """What the ledger has about an experiment is enough to remove that of a run that was killed."""
+    world.inject(PARTITION)
+    (entry,) = leftovers([world.ledger.path])
+
+    assert reap(entry, Tools())
+    assert world.experiments() == []
+    assert not reap(entry, Tools())
 
 
 def test_somebody_else_may_delete_it(world: World) -> None:
