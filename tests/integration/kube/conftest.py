@@ -1,6 +1,7 @@
 """An API server that is none, and what follows its pods."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,10 +20,10 @@ QUICK = {"timeout_s": 1.0, "watch_s": 20, "retry_s": 0.01, "retry_max_s": 0.02}
 
 
 class Follower:
-    """Keeps every snapshot of a discovery, for which time stands still."""
+    """Keeps every snapshot of a discovery, whose calendar stands still."""
 
-    def __init__(self, settings: KubernetesConfig) -> None:
-        self.discovery = KubernetesDiscovery(settings, now=lambda: NOW)
+    def __init__(self, settings: KubernetesConfig, clock: Callable[[], float]) -> None:
+        self.discovery = KubernetesDiscovery(settings, clock=clock, now=lambda: NOW)
         self.snapshots: list[tuple[Pod, ...]] = []
         self.task: asyncio.Task[None] | None = None
 
@@ -65,9 +66,9 @@ def follow(
 ) -> Follow:
     """Follow pods until the test ends; options are those of KubernetesConfig."""
 
-    def follow(**options: object) -> Follower:
+    def follow(clock: Callable[[], float] = time.monotonic, **options: object) -> Follower:
         settings = KubernetesConfig.model_validate({**QUICK, "kubeconfig": kubeconfig, **options})
-        follower = Follower(settings)
+        follower = Follower(settings, clock)
         follower.task = background(follower.run())
         return follower
 

@@ -1,5 +1,6 @@
 """Pods as an API server lists and watches them, while nothing fails."""
 
+import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -169,13 +170,22 @@ async def test_an_event_may_be_long(api: FakeApiServer, follow: "Follow", eventu
     assert followed.snapshots == [(A,), (A, B)]
 
 
+@pytest.mark.parametrize(
+    ("step_s", "told"), [(0.0, ["b"]), (60.0, ["b", "c"])], ids=["at the same time", "minutes apart"]
+)
 async def test_a_wrong_annotation_concerns_one_pod(
-    api: FakeApiServer, follow: "Follow", eventually: "Eventually", caplog: pytest.LogCaptureFixture
+    api: FakeApiServer,
+    follow: "Follow",
+    eventually: "Eventually",
+    caplog: pytest.LogCaptureFixture,
+    step_s: float,
+    told: list[str],
 ) -> None:
-    """It is told once, of few pods per minute; the pod is followed at its default ports, others as ever."""
-    followed = follow()
+    """The pod is followed at its default ports; it is told once, and of one pod in a minute."""
+    minutes = itertools.count()
+    followed = follow(clock=lambda: step_s * next(minutes))
     await eventually(lambda: not followed.problem)
-    wrong = {"kvsync.dev/event-port": "5557.5"}
+    wrong = {"kvsync.dev/event-port": "0"}
     api.put(pod_manifest("b", ip="10.0.0.2", annotations=wrong))
     api.put(pod_manifest("b", ip="10.0.0.2", annotations=wrong, ready=False))
     api.put(pod_manifest("c", ip="10.0.0.3", annotations=wrong))
@@ -189,8 +199,8 @@ async def test_a_wrong_annotation_concerns_one_pod(
         Pod(name="d", model="qwen", host="10.0.0.4", event_port=6000),
     )
     assert followed.problem == ""
-    (line,) = (record.getMessage() for record in caplog.records if record.levelname == "WARNING")
-    assert line == (
-        "pod b: kvsync.dev/event-port: input should be a valid integer, unable to parse string as an integer,"
-        " not '5557.5'; the default is used (0 more such pods since the last such line)"
-    )
+    assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
+        f"pod {name}: kvsync.dev/event-port: input should be greater than or equal to 1, not '0';"
+        " the default is used (0 more such pods since the last such line)"
+        for name in told
+    ]

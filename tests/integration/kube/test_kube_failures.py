@@ -165,6 +165,7 @@ async def test_a_refusal_says_how_to_mend_it(
     api.refuse(status, body)
     api.cut()
     await eventually(lambda: problem.format(file=kubeconfig) in followed.problem)
+    await eventually(lambda: sum(asked.since is None for asked in api.asked) == 3)
     api.put(pod_manifest("b", ip="10.0.0.2"))
     api.accept()
     await eventually(lambda: followed.newest == (A, B) and not followed.problem)
