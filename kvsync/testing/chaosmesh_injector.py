@@ -14,7 +14,7 @@ from typing import Any, cast
 from kubernetes.client import ApiClient, CustomObjectsApi
 
 from kvsync.errors import WaitTimeout
-from kvsync.testing.chaosmesh import GATEWAYS, GROUP, VERSION, Victims, impossible, plural, render
+from kvsync.testing.chaosmesh import GROUP, VERSION, Victims, impossible, plural, render
 from kvsync.testing.chaosmesh_experiment import Limits, RunningExperiment
 from kvsync.testing.chaosmesh_installation import lacking
 from kvsync.testing.chaosmesh_resource import INTERVAL_S, NOT_FOUND, REQUEST_TIMEOUT_S, Reference, failures
@@ -35,9 +35,10 @@ POD_LABEL = "kvsync.dev/pod"
 class ChaosMeshInjector:
     """An Injector for the pods of one namespace.
 
-    `measure` looks at a pod from outside, and from where the fault acts: what is between the pod and its
-    `peers` only those see. `machine` says in the ledger how the cluster is reached. The history gets, for
-    each experiment, when its records say that it was injected and recovered.
+    `measure` looks at a pod from outside, and from where the fault acts. Without `peers` delay, loss and
+    corruption act on what the pod sends, to whomever, and so everybody can measure them; with peers they act
+    both ways between the pod and these, and only these can. `machine` says in the ledger how the cluster is
+    reached. The history gets, for each experiment, when its records say that it was injected and recovered.
     """
 
     def __init__(
@@ -49,7 +50,7 @@ class ChaosMeshInjector:
         ledger: Ledger,
         history: History,
         measure: Callable[[Fault], Effect],
-        peers: Victims | None = GATEWAYS,
+        peers: Victims | None = None,
         limits: Limits | None = None,
     ) -> None:
         self._client, self._namespace, self._machine = client, namespace, machine

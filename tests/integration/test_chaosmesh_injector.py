@@ -11,7 +11,7 @@ from kubernetes.client import ApiClient, CoreV1Api, CustomObjectsApi
 
 from kvsync.errors import ClusterError
 from kvsync.testing import history as histories
-from kvsync.testing.chaosmesh import GROUP, VERSION, plural
+from kvsync.testing.chaosmesh import GATEWAYS, GROUP, VERSION, Victims, plural
 from kvsync.testing.chaosmesh_experiment import PAUSE, Limits
 from kvsync.testing.chaosmesh_injector import ChaosMeshInjector
 from kvsync.testing.fake_chaos_mesh import Behaviour, FakeChaosMesh
@@ -59,7 +59,7 @@ class World:
         self.history = History(folder / "history.jsonl", proc="test")
         self.effect: bool | None = None
 
-    def injector(self, limits: Limits = PATIENT) -> ChaosMeshInjector:
+    def injector(self, limits: Limits = PATIENT, peers: Victims | None = None) -> ChaosMeshInjector:
         """Return an injector whose faults have the effect that their pod is a victim."""
         return ChaosMeshInjector(
             self.client,
@@ -68,14 +68,15 @@ class World:
             ledger=self.ledger,
             history=self.history,
             measure=self.measure,
+            peers=peers,
             limits=limits,
         )
 
     @contextmanager
-    def hold(self, fault: Fault) -> Iterator[Episode]:
+    def hold(self, fault: Fault, peers: Victims | None = None) -> Iterator[Episode]:
         """Hold a fault; when that is not proved the test fails, and is not just left open."""
         try:
-            with active(fault, self.injector(), self.history) as episode:
+            with active(fault, self.injector(peers=peers), self.history) as episode:
                 yield episode
         except Unproven as exc:
             pytest.fail(f"not proved: {exc}")
@@ -190,9 +191,15 @@ def test_a_fault_is_held_and_taken_back(world: World) -> None:
 
 
 def test_the_other_end_is_a_target(world: World) -> None:
-    """What acts on both ways is injected at the gateways, too."""
-    with world.hold(Latency(pod=POD, delay_s=0.1)):
+    """What acts both ways between the pod and its peers is injected at these, too."""
+    with world.hold(Latency(pod=POD, delay_s=0.1), peers=GATEWAYS):
         assert world.mesh.victims == {f"{world.namespace}/{POD}", f"{world.namespace}/gateway-1"}
+
+
+def test_without_peers_only_the_pod_is_a_target(world: World) -> None:
+    """What the pod sends is disturbed for everybody, and so can be measured from anywhere."""
+    with world.hold(Latency(pod=POD, delay_s=0.1)):
+        assert world.mesh.victims == {f"{world.namespace}/{POD}"}
 
 
 @pytest.mark.timeout(LONG / 2)
