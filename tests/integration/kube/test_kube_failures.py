@@ -23,6 +23,8 @@ C = Pod(name="c", model="qwen", host="10.0.0.3")
 ONCE = {"retry_s": 1000, "retry_max_s": 1000}
 """After a failure nothing more happens within the test."""
 
+IN_A_POD = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
+
 FORBIDDEN = 'pods is forbidden: User "system:serviceaccount:x:g" cannot list resource "pods" in API group ""'
 
 
@@ -243,6 +245,7 @@ async def test_a_wrong_kubeconfig_may_be_mended(
     await eventually(lambda: followed.newest == (A,) and not followed.problem)
 
 
+@pytest.mark.skipif(IN_A_POD.exists(), reason="this machine is a pod of a cluster")
 async def test_outside_of_a_cluster_a_kubeconfig_is_needed(
     follow: "Follow", eventually: "Eventually"
 ) -> None:
