@@ -1,5 +1,6 @@
 """Every fault that a local cluster can have is carried out, shows, and goes; the others say why not."""
 
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -156,7 +157,7 @@ FAULTS = [
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
     """One pod that suffers all faults, one after the other."""
-    run_dir = tmp_path_factory.mktemp("faults")
+    run_dir = tmp_path_factory.mktemp(f"faults-{os.getpid()}-")  # the run's name: strays of no other are ours
     provider = LocalProvider(run_dir=run_dir, ledger=Ledger(run_dir / "ledger.jsonl"), seed=1)
     cluster = provider.create("c")
     cluster.deploy("qwen", 1)
