@@ -9,8 +9,8 @@ import asyncio
 import json
 import socket
 import struct
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -211,11 +211,11 @@ class FakeApiServer:
         elif int(since) < self._forgotten and self._gone_as == "status":
             await self._send(writer, HTTPStatus.GONE, _status(HTTPStatus.GONE, "too old resource version"))
         else:
-            with self._watched_by(reader):
+            async with self._watched_by(reader):
                 await self._stream(writer, int(since), target.path, query)
 
-    @contextmanager
-    def _watched_by(self, reader: asyncio.StreamReader) -> Iterator[None]:
+    @asynccontextmanager
+    async def _watched_by(self, reader: asyncio.StreamReader) -> AsyncIterator[None]:
         """Count an open watch, and stop when its client closes: it sends nothing else during a watch."""
         task, closed = asyncio.current_task(), asyncio.create_task(reader.read(1))
         assert task is not None
@@ -226,6 +226,7 @@ class FakeApiServer:
         finally:
             self.watching -= 1
             closed.cancel()
+            await asyncio.wait([closed])  # two cannot read: the next request is read after this
 
     async def _send(self, writer: asyncio.StreamWriter, status: int, body: str) -> None:
         content = body.encode()
