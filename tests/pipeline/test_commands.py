@@ -15,7 +15,7 @@ def test_every_wrong_word_is_named_at_once(pipeline: Pipeline) -> None:
     assert lines == [
         "parameters of the run: 3 problem(s)",
         "stages: unknown stage 'nonsense'; valid: unit, integration, property, e2e, benchmark, chaos",
-        "cluster: unknown cluster 'moon'; valid: local",
+        "cluster: unknown cluster 'moon'; valid: local, kind, kubeconfig, kubeconfig:CONTEXT",
         "trace: no such file: absent.jsonl",
     ]
     assert pipeline.runs() == []
