@@ -123,7 +123,11 @@ def test_time_limit(python: Run, code: str) -> None:
 def test_stop_gives_time_to_tidy_up(python: Run) -> None:
     """The first signal is SIGINT, so Python commands can run their cleanup."""
     stop = threading.Event()
-    code = "import time\ntry:\n print('up', flush=True); time.sleep(60)\nfinally:\n print('tidy')"
+    # A background job of a shell has SIGINT ignored, and so has what it starts.
+    code = (
+        "import signal, time\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "try:\n print('up', flush=True); time.sleep(60)\nfinally:\n print('tidy')"
+    )
 
     result = python(code, stop=stop, on_line=lambda _: stop.set(), grace_s=5)
 
