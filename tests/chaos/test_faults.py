@@ -159,6 +159,6 @@ def _measured(disturbance: Disturbance, episodes: Sequence[Episode], recovery_s:
         "slowest_ms": f"{1000 * during.slowest_s:.0f}",
         "baseline_p95_ms": f"{1000 * baseline.p95_s:.0f}",
         "p95_ratio": f"{disturbance.p95_ratio:.2f}",
-        "control_ratio": f"{disturbance.control_ratio:.2f}",
+        "control_p95_ms": f"{1000 * during.control_p95_s:.0f}",
         "p95_excuse": disturbance.p95_excuse,
     }
