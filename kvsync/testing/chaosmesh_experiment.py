@@ -8,14 +8,9 @@ from dataclasses import dataclass
 from kubernetes.client import ApiClient, CoreV1Api
 
 from kvsync.errors import WaitTimeout
-from kvsync.testing.chaosmesh_resource import (
-    INTERVAL_S,
-    REQUEST_TIMEOUT_S,
-    ExperimentResource,
-    Reference,
-    failures,
-)
+from kvsync.testing.chaosmesh_resource import INTERVAL_S, REQUEST_TIMEOUT_S, ExperimentResource, Reference
 from kvsync.testing.chaosmesh_status import Status
+from kvsync.testing.kubernetes_failures import failures
 from kvsync.testing.manifests import Manifest
 from kvsync.testing.verdicts import NotRun, Void
 from kvsync.testing.wait import wait_for

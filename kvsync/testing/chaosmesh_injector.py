@@ -17,10 +17,11 @@ from kvsync.errors import WaitTimeout
 from kvsync.testing.chaosmesh import GROUP, VERSION, Victims, impossible, plural, render
 from kvsync.testing.chaosmesh_experiment import Limits, RunningExperiment
 from kvsync.testing.chaosmesh_installation import lacking
-from kvsync.testing.chaosmesh_resource import INTERVAL_S, NOT_FOUND, REQUEST_TIMEOUT_S, Reference, failures
+from kvsync.testing.chaosmesh_resource import INTERVAL_S, REQUEST_TIMEOUT_S, Reference
 from kvsync.testing.chaosmesh_status import Status
 from kvsync.testing.faults import Effect, Fault, OneShot, name_of, to_json
 from kvsync.testing.history import History
+from kvsync.testing.kubernetes_failures import NOT_FOUND, failures
 from kvsync.testing.ledger import Entry, Ledger
 from kvsync.testing.machine import Machine
 from kvsync.testing.manifests import MANAGED, RUN_LABEL, Manifest

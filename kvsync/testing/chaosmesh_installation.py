@@ -5,7 +5,8 @@ from typing import Any
 from kubernetes.client import ApiClient, ApiException, CoreV1Api, CustomObjectsApi
 
 from kvsync.testing.chaosmesh import GROUP, VERSION
-from kvsync.testing.chaosmesh_resource import NOT_FOUND, REQUEST_TIMEOUT_S, failures
+from kvsync.testing.chaosmesh_resource import REQUEST_TIMEOUT_S
+from kvsync.testing.kubernetes_failures import NOT_FOUND, failures
 
 COMPONENTS = ("controller-manager", "chaos-daemon")
 COMPONENT_LABEL = "app.kubernetes.io/component"

@@ -1,15 +1,12 @@
 """The custom resource of one experiment on an API server: made, read, and removed within a bounded time."""
 
-import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import cast
 
-import urllib3
 from kubernetes.client import ApiClient, ApiException, CustomObjectsApi
 
-from kvsync.errors import ClusterError, WaitTimeout
+from kvsync.errors import WaitTimeout
+from kvsync.testing.kubernetes_failures import NOT_FOUND, failures
 from kvsync.testing.manifests import Manifest
 from kvsync.testing.wait import wait_for
 
@@ -21,8 +18,6 @@ INTERVAL_S = 0.2
 
 FORCE = "chaos-mesh.chaos-mesh.org/cleanFinalizer"
 """With the value "forced", controllers drop the finalizer without recovering anything."""
-
-NOT_FOUND = 404
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,23 +120,3 @@ class ExperimentResource:
             timeout_s=timeout_s,
             interval_s=INTERVAL_S,
         )
-
-
-@contextmanager
-def failures(what: str, *, unless: int = 0) -> Iterator[None]:
-    """Turn what the client raises into a ClusterError, unless it is this HTTP status."""
-    try:
-        yield
-    except ApiException as exc:
-        if exc.status != unless:
-            raise ClusterError(f"cannot {what}: {exc.status}: {_sentence(exc)}") from exc
-    except (urllib3.exceptions.HTTPError, OSError) as exc:
-        raise ClusterError(f"cannot {what}: {type(exc).__name__}: {exc}") from exc
-
-
-def _sentence(error: ApiException) -> str:
-    """Return what the API server says, which names the field it does not like."""
-    try:
-        return str(json.loads(error.body or "")["message"])
-    except (ValueError, KeyError, TypeError):
-        return str(error.reason)

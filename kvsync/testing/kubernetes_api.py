@@ -1,24 +1,20 @@
 """What the test kit asks of a Kubernetes API server, in a few words; every failure is a ClusterError."""
 
-import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import urllib3
 from kubernetes import client
-from kubernetes.client import ApiException
-from kubernetes.config import ConfigException, new_client_from_config
-from kubernetes.utils import FailToCreateError, create_from_dict
+from kubernetes.config import new_client_from_config
+from kubernetes.utils import create_from_dict
 
 from kvsync.errors import ClusterError
+from kvsync.testing.kubernetes_failures import NOT_FOUND, failures
 from kvsync.testing.machine import Machine
 from kvsync.testing.manifests import Manifest
 
 TIMEOUT_S = 30.0
 """For one request; a busy API server on a small machine takes seconds."""
-NOT_FOUND = 404
 HOPELESS = (
     "ErrImagePull",
     "ImagePullBackOff",
@@ -58,7 +54,7 @@ class KubernetesApi:
     """One cluster, as one user; every call raises ClusterError when it fails."""
 
     def __init__(self, machine: Machine) -> None:
-        with _failures("read the kubeconfig"):
+        with failures("read the kubeconfig"):
             api = new_client_from_config(  # type: ignore[no-untyped-call]
                 machine.kubeconfig or None, machine.context or None
             )
@@ -69,12 +65,12 @@ class KubernetesApi:
         """Create objects of any built-in kind."""
         for each in objects:
             what = f"create {each['kind']} {each['metadata']['name']}"
-            with _failures(what):
+            with failures(what):
                 create_from_dict(self.client, each, namespace=namespace)  # type: ignore[no-untyped-call]
 
     def pods(self, namespace: str, labels: str) -> list[PodState]:
         """Return the pods with these labels, the oldest first; those that are being deleted, too."""
-        with _failures(f"list the pods of {namespace}"):
+        with failures(f"list the pods of {namespace}"):
             found = self.core.list_namespaced_pod(
                 namespace, label_selector=labels, _request_timeout=TIMEOUT_S
             ).items
@@ -82,7 +78,7 @@ class KubernetesApi:
 
     def delete_pod(self, namespace: str, name: str, *, grace_s: int) -> None:
         """Delete a pod; without grace its containers are killed and it is gone from the list at once."""
-        with _failures(f"delete pod {name}"):
+        with failures(f"delete pod {name}"):
             self.core.delete_namespaced_pod(
                 name, namespace, grace_period_seconds=grace_s, _request_timeout=TIMEOUT_S
             )
@@ -93,26 +89,26 @@ class KubernetesApi:
         A pod that does not exist is no error.
         """
         containers = [{"name": "engine", "image": image}]
-        with _failures(f"set the image of pod {pod}", unless=NOT_FOUND):
+        with failures(f"set the image of pod {pod}", unless=NOT_FOUND):
             self.core.patch_namespaced_pod(
                 pod, namespace, {"spec": {"containers": containers}}, _request_timeout=TIMEOUT_S
             )
 
     def scale(self, namespace: str, deployment: str, replicas: int) -> None:
         """Set the number of a Deployment's pods."""
-        with _failures(f"scale {deployment}"):
+        with failures(f"scale {deployment}"):
             self.apps.patch_namespaced_deployment_scale(
                 deployment, namespace, {"spec": {"replicas": replicas}}, _request_timeout=TIMEOUT_S
             )
 
     def patch_deployment(self, namespace: str, name: str, patch: Manifest) -> None:
         """Merge a patch into a Deployment."""
-        with _failures(f"patch {name}"):
+        with failures(f"patch {name}"):
             self.apps.patch_namespaced_deployment(name, namespace, patch, _request_timeout=TIMEOUT_S)
 
     def rolled_out(self, namespace: str, name: str) -> int | None:
         """Return how many pods a Deployment has; None until all are of its newest template and ready."""
-        with _failures(f"read Deployment {name}"):
+        with failures(f"read Deployment {name}"):
             found: Any = self.apps.read_namespaced_deployment(name, namespace, _request_timeout=TIMEOUT_S)
         want, status = found.spec.replicas, found.status
         counts = {status.updated_replicas or 0, status.ready_replicas or 0, status.replicas or 0}
@@ -121,67 +117,44 @@ class KubernetesApi:
 
     def cordon(self, node: str, *, closed: bool) -> None:
         """Close a node for new pods, or open it."""
-        with _failures(f"cordon {node}"):
+        with failures(f"cordon {node}"):
             self.core.patch_node(node, {"spec": {"unschedulable": closed}}, _request_timeout=TIMEOUT_S)
 
     def evict(self, namespace: str, pod: str) -> None:
         """Ask a pod to leave its node, as draining does; its own grace period holds."""
         eviction: Any = {"metadata": {"name": pod, "namespace": namespace}}
-        with _failures(f"evict {pod}"):
+        with failures(f"evict {pod}"):
             self.core.create_namespaced_pod_eviction(pod, namespace, eviction, _request_timeout=TIMEOUT_S)
 
     def delete_deployment(self, namespace: str, name: str) -> None:
         """Delete a Deployment with its pods; one that does not exist is no error."""
-        with _failures(f"delete {name}", unless=NOT_FOUND):
+        with failures(f"delete {name}", unless=NOT_FOUND):
             self.apps.delete_namespaced_deployment(
                 name, namespace, propagation_policy="Background", _request_timeout=TIMEOUT_S
             )
 
     def delete_namespace(self, name: str) -> None:
         """Begin to delete a namespace; one that does not exist is no error."""
-        with _failures(f"delete namespace {name}", unless=NOT_FOUND):
+        with failures(f"delete namespace {name}", unless=NOT_FOUND):
             self.core.delete_namespace(name, _request_timeout=TIMEOUT_S)
 
     def namespaces(self, labels: str) -> list[str]:
         """Return the namespaces with these labels, those that are being deleted, too."""
-        with _failures("list namespaces"):
+        with failures("list namespaces"):
             found: Any = self.core.list_namespace(label_selector=labels, _request_timeout=TIMEOUT_S).items
         return [str(each.metadata.name) for each in found]
 
     def log(self, namespace: str, pod: str, *, previous: bool = False, lines: int | None = None) -> str:
         """Return what a pod's container wrote, or the one before it; why there is nothing, if so."""
         try:
-            return str(
-                self.core.read_namespaced_pod_log(
-                    pod, namespace, previous=previous, tail_lines=lines, _request_timeout=TIMEOUT_S
+            with failures(f"read the log of {pod}"):
+                return str(
+                    self.core.read_namespaced_pod_log(
+                        pod, namespace, previous=previous, tail_lines=lines, _request_timeout=TIMEOUT_S
+                    )
                 )
-            )
-        except (ApiException, urllib3.exceptions.HTTPError) as exc:
-            return f"(no log of {pod}: {_message(exc)})"
-
-
-@contextmanager
-def _failures(what: str, *, unless: int = 0) -> Iterator[None]:
-    """Turn whatever the client raises into a ClusterError that says what was tried."""
-    try:
-        yield
-    except ApiException as exc:
-        if exc.status != unless:
-            raise ClusterError(f"cannot {what}: {_message(exc)}") from exc
-    except FailToCreateError as exc:
-        raise ClusterError(f"cannot {what}: {'; '.join(map(_message, exc.api_exceptions))}") from exc
-    except (urllib3.exceptions.HTTPError, ConfigException, OSError) as exc:
-        raise ClusterError(f"cannot {what}: {_message(exc)}") from exc
-
-
-def _message(error: Exception) -> str:
-    """Return the API server's own sentence where there is one."""
-    if isinstance(error, ApiException):
-        try:
-            return f"{error.status}: {json.loads(error.body or '')['message']}"
-        except (ValueError, KeyError, TypeError):
-            return f"{error.status} {error.reason}"
-    return f"{type(error).__name__}: {error}"
+        except ClusterError as exc:
+            return f"({exc})"
 
 
 def _pod(raw: Any) -> PodState:
