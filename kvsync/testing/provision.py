@@ -85,7 +85,9 @@ class ClusterStage:
             delete_timeout_s=settings.delete_timeout_s,
         )
         machine.write(folder.machine)
-        return merge(self.name, steps.checks, started_at=started_at)
+        took_s = sum(check.duration_s for check in steps.checks)
+        log = str(commands.log.relative_to(folder.path))
+        return merge(self.name, steps.checks, started_at=started_at, duration_s=took_s, log=log)
 
     def _make(self, name: str, kubeconfig: Path, kind: Kind, ledger: Ledger, steps: _Steps) -> None:
         if self.reuse and kind.exists(name):

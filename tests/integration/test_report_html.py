@@ -315,3 +315,14 @@ def test_stages_of_one_name_and_of_hours() -> None:
     page = Page(render(report(*stages), Evidence(), []))
 
     assert page.text.count("1 h, passed") == 30
+
+
+def test_evidence_is_linked_beside_the_failure() -> None:
+    """Each file of evidence is a link of its own, relative to the report."""
+    files = "evidence/a/gateway.log\nevidence/a/pods.txt"
+    check = Check(name="test_x", kind="failed", detail="E  no", properties={"evidence": files})
+    text = render(report(stage("e2e", check)), Evidence(), [])
+
+    for name in ("gateway.log", "pods.txt"):
+        assert f'<a href="evidence/a/{name}">{name}</a>' in text
+    assert "</a> · <a" in text
