@@ -15,7 +15,7 @@ from rich.table import Table
 
 from deployments.progress import STYLES
 from kvsync.errors import KVSyncError, UnknownName
-from kvsync.testing.cluster_settings import ClusterChoice, load_cluster_settings
+from kvsync.testing.cluster_settings import ClusterChoice
 from kvsync.testing.ledger import Ledger
 from kvsync.testing.marks import on_this_machine
 from kvsync.testing.preflight import Finding, State, is_fit, require
@@ -23,6 +23,7 @@ from kvsync.testing.problems import Problem, problems
 from kvsync.testing.report import Report
 from kvsync.testing.residue import clear, find, is_running
 from kvsync.testing.run_folder import RunFolder
+from kvsync.testing.settings import load_settings
 
 if TYPE_CHECKING:
     from tasks.parameters import Parameters
@@ -76,18 +77,19 @@ def run(
 ) -> None:
     """Run the pipeline. Exit status: 0 passed, 1 failed, 2 unknown (something could not be judged)."""
     # Imported here, since `list` or `show` need none of it.
-    from tasks.parameters import REPOSITORY, Parameters, matrix
+    from tasks.parameters import REPOSITORY, Parameters, matrix, new_run_id
 
     given = {"stages": stages or None, "repository": repository}
     parameters = Parameters.checked(
         profile=profile,
         cluster=cluster,
         reuse=reuse,
-        settings=load_cluster_settings(repository or REPOSITORY, os.environ),
+        settings=load_settings(repository or REPOSITORY, os.environ).cluster,
         report_dir=report_dir,
         seed=seed,
         trace=trace,
         keep=keep,
+        run=new_run_id(),
         **{name: value for name, value in given.items() if value},
     )
     reports = [_run(each, as_json=as_json) for each in matrix(parameters, node_image or ())]
@@ -218,7 +220,7 @@ def doctor(
     from tasks.parameters import REPOSITORY
 
     choice = ClusterChoice.parse(cluster)
-    findings = examine(choice, load_cluster_settings(REPOSITORY, os.environ), folder=report_dir)
+    findings = examine(choice, load_settings(REPOSITORY, os.environ).cluster, folder=report_dir)
     if as_json:
         typer.echo(json.dumps([asdict(finding) for finding in findings], indent=1))
     else:

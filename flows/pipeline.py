@@ -9,6 +9,7 @@ from kvsync.testing.outcome import Outcome
 from kvsync.testing.report import Report
 from tasks.artifacts import show_report
 from tasks.cluster import create_cluster, give_back_cluster
+from tasks.identity import current_run_id
 from tasks.parameters import Parameters
 from tasks.report import write_report
 from tasks.residue import clean_up
@@ -16,13 +17,14 @@ from tasks.stages import run_stage
 from tasks.start import start_run
 
 
-@flow(name="pipeline", flow_run_name="{parameters.run}")
+@flow(name="pipeline", flow_run_name="{parameters.title}")
 def run_pipeline(parameters: Parameters) -> State[Report]:
     """Run the stages in order, clean up, write the report and show it; the verdict is the final state.
 
     A failing stage stops none of the others: each is evidence of its own. What was interrupted is
     unknown, never passed, and is reported like the rest; so are the stages whose cluster cannot be made.
     """
+    parameters = parameters.named(current_run_id())
     with stop_on_signal() as stop:
         context = start_run(parameters, stop)
         try:

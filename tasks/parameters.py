@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from kvsync.errors import ConfigError, UnknownName
 from kvsync.testing.cluster_settings import ClusterChoice, ClusterSettings
@@ -17,9 +17,32 @@ from tasks.catalogue import CLUSTERED, STAGES
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
-def new_run_id() -> str:
-    """Return an id that sorts by start time and is free of characters that shells, URLs or S3 keys mind."""
-    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+def new_run_id(at: datetime | None = None, unique: str = "") -> str:
+    """Return an id that sorts by start time and is free of characters that shells, URLs or S3 keys mind.
+
+    Of a flow run, `at` is the time of its creation and `unique` its own id, so that whoever knows the flow
+    run knows the folder of the run.
+    """
+    return f"{at or datetime.now(UTC):%Y%m%d-%H%M%S}-{unique.replace('-', '')[:12] or secrets.token_hex(2)}"
+
+
+class Source(BaseModel):
+    """The commit that a run tests: it is fetched into a workspace of its own.
+
+    `ref` and everything else that a contributor names is text to be shown, never part of a command.
+    An untrusted source (a fork's) gets no secret and no cluster beside local processes.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    url: Annotated[str, Field(min_length=1, description="Where git fetches it from")]
+    commit: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$", description="The full hash of the commit")]
+    repository: Annotated[str, Field(pattern=r"^([\w.-]+/[\w.-]+)?$", description="owner/name on GitHub")] = (
+        ""
+    )
+    ref: Annotated[str, Field(max_length=255, description="The branch, for people to read")] = ""
+    pull_request: Annotated[int | None, Field(gt=0, description="Its number, if there is one")] = None
+    trusted: Annotated[bool, Field(description="False for a fork: no secrets, no cluster")] = True
 
 
 class Parameters(BaseModel):
@@ -59,9 +82,17 @@ class Parameters(BaseModel):
     )
     repository: Annotated[Path, Field(description="The folder whose tests/ are run")] = REPOSITORY
     keep: Annotated[bool, Field(description="End a stage at a failure, leave that cluster alive")] = False
-    run: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$", description="The id of the run")] = Field(
-        default_factory=new_run_id
-    )
+    source: Annotated[
+        Source | None, Field(description="The commit to test; without one, the repository as it lies here")
+    ] = None
+    trigger: Annotated[
+        Literal["manual", "schedule", "push", "pull-request", "comment", "dispatch"],
+        Field(description="What started the run"),
+    ] = "manual"
+    run: Annotated[
+        str,
+        Field(pattern=r"^([a-z0-9][a-z0-9-]*)?$", description="The id of the run; made up when it is empty"),
+    ] = ""
 
     @field_validator("stages")
     @classmethod
@@ -90,6 +121,24 @@ class Parameters(BaseModel):
     @classmethod
     def _absolute(cls, path: Path) -> Path:
         return path.resolve()
+
+    @model_validator(mode="after")
+    def _forks_stay_local(self) -> Self:
+        if self.source and not self.source.trusted and self.cluster != LOCAL:
+            raise ValueError(f"a fork's code runs on local processes only, not on {self.cluster}")
+        return self
+
+    def named(self, run: str) -> Self:
+        """Return the same parameters for a run of this id, unless they have one."""
+        return self if self.run else self.model_copy(update={"run": run})
+
+    @property
+    def title(self) -> str:
+        """What lists of runs show: the trigger, the commit, the pull request and the id of the run."""
+        source = self.source
+        commit = source.commit[:10] if source else ""
+        number = f"#{source.pull_request}" if source and source.pull_request else ""
+        return " ".join(filter(None, [self.trigger, commit, number, self.run]))
 
     @classmethod
     def checked(cls, **fields: object) -> Self:

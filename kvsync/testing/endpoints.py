@@ -120,8 +120,8 @@ class GatewayView:
         return int(fetch(f"{self._url}/status")["index"]["blocks"])
 
     def dumps(self) -> list[IndexDump]:
-        """Return what its index holds of each publisher."""
-        return [
+        """Return what its index holds of each publisher, by name: the order of discovery means nothing."""
+        dumps = [
             IndexDump(
                 pod=source["pod"],
                 model=source["model"],
@@ -134,6 +134,7 @@ class GatewayView:
             )
             for source in fetch(f"{self._url}/index/dump")["sources"]
         ]
+        return sorted(dumps, key=lambda dump: (dump.model, dump.pod))
 
     def lookup(self, prompt: Prompt) -> Lookup:
         """Ask which pods hold how much of a prompt."""

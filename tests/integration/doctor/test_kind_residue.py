@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from kvsync.testing import kubernetes_findings
-from kvsync.testing.cluster_settings import ClusterChoice, ClusterSettings, load_cluster_settings
+from kvsync.testing.cluster_settings import ClusterChoice, ClusterSettings
 from kvsync.testing.doctor import examine
 from kvsync.testing.ledger import Ledger
 from kvsync.testing.preflight import State, is_fit
 from kvsync.testing.residue import clear, find
+from kvsync.testing.settings import load_settings
 from kvsync.testing.tools import ON_PATH, Answer, kubectl
 from kvsync.testing.wait import wait_for
 
@@ -35,7 +36,7 @@ pytestmark = [
 
 def kind(*words: str) -> list[str]:
     """Return a command that makes a cluster of one node, or deletes it, far from the user's kubeconfig."""
-    image = load_cluster_settings(ROOT, os.environ).node_image
+    image = load_settings(ROOT, os.environ).cluster.node_image
     more = [f"--image={image}"] if image and "create" in words else []
     return ["kind", *words, "cluster", f"--name={CLUSTER}", *more]
 

@@ -1,0 +1,205 @@
+"""How the pipeline is set up: from `kvsync-ci.toml` and `KVSYNC_CI_*` variables.
+
+The file has a table for each part, such as `[store]` with `url = "s3://bucket/prefix"`. A variable is the
+prefix, the table and the field in capitals (`KVSYNC_CI_STORE_URL`), and wins; fields of `[cluster]` stand
+without their table (`KVSYNC_CI_WORKERS=3`). Lists are separated by commas. An empty variable counts as not
+set. Secrets come from the environment only. Everything that is wrong is reported at once.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Literal, cast
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    SecretStr,
+    ValidationError,
+)
+
+from kvsync.errors import ConfigError, UnknownName
+from kvsync.pods import Location, parse_document, path, problems
+from kvsync.testing.cluster_settings import FILE, ClusterSettings, split
+
+PREFIX = "KVSYNC_CI_"
+
+_RENAMED = {("cluster", "node_image"): "KIND_NODE_IMAGE"}
+"""Only Kind has a node image, and a variable of a cluster stands without a table around it."""
+
+_OTHERS = re.compile(r"TRACE|CHAOS_CRDS|TEST_.*")
+"""Variables with the prefix that are no settings: what tests are given, and their switches."""
+
+Names = Annotated[tuple[str, ...], BeforeValidator(split)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class StoreSettings(_Table):
+    """Where reports go besides the report folder.
+
+    `url`: "" for nowhere else, a folder, or `s3://bucket/prefix`; credentials are found by boto3's own rules.
+    `project`: keys are `<prefix>/<project>/<run id>/...`. `endpoint_url`: of an S3 that is not Amazon's.
+    `encryption`: by the server; `kms_key` with "aws:kms". `links`: "presigned" holds for `link_expiry_s`
+    (S3 allows 7 days), "static" is `link_base` and the key. `keep_days` and `keep_failed_days`: what
+    `kvsync-ci prune` keeps. `part_size`: bytes of one part of a large file (S3 demands 5 MiB).
+    """
+
+    url: str = ""
+    project: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = "kvsync"
+    endpoint_url: str | None = None
+    region: str | None = None
+    encryption: Literal["", "AES256", "aws:kms"] = ""
+    kms_key: str | None = None
+    links: Literal["presigned", "static"] = "presigned"
+    link_base: str = ""
+    link_expiry_s: Annotated[int, Field(gt=0, le=7 * 24 * 3600)] = 7 * 24 * 3600
+    keep_days: PositiveInt = 90
+    keep_failed_days: PositiveInt = 365
+    part_size: Annotated[int, Field(ge=5 * 1024**2)] = 8 * 1024**2
+
+
+class ArchiveSettings(_Table):
+    """Where every run's results are kept for comparison.
+
+    `url`: of a database as SQLAlchemy takes it; "" is `archive.db` in the report folder. `branch`: whose runs
+    are the reference. `quarantine`: the file of the tests that run but do not gate, below the repository.
+    """
+
+    url: SecretStr = SecretStr("")
+    branch: str = "main"
+    quarantine: Path = Path("quarantine.toml")
+
+
+class GitHubSettings(_Table):
+    """How results go back to GitHub; without a token nothing does.
+
+    `repository`: owner/name, for what a run on no webhook reports (a nightly's issue). `context`: commit
+    statuses are named `<context>/<stage>`.
+    """
+
+    token: SecretStr = SecretStr("")
+    api_url: str = "https://api.github.com"
+    repository: Annotated[str, Field(pattern=r"^([\w.-]+/[\w.-]+)?$")] = ""
+    context: str = "kvsync-ci"
+    retries: NonNegativeInt = 5
+
+
+class WebhookSettings(_Table):
+    """Whose deliveries start runs; without a secret none do.
+
+    `repositories`: owner/name of those whose events count. `actors`: who may give commands in comments.
+    `branches`: whose pushes start a run. `ignored_paths`: a push or pull request that touches nothing else
+    starts none (patterns as in .gitignore files, such as `docs/**`). `body_limit`: bytes. `rate_per_minute`:
+    deliveries taken from one address.
+    """
+
+    secret: SecretStr = SecretStr("")
+    host: str = "127.0.0.1"
+    port: NonNegativeInt = 4280
+    repositories: Names = ()
+    actors: Names = ()
+    branches: Names = ("main",)
+    ignored_paths: Names = ("docs/**", "*.md")
+    body_limit: PositiveInt = 5 * 1024**2
+    rate_per_minute: PositiveInt = 120
+
+
+class NotifySettings(_Table):
+    """Who is told of failures and of nightly runs that did not happen.
+
+    `urls`: of services as apprise takes them (`mailto://...`, `slack://...`); they hold passwords, so they
+    come from the environment. `stale_after_hours`: a schedule that ran nothing for so long is reported.
+    """
+
+    urls: SecretStr = SecretStr("")
+    stale_after_hours: PositiveFloat = 30.0
+
+
+class ServeSettings(_Table):
+    """What `kvsync-ci serve` starts. `port`: of Prefect's server and UI; `pool`: the work pool's name.
+
+    `workspaces`: where commits are checked out, None for a folder beside the reports.
+    """
+
+    host: str = "127.0.0.1"
+    port: NonNegativeInt = 4200
+    pool: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")] = "kvsync"
+    workspaces: Path | None = None
+
+
+class Settings(_Table):
+    """Everything that can be configured, a field for each table of the file."""
+
+    cluster: ClusterSettings = ClusterSettings()
+    store: StoreSettings = StoreSettings()
+    archive: ArchiveSettings = ArchiveSettings()
+    github: GitHubSettings = GitHubSettings()
+    webhook: WebhookSettings = WebhookSettings()
+    notify: NotifySettings = NotifySettings()
+    serve: ServeSettings = ServeSettings()
+
+
+_FIELDS: Mapping[str, Location] = {
+    PREFIX + _RENAMED.get((table, name), name.upper() if table == "cluster" else f"{table}_{name}".upper()): (
+        table,
+        name,
+    )
+    for table, part in Settings.model_fields.items()
+    for name in cast("type[BaseModel]", part.annotation).model_fields
+}
+"""The field that each variable sets."""
+
+
+def load_settings(repository: Path, environ: Mapping[str, str]) -> Settings:
+    """Settings of `kvsync-ci.toml` at the top of a repository, if it is there, and of the environment.
+
+    Raises ConfigError with every problem: the path of the field, what is wrong, and the file or variable.
+    """
+    file = repository / FILE
+    document = _read(file)
+    given = {name: text for name, text in environ.items() if name.startswith(PREFIX) and text}
+    set_by = {_FIELDS[name]: name for name in given if name in _FIELDS}
+    wrong = [f"{where}: a secret; put it into the environment ({file})" for where in _secrets(document)]
+    wrong += [
+        str(UnknownName("variable", name, _FIELDS))
+        for name in sorted(given.keys() - _FIELDS.keys())
+        if not _OTHERS.fullmatch(name.removeprefix(PREFIX))
+    ]
+    for (table, field), name in set_by.items():
+        part = document.setdefault(str(table), {})
+        if isinstance(part, dict):
+            part[field] = given[name]
+    try:
+        settings = Settings.model_validate(document, context=repository.resolve())
+    except ValidationError as error:
+        found = problems(error)
+        wrong = [f"{path(where)}: {what} ({set_by.get(where[:2], file)})" for where, what in found] + wrong
+    if wrong:
+        raise ConfigError("configuration of the pipeline", wrong)
+    return settings
+
+
+def _secrets(document: Mapping[str, object]) -> Iterator[str]:
+    for table, field in _FIELDS.values():
+        part = document.get(str(table))
+        model = cast("type[BaseModel]", Settings.model_fields[str(table)].annotation)
+        is_secret = model.model_fields[str(field)].annotation is SecretStr
+        if is_secret and isinstance(part, dict) and field in part:
+            yield f"{table}.{field}"
+
+
+def _read(file: Path) -> dict[str, object]:
+    if not file.exists():
+        return {}
+    try:
+        return cast("dict[str, object]", parse_document(file.read_text(encoding="utf-8"), str(file)))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError("configuration of the pipeline", [f"cannot read {file}: {error}"]) from error

@@ -1,0 +1,122 @@
+"""Where settings come from: the file, the variables over it, and every problem at once."""
+
+from pathlib import Path
+
+import pytest
+
+from kvsync.errors import ConfigError
+from kvsync.testing.cluster_settings import ClusterSettings
+from kvsync.testing.settings import Settings, load_settings
+
+
+def test_without_file_and_variables_the_defaults_hold(tmp_path: Path) -> None:
+    """Nothing has to be configured."""
+    settings = load_settings(tmp_path, {"HOME": "/root", "KVSYNC_PORT": "1"})
+
+    assert settings == Settings()
+    clusters = settings.cluster
+    assert (clusters.node_image, clusters.workers, clusters.base_image) == ("", 2, "python:3.11-slim")
+    assert (clusters.image, clusters.allowed_contexts, clusters.kubeconfig) == (None, (), None)
+
+
+def test_a_variable_wins_over_the_file(tmp_path: Path) -> None:
+    """Fields of the file stay, those that a variable names are replaced; an empty variable is none."""
+    (tmp_path / "kvsync-ci.toml").write_text(
+        '[cluster]\nnode_image = "kindest/node:a"\nworkers = 4\nallowed_contexts = ["one", "two"]\n'
+        'kubeconfig = "dev/config"\n'
+    )
+
+    settings = load_settings(
+        tmp_path,
+        {
+            "KVSYNC_CI_KIND_NODE_IMAGE": "kindest/node:b",
+            "KVSYNC_CI_ALLOWED_CONTEXTS": "three, four,",
+            "KVSYNC_CI_BASE_IMAGE": "",
+            "KVSYNC_CI_CREATE_TIMEOUT_S": "9.5",
+        },
+    )
+
+    assert settings.cluster == ClusterSettings(
+        node_image="kindest/node:b",
+        workers=4,
+        allowed_contexts=("three", "four"),
+        kubeconfig=tmp_path / "dev/config",
+        create_timeout_s=9.5,
+    )
+
+
+def test_every_problem_is_reported_with_its_place(tmp_path: Path) -> None:
+    """A wrong value and an unknown key in the file, a wrong and an unknown variable are one message."""
+    file = tmp_path / "kvsync-ci.toml"
+    file.write_text('[cluster]\nworkers = -1\nimages = "x"\n[other]\n')
+
+    with pytest.raises(ConfigError) as caught:
+        load_settings(
+            tmp_path,
+            {
+                "KVSYNC_CI_READY_TIMEOUT_S": "0",
+                "KVSYNC_CI_NODE_IMAGE": "x",
+                "KVSYNC_CI_BASE_IMAGE": "a b",
+                "KVSYNC_CI_TEST_KIND": "1",
+                "KVSYNC_CI_TRACE": "trace.jsonl",
+                "KVSYNC_CI_CHAOS_CRDS": "definitions",
+            },
+        )
+
+    assert sorted(line.partition("; valid: ")[0] for line in caught.value.problems) == [
+        "cluster.base_image: string should match pattern '^\\S+$', not 'a b' (KVSYNC_CI_BASE_IMAGE)",
+        f"cluster.images: unknown key ({file})",
+        "cluster.ready_timeout_s: input should be greater than 0, not '0' (KVSYNC_CI_READY_TIMEOUT_S)",
+        f"cluster.workers: input should be greater than or equal to 0, not -1 ({file})",
+        f"other: unknown key ({file})",
+        "unknown variable 'KVSYNC_CI_NODE_IMAGE'",
+    ]
+    assert "valid: KVSYNC_CI_KIND_NODE_IMAGE, KVSYNC_CI_WORKERS," in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"[cluster\n", "expected ']'"),
+        (b"\xff", "cannot read"),
+        (b"cluster = 3\n", "cluster: a mapping is needed, not 3"),
+    ],
+    ids=["no TOML", "no text", "no table"],
+)
+def test_a_broken_file_is_named(tmp_path: Path, content: bytes, problem: str) -> None:
+    """A file that cannot be read is an error that names it and what is wrong."""
+    (tmp_path / "kvsync-ci.toml").write_bytes(content)
+
+    with pytest.raises(ConfigError, match=r"kvsync-ci\.toml") as caught:
+        load_settings(tmp_path, {"KVSYNC_CI_WORKERS": "1"})
+
+    assert problem in str(caught.value).replace("Expected", "expected")
+
+
+def test_variables_of_other_tables_carry_the_table(tmp_path: Path) -> None:
+    """A field of another table than the clusters' is set by a variable that names the table."""
+    (tmp_path / "kvsync-ci.toml").write_text('[store]\nurl = "reports"\nkeep_days = 7\n')
+
+    settings = load_settings(
+        tmp_path,
+        {
+            "KVSYNC_CI_STORE_URL": "s3://bucket/ci",
+            "KVSYNC_CI_WEBHOOK_REPOSITORIES": "one/a, two/b",
+            "KVSYNC_CI_WEBHOOK_SECRET": "s3cr3t",
+        },
+    )
+
+    assert (settings.store.url, settings.store.keep_days) == ("s3://bucket/ci", 7)
+    assert settings.webhook.repositories == ("one/a", "two/b")
+    assert settings.webhook.secret.get_secret_value() == "s3cr3t"
+    assert "s3cr3t" not in repr(settings) + settings.model_dump_json()
+
+
+def test_a_secret_in_the_file_is_refused(tmp_path: Path) -> None:
+    """A secret in a file that is under version control is an error, which does not repeat the secret."""
+    (tmp_path / "kvsync-ci.toml").write_text('[github]\ntoken = "ghp_x"\n')
+
+    with pytest.raises(ConfigError, match=r"github\.token: a secret; put it into the environment") as caught:
+        load_settings(tmp_path, {})
+
+    assert "ghp_x" not in str(caught.value)
