@@ -69,6 +69,10 @@ def run(
         Path | None, typer.Option(help="A Mooncake-format request trace (JSON lines) to replay in e2e.")
     ] = None,
     repository: Annotated[Path | None, typer.Option(help="The folder whose tests/ are run.")] = None,
+    source: Annotated[
+        str | None,
+        typer.Option(metavar="URL@COMMIT", help="Test this commit, fetched for the run, not the files here."),
+    ] = None,
     keep: Annotated[
         bool,
         typer.Option("--keep", help="Leave the cluster of a failed test alive until `kvsync-ci clean`."),
@@ -77,9 +81,13 @@ def run(
 ) -> None:
     """Run the pipeline. Exit status: 0 passed, 1 failed, 2 unknown (something could not be judged)."""
     # Imported here, since `list` or `show` need none of it.
-    from tasks.parameters import REPOSITORY, Parameters, matrix, new_run_id
+    from tasks.parameters import REPOSITORY, Parameters, Source, matrix, new_run_id
 
-    given = {"stages": stages or None, "repository": repository}
+    given = {
+        "stages": stages or None,
+        "repository": repository,
+        "source": Source.parse(source) if source else None,
+    }
     parameters = Parameters.checked(
         profile=profile,
         cluster=cluster,

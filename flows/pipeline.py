@@ -8,13 +8,14 @@ from kvsync.testing.interruption import stop_on_signal
 from kvsync.testing.outcome import Outcome
 from kvsync.testing.report import Report
 from tasks.artifacts import show_report
-from tasks.cluster import create_cluster, give_back_cluster
+from tasks.cluster import create_cluster, give_back_all
 from tasks.identity import current_run_id
 from tasks.parameters import Parameters
 from tasks.report import write_report
 from tasks.residue import clean_up
 from tasks.stages import run_stage
 from tasks.start import start_run
+from tasks.workspace import check_out
 
 
 @flow(name="pipeline", flow_run_name="{parameters.title}")
@@ -28,13 +29,15 @@ def run_pipeline(parameters: Parameters) -> State[Report]:
     with stop_on_signal() as stop:
         context = start_run(parameters, stop)
         try:
-            if parameters.needs_cluster:
+            source = parameters.source
+            ready = not source or check_out(source, context, return_state=True).is_completed()
+            if ready and parameters.needs_cluster:
                 create_cluster(parameters, context, return_state=True)
-            for name in parameters.stages:
+            for name in parameters.stages if ready else ():
                 run_stage(name, context)
         finally:
-            if parameters.needs_cluster and not parameters.keep:
-                give_back_cluster(context, return_state=True)
+            if not parameters.keep:
+                give_back_all(context, return_state=True)
             clean_up(context, keep=parameters.keep)
             report = write_report(parameters)
     show_report(report, parameters)

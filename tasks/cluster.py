@@ -25,7 +25,7 @@ def create_cluster(parameters: Parameters, context: StageContext) -> StageResult
     return result
 
 
-@task(name="give back cluster", task_run_name="give back cluster", retries=1, cache_policy=NO_CACHE)
-def give_back_cluster(context: StageContext) -> None:
-    """Delete what `create_cluster` made."""
+@task(name="give back", task_run_name="give back", retries=1, cache_policy=NO_CACHE)
+def give_back_all(context: StageContext) -> None:
+    """Delete the cluster and the workspace that were made for the run."""
     give_back(context.ledger)

@@ -10,7 +10,7 @@ from kvsync.testing.measurement import machine_facts
 from kvsync.testing.outcome import StageResult
 from kvsync.testing.pytest_stage import cut_short
 from kvsync.testing.report import Report, versions_of
-from kvsync.testing.revision import revision
+from kvsync.testing.revision import Revision, revision
 from kvsync.testing.run_folder import RunFolder
 from tasks.parameters import Parameters
 
@@ -24,7 +24,7 @@ def judge(parameters: Parameters, *, broken: str = "") -> Report:
     A stage without a result is unknown, and so is the run when `broken` says that it ended badly.
     """
     folder = RunFolder(parameters.run_dir)
-    results = [made] if (made := folder.result("cluster")) else []
+    results = [made for name in ("workspace", "cluster") if (made := folder.result(name))]
     results += [folder.result(stage) or _cut_short(folder, stage) for stage in parameters.stages]
     residue = folder.result("residue")
     if residue:
@@ -47,7 +47,8 @@ def _cut_short(folder: RunFolder, stage: str) -> StageResult:
 
 def _report(parameters: Parameters, results: list[StageResult]) -> Report:
     started_at = min(result.started_at for result in results)
-    code = revision(parameters.repository)
+    source = parameters.source
+    code = Revision(source.commit) if source else revision(parameters.repository)
     return Report(
         run=parameters.run,
         started_at=started_at,

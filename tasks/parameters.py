@@ -35,6 +35,17 @@ class Source(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `URL@COMMIT`. Raises ConfigError."""
+        url, _, commit = text.rpartition("@")
+        try:
+            return cls(url=url, commit=commit)
+        except ValidationError as exc:
+            raise ConfigError(
+                f"source {text!r}", ["URL@COMMIT is needed, COMMIT of 40 hexadecimal digits"]
+            ) from exc
+
     url: Annotated[str, Field(min_length=1, description="Where git fetches it from")]
     commit: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$", description="The full hash of the commit")]
     repository: Annotated[str, Field(pattern=r"^([\w.-]+/[\w.-]+)?$", description="owner/name on GitHub")] = (
@@ -158,6 +169,11 @@ class Parameters(BaseModel):
         return self.report_dir / self.run
 
     @property
+    def checkout(self) -> Path:
+        """The folder whose tests/ are run: the commit's own, or the repository as it lies."""
+        return self.run_dir / "workspace" if self.source else self.repository
+
+    @property
     def needs_cluster(self) -> bool:
         """Whether a cluster has to be made before the stages: a local one is made by each test."""
         return self.cluster != LOCAL and any(stage in CLUSTERED for stage in self.stages)
@@ -170,6 +186,8 @@ class Parameters(BaseModel):
         words += ["--reuse", self.reuse] if self.reuse else []
         if self.cluster == "kind" and self.settings.node_image:
             words += ["--node-image", self.settings.node_image]
+        if self.source:
+            words += ["--source", f"{self.source.url}@{self.source.commit}"]
         if self.trace:
             words += ["--trace", str(self.trace)]
         if self.repository != REPOSITORY:

@@ -19,7 +19,7 @@ def start_run(parameters: Parameters, stop: threading.Event) -> StageContext:
     folder.parameters.write_text(parameters.model_dump_json(indent=1))
     return StageContext(
         run_dir=folder.path,
-        repository=parameters.repository,
+        repository=parameters.checkout,
         ledger=Ledger(folder.ledger, run=parameters.run),
         profile=parameters.profile,
         cluster=parameters.cluster,

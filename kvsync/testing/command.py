@@ -1,7 +1,7 @@
 """Commands that have to succeed: their output goes to one log, and ends up in the error when they fail."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,9 +21,12 @@ class Commands:
     ledger: Ledger
     stop: threading.Event | None = None
 
-    def run(self, argv: Sequence[str], *, timeout_s: float) -> str:
-        """Return what a command printed. Raises CommandError when it fails, takes too long or is ended."""
-        result = run(argv, log=self.log, timeout_s=timeout_s, ledger=self.ledger, stop=self.stop)
+    def run(self, argv: Sequence[str], *, timeout_s: float, env: Mapping[str, str] | None = None) -> str:
+        """Return what a command printed; `env` is added to what it inherits.
+
+        Raises CommandError when it fails, takes too long or is ended.
+        """
+        result = run(argv, log=self.log, timeout_s=timeout_s, ledger=self.ledger, env=env, stop=self.stop)
         if result.exit_code == 0 and not (result.timed_out or result.stopped):
             return result.tail
         outcome = f"exit code {result.exit_code}"

@@ -81,12 +81,14 @@ class ArchiveSettings(_Table):
 class GitHubSettings(_Table):
     """How results go back to GitHub; without a token nothing does.
 
-    `repository`: owner/name, for what a run on no webhook reports (a nightly's issue). `context`: commit
+    `repository`: owner/name, for what a run on no webhook reports (a nightly's issue). `web_url`: where
+    commits are fetched from with the token. `context`: commit
     statuses are named `<context>/<stage>`.
     """
 
     token: SecretStr = SecretStr("")
     api_url: str = "https://api.github.com"
+    web_url: str = "https://github.com"
     repository: Annotated[str, Field(pattern=r"^([\w.-]+/[\w.-]+)?$")] = ""
     context: str = "kvsync-ci"
     retries: NonNegativeInt = 5
@@ -126,12 +128,16 @@ class NotifySettings(_Table):
 class ServeSettings(_Table):
     """What `kvsync-ci serve` starts. `port`: of Prefect's server and UI; `pool`: the work pool's name.
 
-    `workspaces`: where commits are checked out, None for a folder beside the reports.
+    `limit`: how many runs go on at the same time; one disturbs the measurements of another. `cluster`: what
+    nightly and weekly runs test on. `workspaces`: where commits are checked out, None for a folder beside
+    the reports.
     """
 
     host: str = "127.0.0.1"
     port: NonNegativeInt = 4200
     pool: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")] = "kvsync"
+    limit: PositiveInt = 2
+    cluster: str = "local"
     workspaces: Path | None = None
 
 

@@ -73,7 +73,7 @@ def test_a_failing_stage_fails_the_run_and_stops_no_other(
 
 def _seen_in_prefect(server: str, run: str) -> tuple[str, set[str]]:
     """Return the final state and the artifacts of the flow run with this name."""
-    named = {"flow_runs": {"name": {"any_": [run]}}}
+    named = {"flow_runs": {"name": {"any_": [f"manual {run}"]}}}
     (flow_run,) = httpx.post(f"{server}/flow_runs/filter", json=named).json()
     of_run = {"artifacts": {"flow_run_id": {"any_": [flow_run["id"]]}}}
     artifacts = httpx.post(f"{server}/artifacts/filter", json=of_run).json()
