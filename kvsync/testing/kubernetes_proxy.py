@@ -5,6 +5,7 @@ cluster that the user can reach, wherever its network is, and no address of it n
 """
 
 import re
+import sys
 from pathlib import Path
 
 from kvsync.errors import ClusterError, WaitTimeout
@@ -15,6 +16,9 @@ from kvsync.testing.wait import wait_for
 
 START_TIMEOUT_S = 30.0
 
+LIFELINE = (sys.executable, str(Path(__file__).with_name("lifeline.py")))
+"""`kubectl proxy` would outlive tests that are killed."""
+
 _LISTENING = re.compile(r"Starting to serve on (\S+)")
 
 
@@ -24,10 +28,7 @@ class KubernetesProxy:
     def __init__(self, machine: Machine, *, log: Path, ledger: Ledger) -> None:
         argv = ["kubectl", "proxy", "--port=0", f"--kubeconfig={machine.kubeconfig}"]
         argv += [f"--context={machine.context}"] if machine.context else []
-        try:
-            self._program = Program("kubectl proxy", argv, log=log, ledger=ledger)
-        except OSError as exc:
-            raise ClusterError(f"cannot start kubectl: {exc}; install it") from exc
+        self._program = Program("kubectl proxy", [*LIFELINE, *argv], log=log, ledger=ledger)
         try:
             match = wait_for(self._listening, what="kubectl proxy listens", timeout_s=START_TIMEOUT_S)
         except WaitTimeout as exc:

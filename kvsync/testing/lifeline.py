@@ -1,0 +1,35 @@
+"""Runs a program that ends with its standard input: `python lifeline.py PROGRAM WORDS...`.
+
+For programs that know nothing of `--exit-with-stdin`: the input is a pipe that whoever started us holds, so
+the program ends when that process does, however it ends. Run as a file, it imports nothing of ours.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+
+def main(argv: list[str]) -> int:
+    """Run `argv` until it ends or our input does; returns its exit status as a shell says it."""
+    try:
+        program = subprocess.Popen(argv, stdin=subprocess.DEVNULL)
+    except OSError as exc:
+        print(f"cannot start {argv[0]}: {exc}; install it", file=sys.stderr)
+        return 127
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: program.terminate())
+
+    def follow() -> None:
+        while os.read(sys.stdin.fileno(), 4096):
+            pass
+        program.terminate()
+
+    threading.Thread(target=follow, daemon=True).start()
+    status = program.wait()
+    return status if status >= 0 else 128 - status
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
