@@ -52,6 +52,7 @@ def run(
     ledger: Ledger,
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
+    environ: Mapping[str, str] | None = None,
     stop: Event | None = None,
     grace_s: float = 5.0,
     on_line: Callable[[str], None] | None = None,
@@ -59,13 +60,14 @@ def run(
 ) -> CommandResult:
     """Run `argv` to its end, its output appended to `log`, and call `on_line` with each line.
 
-    `env` is added to the inherited environment. At the time limit or on `stop` the group gets SIGINT, SIGTERM
-    and SIGKILL, `grace_s` apart. A program that does not exist exits with 127, as in a shell.
+    `env` is added to `environ`, or to the inherited environment if that is None. At the time limit or on
+    `stop` the group gets SIGINT, SIGTERM and SIGKILL, `grace_s` apart. A program that does not exist exits
+    with 127, as in a shell.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     entry = ledger.intend("process", " ".join(argv), log=str(log))
     started = clock()
-    process, begin = _start(argv, log, cwd, {**(env or {}), **ledger.environment})
+    process, begin = _start(argv, log, cwd, environ, {**(env or {}), **ledger.environment})
     lines = _Lines(log, begin, on_line)
     timed_out = stopped = False
     try:
@@ -93,7 +95,11 @@ def with_environment(argv: Sequence[str], variables: Mapping[str, str]) -> list[
 
 
 def _start(
-    argv: Sequence[str], log: Path, cwd: Path | None, variables: Mapping[str, str]
+    argv: Sequence[str],
+    log: Path,
+    cwd: Path | None,
+    environ: Mapping[str, str] | None,
+    variables: Mapping[str, str],
 ) -> tuple[subprocess.Popen[bytes], int]:
     """Start the command; also return where in the log its output begins."""
     with log.open("ab") as output:
@@ -104,6 +110,7 @@ def _start(
             stdout=output,
             stderr=subprocess.STDOUT,
             cwd=cwd,
+            env=environ,
             start_new_session=True,
         )
     return process, begin

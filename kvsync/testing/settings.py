@@ -9,7 +9,7 @@ set. Secrets come from the environment only. Everything that is wrong is reporte
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Literal, cast
+from typing import Annotated, Literal, Self, cast
 
 from pydantic import (
     BaseModel,
@@ -21,6 +21,9 @@ from pydantic import (
     PositiveInt,
     SecretStr,
     ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
 )
 
 from kvsync.errors import ConfigError, UnknownName
@@ -35,6 +38,10 @@ _RENAMED = {("cluster", "node_image"): "KIND_NODE_IMAGE"}
 _OTHERS = re.compile(r"TRACE|CHAOS_CRDS|TEST_.*")
 """Variables with the prefix that are no settings: what tests are given, and their switches."""
 
+_BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^?#]*)?")
+
+_PLAIN_URL = re.compile(r"https?://[^/@?#\s]+(/[^?#\s]*)?")
+
 Names = Annotated[tuple[str, ...], BeforeValidator(split)]
 
 
@@ -48,8 +55,9 @@ class StoreSettings(_Table):
     `url`: "" for nowhere else, a folder, or `s3://bucket/prefix`; credentials are found by boto3's own rules.
     `project`: keys are `<prefix>/<project>/<run id>/...`. `endpoint_url`: of an S3 that is not Amazon's.
     `encryption`: by the server; `kms_key` with "aws:kms". `links`: "presigned" holds for `link_expiry_s`
-    (S3 allows 7 days), "static" is `link_base` and the key. `keep_days` and `keep_failed_days`: what
-    `kvsync-ci prune` keeps. `part_size`: bytes of one part of a large file (S3 demands 5 MiB).
+    (S3 allows 7 days) and for one file each, "static" is `link_base` and the key. `keep_days` and
+    `keep_failed_days`: what `kvsync-ci prune` keeps. `part_size`: bytes of one part of a large file (S3
+    demands 5 MiB).
     """
 
     url: str = ""
@@ -64,6 +72,35 @@ class StoreSettings(_Table):
     keep_days: PositiveInt = 90
     keep_failed_days: PositiveInt = 365
     part_size: Annotated[int, Field(ge=5 * 1024**2)] = 8 * 1024**2
+
+    @field_validator("url")
+    @classmethod
+    def _known_kind(cls, url: str, info: ValidationInfo) -> str:
+        """Accept a bucket or a folder; a relative folder starts at the repository, not where one stands."""
+        if url.startswith("s3:"):
+            if not _BUCKET.fullmatch(url):
+                raise ValueError("a bucket is written s3://bucket or s3://bucket/prefix")
+            return url
+        if "://" in url:
+            raise ValueError("a folder or s3://bucket/prefix is needed")
+        folder = cast("Path", info.context) if info.context else Path()
+        return str(folder / url) if url else ""
+
+    @field_validator("endpoint_url", "link_base")
+    @classmethod
+    def _without_credentials(cls, url: str | None) -> str | None:
+        """Refuse passwords, which would reach logs and reports; the message does not repeat them either."""
+        if url and not _PLAIN_URL.fullmatch(url):
+            raise ValueError("http:// or https:// without a user, a password or a query is needed")
+        return url
+
+    @model_validator(mode="after")
+    def _belongs_together(self) -> Self:
+        if self.links == "static" and not self.link_base:
+            raise ValueError("static links need link_base")
+        if self.kms_key and self.encryption != "aws:kms":
+            raise ValueError('kms_key needs encryption = "aws:kms"')
+        return self
 
 
 class ArchiveSettings(_Table):
@@ -87,7 +124,7 @@ class GitHubSettings(_Table):
     """
 
     token: SecretStr = SecretStr("")
-    api_url: str = "https://api.github.com"
+    api_url: Annotated[str, Field(pattern=r"^https?://[^\s/@]+(/\S*)?$")] = "https://api.github.com"
     web_url: str = "https://github.com"
     repository: Annotated[str, Field(pattern=r"^([\w.-]+/[\w.-]+)?$")] = ""
     context: str = "kvsync-ci"

@@ -3,8 +3,8 @@
 import threading
 import time
 import traceback
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, Protocol
@@ -20,7 +20,10 @@ LOCAL = "local"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageContext:
-    """What a stage may use. `stop` is set when the run is interrupted; a stage then ends soon."""
+    """What a stage may use. `stop` is set when the run is interrupted; a stage then ends soon.
+
+    `environ` is what the processes of its tests get, None for all that this process has.
+    """
 
     run_dir: Path
     repository: Path
@@ -30,6 +33,7 @@ class StageContext:
     seed: int = 0
     trace: Path | None = None
     keep: bool = False
+    environ: Mapping[str, str] | None = field(default=None, repr=False)
     stop: threading.Event
 
 
