@@ -4,11 +4,13 @@
 - A check says how it ended (its kind); its outcome follows from the kind, so the two never disagree.
 - A skipped check proves nothing: it stays visible, and a stage in which every check was skipped is UNKNOWN.
 - A flaky check passed at its last attempt; the attempts before are kept and shown.
+- A quarantined check failed, and its repository says for a time that this shall not gate: it is shown
+  wherever a failure is and, like a skipped one, spoils and proves nothing.
 """
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import IntEnum
 from typing import Literal, Self, cast
@@ -18,9 +20,11 @@ Kind = Literal[
     "xfailed",
     "flaky",
     "skipped",
+    "quarantined",
     "not-run",
     "void",
     "inconclusive",
+    "infra-error",
     "failed",
     "error",
     "timeout",
@@ -40,13 +44,18 @@ OUTCOMES: Mapping[Kind, Outcome] = {
     "xfailed": Outcome.PASSED,
     "flaky": Outcome.PASSED,
     "skipped": Outcome.UNKNOWN,
+    "quarantined": Outcome.UNKNOWN,
     "not-run": Outcome.UNKNOWN,
     "void": Outcome.UNKNOWN,
     "inconclusive": Outcome.UNKNOWN,
+    "infra-error": Outcome.UNKNOWN,
     "failed": Outcome.FAILED,
     "error": Outcome.FAILED,
     "timeout": Outcome.FAILED,
 }
+
+ASIDE: frozenset[Kind] = frozenset({"skipped", "quarantined"})
+"""What a merge looks past: kinds that are shown and decide nothing."""
 
 
 def worst(outcomes: Iterable[Outcome]) -> Outcome:
@@ -141,6 +150,17 @@ class StageResult:
         found = Counter(check.kind for check in self.checks)
         return {kind: found[kind] for kind in OUTCOMES if found[kind]}
 
+    def doubted(self, doubt: str) -> Self:
+        """Return the same result, at best UNKNOWN: `doubt` says what its checks do not show."""
+        reason = "; ".join(filter(None, [self.reason, doubt]))
+        return replace(self, outcome=max(self.outcome, Outcome.UNKNOWN), reason=reason)
+
+    @property
+    def doubt(self) -> str:
+        """What was said beside what the checks show; empty when they say it all."""
+        shown = merge(self.name, self.checks, started_at=self.started_at)
+        return self.reason.removeprefix(shown.reason).removeprefix("; ")
+
     def summary(self) -> str:
         """Say in one line how the stage ended."""
         counts = ", ".join(f"{count} {kind}" for kind, count in self.counts.items())
@@ -181,7 +201,7 @@ def merge(
 ) -> StageResult:
     """Merge checks into the result of their stage, by the rules above."""
     every = tuple(checks)
-    outcome = worst(check.outcome for check in every if check.kind != "skipped")
+    outcome = worst(check.outcome for check in every if check.kind not in ASIDE)
     return StageResult(
         name=name,
         outcome=outcome,
@@ -196,11 +216,13 @@ def merge(
 def _reason(outcome: Outcome, checks: Sequence[Check]) -> str:
     if not checks:
         return "no test ran"
-    if all(check.kind == "skipped" for check in checks):
-        return f"all {len(checks)} skipped: {checks[0].headline}"
+    if all(check.kind in ASIDE for check in checks):
+        return (
+            f"all {len(checks)} {' or '.join({check.kind: None for check in checks})}: {checks[0].headline}"
+        )
     if outcome is Outcome.PASSED:
         return ""
-    bad = [check for check in checks if check.outcome is outcome and check.kind != "skipped"]
+    bad = [check for check in checks if check.outcome is outcome and check.kind not in ASIDE]
     first = ": ".join(filter(None, [bad[0].name.rpartition("::")[2], bad[0].headline]))
     word = "failed" if outcome is Outcome.FAILED else "undecided"
     return f"{len(bad)} of {len(checks)} {word}: {first}"

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from kvsync.testing.junit import write_junit
+from kvsync.testing.junit import write_junit, write_prow
 from kvsync.testing.outcome import Attempt, Check, Kind, merge
 
 
@@ -28,11 +28,13 @@ def written(tmp_path: Path, checks: Sequence[Check]) -> ElementTree.Element:
         ("flaky", []),
         ("skipped", ["skipped"]),
         ("xfailed", ["skipped"]),
+        ("quarantined", ["skipped"]),
         ("failed", ["failure"]),
         ("error", ["error"]),
         ("timeout", ["error"]),
         ("void", ["error"]),
         ("inconclusive", ["error"]),
+        ("infra-error", ["error"]),
         ("not-run", ["error"]),
     ],
 )
@@ -95,3 +97,31 @@ def test_any_text_is_legal(tmp_path: Path) -> None:
     assert case.get("name") == "a\ufffd"
     assert case[0].get("message") == "\ufffd[31m<red> & \ufffd"
     assert case.findtext("system-out") == "]]>\ufffd"
+
+
+def test_a_doubtful_stage_is_not_green(tmp_path: Path) -> None:
+    """What makes a stage doubtful although every test passed is an error in the file."""
+    passed = merge("e2e", [Check(name="a", kind="passed")], started_at=datetime(2026, 11, 20, tzinfo=UTC))
+    path = tmp_path / "e2e.xml"
+
+    write_junit(passed.doubted("it hung at its end"), path, {})
+
+    root = ElementTree.fromstring(path.read_text(encoding="utf-8"))  # noqa: S314 - our own file
+    assert [(each.get("type"), each.text) for each in root.iter("error")] == [
+        ("inconclusive", "it hung at its end")
+    ]
+
+
+def test_prow_attempts(tmp_path: Path) -> None:
+    """In the form of Prow each attempt is a test case of the same name, with its time."""
+    attempt = Attempt(kind="failed", detail="first", duration_s=3.0)
+    check = Check(name="a", kind="flaky", duration_s=2.0, log_tail="printed", attempts=(attempt,))
+    path = tmp_path / "e2e.xml"
+
+    write_prow(merge("e2e", [check], started_at=datetime(2026, 11, 20, tzinfo=UTC)), path, {})
+
+    cases = ElementTree.fromstring(path.read_text(encoding="utf-8")).iter("testcase")  # noqa: S314 - our own
+    assert [(case.get("name"), case.get("time"), case.findtext("failure")) for case in cases] == [
+        ("a", "3.0", "first"),
+        ("a", "2.0", None),
+    ]

@@ -1,0 +1,254 @@
+"""JUnit files of any tool: one check per test, with its attempts, and never better than what happened."""
+
+from pathlib import Path
+
+import pytest
+
+from kvsync.testing.junit_reader import OUTPUT_CHARACTERS, read_junit
+from kvsync.testing.outcome import Outcome, StageResult
+
+SUREFIRE = """
+<testsuite name="com.example.OrderTest" tests="2" failures="1" errors="0" flakes="1" time="1,234.5">
+  <testcase name="ships" classname="com.example.OrderTest" time="1,200.25">
+    <flakyFailure message="expected 3" type="AssertionError">
+      <stackTrace>expected 3
+at OrderTest.java:7</stackTrace><system-out>first try</system-out>
+    </flakyFailure>
+  </testcase>
+  <testcase name="bills" classname="com.example.OrderTest" time="0.5">
+    <failure message="no money" type="AssertionError">no money
+at OrderTest.java:9</failure>
+    <rerunError message="no network" type="IOException"><stackTrace>no network</stackTrace></rerunError>
+  </testcase>
+</testsuite>"""
+
+PROW = """
+<testsuites><testsuite name="e2e" tests="4" failures="3">
+  <testcase name="heals"><failure message="lost">lost 3 blocks</failure></testcase>
+  <testcase name="heals" time="2"/>
+  <testcase name="drains"><failure message="timed out"/></testcase>
+  <testcase name="drains"><failure message="timed out again"/></testcase>
+</testsuite></testsuites>"""
+
+RERUNFAILURES = """<?xml version="1.0" encoding="utf-8"?>
+<testsuites name="pytest tests"><testsuite name="pytest" errors="0" failures="1" skipped="1" tests="4">
+  <testcase classname="tests.test_a" name="test_flaky" time="0.1" />
+  <testcase classname="tests.test_a" name="test_flaky" time="0.1" />
+  <testcase classname="tests.test_a" name="test_flaky" time="0.1" />
+  <testcase classname="tests.test_a" name="test_good" time="0.1" />
+  <testcase classname="tests.test_a" name="test_bad" time="0.1" />
+  <testcase classname="tests.test_a" name="test_bad" time="0.1">
+    <failure message="no">E no</failure></testcase>
+  <testcase classname="tests.test_a" name="test_known">
+    <skipped type="pytest.xfail" message="known"/></testcase>
+</testsuite></testsuites>"""
+
+GOTESTSUM = """
+<testsuites tests="3" failures="1" errors="0" time="2.1">
+  <testsuite tests="2" failures="1" time="1.0" name="example.com/index">
+    <testcase classname="example.com/index" name="TestMatch" time="0.5">
+      <failure message="Failed" type="">index_test.go:3: 1 != 2</failure></testcase>
+    <testcase classname="example.com/index" name="TestMatch" time="0.5"/>
+  </testsuite>
+  <testsuite tests="1" failures="0" time="1.0" name="example.com/codec">
+    <testcase classname="example.com/codec" name="TestMatch" time="0.5"/>
+  </testsuite>
+</testsuites>"""
+
+
+def read(tmp_path: Path, *texts: str | bytes) -> StageResult:
+    """Return what the reader makes of files with these contents."""
+    paths = [tmp_path / f"{number}.xml" for number, _ in enumerate(texts)]
+    for path, text in zip(paths, texts, strict=True):
+        path.write_bytes(text if isinstance(text, bytes) else text.strip().encode())
+    return read_junit(paths, name="theirs")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param(
+            SUREFIRE,
+            {"ships": ("flaky", ["failed"]), "bills": ("failed", ["error"])},
+            id="surefire",
+        ),
+        pytest.param(PROW, {"heals": ("flaky", ["failed"]), "drains": ("failed", ["failed"])}, id="prow"),
+        pytest.param(
+            RERUNFAILURES,
+            {
+                "tests.test_a::test_flaky": ("flaky", ["failed", "failed"]),
+                "tests.test_a::test_good": ("passed", []),
+                "tests.test_a::test_bad": ("failed", ["failed"]),
+                "tests.test_a::test_known": ("xfailed", []),
+            },
+            id="pytest-rerunfailures",
+        ),
+        pytest.param(
+            GOTESTSUM,
+            {
+                "example.com/index TestMatch": ("flaky", ["failed"]),
+                "example.com/codec TestMatch": ("passed", []),
+            },
+            id="gotestsum",
+        ),
+    ],
+)
+def test_dialects(tmp_path: Path, text: str, expected: dict[str, tuple[str, list[str]]]) -> None:
+    """Each dialect gives one check per test: the last attempt decides, those before are kept."""
+    result = read(tmp_path, text)
+
+    found = {check.name: (check.kind, [each.kind for each in check.attempts]) for check in result.checks}
+    assert found == expected
+    assert result.doubt == ""
+
+
+def test_what_is_said_of_an_attempt(tmp_path: Path) -> None:
+    """The text of an attempt is kept, or that there is none; times have thousands separators."""
+    ships, bills = read(tmp_path, SUREFIRE).checks
+    flaky = read(tmp_path, RERUNFAILURES).checks[0]
+
+    assert ships.attempts[0].detail == "expected 3\nat OrderTest.java:7"
+    assert (bills.headline, ships.duration_s) == ("no money", 1200.25)
+    assert "kept no text of it" in flaky.attempts[0].detail
+
+
+def test_repetitions_that_all_passed(tmp_path: Path) -> None:
+    """Equal names alone are no failure: `go test -count=2` counts each of them."""
+    (check,) = read(
+        tmp_path, '<testsuite name="s" tests="2"><testcase name="a"/><testcase name="a"/></testsuite>'
+    ).checks
+
+    assert (check.kind, check.attempts) == ("passed", ())
+
+
+def test_parameters_tell_tests_apart(tmp_path: Path) -> None:
+    """GoogleTest keeps parameters in attributes; a test that it left out is skipped."""
+    result = read(
+        tmp_path,
+        '<testsuites tests="3"><testsuite name="S" tests="3">'
+        '<testcase name="T/0" classname="S" value_param="1" status="run"/>'
+        '<testcase name="T/0" classname="S" value_param="2" status="run"><failure message="no"/></testcase>'
+        '<testcase name="U" classname="S" status="notrun"/></testsuite></testsuites>',
+    )
+
+    assert {check.name: check.kind for check in result.checks} == {
+        "T/0[1]": "passed",
+        "T/0[2]": "failed",
+        "U": "skipped",
+    }
+
+
+def test_node_ids_of_pytest(tmp_path: Path) -> None:
+    """Where pytest wrote the file of a test, its check is named by its node id."""
+    (check,) = read(
+        tmp_path,
+        '<testsuite name="pytest"><testcase file="tests/unit/test_a.py" classname="tests.unit.test_a.TestB" '
+        'name="test_c[1]"/></testsuite>',
+    ).checks
+
+    assert check.name == "tests/unit/test_a.py::TestB::test_c[1]"
+
+
+@pytest.mark.parametrize(
+    ("text", "kinds", "reason"),
+    [
+        pytest.param(
+            PROW[: PROW.index('<testcase name="drains">') + 40],
+            ["flaky", "inconclusive"],
+            "0.xml: unclosed token: line 4, column 26; 4 tests are declared, 2 are there",
+            id="within a case",
+        ),
+        pytest.param(
+            SUREFIRE[:30], [], "no test ran; 0.xml: unclosed token: line 1, column 0", id="at the top"
+        ),
+        pytest.param("", [], "no test ran; 0.xml: no element found: line 1, column 0", id="empty"),
+        pytest.param(
+            '<testsuite tests="9"><testcase name="a"/></testsuite>',
+            ["passed"],
+            "0.xml: 9 tests are declared, 1 are there",
+            id="fewer than declared",
+        ),
+        pytest.param(
+            '<testsuite tests="1" failures="1"><testcase name="a"/></testsuite>',
+            ["passed"],
+            "0.xml: 1 failures and errors are declared, 0 are there",
+            id="a failure without a case",
+        ),
+        pytest.param(
+            "<html><body/></html>", [], "no test ran; 0.xml: no JUnit file: it begins with html", id="html"
+        ),
+        pytest.param(
+            '<!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/passwd">]><testsuite name="&x;"/>',
+            [],
+            "no test ran; 0.xml: a document type is refused",
+            id="external entity",
+        ),
+        pytest.param(
+            "<!DOCTYPE a [<!ENTITY b 'bbbbbbbb'>"
+            + "".join(f"<!ENTITY b{n} '{f'&b{n - 1 or str()};' * 10}'>" for n in range(1, 9))
+            + "]><testsuite><testcase name='&b8;'/></testsuite>",
+            [],
+            "no test ran; 0.xml: a document type is refused",
+            id="billion laughs",
+        ),
+    ],
+)
+def test_damage(tmp_path: Path, text: str, kinds: list[str], reason: str) -> None:
+    """What was complete is kept, what was cut is undecided, and the stage says what is wrong."""
+    result = read(tmp_path, text)
+
+    assert [check.kind for check in result.checks] == kinds
+    assert result.outcome is Outcome.UNKNOWN
+    assert result.reason.endswith(reason)
+
+
+def test_illegal_characters(tmp_path: Path) -> None:
+    """What XML cannot hold is left out, raw or as a number; what it can hold stays."""
+    (check,) = read(
+        tmp_path,
+        '<testsuite><testcase name="a\x00b"><failure message="&#27;[31m&#xFFFE;r&#233;d&#x0;">'
+        "\x1b[0m&#10;</failure></testcase></testsuite>",
+    ).checks
+
+    assert (check.name, check.headline) == ("ab", "[31mréd")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(b'<?xml version="1.0" encoding="ISO-8859-1"?>{}', id="declared"),
+        pytest.param(b'<?xml version="1.0" encoding="x-no-such"?>{}', id="unknown"),
+        pytest.param("\ufeff{}".encode("utf-16-le"), id="utf-16"),
+        pytest.param(b"\xef\xbb\xbf{}", id="utf-8 with a mark"),
+    ],
+)
+def test_encodings(tmp_path: Path, content: bytes) -> None:
+    """Files are read in the encoding that they declare, and somehow when they declare none there is."""
+    wide = content.startswith(b"\xff\xfe")
+    suite = '<testsuite tests="1"><testcase name="a"/></testsuite>'.encode("utf-16-le" if wide else "ascii")
+    result = read(tmp_path, content.replace("{}".encode("utf-16-le" if wide else "ascii"), suite))
+
+    assert (result.outcome, [check.name for check in result.checks]) == (Outcome.PASSED, ["a"])
+
+
+def test_output_is_capped(tmp_path: Path) -> None:
+    """Of a long output the end is kept, and how much is missing is said."""
+    long = "x" * OUTPUT_CHARACTERS + "end"
+    (check,) = read(
+        tmp_path, f'<testsuite><testcase name="a"><system-out>{long}</system-out></testcase></testsuite>'
+    ).checks
+
+    assert check.log_tail.startswith("(3 characters before this are in the file)\nx")
+    assert check.log_tail.endswith("xend")
+
+
+def test_several_files(tmp_path: Path) -> None:
+    """Shards make one result; one damaged file spoils it, and its name is said."""
+    suite = (
+        '<testsuite name="{0}" timestamp="2026-11-20T0{0}:00:00"><testcase name="a" time="1"/></testsuite>'
+    )
+    result = read(tmp_path, suite.format(2), suite.format(1), "<testsuite>")
+
+    assert {check.name for check in result.checks} == {"2 a", "1 a"}
+    assert (result.started_at.hour, result.duration_s) == (1, 2.0)
+    assert (result.outcome, result.reason) == (Outcome.UNKNOWN, "2.xml: no element found: line 1, column 11")
