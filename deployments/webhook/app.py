@@ -1,0 +1,234 @@
+"""The receiver of GitHub's webhooks as an ASGI application.
+
+A request is believed in this order: address, size, signature, and only then what it says. An accepted
+delivery is in the inbox before the answer; whether Prefect is there does not matter for it. Neither
+headers nor bodies are ever logged.
+"""
+
+import asyncio
+import hashlib
+import hmac
+import logging
+import math
+import random
+import re
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import uvicorn
+from prefect.client.orchestration import PrefectClient, get_client
+from prefect.settings import PREFECT_API_URL
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import SecretStr
+from starlette.applications import Starlette
+from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from deployments.webhook.allowance import Allowance
+from deployments.webhook.decision import Ignore, decide, path_filter
+from deployments.webhook.dispatch import Dispatcher
+from deployments.webhook.heads import Heads
+from deployments.webhook.inbox import Inbox
+from deployments.webhook.metrics import Metrics
+from deployments.webhook.payload import EVENTS, parse
+from kvsync.errors import ConfigError, DecodeError
+from kvsync.testing.settings import Settings, WebhookSettings
+
+log = logging.getLogger(__name__)
+
+BODY_TIMEOUT_S = 10.0
+MAX_CONNECTIONS = 100
+DELIVERY = re.compile(r"[0-9A-Za-z][0-9A-Za-z-]{0,63}")
+"""GitHub sends a UUID."""
+
+
+class _Rejected(Exception):
+    """The answer to a request that is not believed; `reason` is fit for a metric."""
+
+    def __init__(self, status: int, reason: str, text: str, headers: dict[str, str] | None = None) -> None:
+        self.status, self.reason, self.text, self.headers = status, reason, text, headers
+        super().__init__(text)
+
+
+def create_app(
+    settings: Settings,
+    inbox: Inbox,
+    *,
+    rng: random.Random | None = None,
+    clock: Callable[[], float] = time.monotonic,
+    open_client: Callable[[], PrefectClient] = get_client,
+) -> Starlette:
+    """Build the receiver; its lifespan starts the runs. Raises ConfigError where it could believe nobody."""
+    problems = (
+        [] if settings.webhook.secret.get_secret_value() else ["webhook.secret: set KVSYNC_CI_WEBHOOK_SECRET"]
+    )
+    if problems:
+        raise ConfigError("configuration of the webhook receiver", problems)
+    path_filter(settings.webhook.ignored_paths)
+    metrics = Metrics(inbox.depth)
+    dispatcher = Dispatcher(
+        inbox,
+        Heads(settings.github),
+        metrics,
+        rng=rng or random.Random(),  # noqa: S311 - jitter is no secret
+        clock=clock,
+        open_client=open_client,
+    )
+    return Receiver(settings.webhook, inbox, dispatcher, metrics, clock).app()
+
+
+def serve_webhook(settings: Settings, inbox_path: Path) -> None:
+    """Receive until SIGTERM or SIGINT. Raises ConfigError when a secret or Prefect's address is missing."""
+    if not PREFECT_API_URL.value():
+        raise ConfigError("configuration of the webhook receiver", ["set PREFECT_API_URL to Prefect's API"])
+    inbox = Inbox(inbox_path, clock=time.time)
+    try:
+        uvicorn.run(
+            create_app(settings, inbox),
+            host=settings.webhook.host,
+            port=settings.webhook.port,
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            limit_concurrency=MAX_CONNECTIONS,
+            timeout_graceful_shutdown=5,
+        )
+    finally:
+        inbox.close()
+
+
+class Receiver:
+    """The endpoints."""
+
+    def __init__(
+        self,
+        settings: WebhookSettings,
+        inbox: Inbox,
+        dispatcher: Dispatcher,
+        metrics: Metrics,
+        clock: Callable[[], float],
+    ) -> None:
+        self._settings, self._inbox, self._dispatcher, self._metrics = settings, inbox, dispatcher, metrics
+        self._clock = clock
+        self._allowance = Allowance(settings.rate_per_minute, clock)
+
+    def app(self) -> Starlette:
+        """Return the application with its routes."""
+        return Starlette(
+            routes=[
+                Route("/github", self.github, methods=["POST"]),
+                Route("/healthz", self.healthz),
+                Route("/metrics", self.metrics),
+            ],
+            lifespan=self._lifespan,
+        )
+
+    @asynccontextmanager
+    async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
+        async with asyncio.TaskGroup() as tasks:
+            dispatching = tasks.create_task(self._dispatcher.run())
+            yield
+            dispatching.cancel()
+
+    async def github(self, request: Request) -> Response:
+        """Take a delivery."""
+        began = self._clock()
+        try:
+            response = await self._take(request)
+        except _Rejected as exc:
+            self._metrics.rejected.labels(exc.reason).inc()
+            log.info("rejected with %d: %s", exc.status, exc.reason)
+            response = PlainTextResponse(exc.text, exc.status, exc.headers)
+        self._metrics.answer_seconds.observe(self._clock() - began)
+        return response
+
+    async def _take(self, request: Request) -> Response:
+        if wait_s := self._allowance.take(request.client.host if request.client else ""):
+            again = {"Retry-After": str(math.ceil(wait_s))}
+            raise _Rejected(429, "rate", "too many requests from this address", again)
+        body = await read_body(request, self._settings.body_limit)
+        if not is_signed(request.headers, body, self._settings.secret):
+            raise _Rejected(401, "signature", "X-Hub-Signature-256 is not the body's with our secret")
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind != "application/json":
+            raise _Rejected(415, "content-type", "set the webhook's content type to application/json")
+        event = request.headers.get("x-github-event", "")
+        delivery = request.headers.get("x-github-delivery", "")
+        if not DELIVERY.fullmatch(delivery):
+            raise _Rejected(400, "delivery", "X-GitHub-Delivery is not an id of a delivery")
+        status, outcome, why = await asyncio.to_thread(self._believe, event, delivery, body)
+        self._metrics.deliveries.labels(event if event in (*EVENTS, "ping") else "other", outcome).inc()
+        log.info("delivery %s: %s %a", delivery, outcome, why)
+        if outcome == "accepted":
+            self._dispatcher.wake()
+        return PlainTextResponse(f"{outcome}: {why}" if why else outcome, status)
+
+    def _believe(self, event: str, delivery: str, body: bytes) -> tuple[int, str, str]:
+        """Read a signed body and write down what follows: the answer's status, the outcome, and why."""
+        if event == "ping":
+            return 200, "pong", ""
+        if event not in EVENTS:
+            return 202, "ignored", "this event starts nothing"
+        try:
+            work = decide(parse(event, body), self._settings)
+            if isinstance(work, Ignore):
+                return 202, "ignored", work.reason
+            is_new = self._inbox.add(delivery, work)
+        except DecodeError as exc:
+            raise _Rejected(400, exc.reason, str(exc)) from exc
+        except sqlite3.Error as exc:
+            log.exception("the inbox takes nothing")
+            raise _Rejected(503, "inbox", "the delivery could not be written down; send it again") from exc
+        return (202, "accepted", "") if is_new else (200, "repeated", "already accepted")
+
+    def healthz(self, _: Request) -> Response:
+        """Say that deliveries are taken, and what keeps accepted ones waiting."""
+        waiting, oldest_s = self._inbox.depth()
+        return JSONResponse(
+            {"waiting": waiting, "oldest_s": round(oldest_s, 1), "trouble": self._dispatcher.trouble}
+        )
+
+    def metrics(self, _: Request) -> Response:
+        """Write all metrics in Prometheus' text format."""
+        return Response(generate_latest(self._metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+
+def is_signed(headers: Headers, body: bytes, secret: SecretStr) -> bool:
+    """Whether there is one signature, and it is the one of the body; compared in constant time."""
+    expected = "sha256=" + hmac.new(secret.get_secret_value().encode(), body, hashlib.sha256).hexdigest()
+    match headers.getlist("x-hub-signature-256"):
+        case [given]:
+            return hmac.compare_digest(expected.encode(), given.encode("latin-1"))
+    return False
+
+
+async def read_body(request: Request, limit: int) -> bytes:
+    """Return the body; no more than `limit` bytes are ever held, whatever Content-Length says."""
+    declared = request.headers.get("content-length", "")
+    body = bytearray()
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT_S):
+            if declared.isdecimal() and float(declared) > limit:
+                raise _too_large(limit)
+            async for chunk in request.stream():
+                if len(body) + len(chunk) > limit:
+                    raise _too_large(limit)
+                body += chunk
+    except TimeoutError as exc:
+        raise _Rejected(408, "slow", "the body took too long", CLOSE) from exc
+    except ClientDisconnect as exc:
+        raise _Rejected(400, "disconnect", "the body ended early", CLOSE) from exc
+    return bytes(body)
+
+
+CLOSE = {"Connection": "close"}
+"""What is left of the body is not read."""
+
+
+def _too_large(limit: int) -> _Rejected:
+    return _Rejected(413, "size", f"more than {limit} bytes", CLOSE)

@@ -1,0 +1,277 @@
+"""What a delivery leads to. Pure: an event and the settings in, a value out.
+
+- Only what is allowed by name starts anything: repositories, branches, and for comments the actors.
+- Code is fetched from the repository that received the event. GitHub keeps the commits of its pull
+  requests there too, so the URL of a fork is never used.
+- A fork is not trusted, whoever asks for its run: no secrets, no cluster, no stage that needs one.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pathspec import GitIgnoreSpec
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
+
+from deployments.webhook.payload import (
+    Event,
+    IssueComment,
+    PullRequest,
+    Push,
+    Repository,
+    WorkflowDispatch,
+)
+from kvsync.errors import ConfigError
+from kvsync.testing.settings import WebhookSettings
+from kvsync.testing.stage import LOCAL
+from tasks.catalogue import CLUSTERED, STAGES
+from tasks.parameters import Parameters, Source
+
+TRUNCATED_AT = 20
+"""So many commits and GitHub may have left some out: what they touch is not known."""
+MAX_FILES = 3000
+"""More files are not matched against patterns: the answer has to be there within a second."""
+MAX_REASON = 300
+
+REPOSITORY = re.compile(r"[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+")
+BRANCH_OR_TAG = re.compile(r"refs/(heads|tags)/[^\s-][^\s\x00-\x1f]*")
+COMMAND = re.compile(r"^/(retest|run)(?:[ \t]+([^\r\n]*))?\r?$", re.MULTILINE)
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Ask(_Value):
+    """A commit that the payload does not name: the head of a pull request, or of `ref`."""
+
+    url: str
+    repository: str
+    pull_request: int | None = None
+    ref: Annotated[str, Field(max_length=255)] = ""
+
+
+class Start(_Value):
+    """A run to start. `asked` are the fields of Parameters that the delivery sets.
+
+    `pull_request` is owner/name#number, `at` GitHub's time of the event; with `supersedes`, older runs of
+    the pull request on other commits are cancelled.
+    """
+
+    kind: Literal["start"] = "start"
+    deployment: Literal["commit", "pull-request", "adhoc"]
+    asked: dict[str, JsonValue]
+    source: Source | Ask
+    pull_request: str = ""
+    at: AwareDatetime | None = None
+    supersedes: bool = False
+
+    @property
+    def tags(self) -> list[str]:
+        """What the flow run is found by."""
+        return [f"trigger:{self.asked['trigger']}", *([tag(self.pull_request)] if self.pull_request else [])]
+
+
+class Cancel(_Value):
+    """The runs of a pull request are to be cancelled, since it is closed."""
+
+    kind: Literal["cancel"] = "cancel"
+    pull_request: str
+    at: AwareDatetime | None = None
+    supersedes: Literal[True] = True
+
+
+class Ignore(_Value):
+    """Nothing follows, and why."""
+
+    reason: str
+
+
+Work = Start | Cancel
+WORK: TypeAdapter[Work] = TypeAdapter(Annotated[Work, Field(discriminator="kind")])
+
+
+def tag(pull_request: str) -> str:
+    """Return the tag of the flow runs of a pull request."""
+    return f"pr:{pull_request}"
+
+
+def decide(event: Event, settings: WebhookSettings) -> Work | Ignore:
+    """Say what follows from an event."""
+    name = event.repository.full_name
+    if not _is_among(name, settings.repositories):
+        return _ignore(f"repository {name} is not in webhook.repositories")
+    if not is_clone_url(event.repository):
+        return _ignore(f"the clone URL is not the one of {event.repository.html_url}")
+    try:
+        match event:
+            case Push():
+                return _push(event, settings)
+            case PullRequest():
+                return _pull_request(event)
+            case IssueComment():
+                return _comment(event, settings)
+            case WorkflowDispatch():
+                return _dispatch(event)
+    except ConfigError as exc:
+        return _ignore("; ".join(exc.problems))
+    except ValidationError as exc:
+        return _ignore("; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in exc.errors()))
+
+
+def is_clone_url(repository: Repository) -> bool:
+    """Whether the clone URL is the plain HTTPS one of the page of the repository: nothing else is fetched."""
+    name, page = repository.full_name, repository.html_url
+    try:
+        host = urlsplit(page).netloc
+    except ValueError:
+        return False
+    plain = re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]+)?", host) and REPOSITORY.fullmatch(name)
+    return bool(plain) and (page, repository.clone_url) == (
+        f"https://{host}/{name}",
+        f"https://{host}/{name}.git",
+    )
+
+
+@lru_cache(maxsize=8)
+def path_filter(patterns: tuple[str, ...]) -> GitIgnoreSpec:
+    """Compile `webhook.ignored_paths`. Raises ConfigError for what is no pattern."""
+    try:
+        return GitIgnoreSpec.from_lines(patterns)
+    except ValueError as exc:
+        raise ConfigError("configuration of the pipeline", [f"webhook.ignored_paths: {exc}"]) from exc
+
+
+def request(start: Start, source: Source, defaults: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+    """Return the parameters of the run: those of the deployment, and what the delivery sets.
+
+    An untrusted source is confined here, whatever the deployment says. Raises ConfigError with every
+    problem.
+    """
+    ours: dict[str, JsonValue] = {**start.asked, "source": source.model_dump(mode="json")}
+    if not source.trusted:
+        stages = ours.get("stages", defaults.get("stages")) or list(STAGES)
+        ours |= {
+            "cluster": LOCAL,
+            "reuse": "",
+            "stages": [name for name in stages if name not in CLUSTERED] if isinstance(stages, list) else [],
+        }
+        if not ours["stages"]:
+            raise ConfigError(
+                "parameters of the run", ["every stage asked for needs a cluster: not for forks"]
+            )
+    Parameters.checked(**ours)
+    return {**defaults, **ours}
+
+
+def _push(push: Push, settings: WebhookSettings) -> Work | Ignore:
+    kind, _, branch = push.ref.removeprefix("refs/").partition("/")
+    if push.deleted or not push.after.strip("0"):
+        return _ignore(f"{push.ref} was deleted")
+    if kind != "heads" or branch not in settings.branches:
+        return _ignore(f"{push.ref} is not a branch in webhook.branches")
+    if _touches_only(push, settings.ignored_paths):
+        return _ignore("it touches nothing but webhook.ignored_paths")
+    source = _source(push.repository, commit=push.after, ref=branch)
+    return Start(deployment="commit", asked={"trigger": "push"}, source=source)
+
+
+def _touches_only(push: Push, patterns: tuple[str, ...]) -> bool:
+    """Whether every file is ignored; False when the payload does not tell all of them."""
+    if push.forced or len(push.commits) >= TRUNCATED_AT:
+        return False
+    files = [file for commit in push.commits for file in (*commit.added, *commit.removed, *commit.modified)]
+    if not files or len(files) > MAX_FILES:
+        return False
+    ignored = path_filter(patterns)
+    return all(ignored.match_file(file) for file in files)
+
+
+def _pull_request(event: PullRequest) -> Work | Ignore:
+    name, head = event.repository.full_name, event.pull_request.head
+    key, at = f"{name}#{event.number}", event.pull_request.updated_at
+    if event.action == "closed":
+        return Cancel(pull_request=key, at=at)
+    if event.action not in ("opened", "synchronize", "reopened"):
+        return _ignore(f"a pull request {event.action} brings no new commit")
+    source = _source(
+        event.repository,
+        commit=head.sha,
+        ref=head.ref,
+        pull_request=event.number,
+        trusted=head.repo is not None and head.repo.full_name == name,
+    )
+    return Start(
+        deployment="pull-request",
+        asked={"trigger": "pull-request"},
+        source=source,
+        pull_request=key,
+        at=at,
+        supersedes=True,
+    )
+
+
+def _comment(event: IssueComment, settings: WebhookSettings) -> Work | Ignore:
+    found = COMMAND.search(event.comment.body)
+    if event.action != "created" or not found:
+        return _ignore("the comment is no new command")
+    if event.issue.pull_request is None or event.issue.state != "open":
+        return _ignore("commands are for open pull requests")
+    author = event.comment.user
+    if event.sender != author or author.type != "User" or not _is_among(author.login, settings.actors):
+        return _ignore(f"{event.sender.login} is not in webhook.actors")
+    name, number = event.repository.full_name, event.issue.number
+    asked: dict[str, JsonValue] = {"trigger": "comment"}
+    command, stages = found[1], (found[2] or "").split()
+    if command == "run":
+        asked["stages"] = list(stages)
+    return _later(
+        "adhoc" if command == "run" else "pull-request",
+        asked,
+        Ask(url=event.repository.clone_url, repository=name, pull_request=number),
+        pull_request=f"{name}#{number}",
+        at=event.comment.created_at,
+    )
+
+
+def _dispatch(event: WorkflowDispatch) -> Work | Ignore:
+    if not BRANCH_OR_TAG.fullmatch(event.ref):
+        return _ignore("the ref is no branch or tag")
+    asked: dict[str, JsonValue] = {"trigger": "dispatch"}
+    inputs = {name: str(text) for name, text in (event.inputs or {}).items() if text}
+    if "stages" in inputs:
+        asked["stages"] = list(inputs["stages"].replace(",", " ").split())
+    if "profile" in inputs:
+        asked["profile"] = inputs["profile"]
+    ask = Ask(url=event.repository.clone_url, repository=event.repository.full_name, ref=event.ref)
+    return _later("adhoc", asked, ask)
+
+
+def _later(
+    deployment: Literal["pull-request", "adhoc"],
+    asked: dict[str, JsonValue],
+    ask: Ask,
+    *,
+    pull_request: str = "",
+    at: AwareDatetime | None = None,
+) -> Start:
+    """Build a start whose commit is looked up later; what is asked for is checked now."""
+    Parameters.checked(**asked)
+    return Start(deployment=deployment, asked=asked, source=ask, pull_request=pull_request, at=at)
+
+
+def _source(repository: Repository, **fields: str | int | bool) -> Source:
+    return Source.model_validate(
+        {"url": repository.clone_url, "repository": repository.full_name, **fields},
+    )
+
+
+def _is_among(name: str, allowed: Sequence[str]) -> bool:
+    """Whether GitHub takes it for one of these names: case says nothing there."""
+    return name.casefold() in {each.casefold() for each in allowed}
+
+
+def _ignore(reason: str) -> Ignore:
+    return Ignore(reason="".join(char if char.isprintable() else "?" for char in reason)[:MAX_REASON])

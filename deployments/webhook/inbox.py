@@ -1,0 +1,157 @@
+"""The deliveries that were accepted, on disk before anybody is told so.
+
+Each is there once, by GitHub's delivery id, for 30 days; it waits until it is finished. Several processes
+may use one inbox.
+"""
+
+import sqlite3
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deployments.webhook.decision import WORK, Work
+
+KEPT_S = 30 * 24 * 3600.0
+BUSY_TIMEOUT_S = 5.0
+
+SCHEMA = """
+PRAGMA journal_mode = WAL;
+PRAGMA synchronous = FULL;
+CREATE TABLE IF NOT EXISTS deliveries (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    delivery TEXT NOT NULL UNIQUE,
+    received REAL NOT NULL,
+    work TEXT NOT NULL,
+    pull_request TEXT NOT NULL,
+    at REAL NOT NULL,
+    supersedes INTEGER NOT NULL,
+    outcome TEXT,
+    flow_run TEXT
+);
+CREATE INDEX IF NOT EXISTS waiting ON deliveries (number) WHERE outcome IS NULL;
+CREATE INDEX IF NOT EXISTS pull_requests ON deliveries (pull_request, at, number);
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """A row: `number` is the order of arrival, `at` GitHub's time of the event (seconds since 1970)."""
+
+    number: int
+    delivery: str
+    text: str
+    pull_request: str
+    at: float
+
+    @property
+    def work(self) -> Work:
+        """What is to be done. Raises pydantic's ValidationError when another version wrote it."""
+        return WORK.validate_json(self.text)
+
+    @property
+    def key(self) -> str:
+        """What makes its flow run the only one."""
+        return f"{KEY_PREFIX}{self.delivery}"
+
+
+KEY_PREFIX = "github-"
+
+
+class Inbox:
+    """A SQLite file. Methods may be called from any thread; each change is on disk when it returns.
+
+    Raises sqlite3.Error where the file cannot be read or written.
+    """
+
+    def __init__(self, path: Path, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._database = sqlite3.connect(
+            path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+        )
+        self._database.executescript(SCHEMA)
+
+    def close(self) -> None:
+        """Give the file back."""
+        with self._lock:
+            self._database.close()
+
+    def add(self, delivery: str, work: Work) -> bool:
+        """Write a delivery down; False when it is there already."""
+        now = self._clock()
+        at = work.at.timestamp() if work.at else now
+        row = (delivery, now, work.model_dump_json(), work.pull_request, at, work.supersedes)
+        return bool(
+            self._run(
+                "INSERT INTO deliveries (delivery, received, work, pull_request, at, supersedes)"
+                " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (delivery) DO NOTHING RETURNING number",
+                *row,
+            )
+        )
+
+    def waiting(self) -> list[Delivery]:
+        """Return what is not finished, in the order of arrival."""
+        rows = self._run(
+            "SELECT number, delivery, work, pull_request, at FROM deliveries"
+            " WHERE outcome IS NULL ORDER BY number"
+        )
+        return [
+            Delivery(number=number, delivery=name, text=text, pull_request=pull_request, at=at)
+            for number, name, text, pull_request, at in rows
+        ]
+
+    def finish(self, delivery: Delivery, outcome: str, flow_run: str | None = None) -> None:
+        """Say what became of a delivery."""
+        self._run(
+            "UPDATE deliveries SET outcome = ?, flow_run = ? WHERE number = ?",
+            outcome,
+            flow_run,
+            delivery.number,
+        )
+
+    def is_superseded(self, delivery: Delivery) -> bool:
+        """Whether a newer commit or the end of the same pull request is known."""
+        return bool(
+            self._run(
+                "SELECT 1 FROM deliveries"
+                " WHERE pull_request = ? AND supersedes AND (at, number) > (?, ?) LIMIT 1",
+                delivery.pull_request,
+                delivery.at,
+                delivery.number,
+            )
+        )
+
+    def is_older(self, key: str | None, than: Delivery) -> bool:
+        """Whether the flow run with this key is of a delivery older than `than`; False if it is of none."""
+        return bool(
+            self._run(
+                "SELECT 1 FROM deliveries WHERE delivery = ? AND (at, number) < (?, ?)",
+                (key or "").removeprefix(KEY_PREFIX),
+                than.at,
+                than.number,
+            )
+        )
+
+    def depth(self) -> tuple[int, float]:
+        """Return how many deliveries wait, and for how many seconds the oldest."""
+        ((count, oldest),) = self._run("SELECT count(*), min(received) FROM deliveries WHERE outcome IS NULL")
+        return count, max(0.0, self._clock() - oldest) if count else 0.0
+
+    def outcomes(self) -> dict[str, tuple[str | None, str | None]]:
+        """Return outcome and flow run of every delivery."""
+        rows = self._run("SELECT delivery, outcome, flow_run FROM deliveries ORDER BY number")
+        return {delivery: (outcome, flow_run) for delivery, outcome, flow_run in rows}
+
+    def prune(self) -> list[str]:
+        """Forget what is older than 30 days; returns the deliveries among it that were still waiting."""
+        rows = self._run(
+            "DELETE FROM deliveries WHERE received < ? RETURNING delivery, outcome", self._clock() - KEPT_S
+        )
+        return [delivery for delivery, outcome in rows if outcome is None]
+
+    def _run(self, statement: str, *values: object) -> Sequence[tuple[Any, ...]]:
+        with self._lock:
+            return self._database.execute(statement, values).fetchall()

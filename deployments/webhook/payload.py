@@ -1,0 +1,135 @@
+"""What GitHub tells us: of each event only the fields that decide something. Pure.
+
+Everything in here is signed by GitHub, but written by contributors: titles, branches and comments are
+hostile text.
+"""
+
+from typing import Annotated
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+
+from kvsync.errors import DecodeError
+
+
+class _Payload(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Repository(_Payload):
+    """Where it happened. `full_name` is owner/name."""
+
+    full_name: str
+    html_url: str
+    clone_url: str
+
+
+class Account(_Payload):
+    """Who did it; `type` is User, Bot or Organization."""
+
+    login: str
+    type: str = "User"
+
+
+class _Event(_Payload):
+    repository: Repository
+    sender: Account
+
+
+class ChangedFiles(_Payload):
+    """A pushed commit, or what its payload tells of its files."""
+
+    added: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    modified: tuple[str, ...] = ()
+
+
+class Push(_Event):
+    """A branch or tag was moved to the commit `after`."""
+
+    ref: str
+    after: str
+    deleted: bool = False
+    forced: bool = False
+    commits: tuple[ChangedFiles, ...] = ()
+
+
+class HeadRepository(_Payload):
+    """Where the branch of a pull request lies."""
+
+    full_name: str
+
+
+class Head(_Payload):
+    """The commit that a pull request wants merged; `repo` is None when its fork was deleted."""
+
+    sha: str
+    ref: str
+    repo: HeadRepository | None = None
+
+
+class Proposal(_Payload):
+    """The pull request as it stood when the event was sent."""
+
+    head: Head
+    updated_at: AwareDatetime | None = None
+
+
+class PullRequest(_Event):
+    """Something happened to a pull request."""
+
+    action: str
+    number: Annotated[int, Field(gt=0)]
+    pull_request: Proposal
+
+
+class Comment(_Payload):
+    """What somebody wrote."""
+
+    body: str
+    user: Account
+    created_at: AwareDatetime | None = None
+
+
+class Issue(_Payload):
+    """What the comment is on: an issue, or a pull request if `pull_request` is there."""
+
+    number: Annotated[int, Field(gt=0)]
+    state: str = "open"
+    pull_request: dict[str, object] | None = None
+
+
+class IssueComment(_Event):
+    """A comment on an issue or a pull request. It does not name the pull request's commit."""
+
+    action: str
+    issue: Issue
+    comment: Comment
+
+
+class WorkflowDispatch(_Event):
+    """Somebody with the right to write asks for a run of a branch or tag. It does not name the commit."""
+
+    ref: str
+    inputs: dict[str, object] | None = None
+
+
+Event = Push | PullRequest | IssueComment | WorkflowDispatch
+
+EVENTS: dict[str, type[Event]] = {
+    "push": Push,
+    "pull_request": PullRequest,
+    "issue_comment": IssueComment,
+    "workflow_dispatch": WorkflowDispatch,
+}
+"""What each value of X-GitHub-Event is read as; others start nothing."""
+
+
+def parse(name: str, body: bytes) -> Event:
+    """Read the body of an event in EVENTS. Raises DecodeError with `reason` json or shape."""
+    try:
+        return EVENTS[name].model_validate_json(body)
+    except ValidationError as exc:
+        first = exc.errors(include_url=False, include_input=False)[0]
+        reason = "json" if first["type"] == "json_invalid" else "shape"
+        where = ".".join(map(str, first["loc"])) or "body"
+        raise DecodeError(reason, f"{name} payload: {where}: {first['msg']}") from exc

@@ -1,0 +1,17 @@
+"""Why a delivery that was accepted is not started, by what is to be done about it."""
+
+from typing import Literal
+
+from kvsync.errors import KVSyncError
+
+
+class Refused(KVSyncError):
+    """It can never be started; the text says why."""
+
+
+class NotNow(KVSyncError):
+    """Try again later; `reason` is whose fault it is, fit for a metric."""
+
+    def __init__(self, reason: Literal["prefect", "deployment", "github", "defect"], detail: str) -> None:
+        self.reason = reason
+        super().__init__(f"{reason}: {detail}")

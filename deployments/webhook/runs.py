@@ -1,0 +1,89 @@
+"""Creates and cancels flow runs through Prefect's API."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import httpx
+from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+    FlowRunFilterTags,
+)
+from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
+from prefect.states import Cancelling
+from pydantic import JsonValue
+
+from deployments.webhook.refusal import NotNow, Refused
+
+FLOW = "pipeline"
+LIVE = [StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.PAUSED]
+INVALID = (400, 409, 422)
+"""What Prefect answers to parameters that the flow does not take."""
+MAX_DETAIL = 300
+
+Fields = dict[str, JsonValue]
+
+
+async def create(
+    client: PrefectClient,
+    deployment: str,
+    build: Callable[[Mapping[str, JsonValue]], Fields],
+    *,
+    key: str,
+    tags: Sequence[str],
+) -> FlowRun:
+    """Create the flow run with this key, or return the one there is.
+
+    `build` makes its parameters of those of the deployment. Raises NotNow and Refused.
+    """
+    with _mapped(f"deployment {FLOW}/{deployment}"):
+        found = await client.read_deployment_by_name(f"{FLOW}/{deployment}")
+        parameters = build((found.parameters or {}).get("parameters") or {})
+        return await client.create_flow_run_from_deployment(
+            found.id, parameters={"parameters": parameters}, idempotency_key=key, tags=tags
+        )
+
+
+async def cancel(client: PrefectClient, tag: str, chosen: Callable[[FlowRun], bool], *, message: str) -> int:
+    """Cancel the chosen ones of the flow runs with this tag that have not ended; returns how many.
+
+    Prefect makes Cancelled of Cancelling at once where nothing has been started yet. Raises NotNow.
+    """
+    with _mapped(f"flow runs of {tag}"):
+        runs = await client.read_flow_runs(
+            flow_run_filter=FlowRunFilter(
+                tags=FlowRunFilterTags(all_=[tag]),
+                state=FlowRunFilterState(type=FlowRunFilterStateType(any_=LIVE)),
+            )
+        )
+        cancelled = [run for run in runs if chosen(run)]
+        for run in cancelled:
+            await client.set_flow_run_state(run.id, Cancelling(message=message))
+        return len(cancelled)
+
+
+def commit_of(run: FlowRun) -> str:
+    """Return the commit that a flow run tests, "" if it names none."""
+    match run.parameters:
+        case {"parameters": {"source": {"commit": str(commit)}}}:
+            return commit
+    return ""
+
+
+@contextmanager
+def _mapped(what: str) -> Iterator[None]:
+    """Turn the client's exceptions into ours; their texts may hold the API's URL with a password in it."""
+    try:
+        yield
+    except ObjectNotFound as exc:
+        raise NotNow("deployment", f"{what} does not exist; `kvsync-ci deploy` makes it") from exc
+    except PrefectHTTPStatusError as exc:
+        status = exc.response.status_code
+        if status in INVALID:
+            raise Refused(f"{what}: Prefect answered {status}: {exc.response.text[:MAX_DETAIL]}") from exc
+        raise NotNow("prefect", f"{what}: Prefect answered {status}") from exc
+    except httpx.HTTPError as exc:
+        raise NotNow("prefect", f"{what}: {type(exc).__name__}") from exc

@@ -1,0 +1,277 @@
+"""What a delivery of GitHub leads to."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import JsonValue
+
+from deployments.webhook.decision import Ask, Cancel, Ignore, Start, decide, path_filter, request
+from deployments.webhook.payload import parse
+from kvsync.errors import ConfigError, DecodeError
+from kvsync.testing.settings import WebhookSettings
+from tasks.parameters import Source
+
+PAYLOADS = Path(__file__).parents[1] / "integration" / "webhook" / "payloads"
+SETTINGS = WebhookSettings(repositories=("Octo-Org/octo-repo",), actors=("octo-maintainer",))
+URL = "https://github.com/octo-org/octo-repo.git"
+NAME = "octo-org/octo-repo"
+COMMIT = "6113728f27ae82c7b1a177c8d03f9e96e0adf246"
+FORK_COMMIT = "ec26c3e57ca3a959ca5aad62de7213c562f8c821"
+
+
+def payload(name: str, **changes: object) -> dict[str, Any]:
+    """A recorded payload; changes are named by path: `comment__body`."""
+    document: dict[str, Any] = json.loads((PAYLOADS / f"{name}.json").read_text())
+    for path, value in changes.items():
+        *folders, last = path.split("__")
+        place = document
+        for folder in folders:
+            place = place[folder]
+        place[last] = value
+    return document
+
+
+def decided(name: str, **changes: object) -> object:
+    """What follows from a changed payload."""
+    event = name.removesuffix("_fork")
+    return decide(parse(event, json.dumps(payload(name, **changes)).encode()), SETTINGS)
+
+
+def test_a_push_to_a_configured_branch_runs_its_commit() -> None:
+    """The parameters that the deployment has are left to it."""
+    assert decided("push") == Start(
+        deployment="commit",
+        asked={"trigger": "push"},
+        source=Source(url=URL, commit=COMMIT, repository=NAME, ref="main"),
+    )
+
+
+def test_a_pull_request_of_a_branch_here_is_trusted_and_supersedes() -> None:
+    """Only who may write to the repository can make a branch in it."""
+    found = decided("pull_request")
+
+    assert isinstance(found, Start)
+    assert found.source == Source(
+        url=URL, commit=COMMIT, repository=NAME, ref="forget-pods", pull_request=7, trusted=True
+    )
+    assert (found.deployment, found.supersedes) == ("pull-request", True)
+    assert found.tags == ["trigger:pull-request", "pr:octo-org/octo-repo#7"]
+
+
+@pytest.mark.parametrize("repo", ["fork", None], ids=["fork", "deleted fork"])
+def test_a_fork_is_untrusted_and_fetched_from_the_repository_it_asks(repo: str | None) -> None:
+    """GitHub has the commits of pull requests in the base repository; nobody else's URL is used."""
+    changes = {} if repo else {"pull_request__head__repo": None}
+    found = decided("pull_request_fork", **changes)
+
+    assert isinstance(found, Start)
+    assert found.source == Source(
+        url=URL, commit=FORK_COMMIT, repository=NAME, ref="main", pull_request=7, trusted=False
+    )
+
+
+def test_a_closed_pull_request_cancels_its_runs() -> None:
+    """Nobody waits for them any more."""
+    found = decided("pull_request", action="closed")
+
+    assert isinstance(found, Cancel)
+    assert found.pull_request == "octo-org/octo-repo#7"
+
+
+@pytest.mark.parametrize(
+    ("body", "deployment", "asked"),
+    [
+        ("/retest", "pull-request", {"trigger": "comment"}),
+        ("Thanks!\r\n/retest \r\nbye", "pull-request", {"trigger": "comment"}),
+        ("/run chaos", "adhoc", {"trigger": "comment", "stages": ["chaos"]}),
+        ("/run  e2e\tunit", "adhoc", {"trigger": "comment", "stages": ["e2e", "unit"]}),
+    ],
+)
+def test_a_command_in_a_comment_starts_a_run_of_a_commit_to_be_looked_up(
+    body: str, deployment: str, asked: dict[str, object]
+) -> None:
+    """GitHub does not say in a comment which commit is the head."""
+    found = decided("issue_comment", comment__body=body)
+
+    assert isinstance(found, Start)
+    assert (found.deployment, found.asked) == (deployment, asked)
+    assert found.source == Ask(url=URL, repository=NAME, pull_request=7)
+    assert not found.supersedes
+
+
+@pytest.mark.parametrize(
+    ("inputs", "asked"),
+    [
+        ({"stages": "unit, e2e", "profile": "full"}, {"stages": ["unit", "e2e"], "profile": "full"}),
+        ({"stages": "", "other": True}, {}),
+        (None, {}),
+    ],
+)
+def test_a_dispatched_workflow_says_stages_and_profile(
+    inputs: Mapping[str, object] | None, asked: dict[str, object]
+) -> None:
+    """What it leaves out is what the deployment says."""
+    found = decided("workflow_dispatch", inputs=inputs, ref="refs/tags/v1")
+
+    assert isinstance(found, Start)
+    assert found.deployment == "adhoc"
+    assert found.asked == {"trigger": "dispatch", **asked}
+    assert found.source == Ask(url=URL, repository=NAME, ref="refs/tags/v1")
+
+
+BOT = {"login": "octo-maintainer", "type": "Bot"}
+STRANGER = {"login": "octo-guest", "type": "User"}
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "why"),
+    [
+        ("push", {"ref": "refs/heads/topic"}, "not a branch in webhook.branches"),
+        ("push", {"ref": "refs/tags/main"}, "not a branch in webhook.branches"),
+        ("push", {"deleted": True, "after": "0" * 40}, "was deleted"),
+        ("push", {"after": "--upload-pack=x"}, "commit: "),
+        ("push", {"repository__full_name": "octo-guest/octo-repo"}, "not in webhook.repositories"),
+        ("push", {"repository__clone_url": "file:///etc"}, "the clone URL is not"),
+        ("push", {"repository__clone_url": "git@github.com:octo-org/octo-repo.git"}, "the clone URL"),
+        ("push", {"repository__clone_url": "https://evil.example/octo-org/octo-repo.git"}, "the clone URL"),
+        ("push", {"repository__html_url": "https://u:p@github.com/octo-org/octo-repo"}, "the clone URL"),
+        ("pull_request", {"action": "labeled"}, "no new commit"),
+        ("pull_request", {"pull_request__head__ref": "x" * 256}, "ref: "),
+        ("issue_comment", {"comment__body": "> /retest"}, "no new command"),
+        ("issue_comment", {"comment__body": "/retester"}, "no new command"),
+        ("issue_comment", {"action": "edited"}, "no new command"),
+        ("issue_comment", {"comment__body": "/run moon"}, "unknown stage 'moon'; valid: unit"),
+        ("issue_comment", {"comment__body": "/run"}, "stages: "),
+        ("issue_comment", {"issue__pull_request": None}, "open pull requests"),
+        ("issue_comment", {"issue__state": "closed"}, "open pull requests"),
+        ("issue_comment", {"sender": STRANGER, "comment__user": STRANGER}, "not in webhook.actors"),
+        ("issue_comment", {"comment__user": STRANGER}, "not in webhook.actors"),
+        ("issue_comment", {"sender": BOT, "comment__user": BOT}, "not in webhook.actors"),
+        ("workflow_dispatch", {"inputs": {"profile": "huge"}}, "profile: "),
+        ("workflow_dispatch", {"inputs": {"stages": "moon"}}, "unknown stage 'moon'"),
+        ("workflow_dispatch", {"ref": "refs/heads/-x"}, "no branch or tag"),
+        ("workflow_dispatch", {"ref": "refs/heads/" + "x" * 256}, "ref: "),
+    ],
+)
+def test_everything_else_is_ignored_and_the_reason_is_said(
+    name: str, changes: dict[str, object], why: str
+) -> None:
+    """What nobody allowed starts nothing."""
+    found = decided(name, **changes)
+
+    assert isinstance(found, Ignore)
+    assert why in found.reason
+
+
+def test_a_reason_is_one_short_printable_line() -> None:
+    """Branch names reach it, and it reaches a log."""
+    found = decided("push", ref="refs/heads/\x1b[31m\nfake log line" + "x" * 1000)
+
+    assert isinstance(found, Ignore)
+    assert found.reason.isprintable()
+    assert len(found.reason) == 300
+
+
+def touched(*files: str) -> dict[str, object]:
+    """A commit in a push."""
+    return {"added": files[:1], "removed": [], "modified": files[1:]}
+
+
+@pytest.mark.parametrize(
+    ("commits", "forced", "runs"),
+    [
+        ([touched("docs/a/b.txt", "README.md")], False, False),
+        ([touched("deep/down/notes.md"), touched("docs/x")], False, False),
+        ([touched("README.md"), touched("kvsync/index.py")], False, True),
+        ([touched("docs.py")], False, True),
+        ([touched("README.md")], True, True),
+        ([touched("README.md")] * 20, False, True),
+        ([touched()], False, True),
+        ([], False, True),
+    ],
+    ids=["docs", "deep", "code", "looks like docs", "forced", "truncated", "no files", "no commits"],
+)
+def test_a_push_that_only_touches_ignored_paths_starts_nothing(
+    commits: list[object], forced: bool, runs: bool
+) -> None:
+    """When the payload may not tell every file, the run takes place."""
+    assert isinstance(decided("push", commits=commits, forced=forced), Start) is runs
+
+
+def test_a_path_pattern_that_is_none_is_a_problem_of_the_configuration() -> None:
+    """It is found at the start, not at the first push."""
+    with pytest.raises(ConfigError, match=r"webhook\.ignored_paths: .*'!'"):
+        path_filter(("!",))
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        (b"{", "json: push payload: body: Invalid JSON"),
+        (b"\xff", "json: push payload"),
+        (b"[" * 100_000, "json: push payload"),
+        (b"[]", "shape: push payload: body"),
+        (b"{}", "shape: push payload: repository: Field required"),
+    ],
+)
+def test_a_body_that_is_no_payload_is_told_apart(body: bytes, text: str) -> None:
+    """The sender reads what is wrong, but not its own bytes back."""
+    with pytest.raises(DecodeError) as raised:
+        parse("push", body)
+
+    assert text in str(raised.value)
+
+
+def source(*, trusted: bool) -> Source:
+    """A commit of a pull request."""
+    return Source(url=URL, commit=COMMIT, repository=NAME, pull_request=7, trusted=trusted)
+
+
+def start(**asked: Any) -> Start:
+    """A start by a comment."""
+    ask = Ask(url=URL, repository=NAME, pull_request=7)
+    return Start(deployment="adhoc", asked={"trigger": "comment", **asked}, source=ask)
+
+
+DEPLOYED: dict[str, JsonValue] = {
+    "stages": ["unit", "e2e", "chaos"],
+    "cluster": "kind",
+    "reuse": "shared",
+    "report_dir": "/reports",
+}
+
+
+def test_what_a_delivery_says_goes_before_what_the_deployment_says() -> None:
+    """And nothing that neither says is sent: the flow has its own defaults."""
+    sent = request(start(stages=["e2e"]), source(trusted=True), DEPLOYED)
+
+    assert {name: sent[name] for name in sent if name != "source"} == {
+        "stages": ["e2e"],
+        "cluster": "kind",
+        "reuse": "shared",
+        "report_dir": "/reports",
+        "trigger": "comment",
+    }
+
+
+def test_a_fork_is_confined_whatever_the_deployment_says() -> None:
+    """No cluster, none that somebody shares, and no stage that needs one."""
+    sent = request(start(), source(trusted=False), DEPLOYED)
+
+    assert (sent["stages"], sent["cluster"], sent["reuse"]) == (["unit"], "local", "")
+
+
+def test_a_fork_without_named_stages_gets_those_that_need_no_cluster() -> None:
+    """Also where the deployment names none."""
+    sent = request(start(), source(trusted=False), {})
+
+    assert sent["stages"] == ["unit", "integration", "property", "benchmark"]
+
+
+def test_nothing_is_left_of_a_fork_that_asks_for_chaos() -> None:
+    """An allowed actor's comment does not make a stranger's code trusted."""
+    with pytest.raises(ConfigError, match="not for forks"):
+        request(start(stages=["chaos"]), source(trusted=False), DEPLOYED)
