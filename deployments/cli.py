@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from deployments.progress import STYLES
+from deployments.serve_commands import deploy, serve
 from kvsync.errors import KVSyncError, UnknownName
 from kvsync.testing.cluster_settings import ClusterChoice
 from kvsync.testing.ledger import Ledger
@@ -238,6 +239,10 @@ def doctor(
     raise typer.Exit(0 if is_fit(findings) else 2)
 
 
+app.command("deploy")(deploy)
+app.command("serve")(serve)
+
+
 def _folders(report_dir: Path) -> list[RunFolder]:
     return [RunFolder(ledger.parent) for ledger in sorted(report_dir.glob("*/ledger.jsonl"), reverse=True)]
 
@@ -275,3 +280,7 @@ def main(command: Callable[[], object] = app) -> None:
     except KVSyncError as exc:
         Console(stderr=True).print(str(exc), markup=False, highlight=False, soft_wrap=True)
         sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+"""The deployments of the pipeline, as values: what starts a run, what it does, how many run at a time.
+
+Whatever must not be lost waits in line (ENQUEUE); only where the next one says as much as the one that is
+still running is it dropped (CANCEL_NEW). Retries are in the tasks: what fails for infrastructure is tried
+again there, a check never is.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from kvsync.testing.settings import Settings
+from tasks.catalogue import STAGES
+from tasks.parameters import REPOSITORY, Parameters
+
+FLOW = "pipeline"
+
+ENTRYPOINT = "flows.pipeline.run_pipeline"
+"""Dotted: by the path of its file the flow would be another object, in a module of another name."""
+
+TAG = "kvsync-ci"
+"""What marks our deployments; one of the flow that bears it and is not in the catalogue is removed."""
+
+COMMIT = ("unit", "integration", "property")
+PULL_REQUEST = (*COMMIT, "e2e")
+NIGHTLY = (*PULL_REQUEST, "benchmark", "load")
+WEEKLY = (*NIGHTLY, "chaos", "soak")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployment:
+    """One way to start the pipeline. `limit`: runs at a time; `cron`: when it starts by itself, in UTC."""
+
+    name: str
+    description: str
+    parameters: Parameters
+    limit: int
+    collision: Literal["ENQUEUE", "CANCEL_NEW"] = "ENQUEUE"
+    cron: str = ""
+    pool: str
+
+    @property
+    def tags(self) -> list[str]:
+        """What its runs are marked with, too."""
+        return [TAG, f"trigger:{self.parameters.trigger}"]
+
+
+def catalogue(report_dir: Path, settings: Settings) -> tuple[Deployment, ...]:
+    """Return every deployment there should be; their runs leave their folders in `report_dir`."""
+    pool = settings.serve.pool
+    quick = Parameters(report_dir=report_dir, stages=_there(COMMIT), settings=settings.cluster)
+    night = Parameters.checked(
+        report_dir=report_dir,
+        settings=settings.cluster,
+        profile="full",
+        cluster=settings.serve.cluster,
+        trigger="schedule",
+    )
+    return (
+        Deployment(
+            name="commit",
+            description="A commit on a followed branch: what decides, what talks, what must always hold.",
+            parameters=quick.model_copy(update={"trigger": "push"}),
+            limit=2,
+            pool=pool,
+        ),
+        Deployment(
+            name="pull-request",
+            description="A pull request: as a commit, and whole clusters of processes on this machine.",
+            parameters=quick.model_copy(update={"stages": _there(PULL_REQUEST), "trigger": "pull-request"}),
+            limit=2,
+            pool=pool,
+        ),
+        Deployment(
+            name="nightly",
+            description="Every night: as a pull request, with real durations, measurements and load.",
+            parameters=night.model_copy(update={"stages": _there(NIGHTLY)}),
+            limit=1,
+            cron="0 3 * * *",
+            pool=pool,
+        ),
+        Deployment(
+            name="weekly",
+            description="Every Monday: as every night, with faults, and for long.",
+            parameters=night.model_copy(update={"stages": _there(WEEKLY)}),
+            limit=1,
+            collision="CANCEL_NEW",
+            cron="0 2 * * 1",
+            pool=pool,
+        ),
+        Deployment(
+            name="adhoc",
+            description="By hand: choose stages, profile and cluster.",
+            parameters=quick,
+            limit=4,
+            pool=pool,
+        ),
+    )
+
+
+def _there(stages: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(stage for stage in stages if stage in STAGES)
+
+
+def job_variables(repository: Path = REPOSITORY) -> dict[str, object]:
+    """Return what a run's process is started with: the repository's packages come before strays of that name.
+
+    Prefect would install the repository's dependencies anew where it finds uv: they are installed.
+    """
+    return {
+        "env": {"PYTHONPATH": str(repository), "PREFECT_RUNNER_AUTO_INSTALL_DEPENDENCIES": "false"},
+    }
+
+
+def pull_steps(repository: Path = REPOSITORY) -> list[dict[str, object]]:
+    """Return how a worker gets at the code: it is there. Without a step Prefect would copy the folder."""
+    return [{"prefect.deployments.steps.set_working_directory": {"directory": str(repository)}}]

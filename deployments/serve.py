@@ -1,0 +1,268 @@
+"""One command for daily use: Prefect's server and UI, a worker, the webhook receiver and a caretaker.
+
+    server     unless PREFECT_API_URL names one; its database is in the report folder
+    worker     starts the runs, each in a process of its own
+    caretaker  gives runs whose process is gone a true end
+    receiver   turns GitHub's deliveries into runs; only with a webhook secret
+
+The end, in this order: no new deliveries, no new runs; the worker ends the processes of its runs, and what is
+left of a run sees to its state and report while there still is a server to tell; then the server goes.
+Should serve be killed, the kernel ends all of these, and the next start mends what that left.
+"""
+
+import fcntl
+import ipaddress
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event
+
+import httpx
+
+from deployments.launch import environment
+from deployments.presence import living, worker_name
+from deployments.supervisor import Service, Supervisor, bound
+from kvsync.errors import CannotRun, ConfigError, PortInUse, WaitTimeout
+from kvsync.testing.interruption import stop_on_signal
+from kvsync.testing.settings import PREFIX, ServeSettings, Settings
+from kvsync.testing.wait import wait_for
+from tasks.parameters import REPOSITORY
+
+START_S = 120.0
+"""For the server to answer, and for the deployments: 10 s on a quiet machine, far longer on a busy one."""
+
+WORKER_GRACE_S = 20.0
+"""For the worker to end the processes of its runs."""
+
+DRAIN_S = 60.0
+"""For what is left of the runs to write reports and tell the server, and again for the caretaker."""
+
+PORT_S = 5.0
+"""How long a port may stay taken by the services of a serve that was killed."""
+
+SECRET = f"{PREFIX}WEBHOOK_SECRET"
+AUTH = "PREFECT_API_AUTH_STRING"
+
+Say = Callable[[str], None]
+
+
+def serve(report_dir: Path, settings: Settings, given: Mapping[str, str], say: Say) -> None:
+    """Serve until SIGINT or SIGTERM. Raises CannotRun, ConfigError or PortInUse when that cannot begin."""
+    report_dir, own_server = report_dir.resolve(), not given.get("PREFECT_API_URL")
+    if own_server:
+        require_safe(settings.serve, given)
+    with _held(report_dir), stop_on_signal() as stop:
+        services = Services(report_dir, settings, surroundings(report_dir, settings.serve, given))
+        supervisor = Supervisor(say)
+        try:
+            _begin(services, supervisor, stop, own_server=own_server)
+            supervisor.watch(stop.is_set, stop)
+        finally:
+            _finish(services, supervisor)
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What is started, and with which environment."""
+
+    report_dir: Path
+    settings: Settings
+    env: Mapping[str, str]
+
+    @property
+    def url(self) -> str:
+        """The address of Prefect's API."""
+        return self.env["PREFECT_API_URL"]
+
+    @property
+    def logs(self) -> Path:
+        """Where the services say what they do."""
+        return Path(self.env["PREFECT_HOME"]) / "logs"
+
+    def server(self) -> Service:
+        """Prefect's server: it needs no secret but its own password."""
+        env = {name: text for name, text in self.env.items() if not name.startswith(PREFIX)}
+        if password := env.get(AUTH):
+            env["PREFECT_SERVER_API_AUTH_STRING"] = password
+        host, port = self.settings.serve.host, self.settings.serve.port
+        return self._service(
+            "server", "prefect", "server", "start", f"--host={host}", f"--port={port}", env=env
+        )
+
+    def others(self) -> list[Service]:
+        """The rest, in the order of their starts; without a secret there is no receiver."""
+        serve, secret = self.settings.serve, self.settings.webhook.secret.get_secret_value()
+        options = [f"--pool={serve.pool}", f"--limit={serve.limit}", f"--name={worker_name(self.report_dir)}"]
+        worker = ["prefect", "worker", "start", "--type=process", *options]
+        services = [
+            self._service("worker", *worker, grace_s=WORKER_GRACE_S),
+            self._service("caretaker", *self._caretaker),
+        ]
+        if secret:
+            receiver = ["deployments.webhook", str(self.report_dir / "webhook.db")]
+            services.append(self._service("receiver", *receiver, env={**self.env, SECRET: secret}))
+        return services
+
+    def deploy(self) -> None:
+        """Apply the catalogue. Raises CannotRun with what was said about it."""
+        self._once("deployments.cli", "deploy", "--report-dir", str(self.report_dir))
+
+    def mend(self) -> None:
+        """Give what is left without a process its end, at once. Raises CannotRun if that does not work."""
+        self._once(*self._caretaker, "--final")
+
+    @property
+    def _caretaker(self) -> list[str]:
+        return ["deployments.caretaker", str(self.report_dir), self.env["PREFECT_HOME"]]
+
+    def _once(self, *words: str) -> None:
+        done = subprocess.run(
+            bound([sys.executable, "-m", *words]),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            cwd=REPOSITORY,
+            env=dict(self.env),
+            start_new_session=True,
+            timeout=START_S,
+            check=False,
+        )
+        if done.returncode:
+            raise CannotRun("serve", [(done.stderr or done.stdout).strip()])
+
+    def _service(
+        self, name: str, *words: str, env: Mapping[str, str] | None = None, grace_s: float = 10.0
+    ) -> Service:
+        return Service(
+            name=name,
+            argv=[sys.executable, "-m", *words],
+            env=env or self.env,
+            cwd=REPOSITORY,
+            log=self.logs / f"{name}.log",
+            grace_s=grace_s,
+        )
+
+
+def surroundings(report_dir: Path, settings: ServeSettings, given: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of the services, which leaves nothing outside the report folder.
+
+    Only the receiver gets to know the webhook's secret. A run starts two seconds after it was asked for,
+    instead of Prefect's ten. What is older than Prefect's retention (90 days) goes from the database.
+    """
+    env = environment(report_dir, given)
+    env |= {"PREFECT_HOME": str(report_dir / ".prefect"), "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false"}
+    env.pop(SECRET, None)
+    web = f"http://{_reachable(settings.host)}:{settings.port}"
+    ours = {"PREFECT_WORKER_QUERY_SECONDS": "2"}
+    if not given.get("PREFECT_API_URL"):
+        env["PREFECT_API_URL"] = f"{web}/api"
+        ours |= {
+            "PREFECT_UI_URL": web,
+            "PREFECT_SERVER_UI_API_URL": f"{web}/api",
+            "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
+        }
+    return {**ours, **env}
+
+
+def require_safe(settings: ServeSettings, given: Mapping[str, str]) -> None:
+    """Raise ConfigError for a server that others can reach and that asks for no password."""
+    try:
+        is_private = ipaddress.ip_address(settings.host).is_loopback
+    except ValueError:
+        is_private = settings.host == "localhost"
+    if not is_private and not given.get(AUTH):
+        problem = (
+            f"{settings.host}: whoever reaches the server can run commands here; set {AUTH} (user:password)"
+        )
+        raise ConfigError("serve.host", [problem])
+
+
+def _begin(services: Services, supervisor: Supervisor, stop: Event, *, own_server: bool) -> None:
+    settings, say = services.settings, supervisor.say
+    if own_server:
+        _require_port(settings.serve)
+        supervisor.start(services.server())
+    deadline = time.monotonic() + START_S
+    supervisor.watch(
+        lambda: stop.is_set() or _answers(services.url) or time.monotonic() > deadline, pause=stop
+    )
+    if stop.is_set():
+        return
+    if not _answers(services.url):
+        problem = f"no Prefect server answers at {services.url} within {START_S:.0f} s; see {services.logs}"
+        raise CannotRun("serve", [problem])
+    services.deploy()
+    for service in services.others():
+        supervisor.start(service)
+    receiver = f"http://{_reachable(settings.webhook.host)}:{settings.webhook.port}"
+    say(f"Prefect's UI:     {services.url.removesuffix('/api')}")
+    say(f"webhook receiver: {receiver if 'receiver' in supervisor.lives else f'off; {SECRET} is not set'}")
+    say(f"reports:          {services.report_dir}")
+    say(f"logs:             {services.logs}")
+    say("Ctrl-C ends it")
+
+
+def _finish(services: Services, supervisor: Supervisor) -> None:
+    """End the services in their order; what runs leave is mended while there is a server to tell."""
+    supervisor.say("stopping")
+    for name in ("receiver", "caretaker"):
+        supervisor.stop(name)
+    if "worker" in supervisor.lives:
+        supervisor.stop("worker")
+        deadline = time.monotonic() + DRAIN_S
+        home = services.env["PREFECT_HOME"]
+        supervisor.watch(lambda: not living(home) or time.monotonic() > deadline, pause=Event())
+        with suppress(CannotRun, subprocess.TimeoutExpired):
+            services.mend()
+    supervisor.stop("server")
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/health", timeout=2).is_success
+    except httpx.HTTPError:
+        return False
+
+
+def _reachable(host: str) -> str:
+    """Return where one's own server is, which may be bound to every address."""
+    return "127.0.0.1" if host == "0.0.0.0" else host  # noqa: S104  # compared, not bound
+
+
+def _require_port(settings: ServeSettings) -> None:
+    address = (settings.host, settings.port)
+    try:
+        wait_for(lambda: _is_free(address), what="the port is free", timeout_s=PORT_S)
+    except WaitTimeout as exc:
+        raise PortInUse(f"{settings.host}:{settings.port}") from exc
+
+
+def _is_free(address: tuple[str, int]) -> bool:
+    try:
+        socket.create_server(address).close()
+    except OSError:
+        return False
+    return True
+
+
+@contextmanager
+def _held(report_dir: Path) -> Iterator[None]:
+    """Hold the lock of a report folder, which the kernel gives back whatever ends us."""
+    path = report_dir / ".prefect" / "serve.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            mend = "stop it, or give another --report-dir"
+            problem = f"{report_dir} is served already, by process {path.read_text()}; {mend}"
+            raise CannotRun("serve", [problem]) from exc
+        file.truncate(0)
+        print(os.getpid(), end="", file=file, flush=True)
+        yield

@@ -1,0 +1,46 @@
+"""`kvsync-ci deploy` and `kvsync-ci serve`."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from kvsync.testing.settings import load_settings
+
+ReportDir = Annotated[Path, typer.Option("--report-dir", help="Where the folders of the runs lie.")]
+
+console = Console()
+
+
+def deploy(report_dir: ReportDir = Path("reports")) -> None:
+    """Make the deployments of the Prefect server at PREFECT_API_URL those of the catalogue.
+
+    Done twice, the second time changes nothing; what was paused by hand stays paused.
+    """
+    # Imported here: Prefect takes seconds, and no other command needs it.
+    from deployments.catalogue import catalogue
+    from deployments.deploy import deploy
+    from tasks.parameters import REPOSITORY
+
+    fates = deploy(catalogue(report_dir, load_settings(REPOSITORY, os.environ)))
+    table = Table("deployment", "", box=None, header_style="dim")
+    for name, fate in sorted(fates.items()):
+        table.add_row(f"pipeline/{name}", fate)
+    console.print(table)
+
+
+def serve(report_dir: ReportDir = Path("reports")) -> None:
+    """Prefect's server and UI, a worker and the webhook receiver, until Ctrl-C; kept alive meanwhile.
+
+    With PREFECT_API_URL that server is used instead of an own one. Addresses, the number of runs at a time
+    and the rest are in the tables [serve] and [webhook] of kvsync-ci.toml, or in KVSYNC_CI_SERVE_PORT, ...
+    """
+    # Imported here, since no other command needs it.
+    from deployments.serve import serve
+    from tasks.parameters import REPOSITORY
+
+    settings = load_settings(REPOSITORY, os.environ)
+    serve(report_dir, settings, os.environ, lambda line: console.print(line, markup=False, soft_wrap=True))
