@@ -62,7 +62,7 @@ class Parameters(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     stages: Annotated[
-        tuple[str, ...],
+        tuple[Annotated[str, Field(json_schema_extra={"enum": list(STAGES)})], ...],
         Field(min_length=1, description=f"Stages to run, in this order: {', '.join(STAGES)}"),
     ] = tuple(STAGES)
     profile: Annotated[
