@@ -3,12 +3,14 @@
 import platform
 from datetime import UTC, datetime
 
+from kvsync.errors import ConfigError
 from kvsync.testing.history import read_lines
 from kvsync.testing.html import write_page
 from kvsync.testing.junit import write_junit
 from kvsync.testing.measurement import machine_facts
 from kvsync.testing.outcome import StageResult
 from kvsync.testing.pytest_stage import cut_short
+from kvsync.testing.quarantine import NAME, apply, load_quarantine
 from kvsync.testing.report import Report, versions_of
 from kvsync.testing.revision import Revision, revision
 from kvsync.testing.run_folder import RunFolder
@@ -21,11 +23,13 @@ PACKAGES = ("kvsync", "prefect", "pyzmq", "msgpack", "xxhash", "pytest", "hypoth
 def judge(parameters: Parameters, *, broken: str = "") -> Report:
     """Merge the results on disk into a report, and write report.json, report.html and junit/*.xml.
 
-    A stage without a result is unknown, and so is the run when `broken` says that it ended badly.
+    A stage without a result is unknown, and so is the run when `broken` says that it ended badly. The
+    quarantine is the one that the run kept, at the date of each stage: judged again, the verdict is the same.
     """
     folder = RunFolder(parameters.run_dir)
     results = [made for name in ("workspace", "cluster") if (made := folder.result(name))]
-    results += [folder.result(stage) or _cut_short(folder, stage) for stage in parameters.stages]
+    stages = [folder.result(stage) or _cut_short(folder, stage) for stage in parameters.stages]
+    results += _set_aside(folder, stages)
     residue = folder.result("residue")
     if residue:
         results.append(residue)
@@ -45,10 +49,18 @@ def _cut_short(folder: RunFolder, stage: str) -> StageResult:
     )
 
 
+def _set_aside(folder: RunFolder, stages: list[StageResult]) -> list[StageResult]:
+    try:
+        quarantine = load_quarantine(folder.path / NAME)
+    except ConfigError as error:
+        return [*stages, StageResult.unknown("quarantine", str(error))]
+    return [apply(quarantine, stage, stage.started_at.date()) for stage in stages]
+
+
 def _report(parameters: Parameters, results: list[StageResult]) -> Report:
     started_at = min(result.started_at for result in results)
     source = parameters.source
-    code = Revision(source.commit) if source else revision(parameters.repository)
+    code = Revision(source.commit, branch=source.ref) if source else revision(parameters.repository)
     return Report(
         run=parameters.run,
         started_at=started_at,
@@ -57,6 +69,7 @@ def _report(parameters: Parameters, results: list[StageResult]) -> Report:
         stages=tuple(results),
         parameters=parameters.model_dump(mode="json"),
         commit=code.commit,
+        branch=code.branch,
         dirty=code.dirty,
         versions={"python": platform.python_version()} | versions_of(PACKAGES),
         machine=machine_facts(),

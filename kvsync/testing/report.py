@@ -17,8 +17,8 @@ EXIT_STATUS = {Outcome.PASSED: 0, Outcome.FAILED: 1, Outcome.UNKNOWN: 2}
 class Report:
     """The results of all stages, and the facts that make them repeatable.
 
-    `commit` is "" when it is not known, `command` is the command line that repeats the run. The verdict
-    follows from the stages, so a report cannot contradict them.
+    `commit` and `branch` are "" when they are not known, `command` is the command line that repeats the run.
+    The verdict follows from the stages, so a report cannot contradict them.
     """
 
     run: str
@@ -28,6 +28,7 @@ class Report:
     stages: Sequence[StageResult]
     parameters: Mapping[str, object]
     commit: str = ""
+    branch: str = ""
     dirty: bool = False
     versions: Mapping[str, str]
     machine: Mapping[str, str]
@@ -43,8 +44,10 @@ class Report:
         if not self.stages:
             return "no stage ran"
         if self.verdict is Outcome.PASSED:
-            checks = sum(len(stage.checks) for stage in self.stages)
-            return f"{_count(len(self.stages), 'stage')}, {_count(checks, 'check')}"
+            kinds = [check.kind for stage in self.stages for check in stage.checks]
+            said = f"{_count(len(self.stages), 'stage')}, {_count(len(kinds), 'check')}"
+            quarantined = kinds.count("quarantined")
+            return f"{said}, {quarantined} of them quarantined" if quarantined else said
         decisive = [stage for stage in self.stages if stage.outcome is self.verdict]
         return " ".join("; ".join(f"{stage.name}: {stage.reason}" for stage in decisive).split())
 
@@ -68,6 +71,7 @@ class Report:
             "command": self.command,
             "parameters": dict(self.parameters),
             "commit": self.commit,
+            "branch": self.branch,
             "dirty": self.dirty,
             "versions": dict(self.versions),
             "machine": dict(self.machine),

@@ -9,17 +9,22 @@ GIT_TIMEOUT_S = 10
 
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """A commit, and whether the files differed from it. Without git or a repository, `commit` is ""."""
+    """A commit, and whether the files differed from it. Without git or a repository, `commit` is "".
+
+    `branch` is "" too where none is checked out.
+    """
 
     commit: str = ""
     dirty: bool = False
+    branch: str = ""
 
 
 def revision(repository: Path) -> Revision:
     """Ask git; a folder that is no checkout is no error, its revision is just not known."""
     try:
         commit = _git(repository, "rev-parse", "HEAD")
-        return Revision(commit, dirty=bool(_git(repository, "status", "--porcelain")))
+        dirty = bool(_git(repository, "status", "--porcelain"))
+        return Revision(commit, dirty, _git(repository, "branch", "--show-current"))
     except (OSError, subprocess.SubprocessError):
         return Revision()
 

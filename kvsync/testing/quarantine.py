@@ -1,0 +1,159 @@
+"""Tests that run and are reported but, for a time, do not gate: `quarantine.toml` at the top of a repository.
+
+```
+[[quarantine]]
+test = "tests/e2e/test_scaling.py::test_scale_down"    # with all its parameters, unless one is named
+owner = "@name"
+reason = "a pod that ends slowly is still listed"
+issue = "https://github.com/owner/name/issues/12"
+added = 2026-11-20
+expires = 2026-12-01                                   # at most 14 days later
+```
+
+- An entry holds from `added` to the end of `expires`; after that the test gates again, and its failure says
+  why.
+- Only failures are set aside: a test that decided nothing leaves its stage undecided as ever.
+- In a stage the quarantine holds for one check, or for up to 10 % of them, and never for all. Above that the
+  stage is not tested any more, so that everything in it gates.
+"""
+
+import shutil
+import tomllib
+from dataclasses import replace
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from kvsync.errors import ConfigError
+from kvsync.pods import path, problems
+from kvsync.testing.outcome import Check, Outcome, StageResult, merge
+
+NAME = "quarantine.toml"
+"""Where a run keeps the quarantine that it is judged by, in its folder."""
+
+LONGEST = timedelta(days=14)
+"""A quarantine without an end is a deleted test: elsewhere 32 of 38 "for now" were never looked at again."""
+
+LARGEST_SHARE = 0.1
+
+Words = Annotated[str, Field(min_length=1, max_length=500)]
+
+
+class Entry(BaseModel):
+    """One test in quarantine, who mends it, and until when."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    test: Annotated[str, Field(pattern=r"^[^:]+::.+$", description="The test's node id")]
+    owner: Words
+    reason: Words
+    issue: Words
+    added: date
+    expires: date
+
+    @model_validator(mode="after")
+    def _ends_soon(self) -> Self:
+        if not self.added <= self.expires <= self.added + LONGEST:
+            latest = self.added + LONGEST
+            raise ValueError(
+                f"expires {self.expires} for what was added {self.added}: has to be from then to {latest}"
+            )
+        return self
+
+    def covers(self, check: Check) -> bool:
+        """Say whether the entry names this check, or the function of which it is one case."""
+        return check.name == self.test or check.name.startswith(f"{self.test}[")
+
+    def holds(self, today: date) -> bool:
+        """Say whether the entry is in force."""
+        return self.added <= today <= self.expires
+
+    def is_over(self, today: date) -> bool:
+        """Say whether the entry has expired."""
+        return today > self.expires
+
+    def __str__(self) -> str:
+        return (
+            f"quarantine of {self.added} until {self.expires} by {self.owner}: {self.reason} ({self.issue})"
+        )
+
+
+class Quarantine(BaseModel):
+    """The entries of a repository, under the name that they have in the file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    quarantine: tuple[Entry, ...] = ()
+
+    def entry(self, check: Check) -> Entry | None:
+        """Return the entry that covers a check, the one that lasts longest if there are several."""
+        covering = [entry for entry in self.quarantine if entry.covers(check)]
+        return max(covering, key=lambda entry: entry.expires, default=None)
+
+
+def keep_quarantine(repository: Path, file: Path, run_dir: Path) -> None:
+    """Copy the quarantine of a repository into the folder of a run, before anything in it runs.
+
+    The repository of a commit is gone when the run is judged. A link that leads out of it is not followed.
+    """
+    source = (repository / file).resolve()
+    if source.is_file() and source.is_relative_to(repository.resolve()):
+        shutil.copyfile(source, run_dir / NAME)
+
+
+def load_quarantine(file: Path) -> Quarantine:
+    """Read a quarantine; without the file it is empty.
+
+    Raises ConfigError with every problem: the path of the field and what is wrong.
+    """
+    origin = f"tests in quarantine, {file.name}"
+    try:
+        return Quarantine.model_validate(tomllib.loads(file.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return Quarantine()
+    except ValidationError as error:
+        raise ConfigError(origin, [f"{path(where)}: {what}" for where, what in problems(error)]) from error
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(origin, [f"cannot be read: {error}"]) from error
+
+
+def apply(quarantine: Quarantine, result: StageResult, today: date) -> StageResult:
+    """Set aside the failures of a stage that are in quarantine; the outcome then follows from the rest.
+
+    What is in doubt for another reason than its checks stays so. A failure whose quarantine is over, or is
+    part of too large a quarantine, stays a failure and says so.
+    """
+    entries = [quarantine.entry(check) for check in result.checks]
+    covered = sum(entry is not None and entry.holds(today) for entry in entries)
+    is_too_large = covered > most_covered(len(result.checks))
+    checks = [
+        _judged(check, entry, today, is_too_large=is_too_large) if entry else check
+        for check, entry in zip(result.checks, entries, strict=True)
+    ]
+    if checks == list(result.checks):
+        return result
+    after = merge(
+        result.name, checks, started_at=result.started_at, duration_s=result.duration_s, log=result.log
+    )
+    return after.doubted(result.doubt) if result.doubt else after
+
+
+def most_covered(checks: int) -> int:
+    """Return how many checks of a stage a quarantine may cover: a tenth, at least one, and not all."""
+    return min(max(1, int(checks * LARGEST_SHARE)), checks - 1)
+
+
+def _judged(check: Check, entry: Entry, today: date, *, is_too_large: bool) -> Check:
+    if check.outcome is not Outcome.FAILED or today < entry.added:
+        return check
+    if entry.is_over(today):
+        return _noted(check, f"{entry} is over: the test gates again")
+    if is_too_large:
+        return _noted(check, f"{entry} does not hold: too many tests of the stage are in quarantine")
+    return replace(_noted(check, str(entry)), kind="quarantined")
+
+
+def _noted(check: Check, note: str) -> Check:
+    return replace(check, detail="\n".join(filter(None, [check.detail, note])))
