@@ -5,13 +5,11 @@ from prefect.cache_policies import NO_CACHE
 
 from kvsync.testing.outcome import StageResult
 from kvsync.testing.residue import sweep
-from kvsync.testing.run_folder import RunFolder
-from kvsync.testing.stage import StageContext
+from kvsync.testing.stage import StageContext, keep_result
 
 
 @task(name="residue", task_run_name="residue", cache_policy=NO_CACHE)
 def clean_up(context: StageContext, *, keep: bool) -> StageResult:
     """Remove what the stages left; having found anything is a result that the report shows."""
     result = sweep(context.ledger, keep=keep)
-    RunFolder(context.run_dir).save(result)
-    return result
+    return keep_result(result, context)

@@ -35,7 +35,11 @@ def to_retry(result: StageResult, before: Iterable[StageResult] = ()) -> Retry:
     """
     if result.doubt:
         return Retry()
-    chosen = [check for check in result.checks if check.kind in AGAIN and INVARIANT not in check.properties]
+    chosen = [
+        check
+        for check in result.checks
+        if check.kind in AGAIN and INVARIANT not in check.properties and _is_test(check.name)
+    ]
     earlier = [check for stage in before for check in stage.checks]
     spent = sum(bool(check.attempts) for check in earlier)
     allowed = max(FEWEST_ALLOWED, int(SHARE_ALLOWED * len([*earlier, *result.checks]))) - spent
@@ -44,10 +48,24 @@ def to_retry(result: StageResult, before: Iterable[StageResult] = ()) -> Retry:
     return Retry(names=tuple(check.name for check in chosen))
 
 
+def refused(result: StageResult, refusal: str) -> StageResult:
+    """Write the refusal down beside each check that might have been tried again."""
+    checks = [
+        replace(check, properties={**check.properties, "retry": refusal}) if check.kind in AGAIN else check
+        for check in result.checks
+    ]
+    return replace(result, checks=tuple(checks))
+
+
 def unpassed(result: StageResult) -> tuple[str, ...]:
     """Return the checks to repeat so that the stage could pass; none stands for all of them."""
     bad = [c.name for c in result.checks if c.outcome is not Outcome.PASSED and c.kind != "skipped"]
-    return () if result.doubt or result.name in bad else tuple(bad)
+    return () if result.doubt or any(not _is_test(name) for name in bad) else tuple(bad)
+
+
+def _is_test(name: str) -> bool:
+    """Whether a check is a single test: a file that cannot be read, or a whole stage, is none."""
+    return "::" in name
 
 
 def last_of(endings: Sequence[Check], *, same_code: bool = True) -> Check:
@@ -61,19 +79,29 @@ def last_of(endings: Sequence[Check], *, same_code: bool = True) -> Check:
     return replace(last, kind="flaky" if flaky else last.kind, attempts=(*before, *last.attempts))
 
 
+def attempted(name: str, attempt: int) -> str:
+    """Return the name under which histories tell an attempt at a test from those before it."""
+    return name if attempt == 1 else f"{name} (attempt {attempt})"
+
+
 def _attempt(check: Check) -> Attempt:
     kind: Kind = "passed" if check.kind == "flaky" else check.kind
     return Attempt(kind=kind, detail=check.detail, duration_s=check.duration_s)
 
 
-def again(earlier: StageResult, later: StageResult, *, same_code: bool = True) -> StageResult:
-    """Merge a repetition, of a stage or of some of its tests, into what was known before.
+def again(
+    earlier: StageResult, later: StageResult, *, whole: bool = False, same_code: bool = True
+) -> StageResult:
+    """Merge a repetition, of the whole stage or of some of its tests, into what was known before.
 
-    What an earlier attempt left in doubt stays so until everything in it was tried again.
+    What an earlier attempt left in doubt stays so until everything in it was tried again. A test that was
+    not there when the whole stage was repeated, to its end, is gone.
     """
     before, after = _by_name(earlier), _by_name(later)
     if not before:
         return later
+    if whole and after and not later.doubt:
+        before = {name: check for name, check in before.items() if name in after}
     checks = [
         _pair(before.get(name), after.get(name), same_code=same_code)
         for name in dict.fromkeys([*before, *after])

@@ -7,6 +7,7 @@ on its way to the disk when `append` returns, so a killed process loses at most 
 
 import itertools
 import json
+import os
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -31,6 +32,7 @@ class History:
         self._numbers, self._lock = itertools.count(), threading.Lock()
         self._fields: Record = {}
         path.parent.mkdir(parents=True, exist_ok=True)
+        end_torn_line(path)
 
     def bind(self, **fields: object) -> "History":
         """Return a view of the same file that adds `fields` to each of its records."""
@@ -50,6 +52,15 @@ class History:
                 "type": type,
             }
             append_line(self.path, record | self._fields | fields)
+
+
+def end_torn_line(path: Path) -> None:
+    """End the line that a killed process left unfinished, or else the next one would be lost with it."""
+    if path.exists() and path.stat().st_size:
+        with path.open("rb+") as file:
+            file.seek(-1, os.SEEK_END)
+            if file.read() != b"\n":
+                file.write(b"\n")
 
 
 def append_line(path: Path, record: Record) -> None:

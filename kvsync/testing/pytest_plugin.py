@@ -5,17 +5,20 @@ finished tests and a display can follow a running one. Without it nothing is wri
 temporary directory.
 """
 
+import json
+import re
 from collections.abc import Generator
 from pathlib import Path
 from typing import cast
 
 import pytest
 
-from kvsync.testing.history import History, append_line
+from kvsync.testing.attempts import INVARIANT, attempted
+from kvsync.testing.history import History, append_line, end_torn_line
 from kvsync.testing.measurement import Measurements
 from kvsync.testing.outcome import OUTCOMES, Kind
 from kvsync.testing.run_folder import RunFolder
-from kvsync.testing.verdicts import unproven
+from kvsync.testing.verdicts import unproven, violated
 
 TAIL_BYTES = 64 * 1024
 """What is kept of a test's output and of its failure text: enough to read, too little to fill a disk."""
@@ -25,6 +28,7 @@ MARKERS = (
     "trace: needs a request trace, given with --trace-file",
     "local_only: is about clusters of local processes",
     "kubernetes_only: is about clusters in Kubernetes",
+    "invariant: what it asserts must always hold, so that a failure is never tried again",
     "kubernetes: needs an API server that is there for tests (KVSYNC_CI_TEST_KUBECONFIG)",
 )
 
@@ -33,6 +37,12 @@ _FAILED = pytest.StashKey[bool]()
 
 _BAD = pytest.StashKey[bool]()
 """Whether a test did not pass, for whatever reason but being skipped."""
+
+INFRASTRUCTURE = re.compile(
+    r"ImagePullBackOff|ErrImagePull|failed to pull image|failed to create cluster|no space left on device"
+    r"|address already in use|is in use by |Cannot connect to the Docker daemon"
+)
+"""What a fixture says when the machine, not the product, kept a test from being run."""
 
 TIMEOUT_TEXT = "from pytest-timeout"
 """How pytest-timeout 2.4 ends the message of its failures; it raises no type of its own."""
@@ -47,6 +57,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--trace-file", type=Path, default=None, help="request trace to replay")
     group.addoption("--machine", type=Path, default=None, help="a run's machine.json: use its cluster")
     group.addoption("--keep", action="store_true", help="end at a failure and leave its cluster alive")
+    group.addoption("--only", type=Path, default=None, help="JSON list of the node ids to run")
+    group.addoption("--attempt", type=int, default=1, help="how often the stage was begun, with this time")
     group.addoption("--stage", default="tests", help="name of the stage, used in file names")
 
 
@@ -75,6 +87,19 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip("is about clusters in Kubernetes (--cluster kind)")
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what another attempt does not repeat."""
+    wanted = _only(config)
+    if wanted:
+        config.hook.pytest_deselected(items=[item for item in items if item.nodeid not in wanted])
+        items[:] = [item for item in items if item.nodeid in wanted]
+
+
+def _only(config: pytest.Config) -> list[str]:
+    path: Path | None = config.getoption("--only")
+    return json.loads(path.read_text(encoding="utf-8")) if path else []
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
@@ -85,6 +110,8 @@ def pytest_runtest_makereport(
         return report
     item.config.stash[_FAILED] = item.config.stash.get(_FAILED, False) or report.failed
     item.stash[_BAD] = not isinstance(call.excinfo.value, pytest.skip.Exception)
+    if violated(call.excinfo.value) or (report.failed and item.get_closest_marker("invariant")):
+        item.user_properties.append((INVARIANT, "broken"))
     verdict = unproven(call.excinfo.value)
     if verdict is not None:
         report.outcome = "skipped"
@@ -112,6 +139,7 @@ class Recorder:
         self._path = path
         self._reports: dict[str, list[pytest.TestReport]] = {}
         path.parent.mkdir(parents=True, exist_ok=True)
+        end_torn_line(path)
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """Record a file that cannot be collected: its tests will be missing."""
@@ -120,8 +148,8 @@ class Recorder:
             self._write("finished", nodeid=report.nodeid, **_ending(kind, 0.0, _reason(report), ""))
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """Record what will run."""
-        nodeids = [item.nodeid for item in session.items]
+        """Record what will run; what was asked for and is not there, too, which shows as not run."""
+        nodeids = [*dict.fromkeys([*(item.nodeid for item in session.items), *_only(session.config)])]
         self._write("collected", count=len(nodeids), nodeids=nodeids)
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
@@ -166,7 +194,7 @@ def _kind(report: pytest.TestReport) -> Kind:
     if hasattr(report, "wasxfail"):
         return "xfailed"
     if report.failed and report.when != "call":
-        return "error"
+        return "infra-error" if INFRASTRUCTURE.search(report.longreprtext) else "error"
     return report.outcome
 
 
@@ -217,8 +245,9 @@ def stage_history(pytestconfig: pytest.Config, run_dir: Path) -> History:
 
 @pytest.fixture
 def history(stage_history: History, request: pytest.FixtureRequest) -> History:
-    """The stage's history; each record names this test."""
-    return stage_history.bind(test=request.node.nodeid)
+    """The stage's history; each record names this test, and which attempt at it this is after the first."""
+    attempt = request.config.getoption("--attempt")
+    return stage_history.bind(test=attempted(request.node.nodeid, attempt))
 
 
 @pytest.fixture(scope="session")

@@ -6,16 +6,20 @@ it never reached. Pytest's exit code must agree with the lines, or the stage is 
 """
 
 import importlib.util
+import json
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import islice
+from typing import Literal
 
+from kvsync.testing.attempts import again, last_of, refused, to_retry
 from kvsync.testing.history import Record, read_lines
-from kvsync.testing.outcome import Attempt, Check, Kind, Outcome, StageResult, merge
+from kvsync.testing.outcome import Check, Kind, Outcome, StageResult, merge
 from kvsync.testing.run_folder import RunFolder
 from kvsync.testing.runner import CommandResult, run
-from kvsync.testing.stage import LOCAL, StageContext
+from kvsync.testing.stage import LOCAL, StageContext, repeated
 
 FROM_OUTSIDE = (2, -2, -9, -15)
 """Exit codes that blame no test: interrupted, SIGINT, SIGKILL (also sent when memory is short), SIGTERM."""
@@ -23,36 +27,65 @@ FROM_OUTSIDE = (2, -2, -9, -15)
 
 @dataclass(frozen=True, slots=True)
 class PytestStage:
-    """Runs `tests/<folder>` of the repository within `timeout_s`; `clustered`: on the run's cluster."""
+    """Runs `tests/<folder>` of the repository within `timeout_s`; `clustered`: on the run's cluster.
+
+    With `retries` (0 or 1) tests that chance may have failed are tried again once, in a process of their own.
+    """
 
     name: str
     folder: str
     timeout_s: float
     clustered: bool = False
+    retries: Literal[0, 1] = 0
 
     def run(self, context: StageContext) -> StageResult:
-        """Run the tests; pytest's output is in `logs/<stage>.log` of the run."""
-        if self._needs_machine(context) and not RunFolder(context.run_dir).machine.exists():
+        """Run the tests; pytest's output is in `logs/<stage>.log` of the run, of attempt 2 in `-2.log`."""
+        folder = RunFolder(context.run_dir)
+        if self._needs_machine(context) and not folder.machine.exists():
             return StageResult.unknown(self.name, f"not run: there is no {context.cluster} cluster")
-        started_at, log = datetime.now(UTC), f"logs/{self.name}.log"
+        result = self._attempt(context, repeated(self.name, context), self.timeout_s)
+        if not self.retries or context.attempt > 1:
+            return result
+        retry = to_retry(result, [each for each in folder.results() if each.name != self.name])
+        if retry.refusal:
+            return refused(result, retry.refusal)
+        if not retry.names:
+            return result
+        return again(result, self._attempt(context, retry.names, self.timeout_s - result.duration_s))
+
+    def _attempt(self, context: StageContext, only: Sequence[str], timeout_s: float) -> StageResult:
+        """Run the stage, or `only` these tests of it, once."""
+        tests = RunFolder(context.run_dir).tests(self.name)
+        before = list(read_lines(tests))
+        attempt = 1 + sum(record.get("event") == "collected" for record in before)
+        label = self.name if attempt == 1 else f"{self.name}-{attempt}"
+        argv = self.command(context, label)
+        if attempt > 1:
+            argv += [f"--attempt={attempt}"]
+        if only:
+            selection = tests.with_name(f"{label}-only.json")
+            selection.write_text(json.dumps(only))
+            argv += [f"--only={selection}"]
+        started_at, log = datetime.now(UTC), f"logs/{label}.log"
         (context.run_dir / "tmp").mkdir(parents=True, exist_ok=True)  # pytest makes the last level only
         command = run(
-            self.command(context),
+            argv,
             log=context.run_dir / log,
-            timeout_s=self.timeout_s,
+            timeout_s=timeout_s,
             cwd=context.repository,
             env={
                 "PYTHONUNBUFFERED": "1",
                 "HYPOTHESIS_STORAGE_DIRECTORY": str(context.run_dir / "hypothesis"),
             },
+            environ=context.environ,
             stop=context.stop,
             ledger=context.ledger,
         )
-        records = read_lines(RunFolder(context.run_dir).tests(self.name))
+        records = islice(read_lines(tests), len(before), None)
         result = result_from(records, command, name=self.name, started_at=started_at)
         return replace(result, log=log)
 
-    def command(self, context: StageContext) -> list[str]:
+    def command(self, context: StageContext, label: str) -> list[str]:
         """Return the command line; it repeats the stage when given by hand.
 
         Options and values are single words: pytest looks for its configuration beside every word that
@@ -61,7 +94,7 @@ class PytestStage:
         argv = [sys.executable, "-m", "pytest", f"tests/{self.folder}", "-v", "--color=no", "--rootdir=."]
         argv += ["-p", "no:cacheprovider", "-p", "kvsync.testing.pytest_plugin"]
         argv += [f"--stage={self.name}", f"--run-dir={context.run_dir}", f"--profile={context.profile}"]
-        argv += [f"--seed={context.seed}", f"--basetemp={context.run_dir / 'tmp' / self.name}"]
+        argv += [f"--seed={context.seed}", f"--basetemp={context.run_dir / 'tmp' / label}"]
         argv += ["-o", "tmp_path_retention_policy=failed"]
         if importlib.util.find_spec("hypothesis"):
             argv += [f"--hypothesis-seed={context.seed}"]
@@ -90,7 +123,7 @@ def result_from(
     )
     result = merge(name, checks, started_at=started_at, duration_s=command.duration_s)
     doubt = why or _disagreement(command, checks)
-    return _doubted(result, doubt) if doubt else result
+    return result.doubted(doubt) if doubt else result
 
 
 def cut_short(records: Iterable[Record], *, name: str, why: str) -> StageResult:
@@ -98,12 +131,7 @@ def cut_short(records: Iterable[Record], *, name: str, why: str) -> StageResult:
     checks = checks_from(records, running="inconclusive", why=why)
     if not checks:
         return StageResult.unknown(name, f"not run: {why}")
-    return _doubted(merge(name, checks, started_at=datetime.now(UTC)), why)
-
-
-def _doubted(result: StageResult, doubt: str) -> StageResult:
-    reason = "; ".join(filter(None, [result.reason, doubt]))
-    return replace(result, outcome=max(result.outcome, Outcome.UNKNOWN), reason=reason)
+    return merge(name, checks, started_at=datetime.now(UTC)).doubted(why)
 
 
 def checks_from(records: Iterable[Record], *, running: Kind, why: str, tail: str = "") -> list[Check]:
@@ -138,14 +166,7 @@ def checks_from(records: Iterable[Record], *, running: Kind, why: str, tail: str
 
 
 def _check(endings: Sequence[Record]) -> Check:
-    checks = [Check.from_json({"attempts": [], **_without_event(ending)}) for ending in endings]
-    *earlier, last = checks
-    attempts = tuple(
-        Attempt(kind=each.kind, detail=each.detail, duration_s=each.duration_s) for each in earlier
-    )
-    failed_before = any(each.outcome is Outcome.FAILED for each in earlier)
-    kind: Kind = "flaky" if failed_before and last.outcome is Outcome.PASSED else last.kind
-    return replace(last, kind=kind, attempts=attempts)
+    return last_of([Check.from_json({"attempts": [], **_without_event(ending)}) for ending in endings])
 
 
 def _without_event(ending: Record) -> Record:
@@ -170,7 +191,7 @@ def _running(command: CommandResult) -> Kind:
 
 def _disagreement(command: CommandResult, checks: Sequence[Check]) -> str:
     """Say what pytest's exit code and the recorded tests do not agree on; empty when they agree."""
-    failed = any(check.outcome is Outcome.FAILED for check in checks)
+    failed = any(check.outcome is Outcome.FAILED or check.kind == "infra-error" for check in checks)
     agreeing = (1, 2) if failed else (0,) if checks else (5,)
     only_skipped = all(check.kind == "skipped" for check in checks)
     if command.exit_code in agreeing or (command.exit_code == 5 and only_skipped):

@@ -10,7 +10,7 @@ from kvsync.testing.cluster import Cluster
 from kvsync.testing.endpoints import GatewayView, PodAdmin
 from kvsync.testing.history import History
 from kvsync.testing.oracle import BlockTable, Comparison, IndexDump, compare, prompts
-from kvsync.testing.verdicts import Inconclusive
+from kvsync.testing.verdicts import Inconclusive, Violated
 from kvsync.testing.wait import wait_for
 
 CONVERGENCE_S = 30.0
@@ -130,7 +130,7 @@ def verify(
 ) -> Comparison:
     """Compare the index with the pods at rest, record the comparison, and fail when anything is wrong.
 
-    Raises AssertionError with every kind of violation and its probable cause, and Inconclusive when the
+    Raises Violated with every kind of violation and its probable cause, and Inconclusive when the
     pods hold fewer than `at_least` blocks, for then nothing was proved.
     """
     comparison, waiting = compare_at_rest(cluster, seed=seed, timeout_s=timeout_s)
@@ -144,7 +144,7 @@ def verify(
         violations=wrong,
     )
     if wrong:
-        raise AssertionError("the index is wrong: " + "\n".join(wrong))
+        raise Violated("the index is wrong: " + "\n".join(wrong))
     if comparison.blocks < at_least:
         raise Inconclusive(f"the pods hold {comparison.blocks} blocks, which proves nothing")
     return comparison

@@ -43,5 +43,21 @@ class RunFolder:
         path = self._result(stage)
         return StageResult.from_json(json.loads(path.read_text())) if path.exists() else None
 
+    def results(self) -> list[StageResult]:
+        """Return the results of all stages that ended."""
+        paths = sorted((self.path / "results").glob("*.json"))
+        return [result for path in paths if (result := self.result(path.stem))]
+
+    def set_report_aside(self) -> None:
+        """Make room for the report of another attempt; the report there is becomes the last of `earlier`."""
+        if self.report.exists():
+            self.report.replace(self.path / f"report-{len(self.earlier) + 1}.json")
+
+    @property
+    def earlier(self) -> list[Path]:
+        """The reports of the attempts before, the first one first."""
+        found = self.path.glob("report-[0-9]*.json")
+        return sorted(found, key=lambda path: int(path.stem.rpartition("-")[2]))
+
     def _result(self, stage: str) -> Path:
         return self.path / "results" / f"{stage}.json"

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, Protocol
 
+from kvsync.testing.attempts import again, unpassed
 from kvsync.testing.ledger import Ledger
 from kvsync.testing.outcome import StageResult
 from kvsync.testing.run_folder import RunFolder
@@ -22,7 +23,9 @@ LOCAL = "local"
 class StageContext:
     """What a stage may use. `stop` is set when the run is interrupted; a stage then ends soon.
 
-    `environ` is what the processes of its tests get, None for all that this process has.
+    `environ` is what the processes of its tests get, None for all that this process has. A later `attempt` is
+    merged into what was found before; it repeats what did not pass only if `failed_only`. `other_code` names
+    its code if that is another than the first attempt's.
     """
 
     run_dir: Path
@@ -33,6 +36,9 @@ class StageContext:
     seed: int = 0
     trace: Path | None = None
     keep: bool = False
+    attempt: int = 1
+    failed_only: bool = False
+    other_code: str = ""
     environ: Mapping[str, str] | None = field(default=None, repr=False)
     stop: threading.Event
 
@@ -63,7 +69,26 @@ def run_safely(
             result = stage.run(context)
         except Exception as exc:
             result = replace(_broken(stage.name, exc, started_at), duration_s=clock() - started)
-    RunFolder(context.run_dir).save(result)
+    return keep_result(result, context, whole=not repeated(stage.name, context))
+
+
+def repeated(stage: str, context: StageContext) -> tuple[str, ...]:
+    """Return the tests to which another attempt at a stage is limited; none stands for all."""
+    earlier = RunFolder(context.run_dir).result(stage) if context.failed_only else None
+    return unpassed(earlier) if earlier else ()
+
+
+def keep_result(result: StageResult, context: StageContext, *, whole: bool = False) -> StageResult:
+    """Keep the result of a stage, or of a `whole` one, merged with earlier attempts; returns what is kept."""
+    folder = RunFolder(context.run_dir)
+    earlier = folder.result(result.name) if context.attempt > 1 else None
+    if earlier:
+        if context.other_code:
+            said = {"code": context.other_code}
+            checks = [replace(each, properties={**each.properties, **said}) for each in result.checks]
+            result = replace(result, checks=tuple(checks))
+        result = again(earlier, result, whole=whole, same_code=not context.other_code)
+    folder.save(result)
     return result
 
 

@@ -33,6 +33,18 @@ class Inconclusive(Unproven):
     kind = "inconclusive"
 
 
+class Violated(AssertionError):
+    """What must always hold does not; that is evidence the first time, and no second attempt undoes it."""
+
+
+def violated(error: BaseException) -> bool:
+    """Say whether `error` is, or is a group that has in it, a broken invariant."""
+    match error:
+        case BaseExceptionGroup(exceptions=members):
+            return any(map(violated, members))
+    return isinstance(error, Violated)
+
+
 def unproven(error: BaseException) -> Unproven | None:
     """Return the verdict that `error` carries; a group carries one only when all its members do."""
     match error:

@@ -13,13 +13,13 @@ AT = datetime(2026, 11, 20, tzinfo=UTC)
 
 def stage(**kinds: Kind) -> StageResult:
     """Return a stage of ten seconds whose checks ended like this."""
-    checks = [Check(name=name, kind=kind, detail=f"{name} {kind}") for name, kind in kinds.items()]
+    checks = [Check(name=f"t.py::{name}", kind=kind, detail=f"{name} {kind}") for name, kind in kinds.items()]
     return merge("e2e", checks, started_at=AT, duration_s=10.0)
 
 
 def many(count: int, kind: Kind, prefix: str = "t") -> list[Check]:
     """Return so many checks that ended like this."""
-    return [Check(name=f"{prefix}{number}", kind=kind) for number in range(count)]
+    return [Check(name=f"t.py::{prefix}{number}", kind=kind) for number in range(count)]
 
 
 def of(checks: Sequence[Check]) -> StageResult:
@@ -39,9 +39,10 @@ def test_what_is_tried_again() -> None:
         g="not-run",
         h="passed",
     )
-    broken = Check(name="i", kind="failed", properties={INVARIANT: "the index is wrong"})
+    broken = Check(name="t.py::i", kind="failed", properties={INVARIANT: "broken"})
+    file = Check(name="t.py", kind="error")
 
-    assert to_retry(of([*ended.checks, broken])).names == ("a", "b", "c", "d")
+    assert to_retry(of([*ended.checks, broken, file])).names == tuple(f"t.py::{test}" for test in "abcd")
 
 
 @pytest.mark.parametrize(
@@ -102,12 +103,20 @@ def test_what_was_not_repeated_stays() -> None:
     merged = again(stage(a="failed", b="passed", c="skipped"), stage(a="passed", d="passed"))
 
     assert [(check.name, check.kind) for check in merged.checks] == [
-        ("a", "flaky"),
-        ("b", "passed"),
-        ("c", "skipped"),
-        ("d", "passed"),
+        ("t.py::a", "flaky"),
+        ("t.py::b", "passed"),
+        ("t.py::c", "skipped"),
+        ("t.py::d", "passed"),
     ]
     assert (merged.outcome, merged.duration_s, merged.started_at) == (Outcome.PASSED, 20.0, AT)
+
+
+def test_a_test_that_is_gone() -> None:
+    """A whole repetition drops what is not there any more, unless it did not come to its end."""
+    before, after = stage(a="failed", b="passed"), stage(b="passed")
+
+    assert again(before, after, whole=True).outcome is Outcome.PASSED
+    assert again(before, after.doubted("interrupted"), whole=True).outcome is Outcome.FAILED
 
 
 def test_doubt_stays_until_everything_was_repeated() -> None:
@@ -131,6 +140,7 @@ def test_a_repetition_that_could_not_start() -> None:
 
 def test_what_to_repeat() -> None:
     """The tests that did not pass; all of them when the stage is doubtful or never ran."""
-    assert unpassed(stage(a="failed", b="passed", c="skipped", d="void", e="flaky")) == ("a", "d")
+    assert unpassed(stage(a="failed", b="passed", c="skipped", d="void", e="flaky")) == ("t.py::a", "t.py::d")
     assert unpassed(stage(a="failed").doubted("pytest hung")) == ()
+    assert unpassed(of([Check(name="t.py", kind="error"), *many(2, "failed")])) == ()
     assert unpassed(StageResult.unknown("e2e", "not run: no cluster")) == ()
