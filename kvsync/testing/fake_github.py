@@ -84,7 +84,9 @@ class FakeGitHub:
         self._ids = iter(range(1, 1_000_000))
         self._failures: list[_Failure] = []
         self._socket = socket.create_server(("127.0.0.1", 0))
-        self._server = uvicorn.Server(uvicorn.Config(self._app(), log_config=None, lifespan="off"))
+        self._port: int = self._socket.getsockname()[1]
+        config = uvicorn.Config(self._app(), log_config=None, access_log=False, lifespan="off")
+        self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, args=([self._socket],), name="fake github")
 
     def __enter__(self) -> Self:
@@ -100,7 +102,7 @@ class FakeGitHub:
     @property
     def url(self) -> str:
         """The base URL of its API."""
-        return f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+        return f"http://127.0.0.1:{self._port}"
 
     @property
     def statuses(self) -> Sequence[PostedStatus]:

@@ -1,0 +1,162 @@
+"""What goes back to GitHub. It decides nothing: what cannot be sent is in the log, with its mend.
+
+Statuses while a run goes on are sent by plain calls, once and with little patience: as tasks with retries
+they would cost more than they tell, and the end of the run sends every status again. Only the beginning and
+the end are tasks. A fork's run is reported like any other: the token is used here, not where its code runs.
+"""
+
+import logging
+import os
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.logging import get_run_logger
+
+from kvsync.testing.comparison import Comparison
+from kvsync.testing.github import GitHub, NotSent, Status
+from kvsync.testing.outcome import StageResult
+from kvsync.testing.report import Report
+from kvsync.testing.settings import GitHubSettings, load_settings
+from tasks.github_text import (
+    issue_change,
+    issue_mark,
+    pending,
+    report_comment,
+    run_status,
+    stage_context,
+    stage_status,
+)
+from tasks.parameters import REPOSITORY, Parameters, Source
+
+Log = logging.Logger | logging.LoggerAdapter[logging.Logger]
+Step = Callable[[GitHub], None]
+
+START_PATIENCE_S = 15.0
+END_PATIENCE_S = 60.0
+HURRIED_PATIENCE_S = 3.0
+"""An interrupted run has a few seconds to end by itself before it is killed."""
+
+PASSING_PATIENCE_S = 0.5
+PASSING_TIMEOUT_S = 3
+"""Of a status that is sent between two stages; one that is lost comes at the end."""
+
+
+@task(name="announce", task_run_name="announce", cache_policy=NO_CACHE)
+def announce_stages(parameters: Parameters) -> None:
+    """Show every stage as pending on the commit, so that none is missing when the run dies."""
+    settings, log, source = _settings(), get_run_logger(), _source(parameters)
+    if not settings.token and (source or _issues_in(parameters, settings)):
+        log.warning("nothing is sent to GitHub: there is no token; put one into KVSYNC_CI_GITHUB_TOKEN")
+    if source:
+        names = [settings.context, *(stage_context(settings.context, name) for name in parameters.stages)]
+        waiting = [pending(name, "waiting") for name in names]
+        _tell(settings, [_statuses(source, waiting)], log, patience_s=START_PATIENCE_S)
+
+
+def report_start(parameters: Parameters, stage: str, log: Log) -> None:
+    """Show that a stage runs."""
+    _tell_in_passing(parameters, lambda context: pending(stage_context(context, stage), "running"), log)
+
+
+def report_stage(parameters: Parameters, result: StageResult, log: Log) -> None:
+    """Show how a stage ended; what is new about it is known at the end of the run only."""
+    _tell_in_passing(parameters, lambda context: stage_status(context, result), log)
+
+
+@task(name="github", task_run_name="github", cache_policy=NO_CACHE)
+def report_run(
+    parameters: Parameters, report: Report, comparison: Comparison | None, link: str, *, hurried: bool = False
+) -> None:
+    """Send what a run found; see tell_github."""
+    tell_github(parameters, report, comparison, link, get_run_logger(), hurried=hurried)
+
+
+def tell_github(
+    parameters: Parameters,
+    report: Report,
+    comparison: Comparison | None,
+    link: str,
+    log: Log,
+    *,
+    hurried: bool = False,
+) -> None:
+    """Send every status, the pull request's comment, and what a scheduled run means for the issue.
+
+    Doing it again changes nothing, so another process can do it for a run that died. `link`: of the report,
+    "" for none. `hurried`: give up soon.
+    """
+    settings = _settings()
+    steps = list(_steps(parameters, settings, report, comparison, link))
+    _tell(settings, steps, log, patience_s=HURRIED_PATIENCE_S if hurried else END_PATIENCE_S)
+
+
+def _steps(
+    parameters: Parameters,
+    settings: GitHubSettings,
+    report: Report,
+    comparison: Comparison | None,
+    link: str,
+) -> Iterator[Step]:
+    context, source = settings.context, _source(parameters)
+    if source:
+        ended = [stage for stage in report.stages if stage.name in parameters.stages]
+        statuses = [stage_status(context, each, link=link, comparison=comparison) for each in ended]
+        yield _statuses(source, [*statuses, run_status(context, report, link=link, comparison=comparison)])
+    if source and source.pull_request:
+        comment = report_comment(context, report, comparison, link)
+        yield partial(
+            GitHub.keep_comment, repository=source.repository, number=source.pull_request, comment=comment
+        )
+    if repository := _issues_in(parameters, settings):
+        decide = partial(issue_change, context, report, comparison, link)
+        yield partial(
+            GitHub.keep_issue, repository=repository, label=context, mark=issue_mark(context), decide=decide
+        )
+
+
+def _settings() -> GitHubSettings:
+    """Return those of the pipeline, never those of the tested commit, which could send the token anywhere."""
+    return load_settings(REPOSITORY, os.environ).github
+
+
+def _source(parameters: Parameters) -> Source | None:
+    return parameters.source if parameters.source and parameters.source.repository else None
+
+
+def _issues_in(parameters: Parameters, settings: GitHubSettings) -> str:
+    """Return the repository whose issue a run opens and closes, "" if it does neither."""
+    source = _source(parameters)
+    return (settings.repository or (source.repository if source else "")) * (parameters.trigger == "schedule")
+
+
+def _tell_in_passing(parameters: Parameters, status: Callable[[str], Status], log: Log) -> None:
+    settings = _settings()
+    if source := _source(parameters):
+        step = _statuses(source, [status(settings.context)])
+        _tell(settings, [step], log, patience_s=PASSING_PATIENCE_S, timeout_s=PASSING_TIMEOUT_S)
+
+
+def _statuses(source: Source, statuses: Sequence[Status]) -> Step:
+    """Set statuses of a commit, up to the first that cannot be set: the others would fail alike."""
+
+    def step(github: GitHub) -> None:
+        for status in statuses:
+            github.set_status(source.repository, source.commit, status)
+
+    return step
+
+
+def _tell(
+    settings: GitHubSettings, steps: Sequence[Step], log: Log, *, patience_s: float, timeout_s: int = 10
+) -> None:
+    """Carry out the steps, each whether or not the one before could be."""
+    if not settings.token:
+        return
+    with GitHub(settings, patience_s=patience_s, timeout_s=timeout_s) as github:
+        for step in steps:
+            try:
+                step(github)
+            except NotSent as exc:
+                log.warning("%s", exc)

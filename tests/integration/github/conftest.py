@@ -1,0 +1,43 @@
+"""A double of GitHub, and a client of it that does not wait long."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from pydantic import SecretStr
+
+from kvsync.testing.fake_github import FakeGitHub
+from kvsync.testing.github import GitHub
+from kvsync.testing.settings import GitHubSettings
+
+REPOSITORY = "octo/engine"
+TOKEN = "ghp_veryPrivate123"  # noqa: S105 - of the double
+
+Connect = Callable[..., GitHub]
+
+
+@pytest.fixture
+def double() -> Iterator[FakeGitHub]:
+    """GitHub, with one repository."""
+    with FakeGitHub(REPOSITORY, token=TOKEN) as github:
+        yield github
+
+
+@pytest.fixture
+def connect() -> Iterator[Connect]:
+    """Make a client of a double; its pauses are milliseconds, and it gives up after `patience_s`."""
+    clients = []
+
+    def make(double: FakeGitHub, *, patience_s: float = 5.0, retries: int = 5, token: str = TOKEN) -> GitHub:
+        settings = GitHubSettings(api_url=double.url, token=SecretStr(token), retries=retries)
+        clients.append(GitHub(settings, patience_s=patience_s, timeout_s=2, first_pause_s=0.001))
+        return clients[-1]
+
+    yield make
+    for client in clients:
+        client.__exit__()
+
+
+@pytest.fixture
+def github(double: FakeGitHub, connect: Connect) -> GitHub:
+    """A client of the double."""
+    return connect(double)

@@ -1,0 +1,94 @@
+"""What the process of a stage inherits: nothing secret, and of an untrusted commit only the harmless."""
+
+from collections.abc import Iterator
+
+import pytest
+from pydantic import BaseModel, SecretStr
+
+from kvsync.testing.settings import PREFIX, Settings
+from kvsync.testing.stage_environment import stage_environment
+
+HARMLESS = {
+    "PATH": "/usr/bin:/bin",
+    "HOME": "/home/ci",
+    "LANG": "C.UTF-8",
+    "LC_ALL": "C.UTF-8",
+    "TMPDIR": "/tmp/ci",  # noqa: S108 - a value that is never used
+    "PYTHONPATH": "/work",
+    "VIRTUAL_ENV": "/venv",
+}
+
+OURS = {
+    "KUBECONFIG": "/home/ci/.kube/config",
+    "DOCKER_HOST": "unix:///run/docker.sock",
+    "PWD": "/work",
+    "PREFECT_API_URL": "http://127.0.0.1:4200/api",
+    "KVSYNC_CI_TEST_KUBECONFIG": "/work/kubeconfig",
+    "KVSYNC_TOKENIZER_ENDPOINT": "http://127.0.0.1:9000",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+
+
+def secret_settings() -> Iterator[str]:
+    """Name the variable of every setting that is a secret."""
+    for table, part in Settings.model_fields.items():
+        assert isinstance(part.annotation, type)
+        assert issubclass(part.annotation, BaseModel)
+        for name, field in part.annotation.model_fields.items():
+            if field.annotation is SecretStr:
+                yield f"{PREFIX}{table}_{name}".upper()
+
+
+SECRETS = [
+    *secret_settings(),
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_PROFILE",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "PREFECT_API_AUTH_STRING",
+    "PREFECT_API_KEY",
+    "PREFECT_SERVER_API_AUTH_STRING",
+    "PREFECT_CLIENT_CUSTOM_HEADERS",
+    "GITHUB_TOKEN",
+    "GH_TOKEN",
+    "GITHUB_PAT",
+    "PGPASSWORD",
+    "MYSQL_PWD",
+    "SSH_AUTH_SOCK",
+    "GOOGLE_APPLICATION_CREDENTIALS",
+    "OPENAI_API_KEY",
+    "openai_api_key",
+]
+
+
+def test_the_settings_have_secrets() -> None:
+    """So that the test of each of them tests something."""
+    assert {"KVSYNC_CI_GITHUB_TOKEN", "KVSYNC_CI_WEBHOOK_SECRET"} < set(secret_settings())
+
+
+@pytest.mark.parametrize("name", SECRETS)
+def test_a_secret_is_not_inherited(name: str) -> None:
+    """Whoever wrote the tests."""
+    assert stage_environment({name: "s3cret"}, trusted=True) == {}
+    assert stage_environment({name: "s3cret"}, trusted=False) == {}
+
+
+@pytest.mark.parametrize(
+    "value", ["postgresql://ci:s3cret@db/prefect", "http://ci:s3cret@proxy:3128", "x redis://:s3cret@cache y"]
+)
+def test_a_password_in_a_url_is_a_secret(value: str) -> None:
+    """Whatever the variable is called."""
+    assert stage_environment({"ANYTHING": value, "PYTHONPATH": value}, trusted=True) == {}
+    assert stage_environment({"ANYTHING": value, "PYTHONPATH": value}, trusted=False) == {}
+
+
+def test_a_trusted_commit_gets_the_rest() -> None:
+    """Its tests use our cluster and our machine."""
+    assert stage_environment(HARMLESS | OURS, trusted=True) == HARMLESS | OURS
+
+
+def test_an_untrusted_commit_gets_what_every_program_needs() -> None:
+    """A variable that nobody thought of is not given to a fork."""
+    assert stage_environment(HARMLESS | OURS | {"UNHEARD_OF": "1"}, trusted=False) == HARMLESS
