@@ -9,6 +9,7 @@ from kvsync.testing.outcome import Outcome
 from kvsync.testing.report import Report
 from tasks.artifacts import show_report
 from tasks.cluster import create_cluster, give_back_all
+from tasks.github import announce_stages, report_run
 from tasks.identity import current_run_id
 from tasks.parameters import Parameters
 from tasks.report import write_report
@@ -29,18 +30,20 @@ def run_pipeline(parameters: Parameters) -> State[Report]:
     with stop_on_signal() as stop:
         context = start_run(parameters, stop)
         try:
+            announce_stages(parameters, return_state=True)
             source = parameters.source
             ready = not source or check_out(source, context, return_state=True).is_completed()
             if ready and parameters.needs_cluster:
                 create_cluster(parameters, context, return_state=True)
             for name in parameters.stages if ready else ():
-                run_stage(name, context)
+                run_stage(name, context, parameters)
         finally:
             if not parameters.keep:
                 give_back_all(context, return_state=True)
             clean_up(context, keep=parameters.keep)
             report = write_report(parameters)
     show_report(report, parameters)
+    report_run(parameters, report, None, "", hurried=stop.is_set(), return_state=True)
     return final_state(report)
 
 

@@ -7,14 +7,18 @@ from prefect.logging import get_run_logger
 from kvsync.testing.outcome import Outcome, StageResult
 from kvsync.testing.stage import StageContext, run_safely
 from tasks.catalogue import STAGES
+from tasks.github import report_stage, report_start
+from tasks.parameters import Parameters
 
 
 @task(name="stage", task_run_name="{name}", cache_policy=NO_CACHE)
-def run_stage(name: str, context: StageContext) -> StageResult:
+def run_stage(name: str, context: StageContext, parameters: Parameters) -> StageResult:
     """Run one stage; the result is a value, whatever happens, and is on disk before it is returned."""
-    result = run_safely(STAGES[name], context)
     log = get_run_logger()
+    report_start(parameters, name, log)
+    result = run_safely(STAGES[name], context)
     log.log(_LEVELS[result.outcome], "%s", result.summary())
+    report_stage(parameters, result, log)
     return result
 
 
