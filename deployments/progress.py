@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from rich.console import Console, RenderableType
 from rich.live import Live
@@ -61,12 +62,16 @@ class StageProgress:
 
 
 class RunProgress:
-    """Follows the folder of one run; `refresh` reads what is new since the last time."""
+    """Follows the folder of one run; `refresh` reads what is new since the last time.
+
+    What is there at the beginning is of an earlier attempt and not shown.
+    """
 
     def __init__(self, folder: RunFolder, stages: Sequence[str]) -> None:
         self.stages = [StageProgress(name) for name in stages]
         self._folder = folder
-        self._offsets = dict.fromkeys(stages, 0)
+        self._offsets = {name: _size(folder.tests(name)) for name in stages}
+        self._earlier = {name: folder.result(name) for name in stages}
 
     def refresh(self) -> list[StageProgress]:
         """Read on; return the stages that ended meanwhile."""
@@ -74,7 +79,8 @@ class RunProgress:
         for stage in self.stages:
             for record in self._new_lines(stage.name):
                 stage.advance(record, time.monotonic())
-            if stage.result is None and (result := self._folder.result(stage.name)):
+            result = self._folder.result(stage.name)
+            if stage.result is None and result and result != self._earlier[stage.name]:
                 stage.result = result
                 ended.append(stage)
         return ended
@@ -88,6 +94,10 @@ class RunProgress:
             whole, newline, _ = file.read().rpartition(b"\n")
         self._offsets[stage] += len(whole + newline)
         yield from parse_lines(whole.decode(errors="replace").splitlines())
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
 
 
 def table(stages: Sequence[StageProgress], now: float) -> Table:

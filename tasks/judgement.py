@@ -57,14 +57,22 @@ def _set_aside(folder: RunFolder, stages: list[StageResult]) -> list[StageResult
     return [apply(quarantine, stage, stage.started_at.date()) for stage in stages]
 
 
-def _report(parameters: Parameters, results: list[StageResult]) -> Report:
-    started_at = min(result.started_at for result in results)
+def _code(parameters: Parameters) -> Revision:
+    """Return what the run tested; another attempt at it keeps that, its checks say where they differ."""
+    if parameters.repeat and (earlier := RunFolder(parameters.run_dir).earlier):
+        first = Report.read(earlier[0])
+        return Revision(first.commit, dirty=first.dirty, branch=first.branch)
     source = parameters.source
-    code = Revision(source.commit, branch=source.ref) if source else revision(parameters.repository)
+    return Revision(source.commit, branch=source.ref) if source else revision(parameters.repository)
+
+
+def _report(parameters: Parameters, results: list[StageResult]) -> Report:
+    code, started_at = _code(parameters), min(result.started_at for result in results)
+    took_s = (datetime.now(UTC) - started_at).total_seconds()
     return Report(
         run=parameters.run,
         started_at=started_at,
-        duration_s=(datetime.now(UTC) - started_at).total_seconds(),
+        duration_s=sum(each.duration_s for each in results) if parameters.repeat else took_s,
         command=parameters.command,
         stages=tuple(results),
         parameters=parameters.model_dump(mode="json"),

@@ -56,6 +56,17 @@ class Source(BaseModel):
     trusted: Annotated[bool, Field(description="False for a fork: no secrets, no cluster")] = True
 
 
+class Repeat(BaseModel):
+    """Another attempt at a run that there is: what it repeats, and with which code."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    attempt: Annotated[int, Field(ge=2, description="Which attempt at the run this is")]
+    stages: Annotated[tuple[str, ...], Field(min_length=1, description="The stages to repeat")]
+    failed_only: Annotated[bool, Field(description="Repeat only the tests that did not pass")] = False
+    other_code: Annotated[str, Field(description="The code, where it is not that of the first attempt")] = ""
+
+
 class Parameters(BaseModel):
     """The parameters of a run; a run is repeated by giving the same ones again."""
 
@@ -100,6 +111,9 @@ class Parameters(BaseModel):
         Literal["manual", "schedule", "push", "pull-request", "comment", "dispatch"],
         Field(description="What started the run"),
     ] = "manual"
+    repeat: Annotated[
+        Repeat | None, Field(description="Set by kvsync-ci rerun: another attempt at a run that there is")
+    ] = None
     run: Annotated[
         str,
         Field(pattern=r"^([a-z0-9][a-z0-9-]*)?$", description="The id of the run; made up when it is empty"),
@@ -149,7 +163,8 @@ class Parameters(BaseModel):
         source = self.source
         commit = source.commit[:10] if source else ""
         number = f"#{source.pull_request}" if source and source.pull_request else ""
-        return " ".join(filter(None, [self.trigger, commit, number, self.run]))
+        attempt = f"attempt {self.repeat.attempt}" if self.repeat else ""
+        return " ".join(filter(None, [self.trigger, commit, number, self.run, attempt]))
 
     @classmethod
     def checked(cls, **fields: object) -> Self:
@@ -174,9 +189,14 @@ class Parameters(BaseModel):
         return self.run_dir / "workspace" if self.source else self.repository
 
     @property
+    def due(self) -> tuple[str, ...]:
+        """The stages that are run now; `stages` are all that the report has."""
+        return self.repeat.stages if self.repeat else self.stages
+
+    @property
     def needs_cluster(self) -> bool:
         """Whether a cluster has to be made before the stages: a local one is made by each test."""
-        return self.cluster != LOCAL and any(stage in CLUSTERED for stage in self.stages)
+        return self.cluster != LOCAL and any(stage in CLUSTERED for stage in self.due)
 
     @property
     def command(self) -> str:

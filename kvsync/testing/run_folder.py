@@ -7,7 +7,17 @@ killed, and a display can follow one that is going on.
 import json
 from pathlib import Path
 
+from kvsync.errors import UnknownName
 from kvsync.testing.outcome import StageResult
+
+
+def find_run(report_dir: Path, run: str) -> "RunFolder":
+    """Return the folder of a run, by its id or as `last`. Raises UnknownName."""
+    runs = sorted(path.parent.name for path in report_dir.glob("*/parameters.json"))
+    name = runs[-1] if run == "last" and runs else run
+    if name not in runs:
+        raise UnknownName("run", run, [*runs, "last"])
+    return RunFolder(report_dir / name)
 
 
 class RunFolder:
@@ -48,8 +58,9 @@ class RunFolder:
         paths = sorted((self.path / "results").glob("*.json"))
         return [result for path in paths if (result := self.result(path.stem))]
 
-    def set_report_aside(self) -> None:
-        """Make room for the report of another attempt; the report there is becomes the last of `earlier`."""
+    def make_room(self) -> None:
+        """Make room for another attempt: its cluster is another one, the report becomes one of `earlier`."""
+        self.machine.unlink(missing_ok=True)
         if self.report.exists():
             self.report.replace(self.path / f"report-{len(self.earlier) + 1}.json")
 
