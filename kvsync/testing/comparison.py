@@ -10,10 +10,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import takewhile
 from typing import Literal, Self, get_args
 
-from kvsync.testing.flakiness import Ending, flakiness, is_mixed, side
+from kvsync.testing.flakiness import Ending, failing_streak, flakiness, is_mixed, side
 from kvsync.testing.outcome import Check, StageResult
 
 Status = Literal["new", "known", "flaky", "quarantined", "inconclusive", "fixed", "new-test"]
@@ -119,7 +118,7 @@ def compare(
 def _standing(
     stage: str, check: Check, endings: Sequence[Ending], now: Ending, *, is_seen: bool
 ) -> Standing | None:
-    streak = _streak(endings)
+    streak = failing_streak(endings)
     is_flaky = flakiness([*endings, now]).verdict == "flaky"
     status = _status(check, is_flaky=is_flaky, was_failing=bool(streak), is_seen=is_seen)
     if status is None:
@@ -150,12 +149,6 @@ def _status(check: Check, *, is_flaky: bool, was_failing: bool, is_seen: bool) -
     if was_failing:
         return None if is_flaky else "fixed"
     return "new-test" if not is_seen and "::" in check.name else None
-
-
-def _streak(endings: Sequence[Ending]) -> list[Ending]:
-    """Return the failures on the reference branch that no pass followed, the oldest first."""
-    decided = [each for each in endings if each.reference and each.side]
-    return list(takewhile(lambda each: each.side == "failed", reversed(decided)))[::-1]
 
 
 def _age(age: timedelta) -> str:

@@ -109,6 +109,12 @@ def flakiness(endings: Sequence[Ending]) -> Flakiness:
     )
 
 
+def failing_streak(endings: Sequence[Ending]) -> list[Ending]:
+    """Return the failures on the reference branch that no pass followed, the oldest first."""
+    decided = [each for each in endings if each.reference and each.side]
+    return list(takewhile(lambda each: each.side == "failed", reversed(decided)))[::-1]
+
+
 def wilson(failures: int, decided: int) -> tuple[float, float]:
     """Return Wilson's interval of a rate at 95 %; (0, 1) without anything decided.
 

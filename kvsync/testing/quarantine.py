@@ -62,9 +62,9 @@ class Entry(BaseModel):
             )
         return self
 
-    def covers(self, check: Check) -> bool:
-        """Say whether the entry names this check, or the function of which it is one case."""
-        return check.name == self.test or check.name.startswith(f"{self.test}[")
+    def covers(self, name: str) -> bool:
+        """Say whether the entry names the check of this name, or the function of which it is one case."""
+        return name == self.test or name.startswith(f"{self.test}[")
 
     def holds(self, today: date) -> bool:
         """Say whether the entry is in force."""
@@ -89,7 +89,7 @@ class Quarantine(BaseModel):
 
     def entry(self, check: Check) -> Entry | None:
         """Return the entry that covers a check, the one that lasts longest if there are several."""
-        covering = [entry for entry in self.quarantine if entry.covers(check)]
+        covering = [entry for entry in self.quarantine if entry.covers(check.name)]
         return max(covering, key=lambda entry: entry.expires, default=None)
 
 

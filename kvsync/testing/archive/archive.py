@@ -23,6 +23,7 @@ from kvsync.testing.comparison import CheckId, Comparison, compare
 from kvsync.testing.flakiness import Ending, side
 from kvsync.testing.outcome import OUTCOMES, Kind
 from kvsync.testing.report import Report
+from kvsync.testing.settings import Settings
 
 LOOKBACK = 200
 
@@ -235,3 +236,13 @@ def _counts(session: Session, runs: Sequence[str]) -> Mapping[tuple[str, str], M
     for run, stage, kind, count in session.execute(query):
         found[run, stage][cast("Kind", kind)] = count
     return {key: {kind: kinds[kind] for kind in OUTCOMES if kind in kinds} for key, kinds in found.items()}
+
+
+def open_archive(settings: Settings, report_dir: Path) -> Archive:
+    """Open the archive that the settings name; ArchiveError when that fails."""
+    return Archive.open(
+        settings.archive.url,
+        report_dir,
+        branch=settings.archive.branch,
+        repository=settings.github.repository,
+    )

@@ -38,8 +38,8 @@ class Database:
     """Connections to one database."""
 
     def __init__(self, url: URL) -> None:
-        self.name = url.render_as_string(hide_password=True)
-        self._password = str(url.password) if url.password else ""
+        self.name = url.set(query={}).render_as_string(hide_password=True)
+        self._secrets = [str(each) for each in (url.password, *url.query.values()) if each]
         self._engine = _engine(url)
 
     @classmethod
@@ -91,22 +91,26 @@ class Database:
 
     def _plain(self, error: Exception) -> str:
         words = " ".join(str(getattr(error, "orig", None) or error).split())
-        return words.replace(self._password, "***") if self._password else words
+        for secret in self._secrets:
+            words = words.replace(secret, "***")
+        return words
 
 
 def migrate(connection: Connection, name: str) -> None:
     """Bring the tables up to date, in the transaction of the connection."""
     config = Config()
     config.set_main_option("script_location", "kvsync.testing.archive:migrations")
-    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    scripts = ScriptDirectory.from_config(config)
+    known = [script.revision for script in scripts.walk_revisions()]
     current = MigrationContext.configure(connection).get_current_revision()
     if current is not None and current not in known:
         raise ArchiveError(
             f"the archive {name} is of version {current}, newer than this kvsync knows ({max(known)}): "
             "install the version that wrote it, or a newer one"
         )
-    config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    if current != scripts.get_current_head():
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
 
 
 def _parse(url: str) -> URL:
@@ -125,8 +129,8 @@ def _engine(url: URL) -> Engine:
         raise ArchiveError(f"no archive on {url.get_backend_name()}: use sqlite or postgresql+psycopg")
     try:
         engine = create_engine(url, hide_parameters=True, pool_pre_ping=True)
-    except (ArgumentError, NoSuchModuleError, ImportError) as error:
-        raise ArchiveError(f"no driver for {url.drivername}: {error}; use postgresql+psycopg") from None
+    except (ArgumentError, NoSuchModuleError, ImportError):
+        raise ArchiveError("no driver for the archive's URL: use sqlite or postgresql+psycopg") from None
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _set_up_sqlite)
         event.listen(engine, "begin", _begin_sqlite)

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from sqlalchemy import DateTime, Dialect, ForeignKey, Index, Text
+from sqlalchemy import DateTime, Dialect, Double, ForeignKey, Index, Text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from sqlalchemy.types import TypeDecorator
 
@@ -40,7 +40,7 @@ class Words(TypeDecorator[str]):
 class Table(DeclarativeBase):
     """The root of the tables."""
 
-    type_annotation_map = {str: Words, datetime: Moment}  # noqa: RUF012 - SQLAlchemy reads it from the class
+    type_annotation_map = {str: Words, float: Double, datetime: Moment}  # noqa: RUF012 - SQLAlchemy reads it from the class
 
 
 class RunRow(Table):

@@ -13,7 +13,7 @@ def upgrade() -> None:
         "runs",
         sa.Column("id", sa.Text, primary_key=True),
         sa.Column("started_at", sa.DateTime(timezone=True), nullable=False),
-        sa.Column("duration_s", sa.Float, nullable=False),
+        sa.Column("duration_s", sa.Double, nullable=False),
         sa.Column("repository", sa.Text, nullable=False),
         sa.Column("profile", sa.Text, nullable=False),
         sa.Column("cluster", sa.Text, nullable=False),
@@ -34,7 +34,7 @@ def upgrade() -> None:
         sa.Column("outcome", sa.Text, nullable=False),
         sa.Column("reason", sa.Text, nullable=False),
         sa.Column("started_at", sa.DateTime(timezone=True), nullable=False),
-        sa.Column("duration_s", sa.Float, nullable=False),
+        sa.Column("duration_s", sa.Double, nullable=False),
     )
     op.create_table(
         "checks",
@@ -43,7 +43,7 @@ def upgrade() -> None:
         sa.Column("position", sa.Integer, primary_key=True),
         sa.Column("name", sa.Text, nullable=False),
         sa.Column("kind", sa.Text, nullable=False),
-        sa.Column("duration_s", sa.Float, nullable=False),
+        sa.Column("duration_s", sa.Double, nullable=False),
         sa.Column("attempts", sa.Integer, nullable=False),
         sa.Column("mixed", sa.Boolean, nullable=False),
         sa.Column("fingerprint", sa.Text, nullable=False),

@@ -1,0 +1,31 @@
+"""The results of a run in the archive, and what is new in them."""
+
+import os
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.logging import get_run_logger
+
+from kvsync.testing.archive import open_archive
+from kvsync.testing.comparison import Comparison
+from kvsync.testing.report import Report
+from kvsync.testing.settings import load_settings
+from tasks.parameters import REPOSITORY, Parameters
+
+
+@task(name="archive", task_run_name="archive", cache_policy=NO_CACHE)
+def archive_report(parameters: Parameters, report: Report) -> Comparison:
+    """Compare a run with those before it, and keep it; whatever happens here, its verdict stands."""
+    try:
+        return compared(parameters, report)
+    except Exception as error:
+        get_run_logger().warning("this run is not in the archive: %s", error)
+        return Comparison.impossible(str(error))
+
+
+def compared(parameters: Parameters, report: Report) -> Comparison:
+    """Compare a run and keep it, in the archive of the settings; ArchiveError or ConfigError otherwise."""
+    with open_archive(load_settings(REPOSITORY, os.environ), parameters.report_dir) as archive:
+        comparison = archive.compare(report)
+        archive.record(report)
+        return comparison

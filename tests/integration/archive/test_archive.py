@@ -1,0 +1,195 @@
+"""What the archive says of runs, the same on every database."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from kvsync.testing.archive import Archive, PastStage, Scope
+from kvsync.testing.flakiness import flakiness
+from kvsync.testing.outcome import Attempt, Check, Outcome, merge
+from kvsync.testing.report import Report
+
+MakeReport = Callable[..., Report]
+
+FORK = {"repository": "", "pull_request": 7, "trusted": False}
+
+
+def statuses(archive: Archive, report: Report) -> dict[str, str]:
+    """Return what a run's comparison says of each check, by the last letter of its name."""
+    return {each.check[-1]: each.status for each in archive.compare(report).standings}
+
+
+def test_a_run_comes_back(archive: Archive, make_report: MakeReport) -> None:
+    """What was recorded of a run is read again, with the counts of its stages in their order."""
+    archive.record(make_report(1, unit="PPF", e2e="PS"))
+
+    (found,) = archive.series()
+
+    assert (found.run, found.commit, found.branch, found.verdict, found.reason) == (
+        "run-1",
+        "commit-1",
+        "main",
+        Outcome.FAILED,
+        "unit: 1 of 3 failed: test_c: 3 != 4",
+    )
+    assert found.scope == Scope(repository="kvsync", profile="quick", cluster="local")
+    assert found.started_at == make_report(1).started_at
+    assert list(found.stages) == [
+        PastStage(name="unit", outcome=Outcome.FAILED, duration_s=11.0, counts={"passed": 2, "failed": 1}),
+        PastStage(name="e2e", outcome=Outcome.PASSED, duration_s=11.0, counts={"passed": 1, "skipped": 1}),
+    ]
+
+
+def test_a_run_recorded_again_replaces_itself(archive: Archive, make_report: MakeReport) -> None:
+    """A repetition merged into its run is the run; nothing of what it was before stays."""
+    archive.record(make_report(1, unit="PPF", e2e="F"))
+    archive.record(make_report(1, unit="PPR"))
+    archive.record(make_report(1, unit="PPR"))
+
+    (found,) = archive.series()
+
+    assert found.verdict is Outcome.PASSED
+    assert [(stage.name, dict(stage.counts)) for stage in found.stages] == [
+        ("unit", {"passed": 2, "flaky": 1})
+    ]
+
+
+def test_what_is_new_in_a_run(archive: Archive, make_report: MakeReport) -> None:
+    """Failures are new or known with their age, what passes again is fixed, what never ran is a new test."""
+    archive.record(make_report(1, unit="PPP"))
+    archive.record(make_report(2, unit="PFF"))
+    archive.record(make_report(3, unit="PFF"))
+
+    compared = archive.compare(make_report(14, unit="FFPP"))
+
+    assert (compared.last_green, compared.last_green_commit) == ("run-1", "commit-1")
+    assert [(each.check[-1], each.status, each.since_run) for each in compared.standings] == [
+        ("a", "new", ""),
+        ("b", "known", "run-2"),
+        ("c", "fixed", "run-2"),
+        ("d", "new-test", ""),
+    ]
+    known = compared.of("known")[0]
+    assert compared.at is not None
+    assert known.text(compared.at) == "failing since run run-2, commit commit-2, 12 d"
+    assert compared.status_text("unit") == "1 new, 1 known (oldest 12 d), 1 fixed, 1 new test"
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"branch": "topic"},
+        {"dirty": True},
+        {"profile": "full"},
+        {"cluster": "kind"},
+        {"source": {"repository": "other/kvsync"}},
+        {"source": {"repository": "", "pull_request": 7}},
+        {"source": FORK},
+        {"source": {"repository": "", "trusted": False}},
+    ],
+    ids=["branch", "dirty", "profile", "cluster", "repository", "pull request", "fork", "untrusted"],
+)
+def test_only_the_reference_makes_a_failure_known(
+    archive: Archive, make_report: MakeReport, facts: Mapping[str, object]
+) -> None:
+    """A failure elsewhere says nothing of the reference branch, whatever a fork calls its own branch."""
+    archive.record(make_report(1, unit="PP"))
+    archive.record(make_report(2, unit="FP", **facts))
+
+    assert statuses(archive, make_report(3, unit="FP")) == {"a": "new"}
+
+
+def test_a_cluster_of_the_same_kind_is_comparable(archive: Archive, make_report: MakeReport) -> None:
+    """Which context of a kubeconfig a run used does not matter."""
+    archive.record(make_report(1, cluster="kubeconfig:one", unit="FP"))
+
+    assert statuses(archive, make_report(2, cluster="kubeconfig:two", unit="FP")) == {"a": "known"}
+
+
+def test_later_runs_do_not_count(archive: Archive, make_report: MakeReport) -> None:
+    """A run that is judged late is compared with what came before it, and not with itself."""
+    archive.record(make_report(1, unit="P"))
+    archive.record(make_report(2, unit="F"))
+    archive.record(make_report(3, unit="F"))
+
+    assert statuses(archive, make_report(2, unit="F")) == {"a": "new"}
+
+
+def test_both_sides_at_one_commit(archive: Archive, make_report: MakeReport) -> None:
+    """A failure at a commit at which the test passed before is flaky, also on another branch."""
+    archive.record(make_report(1, unit="PP", branch="topic", commit="same"))
+
+    assert statuses(archive, make_report(2, unit="FP", commit="same")) == {"a": "flaky", "b": "new-test"}
+    assert statuses(archive, make_report(2, unit="FP", commit="same", dirty=True)) == {
+        "a": "new",
+        "b": "new-test",
+    }
+
+
+def test_endings_of_what_failed(archive: Archive, make_report: MakeReport) -> None:
+    """Flaky tests are found among those that failed or were tried again; others are not even read."""
+    for day, letters in enumerate(["PPP", "FPP", "PPR", "FPP"]):
+        archive.record(make_report(day, unit=letters))
+    (scope,) = archive.scopes()
+
+    found = {name[-1]: flakiness(endings) for (_, name), endings in archive.endings(scope).items()}
+
+    assert {name: each.verdict for name, each in found.items()} == {"a": "flaky", "c": "flaky"}
+    assert (found["a"].flips, found["c"].proofs) == (3, ("commit-2",))
+
+
+def test_endings_by_name(archive: Archive, make_report: MakeReport) -> None:
+    """A part of a name finds tests in every scope; signs that a database reads as patterns mean nothing."""
+    archive.record(make_report(1, unit="P", e2e="F"))
+    archive.record(make_report(2, unit="P", cluster="kind"))
+
+    found = archive.endings_of("::test_a")
+
+    assert [(scope.cluster, sorted(stage for stage, _ in tests)) for scope, tests in found.items()] == [
+        ("kind", ["unit"]),
+        ("local", ["e2e", "unit"]),
+    ]
+    assert archive.endings_of("%") == {}
+
+
+def test_eta(archive: Archive, make_report: MakeReport) -> None:
+    """A stage will take as long as the middle one of those that passed; of an unknown one nothing is said."""
+    for day in (1, 2, 9):
+        archive.record(make_report(day, unit="P", cluster="kind"))
+    archive.record(make_report(30, unit="F", cluster="kind"))
+    archive.record(make_report(40, unit="P", cluster="kind", profile="full"))
+
+    assert archive.eta(["unit", "e2e"], "quick", "kind") == {"unit": 12.0}
+
+
+def test_series(archive: Archive, make_report: MakeReport) -> None:
+    """Runs are listed from the newest on, by scope, branch and stage, and not more than asked for."""
+    archive.record(make_report(1, unit="P"))
+    archive.record(make_report(2, e2e="P", branch="topic"))
+    archive.record(make_report(3, unit="P", profile="full"))
+    scope = Scope(repository="kvsync", profile="quick", cluster="local")
+
+    assert [run.run for run in archive.series()] == ["run-3", "run-2", "run-1"]
+    assert [run.run for run in archive.series(limit=1)] == ["run-3"]
+    assert [run.run for run in archive.series(scope=scope)] == ["run-2", "run-1"]
+    assert [run.run for run in archive.series(scope=scope, reference=True)] == ["run-1"]
+    assert [run.run for run in archive.series(stage="e2e")] == ["run-2"]
+
+
+def test_any_text_can_be_kept(archive: Archive, make_report: MakeReport) -> None:
+    """Names and messages of tests are anything: quotes, NUL, lone surrogates."""
+    name = "t.py::test_['; drop table runs; --\x00\ud800]"
+    check = Check(name=name, kind="failed", detail="E   \x00\udfff", attempts=[Attempt(kind="passed")])
+    report = replace(
+        make_report(1), stages=[merge("unit\x00", [check, check], started_at=make_report(1).started_at)]
+    )
+
+    archive.record(report)
+
+    assert archive.series()[0].stages[0].counts == {"failed": 2}
+    assert (
+        len(archive.compare(replace(report, run="b", started_at=report.started_at + timedelta(1))).standings)
+        == 2
+    )
