@@ -1,5 +1,6 @@
 """The beginning of a run: its folder, its ledger, and what its stages may use."""
 
+import os
 import threading
 
 from prefect import task
@@ -8,6 +9,7 @@ from prefect.cache_policies import NO_CACHE
 from kvsync.testing.ledger import Ledger
 from kvsync.testing.run_folder import RunFolder
 from kvsync.testing.stage import StageContext
+from kvsync.testing.stage_environment import stage_environment
 from tasks.parameters import Parameters
 
 
@@ -26,5 +28,6 @@ def start_run(parameters: Parameters, stop: threading.Event) -> StageContext:
         seed=parameters.seed,
         trace=parameters.trace,
         keep=parameters.keep,
+        environ=stage_environment(os.environ, trusted=not parameters.source or parameters.source.trusted),
         stop=stop,
     )

@@ -1,0 +1,156 @@
+"""A whole run that reports to a double of GitHub, which takes everything, something or nothing."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from kvsync.testing.fake_github import FakeGitHub
+from kvsync.testing.outcome import Outcome
+from kvsync.testing.report import Report
+from tasks.parameters import Parameters, Source
+
+ROOT = Path(__file__).resolve().parents[2]
+REPOSITORY = "octo/engine"
+TOKEN = "ghp_veryPrivate123"  # noqa: S105 - of the double
+
+Run = Callable[..., tuple[Report, str]]
+
+
+@pytest.fixture
+def double() -> Iterator[FakeGitHub]:
+    """GitHub, with one repository."""
+    with FakeGitHub(REPOSITORY, token=TOKEN) as github:
+        yield github
+
+
+@pytest.fixture
+def run(server: str, tmp_path: Path, repository: Callable[..., str]) -> Run:
+    """Run stages of a commit with these tests; returns the report, and everything that was logged."""
+
+    def start(
+        variables: Mapping[str, str],
+        tests: Mapping[str, str],
+        trigger: str = "pull-request",
+        **source: object,
+    ) -> tuple[Report, str]:
+        folder = repository(**tests)
+        git = ["git", "-C", folder, "-c", "user.name=x", "-c", "user.email=x@example.com"]
+        for words in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "all"]):
+            subprocess.run([*git, *words], check=True)
+        asked = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True)
+        parameters = Parameters(
+            stages=tuple(tests),
+            source=Source.model_validate(
+                {
+                    "url": f"file://{folder}",
+                    "commit": asked.stdout.strip(),
+                    "repository": REPOSITORY,
+                    **source,
+                }
+            ),
+            trigger=trigger,  # type: ignore[arg-type]  # checked by pydantic
+            report_dir=tmp_path / "reports",
+            run="20261120-030000-ab12",
+        )
+        given = tmp_path / "parameters.json"
+        given.write_text(parameters.model_dump_json())
+        ended = subprocess.run(
+            [sys.executable, "-m", "deployments.process", str(given)],
+            env={**os.environ, "PREFECT_API_URL": server, **variables},
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=100,
+        )
+        return Report.read(parameters.run_dir / "report.json"), ended.stdout + ended.stderr
+
+    return start
+
+
+def access(double: FakeGitHub, token: str = TOKEN) -> dict[str, str]:
+    """Return the variables that lead to a double."""
+    return {"KVSYNC_CI_GITHUB_API_URL": double.url, "KVSYNC_CI_GITHUB_TOKEN": token}
+
+
+@pytest.mark.timeout(120)
+def test_a_pull_request_from_a_fork_is_told_everything(double: FakeGitHub, run: Run, tmp_path: Path) -> None:
+    """Each stage is pending, running and judged, there is one comment, and the fork saw no token."""
+    dump = f"import os\ndef test_dump(): open({str(tmp_path / 'seen')!r}, 'w').write(str(dict(os.environ)))"
+
+    report, log = run(
+        access(double),
+        {"unit": dump, "integration": "def test_broken(): assert 3 == 4, '@octocat'"},
+        pull_request=7,
+        trusted=False,
+    )
+
+    told: dict[str, list[tuple[str, str]]] = {}
+    for each in double.statuses:
+        assert (each.repository, each.commit, each.target_url) == (REPOSITORY, report.commit, None)
+        told.setdefault(each.context, []).append((each.state, each.description))
+    assert told == {
+        "kvsync-ci": [("pending", "waiting"), ("failure", told["kvsync-ci"][-1][1])],
+        "kvsync-ci/unit": [
+            ("pending", "waiting"),
+            ("pending", "running"),
+            ("success", "1 passed"),
+            ("success", "1 passed"),
+        ],
+        "kvsync-ci/integration": [
+            ("pending", "waiting"),
+            ("pending", "running"),
+            ("failure", "1 failed"),
+            ("failure", told["kvsync-ci/integration"][-1][1]),
+        ],
+    }
+    (comment,) = double.comments
+    assert comment.number == 7
+    assert "### kvsync-ci: FAILED" in comment.body
+    assert TOKEN not in (tmp_path / "seen").read_text() + log + comment.body
+    assert TOKEN not in "".join(path.read_text(errors="replace") for path in _files(tmp_path / "reports"))
+
+
+@pytest.mark.timeout(120)
+def test_a_scheduled_run_opens_an_issue_though_statuses_fail(double: FakeGitHub, run: Run) -> None:
+    """What GitHub does not take is logged with its mend; the rest is sent, and the verdict stands."""
+    double.fail(422, message="No commit found", on="/statuses/")
+
+    report, log = run(access(double), {"unit": "def test_broken(): assert False"}, trigger="schedule")
+
+    assert report.verdict is Outcome.FAILED
+    assert [(each.title, each.state, each.labels) for each in double.issues] == [
+        ("The scheduled run fails", "open", ("kvsync-ci",))
+    ]
+    assert double.comments == []
+    assert "the repository does not have this commit" in log
+
+
+@pytest.mark.timeout(120)
+def test_a_run_passes_whatever_github_does(double: FakeGitHub, run: Run) -> None:
+    """With a token that is refused the run has the verdict that it would have without GitHub."""
+    report, log = run(
+        access(double, "ghp_wrongAndPrivate"), {"unit": "def test_fine(): pass"}, pull_request=7
+    )
+
+    assert report.verdict is Outcome.PASSED
+    assert "put a token that is valid into KVSYNC_CI_GITHUB_TOKEN" in log
+    assert "ghp_wrongAndPrivate" not in log
+    assert [*double.statuses, *double.comments] == []
+
+
+@pytest.mark.timeout(120)
+def test_without_a_token_nothing_is_sent(double: FakeGitHub, run: Run) -> None:
+    """The log says so once."""
+    report, log = run(access(double, ""), {"unit": "def test_fine(): pass"}, pull_request=7)
+
+    assert report.verdict is Outcome.PASSED
+    assert double.requests == []
+    assert log.count("nothing is sent to GitHub") == 1
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    return (path for path in folder.rglob("*") if path.is_file())
