@@ -11,10 +11,10 @@ everything is back. Their recovery counts from the moment they were injected.
 
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, get_args
 
 from kvsync.errors import ClusterError, WaitTimeout
 from kvsync.testing.history import History
@@ -218,6 +218,14 @@ def name_of(fault: Fault) -> str:
 def to_json(fault: Fault) -> dict[str, object]:
     """Return the fault as plain values, with its kind."""
     return {"kind": name_of(fault), **asdict(fault)}
+
+
+def from_json(value: Mapping[str, object]) -> Fault:
+    """Return the fault that `to_json` wrote. Raises KeyError or TypeError for anything else."""
+    kind = str(value["kind"]).title().replace(" ", "")
+    (found,) = (each for each in get_args(Fault) if each.__name__ == kind)
+    fault: Fault = found(**{name: each for name, each in value.items() if name != "kind"})
+    return fault
 
 
 @dataclass(frozen=True, slots=True)

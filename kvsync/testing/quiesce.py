@@ -2,39 +2,21 @@
 
 import random
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 
 from kvsync.errors import WaitTimeout
 from kvsync.testing.cluster import Cluster
 from kvsync.testing.endpoints import GatewayView, PodAdmin
 from kvsync.testing.history import History
-from kvsync.testing.oracle import BlockTable, Comparison, IndexDump, compare, prompts
-from kvsync.testing.verdicts import Inconclusive, Violated
+from kvsync.testing.oracle import Comparison, prompts
+from kvsync.testing.rest import IndexState, Rest, keep, require
 from kvsync.testing.wait import wait_for
 
 CONVERGENCE_S = 30.0
 """The time within which an index must be right again after whatever happened."""
 LOOKUPS = 12
 """Prompts looked up per comparison, chosen from all that pods hold."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IndexState:
-    """What one gateway's index holds."""
-
-    gateway: str
-    dumps: Sequence[IndexDump]
-    indexed: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rest:
-    """Pods and indexes at one moment in which nothing happened, as far as that moment came."""
-
-    tables: Sequence[BlockTable]
-    indexes: Sequence[IndexState]
-    unsettled: Sequence[str] = ()
 
 
 def unsettled(cluster: Cluster, pod_name: str | None = None) -> list[str]:
@@ -107,17 +89,16 @@ def quiesce(
 
 def compare_at_rest(
     cluster: Cluster, *, seed: int = 0, timeout_s: float = CONVERGENCE_S
-) -> tuple[Comparison, Sequence[str]]:
-    """Compare indexes with the pods at rest, or after `timeout_s` as they are; say what is unsettled."""
+) -> tuple[Comparison, Rest]:
+    """Compare indexes with the pods at rest, or after `timeout_s` as they are; also return both sides."""
     rest = quiesce(cluster, timeout_s=timeout_s)
     asked = prompts(rest.tables, random.Random(seed), LOOKUPS)  # noqa: S311 - no secret
-    announced = cluster.announced()
-    found = []
-    for index in rest.indexes:
-        lookups = [GatewayView(index.gateway).lookup(prompt) for prompt in asked]
-        found.append(compare(rest.tables, index.dumps, announced, lookups, indexed=index.indexed))
-    violations = tuple(violation for comparison in found for violation in comparison.violations)
-    return replace(found[0], violations=violations), rest.unsettled
+    indexes = [
+        replace(index, lookups=[GatewayView(index.gateway).lookup(prompt) for prompt in asked])
+        for index in rest.indexes
+    ]
+    rest = replace(rest, indexes=indexes)
+    return rest.compared(cluster.announced()), rest
 
 
 def verify(
@@ -128,13 +109,14 @@ def verify(
     timeout_s: float = CONVERGENCE_S,
     at_least: int = 1,
 ) -> Comparison:
-    """Compare the index with the pods at rest, record the comparison, and fail when anything is wrong.
+    """Compare the index with the pods at rest, and fail when anything is wrong.
 
-    Raises Violated with every kind of violation and its probable cause, and Inconclusive when the
-    pods hold fewer than `at_least` blocks, for then nothing was proved.
+    The comparison is recorded with both of its sides, so that it can be made again. Raises Violated with
+    every kind of violation and its probable cause, and Inconclusive when the pods hold fewer than `at_least`
+    blocks.
     """
-    comparison, waiting = compare_at_rest(cluster, seed=seed, timeout_s=timeout_s)
-    wrong = [*(str(comparison).splitlines() if comparison.violations else ()), *waiting]
+    comparison, rest = compare_at_rest(cluster, seed=seed, timeout_s=timeout_s)
+    wrong = rest.wrong(comparison)
     history.append(
         f="oracle",
         type="fail" if wrong else "ok",
@@ -142,9 +124,8 @@ def verify(
         blocks=comparison.blocks,
         lookups=comparison.lookups,
         violations=wrong,
+        at_least=at_least,
+        kept=keep(rest, history.path.parent),
     )
-    if wrong:
-        raise Violated("the index is wrong: " + "\n".join(wrong))
-    if comparison.blocks < at_least:
-        raise Inconclusive(f"the pods hold {comparison.blocks} blocks, which proves nothing")
+    require(wrong, comparison, at_least=at_least)
     return comparison

@@ -14,8 +14,8 @@ a broken one decides nothing.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Self
+from dataclasses import asdict, dataclass
+from typing import Self, cast
 
 from kvsync.testing.faults import (
     Bandwidth,
@@ -27,8 +27,10 @@ from kvsync.testing.faults import (
     Latency,
     MemoryStress,
     PacketLoss,
+    from_json,
+    to_json,
 )
-from kvsync.testing.history import History
+from kvsync.testing.history import History, Record
 from kvsync.testing.traffic import Answer, availability
 from kvsync.testing.verdicts import Inconclusive
 
@@ -147,6 +149,19 @@ class Disturbance:
             error_increase=self.error_increase,
             p95_s=self.during.p95_s,
             baseline_p95_s=self.baseline.p95_s,
+            fault=to_json(self.fault),
+            baseline=asdict(self.baseline),
+            during=asdict(self.during),
+        )
+
+    @classmethod
+    def recorded(cls, record: Record) -> Self:
+        """Return what `record` wrote down. Raises KeyError or TypeError for records without the numbers."""
+        baseline, during = (cast("dict[str, float]", record[name]) for name in ("baseline", "during"))
+        return cls(
+            fault=from_json(cast("dict[str, object]", record["fault"])),
+            baseline=Service(**baseline),  # type: ignore[arg-type]  # one of the numbers is an int
+            during=Service(**during),  # type: ignore[arg-type]  # as above
         )
 
     def excesses(self) -> list[str]:
