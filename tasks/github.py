@@ -39,8 +39,10 @@ HURRIED_PATIENCE_S = 3.0
 """An interrupted run has a few seconds to end by itself before it is killed."""
 
 PASSING_PATIENCE_S = 0.5
-PASSING_TIMEOUT_S = 3
-"""Of a status that is sent between two stages; one that is lost comes at the end."""
+"""For a status that is sent between two stages; one that is lost comes at the end."""
+
+SHORT_TIMEOUT_S = 3
+"""Of a request while somebody waits."""
 
 
 @task(name="announce", task_run_name="announce", cache_policy=NO_CACHE)
@@ -89,7 +91,10 @@ def tell_github(
     """
     settings = _settings()
     steps = list(_steps(parameters, settings, report, comparison, link))
-    _tell(settings, steps, log, patience_s=HURRIED_PATIENCE_S if hurried else END_PATIENCE_S)
+    if hurried:
+        _tell(settings, steps, log, patience_s=HURRIED_PATIENCE_S, timeout_s=SHORT_TIMEOUT_S)
+    else:
+        _tell(settings, steps, log, patience_s=END_PATIENCE_S)
 
 
 def _steps(
@@ -135,7 +140,7 @@ def _tell_in_passing(parameters: Parameters, status: Callable[[str], Status], lo
     settings = _settings()
     if source := _source(parameters):
         step = _statuses(source, [status(settings.context)])
-        _tell(settings, [step], log, patience_s=PASSING_PATIENCE_S, timeout_s=PASSING_TIMEOUT_S)
+        _tell(settings, [step], log, patience_s=PASSING_PATIENCE_S, timeout_s=SHORT_TIMEOUT_S)
 
 
 def _statuses(source: Source, statuses: Sequence[Status]) -> Step:

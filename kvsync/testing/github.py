@@ -4,14 +4,13 @@
 - Server errors, lost connections and rate limits are tried again, the whole step each time: a request that
   failed may have been carried out, and a step begins by looking at what is there. (PyGithub's own retries
   repeat the bare request, which leaves two comments, and wait as long as GitHub tells them to.)
-- All steps of one GitHub object together wait no longer than its patience.
+- All steps of one GitHub object together lose no more time to failures than its patience, and one request.
 """
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import count
 from typing import Literal, Self, TypeVar
 
 from github import Auth, Github, GithubException, RateLimitExceededException
@@ -70,8 +69,8 @@ class IssueChange:
 class GitHub:
     """GitHub as the owner of the token sees it. Every method raises NotSent.
 
-    `patience_s`: for all waiting together, after which nothing is tried again or anew; one request may then
-    still take `timeout_s`.
+    `patience_s`: what failures may cost all together, with the waits after them; then nothing is tried any
+    more. `timeout_s`: of one request.
     """
 
     def __init__(
@@ -95,7 +94,7 @@ class GitHub:
         )
         self._retries, self._first_pause_s = settings.retries, first_pause_s
         self._clock, self._sleep = clock, sleep
-        self._deadline = clock() + patience_s
+        self._patience_s, self._lost_s = patience_s, 0.0
 
     def __enter__(self) -> Self:
         return self
@@ -184,17 +183,21 @@ class GitHub:
 
     def _do(self, what: str, step: Callable[[], _Done]) -> _Done:
         """Carry out a step, again and again while that can help and there is time."""
-        if self._clock() >= self._deadline:
+        if self._lost_s >= self._patience_s:
             raise NotSent(f"{what}: not sent to GitHub, which took too long before")
-        for attempt in count():
+        attempt = 0
+        while True:
+            started = self._clock()
             try:
                 return step()
             except Exception as exc:  # a strange answer breaks PyGithub in many ways
+                self._lost_s += self._clock() - started
                 pause = pause_s(exc, self._first_pause_s * 2**attempt, time.time())
-                if pause is None or attempt >= self._retries or self._clock() + pause > self._deadline:
+                if pause is None or attempt >= self._retries or self._lost_s + pause > self._patience_s:
                     raise NotSent(f"{what}: {reason(exc)}") from exc
             self._sleep(pause)
-        raise AssertionError("count() ends")
+            self._lost_s += pause
+            attempt += 1
 
 
 def pause_s(error: Exception, default_s: float, now: float) -> float | None:

@@ -24,12 +24,14 @@ def double() -> Iterator[FakeGitHub]:
 
 @pytest.fixture
 def connect() -> Iterator[Connect]:
-    """Make a client of a double; its pauses are milliseconds, and it gives up after `patience_s`."""
+    """Make a client of what listens at a URL; its pauses between tries are milliseconds."""
     clients = []
 
-    def make(double: FakeGitHub, *, patience_s: float = 5.0, retries: int = 5, token: str = TOKEN) -> GitHub:
-        settings = GitHubSettings(api_url=double.url, token=SecretStr(token), retries=retries)
-        clients.append(GitHub(settings, patience_s=patience_s, timeout_s=2, first_pause_s=0.001))
+    def make(
+        url: str, *, patience_s: float = 5.0, retries: int = 5, token: str = TOKEN, timeout_s: int = 10
+    ) -> GitHub:
+        settings = GitHubSettings(api_url=url, token=SecretStr(token), retries=retries)
+        clients.append(GitHub(settings, patience_s=patience_s, timeout_s=timeout_s, first_pause_s=0.001))
         return clients[-1]
 
     yield make
@@ -40,4 +42,4 @@ def connect() -> Iterator[Connect]:
 @pytest.fixture
 def github(double: FakeGitHub, connect: Connect) -> GitHub:
     """A client of the double."""
-    return connect(double)
+    return connect(double.url)

@@ -1,6 +1,7 @@
 """The client of GitHub against a double: what is there once stays one, and every failure ends in time."""
 
 import logging
+import socket
 import time
 import traceback
 from collections.abc import Callable
@@ -62,8 +63,8 @@ def test_a_comment_is_found_behind_many_others(connect: Callable[..., GitHub]) -
     with FakeGitHub(REPOSITORY, token=TOKEN, page=2) as double:
         for number in range(5):
             double.comment(REPOSITORY, 7, f"talk {number}")
-        connect(double).keep_comment(REPOSITORY, 7, comment("first"))
-        connect(double).keep_comment(REPOSITORY, 7, comment("second", run=2))
+        connect(double.url).keep_comment(REPOSITORY, 7, comment("first"))
+        connect(double.url).keep_comment(REPOSITORY, 7, comment("second", run=2))
 
         assert [each.body for each in double.comments[5:]] == [comment("second", run=2).body]
 
@@ -73,8 +74,8 @@ def test_a_comment_of_somebody_else_is_never_ours(connect: Callable[..., GitHub]
     """The mark can be copied; the author cannot."""
     with FakeGitHub(REPOSITORY, token=TOKEN, login=login) as double:
         double.comment(REPOSITORY, 7, comment("forged").body, author="mallory")
-        connect(double).keep_comment(REPOSITORY, 7, comment("first"))
-        connect(double).keep_comment(REPOSITORY, 7, comment("second", run=2))
+        connect(double.url).keep_comment(REPOSITORY, 7, comment("first"))
+        connect(double.url).keep_comment(REPOSITORY, 7, comment("second", run=2))
 
         assert [each.body for each in double.comments] == [
             comment("forged").body,
@@ -222,7 +223,7 @@ def test_retries_end(double: FakeGitHub, connect: Callable[..., GitHub]) -> None
     double.fail(500)
 
     with pytest.raises(NotSent, match="it is sent with the next run"):
-        connect(double, retries=2).set_status(REPOSITORY, COMMIT, PASSED)
+        connect(double.url, retries=2).set_status(REPOSITORY, COMMIT, PASSED)
 
     assert len(double.requests) == 3
 
@@ -230,7 +231,7 @@ def test_retries_end(double: FakeGitHub, connect: Callable[..., GitHub]) -> None
 def test_patience_is_shared(double: FakeGitHub, connect: Callable[..., GitHub]) -> None:
     """When it is used up the rest is not even tried."""
     double.fail(500)
-    github = connect(double, patience_s=0.2, retries=1000)
+    github = connect(double.url, patience_s=0.2, retries=1000)
 
     with pytest.raises(NotSent):
         github.set_status(REPOSITORY, COMMIT, PASSED)
@@ -250,7 +251,18 @@ def test_nobody_listens(connect: Callable[..., GitHub]) -> None:
         pass
 
     with pytest.raises(NotSent, match=r"GitHub does not answer .*check KVSYNC_CI_GITHUB_API_URL"):
-        connect(double, retries=1).set_status(REPOSITORY, COMMIT, PASSED)
+        connect(double.url, retries=1).set_status(REPOSITORY, COMMIT, PASSED)
+
+
+def test_silence(connect: Callable[..., GitHub]) -> None:
+    """A GitHub that takes requests and never answers costs one request, then nothing is tried any more."""
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        github = connect(f"http://127.0.0.1:{mute.getsockname()[1]}", patience_s=0.5, timeout_s=1)
+
+        with pytest.raises(NotSent, match="ReadTimeout"):
+            github.set_status(REPOSITORY, COMMIT, PASSED)
+        with pytest.raises(NotSent, match="took too long before"):
+            github.set_status(REPOSITORY, COMMIT, PASSED)
 
 
 def test_the_token_is_nowhere(
@@ -261,7 +273,7 @@ def test_the_token_is_nowhere(
     secret = "ghp_wrongAndPrivate"  # noqa: S105 - refused by the double
 
     with pytest.raises(NotSent) as failure:
-        connect(double, token=secret).keep_comment(REPOSITORY, 7, comment("text"))
+        connect(double.url, token=secret).keep_comment(REPOSITORY, 7, comment("text"))
 
     assert "GitHub answered 401" in str(failure.value)
     assert secret not in caplog.text + "".join(traceback.format_exception(failure.value))
