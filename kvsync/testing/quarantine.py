@@ -99,6 +99,7 @@ def keep_quarantine(repository: Path, file: Path, run_dir: Path) -> None:
     The repository of a commit is gone when the run is judged. A link that leads out of it is not followed.
     """
     source = (repository / file).resolve()
+    (run_dir / NAME).unlink(missing_ok=True)
     if source.is_file() and source.is_relative_to(repository.resolve()):
         shutil.copyfile(source, run_dir / NAME)
 

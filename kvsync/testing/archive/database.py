@@ -50,7 +50,7 @@ class Database:
         """
         given = url.get_secret_value() if isinstance(url, SecretStr) else url
         if not given:
-            folder.mkdir(parents=True, exist_ok=True)
+            _make(folder)
         database = cls(_parse(given) if given else URL.create("sqlite", database=str(folder / FILE)))
         try:
             with database.writing("opened") as connection:
@@ -83,7 +83,7 @@ class Database:
     def _said_plainly(self, what: str) -> Iterator[None]:
         try:
             yield
-        except (SQLAlchemyError, OSError) as error:
+        except SQLAlchemyError as error:
             raise ArchiveError(
                 f"the archive {self.name} cannot be {what}: {self._plain(error)}; "
                 "mend that, or name another in KVSYNC_CI_ARCHIVE_URL"
@@ -111,6 +111,13 @@ def migrate(connection: Connection, name: str) -> None:
     if current != scripts.get_current_head():
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ArchiveError(f"no archive in {folder}: {error}") from error
 
 
 def _parse(url: str) -> URL:

@@ -1,0 +1,134 @@
+"""`kvsync-ci history` and `kvsync-ci flaky`: what they say of the runs so far."""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from deployments.cli import app
+from kvsync.testing.archive import Archive
+from kvsync.testing.report import Report
+
+MakeReport = Callable[..., Report]
+Command = Callable[..., list[str]]
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> Command:
+    """Run `kvsync-ci` on the reports of the test; returns the lines it printed, without runs of spaces."""
+
+    def run(*words: str) -> list[str]:
+        result = CliRunner().invoke(app, [*words, "--report-dir", str(tmp_path)], catch_exceptions=False)
+        assert result.exit_code == 0
+        return [" ".join(line.split()) for line in result.stdout.splitlines()]
+
+    return run
+
+
+@pytest.fixture
+def recorded(tmp_path: Path, make_report: MakeReport) -> list[Report]:
+    """Four runs of two tests: a changes sides, b fails since the second."""
+    reports = [make_report(day, unit=letters) for day, letters in enumerate(["PP", "FF", "PF", "FF"])]
+    reports += [make_report(9, e2e="P", branch="[red]topic", dirty=True)]
+    with Archive.open("", tmp_path) as archive:
+        for report in reports:
+            archive.record(report)
+    return reports
+
+
+def test_without_runs(command: Command) -> None:
+    """An archive with nothing in it says how to begin."""
+    assert command("history") == ["no run is in the archive; start one with: kvsync-ci run"]
+    assert command("history", "--test", "x") == ["no such test is in the archive"]
+    assert command("flaky") == ["no test is flaky or broken"]
+    assert json.loads("".join(command("history", "--json"))) == []
+
+
+@pytest.mark.usefixtures("recorded")
+def test_runs(command: Command) -> None:
+    """Runs are listed from the newest on; a branch's name is text, whatever is in it."""
+    lines = command("history", "--limit", "2")
+
+    assert lines == [
+        "run commit of profile verdict stages",
+        "run-9 commit-9* [red]topic quick, local passed e2e",
+        "run-3 commit-3 main quick, local failed unit",
+    ]
+
+
+@pytest.mark.usefixtures("recorded")
+def test_runs_with_a_stage(command: Command) -> None:
+    """With a stage there are its time and its counts."""
+    lines = " ".join(command("history", "--stage", "unit"))
+
+    assert "run-9" not in lines
+    assert "unit 13 s: 2 failed" in lines
+    found = json.loads("".join(command("history", "--stage", "unit", "--limit", "1", "--json")))
+    assert [(run["run"], run["commit"], run["stages"]) for run in found] == [
+        ("run-3", "commit-3", {"unit": {"outcome": "failed", "duration_s": 13.0, "counts": {"failed": 2}}})
+    ]
+
+
+@pytest.mark.usefixtures("recorded")
+def test_a_test(command: Command) -> None:
+    """Of a test there is the row of its endings, the newest last, and the first commit that failed."""
+    assert command("history", "--test", "unit/t.py::test_b") == [
+        "tests/unit/t.py::test_b (quick, local)",
+        "✓✗✗✗ steady, fails in 30% to 95%, failing since run run-1, commit commit-1",
+    ]
+    (found,) = json.loads("".join(command("history", "--test", "test_b", "--json")))
+    assert found["failing_since"] == {
+        "run": "run-1",
+        "commit": "commit-1",
+        "at": "2026-11-02T03:00:00+00:00",
+    }
+    assert [each["kind"] for each in found["endings"]] == ["passed", "failed", "failed", "failed"]
+
+
+@pytest.mark.usefixtures("recorded")
+def test_flaky(command: Command, tmp_path: Path) -> None:
+    """Flaky tests are listed with what speaks for it, the quarantine with what becomes of each entry."""
+    today = datetime.now(UTC).date()
+    entries = {"a": today, "b": today - timedelta(days=30)}
+    (tmp_path / "quarantine.toml").write_text(
+        "".join(_entry(f"tests/unit/t.py::test_{name}", added) for name, added in entries.items())
+    )
+
+    found = json.loads("".join(command("flaky", "--json", "--repository", str(tmp_path))))
+
+    assert [(each["test"], each["verdict"], each["flips"]) for each in found["tests"]] == [
+        ("tests/unit/t.py::test_a", "flaky", 3)
+    ]
+    assert [each["standing"] for each in found["quarantine"]] == [
+        "holds",
+        "over: the test gates again; mend it or take the entry out",
+    ]
+    shown = " ".join(command("flaky", "--repository", str(tmp_path)))
+    assert "flaky 2 of 4 (15%" in shown
+
+
+def test_a_clean_test_can_leave_the_quarantine(
+    command: Command, tmp_path: Path, make_report: MakeReport
+) -> None:
+    """After twenty runs without a failure the quarantine is said to be unnecessary."""
+    with Archive.open("", tmp_path) as archive:
+        for day in range(20):
+            archive.record(make_report(day, unit="P"))
+    today = datetime.now(UTC).date()
+    (tmp_path / "quarantine.toml").write_text(_entry("tests/unit/t.py::test_a", today))
+
+    found = json.loads("".join(command("flaky", "--json", "--repository", str(tmp_path))))
+
+    assert [each["standing"] for each in found["quarantine"]] == [
+        "can be taken out: passed in the last 20 runs"
+    ]
+
+
+def _entry(test: str, added: date) -> str:
+    return (
+        f'[[quarantine]]\ntest = "{test}"\nowner = "@ana"\nreason = "r"\nissue = "#1"\n'
+        f"added = {added}\nexpires = {added + timedelta(days=14)}\n"
+    )
