@@ -9,6 +9,7 @@ KVSyncError
 ├── NoPodReady        nothing can serve the request: answer 503, try later
 ├── CommandError      a command failed: carries argv, exit code and the end of its output
 ├── WaitTimeout       a condition did not come true in time: carries what was last seen
+├── StoreError        a report could not be stored, read or removed: says where and the mend, and if to retry
 └── ClusterError      a test cluster could not do what was asked
     └── CannotRun     what it needs is missing here: lists every problem with its mend
 """
@@ -76,6 +77,14 @@ class WaitTimeout(KVSyncError):
     def __init__(self, what: str, timeout_s: float, last_seen: object) -> None:
         self.what, self.timeout_s, self.last_seen = what, timeout_s, last_seen
         super().__init__(f"not within {timeout_s:g} s: {what}; last seen: {last_seen}")
+
+
+class StoreError(KVSyncError):
+    """A store of reports that did not do what was asked; `passing` when the same call may work later."""
+
+    def __init__(self, what: str, problem: str, mend: str, *, passing: bool = False) -> None:
+        self.mend, self.passing = mend, passing
+        super().__init__(f"cannot {what}: {problem}; {mend}")
 
 
 class ClusterError(KVSyncError):

@@ -38,7 +38,7 @@ _RENAMED = {("cluster", "node_image"): "KIND_NODE_IMAGE"}
 _OTHERS = re.compile(r"TRACE|CHAOS_CRDS|TEST_.*")
 """Variables with the prefix that are no settings: what tests are given, and their switches."""
 
-_BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^?#]*)?")
+_BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](?=.{0,120}$)(/[\w=-][\w.=-]*)*/?", re.ASCII)
 
 _PLAIN_URL = re.compile(r"https?://[^/@?#\s]+(/[^?#\s]*)?")
 
@@ -166,8 +166,9 @@ class ServeSettings(_Table):
     """What `kvsync-ci serve` starts. `port`: of Prefect's server and UI; `pool`: the work pool's name.
 
     `limit`: how many runs go on at the same time; one disturbs the measurements of another. `cluster`: what
-    nightly and weekly runs test on. `workspaces`: where commits are checked out, None for a folder beside
-    the reports.
+    nightly and weekly runs test on. `image`: of the pipeline, for a pool of Docker containers or Kubernetes
+    jobs; "" for one of processes. `workspaces`: where commits are checked out, None for a folder beside the
+    reports.
     """
 
     host: str = "127.0.0.1"
@@ -175,6 +176,7 @@ class ServeSettings(_Table):
     pool: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")] = "kvsync"
     limit: PositiveInt = 2
     cluster: str = "local"
+    image: str = ""
     workspaces: Path | None = None
 
 
