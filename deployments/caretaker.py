@@ -3,6 +3,9 @@
 Each run sees to its own end; this is for those that had no chance to: the machine went down, everything was
 killed. Every 15 s it compares the flow runs that Prefect believes to be going on with the processes here.
 Only runs that this machine's worker took are looked at; others may be alive elsewhere.
+
+At its end, which is that of serve, it ends the flows politely, while there still is a server to tell. That a
+worker died is no reason to: its runs go on, and another worker takes the next ones.
 """
 
 import sys
@@ -11,7 +14,6 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 from uuid import UUID
 
 import httpx
@@ -30,8 +32,11 @@ from prefect.states import Cancelled, Crashed, Scheduled
 from pydantic import ValidationError
 
 from deployments.catalogue import FLOW
-from deployments.presence import living, worker_name
+from deployments.mending import PATIENCE_S, Mend, Sighting, decide
+from deployments.presence import engines, living, worker_name
 from kvsync.errors import KVSyncError
+from kvsync.testing.interruption import stop_on_signal
+from kvsync.testing.ledger import end
 from kvsync.testing.residue import is_running
 from kvsync.testing.run_folder import RunFolder
 from tasks.identity import parameters_of
@@ -40,44 +45,13 @@ from tasks.settlement import empty_floor, last_word
 
 EVERY_S = 15.0
 
-PATIENCE_S = 60.0
-"""How long a run may be without a process: it may just have been taken, or another mends it already."""
+GRACE_S = 20.0
+"""For a flow to stop its stage, clean up and write its report, before it is killed."""
 
 WORKER = "prefect.worker.name"
 """The label by which a flow run says who took it."""
 
 GONE = "its process is gone; what is known is in its report"
-
-Mend = Literal["crash", "cancel", "reschedule"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sighting:
-    """A flow run that Prefect believes to be going on; `missing_s`: for how long nothing drove it here."""
-
-    state: StateType
-    worker: str
-    started: bool
-    missing_s: float
-
-
-def decide(sighting: Sighting, *, worker: str, patience_s: float = PATIENCE_S) -> Mend | None:
-    """Say how a flow run without a process is to end, None for one that is to be left alone. Pure.
-
-    What a person cancelled is cancelled. What never started, starts anew: it was accepted and nothing of it
-    has happened yet. One that no worker signed was lost on the way to one.
-    """
-    mine = sighting.worker == worker or (not sighting.worker and sighting.state is StateType.PENDING)
-    if not mine or sighting.missing_s < patience_s:
-        return None
-    match sighting.state:
-        case StateType.CANCELLING:
-            return "cancel"
-        case StateType.PENDING if not sighting.started:
-            return "reschedule"
-        case _:
-            return "crash"
-
 
 STATES: dict[Mend, Callable[[], State[object]]] = {
     "crash": lambda: Crashed(message=GONE),
@@ -116,9 +90,8 @@ class Caretaker:
         return {each: now - since for each, since in self.missing.items()}
 
     def _mend(self, client: SyncPrefectClient, run: FlowRun, missing_s: float) -> None:
-        assert run.state_type
         sighting = Sighting(
-            state=run.state_type,
+            state=str(run.state_type and run.state_type.value),
             worker=str(run.labels.get(WORKER, "")),
             started=run.start_time is not None,
             missing_s=missing_s,
@@ -127,7 +100,9 @@ class Caretaker:
         if mend:
             with suppress(ObjectNotFound):  # someone deleted it meanwhile
                 client.set_flow_run_state(run.id, STATES[mend](), force=True)
-            print(f"{mend}: flow run {run.id} ({run.name}) was {run.state_name}: {GONE}", flush=True)
+            print(
+                f"{mend}: flow run {run.id} ({run.name}) was {run.state_name} without a process", flush=True
+            )
 
 
 def end_run(path: Path) -> bool:
@@ -165,17 +140,19 @@ def _unjudged(report_dir: Path) -> list[Path]:
 
 
 def main(report_dir: Path, home: str, *, final: bool = False) -> None:
-    """Look every 15 s until killed; with --final once, and without patience."""
+    """Look every 15 s until SIGTERM, and then end the runs; with --final look once, and without patience."""
     caretaker = Caretaker(report_dir=report_dir, home=home, patience_s=0 if final else PATIENCE_S)
     with get_client(sync_client=True) as client:
-        while True:
-            try:
-                caretaker.look(client)
-            except httpx.HTTPError as exc:
-                print(f"the Prefect server does not answer: {exc!r}", file=sys.stderr, flush=True)
-            if final:
-                return
-            time.sleep(EVERY_S)
+        if final:
+            return caretaker.look(client)
+        with stop_on_signal() as stop:
+            while not stop.is_set():
+                try:
+                    caretaker.look(client)
+                except httpx.HTTPError as exc:
+                    print(f"the Prefect server does not answer: {exc!r}", file=sys.stderr, flush=True)
+                stop.wait(EVERY_S)
+    return end(engines(home), grace_s=GRACE_S)
 
 
 if __name__ == "__main__":

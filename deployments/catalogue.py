@@ -29,7 +29,10 @@ WEEKLY = (*NIGHTLY, "chaos", "soak")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deployment:
-    """One way to start the pipeline. `limit`: runs at a time; `cron`: when it starts by itself, in UTC."""
+    """One way to start the pipeline. `limit`: runs at a time; `cron`: when it starts by itself, in UTC.
+
+    `image`: what a run's container is made of, in a pool that is not one of processes.
+    """
 
     name: str
     description: str
@@ -38,6 +41,7 @@ class Deployment:
     collision: Literal["ENQUEUE", "CANCEL_NEW"] = "ENQUEUE"
     cron: str = ""
     pool: str
+    image: str = ""
 
     @property
     def tags(self) -> list[str]:
@@ -47,13 +51,13 @@ class Deployment:
 
 def catalogue(report_dir: Path, settings: Settings) -> tuple[Deployment, ...]:
     """Return every deployment there should be; their runs leave their folders in `report_dir`."""
-    pool = settings.serve.pool
+    serve = settings.serve
     quick = Parameters(report_dir=report_dir, stages=_there(COMMIT), settings=settings.cluster)
     night = Parameters.checked(
         report_dir=report_dir,
         settings=settings.cluster,
         profile="full",
-        cluster=settings.serve.cluster,
+        cluster=serve.cluster,
         trigger="schedule",
     )
     return (
@@ -62,14 +66,16 @@ def catalogue(report_dir: Path, settings: Settings) -> tuple[Deployment, ...]:
             description="A commit on a followed branch: what decides, what talks, what must always hold.",
             parameters=quick.model_copy(update={"trigger": "push"}),
             limit=2,
-            pool=pool,
+            pool=serve.pool,
+            image=serve.image,
         ),
         Deployment(
             name="pull-request",
             description="A pull request: as a commit, and whole clusters of processes on this machine.",
             parameters=quick.model_copy(update={"stages": _there(PULL_REQUEST), "trigger": "pull-request"}),
             limit=2,
-            pool=pool,
+            pool=serve.pool,
+            image=serve.image,
         ),
         Deployment(
             name="nightly",
@@ -77,7 +83,8 @@ def catalogue(report_dir: Path, settings: Settings) -> tuple[Deployment, ...]:
             parameters=night.model_copy(update={"stages": _there(NIGHTLY)}),
             limit=1,
             cron="0 3 * * *",
-            pool=pool,
+            pool=serve.pool,
+            image=serve.image,
         ),
         Deployment(
             name="weekly",
@@ -86,14 +93,16 @@ def catalogue(report_dir: Path, settings: Settings) -> tuple[Deployment, ...]:
             limit=1,
             collision="CANCEL_NEW",
             cron="0 2 * * 1",
-            pool=pool,
+            pool=serve.pool,
+            image=serve.image,
         ),
         Deployment(
             name="adhoc",
             description="By hand: choose stages, profile and cluster.",
             parameters=quick,
             limit=4,
-            pool=pool,
+            pool=serve.pool,
+            image=serve.image,
         ),
     )
 
@@ -102,14 +111,13 @@ def _there(stages: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(stage for stage in stages if stage in STAGES)
 
 
-def job_variables(repository: Path = REPOSITORY) -> dict[str, object]:
+def job_variables(image: str, repository: Path = REPOSITORY) -> dict[str, object]:
     """Return what a run's process is started with: the repository's packages come before strays of that name.
 
     Prefect would install the repository's dependencies anew where it finds uv: they are installed.
     """
-    return {
-        "env": {"PYTHONPATH": str(repository), "PREFECT_RUNNER_AUTO_INSTALL_DEPENDENCIES": "false"},
-    }
+    env = {"PYTHONPATH": str(repository), "PREFECT_RUNNER_AUTO_INSTALL_DEPENDENCIES": "false"}
+    return {"env": env, "image": image} if image else {"env": env}
 
 
 def pull_steps(repository: Path = REPOSITORY) -> list[dict[str, object]]:

@@ -1,7 +1,7 @@
-"""A command that lives no longer than whoever started it: `python -m deployments.child PARENT COMMAND...`.
+"""A command that lives no longer than who started it: `python -m deployments.child PARENT SIGNAL COMMAND...`.
 
-- The kernel kills it when the thread that started it ends, even by SIGKILL; so it is started from a main
-  thread. Only Linux can do that; elsewhere the command just runs.
+- The kernel sends it the signal when the thread that started it ends, even by SIGKILL; so it is started
+  from a main thread. Only Linux can do that; elsewhere the command just runs.
 - Signals mean again what they mean by default. Prefect's worker, started with SIGINT ignored, as a shell
   does in the background, does not end even on SIGTERM.
 - It becomes the command, so that there is no second process and the id of the first is the right one.
@@ -15,15 +15,15 @@ import sys
 PR_SET_PDEATHSIG = 1
 
 
-def main(parent: int, argv: list[str]) -> None:
+def main(parent: int, parting: int, argv: list[str]) -> None:
     """Become the command, bound to the life of the parent."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
     if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, parting)
     if os.getppid() == parent:  # else it died before the kernel was told
         os.execvp(argv[0], argv)  # noqa: S606  # an argument list
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2:])
+    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:])

@@ -16,7 +16,7 @@ from prefect.client.schemas.filters import FlowFilter, FlowFilterName
 from prefect.client.schemas.objects import ConcurrencyOptions
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.schedules import CronSchedule
-from prefect.exceptions import ObjectAlreadyExists, PrefectHTTPStatusError
+from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.settings import get_current_settings
 from prefect.utilities.callables import parameter_schema
 from prefect.workers.process import ProcessWorker
@@ -63,8 +63,8 @@ def _refusal(exc: PrefectHTTPStatusError) -> str:
 
 
 def _apply_all(client: SyncPrefectClient, deployments: Sequence[Deployment]) -> dict[str, Fate]:
-    for pool in {deployment.pool for deployment in deployments}:
-        _ensure_pool(client, pool)
+    for pool, image in {(deployment.pool, deployment.image) for deployment in deployments}:
+        _ensure_pool(client, pool, image)
     ours = client.read_deployments(flow_filter=FlowFilter(name=FlowFilterName(any_=[FLOW])))
     found = {each.name: each for each in ours}
     fates = {each.name: _apply(client, each, found.get(each.name)) for each in deployments}
@@ -75,12 +75,16 @@ def _apply_all(client: SyncPrefectClient, deployments: Sequence[Deployment]) -> 
     return fates
 
 
-def _ensure_pool(client: SyncPrefectClient, pool: str) -> None:
-    template = ProcessWorker.get_default_base_job_template()
+def _ensure_pool(client: SyncPrefectClient, pool: str, image: str) -> None:
+    """Make the pool of processes if it is not there; one of containers is made by its own worker."""
     try:
+        client.read_work_pool(pool)
+    except ObjectNotFound as exc:
+        if image:
+            mend = f"start its worker first: prefect worker start --pool {pool} --type docker (or kubernetes)"
+            raise CannotRun("deploy", [f"there is no work pool {pool} for runs in {image}; {mend}"]) from exc
+        template = ProcessWorker.get_default_base_job_template()
         client.create_work_pool(WorkPoolCreate(name=pool, type="process", base_job_template=template))
-    except ObjectAlreadyExists:
-        return
 
 
 def _apply(client: SyncPrefectClient, wanted: Deployment, found: DeploymentResponse | None) -> Fate:
@@ -111,7 +115,7 @@ def _payload(wanted: Deployment) -> dict[str, Any]:
         "enforce_parameter_schema": True,
         "tags": wanted.tags,
         "work_pool_name": wanted.pool,
-        "job_variables": job_variables(),
+        "job_variables": job_variables(wanted.image),
         "pull_steps": pull_steps(),
         "schedules": [schedule] if wanted.cron else [],
         "concurrency_limit": wanted.limit,

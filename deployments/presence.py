@@ -1,6 +1,7 @@
 """Which flow runs have a living process on this machine, and by which name its worker takes them."""
 
 import socket
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from uuid import UUID
 from zlib import crc32
@@ -21,16 +22,24 @@ def worker_name(report_dir: Path) -> str:
 
 def living(home: str) -> set[UUID]:
     """Return the flow runs that are driven by a process here whose PREFECT_HOME is `home`."""
-    found = set()
+    return {flow_run for flow_run, _ in _drivers(home, DRIVERS)}
+
+
+def engines(home: str) -> list[psutil.Process]:
+    """Return the processes in which these flows run."""
+    return [process for _, process in _drivers(home, ("prefect",))]
+
+
+def _drivers(home: str, packages: Sequence[str]) -> Iterator[tuple[UUID, psutil.Process]]:
     for process in psutil.process_iter():
         try:
-            marked = process.environ() if _is_driver(process.cmdline()) else {}
+            words = process.cmdline()[1:3]
+            marks = process.environ() if any(_is_within(word, packages) for word in words) else {}
         except (psutil.Error, OSError):
             continue
-        if FLOW_RUN in marked and marked.get("PREFECT_HOME") == home:
-            found.add(UUID(marked[FLOW_RUN]))
-    return found
+        if FLOW_RUN in marks and marks.get("PREFECT_HOME") == home:
+            yield UUID(marks[FLOW_RUN]), process
 
 
-def _is_driver(argv: list[str]) -> bool:
-    return any(word.partition(".")[0] in DRIVERS or word in DRIVERS for word in argv[1:3])
+def _is_within(module: str, packages: Sequence[str]) -> bool:
+    return any(module == package or module.startswith(f"{package}.") for package in packages)

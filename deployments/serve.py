@@ -2,17 +2,18 @@
 
     server     unless PREFECT_API_URL names one; its database is in the report folder
     worker     starts the runs, each in a process of its own
-    caretaker  gives runs whose process is gone a true end
+    caretaker  gives runs whose process is gone a true end, and ends the runs when serve ends
     receiver   turns GitHub's deliveries into runs; only with a webhook secret
 
-The end, in this order: no new deliveries, no new runs; the worker ends the processes of its runs, and what is
-left of a run sees to its state and report while there still is a server to tell; then the server goes.
-Should serve be killed, the kernel ends all of these, and the next start mends what that left.
+The end, in this order: no new deliveries, an end to the runs, no worker; what is left of a run sees to its
+state and report while there still is a server to tell; then the server goes. Should serve be killed, the
+kernel ends all of these, the caretaker ends the runs, and the next start tells Prefect.
 """
 
 import fcntl
 import ipaddress
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -29,6 +30,7 @@ from deployments.launch import environment
 from deployments.presence import living, worker_name
 from deployments.supervisor import Service, Supervisor, bound
 from kvsync.errors import CannotRun, ConfigError, PortInUse, WaitTimeout
+from kvsync.publisher import listener_on
 from kvsync.testing.interruption import stop_on_signal
 from kvsync.testing.settings import PREFIX, ServeSettings, Settings
 from kvsync.testing.wait import wait_for
@@ -37,8 +39,10 @@ from tasks.parameters import REPOSITORY
 START_S = 120.0
 """For the server to answer, and for the deployments: 10 s on a quiet machine, far longer on a busy one."""
 
-WORKER_GRACE_S = 20.0
-"""For the worker to end the processes of its runs."""
+CARETAKER_GRACE_S = 30.0
+"""For the caretaker to end the runs: they have 20 s to do so in order."""
+
+WORKER_GRACE_S = 10.0
 
 DRAIN_S = 60.0
 """For what is left of the runs to write reports and tell the server, and again for the caretaker."""
@@ -102,7 +106,7 @@ class Services:
         worker = ["prefect", "worker", "start", "--type=process", *options]
         services = [
             self._service("worker", *worker, grace_s=WORKER_GRACE_S),
-            self._service("caretaker", *self._caretaker),
+            self._service("caretaker", *self._caretaker, grace_s=CARETAKER_GRACE_S, parting=signal.SIGTERM),
         ]
         if secret:
             receiver = ["deployments.webhook", str(self.report_dir / "webhook.db")]
@@ -137,7 +141,12 @@ class Services:
             raise CannotRun("serve", [(done.stderr or done.stdout).strip()])
 
     def _service(
-        self, name: str, *words: str, env: Mapping[str, str] | None = None, grace_s: float = 10.0
+        self,
+        name: str,
+        *words: str,
+        env: Mapping[str, str] | None = None,
+        grace_s: float = 10.0,
+        parting: signal.Signals = signal.SIGKILL,
     ) -> Service:
         return Service(
             name=name,
@@ -146,6 +155,7 @@ class Services:
             cwd=REPOSITORY,
             log=self.logs / f"{name}.log",
             grace_s=grace_s,
+            parting=parting,
         )
 
 
@@ -200,7 +210,7 @@ def _begin(services: Services, supervisor: Supervisor, stop: Event, *, own_serve
     services.deploy()
     for service in services.others():
         supervisor.start(service)
-    receiver = f"http://{_reachable(settings.webhook.host)}:{settings.webhook.port}"
+    receiver = f"http://{_reachable(settings.webhook.host)}:{settings.webhook.port}/github"
     say(f"Prefect's UI:     {services.url.removesuffix('/api')}")
     say(f"webhook receiver: {receiver if 'receiver' in supervisor.lives else f'off; {SECRET} is not set'}")
     say(f"reports:          {services.report_dir}")
@@ -210,7 +220,8 @@ def _begin(services: Services, supervisor: Supervisor, stop: Event, *, own_serve
 
 def _finish(services: Services, supervisor: Supervisor) -> None:
     """End the services in their order; what runs leave is mended while there is a server to tell."""
-    supervisor.say("stopping")
+    if supervisor.lives:
+        supervisor.say("stopping")
     for name in ("receiver", "caretaker"):
         supervisor.stop(name)
     if "worker" in supervisor.lives:
@@ -236,11 +247,11 @@ def _reachable(host: str) -> str:
 
 
 def _require_port(settings: ServeSettings) -> None:
-    address = (settings.host, settings.port)
     try:
-        wait_for(lambda: _is_free(address), what="the port is free", timeout_s=PORT_S)
+        wait_for(lambda: _is_free((settings.host, settings.port)), what="the port is free", timeout_s=PORT_S)
     except WaitTimeout as exc:
-        raise PortInUse(f"{settings.host}:{settings.port}") from exc
+        address = f"{settings.host}:{settings.port}"
+        raise PortInUse(address, listener_on(address)) from exc
 
 
 def _is_free(address: tuple[str, int]) -> bool:

@@ -30,7 +30,10 @@ LOG_BYTES = 10 * 1024**2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
-    """A command to be kept alive. `grace_s`: how long it may take to end after SIGTERM."""
+    """A command to be kept alive. `grace_s`: how long it may take to end after SIGTERM.
+
+    `parting` is the signal that it gets when the supervisor dies.
+    """
 
     name: str
     argv: Sequence[str]
@@ -38,6 +41,7 @@ class Service:
     cwd: Path
     log: Path
     grace_s: float = 10.0
+    parting: signal.Signals = signal.SIGKILL
 
 
 def delay_s(deaths: int) -> float:
@@ -100,9 +104,9 @@ def ending(status: int) -> str:
     return f"exit code {status}" if status >= 0 else signal.Signals(-status).name
 
 
-def bound(argv: Sequence[str]) -> list[str]:
-    """Return the command that lives no longer than this process."""
-    return [sys.executable, "-m", "deployments.child", str(os.getpid()), *argv]
+def bound(argv: Sequence[str], parting: signal.Signals = signal.SIGKILL) -> list[str]:
+    """Return the command that gets a signal when this process dies."""
+    return [sys.executable, "-m", "deployments.child", str(os.getpid()), str(int(parting)), *argv]
 
 
 def spawn(service: Service) -> subprocess.Popen[bytes]:
@@ -113,7 +117,7 @@ def spawn(service: Service) -> subprocess.Popen[bytes]:
         log.replace(log.with_suffix(".old.log"))
     with log.open("ab") as output:
         return subprocess.Popen(
-            bound(service.argv),
+            bound(service.argv, service.parting),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

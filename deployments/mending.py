@@ -1,0 +1,41 @@
+"""How a flow run ends that Prefect believes to be going on, though nothing drives it."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+PATIENCE_S = 60.0
+"""How long a run may be without a process: it may just have been taken, or another mends it already."""
+
+Mend = Literal["crash", "cancel", "reschedule"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sighting:
+    """A flow run in the state PENDING, RUNNING or CANCELLING.
+
+    `worker`: the name of the one that took it, "" where none signed. `started`: whether its flow ever began.
+    `missing_s`: for how long no process has been driving it here.
+    """
+
+    state: str
+    worker: str
+    started: bool
+    missing_s: float
+
+
+def decide(sighting: Sighting, *, worker: str, patience_s: float = PATIENCE_S) -> Mend | None:
+    """Say how the run is to end, None when it is to be left alone: `worker` is the one of this machine.
+
+    What a person cancelled is cancelled. What never began is to begin anew: it was accepted, and nothing of
+    it has happened yet. A pending run that nobody signed was lost on the way to a worker.
+    """
+    is_ours = sighting.worker == worker or (sighting.worker == "" and sighting.state == "PENDING")
+    if not is_ours or sighting.missing_s < patience_s:
+        return None
+    match sighting.state:
+        case "CANCELLING":
+            return "cancel"
+        case "PENDING" if not sighting.started:
+            return "reschedule"
+        case _:
+            return "crash"
