@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from deployments.progress import STYLES
+from kvsync.errors import ConfigError
 from kvsync.testing.outcome import Outcome
 from kvsync.testing.report import EXIT_STATUS
 from kvsync.testing.run_folder import find_run
@@ -46,6 +47,40 @@ def rerun(
     raise typer.Exit(run_once(parameters, as_json=as_json).exit_status)
 
 
+def recheck(run: Run, report_dir: ReportDir = DEFAULT_REPORTS, as_json: AsJson = False) -> None:
+    """Judge a run again with today's checkers, by the evidence in its folder: nothing is run.
+
+    Writes report-rechecked.json and .html beside the report. Exit status: as of `run`.
+    """
+    # Imported here, as above; charts take long to import.
+    from kvsync.testing.html import write_page
+    from kvsync.testing.recheck import recheck
+    from kvsync.testing.report import Report
+
+    folder = find_run(report_dir, run)
+    if not folder.report.exists():
+        raise ConfigError(folder.path.name, ["the run has no report; make one with: kvsync-ci rerun"])
+    stored = Report.read(folder.report)
+    found = recheck(folder, stored)
+    found.report.write(folder.path / "report-rechecked.json")
+    page = write_page(found.report, folder.path, "report-rechecked.html")
+    if as_json:
+        typer.echo(json.dumps(found.to_json(), indent=1))
+        raise typer.Exit(found.report.exit_status)
+    for change in found.changes:
+        text = f"{change.stage}: {change.check}: {change.before} -> {change.after}: {change.why}"
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
+    for goal in found.missed_goals:
+        text = f"goal missed: {goal.name}: {goal.metric} {goal.value:g} {goal.unit}, wanted {goal.goal:g}"
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
+    console.print(found.summary(), markup=False, highlight=False, soft_wrap=True)
+    console.print(f"report: {page}", soft_wrap=True)
+    console.print(
+        f"[bold {STYLES[found.report.verdict]}]{escape(found.report.verdict_line())}[/]", soft_wrap=True
+    )
+    raise typer.Exit(found.report.exit_status)
+
+
 def junit(
     files: Annotated[list[Path], typer.Argument(help="JUnit XML files of any tool, also damaged ones.")],
     stage: Annotated[str, typer.Option(help="The name that the result gets.")] = "junit",
@@ -55,6 +90,7 @@ def junit(
 
     Exit status: 0 passed, 1 failed, 2 unknown.
     """
+    # Imported here, as above.
     from kvsync.testing.junit_reader import read_junit
 
     result = read_junit(files, name=stage)

@@ -12,7 +12,6 @@ from kvsync.testing.measurement import Measurement, read_measurements
 from kvsync.testing.outcome import OUTCOMES, Outcome
 from kvsync.testing.problems import problems
 from kvsync.testing.report import Report
-from kvsync.testing.run_folder import RunFolder
 
 PASSED_TAIL = 2000
 """Characters shown of what a passed test printed: its whole tail is in report.json."""
@@ -20,20 +19,20 @@ PASSED_TAIL = 2000
 SYMBOLS = {Outcome.PASSED: "✓", Outcome.UNKNOWN: "?", Outcome.FAILED: "✗"}
 
 
-def write_page(report: Report, run_dir: Path) -> Path:
-    """Write `report.html` of a run, with what its histories and measurements say; returns its path."""
-    folder = RunFolder(run_dir)
+def write_page(report: Report, run_dir: Path, name: str = "report.html") -> Path:
+    """Write the page of a run, with what its histories and measurements say; returns its path."""
+    path = run_dir / name
     histories = sorted((run_dir / "history").glob("*.jsonl"))
     page = render(
         report,
         Evidence.from_records(read(histories, only=KINDS)),
         read_measurements(run_dir / "benchmark.json"),
     )
-    partial = folder.page.with_suffix(".partial")
+    partial = path.with_suffix(".partial")
     # A lone surrogate, which JSON can carry, has no UTF-8 form.
     partial.write_text(page, encoding="utf-8", errors="replace")
-    partial.replace(folder.page)
-    return folder.page
+    partial.replace(path)
+    return path
 
 
 def render(report: Report, evidence: Evidence, measurements: Sequence[Measurement]) -> str:

@@ -149,8 +149,9 @@ class Recorder:
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Record what will run; what was asked for and is not there, too, which shows as not run."""
-        nodeids = [*dict.fromkeys([*(item.nodeid for item in session.items), *_only(session.config)])]
-        self._write("collected", count=len(nodeids), nodeids=nodeids)
+        only = _only(session.config)
+        nodeids = [*dict.fromkeys([*(item.nodeid for item in session.items), *only])]
+        self._write("collected", count=len(nodeids), nodeids=nodeids, only=bool(only))
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         """Record that a test starts."""
