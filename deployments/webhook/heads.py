@@ -26,15 +26,17 @@ class Heads:
             auth=Auth.Token(token) if token else None,
             base_url=settings.api_url,
             timeout=TIMEOUT_S,
+            lazy=True,
             retry=None,  # the dispatcher comes back by itself
         )
 
     def find(self, ask: Ask) -> Source:
         """Return the commit that is meant. Blocks. Raises NotNow, or Refused where there is none."""
         with _mapped(ask):
-            repository = self._github.get_repo(ask.repository, lazy=True)
+            repository = self._github.get_repo(ask.repository)
             if ask.pull_request is None:
-                commit = repository.get_commit(ask.ref.removeprefix("refs/")).sha
+                # Before it is completed, PyGithub takes the hash from the URL: the name of the branch.
+                commit = repository.get_commit(ask.ref.removeprefix("refs/")).complete().sha
                 ref = ask.ref.split("/", 2)[2]
                 return Source(url=ask.url, commit=commit, repository=ask.repository, ref=ref)
             pull = repository.get_pull(ask.pull_request)

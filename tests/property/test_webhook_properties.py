@@ -1,0 +1,195 @@
+"""Whatever arrives, the receiver neither breaks nor believes it without the right signature."""
+
+import asyncio
+import hashlib
+import hmac
+import json
+import string
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import SecretStr
+from starlette.types import ASGIApp
+
+from deployments.webhook.app import create_app
+from deployments.webhook.decision import Cancel, Ignore, decide
+from deployments.webhook.inbox import Inbox
+from deployments.webhook.payload import EVENTS, parse
+from kvsync.errors import DecodeError
+from kvsync.testing.settings import Settings, WebhookSettings
+
+PAYLOADS = Path(__file__).parents[1] / "integration" / "webhook" / "payloads"
+SECRET = b"it is a secret to everybody"
+SETTINGS = Settings(
+    webhook=WebhookSettings(
+        secret=SecretStr(SECRET.decode()),
+        repositories=("octo-org/octo-repo",),
+        actors=("octo-maintainer",),
+        body_limit=2000,
+        rate_per_minute=10**9,
+    )
+)
+NAMES = ("push", "pull_request", "pull_request_fork", "issue_comment", "workflow_dispatch")
+
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20)
+JSON = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=10), inner, max_size=4),
+    max_leaves=10,
+)
+HEADERS = st.lists(
+    st.tuples(
+        st.sampled_from(
+            [
+                b"x-hub-signature-256",
+                b"x-github-event",
+                b"x-github-delivery",
+                b"content-type",
+                b"content-length",
+                b"x",
+            ]
+        ),
+        st.binary(max_size=40)
+        | st.sampled_from(
+            [b"sha256=", b"sha256=" + b"0" * 64, b"push", b"ping", b"application/json", b"9" * 400]
+        ),
+    ),
+    max_size=8,
+)
+
+
+def ask(app: ASGIApp, headers: Iterable[tuple[bytes, bytes]], chunks: list[bytes]) -> int:
+    """Post chunks of a body to the application as a server would; returns the status."""
+    waiting = [
+        {"type": "http.request", "body": chunk, "more_body": number < len(chunks)}
+        for number, chunk in enumerate(chunks, 1)
+    ] or [{"type": "http.request"}]
+    sent: list[MutableMapping[str, Any]] = []
+
+    async def receive() -> MutableMapping[str, Any]:
+        return waiting.pop(0) if waiting else {"type": "http.disconnect"}
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": "POST",
+        "scheme": "http",
+        "path": "/github",
+        "raw_path": b"/github",
+        "query_string": b"",
+        "headers": list(headers),
+        "client": ("192.0.2.1", 1),
+        "server": ("127.0.0.1", 80),
+    }
+    run: Callable[..., Awaitable[None]] = app
+    asyncio.run(_finish(run(scope, receive, send)))
+    return int(sent[0]["status"])
+
+
+async def _finish(answering: Awaitable[None]) -> None:
+    await answering
+
+
+@given(headers=HEADERS, chunks=st.lists(st.binary(max_size=1500), max_size=3))
+@settings(max_examples=150, deadline=None)
+def test_nothing_is_believed_without_the_right_signature(
+    headers: list[tuple[bytes, bytes]], chunks: list[bytes]
+) -> None:
+    """Any bytes and headers are the sender's fault, and leave nothing behind."""
+    with tempfile.TemporaryDirectory() as folder, closing(Inbox(Path(folder) / "i.db", time.time)) as inbox:
+        status = ask(create_app(SETTINGS, inbox), headers, chunks)
+
+        assert status in (401, 413)
+        assert inbox.outcomes() == {}
+
+
+@given(body=st.binary(max_size=300) | JSON.map(json.dumps).map(str.encode), event=st.sampled_from([*EVENTS]))
+@settings(max_examples=100, deadline=None)
+def test_a_signed_body_of_any_shape_is_answered(body: bytes, event: str) -> None:
+    """GitHub may change its payloads at any time."""
+    signature = hmac.new(SECRET, body, hashlib.sha256).hexdigest().encode()
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"x-github-event", event.encode()),
+        (b"x-github-delivery", b"1"),
+        (b"x-hub-signature-256", b"sha256=" + signature),
+    ]
+    with tempfile.TemporaryDirectory() as folder, closing(Inbox(Path(folder) / "i.db", time.time)) as inbox:
+        assert ask(create_app(SETTINGS, inbox), headers, [body]) in (202, 400)
+
+
+def _places(document: object, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
+    """Every path into a document that the receiver may look at."""
+    match document:
+        case dict():
+            inner = [_places(value, (*path, key)) for key, value in document.items()]
+        case list():
+            inner = [_places(value, (*path, number)) for number, value in enumerate(document)]
+        case _:
+            inner = []
+    return [path, *(place for places in inner for place in places)]
+
+
+DOCUMENTS = {name: json.loads((PAYLOADS / f"{name}.json").read_text()) for name in NAMES}
+
+
+@st.composite
+def changed_payloads(draw: st.DrawFn) -> tuple[str, bytes]:
+    """A recorded payload with some values replaced by anything."""
+    name = draw(st.sampled_from(NAMES))
+    document = json.loads(json.dumps(DOCUMENTS[name]))
+    for path in draw(st.lists(st.sampled_from(_places(document)[1:]), max_size=3)):
+        place = document
+        try:
+            for key in path[:-1]:
+                place = place[key]
+            place[path[-1]] = draw(JSON | st.sampled_from(["/run", "/retest", "refs/heads/main", "--x"]))
+        except (KeyError, IndexError, TypeError):
+            continue
+    return name.removesuffix("_fork"), json.dumps(document).encode()
+
+
+@given(delivery=changed_payloads())
+@settings(max_examples=400, deadline=None)
+def test_a_decision_never_raises(delivery: tuple[str, bytes]) -> None:
+    """A payload is understood, ignored with a printable reason, or no payload."""
+    event, body = delivery
+    try:
+        found = decide(parse(event, body), SETTINGS.webhook)
+    except DecodeError:
+        return
+    if isinstance(found, Ignore):
+        assert found.reason.isprintable()
+    else:
+        assert found.model_dump_json()
+
+
+@given(
+    arrivals=st.lists(
+        st.tuples(st.text(string.ascii_letters, min_size=1, max_size=2), st.booleans()), max_size=30
+    )
+)
+@settings(max_examples=60, deadline=None)
+def test_each_delivery_is_in_the_inbox_once(arrivals: list[tuple[str, bool]]) -> None:
+    """Repeated in any order, also after restarts and after it was finished."""
+    with tempfile.TemporaryDirectory() as folder:
+        seen: dict[str, None] = {}
+        for delivery, finishes in arrivals:
+            with closing(Inbox(Path(folder) / "i.db", time.time)) as inbox:
+                assert inbox.add(delivery, Cancel(pull_request="octo-org/octo-repo#7")) is (
+                    delivery not in seen
+                )
+                seen[delivery] = None
+                if finishes and (waiting := inbox.waiting()):
+                    inbox.finish(waiting[0], "cancelled")
+                assert list(inbox.outcomes()) == list(seen)
