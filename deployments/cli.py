@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from deployments.progress import STYLES
+from deployments.rerun_commands import junit, recheck, rerun
 from deployments.serve_commands import deploy, serve
 from kvsync.errors import KVSyncError, UnknownName
 from kvsync.testing.cluster_settings import ClusterChoice
@@ -101,11 +102,11 @@ def run(
         run=new_run_id(),
         **{name: value for name, value in given.items() if value},
     )
-    reports = [_run(each, as_json=as_json) for each in matrix(parameters, node_image or ())]
+    reports = [run_once(each, as_json=as_json) for each in matrix(parameters, node_image or ())]
     raise typer.Exit(max(reports, key=lambda report: report.verdict).exit_status)
 
 
-def _run(parameters: "Parameters", *, as_json: bool) -> Report:
+def run_once(parameters: "Parameters", *, as_json: bool) -> Report:
     """Run once, showing how it goes and the verdict; CannotRun when the machine lacks something."""
     from deployments.launch import launch
     from kvsync.testing.doctor import examine
@@ -120,8 +121,10 @@ def _run(parameters: "Parameters", *, as_json: bool) -> Report:
         )
         require(findings, parameters.cluster)
     progress = Console(stderr=True) if as_json else console
+    attempt = f", attempt {parameters.repeat.attempt}" if parameters.repeat else ""
     progress.print(
-        f"run {parameters.run}: {', '.join(parameters.stages)} ({parameters.profile}, {parameters.cluster})"
+        f"run {parameters.run}{attempt}: {', '.join(parameters.due)} "
+        f"({parameters.profile}, {parameters.cluster})"
     )
     report = launch(parameters, progress)
     progress.print(f"report: {RunFolder(parameters.run_dir).page}", soft_wrap=True)
@@ -239,6 +242,9 @@ def doctor(
     raise typer.Exit(0 if is_fit(findings) else 2)
 
 
+app.command("rerun")(rerun)
+app.command("recheck")(recheck)
+app.command("junit")(junit)
 app.command("deploy")(deploy)
 app.command("serve")(serve)
 

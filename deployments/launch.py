@@ -32,10 +32,12 @@ def launch(parameters: Parameters, console: Console) -> Report:
     """Run the pipeline to its end and return its report, whatever happened to the run."""
     folder = RunFolder(parameters.run_dir)
     folder.logs.mkdir(parents=True, exist_ok=True)
+    if parameters.repeat:
+        folder.make_room()
     ledger = Ledger(folder.ledger, run=parameters.run)
     launcher = ledger.created(ledger.intend(LAUNCHER, "kvsync-ci run"), **_facts(os.getpid()))
     folder.parameters.write_text(parameters.model_dump_json(indent=1))
-    with stop_on_signal() as stop, follow(RunProgress(folder, parameters.stages), console):
+    with stop_on_signal() as stop, follow(RunProgress(folder, parameters.due), console):
         exit_code = _run_process(parameters, folder, ledger, stop)
     if not parameters.keep:
         for left, why in clear(find(folder.ledger), ledger).items():

@@ -35,7 +35,7 @@ def run_pipeline(parameters: Parameters) -> State[Report]:
             ready = not source or check_out(source, context, return_state=True).is_completed()
             if ready and parameters.needs_cluster:
                 create_cluster(parameters, context, return_state=True)
-            for name in parameters.stages if ready else ():
+            for name in parameters.due if ready else ():
                 run_stage(name, context, parameters)
         finally:
             if not parameters.keep:

@@ -19,6 +19,7 @@ def start_run(parameters: Parameters, stop: threading.Event) -> StageContext:
     folder = RunFolder(parameters.run_dir)
     folder.logs.mkdir(parents=True, exist_ok=True)
     folder.parameters.write_text(parameters.model_dump_json(indent=1))
+    repeat = parameters.repeat
     return StageContext(
         run_dir=folder.path,
         repository=parameters.checkout,
@@ -28,6 +29,9 @@ def start_run(parameters: Parameters, stop: threading.Event) -> StageContext:
         seed=parameters.seed,
         trace=parameters.trace,
         keep=parameters.keep,
+        attempt=repeat.attempt if repeat else 1,
+        failed_only=bool(repeat and repeat.failed_only),
+        other_code=repeat.other_code if repeat else "",
         environ=stage_environment(os.environ, trusted=not parameters.source or parameters.source.trusted),
         stop=stop,
     )
