@@ -18,6 +18,7 @@ from kvsync.testing.comparison import Comparison
 from kvsync.testing.github import GitHub, NotSent, Status
 from kvsync.testing.outcome import StageResult
 from kvsync.testing.report import Report
+from kvsync.testing.run_folder import RunFolder
 from kvsync.testing.settings import GitHubSettings, load_settings
 from tasks.github_text import (
     issue_change,
@@ -48,6 +49,7 @@ SHORT_TIMEOUT_S = 3
 @task(name="announce", task_run_name="announce", cache_policy=NO_CACHE)
 def announce_stages(parameters: Parameters) -> None:
     """Show every stage as pending on the commit, so that none is missing when the run dies."""
+    RunFolder(parameters.run_dir).told.unlink(missing_ok=True)
     settings, log, source = _settings(), get_run_logger(), _source(parameters)
     if not settings.token and (source or _issues_in(parameters, settings)):
         log.warning("nothing is sent to GitHub: there is no token; put one into KVSYNC_CI_GITHUB_TOKEN")
@@ -86,8 +88,8 @@ def tell_github(
 ) -> None:
     """Send every status, the pull request's comment, and what a scheduled run means for the issue.
 
-    Doing it again changes nothing, so another process can do it for a run that died. `link`: of the report,
-    "" for none. `hurried`: give up soon.
+    Doing it again changes nothing, so another process can do it for a run that died before its folder says
+    `told`. `link`: of the report, "" for none. `hurried`: give up soon.
     """
     settings = _settings()
     steps = list(_steps(parameters, settings, report, comparison, link))
@@ -95,6 +97,7 @@ def tell_github(
         _tell(settings, steps, log, patience_s=HURRIED_PATIENCE_S, timeout_s=SHORT_TIMEOUT_S)
     else:
         _tell(settings, steps, log, patience_s=END_PATIENCE_S)
+    RunFolder(parameters.run_dir).told.touch()
 
 
 def _steps(

@@ -228,6 +228,10 @@ class FakeGitHub:
             return self._edit(self._kept.issues, number, content)
         if request.method == "POST":
             return self._add_comment(repository, number, str(content["body"]), self._login or "app[bot]")
+        if not request.url.path.endswith(
+            "/comments"
+        ):  # pull requests are issues too; their content is unknown
+            return JSONResponse({"number": number, "url": str(request.url)})
         of_issue = [
             each for each in self._kept.comments if each.repository == repository and each.number == number
         ]

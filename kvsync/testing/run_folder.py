@@ -31,6 +31,7 @@ class RunFolder:
         self.machine = path / "machine.json"
         self.report = path / "report.json"
         self.page = path / "report.html"
+        self.told = path / "told"  # is there when GitHub was told of the report
 
     def tests(self, stage: str) -> Path:
         """Return where the pytest plugin writes a line whenever a test of the stage starts or ends."""

@@ -1,6 +1,7 @@
 """A whole run that reports to a double of GitHub, which takes everything, something or nothing."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -11,12 +12,15 @@ import pytest
 from kvsync.testing.fake_github import FakeGitHub
 from kvsync.testing.outcome import Outcome
 from kvsync.testing.report import Report
+from kvsync.testing.run_folder import RunFolder
+from kvsync.testing.wait import wait_for
 from tasks.parameters import Parameters, Source
 
 ROOT = Path(__file__).resolve().parents[2]
 REPOSITORY = "octo/engine"
 TOKEN = "ghp_veryPrivate123"  # noqa: S105 - of the double
 
+Start = Callable[..., tuple[subprocess.Popen[str], RunFolder]]
 Run = Callable[..., tuple[Report, str]]
 
 
@@ -28,47 +32,59 @@ def double() -> Iterator[FakeGitHub]:
 
 
 @pytest.fixture
-def run(server: str, tmp_path: Path, repository: Callable[..., str]) -> Run:
-    """Run stages of a commit with these tests; returns the report, and everything that was logged."""
+def start(server: str, tmp_path: Path, repository: Callable[..., str]) -> Iterator[Start]:
+    """Start the run of a commit with these tests; its process ends with the test."""
+    processes = []
 
     def start(
         variables: Mapping[str, str],
         tests: Mapping[str, str],
         trigger: str = "pull-request",
         **source: object,
-    ) -> tuple[Report, str]:
+    ) -> tuple[subprocess.Popen[str], RunFolder]:
         folder = repository(**tests)
         git = ["git", "-C", folder, "-c", "user.name=x", "-c", "user.email=x@example.com"]
         for words in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "all"]):
             subprocess.run([*git, *words], check=True)
         asked = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True)
+        commit = {"url": f"file://{folder}", "commit": asked.stdout.strip(), "repository": REPOSITORY}
         parameters = Parameters(
             stages=tuple(tests),
-            source=Source.model_validate(
-                {
-                    "url": f"file://{folder}",
-                    "commit": asked.stdout.strip(),
-                    "repository": REPOSITORY,
-                    **source,
-                }
-            ),
+            source=Source.model_validate(commit | source),
             trigger=trigger,  # type: ignore[arg-type]  # checked by pydantic
             report_dir=tmp_path / "reports",
             run="20261120-030000-ab12",
         )
         given = tmp_path / "parameters.json"
         given.write_text(parameters.model_dump_json())
-        ended = subprocess.run(
-            [sys.executable, "-m", "deployments.process", str(given)],
-            env={**os.environ, "PREFECT_API_URL": server, **variables},
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            timeout=100,
-        )
-        return Report.read(parameters.run_dir / "report.json"), ended.stdout + ended.stderr
+        with (tmp_path / "log").open("w") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "deployments.process", str(given)],
+                env={**os.environ, "PREFECT_API_URL": server, **variables},
+                cwd=ROOT,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+        processes.append(process)
+        return process, RunFolder(parameters.run_dir)
 
-    return start
+    yield start
+    for process in processes:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture
+def run(start: Start, tmp_path: Path) -> Run:
+    """Run to the end; returns the report, and everything that was logged."""
+
+    def run(*given: object, **source: object) -> tuple[Report, str]:
+        process, folder = start(*given, **source)
+        process.wait(100)
+        return Report.read(folder.report), (tmp_path / "log").read_text()
+
+    return run
 
 
 def access(double: FakeGitHub, token: str = TOKEN) -> dict[str, str]:
@@ -150,6 +166,29 @@ def test_without_a_token_nothing_is_sent(double: FakeGitHub, run: Run) -> None:
     assert report.verdict is Outcome.PASSED
     assert double.requests == []
     assert log.count("nothing is sent to GitHub") == 1
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["interrupted", "killed"])
+def test_a_run_that_is_cut_short_ends_as_an_error(
+    double: FakeGitHub, start: Start, number: signal.Signals
+) -> None:
+    """No status stays pending, and none says that what was not judged failed or passed."""
+    hangs = "import time\ndef test_hangs(): time.sleep(90)"
+    process, folder = start(access(double), {"unit": hangs, "integration": hangs}, pull_request=7)
+    wait_for(
+        lambda: any(each.description == "running" for each in double.statuses),
+        what="a stage is shown as running",
+        timeout_s=60,
+    )
+
+    process.send_signal(number)
+    wait_for(folder.told.exists, what="GitHub was told of the end", timeout_s=60)
+
+    assert set(double.states(double.statuses[0].commit).values()) == {"error"}
+    assert all(each.description.startswith("not judged: ") for each in double.statuses[-3:])
+    (comment,) = double.comments
+    assert "### kvsync-ci: UNKNOWN" in comment.body
 
 
 def _files(folder: Path) -> Iterator[Path]:
