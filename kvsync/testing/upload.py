@@ -84,7 +84,7 @@ def is_uploaded(folder: RunFolder, store: Store, project: str) -> bool:
 
 
 def survey(root: Path, base: str = "") -> tuple[list[str], list[str]]:
-    """Find what to store of a run's folder, as paths in it, and what cannot be: unreadable, or no key."""
+    """Find the files of a run's folder to store, as paths in it, and what cannot be: no key, or locked."""
     names: list[str] = []
     refused: list[str] = []
     for folder, folders, files in os.walk(
@@ -96,8 +96,10 @@ def survey(root: Path, base: str = "") -> tuple[list[str], list[str]]:
             if path.is_symlink() or not path.is_file():
                 continue
             name = path.relative_to(root).as_posix()
-            fit = _is_key(base + name) and os.access(path, os.R_OK)
-            (names if fit else refused).append(name if fit else _shown(path, root))
+            if _is_key(base + name):
+                names.append(name)
+            else:
+                refused.append(_shown(path, root))
     return names, refused
 
 

@@ -1,0 +1,110 @@
+"""`kvsync-ci upload` and `kvsync-ci prune`."""
+
+import os
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from kvsync.errors import ConfigError, UnknownName
+from kvsync.testing.residue import is_running
+from kvsync.testing.run_folder import RunFolder
+from kvsync.testing.settings import StoreSettings, load_settings
+from kvsync.testing.store import STALE_UPLOAD_DAYS, Store, open_store
+
+ReportDir = Annotated[Path, typer.Option("--report-dir", help="Where the folders of the runs lie.")]
+
+console = Console(highlight=False, markup=False, soft_wrap=True)
+
+
+def upload(
+    run_id: Annotated[str, typer.Argument(metavar="RUN", help="The id of a run, or `last`.")] = "last",
+    every: Annotated[
+        bool, typer.Option("--all", help="All runs whose report is not in the store yet.")
+    ] = False,
+    link: Annotated[
+        bool,
+        typer.Option("--link", help="Print links as they are: a signed one opens the report for anyone."),
+    ] = False,
+    report_dir: ReportDir = Path("reports"),
+) -> None:
+    """Bring a run in the store up to date with its folder; only what differs is sent."""
+    # Imported here, since no other command needs it.
+    from kvsync.testing.upload import is_uploaded, upload_run
+
+    settings, store = _store()
+    if store is None:
+        raise ConfigError("configuration of the pipeline", ["store.url: no store; set KVSYNC_CI_STORE_URL"])
+    folders = [RunFolder(ledger.parent) for ledger in sorted(report_dir.glob("*/ledger.jsonl"))]
+    for folder in folders if every else [_named(folders, run_id)]:
+        if is_running(folder.ledger):
+            console.print(f"{folder.path.name}: still running, left alone")
+        elif not (every and is_uploaded(folder, store, settings.project)):
+            done = upload_run(folder, store, settings.project)
+            where = done.url if link else done.address
+            console.print(f"{folder.path.name}: {done.files} files, {done.bytes} bytes sent: {where}")
+            for name in done.refused:
+                console.print(f"{folder.path.name}: not stored, it has no name that can be kept: {name!r}")
+
+
+def prune(
+    check: Annotated[bool, typer.Option("--check", help="Only say what would be removed.")] = False,
+    lifecycle: Annotated[
+        bool, typer.Option("--lifecycle", help="Have the bucket remove what nobody prunes, too.")
+    ] = False,
+    report_dir: ReportDir = Path("reports"),
+) -> None:
+    """Remove runs older than `keep_days` (or `keep_failed_days`) from the report folder and the store.
+
+    What still runs, and what left something behind, stays.
+    """
+    # Imported here, since no other command needs it.
+    from kvsync.testing import retention
+    from kvsync.testing.marks import on_this_machine
+
+    settings, store = _store()
+    now = datetime.now(UTC)
+    removed = "to be removed" if check else "removed"
+    old = list(retention.expired_in_folder(report_dir, now=now, settings=settings, marked=on_this_machine()))
+    if not check:
+        retention.remove_folders(report_dir, [folder for _, folder, why_not in old if not why_not])
+    for kept, _, why_not in old:
+        console.print(f"{report_dir}: {kept}, {f'stays: {why_not}' if why_not else removed}")
+    if store is not None:
+        for kept, keys in retention.expired_in_store(store, now=now, settings=settings):
+            if not check:
+                retention.remove_stored(store, keys)
+            console.print(f"{settings.url}: {kept}, {removed}")
+        if not check:
+            store.tidy(f"{settings.project}/", before=now - timedelta(days=STALE_UPLOAD_DAYS))
+    if lifecycle and not check:
+        console.print(f"{settings.url}: {_put_lifecycle(store)}")
+
+
+def _put_lifecycle(store: Store | None) -> str:
+    from kvsync.testing.s3_store import S3Store
+
+    if not isinstance(store, S3Store):
+        raise ConfigError(
+            "configuration of the pipeline", ["store.url: only an s3:// bucket has a lifecycle"]
+        )
+    return store.put_lifecycle()
+
+
+def _store() -> tuple[StoreSettings, Store | None]:
+    from tasks.parameters import REPOSITORY
+
+    settings = load_settings(REPOSITORY, os.environ).store
+    return settings, open_store(settings)
+
+
+def _named(folders: Sequence[RunFolder], run_id: str) -> RunFolder:
+    found = {folder.path.name: folder for folder in folders}
+    if run_id == "last" and found:
+        return found[max(found)]
+    if run_id not in found:
+        raise UnknownName("run", run_id, [*found, "last"])
+    return found[run_id]
