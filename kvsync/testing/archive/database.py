@@ -39,7 +39,8 @@ class Database:
 
     def __init__(self, url: URL) -> None:
         self.name = url.set(query={}).render_as_string(hide_password=True)
-        self._secrets = [str(each) for each in (url.password, *url.query.values()) if each]
+        options = [str(value) for option, value in url.query.items() if option != "host"]
+        self._secrets = [each for each in (str(url.password or ""), *options) if each]
         self._engine = _engine(url)
 
     @classmethod

@@ -108,6 +108,7 @@ def test_without_a_url_it_is_a_file_among_the_reports(tmp_path: Path) -> None:
         ("mysql://kvsync:s3cr3t@host/archive", "no archive on mysql"),
         ("postgresql+none://kvsync:s3cr3t@host/archive", "no driver"),
         ("postgresql+psycopg://kvsync@127.0.0.1:1/archive?password=s3cr3t", "cannot be opened"),
+        ("postgresql+psycopg://kvsync@127.0.0.1:1/archive?connect_timeout=s3cr3t", "cannot be opened"),
         ("sqlite:////nowhere/archive.db", "cannot be opened"),
     ],
 )
