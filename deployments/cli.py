@@ -13,9 +13,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from deployments.archive_commands import flaky, history
 from deployments.progress import STYLES
 from deployments.rerun_commands import junit, recheck, rerun
 from deployments.serve_commands import deploy, serve
+from deployments.store_commands import prune, upload
 from kvsync.errors import KVSyncError, UnknownName
 from kvsync.testing.cluster_settings import ClusterChoice
 from kvsync.testing.ledger import Ledger
@@ -48,7 +50,7 @@ def run(
     stages: Annotated[
         list[str] | None,
         typer.Argument(
-            help="unit, integration, property, e2e, benchmark, chaos; all of them if none is named."
+            help="unit, integration, property, e2e, benchmark, load, chaos, soak; all if none is named."
         ),
     ] = None,
     profile: Annotated[
@@ -242,11 +244,15 @@ def doctor(
     raise typer.Exit(0 if is_fit(findings) else 2)
 
 
+app.command("history")(history)
+app.command("flaky")(flaky)
 app.command("rerun")(rerun)
 app.command("recheck")(recheck)
 app.command("junit")(junit)
 app.command("deploy")(deploy)
 app.command("serve")(serve)
+app.command("upload")(upload)
+app.command("prune")(prune)
 
 
 def _folders(report_dir: Path) -> list[RunFolder]:
