@@ -11,10 +11,12 @@ STAGES: dict[str, Stage] = {
         PytestStage("property", folder="property", timeout_s=300),
         PytestStage("e2e", folder="e2e", timeout_s=3600, clustered=True, retries=1),
         PytestStage("benchmark", folder="benchmark", timeout_s=900),
+        PytestStage("load", folder="load", timeout_s=9000, clustered=True),
         PytestStage("chaos", folder="chaos", timeout_s=7200, clustered=True),
+        PytestStage("soak", folder="soak", timeout_s=10_800, clustered=True),
     )
 }
 """In the order of a run: what is cheap and says most goes first. A stage runs the folder of its name."""
 
-CLUSTERED = ("e2e", "chaos")
+CLUSTERED = ("e2e", "load", "chaos", "soak")
 """The stages that run on the cluster that a run asks for; the others know only this machine."""

@@ -4,11 +4,12 @@ Only what happens in passing is counted here: requests, decisions, failures. Wha
 index know is read from them at scrape time, so that a metric cannot differ from what they do.
 """
 
+import asyncio
 from collections import Counter as Sum
 from collections.abc import Collection, Iterator
 from dataclasses import fields
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -34,6 +35,7 @@ class Metrics:
     def __init__(self, status: Status) -> None:
         self.registry = CollectorRegistry()
         self.registry.register(StatusCollector(status))
+        ProcessCollector(registry=self.registry)
 
         def counter(name: str, text: str, *labels: str) -> Counter:
             return Counter(f"kvsync_{name}", text, labels, registry=self.registry)
@@ -115,6 +117,10 @@ class StatusCollector(Collector):
         yield from self._pods()
         yield from self._events()
         yield from self._sources()
+        tasks = len(asyncio.all_tasks())
+        yield GaugeMetricFamily(
+            "kvsync_tasks", "Tasks of the event loop, which sources and requests have.", tasks
+        )
 
     def _pods(self) -> Iterator[Metric]:
         status = self._status

@@ -1,6 +1,8 @@
 """The admin interface of a simulator: its whole truth, its faults, and restarts. Not for users of the API."""
 
+import asyncio
 import json
+import random
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -8,6 +10,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from kvsync.simulator.channel import Faults
+from kvsync.simulator.churn import Churn, churn
 from kvsync.simulator.openai import ApiError, bad_request
 from kvsync.simulator.pod import Pod
 from kvsync.simulator.server import error_response, read_json
@@ -24,6 +27,7 @@ def create_app(pod: Pod) -> Starlette:
         Route("/faults", admin.switch, methods=["PUT"]),
         Route("/restart", admin.restart, methods=["POST"]),
         Route("/clear", admin.clear, methods=["POST"]),
+        Route("/churn", admin.churn, methods=["POST"]),
         Route("/published", admin.published),
     ]
     return Starlette(routes=routes, exception_handlers={ApiError: error_response})
@@ -34,6 +38,7 @@ class Admin:
 
     def __init__(self, pod: Pod) -> None:
         self._pod = pod
+        self._rng = random.Random(f"{pod.options.seed} {pod.options.name}")  # noqa: S311 - no secret
 
     async def blocks(self, _: Request) -> Response:
         """The block table at the last published sequence number."""
@@ -65,6 +70,14 @@ class Admin:
         history = self._pod.options.history
         lines = history.read_bytes().splitlines() if history else []
         return JSONResponse({"records": [json.loads(line) for line in lines]})
+
+    async def churn(self, request: Request) -> Response:
+        """Compute prompts that nobody sent, at a rate; answers when the last is done, with their number."""
+        try:
+            wanted = Churn.parse(await read_json(request))
+        except ValueError as exc:
+            raise bad_request(str(exc)) from exc
+        return JSONResponse({"prompts": await churn(self._pod, wanted, self._rng, sleep=asyncio.sleep)})
 
     async def restart(self, _: Request) -> Response:
         """Restart the engine in place: cache and requests are lost, nothing is announced."""

@@ -8,7 +8,7 @@ from typing import Literal
 
 from kvsync.errors import KVSyncError
 from kvsync.events import Event
-from kvsync.simulator.blocks import Scope
+from kvsync.simulator.blocks import OutOfBlocks, Scope
 from kvsync.simulator.latency import Latency
 from kvsync.simulator.metrics import Metrics
 from kvsync.simulator.scheduler import Output, Request, Scheduler
@@ -110,6 +110,18 @@ class Engine:
         if events:
             self._announce(events)
         return bool(events)
+
+    def compute(self, token_ids: Sequence[int]) -> bool:
+        """Compute and announce a prompt at once, without an answer; False when no blocks are free for it."""
+        name = str(next(self._numbers))
+        try:
+            got = self.scheduler.cache.allocate(name, token_ids)
+        except OutOfBlocks:
+            return False
+        self.scheduler.cache.free(name)
+        if got.events:
+            self._announce(got.events)
+        return True
 
     def restart(self) -> None:
         """Lose all requests and the cache, as a crash does; announces nothing."""

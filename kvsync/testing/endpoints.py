@@ -64,6 +64,11 @@ class PodAdmin:
         """Set the faults of its event channel; what is left out is off."""
         fetch(f"{self._url}/faults", "PUT", faults)
 
+    def churn(self, prompts: int, seconds: float, *, blocks: int) -> int:
+        """Let it announce prompts that nobody sent, evenly over a time; returns how many it did."""
+        wanted = {"prompts": prompts, "seconds": seconds, "blocks": blocks}
+        return int(fetch(f"{self._url}/churn", "POST", wanted, timeout_s=seconds + TIMEOUT_S)["prompts"])
+
     def restart(self) -> None:
         """Restart its engine in place: cache lost, numbering from 0, nothing announced."""
         fetch(f"{self._url}/restart", "POST")

@@ -4,7 +4,7 @@ import json
 import math
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -60,16 +60,17 @@ def read_measurements(path: Path) -> list[Measurement]:
     return [Measurement(**each) for each in json.loads(path.read_text(encoding="utf-8"))["measurements"]]
 
 
+def quantile(samples: Iterable[float], share: float) -> float:
+    """Return the quantile of samples by nearest rank; not a number without samples."""
+    ordered = sorted(samples)
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)] if ordered else math.nan
+
+
 def quantiles(samples: Sequence[float]) -> dict[str, float]:
     """Return min, p50, p90, p99 and max by nearest rank; an empty dict without samples."""
+    shares = {"min": 0.0, "p50": 0.5, "p90": 0.9, "p99": 0.99, "max": 1.0}
     ordered = sorted(samples)
-    if not ordered:
-        return {}
-
-    def rank(share: float) -> float:
-        return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
-
-    return {"min": ordered[0], "p50": rank(0.5), "p90": rank(0.9), "p99": rank(0.99), "max": ordered[-1]}
+    return {name: quantile(ordered, share) for name, share in shares.items()} if ordered else {}
 
 
 def machine_facts() -> dict[str, str]:

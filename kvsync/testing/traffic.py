@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from types import TracebackType
 from typing import Self
 
@@ -26,6 +26,8 @@ REQUEST_TIMEOUT_S = 15.0
 class Answer:
     """What came back for a request that was due at `t_mono`; `predicted` and `cached_tokens` count tokens.
 
+    `late_s` is how much later than that it was sent; `latency_s` holds it.
+
     A field that the gateway or the pod did not fill is empty or None; `error` says why `ok` is False.
     """
 
@@ -34,6 +36,7 @@ class Answer:
     t_mono: float
     latency_s: float
     ok: bool
+    late_s: float = 0.0
     status: int = 0
     pod: str = ""
     selection: str = ""
@@ -70,7 +73,8 @@ class Sender:
 
     def send(self, request: Request, due: float | None = None) -> Answer:
         """Send one request now and wait for its answer; a failure is an answer too."""
-        began = time.monotonic() if due is None else due
+        sent = time.monotonic()
+        began = sent if due is None else due
         body: dict[str, object] = {
             "model": request.model,
             "prompt": request.token_ids,
@@ -83,6 +87,7 @@ class Sender:
             answer = _answer(request, began, response)
         except (httpx.HTTPError, ValueError) as exc:
             answer = _failure(request, began, f"{type(exc).__name__}: {exc}")
+        answer = replace(answer, late_s=sent - began)
         self._history.append(f=self._f, type="ok" if answer.ok else "fail", **_fields(answer))
         return answer
 

@@ -6,6 +6,8 @@ from tests.pipeline.conftest import Pipeline
 
 pytestmark = pytest.mark.timeout(120)
 
+STAGES = "unit, integration, property, e2e, benchmark, load, chaos, soak"
+
 
 def test_every_wrong_word_is_named_at_once(pipeline: Pipeline) -> None:
     """An unknown stage, an unknown cluster and a missing trace are one message, with the valid names."""
@@ -14,7 +16,7 @@ def test_every_wrong_word_is_named_at_once(pipeline: Pipeline) -> None:
     assert status == 2
     assert lines == [
         "parameters of the run: 3 problem(s)",
-        "stages: unknown stage 'nonsense'; valid: unit, integration, property, e2e, benchmark, chaos",
+        f"stages: unknown stage 'nonsense'; valid: {STAGES}",
         "cluster: unknown cluster 'moon'; valid: local, kind, kubeconfig, kubeconfig:CONTEXT",
         "trace: no such file: absent.jsonl",
     ]

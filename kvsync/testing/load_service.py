@@ -1,0 +1,219 @@
+"""How a load was served: one phase at a time, judged against the same run only.
+
+Rules:
+
+1. Every latency counts from when its request was due.
+2. A load that was not offered decides nothing: requests that were never sent, or left late, are counted, and
+   too many of them make the verdict inconclusive. A phase without requests is void, never passed.
+3. Latencies are measurements with goals; what fails a run is a share of errors, or a ratio of two phases of
+   the run while the control was quick. The control are requests past the gateway to a pod of its own.
+
+Reason for the third: on a machine that others share, a wall-clock limit says what the others do.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+from kvsync.testing.benchmark import Gauge
+from kvsync.testing.history import Record
+from kvsync.testing.load_plan import Phase
+from kvsync.testing.measurement import quantile
+from kvsync.testing.steady import (
+    AVAILABILITY,
+    FEWEST_REQUESTS,
+    P95_FACTOR,
+    P95_FLOOR_S,
+    QUIET_S,
+)
+from kvsync.testing.verdicts import Inconclusive, Void
+
+LATE_S = 0.25
+"""What is sent later than this after it was due is late. Measured: 0.01 s on two quiet cores."""
+LATE_SHARE = 0.05
+"""So many requests may be late; their wait is in their latencies."""
+FEWEST_FOR_RATIO = 60
+"""Three requests are slower than the p95 of so many."""
+GOALS_S = {"p50": 0.05, "p95": 0.1, "p99": 0.2}
+"""Of answers for which a simulated pod itself takes 10 to 15 ms, on two quiet cores."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """One request of a stream `f`: when it was due (seconds from the beginning), how late it was sent, and
+    what became of it.
+    """
+
+    f: str
+    due: float
+    late_s: float
+    latency_s: float
+    ok: bool
+    error: str = ""
+
+    @classmethod
+    def of(cls, record: Record, began: float) -> Self:
+        """Read the record of a request."""
+        return cls(
+            f=str(record["f"]),
+            due=float(str(record["due"])) - began,
+            late_s=float(str(record["late_s"])),
+            latency_s=float(str(record["latency_s"])),
+            ok=record["type"] == "ok",
+            error=f"{record['status'] or ''} {record['error']}".strip(),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """How the requests of one phase were served; times are in seconds.
+
+    `intended` requests were due, `samples` are those that were sent and answered, and `control`
+    those of the control.
+    """
+
+    phase: Phase
+    intended: int
+    samples: Sequence[Sample]
+    control: Sequence[Sample]
+
+    @property
+    def failed(self) -> int:
+        """How many requests failed."""
+        return sum(not each.ok for each in self.samples)
+
+    @property
+    def availability(self) -> float:
+        """The share of requests that succeeded; not a number without any."""
+        return 1 - self.failed / len(self.samples) if self.samples else float("nan")
+
+    @property
+    def lost(self) -> int:
+        """Requests that were due and of which nothing is known."""
+        return self.intended - len(self.samples)
+
+    @property
+    def late(self) -> int:
+        """Requests that were sent late."""
+        return sum(each.late_s > LATE_S for each in self.samples)
+
+    @property
+    def rate_per_s(self) -> float:
+        """The rate at which requests were sent on time."""
+        return (len(self.samples) - self.late) / self.phase.seconds
+
+    def latency_s(self, share: float) -> float:
+        """Return the latency that no more than this share of the requests exceeds, counting from when due."""
+        return quantile([each.latency_s for each in self.samples], share)
+
+    @property
+    def doubt(self) -> str:
+        """Why nothing can be concluded from this phase; empty when something can.
+
+        Raises Void when nothing was sent.
+        """
+        if not self.samples:
+            raise Void(f"{self.phase.name}: none of {self.intended} requests was sent")
+        if self.lost or self.late > LATE_SHARE * self.intended:
+            return (
+                f"{self.phase.name}: the load was not offered: of {self.intended} requests"
+                f" {self.late} left late and {self.lost} were lost"
+            )
+        if len(self.samples) < FEWEST_REQUESTS:
+            return f"{self.phase.name}: {len(self.samples)} requests say nothing"
+        return ""
+
+    @property
+    def is_held_up(self) -> bool:
+        """Whether requests took too long after they were sent, however late that was."""
+        return quantile([each.latency_s - each.late_s for each in self.samples], 0.95) > GOALS_S["p95"]
+
+    @property
+    def reaches_goals(self) -> bool:
+        """Whether it is served as well as it ought to be: the p95 below its goal, and nearly all of it."""
+        return self.availability >= AVAILABILITY and self.latency_s(0.95) <= GOALS_S["p95"]
+
+    def record(self, gauge: Gauge) -> None:
+        """Record what is measured of it."""
+        count, name = len(self.samples), self.phase.name
+        rate = (1 - LATE_SHARE) * self.intended / self.phase.seconds
+        gauge.record(
+            f"{name}: sent on time", self.rate_per_s, "1/s", samples=count, better="higher", goal=rate
+        )
+        gauge.record(
+            f"{name}: availability",
+            self.availability,
+            "share",
+            samples=count,
+            better="higher",
+            goal=AVAILABILITY,
+        )
+        for metric, share in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99)):
+            gauge.record(
+                f"{name}: {metric}",
+                1e3 * self.latency_s(share),
+                "ms",
+                samples=count,
+                goal=1e3 * GOALS_S[metric],
+            )
+
+
+def served(
+    phases: Sequence[Phase], due: Iterable[float], samples: Iterable[Sample], control: Iterable[Sample]
+) -> list[Served]:
+    """Sort what was due and what was sent by phase."""
+    intended, sent, beside, start = list(due), list(samples), list(control), 0.0
+    found = []
+    for phase in phases:
+        end = start + phase.seconds
+        found.append(
+            Served(
+                phase=phase,
+                intended=sum(start <= each < end for each in intended),
+                samples=[each for each in sent if start <= each.due < end],
+                control=[each for each in beside if start <= each.due < end],
+            )
+        )
+        start = end
+    return found
+
+
+def failures(phases: Iterable[Served]) -> list[str]:
+    """Say which phases failed too many requests, with the first error of each."""
+    return [
+        f"{each.phase.name}: {each.failed} of {len(each.samples)} requests failed, more than 1 %:"
+        f" {next(sample.error for sample in each.samples if not sample.ok)}"
+        for each in phases
+        if each.availability < AVAILABILITY
+    ]
+
+
+def slower(before: Served, after: Served) -> list[str]:
+    """Say that requests stayed slow after what came between two phases of one rate; nothing when not.
+
+    Raises Inconclusive when they are too few to tell.
+    """
+    if (fewest := min(len(before.samples), len(after.samples))) < FEWEST_FOR_RATIO:
+        raise Inconclusive(f"{fewest} requests are too few for a p95, {FEWEST_FOR_RATIO} are needed")
+    p95_s, limit_s = after.latency_s(0.95), max(P95_FLOOR_S, P95_FACTOR * before.latency_s(0.95))
+    words = f"{after.phase.name}: p95 stayed at {1e3 * p95_s:.0f} ms, above {1e3 * limit_s:.0f} ms"
+    return [words] if p95_s > limit_s else []
+
+
+def judge(phases: Sequence[Served], broken: Sequence[str]) -> None:
+    """Fail when something is broken and the machine was quiet.
+
+    Whether it was, the control tells in the phases of the lowest rate: in others the load itself keeps the
+    machine busy. Raises AssertionError saying what is broken, Inconclusive when the load was not offered or
+    the machine was busy, and Void for a phase without requests.
+    """
+    doubts = [each.doubt for each in phases if each.doubt]
+    lowest = min(each.phase.rate_per_s for each in phases)
+    control = [one.latency_s for each in phases if each.phase.rate_per_s == lowest for one in each.control]
+    control_s = quantile(control, 0.95)
+    if broken and control_s <= QUIET_S:
+        raise AssertionError("; ".join([*broken, *doubts]))
+    if broken:
+        doubts += [f"the machine was busy, the control took {1e3 * control_s:.0f} ms (p95)", *broken]
+    if doubts:
+        raise Inconclusive("; ".join(doubts))

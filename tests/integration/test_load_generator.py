@@ -1,0 +1,113 @@
+"""Requests leave when they are due, whatever becomes of those before them."""
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from kvsync.errors import ClusterError
+from kvsync.testing.ledger import Ledger, leftovers
+from kvsync.testing.load_generator import Generator, Stream
+from kvsync.testing.load_plan import Phase
+from kvsync.testing.load_service import Sample, Served, served
+
+PHASES = (Phase(name="stall", seconds=1, rate_per_s=60), Phase(name="after", seconds=0.5, rate_per_s=60))
+STALL_S = 1.0
+
+
+class StallingServer(ThreadingHTTPServer):
+    """Answers nobody for a second from the first request on, and then everybody at once."""
+
+    request_queue_size = 128
+    until: float | None = None
+
+    def stall(self) -> None:
+        """Wait until it answers."""
+        if self.until is None:
+            self.until = time.monotonic() + STALL_S
+        time.sleep(max(0.0, self.until - time.monotonic()))
+
+
+class Handler(BaseHTTPRequestHandler):
+    """A completion, when the server does not stall."""
+
+    def do_POST(self) -> None:
+        """Answer."""
+        self.rfile.read(int(self.headers["content-length"]))
+        assert isinstance(self.server, StallingServer)
+        self.server.stall()
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(json.dumps({"usage": {}}).encode())
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def url() -> Iterator[str]:
+    """Where the server listens."""
+    with StallingServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def offered(url: str, tmp_path: Path) -> list[Served]:
+    """Offer the load to its end and return how it was served."""
+    stream = Stream(f="request", url=url, model="m", phases=PHASES, seed=1)
+    ledger = Ledger(tmp_path / "ledger.jsonl")
+    with Generator(
+        [stream], history=tmp_path / "h.jsonl", test="t", log=tmp_path / "log", ledger=ledger
+    ) as generator:
+        generator.await_end(30)
+        assert not generator.is_running
+    samples = [Sample.of(record, generator.began) for record in generator.records()]
+    assert leftovers([tmp_path / "ledger.jsonl"]) == []
+    return served(PHASES, [each.at_s for each in stream.requests()], samples, [])
+
+
+def test_a_stall_is_in_the_latency_of_every_request_that_was_due(url: str, tmp_path: Path) -> None:
+    """Not only in that of one, as if users waited for each other: nothing is omitted, nothing is lost."""
+    stall, after = offered(url, tmp_path)
+
+    assert (stall.lost, after.lost) == (0, 0)
+    assert stall.intended == len(stall.samples) >= 40
+    assert stall.failed == after.failed == 0
+    in_first_half = [each for each in stall.samples if each.due < 0.4]
+    assert len(in_first_half) >= 15
+    assert min(each.latency_s for each in in_first_half) >= STALL_S - 0.4 - 0.25
+
+
+def test_a_gateway_that_is_not_there_fails_every_request(tmp_path: Path) -> None:
+    """Each is sent all the same, and has its error."""
+    stall, after = offered("http://127.0.0.1:9", tmp_path)
+
+    assert (stall.lost, stall.availability, after.lost, after.availability) == (0, 0.0, 0, 0.0)
+    assert stall.samples[0].error.startswith("ConnectError")
+
+
+def test_a_generator_that_cannot_begin_says_why(tmp_path: Path) -> None:
+    """Its own words are in the error."""
+    stream = Stream(f="request", url="http://nowhere", model="m", phases=PHASES, seed=1)
+    (tmp_path / "file").touch()
+
+    with (
+        pytest.raises(
+            ClusterError, match=r"(?s)the load generator ended; its log ends with.*FileExistsError"
+        ),
+        Generator(
+            [stream],
+            history=tmp_path / "file" / "h.jsonl",
+            test="t",
+            log=tmp_path / "log",
+            ledger=Ledger(tmp_path / "ledger.jsonl"),
+        ),
+    ):
+        pass

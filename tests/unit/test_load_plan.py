@@ -1,0 +1,62 @@
+"""What a load consists of: when requests are due, and how long all of it takes."""
+
+import random
+from itertools import islice
+
+import pytest
+
+from kvsync.testing.load_plan import CONTENTS, PLANS, Phase, arrivals, requests
+
+PHASES = (
+    Phase(name="calm", seconds=100, rate_per_s=10),
+    Phase(name="storm", seconds=10, rate_per_s=100),
+    Phase(name="calm again", seconds=100, rate_per_s=10),
+)
+
+
+def test_requests_arrive_at_the_rate_of_their_phase() -> None:
+    """About a thousand in each phase, in order, and none after the end."""
+    times = list(arrivals(PHASES, random.Random(1)))
+
+    counts = [sum(start <= at < end for at in times) for start, end in ((0, 100), (100, 110), (110, 210))]
+    assert times == sorted(times)
+    assert sum(counts) == len(times)
+    assert all(900 < count < 1100 for count in counts), counts
+
+
+def test_the_same_seed_gives_the_same_load() -> None:
+    """Whoever makes it twice, such as a sender and who counts what was sent, makes the same requests."""
+    one, same, other = (list(requests(PHASES, model="m", seed=seed)) for seed in (1, 1, 2))
+
+    assert one == same
+    assert [each.at_s for each in one] != [each.at_s for each in other]
+    assert [each.number for each in one] == list(range(len(one)))
+
+
+def test_a_long_load_repeats_its_contents() -> None:
+    """It needs no more memory, however long it lasts."""
+    hours = (Phase(name="soak", seconds=1e9, rate_per_s=100),)
+
+    load = list(islice(requests(hours, model="m", seed=1), CONTENTS + 2))
+
+    assert load[0].token_ids is load[CONTENTS].token_ids
+    assert load[0].at_s < load[CONTENTS].at_s
+
+
+@pytest.mark.parametrize(("name", "minutes"), [("basic", 25), ("spike", 10), ("stress", 58), ("soak", 120)])
+def test_the_full_profile_takes_the_customary_times(name: str, minutes: float) -> None:
+    """The stages' time limits and the weekly run are made for these."""
+    assert PLANS[name]["full"].starts[-1] == minutes * 60
+
+
+def test_the_quick_profile_takes_less_than_a_minute() -> None:
+    """With the start of the clusters."""
+    assert sum(plans["quick"].starts[-1] for plans in PLANS.values()) <= 40
+
+
+@pytest.mark.parametrize("profile", ["quick", "full"])
+def test_a_spike_is_ten_times_the_rate_around_it(profile: str) -> None:
+    """Before and after are alike, or their latencies could not be compared."""
+    rates = {phase.name: phase.rate_per_s for phase in PLANS["spike"][profile].phases}
+
+    assert rates["spike"] == 10 * rates["before"] == 10 * rates["after"]
