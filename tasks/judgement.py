@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from kvsync.errors import ConfigError
 from kvsync.testing.history import read_lines
 from kvsync.testing.html import write_page
-from kvsync.testing.junit import write_junit
+from kvsync.testing.junit import write_junit, write_prow
 from kvsync.testing.measurement import machine_facts
 from kvsync.testing.outcome import StageResult
 from kvsync.testing.pytest_stage import cut_short
@@ -37,8 +37,16 @@ def judge(parameters: Parameters, *, broken: str = "") -> Report:
         results.append(StageResult.unknown("pipeline", broken))
     report = _report(parameters, results)
     report.write(folder.report)
+    facts = {
+        "run": report.run,
+        "attempt": str(parameters.repeat.attempt if parameters.repeat else 1),
+        "commit": report.commit,
+        "seed": str(parameters.seed),
+        "repeat": report.command,
+    }
     for result in results:
-        write_junit(result, folder.junit(result.name), {"run": report.run, "repeat": report.command})
+        write_junit(result, folder.junit(result.name), facts)
+        write_prow(result, folder.prow(result.name), facts)
     write_page(report, folder.path)
     return report
 

@@ -41,6 +41,10 @@ class RunFolder:
         """Return where the stage's JUnit file lies."""
         return self.path / "junit" / f"{stage}.xml"
 
+    def prow(self, stage: str) -> Path:
+        """Return where the same lies in the form that Prow's tools read."""
+        return self.path / "junit" / "prow" / f"{stage}.xml"
+
     def save(self, result: StageResult) -> None:
         """Keep the result of a stage; a reader sees it whole or not at all."""
         path = self._result(result.name)

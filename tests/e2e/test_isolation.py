@@ -4,7 +4,7 @@ import pytest
 
 from kvsync.testing.scenario import Scenario
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = [pytest.mark.timeout(400), pytest.mark.invariant]
 
 
 def test_multi_model(scenario: Scenario) -> None:

@@ -1,0 +1,125 @@
+"""What another attempt at a run repeats, and whether it is of the same code."""
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from kvsync.errors import ConfigError, UnknownName
+from kvsync.testing.ledger import Ledger, facts_of
+from kvsync.testing.outcome import Check, Kind, merge
+from kvsync.testing.report import Report
+from kvsync.testing.residue import LAUNCHER
+from kvsync.testing.revision import Revision
+from kvsync.testing.run_folder import RunFolder, find_run
+from tasks.parameters import Parameters
+from tasks.repetition import difference, prepare, to_repeat
+
+AT = datetime(2026, 11, 20, tzinfo=UTC)
+GIVEN = Parameters(stages=("unit", "e2e", "chaos"), run="r1")
+
+
+def report(commit: str = "", *, dirty: bool = False, **stages: Kind) -> Report:
+    """Return the report of a run whose stages ended like this."""
+    return Report(
+        run="r1",
+        started_at=AT,
+        duration_s=1.0,
+        command="",
+        stages=[merge(name, [Check(name="t", kind=kind)], started_at=AT) for name, kind in stages.items()],
+        parameters={},
+        commit=commit,
+        dirty=dirty,
+        versions={},
+        machine={},
+    )
+
+
+def started(folder: Path, parameters: Parameters = GIVEN) -> RunFolder:
+    """Return the folder of a run that was asked for."""
+    run = RunFolder(folder / "r1")
+    run.path.mkdir(parents=True)
+    run.parameters.write_text(parameters.model_dump_json())
+    return run
+
+
+def test_stages_that_did_not_pass() -> None:
+    """They are repeated in the order of the run, with those that never had a result."""
+    assert to_repeat(GIVEN, report(unit="passed", e2e="failed"), ()) == ("e2e", "chaos")
+    assert to_repeat(GIVEN, report(unit="flaky", e2e="passed", chaos="void"), ()) == ("chaos",)
+    assert to_repeat(GIVEN, None, ()) == ("unit", "e2e", "chaos")
+
+
+def test_stages_that_are_asked_for() -> None:
+    """They are repeated though they passed; the run must have them."""
+    passed = report(unit="passed", e2e="passed", chaos="passed")
+
+    assert to_repeat(GIVEN, passed, ["chaos", "unit"]) == ("unit", "chaos")
+    with pytest.raises(ConfigError, match="every stage passed; name one to repeat with --stage"):
+        to_repeat(GIVEN, passed, ())
+    with pytest.raises(UnknownName, match="unknown stage of the run 'property'; valid: unit, e2e, chaos"):
+        to_repeat(GIVEN, passed, ["property"])
+
+
+@pytest.mark.parametrize(
+    ("tested", "now", "named"),
+    [
+        (report("a" * 40), Revision("a" * 40), ""),
+        (report("a" * 40), Revision("b" * 40), "bbbbbbbbbb"),
+        (report("a" * 40, dirty=True), Revision("a" * 40, dirty=True), "aaaaaaaaaa with uncommitted changes"),
+        (report("a" * 40, dirty=True), Revision("a" * 40), "aaaaaaaaaa"),
+        (report(), Revision(), "unknown"),
+    ],
+    ids=["same", "other", "uncommitted", "cleaned", "no git"],
+)
+def test_code(tested: Report, now: Revision, named: str) -> None:
+    """Only a commit without changes is known to be the same."""
+    assert difference(tested, now) == named
+
+
+def test_parameters_of_the_next_attempt(tmp_path: Path) -> None:
+    """They are the run's own, wherever its folder lies now, and count the attempts."""
+    folder = started(tmp_path)
+    report(unit="passed", e2e="failed").write(folder.report)
+
+    second = prepare(folder, (), failed_only=True)
+    folder.parameters.write_text(second.model_dump_json())
+    third = prepare(folder, ["unit"], failed_only=False)
+
+    assert (second.run_dir, second.stages, second.due) == (folder.path, GIVEN.stages, ("e2e", "chaos"))
+    assert second.repeat is not None
+    assert (second.repeat.attempt, second.repeat.failed_only) == (2, True)
+    assert third.repeat is not None
+    assert (third.repeat.attempt, third.due, third.title) == (3, ("unit",), "manual r1 attempt 3")
+
+
+def test_a_run_that_is_going_on(tmp_path: Path) -> None:
+    """It is not repeated while the process that started it is alive."""
+    folder = started(tmp_path)
+    ledger = Ledger(folder.ledger)
+    ledger.created(ledger.intend(LAUNCHER, "kvsync-ci run"), **facts_of(os.getpid()))
+
+    with pytest.raises(ConfigError, match="still going on"):
+        prepare(folder, (), failed_only=False)
+
+
+def test_finding_a_run(tmp_path: Path) -> None:
+    """A run is found by its id, or as the last one."""
+    folder = started(tmp_path)
+
+    assert find_run(tmp_path, "r1").path == folder.path
+    assert find_run(tmp_path, "last").path == folder.path
+    with pytest.raises(UnknownName, match="unknown run 'r2'; valid: r1, last"):
+        find_run(tmp_path, "r2")
+
+
+def test_reports_of_attempts(tmp_path: Path) -> None:
+    """Room for another attempt costs no report; the first one stays the first, past the tenth, too."""
+    folder = started(tmp_path)
+    for number in range(11):
+        report(f"{number}").write(folder.report)
+        folder.make_room()
+
+    assert [Report.read(path).commit for path in folder.earlier] == [str(number) for number in range(11)]
+    assert not folder.report.exists()
