@@ -7,6 +7,7 @@
   the bucket's lifecycle rule.
 """
 
+import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -271,4 +272,4 @@ def _code(error: boto.ClientError) -> str:
 
 def _line(error: Exception) -> str:
     """Return an error's words on one line, without the query of an address."""
-    return " ".join(str(error).split()).partition("?")[0][:300]
+    return re.sub(r"\?[^\s\"]*", "", " ".join(str(error).split()))[:300]

@@ -153,7 +153,7 @@ def refused(code: str, status: int = 403, message: str = "No.") -> boto.ClientEr
         ),
         (
             boto.EndpointConnectionError(endpoint_url="http://s3.local/b?X-Amz-Signature=hunter2"),
-            'no answer: Could not connect to the endpoint URL: "http://s3.local/b;',
+            'no answer: Could not connect to the endpoint URL: "http://s3.local/b";',
             "check store.endpoint_url",
             True,
         ),
