@@ -126,17 +126,22 @@ class Services:
         return ["deployments.caretaker", str(self.report_dir), self.env["PREFECT_HOME"]]
 
     def _once(self, *words: str) -> None:
-        done = subprocess.run(
-            bound([sys.executable, "-m", *words]),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            cwd=REPOSITORY,
-            env=dict(self.env),
-            start_new_session=True,
-            timeout=START_S,
-            check=False,
-        )
+        try:
+            done = subprocess.run(
+                bound([sys.executable, "-m", *words]),
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                cwd=REPOSITORY,
+                env=dict(self.env),
+                start_new_session=True,
+                timeout=START_S,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as exc:
+            raise CannotRun(
+                "serve", [f"{' '.join(words)} took longer than {START_S:.0f} s; try again"]
+            ) from exc
         if done.returncode:
             raise CannotRun("serve", [(done.stderr or done.stdout).strip()])
 
@@ -229,7 +234,7 @@ def _finish(services: Services, supervisor: Supervisor) -> None:
         deadline = time.monotonic() + DRAIN_S
         home = services.env["PREFECT_HOME"]
         supervisor.watch(lambda: not living(home) or time.monotonic() > deadline, pause=Event())
-        with suppress(CannotRun, subprocess.TimeoutExpired):
+        with suppress(CannotRun):
             services.mend()
     supervisor.stop("server")
 

@@ -1,0 +1,241 @@
+"""`kvsync-ci serve`, started for real: server, worker, deployments, runs and their ends."""
+
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from deployments.serve import surroundings
+from kvsync.testing.settings import ServeSettings
+from kvsync.testing.wait import wait_for
+from tests.pipeline.conftest import COMMAND, ROOT, Pipeline
+
+Repository = Callable[..., str]
+
+PASSING = "def test_good():\n    pass\n"
+HANGING = "import time\n\ndef test_endless():\n    time.sleep(3600)\n"
+NEEDS_PASSWORD = "user:pa55word"  # noqa: S105  # of a server that lives as long as the test
+
+pytestmark = pytest.mark.timeout(300)
+
+
+@dataclass(slots=True)
+class Served:
+    """A serve on a report folder of its own, and its API."""
+
+    pipeline: Pipeline
+    api: httpx.Client
+    port: int
+    process: subprocess.Popen[str]
+
+    @property
+    def reports(self) -> Path:
+        """The report folder."""
+        return self.pipeline.reports
+
+    def start_run(self, repository: str) -> str:
+        """Ask for a run of the stage unit; returns the id of the flow run."""
+        deployment = self.api.get("/deployments/name/pipeline/adhoc").json()
+        given = {"stages": ["unit"], "repository": repository}
+        parameters = {"parameters": {**deployment["parameters"]["parameters"], **given}}
+        made = self.api.post(
+            f"/deployments/{deployment['id']}/create_flow_run", json={"parameters": parameters}
+        )
+        made.raise_for_status()
+        return str(made.json()["id"])
+
+    def state(self, flow_run: str) -> str:
+        """Return the name of a flow run's state."""
+        return str(self.api.get(f"/flow_runs/{flow_run}").json()["state"]["name"])
+
+    def child(self, words: str) -> psutil.Process:
+        """Return the service with these words in its command line."""
+        found = [each for each in psutil.Process(self.process.pid).children() if words in _line(each)]
+        return wait_for(lambda: found[0], what=words, timeout_s=1)
+
+    def left(self) -> list[str]:
+        """Return the command lines of all living processes that work on this report folder."""
+        home = str(self.reports / ".prefect")
+        return [
+            _line(each) for each in psutil.process_iter() if _environment(each).get("PREFECT_HOME") == home
+        ]
+
+
+def _line(process: psutil.Process) -> str:
+    return " ".join(process.cmdline())
+
+
+def _environment(process: psutil.Process) -> Mapping[str, str]:
+    try:
+        return {} if process.status() == psutil.STATUS_ZOMBIE else process.environ()
+    except (psutil.Error, OSError):
+        return {}
+
+
+def _begin(reports: Path, port: int) -> Served:
+    env = {**os.environ, "PREFECT_API_URL": "", "PREFECT_API_AUTH_STRING": NEEDS_PASSWORD}
+    env["KVSYNC_CI_SERVE_PORT"] = str(port)
+    clients = surroundings(reports, ServeSettings(port=port), env)
+    user, _, password = NEEDS_PASSWORD.partition(":")
+    return Served(
+        Pipeline(reports=reports, env=clients | {"PREFECT_HOME": str(reports.parent / "home")}),
+        httpx.Client(base_url=clients["PREFECT_API_URL"], auth=(user, password), timeout=20),
+        port,
+        Pipeline(reports=reports, env=env).start("serve"),
+    )
+
+
+def _until_ready(served: Served) -> list[str]:
+    """Return what serve prints until it is ready."""
+    assert served.process.stdout
+    lines: list[str] = []
+    for line in served.process.stdout:
+        lines.append(line.strip())
+        if "Ctrl-C" in line:
+            return lines
+    raise AssertionError("\n".join(lines))
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[Served]:
+    """A serve that is ready, and is ended after the test."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    served = _begin(tmp_path / "reports", port)
+    try:
+        yield served
+    finally:
+        if served.process.poll() is None:
+            served.process.kill()
+        served.process.wait(timeout=10)
+        served.api.close()
+
+
+def test_one_command_is_enough_to_run_the_pipeline(served: Served, repository: Repository) -> None:
+    """UI and API answer; a run is carried out; deploying again changes nothing; Ctrl-C ends it all."""
+    lines = _until_ready(served)
+    address = f"http://127.0.0.1:{served.port}"
+    assert lines[0].split() == ["Prefect's", "UI:", address]
+    assert lines[1] == "webhook receiver: off; KVSYNC_CI_WEBHOOK_SECRET is not set"
+    assert httpx.get(f"{address}/api/health", timeout=5).json() is True
+    assert "<html" in httpx.get(address, timeout=5, follow_redirects=True).text
+    assert httpx.post(f"{address}/api/flows/filter", timeout=5).status_code == 401
+
+    passing = served.start_run(repository(unit=PASSING))
+    _wait_for_state(served, passing, "Completed")
+    (run,) = served.pipeline.runs()
+    assert (run / "report.html").exists()
+
+    status, table = served.pipeline("deploy")
+    assert (status, {line.split()[-1] for line in table[1:]}) == (0, {"unchanged"})
+    status, lines = served.pipeline("serve")
+    assert (status, lines[-1].partition(";")[0]) == (
+        2,
+        f"{served.reports} is served already, by process {served.process.pid}",
+    )
+
+    served.process.send_signal(signal.SIGINT)
+    served.process.communicate(timeout=60)
+    assert served.process.returncode == 0
+    assert served.left() == []
+
+
+def _wait_for_state(served: Served, flow_run: str, state: str) -> None:
+    wait_for(
+        lambda: served.state(flow_run) == state,
+        what=f"the flow run is {state}",
+        timeout_s=120,
+        interval_s=0.5,
+        last_seen=lambda: served.state(flow_run),
+    )
+
+
+def test_what_is_killed_is_started_again_and_a_stop_ends_the_runs(
+    served: Served, repository: Repository
+) -> None:
+    """All services come back; on SIGTERM a run ends with its report, a true state and no process."""
+    _until_ready(served)
+    victims = [served.child(words) for words in ("server start", "worker start", "deployments.caretaker")]
+    for victim in victims:
+        victim.kill()
+    hanging = repository(unit=HANGING)
+    wait_for(lambda: _answers(served), what="there is a new server", timeout_s=90, interval_s=0.5)
+    flow_run = served.start_run(hanging)
+    wait_for(lambda: _hangs(served), what="the endless test has begun", timeout_s=120, interval_s=0.5)
+
+    served.process.terminate()
+    printed, _ = served.process.communicate(timeout=120)
+
+    assert printed.count("ended with SIGKILL and starts again in 0 s") == 3
+    assert served.left() == []
+    (run,) = served.pipeline.runs()
+    assert (run / "report.json").exists()
+    assert _ended_as(served, flow_run) == "Crashed"
+
+
+def _answers(served: Served) -> bool:
+    try:
+        return served.api.get("/health").is_success
+    except httpx.TransportError:
+        return False
+
+
+def _hangs(served: Served) -> bool:
+    return any(
+        "test_endless" in path.read_text() for path in served.reports.glob("*/history/unit-tests.jsonl")
+    )
+
+
+def _ended_as(served: Served, flow_run: str) -> str:
+    """Read the state of a flow run from the database of a server that is gone."""
+    with sqlite3.connect(served.reports / ".prefect" / "prefect.db") as database:
+        query = "SELECT state_name FROM flow_run WHERE replace(id, '-', '') = ?"
+        return str(database.execute(query, [flow_run.replace("-", "")]).fetchone()[0])
+
+
+def test_a_killed_serve_takes_everything_with_it(served: Served, repository: Repository) -> None:
+    """After SIGKILL its services are gone, its run ends with a report, and the next serve tells Prefect."""
+    _until_ready(served)
+    flow_run = served.start_run(repository(unit=HANGING))
+    wait_for(lambda: _hangs(served), what="the endless test has begun", timeout_s=120, interval_s=0.5)
+
+    served.process.kill()
+    served.process.communicate(timeout=10)
+    wait_for(
+        lambda: not [line for line in served.left() if "tasks.guardian" not in line],
+        what="only what still waits for a server is there",
+        timeout_s=60,
+        interval_s=0.5,
+        last_seen=served.left,
+    )
+
+    again = _begin(served.reports, served.port)
+    try:
+        _until_ready(again)
+        _wait_for_state(again, flow_run, "Crashed")
+        (run,) = served.pipeline.runs()
+        assert (run / "report.json").exists()
+    finally:
+        again.process.terminate()
+        again.process.communicate(timeout=120)
+    assert again.left() == []
+
+
+def test_without_a_server_deploy_says_what_to_do(tmp_path: Path) -> None:
+    """Exit status 2 within seconds, and the mend."""
+    env = {**os.environ, "PREFECT_API_URL": "http://127.0.0.1:9/api", "PREFECT_HOME": str(tmp_path)}
+    done = subprocess.run(
+        [*COMMAND, "deploy"], env=env, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+
+    assert done.returncode == 2
+    assert "no Prefect server answers at http://127.0.0.1:9/api" in done.stderr
+    assert "start one with `kvsync-ci serve`" in done.stderr
