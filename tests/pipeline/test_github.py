@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+import psutil
 import pytest
 
 from kvsync.testing.fake_github import FakeGitHub
@@ -73,6 +74,7 @@ def start(server: str, tmp_path: Path, repository: Callable[..., str]) -> Iterat
     for process in processes:
         process.kill()
         process.wait()
+    wait_for(lambda: not _guardians(tmp_path), what="the guardians have told Prefect", timeout_s=60)
 
 
 @pytest.fixture
@@ -189,6 +191,11 @@ def test_a_run_that_is_cut_short_ends_as_an_error(
     assert all(each.description.startswith("not judged: ") for each in double.statuses[-3:])
     (comment,) = double.comments
     assert "### kvsync-ci: UNKNOWN" in comment.body
+
+
+def _guardians(folder: Path) -> list[psutil.Process]:
+    every = psutil.process_iter(["cmdline"])
+    return [each for each in every if any(str(folder) in word for word in each.info["cmdline"] or ())]
 
 
 def _files(folder: Path) -> Iterator[Path]:

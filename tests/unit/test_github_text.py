@@ -240,6 +240,16 @@ def test_hostile_text_stays_code(text: str) -> None:
     )
 
 
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+def test_hostile_text_stays_in_its_cell(text: str) -> None:
+    """Why nothing could be compared stands in a table, whose rows keep their cells."""
+    problem, harmless = (
+        report_comment("ci", report(PASSED), Comparison.impossible(why), LINK).body for why in (text, "x")
+    )
+
+    assert outside_code(problem) == outside_code(harmless)
+
+
 def outside_code(markdown: str) -> list[tuple[str, str]]:
     """Return what a page consists of by the rules of Markdown, without the content of its code."""
     blocks = MarkdownIt("commonmark").enable("table").parse(markdown)
