@@ -30,3 +30,20 @@ def compared(parameters: Parameters, report: Report) -> Comparison:
         comparison = archive.compare(report)
         archive.record(report)
         return comparison
+
+
+def known_tests(parameters: Parameters, stage: str) -> frozenset[str] | None:
+    """Return the tests of a stage that the reference branch has, for a run that tests a proposed change.
+
+    None for any other run, before the stage ran there, and where the archive does not answer: the stage runs
+    as ever then.
+    """
+    if not (parameters.source and parameters.source.pull_request):
+        return None
+    try:
+        with open_archive(load_settings(REPOSITORY, os.environ), parameters.report_dir) as archive:
+            seen = archive.seen(archive.scope(parameters.model_dump(mode="json")))
+    except Exception as error:
+        get_run_logger().warning("new tests are not run more often: %s", error)
+        return None
+    return frozenset(name for each, name in seen if each == stage) or None

@@ -1,11 +1,14 @@
 """The task that runs a stage."""
 
+from dataclasses import replace
+
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
 from kvsync.testing.outcome import Outcome, StageResult
 from kvsync.testing.stage import StageContext, run_safely
+from tasks.archive import known_tests
 from tasks.catalogue import STAGES
 from tasks.github import report_stage, report_start
 from tasks.parameters import Parameters
@@ -16,7 +19,7 @@ def run_stage(name: str, context: StageContext, parameters: Parameters) -> Stage
     """Run one stage; the result is a value, whatever happens, and is on disk before it is returned."""
     log = get_run_logger()
     report_start(parameters, name, log)
-    result = run_safely(STAGES[name], context)
+    result = run_safely(STAGES[name], replace(context, known=known_tests(parameters, name)))
     log.log(_LEVELS[result.outcome], "%s", result.summary())
     report_stage(parameters, result, log)
     return result

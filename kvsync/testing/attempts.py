@@ -7,7 +7,7 @@
   and nothing is tried again: the failures would be bought off one by one.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from kvsync.testing.outcome import Attempt, Check, Kind, Outcome, StageResult, merge
@@ -55,6 +55,15 @@ def refused(result: StageResult, refusal: str) -> StageResult:
         for check in result.checks
     ]
     return replace(result, checks=tuple(checks))
+
+
+def unknown_tests(result: StageResult, known: Collection[str] | None) -> tuple[str, ...]:
+    """Return the tests that passed and are not known; none where None says that nothing is known of any."""
+    if known is None or result.doubt:
+        return ()
+    return tuple(
+        c.name for c in result.checks if c.kind == "passed" and _is_test(c.name) and c.name not in known
+    )
 
 
 def unpassed(result: StageResult) -> tuple[str, ...]:

@@ -25,7 +25,8 @@ class StageContext:
 
     `environ` is what the processes of its tests get, None for all that this process has. A later `attempt` is
     merged into what was found before; it repeats what did not pass only if `failed_only`. `other_code` names
-    its code if that is another than the first attempt's.
+    its code if that is another than the first attempt's. Tests that are not `known` (None: all are) are
+    new.
     """
 
     run_dir: Path
@@ -39,6 +40,7 @@ class StageContext:
     attempt: int = 1
     failed_only: bool = False
     other_code: str = ""
+    known: frozenset[str] | None = None
     environ: Mapping[str, str] | None = field(default=None, repr=False)
     stop: threading.Event
 

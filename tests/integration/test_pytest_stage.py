@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -243,3 +244,31 @@ def test_plugin_writes_nothing_outside_a_run(tmp_path: Path) -> None:
     assert "void: no effect" in done.stdout
     assert "runs only with --profile=full" in done.stdout
     assert {path.name for path in tmp_path.iterdir()} <= {"test_it.py", "tmp"}
+
+
+FLAKY_AT_THE_SECOND_TIME = """
+from pathlib import Path
+
+def test_known(): Path("known").open("a").write("x")
+def test_new(): Path("new").open("a").write("x")
+def test_flaky():
+    with Path("flaky").open("a") as file:
+        file.write("x")
+    assert len(Path("flaky").read_text()) != 2
+"""
+
+
+def test_new_tests_run_several_times(context: StageContext) -> None:
+    """A test that the reference branch does not have shows at once whether it is flaky."""
+    (context.repository / "tests" / "some" / "test_it.py").write_text(FLAKY_AT_THE_SECOND_TIME)
+    known = frozenset(["tests/some/test_it.py::test_known"])
+
+    result = PytestStage("some", "some", 600, burn_in=3).run(replace(context, known=known))
+
+    assert kinds(result) == {"test_known": "passed", "test_new": "passed", "test_flaky": "flaky"}
+    assert [(context.repository / name).read_text() for name in ("known", "new", "flaky")] == [
+        "x",
+        "xxx",
+        "xxx",
+    ]
+    assert (result.outcome, result.reason, result.log) == (Outcome.PASSED, "", "logs/some.log")

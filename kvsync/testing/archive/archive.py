@@ -62,15 +62,15 @@ class Archive:
 
     def record(self, report: Report) -> None:
         """Keep the results of a run, in place of what was kept of it before."""
-        row = to_row(report, self.scope(report))
+        row = to_row(report, self.scope(report.parameters))
         with self._database.writing() as connection, Session(connection) as session:
             session.execute(delete(RunRow).where(RunRow.id == row.id))
             session.add(row)
             session.flush()
 
-    def scope(self, report: Report) -> Scope:
-        """Return what the runs that this one can be compared with have in common."""
-        return Scope.of(report, self._repository)
+    def scope(self, parameters: Mapping[str, object]) -> Scope:
+        """Return what the runs that one with these parameters can be compared with have in common."""
+        return Scope.of(parameters, self._repository)
 
     def scopes(self) -> list[Scope]:
         """Return the scopes of all runs."""
@@ -81,7 +81,7 @@ class Archive:
 
     def compare(self, report: Report) -> Comparison:
         """Say what is new in a run, by the runs that started before it."""
-        scope, commit = self.scope(report), "" if report.dirty else report.commit
+        scope, commit = self.scope(report.parameters), "" if report.dirty else report.commit
         past = self.endings(scope, before=report.started_at, commit=commit)
         return compare(
             report.stages,

@@ -24,9 +24,8 @@ class Scope:
     cluster: str
 
     @classmethod
-    def of(cls, report: Report, repository: str = "") -> Self:
-        """Return the scope of a run; `repository` names the one of a run that was started by hand."""
-        asked = report.parameters
+    def of(cls, asked: Mapping[str, object], repository: str = "") -> Self:
+        """Return the scope of a run by its parameters; `repository` names that of a run without a source."""
         source = asked.get("source")
         named = str(source.get("repository", "")) if isinstance(source, Mapping) else ""
         return cls(

@@ -10,9 +10,9 @@ from prefect.logging import disable_run_logger
 from kvsync.testing.archive import Archive
 from kvsync.testing.outcome import Check, Kind, Outcome, merge
 from kvsync.testing.run_folder import RunFolder
-from tasks.archive import archive_report
+from tasks.archive import archive_report, compared, known_tests
 from tasks.judgement import judge
-from tasks.parameters import Parameters
+from tasks.parameters import Parameters, Source
 
 NOW = datetime.now(UTC)
 
@@ -81,6 +81,21 @@ def test_a_run_is_compared_and_kept(parameters: Parameters) -> None:
     assert [each.status for each in found.standings] == ["new", "new-test"]
     with Archive.open("", parameters.report_dir) as archive:
         assert [run.run for run in archive.series()] == ["run-1"]
+
+
+def test_tests_of_the_reference_are_known_to_pull_requests(parameters: Parameters) -> None:
+    """What the reference branch ran is known to a run of a pull request; to others nothing is new."""
+    branch = Source(url="https://host/a/b", commit="a" * 40, repository="a/b", ref="main")
+    on_branch = parameters.model_copy(update={"source": branch})
+    proposed = branch.model_copy(update={"pull_request": 7, "ref": "topic"})
+    on_request = parameters.model_copy(update={"source": proposed, "run": "run-2"})
+    assert known_tests(on_request, "unit") is None
+    ended(on_branch, "passed", "failed")
+    compared(on_branch, judge(on_branch))
+
+    assert known_tests(on_request, "unit") == frozenset(["t.py::test_0", "t.py::test_1"])
+    assert known_tests(on_request, "e2e") is None
+    assert known_tests(on_branch, "unit") is None
 
 
 def test_an_archive_that_fails_changes_no_verdict(parameters: Parameters) -> None:
