@@ -13,16 +13,16 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-import psutil
 from rich.console import Console
 
 from deployments.progress import RunProgress, follow
 from kvsync.testing.interruption import stop_on_signal
-from kvsync.testing.ledger import Ledger
+from kvsync.testing.ledger import Ledger, facts_of
 from kvsync.testing.report import Report
-from kvsync.testing.residue import LAUNCHER, clear, find
+from kvsync.testing.residue import LAUNCHER
 from kvsync.testing.run_folder import RunFolder
 from tasks.parameters import REPOSITORY, Parameters
+from tasks.settlement import empty_floor, last_word
 
 PATIENCE_S = 8.0
 """How long an interrupted run may take to write its report before it is killed: Ctrl-C promises 10 s."""
@@ -35,25 +35,17 @@ def launch(parameters: Parameters, console: Console) -> Report:
     if parameters.repeat:
         folder.make_room()
     ledger = Ledger(folder.ledger, run=parameters.run)
-    launcher = ledger.created(ledger.intend(LAUNCHER, "kvsync-ci run"), **_facts(os.getpid()))
+    launcher = ledger.created(ledger.intend(LAUNCHER, "kvsync-ci run"), **facts_of(os.getpid()))
     folder.parameters.write_text(parameters.model_dump_json(indent=1))
     with stop_on_signal() as stop, follow(RunProgress(folder, parameters.due), console):
         exit_code = _run_process(parameters, folder, ledger, stop)
-    if not parameters.keep:
-        for left, why in clear(find(folder.ledger), ledger).items():
-            if why:
-                console.print(f"{left}: not removed: {why}", markup=False, soft_wrap=True)
-    ledger.released(launcher)
-    if folder.report.exists():
-        return Report.read(folder.report)
+    for line in empty_floor(parameters):
+        console.print(line, markup=False, soft_wrap=True)
     os.environ.update(environment(parameters.report_dir, os.environ))
-    # Imported here: charts take long to import, and only a run that died is judged from outside.
-    from tasks.judgement import judge
-
-    return judge(
-        parameters,
-        broken=f"the pipeline's process ended with {exit_code}; see {folder.logs / 'pipeline.log'}",
-    )
+    why = f"the pipeline's process ended with {exit_code}; see {folder.logs / 'pipeline.log'}"
+    report = last_word(parameters, broken=why)
+    ledger.released(launcher)
+    return report
 
 
 def _run_process(parameters: Parameters, folder: RunFolder, ledger: Ledger, stop: threading.Event) -> int:
@@ -68,7 +60,7 @@ def _run_process(parameters: Parameters, folder: RunFolder, ledger: Ledger, stop
             cwd=REPOSITORY,
             env=environment(parameters.report_dir, os.environ) | ledger.environment,
         )
-    ledger.created(entry, **_facts(process.pid))
+    ledger.created(entry, **facts_of(process.pid))
     _await(process, stop)
     ledger.released(entry)
     return process.returncode
@@ -87,10 +79,6 @@ def _await(process: subprocess.Popen[bytes], stop: threading.Event) -> None:
             process.wait(timeout=0.1)
         except subprocess.TimeoutExpired:
             continue
-
-
-def _facts(pid: int) -> dict[str, float]:
-    return {"pid": pid, "create_time": psutil.Process(pid).create_time()}
 
 
 def environment(report_dir: Path, given: Mapping[str, str]) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from prefect import flow
 from prefect.client.schemas.objects import State
-from prefect.states import Completed, Failed
+from prefect.states import Cancelled, Completed, Crashed, Failed
 
 from kvsync.testing.interruption import stop_on_signal
 from kvsync.testing.outcome import Outcome
@@ -10,7 +10,7 @@ from kvsync.testing.report import Report
 from tasks.artifacts import show_report
 from tasks.cluster import create_cluster, give_back_all
 from tasks.github import announce_stages, report_run
-from tasks.identity import current_run_id
+from tasks.identity import current_run_id, is_being_cancelled
 from tasks.parameters import Parameters
 from tasks.report import write_report
 from tasks.residue import clean_up
@@ -37,6 +37,7 @@ def run_pipeline(parameters: Parameters) -> State[Report]:
                 create_cluster(parameters, context, return_state=True)
             for name in parameters.due if ready else ():
                 run_stage(name, context, parameters)
+            interrupted = stop.is_set()
         finally:
             if not parameters.keep:
                 give_back_all(context, return_state=True)
@@ -44,7 +45,7 @@ def run_pipeline(parameters: Parameters) -> State[Report]:
             report = write_report(parameters)
     show_report(report, parameters)
     report_run(parameters, report, None, "", hurried=stop.is_set(), return_state=True)
-    return final_state(report)
+    return cut_short(report) if interrupted else final_state(report)
 
 
 def final_state(report: Report) -> State[Report]:
@@ -52,3 +53,9 @@ def final_state(report: Report) -> State[Report]:
     if report.verdict is Outcome.PASSED:
         return Completed(message=report.verdict_line())
     return Failed(name=report.verdict.name.capitalize(), message=report.verdict_line())
+
+
+def cut_short(report: Report) -> State[Report]:
+    """Say how a run ended that was interrupted: cancelled through Prefect, or by a signal from elsewhere."""
+    line = f"interrupted; {report.verdict_line()}"
+    return Cancelled(message=line) if is_being_cancelled() else Crashed(message=line)

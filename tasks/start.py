@@ -1,16 +1,23 @@
 """The beginning of a run: its folder, its ledger, and what its stages may use."""
 
 import os
+import sys
 import threading
+from pathlib import Path
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from kvsync.testing.ledger import Ledger
+from kvsync.testing.ledger import Ledger, facts_of
+from kvsync.testing.quarantine import keep_quarantine
+from kvsync.testing.residue import LAUNCHER, is_running
 from kvsync.testing.run_folder import RunFolder
+from kvsync.testing.settings import load_settings
 from kvsync.testing.stage import StageContext
 from kvsync.testing.stage_environment import stage_environment
-from tasks.parameters import Parameters
+from tasks.guardian import FLOW_RUN_VARIABLE, post_guardian
+from tasks.identity import current_flow_run
+from tasks.parameters import REPOSITORY, Parameters
 
 
 @task(name="start", task_run_name="start", cache_policy=NO_CACHE)
@@ -19,11 +26,20 @@ def start_run(parameters: Parameters, stop: threading.Event) -> StageContext:
     folder = RunFolder(parameters.run_dir)
     folder.logs.mkdir(parents=True, exist_ok=True)
     folder.parameters.write_text(parameters.model_dump_json(indent=1))
+    ledger = Ledger(folder.ledger, run=parameters.run)
+    if not is_running(ledger.path):
+        ledger.created(ledger.intend(LAUNCHER, "flow run"), **facts_of(os.getpid()))
+    post_guardian(folder, current_flow_run())
+    if FLOW_RUN_VARIABLE in os.environ:
+        _print_to(folder.logs / "pipeline.log")
+    if not parameters.source:
+        file = load_settings(REPOSITORY, os.environ).archive.quarantine
+        keep_quarantine(parameters.checkout, file, folder.path)
     repeat = parameters.repeat
     return StageContext(
         run_dir=folder.path,
         repository=parameters.checkout,
-        ledger=Ledger(folder.ledger, run=parameters.run),
+        ledger=ledger,
         profile=parameters.profile,
         cluster=parameters.cluster,
         seed=parameters.seed,
@@ -35,3 +51,13 @@ def start_run(parameters: Parameters, stop: threading.Event) -> StageContext:
         environ=stage_environment(os.environ, trusted=not parameters.source or parameters.source.trusted),
         stop=stop,
     )
+
+
+def _print_to(log: Path) -> None:
+    """Let what a worker's child prints go to a file: when a worker dies, a line into its pipe ends the run.
+
+    (rich 15 leaves the process on EPIPE; so did a run whose worker had been killed.)
+    """
+    with log.open("ab") as file:
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(file.fileno(), stream.fileno())

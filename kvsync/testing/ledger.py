@@ -150,6 +150,19 @@ def end(processes: Iterable[psutil.Process], *, grace_s: float = GRACE_S) -> Non
     )
 
 
+def facts_of(pid: int) -> dict[str, float]:
+    """Return what tells a living process from all others."""
+    return {"pid": pid, "create_time": psutil.Process(pid).create_time()}
+
+
+def lives(pid: int, born: float) -> bool:
+    """Say whether the process with this id and start time still runs."""
+    try:
+        return _leads(pid, born) and _is_alive(psutil.Process(pid))
+    except psutil.NoSuchProcess:
+        return False
+
+
 def _members(entry: Entry) -> list[psutil.Process]:
     """Return the process of an entry and its group; without the leader, only those marked with the run."""
     match entry.facts:

@@ -11,7 +11,7 @@ import psutil
 
 from kvsync.errors import KVSyncError, WaitTimeout
 from kvsync.testing import marks
-from kvsync.testing.ledger import Entry, Ledger, end, find_strays, leftovers
+from kvsync.testing.ledger import Entry, Ledger, end, find_strays, leftovers, lives
 from kvsync.testing.outcome import Check, StageResult, merge
 from kvsync.testing.reapers import in_order, is_inside, reap
 from kvsync.testing.tools import ON_PATH, Tools
@@ -128,7 +128,7 @@ def is_running(ledger: Path) -> bool:
     for entry in leftovers([ledger]):
         match entry:
             case Entry(kind="launcher", facts={"pid": int(pid), "create_time": float(born)}):
-                return psutil.pid_exists(pid) and abs(psutil.Process(pid).create_time() - born) < 1
+                return lives(pid, born)
     return False
 
 

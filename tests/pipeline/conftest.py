@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 from deployments.launch import environment
@@ -98,3 +99,16 @@ def repository(tmp_path: Path) -> Callable[..., str]:
         return str(tmp_path / "repository")
 
     return make
+
+
+def words(process: psutil.Process) -> list[str]:
+    """Return the command line of a process that may just be ending."""
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
+
+
+def guardians(folder: Path) -> list[psutil.Process]:
+    """Return the processes that look after a run."""
+    return [each for each in psutil.process_iter() if str(folder) in words(each)]

@@ -6,12 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 from junitparser import JUnitXml
 
 from kvsync.testing.ledger import find_strays
 from kvsync.testing.wait import wait_for
-from tests.pipeline.conftest import Pipeline
+from tests.pipeline.conftest import Pipeline, guardians
 
 Repository = Callable[..., str]
 
@@ -131,8 +132,8 @@ def test_a_killed_run_is_found_and_cleaned(pipeline: Pipeline, repository: Repos
         [f"{run.name}: still running, left alone", "nothing is left behind"],
     )
     flow = next(p for p in find_strays(run.name) if "deployments.process" in " ".join(p.cmdline()))
-    process.kill()
-    flow.kill()
+    for each in [*guardians(run), flow, psutil.Process(process.pid)]:
+        each.kill()
     process.communicate(timeout=10)
 
     status, lines = pipeline("clean", "--check")

@@ -1,0 +1,272 @@
+"""Outlives the process of a flow and makes the end of its run true: state, report and floor.
+
+`python -m tasks.guardian RUN_DIR FLOW_RUN PID CREATE_TIME`, started by the flow itself at its beginning.
+
+- It shares nothing with the flow: its session is its own, it holds no pipe (a worker would wait for it to be
+  closed), and it does not bear the mark of the run, so that nobody who cleans up ends it.
+- A run that ends by itself is left alone. So are the floor and the report while the command that started the
+  run is alive, which sees to them; only the flow run's state is then ours.
+- What Prefect was seen to leave open: a killed worker leaves its runs RUNNING, and a run without a worker
+  stays CANCELLING. Nobody waits for the run of a command that was killed.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import traceback
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+from uuid import UUID
+
+import httpx
+import psutil
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import StateType
+from prefect.exceptions import ObjectNotFound
+from prefect.settings import get_current_settings
+from prefect.states import Cancelled, Crashed
+
+from kvsync.testing.ledger import RUN_VARIABLE, facts_of, lives
+from kvsync.testing.residue import is_running
+from kvsync.testing.run_folder import RunFolder
+from tasks.parameters import REPOSITORY, Parameters
+from tasks.settlement import empty_floor, last_word
+
+WATCH_S = 5.0
+"""How often Prefect is asked while the flow lives."""
+
+IGNORED_S = 20.0
+"""A worker acts upon a cancellation within seconds; after this time there is none."""
+
+GRACE_S = 20.0
+"""How long a flow that was asked to end may take to stop its stage, clean up and write its report."""
+
+LONGEST_WAIT_S = 30.0
+GIVE_UP_S = 600.0
+"""Without Prefect's API for so long after the flow's end, its state is left to others."""
+
+FLOW_RUN_VARIABLE = "PREFECT__FLOW_RUN_ID"
+"""Marks the processes of a flow run."""
+
+Told = Literal["open", "cancelling", "cancelled", "final", "away"]
+"""What Prefect believes about the flow run. It is `final` also where there is nobody to tell or nothing to
+mend: no API, a flow run that was deleted, one that is to be started again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sight:
+    """What there is to see of a run: `command` is alive if what started it is, and may be the flow itself.
+
+    `settled`: its report is there, and was sent to whom it concerns. `told_s`, `dead_s`: for how long Prefect
+    has been believing what it does, and how long ago the flow's process ended.
+    """
+
+    flow: bool
+    command: bool
+    settled: bool
+    told: Told
+    told_s: float = 0.0
+    dead_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Look again after some time, or when the flow's process ends."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """End the flow's process, because of `why`."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """Clean up and write the report."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tell:
+    """Tell Prefect how the flow run ended."""
+
+    state: Literal["CANCELLED", "CRASHED"]
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """There is nothing more to do."""
+
+    why: str = ""
+
+
+def decide(sight: Sight) -> Wait | Stop | Settle | Tell | Leave:
+    """Say what to do next. Pure."""
+    match sight:
+        case (
+            Sight(flow=True, settled=True, told="final")
+            | Sight(flow=False, settled=True, told="final" | "cancelled")
+        ):
+            return Leave()
+        case Sight(flow=True, command=False):
+            return Stop("the command that started the run is gone")
+        case Sight(flow=True, told="cancelling" | "cancelled", told_s=ignored_s) if ignored_s > IGNORED_S:
+            return Stop("nobody acted upon the cancellation")
+        case Sight(flow=True):
+            return Wait(WATCH_S)
+        case Sight(settled=False, command=True):
+            return Wait(1.0)
+        case Sight(settled=False):
+            return Settle()
+        case Sight(dead_s=dead_s) if dead_s > GIVE_UP_S:
+            return Leave(f"gave up after {dead_s:.0f} s: Prefect does not know that the run has ended")
+        case Sight(told="away", dead_s=dead_s):
+            return Wait(min(1.0 + dead_s / 4, LONGEST_WAIT_S))
+        case Sight(told="cancelling"):
+            return Tell("CANCELLED")
+    return Tell("CRASHED")
+
+
+@dataclass(slots=True)
+class Guardian:
+    """The eyes and hands of `decide` for one run."""
+
+    folder: RunFolder
+    flow_run: UUID
+    pid: int
+    born: float
+    grace_s: float = GRACE_S
+    why: str = "the run's process ended before the run did"
+    stopped: bool = False
+    settled: bool = False
+    told: Told = "away"
+    told_since: float = field(default_factory=time.monotonic)
+    died_at: float | None = None
+
+    def guard(self) -> None:
+        """See the run to its end."""
+        while True:
+            match decide(self.look()):
+                case Wait(seconds):
+                    self._rest(seconds)
+                case Stop(why):
+                    self.stop(why)
+                case Settle():
+                    self.settle()
+                case Tell(state):
+                    self.tell(state)
+                    self._rest(1.0)
+                case Leave(why):
+                    return _say(why) if why else None
+
+    def look(self) -> Sight:
+        """See how things are."""
+        flow, now = lives(self.pid, self.born), time.monotonic()
+        if not flow and self.died_at is None:
+            self.died_at = now
+        told = ask(self.flow_run)
+        if told != self.told:
+            self.told, self.told_since = told, now
+        return Sight(
+            flow=flow,
+            command=is_running(self.folder.ledger),
+            settled=self.settled or (self.folder.told.exists() and not self.stopped),
+            told=told,
+            told_s=now - self.told_since,
+            dead_s=now - (self.died_at or now),
+        )
+
+    def stop(self, why: str) -> None:
+        """End the flow: politely, so that it may write its report, and after its grace for certain."""
+        self.why, self.stopped = why, True
+        _say(f"{why}: process {self.pid} is asked to end")
+        self._signal(signal.SIGTERM)
+        self._rest(self.grace_s)
+        self._signal(signal.SIGKILL)
+        self._rest(self.grace_s)
+
+    def settle(self) -> None:
+        """Clean up and judge; a failure is told, for the run has to end in any case."""
+        if self.told in ("cancelling", "cancelled"):
+            self.why = f"cancelled: {self.why}"
+        self.settled = True
+        try:
+            parameters = Parameters.model_validate_json(self.folder.parameters.read_text())
+            broken = "; ".join([self.why, *empty_floor(parameters)])
+            _say(last_word(parameters, broken).verdict_line())
+        except Exception as exc:
+            traceback.print_exc()
+            self.why += f"; it could not be cleaned up or judged: {type(exc).__name__}: {exc}"
+
+    def tell(self, state: Literal["CANCELLED", "CRASHED"]) -> None:
+        """Set the state of the flow run; whether that worked is seen at the next look."""
+        made = {"CANCELLED": Cancelled, "CRASHED": Crashed}[state]
+        _say(f"{state}: {self.why}")
+        with suppress(httpx.HTTPError), get_client(sync_client=True) as client:
+            client.set_flow_run_state(self.flow_run, made(message=self.why))
+
+    def _signal(self, number: signal.Signals) -> None:
+        with suppress(psutil.NoSuchProcess):
+            if lives(self.pid, self.born):
+                psutil.Process(self.pid).send_signal(number)
+
+    def _rest(self, seconds: float) -> None:
+        """Sleep; the death of the flow ends that, if it was not known before."""
+        if lives(self.pid, self.born):
+            with suppress(psutil.Error):
+                psutil.Process(self.pid).wait(seconds)
+        elif self.died_at is not None:
+            time.sleep(seconds)
+
+
+def ask(flow_run: UUID) -> Told:
+    """Return what Prefect believes about a flow run."""
+    if not get_current_settings().api.url:
+        return "final"
+    try:
+        with get_client(sync_client=True) as client:
+            state = client.read_flow_run(flow_run).state
+    except ObjectNotFound:
+        return "final"
+    except httpx.HTTPError:
+        return "away"
+    match state and state.type:
+        case StateType.CANCELLING:
+            return "cancelling"
+        case StateType.CANCELLED:
+            return "cancelled"
+        case StateType.RUNNING | StateType.PENDING | None:
+            return "open"
+    return "final"
+
+
+def post_guardian(folder: RunFolder, flow_run: UUID) -> None:
+    """Start the guardian of the run that this process carries out."""
+    words = [str(folder.path), str(flow_run), *map(str, facts_of(os.getpid()).values())]
+    unmarked = {name: value for name, value in os.environ.items() if name != RUN_VARIABLE}
+    with (folder.logs / "guardian.log").open("ab") as log:
+        subprocess.Popen(
+            [sys.executable, "-m", "tasks.guardian", *words],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            cwd=REPOSITORY,
+            env=unmarked | {FLOW_RUN_VARIABLE: str(flow_run)},
+        )
+
+
+def _say(text: str) -> None:
+    print(f"{datetime.now(UTC):%H:%M:%S} {text}", flush=True)
+
+
+if __name__ == "__main__":
+    run_dir, flow_run, pid, born = sys.argv[1:]
+    Guardian(RunFolder(Path(run_dir)), UUID(flow_run), int(pid), float(born)).guard()

@@ -1,0 +1,32 @@
+"""The end of a run that could not see to it by itself: an empty floor, and a report of what is known."""
+
+import logging
+
+from kvsync.testing.ledger import Ledger
+from kvsync.testing.report import Report
+from kvsync.testing.residue import clear, find
+from kvsync.testing.run_folder import RunFolder
+from tasks.parameters import Parameters
+
+
+def empty_floor(parameters: Parameters) -> list[str]:
+    """Remove what the run left, unless it is to be kept; returns what stays, and why."""
+    if parameters.keep:
+        return []
+    ledger = Ledger(RunFolder(parameters.run_dir).ledger, run=parameters.run)
+    fates = clear(find(ledger.path), ledger)
+    return [f"{line}: not removed: {why}" for line, why in fates.items() if why]
+
+
+def last_word(parameters: Parameters, broken: str) -> Report:
+    """Return the run's report, and tell GitHub; where there is none, one is made: the run is `broken`."""
+    folder = RunFolder(parameters.run_dir)
+    if folder.told.exists():
+        return Report.read(folder.report)
+    # Imported here: this takes long, and only a run that died is judged from outside.
+    from tasks.github import tell_github
+    from tasks.judgement import judge
+
+    report = Report.read(folder.report) if folder.report.exists() else judge(parameters, broken=broken)
+    tell_github(parameters, report, None, "", logging.getLogger(__name__))
+    return report

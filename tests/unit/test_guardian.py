@@ -1,0 +1,93 @@
+"""What the guardian of a run does about what it sees, and that it does it to real processes."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import psutil
+import pytest
+
+from kvsync.testing.ledger import facts_of, lives
+from kvsync.testing.run_folder import RunFolder
+from kvsync.testing.wait import wait_for
+from tasks.guardian import Guardian, Leave, Settle, Sight, Stop, Tell, Told, Wait, decide
+
+GONE = "the command that started the run is gone"
+IGNORED = "nobody acted upon the cancellation"
+
+
+@pytest.mark.parametrize(
+    ("sight", "action"),
+    [
+        (Sight(flow=True, command=True, settled=False, told="open"), Wait(5)),
+        (Sight(flow=True, command=True, settled=False, told="away", told_s=999), Wait(5)),
+        (Sight(flow=True, command=True, settled=False, told="final"), Wait(5)),
+        (Sight(flow=True, command=True, settled=True, told="open"), Wait(5)),
+        (Sight(flow=True, command=True, settled=True, told="final"), Leave()),
+        (Sight(flow=True, command=True, settled=False, told="cancelling", told_s=20), Wait(5)),
+        (Sight(flow=True, command=True, settled=False, told="cancelling", told_s=21), Stop(IGNORED)),
+        (Sight(flow=True, command=True, settled=False, told="cancelled", told_s=21), Stop(IGNORED)),
+        (Sight(flow=True, command=False, settled=False, told="open"), Stop(GONE)),
+    ],
+)
+def test_a_living_flow_is_left_alone_unless_nobody_wants_it(sight: Sight, action: object) -> None:
+    """It is stopped when its command is gone, or when its cancellation came to nobody."""
+    assert decide(sight) == action
+
+
+@pytest.mark.parametrize("told", ["open", "cancelling", "cancelled", "final", "away"])
+def test_the_floor_comes_before_the_state(told: Told) -> None:
+    """The command that started the run settles it, or else we do; only then Prefect is told."""
+    assert decide(Sight(flow=False, command=True, settled=False, told=told)) == Wait(1)
+    assert decide(Sight(flow=False, command=False, settled=False, told=told)) == Settle()
+
+
+@pytest.mark.parametrize(
+    ("told", "dead_s", "action"),
+    [
+        ("final", 0, Leave()),
+        ("cancelled", 0, Leave()),
+        ("open", 0, Tell("CRASHED")),
+        ("cancelling", 0, Tell("CANCELLED")),
+        ("away", 0, Wait(1)),
+        ("away", 40, Wait(11)),
+        ("away", 500, Wait(30)),
+        ("away", 601, Leave("gave up after 601 s: Prefect does not know that the run has ended")),
+        ("open", 601, Leave("gave up after 601 s: Prefect does not know that the run has ended")),
+    ],
+)
+def test_prefect_is_told_what_it_does_not_know(told: Told, dead_s: float, action: object) -> None:
+    """A final state stays; without an answer it is tried again for ten minutes, ever more rarely."""
+    assert decide(Sight(flow=False, command=False, settled=True, told=told, dead_s=dead_s)) == action
+
+
+@pytest.fixture
+def deaf() -> Iterator["subprocess.Popen[bytes]"]:
+    """A process that ignores SIGTERM."""
+    code = "import signal, time; signal.signal(15, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"up\n"
+        yield process
+        process.kill()
+
+
+def test_a_flow_that_does_not_listen_is_killed(tmp_path: Path, deaf: "subprocess.Popen[bytes]") -> None:
+    """It is asked first; a process that merely got the id of the flow later is not touched."""
+    born = psutil.Process(deaf.pid).create_time()
+    folder = RunFolder(tmp_path)
+
+    Guardian(folder, uuid4(), deaf.pid, born - 60, grace_s=0.05).stop("why")
+    assert lives(deaf.pid, born)
+    Guardian(folder, uuid4(), deaf.pid, born, grace_s=0.05).stop("why")
+    assert not lives(deaf.pid, born)
+
+
+def test_a_zombie_does_not_live() -> None:
+    """A process that ended counts as ended before its parent looks."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        facts = facts_of(process.pid)
+        wait_for(lambda: not lives(process.pid, facts["create_time"]), what="it has ended", timeout_s=5)
+    assert not lives(process.pid, facts["create_time"])
