@@ -1,0 +1,64 @@
+"""The task that stores a report: never the reason that a run fails."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.timeout(120)
+
+FLOW = """
+import sys
+from pathlib import Path
+from prefect import flow
+from tasks.parameters import Parameters
+from tasks.upload import upload_report
+
+@flow(name="upload")
+def only_upload(report_dir: str) -> str:
+    parameters = Parameters(stages=("unit",), report_dir=Path(report_dir), run="run-1")
+    return str(upload_report.with_options(retry_delay_seconds=0)(parameters))
+
+print("ended with", only_upload(sys.argv[1]))
+"""
+
+
+def uploaded(server: str, reports: Path, **variables: str) -> str:
+    """Upload a run within a flow; returns what the process printed."""
+    (reports / "run-1").mkdir(parents=True)
+    (reports / "run-1" / "report.html").write_text("hello")
+    done = subprocess.run(
+        [sys.executable, "-c", FLOW, str(reports)],
+        env={
+            **os.environ,
+            "PREFECT_API_URL": server,
+            **variables,
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        stdin=subprocess.DEVNULL,
+        text=True,
+        timeout=100,
+        check=True,
+    )
+    return done.stdout
+
+
+def test_a_report_is_stored(server: str, tmp_path: Path) -> None:
+    """The value says where it is."""
+    printed = uploaded(server, tmp_path / "reports", KVSYNC_CI_STORE_URL=str(tmp_path / "store"))
+
+    page = tmp_path / "store" / "kvsync" / "run-1" / "report.html"
+    assert f"uploaded 1 files, 5 bytes: {page.as_uri()}" in printed
+    assert page.read_text() == "hello"
+
+
+def test_a_configuration_that_is_wrong_is_a_warning_at_once(server: str, tmp_path: Path) -> None:
+    """What cannot pass by itself is not tried again."""
+    printed = uploaded(server, tmp_path / "reports", KVSYNC_CI_STORE_URL="gs://bucket")
+
+    assert "not uploaded: configuration of the pipeline: 1 problem(s)" in printed
+    assert "Retry" not in printed
+    assert "ended with None" in printed
