@@ -7,6 +7,7 @@ from prefect.states import Cancelled, Completed, Crashed, Failed
 from kvsync.testing.interruption import stop_on_signal
 from kvsync.testing.outcome import Outcome
 from kvsync.testing.report import Report
+from tasks.archive import archive_report
 from tasks.artifacts import show_report
 from tasks.cluster import create_cluster, give_back_all
 from tasks.github import announce_stages, report_run
@@ -16,6 +17,7 @@ from tasks.report import write_report
 from tasks.residue import clean_up
 from tasks.stages import run_stage
 from tasks.start import start_run
+from tasks.upload import upload_report
 from tasks.workspace import check_out
 
 
@@ -43,8 +45,11 @@ def run_pipeline(parameters: Parameters) -> State[Report]:
                 give_back_all(context, return_state=True)
             clean_up(context, keep=parameters.keep)
             report = write_report(parameters)
-    show_report(report, parameters)
-    report_run(parameters, report, None, "", hurried=stop.is_set(), return_state=True)
+    comparison = archive_report(parameters, report)
+    uploaded = None if stop.is_set() else upload_report(parameters)
+    show_report(report, parameters, uploaded.url if uploaded else "")
+    link = uploaded.public_url if uploaded else ""
+    report_run(parameters, report, comparison, link, hurried=stop.is_set(), return_state=True)
     return cut_short(report) if interrupted else final_state(report)
 
 

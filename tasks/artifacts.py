@@ -16,12 +16,17 @@ TAIL_CHARACTERS = 2000
 
 
 @task(name="artifacts", task_run_name="artifacts", cache_policy=NO_CACHE)
-def show_report(report: Report, parameters: Parameters) -> None:
-    """Show the verdict, the stages and what did not pass beside the run, and link its report."""
+def show_report(report: Report, parameters: Parameters, stored: str) -> None:
+    """Show the verdict, the stages and what did not pass beside the run, and link its report.
+
+    `stored` is the link to the report in the store, "" for the one on this machine.
+    """
     store = DirectoryStore(parameters.report_dir)
     create_markdown_artifact(key="verdict", markdown=verdict_page(report), description=report.verdict_line())
     create_table_artifact(key="stages", table=stage_rows(report), description="Stages")
-    create_link_artifact(key="report", link=store.url(f"{report.run}/report.html"), link_text=report.run)
+    create_link_artifact(
+        key="report", link=stored or store.url(f"{report.run}/report.html"), link_text=report.run
+    )
 
 
 def verdict_page(report: Report) -> str:

@@ -2,6 +2,7 @@
 
 import logging
 
+from kvsync.errors import KVSyncError
 from kvsync.testing.ledger import Ledger
 from kvsync.testing.report import Report
 from kvsync.testing.residue import clear, find
@@ -24,9 +25,16 @@ def last_word(parameters: Parameters, broken: str) -> Report:
     if folder.told.exists():
         return Report.read(folder.report)
     # Imported here: this takes long, and only a run that died is judged from outside.
+    from tasks.archive import compared
     from tasks.github import tell_github
     from tasks.judgement import judge
 
+    log = logging.getLogger(__name__)
     report = Report.read(folder.report) if folder.report.exists() else judge(parameters, broken=broken)
-    tell_github(parameters, report, None, "", logging.getLogger(__name__))
+    comparison = None
+    try:
+        comparison = compared(parameters, report)
+    except KVSyncError as exc:
+        log.warning("this run is not in the archive: %s", exc)
+    tell_github(parameters, report, comparison, "", log)
     return report

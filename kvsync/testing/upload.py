@@ -41,6 +41,11 @@ class Uploaded:
     refused: tuple[str, ...] = ()
 
     @property
+    def public_url(self) -> str:
+        """The link where everybody may see it; "" when whoever has it could read the report."""
+        return "" if "?" in self.url or not self.url.startswith("http") else self.url
+
+    @property
     def address(self) -> str:
         """The link without a signature."""
         return self.url.partition("?")[0]
