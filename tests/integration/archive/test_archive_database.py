@@ -111,6 +111,7 @@ def test_without_a_url_it_is_a_file_among_the_reports(tmp_path: Path) -> None:
         ("postgresql+psycopg://kvsync@127.0.0.1:1/archive?connect_timeout=s3cr3t", "cannot be opened"),
         ("sqlite:////nowhere/archive.db", "cannot be opened"),
     ],
+    ids=["socket", "port", "no port", "no URL", "MySQL", "driver", "password option", "option", "file"],
 )
 def test_what_is_wrong_is_said_without_the_password(url: str, said: str, tmp_path: Path) -> None:
     """An archive that cannot be opened says which and how to mend it; the password is nowhere in it."""
