@@ -204,7 +204,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         )
     url = f"http://127.0.0.1:{port}/api"
     try:
-        wait_for(lambda: _is_healthy(url), timeout_s=120, interval_s=0.3, what="the Prefect server answers")
+        wait_for(lambda: _is_healthy(url), timeout_s=200, interval_s=0.3, what="the Prefect server answers")
         yield url
     finally:
         process.terminate()

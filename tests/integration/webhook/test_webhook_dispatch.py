@@ -13,7 +13,7 @@ from prefect.states import Running
 
 from tests.integration.webhook.conftest import Deploy, GitHub, StartReceiver, payload
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(260)
 
 COMMIT = "6113728f27ae82c7b1a177c8d03f9e96e0adf246"
 OTHER = "0d1a26e67d8f5eaf1f6ba5c57fc3c7d91ac0fd1c"
@@ -107,6 +107,39 @@ async def test_a_newer_commit_cancels_the_older_runs_of_its_pull_request(
 
     states = [await state_of(prefect, run) for run in runs]
     assert states == ["Cancelling", "Scheduled", "Cancelled", "Scheduled"]
+
+
+async def test_runs_of_the_same_commit_go_on(
+    pipeline: str, prefect: PrefectClient, start_receiver: StartReceiver, github: GitHub, number: int
+) -> None:
+    """Only another commit makes them worthless; a command in a comment cancels nothing."""
+    github.answers[f"pulls/{number}"] = (200, head("octo-org/octo-repo"))
+    receiver = await start_receiver(prefect=pipeline, github=github.address)
+    comment = payload("issue_comment", issue__number=number, comment__created_at="2026-11-20T10:02:00Z")
+    deliveries = [
+        await receiver.deliver("pull_request", commit(number, COMMIT, 1)),
+        await receiver.deliver("issue_comment", comment),
+        await receiver.deliver("pull_request", commit(number, COMMIT, 3) | {"action": "reopened"}),
+    ]
+    outcomes = [await receiver.outcome(delivery) for delivery, _ in deliveries]
+    started = [run for outcome, run in outcomes if outcome == "started"]
+
+    assert [await state_of(prefect, run) for run in started[-2:]] == ["Scheduled", "Scheduled"]
+
+
+async def test_a_late_commit_leaves_the_run_of_a_newer_comment_alone(
+    pipeline: str, prefect: PrefectClient, start_receiver: StartReceiver, github: GitHub, number: int
+) -> None:
+    """What was asked for after it is about a newer commit."""
+    github.answers[f"pulls/{number}"] = (200, head("octo-org/octo-repo", sha=OTHER))
+    receiver = await start_receiver(prefect=pipeline, github=github.address)
+    comment = payload("issue_comment", issue__number=number, comment__created_at="2026-11-20T10:09:00Z")
+    asked, _ = await receiver.deliver("issue_comment", comment)
+    _, run = await receiver.outcome(asked)
+    late, _ = await receiver.deliver("pull_request", commit(number, COMMIT, 1))
+
+    assert (await receiver.outcome(late))[0] == "started"
+    assert await state_of(prefect, run) == "Scheduled"
 
 
 async def test_a_late_delivery_of_an_older_commit_starts_nothing(

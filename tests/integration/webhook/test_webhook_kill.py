@@ -21,7 +21,7 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterIdempoten
 from deployments.webhook.inbox import Inbox
 from tests.integration.webhook.conftest import NAME, SECRET, headers, payload, until
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(260)
 
 
 class Process:
