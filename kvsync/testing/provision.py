@@ -24,6 +24,8 @@ from kvsync.testing.stage import StageContext
 
 MANIFESTS = "infra/manifests"
 
+API_TIMEOUT_S = 30.0
+
 PROVISIONED = ("kind-cluster", "image", "path")
 """The kinds of ledger entries that this module makes."""
 
@@ -84,6 +86,8 @@ class ClusterStage:
             ready_timeout_s=settings.ready_timeout_s,
             delete_timeout_s=settings.delete_timeout_s,
         )
+        with steps.step("ask the API server whether it is ready"):
+            commands.run([*_kubectl(machine), "get", "--raw=/readyz"], timeout_s=API_TIMEOUT_S)
         machine.write(folder.machine)
         took_s = sum(check.duration_s for check in steps.checks)
         log = str(commands.log.relative_to(folder.path))
@@ -106,6 +110,11 @@ def give_back(ledger: Ledger) -> None:
         if entry.kind in PROVISIONED:
             reap(entry)
             ledger.released(entry)
+
+
+def _kubectl(machine: Machine) -> list[str]:
+    options = {"--kubeconfig": machine.kubeconfig, "--context": machine.context}
+    return ["kubectl", *(f"{option}={value}" for option, value in options.items() if value)]
 
 
 def _build(image: str, context: StageContext, base: str, commands: Commands) -> None:
