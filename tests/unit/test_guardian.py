@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from subprocess import PIPE
 from uuid import uuid4
 
 import psutil
@@ -63,24 +64,36 @@ def test_prefect_is_told_what_it_does_not_know(told: Told, dead_s: float, action
     assert decide(Sight(flow=False, command=False, settled=True, told=told, dead_s=dead_s)) == action
 
 
+DEAF = """
+import signal, sys
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print("up", flush=True)
+for line in sys.stdin:
+    print(line, end="", flush=True)
+"""
+
+
 @pytest.fixture
-def deaf() -> Iterator["subprocess.Popen[bytes]"]:
-    """A process that ignores SIGTERM."""
-    code = "import signal, time; signal.signal(15, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process:
+def deaf() -> Iterator["subprocess.Popen[str]"]:
+    """A process that ignores SIGTERM and echoes lines."""
+    with subprocess.Popen([sys.executable, "-c", DEAF], stdin=PIPE, stdout=PIPE, text=True) as process:
         assert process.stdout is not None
-        assert process.stdout.readline() == b"up\n"
+        assert process.stdout.readline() == "up\n"
         yield process
         process.kill()
 
 
-def test_a_flow_that_does_not_listen_is_killed(tmp_path: Path, deaf: "subprocess.Popen[bytes]") -> None:
+def test_a_flow_that_does_not_listen_is_killed(tmp_path: Path, deaf: "subprocess.Popen[str]") -> None:
     """It is asked first; a process that merely got the id of the flow later is not touched."""
+    assert deaf.stdin is not None
+    assert deaf.stdout is not None
     born = psutil.Process(deaf.pid).create_time()
     folder = RunFolder(tmp_path)
 
     Guardian(folder, uuid4(), deaf.pid, born - 60, grace_s=0.05).stop("why")
-    assert lives(deaf.pid, born)
+    deaf.stdin.write("here\n")
+    deaf.stdin.flush()
+    assert deaf.stdout.readline() == "here\n"
     Guardian(folder, uuid4(), deaf.pid, born, grace_s=0.05).stop("why")
     assert not lives(deaf.pid, born)
 
