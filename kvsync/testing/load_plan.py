@@ -16,6 +16,10 @@ CONTENTS = 1000
 """Different requests, which are repeated: together they have several times the blocks that pods can hold."""
 
 
+PASSAGES = ("warm-up", "settling")
+"""Phases in which nothing is measured: they come before the others are what they are."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Phase:
     """A time in which requests arrive at one rate."""

@@ -17,8 +17,8 @@ from kvsync.testing.cluster import Cluster, Option, PodHandle
 from kvsync.testing.endpoints import PodAdmin
 from kvsync.testing.ledger import Ledger
 from kvsync.testing.load_generator import Generator, Stream
-from kvsync.testing.load_plan import Plan
-from kvsync.testing.load_service import Sample, Served, served
+from kvsync.testing.load_plan import PASSAGES, Plan
+from kvsync.testing.load_service import LATE_SHARE, Sample, Served, served
 from kvsync.testing.load_vitals import Vitals, behind
 from kvsync.testing.scenario import Scenario
 from kvsync.testing.traffic import REQUEST_TIMEOUT_S
@@ -40,13 +40,16 @@ NO_HISTORY = "/dev/null"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Offered:
-    """What came of a load; `vitals` are in the order of time, `events` were announced in `seconds`."""
+    """What came of a load; `vitals` are in the order of time.
+
+    `events_per_s` are prompts that nobody sent, of all pods together, and how many were intended.
+    """
 
     phases: Sequence[Served]
     vitals: Sequence[Vitals]
     peak_behind: int
-    events: int
-    seconds: float
+    events_per_s: float
+    intended_events_per_s: float
 
     def phase(self, name: str) -> Served:
         """Return one phase."""
@@ -55,8 +58,10 @@ class Offered:
     def record(self, gauge: Gauge) -> None:
         """Record what was measured."""
         for each in self.phases:
-            each.record(gauge)
-        gauge.record("events", self.events / self.seconds, "1/s", samples=self.events, better="higher")
+            if each.phase.name not in PASSAGES:
+                each.record(gauge)
+        goal = (1 - LATE_SHARE) * self.intended_events_per_s
+        gauge.record("events", self.events_per_s, "1/s", samples=len(self.vitals), better="higher", goal=goal)
         gauge.record("most batches behind", self.peak_behind, "batches", samples=len(self.vitals))
 
 
@@ -99,6 +104,7 @@ class Loader:
                     change()
                     change_at += plan.change_s
                 generator.await_end(plan.interval_s)
+        ended = time.monotonic()
         sent = [Sample.of(record, generator.began) for record in generator.records()]
         return Offered(
             phases=served(
@@ -109,8 +115,8 @@ class Loader:
             ),
             vitals=vitals,
             peak_behind=max(filter(None, lags), default=0),
-            events=events.announced,
-            seconds=plan.starts[-1],
+            events_per_s=events.announced / (ended - generator.began),
+            intended_events_per_s=PODS * plan.events_per_s,
         )
 
     def _streams(self, plan: Plan) -> tuple[Stream, Stream]:

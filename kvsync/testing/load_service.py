@@ -11,6 +11,7 @@ Rules:
 Reason for the third: on a machine that others share, a wall-clock limit says what the others do.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Self
@@ -107,23 +108,6 @@ class Served:
         return quantile([each.latency_s for each in self.samples], share)
 
     @property
-    def doubt(self) -> str:
-        """Why nothing can be concluded from this phase; empty when something can.
-
-        Raises Void when nothing was sent.
-        """
-        if not self.samples:
-            raise Void(f"{self.phase.name}: none of {self.intended} requests was sent")
-        if self.lost or self.late > LATE_SHARE * self.intended:
-            return (
-                f"{self.phase.name}: the load was not offered: of {self.intended} requests"
-                f" {self.late} left late and {self.lost} were lost"
-            )
-        if len(self.samples) < FEWEST_REQUESTS:
-            return f"{self.phase.name}: {len(self.samples)} requests say nothing"
-        return ""
-
-    @property
     def is_held_up(self) -> bool:
         """Whether requests took too long after they were sent, however late that was."""
         return quantile([each.latency_s - each.late_s for each in self.samples], 0.95) > GOALS_S["p95"]
@@ -178,14 +162,32 @@ def served(
     return found
 
 
+def doubts(phases: Iterable[Served]) -> list[str]:
+    """Say why nothing can be concluded from a load; nothing when something can.
+
+    Raises Void for a phase of which nothing was sent.
+    """
+    every = list(phases)
+    for each in every:
+        if not each.samples:
+            raise Void(f"{each.phase.name}: none of {each.intended} requests was sent")
+    intended, late, lost = (
+        sum(getattr(each, name) for each in every) for name in ("intended", "late", "lost")
+    )
+    if lost or late > LATE_SHARE * intended:
+        return [f"the load was not offered: of {intended} requests {late} left late and {lost} were lost"]
+    return [f"{intended} requests say nothing"] if intended < FEWEST_REQUESTS else []
+
+
 def failures(phases: Iterable[Served]) -> list[str]:
-    """Say which phases failed too many requests, with the first error of each."""
-    return [
-        f"{each.phase.name}: {each.failed} of {len(each.samples)} requests failed, more than 1 %:"
-        f" {next(sample.error for sample in each.samples if not sample.ok)}"
-        for each in phases
-        if each.availability < AVAILABILITY
-    ]
+    """Say that too many requests of a load failed, and the first error of each phase; nothing when not."""
+    every = list(phases)
+    failed, sent = sum(each.failed for each in every), sum(len(each.samples) for each in every)
+    if failed <= (1 - AVAILABILITY) * sent:
+        return []
+    firsts = ((each, next((one.error for one in each.samples if not one.ok), "")) for each in every)
+    errors = [f"{each.phase.name} {each.failed}: {error}" for each, error in firsts if each.failed]
+    return [f"{failed} of {sent} requests failed, more than 1 % ({'; '.join(errors)})"]
 
 
 def slower(before: Served, after: Served) -> list[str]:
@@ -207,13 +209,13 @@ def judge(phases: Sequence[Served], broken: Sequence[str]) -> None:
     machine busy. Raises AssertionError saying what is broken, Inconclusive when the load was not offered or
     the machine was busy, and Void for a phase without requests.
     """
-    doubts = [each.doubt for each in phases if each.doubt]
+    doubtful = doubts(phases)
     lowest = min(each.phase.rate_per_s for each in phases)
-    control = [one.latency_s for each in phases if each.phase.rate_per_s == lowest for one in each.control]
-    control_s = quantile(control, 0.95)
+    control = [one for each in phases if each.phase.rate_per_s == lowest for one in each.control]
+    control_s = quantile([each.latency_s if each.ok else math.inf for each in control], 0.95)
     if broken and control_s <= QUIET_S:
-        raise AssertionError("; ".join([*broken, *doubts]))
+        raise AssertionError("; ".join([*broken, *doubtful]))
     if broken:
-        doubts += [f"the machine was busy, the control took {1e3 * control_s:.0f} ms (p95)", *broken]
-    if doubts:
-        raise Inconclusive("; ".join(doubts))
+        doubtful += [f"the machine was busy, the control took {1e3 * control_s:.0f} ms (p95)", *broken]
+    if doubtful:
+        raise Inconclusive("; ".join(doubtful))

@@ -12,7 +12,7 @@ import pytest
 from kvsync.testing.benchmark import Gauge
 from kvsync.testing.load_plan import PLANS
 from kvsync.testing.load_run import Loader
-from kvsync.testing.load_service import Served, failures, judge, slower
+from kvsync.testing.load_service import GOALS_S, Served, doubts, failures, judge, slower
 from kvsync.testing.measurement import Measurements
 from kvsync.testing.scenario import Scenario
 from kvsync.testing.verdicts import Inconclusive
@@ -52,8 +52,9 @@ def test_stress(
     gauge = Gauge(measurements, "load: stress", {"seconds_each": PLANS["stress"][profile].phases[0].seconds})
     for step in plan.phases:
         offered = loader.offer(replace(plan, phases=(step,)))
-        offered.record(gauge)
         (last,) = offered.phases
+        p95_ms = 1e3 * last.latency_s(0.95)
+        gauge.record(f"{step.name}: p95", p95_ms, "ms", samples=len(last.samples), goal=1e3 * GOALS_S["p95"])
         if not last.reaches_goals:
             break
         knee = step.rate_per_s
@@ -70,5 +71,5 @@ def test_stress(
 
 def _require_offered(last: Served, knee: float) -> None:
     """Raise Inconclusive when the generator gave up before the gateway did: the knee is elsewhere then."""
-    if last.doubt and not last.is_held_up and not last.failed:
-        raise Inconclusive(f"{last.doubt}; the knee is at {knee:g}/s or above")
+    if (doubtful := doubts([last])) and not last.is_held_up and not last.failed:
+        raise Inconclusive(f"{doubtful[0]}; the knee is at {knee:g}/s or above")
