@@ -6,6 +6,7 @@ import socket
 import sqlite3
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +25,7 @@ PASSING = "def test_good():\n    pass\n"
 HANGING = "import time\n\ndef test_endless():\n    time.sleep(3600)\n"
 NEEDS_PASSWORD = "user:pa55word"  # noqa: S105  # of a server that lives as long as the test
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 
 @dataclass(slots=True)
@@ -104,19 +105,28 @@ def _until_ready(served: Served) -> list[str]:
     raise AssertionError("\n".join(lines))
 
 
-@pytest.fixture
-def served(tmp_path: Path) -> Iterator[Served]:
-    """A serve that is ready, and is ended after the test."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    served = _begin(tmp_path / "reports", port)
+@contextmanager
+def _serving(reports: Path, port: int) -> Iterator[Served]:
+    """A serve that is ended in any case."""
+    served = _begin(reports, port)
     try:
         yield served
     finally:
         if served.process.poll() is None:
             served.process.kill()
+        if served.process.stdout:
+            served.process.stdout.close()
         served.process.wait(timeout=10)
         served.api.close()
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[Served]:
+    """A serve on a report folder with nothing in it."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    with _serving(tmp_path / "reports", port) as served:
+        yield served
 
 
 def test_one_command_is_enough_to_run_the_pipeline(served: Served, repository: Repository) -> None:
@@ -217,13 +227,11 @@ def test_a_killed_serve_takes_everything_with_it(served: Served, repository: Rep
         last_seen=served.left,
     )
 
-    again = _begin(served.reports, served.port)
-    try:
+    with _serving(served.reports, served.port) as again:
         _until_ready(again)
         _wait_for_state(again, flow_run, "Crashed")
         (run,) = served.pipeline.runs()
         assert (run / "report.json").exists()
-    finally:
         again.process.terminate()
         again.process.communicate(timeout=120)
     assert again.left() == []
