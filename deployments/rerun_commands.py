@@ -82,7 +82,10 @@ def recheck(run: Run, report_dir: ReportDir = DEFAULT_REPORTS, as_json: AsJson =
 
 
 def junit(
-    files: Annotated[list[Path], typer.Argument(help="JUnit XML files of any tool, also damaged ones.")],
+    files: Annotated[
+        list[Path],
+        typer.Argument(exists=True, dir_okay=False, help="JUnit XML files of any tool, damaged ones too."),
+    ],
     stage: Annotated[str, typer.Option(help="The name that the result gets.")] = "junit",
     as_json: AsJson = False,
 ) -> None:

@@ -66,6 +66,7 @@ class RunFolder:
     def make_room(self) -> None:
         """Make room for another attempt: its cluster is another one, the report becomes one of `earlier`."""
         self.machine.unlink(missing_ok=True)
+        self.told.unlink(missing_ok=True)
         if self.report.exists():
             self.report.replace(self.path / f"report-{len(self.earlier) + 1}.json")
 
