@@ -57,17 +57,17 @@ def _steps(rates: Sequence[int], seconds: float) -> tuple[Phase, ...]:
 
 PLANS: Mapping[str, Mapping[str, Plan]] = {
     "basic": {
-        "quick": Plan(phases=_phases(("warm-up", 1, 40), ("base", 5, 40)), events_per_s=50, interval_s=0.5),
+        "quick": Plan(phases=_phases(("warm-up", 1, 20), ("base", 5, 20)), events_per_s=50, interval_s=0.5),
         "full": Plan(phases=_phases(("warm-up", 60, 40), ("base", 1440, 40)), events_per_s=300, interval_s=5),
     },
     "spike": {
         "quick": Plan(
             phases=_phases(
-                ("warm-up", 1, 25),
-                ("before", 4, 25),
-                ("spike", 1, 250),
-                ("settling", 2, 25),
-                ("after", 4, 25),
+                ("warm-up", 1, 15),
+                ("before", 5, 15),
+                ("spike", 1, 150),
+                ("settling", 2, 15),
+                ("after", 5, 15),
             ),
             events_per_s=20,
             interval_s=0.5,

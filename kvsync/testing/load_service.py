@@ -33,8 +33,8 @@ LATE_S = 0.25
 """What is sent later than this after it was due is late. Measured: 0.01 s on two quiet cores."""
 LATE_SHARE = 0.05
 """So many requests may be late; their wait is in their latencies."""
-FEWEST_FOR_RATIO = 60
-"""Three requests are slower than the p95 of so many."""
+FEWEST_FOR_RATIO = 40
+"""Two requests are slower than the p95 of so many."""
 GOALS_S = {"p50": 0.05, "p95": 0.1, "p99": 0.2}
 """Of answers for which a simulated pod itself takes 10 to 15 ms, on two quiet cores."""
 
