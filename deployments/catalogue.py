@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Literal
 
 from kvsync.testing.settings import Settings
-from tasks.catalogue import STAGES
 from tasks.parameters import REPOSITORY, Parameters
 
 FLOW = "pipeline"
@@ -52,7 +51,7 @@ class Deployment:
 def catalogue(report_dir: Path, settings: Settings) -> tuple[Deployment, ...]:
     """Return every deployment there should be; their runs leave their folders in `report_dir`."""
     serve = settings.serve
-    quick = Parameters(report_dir=report_dir, stages=_there(COMMIT), settings=settings.cluster)
+    quick = Parameters(report_dir=report_dir, stages=COMMIT, settings=settings.cluster)
     night = Parameters.checked(
         report_dir=report_dir,
         settings=settings.cluster,
@@ -72,7 +71,7 @@ def catalogue(report_dir: Path, settings: Settings) -> tuple[Deployment, ...]:
         Deployment(
             name="pull-request",
             description="A pull request: as a commit, and whole clusters of processes on this machine.",
-            parameters=quick.model_copy(update={"stages": _there(PULL_REQUEST), "trigger": "pull-request"}),
+            parameters=quick.model_copy(update={"stages": PULL_REQUEST, "trigger": "pull-request"}),
             limit=2,
             pool=serve.pool,
             image=serve.image,
@@ -80,7 +79,7 @@ def catalogue(report_dir: Path, settings: Settings) -> tuple[Deployment, ...]:
         Deployment(
             name="nightly",
             description="Every night: as a pull request, with real durations, measurements and load.",
-            parameters=night.model_copy(update={"stages": _there(NIGHTLY)}),
+            parameters=night.model_copy(update={"stages": NIGHTLY}),
             limit=1,
             cron="0 3 * * *",
             pool=serve.pool,
@@ -89,7 +88,7 @@ def catalogue(report_dir: Path, settings: Settings) -> tuple[Deployment, ...]:
         Deployment(
             name="weekly",
             description="Every Monday: as every night, with faults, and for long.",
-            parameters=night.model_copy(update={"stages": _there(WEEKLY)}),
+            parameters=night.model_copy(update={"stages": WEEKLY}),
             limit=1,
             collision="CANCEL_NEW",
             cron="0 2 * * 1",
@@ -105,10 +104,6 @@ def catalogue(report_dir: Path, settings: Settings) -> tuple[Deployment, ...]:
             image=serve.image,
         ),
     )
-
-
-def _there(stages: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(stage for stage in stages if stage in STAGES)
 
 
 def job_variables(image: str, repository: Path = REPOSITORY) -> dict[str, object]:

@@ -1,0 +1,267 @@
+"""The whole of it: a signed delivery, a run of its commit, statuses, a stored report, and the UI."""
+
+import json
+import os
+import random
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import boto3
+import httpx
+import psutil
+import pytest
+from moto.server import ThreadedMotoServer
+
+from kvsync.testing.fake_github import FakeGitHub
+from kvsync.testing.residue import find
+from kvsync.testing.wait import wait_for
+from tests.integration.webhook.conftest import NAME, SECRET, headers, payload
+from tests.pipeline.conftest import Pipeline
+
+pytestmark = pytest.mark.timeout(900)
+
+TOKEN = "ghp_0123456789abcdef"  # noqa: S105  # of the double
+BUCKET = "reports"
+STAGES = ("unit", "integration", "property")
+FINAL = {"COMPLETED", "FAILED", "CANCELLED", "CRASHED"}
+KILLED_EVERY_S = 6.0
+SERVICES = ("deployments.webhook", "prefect worker", "prefect server")
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@dataclass(slots=True)
+class Daily:
+    """`kvsync-ci serve` with a receiver, a store and a double of GitHub, and the commit that is pushed."""
+
+    pipeline: Pipeline
+    process: subprocess.Popen[str]
+    commit: str
+    api: httpx.Client
+    receiver: str
+    github: FakeGitHub
+    accepted: list[str] = field(default_factory=list)
+
+    def push(self) -> None:
+        """Deliver a push until it is accepted, as GitHub does when somebody presses `redeliver`."""
+        delivery = str(uuid4())
+        body = json.dumps(payload("push", after=self.commit)).encode()
+
+        def accepted() -> bool:
+            try:
+                answer = httpx.post(
+                    f"{self.receiver}/github",
+                    content=body,
+                    headers=headers("push", body, delivery),
+                    timeout=5,
+                )
+            except httpx.TransportError:
+                return False
+            return answer.is_success
+
+        wait_for(accepted, what="the delivery is accepted", timeout_s=120, interval_s=0.2)
+        self.accepted.append(delivery)
+
+    def runs(self) -> list[dict[str, Any]]:
+        """Return all flow runs of the pipeline; while the server is away, none."""
+        try:
+            found: list[dict[str, Any]] = self.api.post("/flow_runs/filter", json={}).json()
+        except (httpx.TransportError, ValueError):
+            return []
+        return found
+
+    def ended(self) -> list[dict[str, Any]] | None:
+        """Return the flow runs when there is one for each delivery and all have ended."""
+        runs = self.runs()
+        over = all(run["state_type"] in FINAL for run in runs)
+        return runs if over and len(runs) >= len(self.accepted) else None
+
+    def service(self, words: str) -> psutil.Process | None:
+        """Return the service of serve with these words in its command line, None while there is none."""
+        for child in psutil.Process(self.process.pid).children():
+            with_words = words in " ".join(child.cmdline())
+            if with_words:
+                return child
+        return None
+
+
+def _commit(folder: Path) -> str:
+    for stage in STAGES:
+        (folder / "tests" / stage).mkdir(parents=True)
+        test = f"def test_{stage}():\n    pass\n"
+        (folder / "tests" / stage / f"test_{stage}.py").write_text(test)
+    git = ["git", "-C", str(folder), "-c", "user.name=x", "-c", "user.email=x@example.com"]
+    for words in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "all"]):
+        subprocess.run([*git, *words], check=True)
+    asked = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True)
+    return asked.stdout.strip()
+
+
+@pytest.fixture
+def github() -> Iterator[FakeGitHub]:
+    """GitHub, with the repository of the recorded payloads."""
+    with FakeGitHub(NAME, token=TOKEN) as double:
+        yield double
+
+
+@pytest.fixture
+def s3() -> Iterator[str]:
+    """An S3 server with a bucket; returns its address."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    url = f"http://{host}:{port}"
+    _s3(url).create_bucket(Bucket=BUCKET)
+    yield url
+    server.stop()
+
+
+def _s3(url: str) -> Any:
+    return boto3.client(
+        "s3",
+        endpoint_url=url,
+        region_name="us-east-1",
+        aws_access_key_id="x",
+        aws_secret_access_key="x",  # noqa: S106  # moto takes any
+    )
+
+
+@pytest.fixture
+def daily(tmp_path: Path, github: FakeGitHub, s3: str) -> Iterator[Daily]:
+    """Everything started and ready. What git would fetch from GitHub lies in a folder beside it."""
+    upstream = tmp_path / "upstream"
+    commit = _commit(upstream)
+    config = tmp_path / "gitconfig"
+    config.write_text(f'[url "{upstream.as_uri()}"]\n\tinsteadOf = https://github.com/{NAME}.git\n')
+    port, hook = _free_port(), _free_port()
+    env = {
+        **os.environ,
+        "PREFECT_API_URL": "",
+        "GIT_CONFIG_GLOBAL": str(config),
+        "KVSYNC_CI_SERVE_PORT": str(port),
+        "KVSYNC_CI_WEBHOOK_SECRET": SECRET,
+        "KVSYNC_CI_WEBHOOK_PORT": str(hook),
+        "KVSYNC_CI_WEBHOOK_REPOSITORIES": NAME,
+        "KVSYNC_CI_GITHUB_TOKEN": TOKEN,
+        "KVSYNC_CI_GITHUB_API_URL": github.url,
+        "KVSYNC_CI_STORE_URL": f"s3://{BUCKET}/ci",
+        "KVSYNC_CI_STORE_ENDPOINT_URL": s3,
+        "KVSYNC_CI_STORE_LINKS": "static",
+        "KVSYNC_CI_STORE_LINK_BASE": f"{s3}/{BUCKET}",
+        "AWS_ACCESS_KEY_ID": "x",
+        "AWS_SECRET_ACCESS_KEY": "x",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    pipeline = Pipeline(reports=tmp_path / "reports", env=env)
+    api = httpx.Client(base_url=f"http://127.0.0.1:{port}/api", timeout=20)
+    process = pipeline.start("serve")
+    assert process.stdout
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if "Ctrl-C" in line:
+            break
+    else:
+        raise AssertionError("".join(lines))
+    yield Daily(pipeline, process, commit, api, f"http://127.0.0.1:{hook}", github)
+    process.terminate()
+    printed, _ = process.communicate(timeout=200)
+    print("".join(lines), printed)
+    api.close()
+
+
+def test_a_push_ends_in_statuses_and_a_stored_report(daily: Daily, s3: str) -> None:
+    """The statuses link the report on S3, which says what the run found; the UI has run and artifacts."""
+    daily.push()
+
+    (run,) = wait_for(daily.ended, what="the run has ended", timeout_s=300, interval_s=0.5)
+
+    assert (run["state_name"], run["name"].split()[:2]) == ("Completed", ["push", daily.commit[:10]])
+    names = ("kvsync-ci", *(f"kvsync-ci/{stage}" for stage in STAGES))
+    assert daily.github.states(daily.commit) == dict.fromkeys(names, "success")
+    (link,) = {status.target_url or "" for status in daily.github.statuses if status.state == "success"} - {
+        ""
+    }
+    key = link.removeprefix(f"{s3}/{BUCKET}/")
+    page = _s3(s3).get_object(Bucket=BUCKET, Key=key)["Body"].read().decode()
+    assert "PASSED" in page
+    assert daily.commit in page
+    keys = [each["Key"] for each in _s3(s3).list_objects_v2(Bucket=BUCKET)["Contents"]]
+    folder = key.removesuffix("report.html")
+    assert {f"{folder}{name}" for name in ("report.json", "manifest.json", "junit/unit.xml")} <= set(keys)
+    of_run = {"artifacts": {"flow_run_id": {"any_": [run["id"]]}}}
+    artifacts = daily.api.post("/artifacts/filter", json=of_run).json()
+    assert {"verdict", "stages", "report"} <= {artifact["key"] for artifact in artifacts}
+    assert link in "".join(str(artifact["data"]) for artifact in artifacts)
+
+
+@pytest.mark.parametrize("deliveries", [3, pytest.param(20, marks=pytest.mark.full)])
+def test_each_delivery_ends_in_one_run_whatever_is_killed(daily: Daily, deliveries: int, seed: int) -> None:
+    """Receiver, worker and server die at random moments; no accepted delivery is lost or run twice."""
+    rng = random.Random(seed)
+    killed: list[str] = []
+    next_at = time.monotonic()
+
+    def kill_something() -> None:
+        nonlocal next_at
+        if time.monotonic() < next_at or len(killed) >= deliveries:
+            return
+        words = rng.choice(SERVICES)
+        if service := daily.service(words):
+            service.kill()
+            killed.append(words)
+        next_at = time.monotonic() + rng.uniform(0.5, 2) * KILLED_EVERY_S
+
+    for _ in range(deliveries):
+        kill_something()
+        daily.push()
+
+    def ended() -> list[dict[str, Any]] | None:
+        kill_something()
+        return daily.ended() if len(killed) >= deliveries else None
+
+    runs = wait_for(ended, what="all runs have ended", timeout_s=60 + 40 * deliveries, interval_s=0.5)
+
+    assert sorted(run["idempotency_key"] for run in runs) == sorted(
+        f"github-{delivery}" for delivery in daily.accepted
+    )
+    folders = daily.pipeline.runs()
+    assert [folder.name for folder in folders if find(folder / "ledger.jsonl")] == []
+    judged = [folder for folder in folders if (folder / "report.json").exists()]
+    print(f"killed: {killed}; states: {sorted(run['state_name'] for run in runs)}")
+    assert judged == folders
+
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+
+
+@pytest.mark.skipif(not CHROMIUM, reason="needs Chromium")
+def test_the_ui_shows_the_run_and_its_artifacts(daily: Daily, tmp_path: Path) -> None:
+    """A person sees the run by trigger and commit, its verdict, its stages and the way to the report."""
+    from playwright.sync_api import sync_playwright
+
+    daily.push()
+    (run,) = wait_for(daily.ended, what="the run has ended", timeout_s=300, interval_s=0.5)
+    web = str(daily.api.base_url).removesuffix("/api/")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1400, "height": 1100})
+        page.goto(f"{web}/runs/flow-run/{run['id']}")
+        page.get_by_text(f"push {daily.commit[:10]}").first.wait_for(timeout=60_000)
+        page.get_by_text("Artifacts", exact=True).first.click()
+        page.get_by_text("PASSED").first.wait_for(timeout=60_000)
+        page.screenshot(
+            path=os.environ.get("KVSYNC_CI_TEST_SCREENSHOT", tmp_path / "run.png"), full_page=True
+        )
+        browser.close()
