@@ -184,9 +184,17 @@ def test_requests_must_not_stay_slow(before_s: float, after_s: float, is_slower:
     assert bool(slower(before, after)) is is_slower
 
 
+@pytest.mark.parametrize(("count", "words"), [(180, []), (200, ["base: p95 stayed at 900 ms, above 500 ms"])])
+def test_a_p95_is_judged_of_enough_requests(count: int, words: list[str]) -> None:
+    """A tenth of the requests is slow: of fewer than two hundred only the median counts."""
+    slow = [sample(latency_s=0.9)] * (count // 10) + [sample()] * (count - count // 10)
+
+    assert slower(phase([sample()] * count), phase(slow)) == words
+
+
 def test_few_requests_cannot_be_called_as_quick() -> None:
-    """A p95 of 39 requests is chance."""
-    with pytest.raises(Inconclusive, match="39 requests are too few for a p95, 40 are needed"):
+    """A median of 39 requests is chance."""
+    with pytest.raises(Inconclusive, match="39 requests are too few to compare, 40 are needed"):
         slower(GOOD, phase([sample()] * 39))
 
 
