@@ -22,7 +22,7 @@ from moto.server import ThreadedMotoServer
 from kvsync.testing.fake_github import FakeGitHub
 from kvsync.testing.residue import find
 from kvsync.testing.wait import wait_for
-from tests.integration.webhook.conftest import NAME, SECRET, headers, payload
+from tests.pipeline.webhook.conftest import NAME, SECRET, headers, payload
 from tests.pipeline.conftest import Pipeline
 
 pytestmark = pytest.mark.timeout(900)

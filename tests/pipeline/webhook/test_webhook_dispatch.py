@@ -11,7 +11,7 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterIdempoten
 from prefect.client.schemas.objects import FlowRun
 from prefect.states import Running
 
-from tests.integration.webhook.conftest import Deploy, GitHub, StartReceiver, payload
+from tests.pipeline.webhook.conftest import Deploy, GitHub, StartReceiver, payload
 
 pytestmark = pytest.mark.timeout(260)
 

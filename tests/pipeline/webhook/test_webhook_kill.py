@@ -19,7 +19,7 @@ from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterIdempotencyKey
 
 from deployments.webhook.inbox import Inbox
-from tests.integration.webhook.conftest import NAME, SECRET, headers, payload, until
+from tests.pipeline.webhook.conftest import NAME, SECRET, headers, payload, until
 
 pytestmark = pytest.mark.timeout(260)
 
