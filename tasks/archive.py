@@ -1,5 +1,6 @@
 """The results of a run in the archive, and what is new in them."""
 
+import logging
 import os
 
 from prefect import task
@@ -8,28 +9,37 @@ from prefect.logging import get_run_logger
 
 from kvsync.testing.archive import open_archive
 from kvsync.testing.comparison import Comparison
+from kvsync.testing.html import write_page
 from kvsync.testing.report import Report
 from kvsync.testing.settings import load_settings
+from kvsync.testing.trends import trends_of
 from tasks.parameters import REPOSITORY, Parameters
+
+Log = logging.Logger | logging.LoggerAdapter[logging.Logger]
 
 
 @task(name="archive", task_run_name="archive", cache_policy=NO_CACHE)
 def archive_report(parameters: Parameters, report: Report) -> Comparison:
-    """Compare a run with those before it, and keep it; whatever happens here, its verdict stands."""
+    """Compare a run with those before it, keep it, and write its page; its verdict stands, come what may."""
+    return compared(parameters, report, get_run_logger())
+
+
+def compared(parameters: Parameters, report: Report, log: Log) -> Comparison:
+    """Compare a run, keep it in the archive of the settings, and write the page that says what changed.
+
+    An archive that does not answer is a warning; the page is written all the same.
+    """
+    comparison, trends = Comparison.impossible("the archive did not answer"), None
     try:
-        return compared(parameters, report)
+        with open_archive(load_settings(REPOSITORY, os.environ), parameters.report_dir) as archive:
+            comparison = archive.compare(report)
+            archive.record(report)
+            trends = trends_of(archive, report, parameters.report_dir)
     except Exception as error:
-        get_run_logger().warning("this run is not in the archive: %s", error)
-        # Short, since it is shown in public, and the names of hosts are not.
-        return Comparison.impossible("the archive did not answer")
-
-
-def compared(parameters: Parameters, report: Report) -> Comparison:
-    """Compare a run and keep it, in the archive of the settings; ArchiveError or ConfigError otherwise."""
-    with open_archive(load_settings(REPOSITORY, os.environ), parameters.report_dir) as archive:
-        comparison = archive.compare(report)
-        archive.record(report)
-        return comparison
+        # Only here: the page is public, and the names of hosts are not.
+        log.warning("this run is not in the archive: %s", error)
+    write_page(report, parameters.run_dir, comparison=comparison, trends=trends)
+    return comparison
 
 
 def known_tests(parameters: Parameters, stage: str) -> frozenset[str] | None:

@@ -5,7 +5,6 @@ from datetime import UTC, datetime
 
 from kvsync.errors import ConfigError
 from kvsync.testing.history import read_lines
-from kvsync.testing.html import write_page
 from kvsync.testing.junit import write_junit, write_prow
 from kvsync.testing.measurement import machine_facts
 from kvsync.testing.outcome import StageResult
@@ -21,7 +20,9 @@ PACKAGES = ("kvsync", "prefect", "pyzmq", "msgpack", "xxhash", "pytest", "hypoth
 
 
 def judge(parameters: Parameters, *, broken: str = "") -> Report:
-    """Merge the results on disk into a report, and write report.json, report.html and junit/*.xml.
+    """Merge the results on disk into a report, and write report.json and junit/*.xml.
+
+    The page comes when the run was compared with others (tasks.archive).
 
     A stage without a result is unknown, and so is the run when `broken` says that it ended badly. The
     quarantine is the one that the run kept, at the date of each stage: judged again, the verdict is the same.
@@ -47,7 +48,6 @@ def judge(parameters: Parameters, *, broken: str = "") -> Report:
     for result in results:
         write_junit(result, folder.junit(result.name), facts)
         write_prow(result, folder.prow(result.name), facts)
-    write_page(report, folder.path)
     return report
 
 

@@ -2,7 +2,6 @@
 
 import logging
 
-from kvsync.errors import KVSyncError
 from kvsync.testing.ledger import Ledger
 from kvsync.testing.report import Report
 from kvsync.testing.residue import clear, find
@@ -31,10 +30,6 @@ def last_word(parameters: Parameters, broken: str) -> Report:
 
     log = logging.getLogger(__name__)
     report = Report.read(folder.report) if folder.report.exists() else judge(parameters, broken=broken)
-    comparison = None
-    try:
-        comparison = compared(parameters, report)
-    except KVSyncError as exc:
-        log.warning("this run is not in the archive: %s", exc)
+    comparison = compared(parameters, report, log)
     tell_github(parameters, report, comparison, "", log)
     return report

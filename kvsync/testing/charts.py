@@ -6,7 +6,8 @@ that way one chart serves light and dark pages.
 
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from itertools import groupby
 from statistics import median
 
@@ -19,6 +20,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, MultipleLocator
 from kvsync.testing.evidence import FaultWindow, RequestPoint
 from kvsync.testing.measurement import Measurement
 from kvsync.testing.outcome import Outcome, StageResult
+from kvsync.testing.timeline import Timeline
 
 INK, MUTED, LINE, ACCENT = "#0a0001", "#0a0002", "#0a0003", "#0a0004"
 PASS, UNKNOWN, FAIL, SURFACE = "#0a0005", "#0a0006", "#0a0007", "#0a0008"
@@ -65,6 +67,8 @@ TIME_STEPS_S = (30, 60, 120, 300, 600, 1800, 3600, 7200, 14400, 86400)
 MOST_POINTS = 1200
 """More requests than this are drawn as the fastest, median and slowest of each stretch of time."""
 
+MOST_TRENDS = 12
+
 LOG_SCALE_FROM = 30.0
 """With the slowest request this many times the median, a linear axis would show nothing else."""
 
@@ -90,41 +94,78 @@ def stage_timeline(stages: Sequence[StageResult]) -> Markup:
     end = max(o + stage.duration_s for o, stage in zip(offsets, stages, strict=True))
     axes.set_xlim(0, max(end, 0.1) * 1.14)
     _name_rows(axes, [stage.name for stage in stages])
-    if end > TIME_STEPS_S[0]:
-        step = next((each for each in TIME_STEPS_S if end <= 8 * each), end)
-        axes.xaxis.set_major_locator(MultipleLocator(step))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda seconds, _: duration(seconds)))
+    _time_axis(axes, end)
     return _svg(figure, "stages")
 
 
 @styled
+def run_timeline(timeline: Timeline) -> Markup:
+    """Draw latencies above lanes of stages, faults, violations and pod events, on one axis of time."""
+    figure = Figure(figsize=(WIDTH_IN, 4.6), layout="constrained")
+    above, lanes = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
+    shift = timeline.offset_s
+    moments = [mark.at for mark in timeline.marks] + [point.at + shift for point in timeline.requests]
+    end = max(moments + [start + stage.duration_s for start, stage in timeline.stages])
+    _scatter(above, timeline.requests, -shift)
+    if timeline.requests:
+        _scale(above, [point.latency_s * 1000 for point in timeline.requests])
+    above.set_ylabel("latency, ms")
+    for start, stage in timeline.stages:
+        _span(lanes, 0, start, start + stage.duration_s, OUTCOME_COLOURS[stage.outcome])
+        if stage.duration_s > end / 12:
+            middle = start + stage.duration_s / 2
+            lanes.text(middle, 0, _label(stage.name), color=SURFACE, fontsize=8, ha="center", va="center")
+    for fault in timeline.faults:
+        stop = (fault.stop if fault.stop is not None else fault.end) + shift
+        _span(lanes, 1, fault.start + shift, stop, FAIL)
+        if fault.recovered:
+            _ticks(lanes, 1, [fault.end + shift], PASS)
+        above.axvspan(fault.start + shift, stop, color=FAIL, alpha=0.13, linewidth=0)
+    _ticks(lanes, 2, [mark.at for mark in timeline.violations], FAIL)
+    _ticks(lanes, 3, [mark.at for mark in timeline.pods], ACCENT)
+    _name_rows(lanes, ["stages", "faults", "violations", "pods"])
+    lanes.set_ylim(3.6, -0.6)
+    lanes.set_xlim(min(0.0, *moments), max(end, 0.1) * 1.005)
+    _time_axis(lanes, end)
+    return _svg(figure, "timeline")
+
+
+@styled
+def trend_charts(
+    pass_rates: Sequence[tuple[datetime, float, Outcome]],
+    durations_s: Mapping[str, Sequence[tuple[datetime, float]]],
+    benchmarks: Mapping[str, Sequence[tuple[datetime, float]]],
+) -> list[Markup]:
+    """Draw how runs went lately, the newest to the right: pass rates, stage durations, measurements."""
+    return [
+        *([_pass_rates(pass_rates)] if len(pass_rates) > 1 else []),
+        *_small_charts("durations", durations_s, duration),
+        *_small_charts("benchmarks", benchmarks, number),
+    ]
+
+
+@styled
 def latency_chart(
-    name: str, points: Sequence[RequestPoint], faults: Sequence[FaultWindow], *, height_in: float = 2.5
+    name: str,
+    points: Sequence[RequestPoint],
+    faults: Sequence[FaultWindow],
+    *,
+    violations: Sequence[float] = (),
+    pods: Sequence[float] = (),
+    height_in: float = 2.5,
 ) -> Markup:
-    """Draw the latencies of at least one request over time, with failures, fault windows and recoveries."""
+    """Draw the latencies of at least one request over time, with failures, fault windows and recoveries.
+
+    `violations` and `pods` are the moments of what was found wrong, and of what happened to pods meanwhile.
+    """
     times = [point.at for point in points] + [fault.start for fault in faults]
     begin, end = min(times), max(times + [fault.end for fault in faults])
-    ok = _thinned([point for point in points if point.ok])
-    failed = [point for point in points if not point.ok]
     figure, axes = _axes(height_in)
-    axes.scatter(
-        [point.at - begin for point in ok],
-        [point.latency_s * 1000 for point in ok],
-        s=7,
-        color=ACCENT,
-        alpha=0.65,
-        linewidths=0,
-    )
+    _scatter(axes, points, begin)
     _scale(axes, [point.latency_s * 1000 for point in points])
-    axes.scatter(
-        [point.at - begin for point in failed],
-        [0.95] * len(failed),
-        s=20,
-        color=FAIL,
-        marker="x",
-        linewidths=1.1,
-        transform=axes.get_xaxis_transform(),
-    )
+    for moments, colour, height in ((violations, FAIL, 0.3), (pods, ACCENT, 0.06)):
+        inside = [at - begin for at in moments if begin <= at <= end]
+        axes.vlines(inside, 0, height, color=colour, linewidth=1.2, transform=axes.get_xaxis_transform())
     for fault in faults:
         _shade(axes, fault, begin, end)
     axes.set_xlim(0, max(end - begin, 0.1) * 1.01)
@@ -173,6 +214,20 @@ def duration(seconds: float) -> str:
     return f"{whole} {large} {rest} {small}" if rest else f"{whole} {large}"
 
 
+def age(seconds: float) -> str:
+    """Write how long ago something was, such as `5 h` or `12 d`."""
+    hours = int(seconds // 3600)
+    return f"{hours // 24} d" if hours >= 24 else f"{hours} h"
+
+
+def moment(seconds: float) -> str:
+    """Write a moment of a run, such as `0:07.5` or `1:02:03.0`."""
+    tenths = max(round(seconds * 10), 0)
+    hours, minutes = divmod(tenths // 600, 60)
+    rest = f"{tenths % 600 / 10:04.1f}"
+    return f"{hours}:{minutes:02}:{rest}" if hours else f"{minutes}:{rest}"
+
+
 def number(value: float) -> str:
     """Write a number for people: three significant digits, large ones in groups of thousands."""
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
@@ -181,6 +236,96 @@ def number(value: float) -> str:
 def _axes(height_in: float) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(WIDTH_IN, height_in), layout="constrained")
     return figure, figure.add_subplot()
+
+
+def _time_axis(axes: Axes, end: float) -> None:
+    if end > TIME_STEPS_S[0]:
+        step = next((each for each in TIME_STEPS_S if end <= 8 * each), end)
+        axes.xaxis.set_major_locator(MultipleLocator(step))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda seconds, _: duration(seconds)))
+
+
+def _scatter(axes: Axes, points: Sequence[RequestPoint], begin: float) -> None:
+    """Draw requests by the moment they ended after `begin`; failed ones as crosses at the top."""
+    ok, failed = _thinned([point for point in points if point.ok]), [each for each in points if not each.ok]
+    axes.scatter(
+        [point.at - begin for point in ok],
+        [point.latency_s * 1000 for point in ok],
+        s=7,
+        color=ACCENT,
+        alpha=0.65,
+        linewidths=0,
+    )
+    axes.scatter(
+        [point.at - begin for point in failed],
+        [0.95] * len(failed),
+        s=20,
+        color=FAIL,
+        marker="x",
+        linewidths=1.1,
+        transform=axes.get_xaxis_transform(),
+    )
+
+
+def _span(axes: Axes, row: int, start: float, stop: float, colour: str) -> None:
+    axes.barh(row, stop - start, left=start, height=0.55, color=colour, edgecolor=SURFACE, linewidth=0.6)
+    _ticks(axes, row, [start], colour)
+
+
+def _ticks(axes: Axes, row: int, moments: Sequence[float], colour: str) -> None:
+    axes.vlines(moments, row - 0.27, row + 0.27, color=colour, linewidth=1.2)
+
+
+def _pass_rates(rates: Sequence[tuple[datetime, float, Outcome]]) -> Markup:
+    figure, axes = _axes(1.9)
+    positions = range(len(rates))
+    axes.plot(positions, [100 * rate for _, rate, _ in rates], color=LINE, linewidth=1.2, zorder=1)
+    axes.scatter(
+        positions,
+        [100 * rate for _, rate, _ in rates],
+        s=26,
+        color=[OUTCOME_COLOURS[outcome] for *_, outcome in rates],
+        zorder=2,
+    )
+    lowest = min(100 * rate for _, rate, _ in rates)
+    axes.set_ylim(min(lowest, 90) - (100 - lowest) * 0.1 - 0.5, 101.5)
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{share:g} %"))
+    _run_axis(axes, [at for at, *_ in rates])
+    axes.set_title("passed of what was decided", loc="left", fontsize=9, color=MUTED)
+    return _svg(figure, "pass rates")
+
+
+def _small_charts(
+    name: str, series: Mapping[str, Sequence[tuple[datetime, float]]], written: Callable[[float], str]
+) -> list[Markup]:
+    """Draw a small chart for each series of several runs, three in a row."""
+    shown = [(title, points) for title, points in series.items() if len(points) > 1][:MOST_TRENDS]
+    if not shown:
+        return []
+    rows = -(-len(shown) // 3)
+    figure = Figure(figsize=(WIDTH_IN, 1.6 * rows), layout="constrained")
+    every = figure.subplots(rows, 3, squeeze=False).flatten()
+    for axes, (title, points) in zip(every, shown, strict=False):
+        values = [value for _, value in points]
+        axes.plot(range(len(values)), values, color=ACCENT, linewidth=1.4, marker=".", markersize=5)
+        axes.set_ylim(0, max(values) * 1.25 or 1.0)
+        axes.yaxis.set_major_locator(MaxNLocator(3))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: written(value)))
+        axes.set_title(_label(f"{title}: {written(values[-1])}"), loc="left", fontsize=8, color=INK)
+        _run_axis(axes, [at for at, _ in points])
+    for axes in every[len(shown) :]:
+        axes.set_axis_off()
+    return [_svg(figure, name)]
+
+
+def _run_axis(axes: Axes, moments: Sequence[datetime]) -> None:
+    """Name the first and the last of the runs, which stand side by side however much time was between."""
+    last = len(moments) - 1
+    axes.set_xlim(-0.3, last + 0.3)
+    axes.set_xticks([0, last], [f"{moments[0]:%m-%d %H:%M}", f"{moments[-1]:%m-%d %H:%M}"], fontsize=7)
+    first_label, last_label = axes.get_xticklabels()
+    first_label.set_horizontalalignment("left")
+    last_label.set_horizontalalignment("right")
 
 
 def _beside(axes: Axes, text: str, x: float, y: float, *, left: bool = False) -> None:

@@ -7,17 +7,19 @@ The records that are understood (all with `test` and `t_mono`):
 - request ok and fail: `latency_s`, `pod`
 - oracle ok and fail: `violations`, `pods`, `blocks`
 - replay: `requests`, `agreeing`, `explained` (requests by cause of their disagreement)
+- pod: `pod`, `event`; without `test`, because a pod serves whoever asks it
 """
 
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from statistics import median
 from typing import Self, cast
 
 from kvsync.testing.history import Record
 
-KINDS = frozenset({"fault", "recovery", "service", "request", "oracle", "replay"})
+KINDS = frozenset({"fault", "recovery", "service", "request", "oracle", "replay", "pod"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +79,16 @@ class Comparison:
     pods: int
     blocks: int
     violations: tuple[str, ...]
+    at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PodEvent:
+    """Something that happened to a pod, at a moment in monotonic seconds."""
+
+    at: float
+    pod: str
+    event: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,20 +108,27 @@ class Agreement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """All of it, in the order in which it happened; requests by test."""
+    """All of it, in the order in which it happened; requests by test.
+
+    `clock_s`: what the wall clock (seconds since 1970) said more than the monotonic one, None if not known.
+    """
 
     faults: Sequence[FaultWindow] = ()
     requests: Mapping[str, Sequence[RequestPoint]] = field(default_factory=dict)
     comparisons: Sequence[Comparison] = ()
     agreements: Sequence[Agreement] = ()
+    pods: Sequence[PodEvent] = ()
+    clock_s: float | None = None
 
     @classmethod
     def from_records(cls, records: Iterable[Record]) -> Self:
         """Read the records of a run, ordered by time; other kinds are left out."""
         faults: list[FaultWindow] = []
         requests: dict[str, list[RequestPoint]] = defaultdict(list)
-        comparisons, agreements = [], []
+        comparisons, agreements, pods, clocks = [], [], [], []
         for record in records:
+            if "wall" in record:
+                clocks.append(_number(record, "wall") - _number(record, "t_mono"))
             match record["f"]:
                 case "fault":
                     _see_fault(faults, record)
@@ -123,7 +142,17 @@ class Evidence:
                     comparisons.append(_comparison(record))
                 case "replay":
                     agreements.append(_agreement(record))
-        return cls(faults=faults, requests=dict(requests), comparisons=comparisons, agreements=agreements)
+                case "pod":
+                    pods.append(_pod_event(record))
+        return cls(
+            faults=faults,
+            requests=dict(requests),
+            comparisons=comparisons,
+            agreements=agreements,
+            pods=pods,
+            # A fault's record tells when it began, which may be well before it was written down.
+            clock_s=median(clocks) if clocks else None,
+        )
 
     def faults_of(self, test: str) -> list[FaultWindow]:
         """Return the faults of one test."""
@@ -196,6 +225,15 @@ def _comparison(record: Record) -> Comparison:
         pods=int(_number(record, "pods")),
         blocks=int(_number(record, "blocks")),
         violations=_texts(record.get("violations", ())),
+        at=_number(record, "t_mono"),
+    )
+
+
+def _pod_event(record: Record) -> PodEvent:
+    return PodEvent(
+        at=_number(record, "t_mono"),
+        pod=str(record.get("pod", "")),
+        event=str(record.get("event", "")),
     )
 
 

@@ -1,17 +1,26 @@
 """The report as one page that needs nothing else: no script, no font, no file beside it."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from kvsync.testing import charts
+from kvsync.testing.comparison import Comparison
 from kvsync.testing.evidence import KINDS, Evidence
-from kvsync.testing.history import read
+from kvsync.testing.history import read, read_lines
 from kvsync.testing.measurement import Measurement, read_measurements
 from kvsync.testing.outcome import OUTCOMES, Outcome
 from kvsync.testing.problems import problems
 from kvsync.testing.report import Report
+from kvsync.testing.run_folder import RunFolder
+from kvsync.testing.timeline import Timeline, local_pods
+
+if TYPE_CHECKING:
+    from kvsync.testing.trends import Trends
 
 PASSED_TAIL = 2000
 """Characters shown of what a passed test printed: its whole tail is in report.json."""
@@ -19,14 +28,37 @@ PASSED_TAIL = 2000
 SYMBOLS = {Outcome.PASSED: "✓", Outcome.UNKNOWN: "?", Outcome.FAILED: "✗"}
 
 
-def write_page(report: Report, run_dir: Path, name: str = "report.html") -> Path:
-    """Write the page of a run, with what its histories and measurements say; returns its path."""
+MOST_MARKS = 500
+"""Lines of the time line in words; its chart has all."""
+
+CHANGES = {
+    "new": ("new failures", "failed"),
+    "known": ("failed before", "failed"),
+    "flaky": ("flaky", "unknown"),
+    "quarantined": ("quarantined", "neutral"),
+    "inconclusive": ("not decided", "unknown"),
+    "fixed": ("fixed", "passed"),
+    "new-test": ("new tests", "passed"),
+}
+"""What a standing is called on the page, and its tone, in the order of the page."""
+
+
+def write_page(
+    report: Report,
+    run_dir: Path,
+    name: str = "report.html",
+    *,
+    comparison: Comparison | None = None,
+    trends: "Trends | None" = None,
+) -> Path:
+    """Write the page of a run, with what its files and the archive say; returns its path."""
     path = run_dir / name
-    histories = sorted((run_dir / "history").glob("*.jsonl"))
     page = render(
         report,
-        Evidence.from_records(read(histories, only=KINDS)),
+        evidence_of(run_dir),
         read_measurements(run_dir / "benchmark.json"),
+        comparison=comparison,
+        trends=trends,
     )
     partial = path.with_suffix(".partial")
     # A lone surrogate, which JSON can carry, has no UTF-8 form.
@@ -35,7 +67,23 @@ def write_page(report: Report, run_dir: Path, name: str = "report.html") -> Path
     return path
 
 
-def render(report: Report, evidence: Evidence, measurements: Sequence[Measurement]) -> str:
+def evidence_of(run_dir: Path) -> Evidence:
+    """Return what the histories of a run say, and its ledger about the pods of local clusters."""
+    evidence = Evidence.from_records(read(sorted((run_dir / "history").glob("*.jsonl")), only=KINDS))
+    if evidence.clock_s is None:
+        return evidence
+    local = local_pods(read_lines(RunFolder(run_dir).ledger), evidence.clock_s)
+    return replace(evidence, pods=sorted([*evidence.pods, *local], key=lambda event: event.at))
+
+
+def render(
+    report: Report,
+    evidence: Evidence,
+    measurements: Sequence[Measurement],
+    *,
+    comparison: Comparison | None = None,
+    trends: "Trends | None" = None,
+) -> str:
     """Return the page; every text in it is escaped."""
     environment = Environment(
         loader=PackageLoader("kvsync.testing", "."),
@@ -44,21 +92,50 @@ def render(report: Report, evidence: Evidence, measurements: Sequence[Measuremen
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"duration": charts.duration, "number": charts.number, "short": short_name}
+    environment.filters |= {
+        "age": charts.age,
+        "duration": charts.duration,
+        "moment": charts.moment,
+        "number": charts.number,
+        "short": short_name,
+    }
+    timeline = Timeline.of(report, evidence)
     return environment.get_template("report.html").render(
         report=report,
         problems=problems(report),
+        comparison=comparison,
+        changes=CHANGES,
         evidence=evidence,
         measurements=measurements,
-        timeline=charts.stage_timeline(report.stages),
+        stage_chart=charts.stage_timeline(report.stages),
+        timeline=timeline,
+        timeline_chart=charts.run_timeline(timeline) if timeline else "",
+        marks=timeline.marks[:MOST_MARKS] if timeline else [],
         headroom=charts.headroom_chart(measurements),
-        latencies={
-            test: charts.latency_chart(test, points, evidence.faults_of(test))
-            for test, points in evidence.requests.items()
-        },
+        latencies={test: _latency(test, evidence) for test in evidence.requests},
+        trends=trends,
+        trend_charts=_trend_charts(trends) if trends else [],
         symbols=SYMBOLS,
         outcome_of=OUTCOMES,
         passed_tail=PASSED_TAIL,
+    )
+
+
+def _latency(test: str, evidence: Evidence) -> Markup:
+    return charts.latency_chart(
+        test,
+        evidence.requests[test],
+        evidence.faults_of(test),
+        violations=[each.at for each in evidence.comparisons if each.test == test and each.violations],
+        pods=[each.at for each in evidence.pods],
+    )
+
+
+def _trend_charts(trends: "Trends") -> list[Markup]:
+    return charts.trend_charts(
+        [(run.started_at, rate, run.verdict) for run, rate in trends.pass_rates],
+        trends.durations_s,
+        trends.benchmarks,
     )
 
 

@@ -9,6 +9,7 @@ from kubernetes.config import new_client_from_config
 from kubernetes.utils import create_from_dict
 
 from kvsync.errors import ClusterError
+from kvsync.testing.history import Record
 from kvsync.testing.kubernetes_failures import NOT_FOUND, failures
 from kvsync.testing.machine import Machine
 from kvsync.testing.manifests import Manifest
@@ -75,6 +76,14 @@ class KubernetesApi:
                 namespace, label_selector=labels, _request_timeout=TIMEOUT_S
             ).items
         return sorted(map(_pod, found), key=lambda pod: (pod.created, pod.name))
+
+    def pod_events(self, namespace: str) -> list[Record]:
+        """Return what Kubernetes noted about pods lately, as records of a history without `t_mono`."""
+        with failures(f"list the events of {namespace}"):
+            found = self.core.list_namespaced_event(
+                namespace, field_selector="involvedObject.kind=Pod", _request_timeout=TIMEOUT_S
+            ).items
+        return [pod_event(raw) for raw in found]
 
     def delete_pod(self, namespace: str, name: str, *, grace_s: int) -> None:
         """Delete a pod; without grace its containers are killed and it is gone from the list at once."""
@@ -155,6 +164,13 @@ class KubernetesApi:
                 )
         except ClusterError as exc:
             return f"({exc})"
+
+
+def pod_event(raw: Any) -> Record:
+    """Return an event of Kubernetes as a record; its moment is the last of those that it stands for."""
+    at = raw.last_timestamp or raw.event_time or raw.metadata.creation_timestamp
+    words = f"{raw.reason}: {raw.message}" if raw.type == "Warning" else str(raw.reason)
+    return {"wall": at.timestamp(), "pod": raw.involved_object.name, "event": words}
 
 
 def _pod(raw: Any) -> PodState:

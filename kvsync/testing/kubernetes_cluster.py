@@ -16,6 +16,7 @@ from kvsync.testing import manifests as render
 from kvsync.testing.announcements import Announcement, announcements
 from kvsync.testing.cluster import GATEWAY, Option, PodHandle, flags
 from kvsync.testing.endpoints import GatewayView, PodAdmin, answers
+from kvsync.testing.history import History
 from kvsync.testing.kubernetes_api import KubernetesApi, PodState
 from kvsync.testing.kubernetes_proxy import KubernetesProxy
 from kvsync.testing.ledger import Entry, Ledger
@@ -349,6 +350,7 @@ class KubernetesProvider:
 
     def __init__(self, machine: Machine, *, run_dir: Path, ledger: Ledger, seed: int) -> None:
         self._ledger, self._seed = ledger, seed
+        self._history = History(run_dir / "history" / "pods.jsonl", proc="kubernetes")
         proxy = KubernetesProxy(machine, log=run_dir / "logs" / "kubectl-proxy.log", ledger=ledger)
         self._site = Site(
             machine=machine,
@@ -381,7 +383,18 @@ class KubernetesProvider:
     def delete(self, name: str) -> None:
         """See ClusterProvider; returns while Kubernetes deletes it, and `close` waits for that."""
         if cluster := self._clusters.pop(name, None):
+            self._note_events(cluster.namespace)
             cluster.close()
+
+    def _note_events(self, namespace: str) -> None:
+        """Keep what happened to its pods for the report's time line, where Kubernetes tells it."""
+        clock_s = time.time() - time.monotonic()
+        with suppress(ClusterError):
+            for event in self._site.api.pod_events(namespace):
+                at = float(str(event["wall"]))
+                self._history.append(
+                    f="pod", t_mono=at - clock_s, wall=at, pod=event["pod"], event=event["event"]
+                )
 
     def names(self) -> list[str]:
         """See ClusterProvider."""

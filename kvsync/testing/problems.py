@@ -36,4 +36,4 @@ def problems(report: Report) -> list[Problem]:
 
 def fingerprint(headline: str) -> str:
     """Reduce a message to what its repetitions share: without numbers, hashes and addresses."""
-    return re.sub(r"0x[0-9a-f]+|\b[0-9a-f]{8,}\b|\d+(\.\d+)*", "#", headline.lower())
+    return re.sub(r"0x[0-9a-f]+|\b[0-9a-f]{8,}(-[0-9a-f]{4,})*\b|\d+(\.\d+)*", "#", headline.lower())

@@ -6,14 +6,18 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
-from kvsync.testing.evidence import Evidence, FaultWindow, RequestPoint, Served
+from kvsync.testing.archive import PastRun, PastStage, Scope
+from kvsync.testing.comparison import Comparison, Standing, Status
+from kvsync.testing.evidence import Evidence, FaultWindow, PodEvent, RequestPoint, Served
 from kvsync.testing.html import render, write_page
 from kvsync.testing.measurement import Measurement, Measurements
-from kvsync.testing.outcome import Attempt, Check, Kind, StageResult, merge
+from kvsync.testing.outcome import Attempt, Check, Kind, Outcome, StageResult, merge
 from kvsync.testing.report import Report
+from kvsync.testing.trends import Trends
 
 NOON = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 HOSTILE = "$\\frac$ <script>alert(1)</script>\"'><img src=x onerror=alert(1)> {{ 7 * 7 }} \x00\x1b[31m"
@@ -85,6 +89,53 @@ def report(*stages: StageResult, **facts: object) -> Report:
     return Report(stages=stages, **fields)  # type: ignore[arg-type]  # facts of a report
 
 
+def changed(text: str) -> Comparison:
+    """Return a comparison with a check of every status, each named `text` and its status."""
+    standings = [
+        Standing(
+            check=f"t.py::{text} {status}",
+            stage=text,
+            status=status,
+            since_run=text if status == "known" else "",
+            since_commit=text if status == "known" else "",
+            since=NOON - timedelta(days=12) if status == "known" else None,
+        )
+        for status in get_args(Status)
+    ]
+    return Comparison(last_green=text, last_green_commit=text, standings=standings, at=NOON)
+
+
+def trends(text: str) -> Trends:
+    """Return the trends of three runs, the second of which failed."""
+    scope = Scope(repository=text, profile="quick", cluster="local")
+    runs = [
+        PastRun(
+            run=f"{text} {number}",
+            started_at=NOON + timedelta(days=number),
+            duration_s=61.0,
+            scope=scope,
+            commit=text,
+            branch=text,
+            pull_request=None,
+            trigger="manual",
+            dirty=False,
+            verdict=Outcome.FAILED if number == 1 else Outcome.PASSED,
+            reason=text,
+            stages=[
+                PastStage(
+                    name=text,
+                    outcome=Outcome.PASSED,
+                    duration_s=60.0 + number,
+                    counts={"passed": 3, "failed": int(number == 1), "skipped": 5},
+                )
+            ],
+        )
+        for number in range(3)
+    ]
+    measured = [(run.started_at, 2.0) for run in runs]
+    return Trends(runs=runs, eta_s={text: 62.0, "e2e": 130.0}, benchmarks={text: measured})
+
+
 @cache
 def everything(text: str) -> str:
     """Render a page that has every section, with `text` wherever text from outside appears."""
@@ -107,6 +158,8 @@ def everything(text: str) -> str:
             )
         ],
         requests={text: [RequestPoint(at=at / 10, latency_s=0.1, ok=at != 7) for at in range(50)]},
+        pods=[PodEvent(at=2.0, pod=text, event=text)],
+        clock_s=NOON.timestamp(),
     )
     records: list[dict[str, object]] = [
         {"f": "oracle", "type": "fail", "violations": [text], "pods": 1, "blocks": 2, "test": text},
@@ -132,8 +185,12 @@ def everything(text: str) -> str:
             requests=evidence.requests,
             comparisons=compared.comparisons,
             agreements=compared.agreements,
+            pods=evidence.pods,
+            clock_s=evidence.clock_s,
         ),
         [measured],
+        comparison=changed(text),
+        trends=trends(text),
     )
 
 

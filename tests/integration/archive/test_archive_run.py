@@ -1,5 +1,6 @@
 """The quarantine and the archive at the end of a run."""
 
+import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -48,6 +49,7 @@ def test_a_quarantined_failure_does_not_gate_and_is_shown(parameters: Parameters
     ended(parameters, "failed", "passed", quarantine=ENTRY)
 
     report = judge(parameters)
+    compared(parameters, report, logging.getLogger())
 
     folder = RunFolder(parameters.run_dir)
     assert report.verdict_line() == "PASSED: 1 stage, 2 checks, 1 of them quarantined"
@@ -91,7 +93,7 @@ def test_tests_of_the_reference_are_known_to_pull_requests(parameters: Parameter
     on_request = parameters.model_copy(update={"source": proposed, "run": "run-2"})
     assert known_tests(on_request, "unit") is None
     ended(on_branch, "passed", "failed")
-    compared(on_branch, judge(on_branch))
+    compared(on_branch, judge(on_branch), logging.getLogger())
 
     assert known_tests(on_request, "unit") == frozenset(["t.py::test_0", "t.py::test_1"])
     assert known_tests(on_request, "e2e") is None
@@ -109,3 +111,4 @@ def test_an_archive_that_fails_changes_no_verdict(parameters: Parameters) -> Non
 
     assert found.standings == ()
     assert found.status_text("unit") == "not compared: the archive did not answer"
+    assert "Not compared: the archive did not answer." in RunFolder(parameters.run_dir).page.read_text()

@@ -1,0 +1,74 @@
+"""How runs like this one went lately, and how long the next will take: from the archive, for the page."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from kvsync.testing.archive import Archive, PastRun
+from kvsync.testing.measurement import read_measurements
+from kvsync.testing.outcome import OUTCOMES, Outcome
+from kvsync.testing.report import Report
+
+RUNS = 30
+"""More would make charts that nobody reads."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trends:
+    """The last runs, the oldest first and this one last; `eta_s`: seconds by stage, where they are known.
+
+    `benchmarks`: what was measured when, by name, metric, unit and conditions.
+    """
+
+    runs: Sequence[PastRun] = ()
+    eta_s: Mapping[str, float] = field(default_factory=dict)
+    benchmarks: Mapping[str, Sequence[tuple[datetime, float]]] = field(default_factory=dict)
+
+    @property
+    def pass_rates(self) -> list[tuple[PastRun, float]]:
+        """The share of checks that passed, of those that were decided, for each run that decided any."""
+        rates = []
+        for run in self.runs:
+            decided = [
+                (OUTCOMES[kind], count)
+                for stage in run.stages
+                for kind, count in stage.counts.items()
+                if OUTCOMES[kind] is not Outcome.UNKNOWN
+            ]
+            if total := sum(count for _, count in decided):
+                passed = sum(count for outcome, count in decided if outcome is Outcome.PASSED)
+                rates.append((run, passed / total))
+        return rates
+
+    @property
+    def durations_s(self) -> dict[str, list[tuple[datetime, float]]]:
+        """When each stage took how long, in the order of the last run that had it."""
+        found: dict[str, list[tuple[datetime, float]]] = defaultdict(list)
+        for run in reversed(self.runs):
+            for stage in run.stages:
+                if stage.duration_s > 0:
+                    found[stage.name].insert(0, (run.started_at, stage.duration_s))
+        return dict(found)
+
+
+def trends_of(archive: Archive, report: Report, report_dir: Path) -> Trends:
+    """Read the trends up to a run that is in the archive; ArchiveError when the database does not answer.
+
+    Measurements are not in the archive: those of runs whose folders still lie in `report_dir` are found.
+    """
+    scope = archive.scope(report.parameters)
+    runs = [run for run in archive.series(scope=scope, limit=RUNS) if run.started_at <= report.started_at][
+        ::-1
+    ]
+    benchmarks: dict[str, list[tuple[datetime, float]]] = defaultdict(list)
+    for run in runs:
+        for each in read_measurements(report_dir / run.run / "benchmark.json"):
+            conditions = "".join(f", {name} {value}" for name, value in each.parameters.items())
+            title = f"{each.name} {each.metric}, {each.unit}{conditions}"
+            benchmarks[title].append((run.started_at, each.value))
+    stages = [stage.name for stage in report.stages]
+    return Trends(
+        runs=runs, eta_s=archive.eta(stages, scope.profile, scope.cluster), benchmarks=dict(benchmarks)
+    )
