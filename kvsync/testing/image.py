@@ -40,7 +40,8 @@ def build(tag: str, *, repository: Path, base: str, folder: Path, commands: Comm
     download = [*pip, "download", "--only-binary=:all:", f"--constraint={constraints}", f"--dest={wheels}"]
     commands.run([*download, *target, str(wheel)], timeout_s=DOWNLOAD_TIMEOUT_S)
     docker = ["docker", "build", f"--file={repository / 'infra/docker/Dockerfile'}", f"--tag={tag}"]
-    commands.run([*docker, f"--build-arg=BASE_IMAGE={base}", str(folder)], timeout_s=BUILD_TIMEOUT_S)
+    arguments = [f"--build-arg=BASE_IMAGE={base}", f"--build-arg=RUN={commands.ledger.run}"]
+    commands.run([*docker, *arguments, str(folder)], timeout_s=BUILD_TIMEOUT_S)
     shutil.rmtree(folder)
 
 

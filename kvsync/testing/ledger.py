@@ -208,10 +208,12 @@ def _signal(process: psutil.Process, number: signal.Signals) -> None:
 
 
 def _remove(path: Path) -> bool:
-    if not path.exists() and not path.is_symlink():
-        return False
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink()
-    return True
+    found = os.path.lexists(path)
+    while os.path.lexists(path):
+        # A guardian and `kvsync-ci clean` may remove the same folder at the same time.
+        with contextlib.suppress(FileNotFoundError):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+    return found

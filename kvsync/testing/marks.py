@@ -2,7 +2,7 @@
 
 - A Kind cluster of a run is named `kvsync-<run id>`; kind labels its containers with that name.
 - A container or a namespace is labelled `kvsync.dev/run=<run id>`.
-- An image is tagged `kvsync:<run id>`.
+- An image is tagged `kvsync:<run id>`; one that a killed build left has no name, but the label.
 
 Where docker or kubectl are not there, or do not answer at once, nothing is found: this is a second look, and
 must not keep a machine without them from cleaning up.
@@ -33,9 +33,16 @@ def on_this_machine(tools: Tools = ON_PATH) -> list[Entry]:
     if not listed.ok:
         return []
     images = ["docker", "image", "ls", f"--filter=reference={PREFIX}:*", "--format={{.Tag}}"]
-    return containers(listed.lines) + [
-        _entry("image", f"{PREFIX}:{run}", run) for run in tools.ask(*images, timeout_s=LOOK_S).lines
-    ]
+    tagged = [_entry("image", f"{PREFIX}:{run}", run) for run in tools.ask(*images, timeout_s=LOOK_S).lines]
+    return [*containers(listed.lines), *tagged, *_nameless(tools)]
+
+
+def _nameless(tools: Tools) -> list[Entry]:
+    unfinished = ["--filter=dangling=true", f"--filter=label={RUN_LABEL}", "--no-trunc", "--quiet"]
+    ids = tools.ask("docker", "image", "ls", *unfinished, timeout_s=LOOK_S).lines
+    shown = f'--format={{{{.Id}}}}\t{{{{index .Config.Labels "{RUN_LABEL}"}}}}'
+    rows = tools.ask("docker", "image", "inspect", shown, *ids, timeout_s=LOOK_S).lines if ids else []
+    return [_entry("image", *row.split("\t")) for row in rows if not row.endswith("\t")]
 
 
 def containers(lines: Iterable[str]) -> list[Entry]:

@@ -103,6 +103,13 @@ def reap(entry: Entry, tools: Tools = ON_PATH) -> bool:
         case "container":
             named = ("ps", "--all", "--quiet", f"--filter=name=^{re.escape(entry.name)}$")
             return _remove(tools, lambda: _docker(tools, *named), "rm", "--force", "--volumes")
+        case "image" if entry.name.startswith("sha256:"):
+            nameless = ("image", "ls", "--filter=dangling=true", "--no-trunc", "--quiet")
+            return _remove(
+                tools,
+                lambda: [each for each in _docker(tools, *nameless) if each == entry.name],
+                *("image", "rm", "--force"),
+            )
         case "image":
             tagged = ("image", "ls", f"--filter=reference={entry.name}", "--format={{.Repository}}:{{.Tag}}")
             return _remove(tools, lambda: _docker(tools, *tagged), "image", "rm", "--force")

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -209,3 +210,20 @@ def test_strays_are_found_by_the_mark_of_their_run(ledger: Ledger, start: Start)
     assert {each.pid for each in found} == {process.pid, child.pid}
     end(found)
     wait_for(lambda: find_strays("run-7") == [], what="no strays", timeout_s=5)
+
+
+def test_several_may_remove_a_folder_at_the_same_time(tmp_path: Path) -> None:
+    """A guardian and a person who cleans up do not hinder each other."""
+    ledger = Ledger(tmp_path / "ledger.jsonl")
+    for attempt in range(5):
+        folder = tmp_path / f"folder-{attempt}"
+        for name in range(40):
+            (folder / str(name)).mkdir(parents=True)
+            (folder / str(name) / "file").touch()
+        entry = ledger.intend("path", str(folder))
+
+        with ThreadPoolExecutor(4) as pool:
+            removed = list(pool.map(lambda entry: reap(entry), [entry] * 4))
+
+        assert any(removed)
+        assert not folder.exists()

@@ -8,7 +8,7 @@ import pytest
 
 from kvsync.testing.cluster_settings import ClusterSettings
 from kvsync.testing.ledger import Ledger
-from kvsync.testing.residue import find
+from kvsync.testing.residue import clear, find
 from kvsync.testing.tools import ON_PATH
 
 IMAGE = ClusterSettings().base_image
@@ -48,4 +48,23 @@ def test_a_container_and_an_image_of_a_run_are_removed(run: str, listed: bool, t
 
     assert find(ledger.path).describe() == []
     assert ON_PATH.ask("docker", "container", "inspect", f"kvsync-{run}-probe").exit_code == 1
+    assert ON_PATH.ask("docker", "image", "inspect", IMAGE).ok
+
+
+def test_what_a_broken_build_leaves_is_found_by_its_label(tmp_path: Path) -> None:
+    """It has no name; that of another run stays."""
+    run = f"test-{secrets.token_hex(4)}"
+    folder = tmp_path / "context"
+    folder.mkdir()
+    (folder / "Dockerfile").write_text(
+        f"FROM {IMAGE}\nLABEL kvsync.dev/run={run}\nCOPY Dockerfile /\nRUN false\n"
+    )
+    assert not ON_PATH.ask("docker", "build", str(folder), timeout_s=60).ok
+    ledger = Ledger(tmp_path / run / "ledger.jsonl")
+    kinds = {line.split()[0] for line in find(ledger.path).describe()}
+    assert "image" in kinds
+
+    clear(find(ledger.path), ledger)
+
+    assert find(ledger.path).describe() == []
     assert ON_PATH.ask("docker", "image", "inspect", IMAGE).ok
