@@ -32,13 +32,13 @@ MOST_MARKS = 500
 """Lines of the time line in words; its chart has all."""
 
 CHANGES = {
-    "new": ("new failures", "failed"),
+    "new": ("newly failed", "failed"),
     "known": ("failed before", "failed"),
     "flaky": ("flaky", "unknown"),
     "quarantined": ("quarantined", "neutral"),
     "inconclusive": ("not decided", "unknown"),
     "fixed": ("fixed", "passed"),
-    "new-test": ("new tests", "passed"),
+    "new-test": ("never seen before", "passed"),
 }
 """What a standing is called on the page, and its tone, in the order of the page."""
 

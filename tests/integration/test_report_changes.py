@@ -34,7 +34,7 @@ def test_what_changed_is_told_with_age_and_first_failing_commit() -> None:
     for expected in (
         "What changed since the last green run 1 new, 1 known (oldest 12 d), 1 flaky, 1 quarantined,",
         "since run c0ffee , commit c0ffee .",
-        "1 new failures test stage since run first failing commit age c0ffee new t.py c0ffee",
+        "1 newly failed test stage since run first failing commit age c0ffee new t.py c0ffee",
         "this one 0123456789ab",
         "c0ffee known t.py c0ffee c0ffee c0ffee 12 d",
         "1 fixed",
