@@ -15,9 +15,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from deployments.progress import RunProgress, follow
+from deployments.progress import follow
 from kvsync.testing.interruption import stop_on_signal
 from kvsync.testing.ledger import Ledger, facts_of
+from kvsync.testing.progress import RunProgress
 from kvsync.testing.report import Report
 from kvsync.testing.residue import LAUNCHER
 from kvsync.testing.run_folder import RunFolder

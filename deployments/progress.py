@@ -1,14 +1,9 @@
-"""What a run has done so far, read from the files that it writes, and drawn in the terminal.
-
-The display is a reader of the run's folder: it works for a run in any process, and a run needs no display.
-"""
+"""What a run has done so far, drawn in the terminal."""
 
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
 
 from rich.console import Console, RenderableType
 from rich.live import Live
@@ -16,88 +11,13 @@ from rich.markup import escape
 from rich.spinner import Spinner
 from rich.table import Table
 
-from kvsync.testing.history import parse_lines
-from kvsync.testing.outcome import Outcome, StageResult
-from kvsync.testing.run_folder import RunFolder
+from kvsync.testing.outcome import Outcome
+from kvsync.testing.progress import RunProgress, StageProgress
 
 LINE_EVERY_S = 15.0
 """How often a running stage says something where the output is no terminal, such as in a CI log."""
 
 STYLES = {Outcome.PASSED: "green", Outcome.UNKNOWN: "yellow", Outcome.FAILED: "red"}
-
-
-@dataclass(slots=True)
-class StageProgress:
-    """How far one stage is; `result` is there once it ended."""
-
-    name: str
-    started: float | None = None
-    total: int = 0
-    kinds: dict[str, int] = field(default_factory=dict)
-    running: str = ""
-    result: StageResult | None = None
-
-    @property
-    def finished(self) -> int:
-        """How many tests ended."""
-        return sum(self.kinds.values())
-
-    @property
-    def counts(self) -> str:
-        """Such as `12 of 40: 11 passed, 1 failed`."""
-        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(self.kinds.items()))
-        return f"{self.finished} of {self.total}" + (f": {kinds}" if kinds else "")
-
-    def advance(self, record: dict[str, object], now: float) -> None:
-        """Take in one line that the pytest plugin wrote."""
-        self.started = self.started or now
-        match record.get("event"):
-            case "collected":
-                self.total = int(str(record["count"]))
-            case "started":
-                self.running = str(record["nodeid"]).rpartition("::")[2]
-            case "finished":
-                self.kinds[str(record["kind"])] = self.kinds.get(str(record["kind"]), 0) + 1
-                self.running = ""
-
-
-class RunProgress:
-    """Follows the folder of one run; `refresh` reads what is new since the last time.
-
-    What is there at the beginning is of an earlier attempt and not shown.
-    """
-
-    def __init__(self, folder: RunFolder, stages: Sequence[str]) -> None:
-        self.stages = [StageProgress(name) for name in stages]
-        self._folder = folder
-        self._offsets = {name: _size(folder.tests(name)) for name in stages}
-        self._earlier = {name: folder.result(name) for name in stages}
-
-    def refresh(self) -> list[StageProgress]:
-        """Read on; return the stages that ended meanwhile."""
-        ended = []
-        for stage in self.stages:
-            for record in self._new_lines(stage.name):
-                stage.advance(record, time.monotonic())
-            result = self._folder.result(stage.name)
-            if stage.result is None and result and result != self._earlier[stage.name]:
-                stage.result = result
-                ended.append(stage)
-        return ended
-
-    def _new_lines(self, stage: str) -> Iterator[dict[str, object]]:
-        path = self._folder.tests(stage)
-        if not path.exists():
-            return
-        with path.open("rb") as file:
-            file.seek(self._offsets[stage])
-            whole, newline, _ = file.read().rpartition(b"\n")
-        self._offsets[stage] += len(whole + newline)
-        yield from parse_lines(whole.decode(errors="replace").splitlines())
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
 
 
 def table(stages: Sequence[StageProgress], now: float) -> Table:

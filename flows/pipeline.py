@@ -47,7 +47,7 @@ def run_pipeline(parameters: Parameters) -> State[Report]:
             report = write_report(parameters)
     comparison = archive_report(parameters, report)
     uploaded = None if stop.is_set() else upload_report(parameters)
-    show_report(report, parameters, uploaded.url if uploaded else "")
+    show_report(report, parameters, uploaded.address if uploaded else "", comparison)
     link = uploaded.public_url if uploaded else ""
     report_run(parameters, report, comparison, link, hurried=stop.is_set(), return_state=True)
     return cut_short(report) if interrupted else final_state(report)

@@ -1,65 +1,186 @@
-"""What Prefect's UI shows of a run. The record is the run's folder; this is a view of it."""
+"""What Prefect's UI shows of a run. The record is the run's folder; this is a view of it.
+
+Text that tests, branches or clusters had a hand in is hostile: on Markdown pages it stands in code blocks, in
+tables, which one of the two UIs renders as Markdown, it loses what makes links, images and HTML.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
 
 from prefect import task
-from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
-from kvsync.testing.outcome import Check, Outcome
+from kvsync.testing.charts import age, duration, number
+from kvsync.testing.comparison import Comparison
+from kvsync.testing.evidence import Evidence, FaultWindow
+from kvsync.testing.html import evidence_of
+from kvsync.testing.measurement import Measurement, read_measurements
+from kvsync.testing.problems import Problem, problems
 from kvsync.testing.report import Report
+from kvsync.testing.run_folder import RunFolder
 from kvsync.testing.store import DirectoryStore
 from tasks.parameters import Parameters
 
-SHOWN_FAILURES = 20
+SHOWN_PROBLEMS, SHOWN_TESTS, SHOWN_ROWS = 20, 5, 200
 """A page of megabytes took Chromium 25 s to show (measured); the report has all of them."""
 
 TAIL_CHARACTERS = 2000
+CELL_CHARACTERS = 300
+
+Row = dict[str, str]
 
 
 @task(name="artifacts", task_run_name="artifacts", cache_policy=NO_CACHE)
-def show_report(report: Report, parameters: Parameters, stored: str) -> None:
-    """Show the verdict, the stages and what did not pass beside the run, and link its report.
+def show_report(
+    report: Report, parameters: Parameters, stored: str, comparison: Comparison | None = None
+) -> None:
+    """Show beside the run what it found: verdict, stages, failures, measurements, faults, links.
 
     `stored` is the link to the report in the store, "" for the one on this machine.
     """
-    store = DirectoryStore(parameters.report_dir)
-    create_markdown_artifact(key="verdict", markdown=verdict_page(report), description=report.verdict_line())
-    create_table_artifact(key="stages", table=stage_rows(report), description="Stages")
-    create_link_artifact(
-        key="report", link=stored or store.url(f"{report.run}/report.html"), link_text=report.run
-    )
+    folder = RunFolder(parameters.run_dir)
+    link = stored or DirectoryStore(parameters.report_dir).url(f"{report.run}/report.html")
+    pages = {
+        "verdict": verdict_page(report, comparison),
+        "failures": failures_page(problems(report)),
+        "report": links_page(report, link),
+    }
+    tables = {
+        "stages": stage_rows(report, comparison),
+        "changes": change_rows(comparison) if comparison else [],
+        "benchmarks": benchmark_rows(read_measurements(folder.path / "benchmark.json")),
+        "faults": fault_rows(evidence_of(folder.path)),
+    }
+    for key, page in pages.items():
+        if page:
+            create_markdown_artifact(key=key, markdown=page, description=plain(report.verdict_line()))
+    for key, rows in tables.items():
+        if rows:
+            more = f" (the first {SHOWN_ROWS} of {len(rows)})" if len(rows) > SHOWN_ROWS else ""
+            create_table_artifact(key=key, table=rows[:SHOWN_ROWS], description=f"{key.capitalize()}{more}")
 
 
-def verdict_page(report: Report) -> str:
-    """Return the verdict and the first failures as Markdown; text from tests stands in code blocks."""
-    bad = [check for stage in report.stages for check in stage.checks if _is_news(check)]
+def verdict_page(report: Report, comparison: Comparison | None = None) -> str:
+    """Return the verdict, why, what changed, and how to repeat the run, as Markdown."""
     parts = [f"# {report.verdict.name}", _code(report.reason)]
-    for check in bad[:SHOWN_FAILURES]:
-        parts += [f"## {check.kind}", _code(check.name), _code(check.detail[-TAIL_CHARACTERS:])]
-    if len(bad) > SHOWN_FAILURES:
-        parts.append(f"and {len(bad) - SHOWN_FAILURES} more, in the report")
+    if comparison:
+        green = f" since the last green run, {comparison.last_green}" if comparison.last_green else ""
+        parts += ["What changed:", _code(f"{comparison.status_text()}{green}")]
     return "\n\n".join([*parts, "Repeat it with:", _code(report.command)])
 
 
-def stage_rows(report: Report) -> list[dict[str, str]]:
+def failures_page(found: Sequence[Problem]) -> str:
+    """Return what did not pass by its likely cause, with the ends of logs, as Markdown; "" if all passed."""
+    parts = [part for problem in found[:SHOWN_PROBLEMS] for part in _problem(problem)]
+    if len(found) > SHOWN_PROBLEMS:
+        parts.append(f"and {len(found) - SHOWN_PROBLEMS} more causes, in the report")
+    return "\n\n".join(parts)
+
+
+def _problem(problem: Problem) -> Iterator[str]:
+    tests = len(problem.checks)
+    yield f"## {problem.kind}, {tests} {'test' if tests == 1 else 'tests'}"
+    lines = [problem.headline or "no reason was given", ""]
+    lines += [f"{stage}: {check.name}" for stage, check in problem.checks[:SHOWN_TESTS]]
+    lines += [f"and {tests - SHOWN_TESTS} more"] if tests > SHOWN_TESTS else []
+    yield _code("\n".join(lines))
+    _, first = problem.checks[0]
+    if first.detail:
+        yield _code(first.detail[-TAIL_CHARACTERS:])
+    if first.log_tail:
+        yield "Last output:"
+        yield _code(first.log_tail[-TAIL_CHARACTERS:])
+
+
+def links_page(report: Report, link: str) -> str:
+    """Return where the report is, as Markdown: links in a table artifact do not work in the UI's v2."""
+    target = re.sub(r"[^\w:/.,~%?&=;@+-]", lambda char: "".join(f"%{b:02X}" for b in char[0].encode()), link)
+    return f"| run | report |\n|---|---|\n| {report.run} | [open the report](<{target}>) |"
+
+
+def stage_rows(report: Report, comparison: Comparison | None = None) -> list[Row]:
     """Return one row per stage."""
     return [
         {
             "stage": stage.name,
             "outcome": stage.outcome.name.lower(),
             "tests": ", ".join(f"{count} {kind}" for kind, count in stage.counts.items()),
-            "seconds": f"{stage.duration_s:.1f}",
-            "reason": stage.reason,
+            "time": duration(stage.duration_s),
+            "changed": plain(comparison.status_text(stage.name)) if comparison else "",
+            "reason": plain(stage.reason),
         }
         for stage in report.stages
     ]
 
 
-def _is_news(check: Check) -> bool:
-    return check.outcome is not Outcome.PASSED and check.kind != "skipped"
+def change_rows(comparison: Comparison) -> list[Row]:
+    """Return one row per check of which there is something to say."""
+    return [
+        {
+            "status": each.status,
+            "stage": each.stage,
+            "test": plain(each.check),
+            "since run": plain(each.since_run),
+            "first failing commit": plain(each.since_commit[:12]),
+            "age": age((comparison.at - each.since).total_seconds()) if comparison.at and each.since else "",
+        }
+        for each in comparison.standings
+    ]
+
+
+def benchmark_rows(measurements: Sequence[Measurement]) -> list[Row]:
+    """Return one row per measurement, with its goal and whether it is reached."""
+    reached = {True: "yes", False: "no", None: ""}
+    return [
+        {
+            "measurement": plain(f"{each.name} {each.metric}"),
+            "value": plain(f"{number(each.value)} {each.unit}"),
+            "goal": "" if each.goal is None else plain(f"{number(each.goal)} {each.unit}"),
+            "reached": reached[each.reaches_goal],
+            "samples": str(each.samples),
+            "conditions": plain(", ".join(f"{name} {value}" for name, value in each.parameters.items())),
+        }
+        for each in measurements
+    ]
+
+
+def fault_rows(evidence: Evidence) -> list[Row]:
+    """Return one row per fault: its effect, how long it lasted, how requests were served, the recovery."""
+    return [
+        {
+            "fault": plain(fault.label),
+            "test": plain(fault.test.rpartition("::")[2]),
+            "effect": plain(fault.proof) or "not proved",
+            "effect gone": plain(fault.stop_proof) or "not proved",
+            "lasted": "not known" if fault.stop is None else duration(fault.stop - fault.start),
+            "requests served": "" if fault.served is None else f"{fault.served.availability:.2%}",
+            "recovered": _recovery(fault),
+        }
+        for fault in evidence.faults
+    ]
+
+
+def _recovery(fault: FaultWindow) -> str:
+    if fault.recovered is None or fault.recovery_s is None:
+        return "not measured"
+    return f"{'in' if fault.recovered else 'not within'} {duration(fault.recovery_s)}"
+
+
+def plain(text: str) -> str:
+    """Return one short line that says the same and is no Markdown, HTML or address to click on."""
+    line = " ".join("".join(char if char.isprintable() else " " for char in text).split())
+    line = line.replace("://", ": //").replace("](", "] (").replace("www.", "www .")
+    line = line.translate({ord("<"): "\u2039", ord(">"): "\u203a", ord("`"): "'", ord("@"): "@\u200b"})
+    return line if len(line) <= CELL_CHARACTERS else f"{line[: CELL_CHARACTERS - 1]}…"
 
 
 def _code(text: str) -> str:
+    """Return a code block, which nothing in the text can end."""
+    shown = "".join(char if char.isprintable() or char in "\n\t" else "�" for char in text)
+    if len(shown) > 2 * TAIL_CHARACTERS:
+        shown = f"{shown[: 2 * TAIL_CHARACTERS]}…"
     fence = "```"
-    while fence in text:
+    while fence in shown:
         fence += "`"
-    return f"{fence}text\n{text}\n{fence}"
+    return f"{fence}text\n{shown}\n{fence}"

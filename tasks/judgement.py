@@ -1,5 +1,7 @@
 """The verdict on a run, made of what its folder holds; works for a run that died too."""
 
+import json
+import os
 import platform
 from datetime import UTC, datetime
 
@@ -10,6 +12,7 @@ from kvsync.testing.measurement import machine_facts
 from kvsync.testing.outcome import StageResult
 from kvsync.testing.pytest_stage import cut_short
 from kvsync.testing.quarantine import NAME, apply, load_quarantine
+from kvsync.testing.redaction import redact, redact_folder, secrets_of
 from kvsync.testing.report import Report, versions_of
 from kvsync.testing.revision import Revision, revision
 from kvsync.testing.run_folder import RunFolder
@@ -27,7 +30,8 @@ def judge(parameters: Parameters, *, broken: str = "") -> Report:
     A stage without a result is unknown, and so is the run when `broken` says that it ended badly. The
     quarantine is the one that the run kept, at the date of each stage: judged again, the verdict is the same.
     """
-    folder = RunFolder(parameters.run_dir)
+    folder, secrets = RunFolder(parameters.run_dir), secrets_of(os.environ)
+    redact_folder(folder.path, secrets)
     results = [made for name in ("workspace", "cluster") if (made := folder.result(name))]
     stages = [folder.result(stage) or _cut_short(folder, stage) for stage in parameters.stages]
     results += _set_aside(folder, stages)
@@ -36,7 +40,8 @@ def judge(parameters: Parameters, *, broken: str = "") -> Report:
         results.append(residue)
     if broken:
         results.append(StageResult.unknown("pipeline", broken))
-    report = _report(parameters, results)
+    said = json.dumps(_report(parameters, results).to_json(), default=str)
+    report = Report.from_json(json.loads(redact(said, secrets)))
     report.write(folder.report)
     facts = {
         "run": report.run,
@@ -45,7 +50,7 @@ def judge(parameters: Parameters, *, broken: str = "") -> Report:
         "seed": str(parameters.seed),
         "repeat": report.command,
     }
-    for result in results:
+    for result in report.stages:
         write_junit(result, folder.junit(result.name), facts)
         write_prow(result, folder.prow(result.name), facts)
     return report

@@ -1,5 +1,6 @@
 """The task that runs a stage."""
 
+import os
 from dataclasses import replace
 
 from prefect import task
@@ -7,11 +8,14 @@ from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
 from kvsync.testing.outcome import Outcome, StageResult
+from kvsync.testing.redaction import redact_folder, secrets_of
+from kvsync.testing.run_folder import RunFolder
 from kvsync.testing.stage import StageContext, run_safely
 from tasks.archive import known_tests
 from tasks.catalogue import STAGES
 from tasks.github import report_stage, report_start
 from tasks.parameters import Parameters
+from tasks.progress import shown_progress
 
 
 @task(name="stage", task_run_name="{name}", cache_policy=NO_CACHE)
@@ -19,7 +23,10 @@ def run_stage(name: str, context: StageContext, parameters: Parameters) -> Stage
     """Run one stage; the result is a value, whatever happens, and is on disk before it is returned."""
     log = get_run_logger()
     report_start(parameters, name, log)
-    result = run_safely(STAGES[name], replace(context, known=known_tests(parameters, name)))
+    with shown_progress(parameters, name, log, context.stop):
+        result = run_safely(STAGES[name], replace(context, known=known_tests(parameters, name)))
+    if redact_folder(context.run_dir, secrets_of(os.environ)):
+        result = RunFolder(context.run_dir).result(name) or result
     log.log(_LEVELS[result.outcome], "%s", result.summary())
     report_stage(parameters, result, log)
     return result

@@ -10,6 +10,7 @@ from prefect.cache_policies import NO_CACHE
 
 from kvsync.testing.ledger import Ledger, facts_of
 from kvsync.testing.quarantine import keep_quarantine
+from kvsync.testing.redaction import redact_logs, secrets_of
 from kvsync.testing.residue import LAUNCHER, is_running
 from kvsync.testing.run_folder import RunFolder
 from kvsync.testing.settings import load_settings
@@ -23,6 +24,7 @@ from tasks.parameters import REPOSITORY, Parameters
 @task(name="start", task_run_name="start", cache_policy=NO_CACHE)
 def start_run(parameters: Parameters, stop: threading.Event) -> StageContext:
     """Make the folder of the run and write down what was asked for, before anything else happens."""
+    redact_logs(secrets_of(os.environ))
     folder = RunFolder(parameters.run_dir)
     folder.logs.mkdir(parents=True, exist_ok=True)
     folder.parameters.write_text(parameters.model_dump_json(indent=1))

@@ -23,11 +23,15 @@ _HARMLESS = re.compile(
 )
 
 
+def is_secret(name: str, value: str) -> bool:
+    """Say whether a variable is taken to hold a secret, by its name or its value."""
+    return bool(_SECRET.fullmatch(name) or _PASSWORD_IN_URL.search(value))
+
+
 def stage_environment(environ: Mapping[str, str], *, trusted: bool) -> dict[str, str]:
     """Return what of `environ` the process of a stage gets."""
     return {
         name: value
         for name, value in environ.items()
-        if not (_SECRET.fullmatch(name) or _PASSWORD_IN_URL.search(value))
-        and (trusted or _HARMLESS.fullmatch(name))
+        if not is_secret(name, value) and (trusted or _HARMLESS.fullmatch(name))
     }

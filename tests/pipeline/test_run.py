@@ -63,7 +63,10 @@ def test_a_failing_stage_fails_the_run_and_stops_no_other(
     (run,) = pipeline.runs()
     stages = json.loads((run / "report.json").read_text())["stages"]
     assert [stage["outcome"] for stage in stages] == ["failed", "passed", "passed"]
-    assert _seen_in_prefect(server, run.name) == ("Failed", {"verdict", "stages", "report"})
+    assert _seen_in_prefect(server, run.name) == (
+        "Failed",
+        {"verdict", "stages", "changes", "failures", "report"},
+    )
     listed = json.loads("\n".join(pipeline("list", "--json")[1]))
     assert [(each["run"], each["verdict"]) for each in listed] == [(run.name, "failed")]
     status, lines = pipeline("show", "last")

@@ -1,0 +1,55 @@
+"""How far a stage is, and what of it is told while it runs."""
+
+from pathlib import Path
+
+from kvsync.testing.progress import NewLines, StageProgress
+from tasks.progress import MOST_OTHERS, MOST_PASSED, Endings
+
+
+def finished(number: int, kind: str, detail: str = "") -> dict[str, object]:
+    """Return the line of a test that ended."""
+    return {"event": "finished", "nodeid": f"t.py::test_{number}", "kind": kind, "detail": detail}
+
+
+def test_percent_is_of_what_was_collected() -> None:
+    """Nothing before the collection, and never more than everything when tests run again."""
+    progress = StageProgress("unit")
+    assert progress.percent == 0.0
+
+    seen = []
+    for record in [{"event": "collected", "count": 4}, *(finished(n, "passed") for n in range(5))]:
+        progress.advance(record, 1.0)
+        seen.append(progress.percent)
+
+    assert seen == [0.0, 25.0, 50.0, 75.0, 100.0, 100.0]
+
+
+def test_only_whole_new_lines_are_read(tmp_path: Path) -> None:
+    """What was there before is of an earlier attempt; a line is read when it is whole, once."""
+    path = tmp_path / "lines.jsonl"
+    path.write_text('{"n": 0}\n')
+    lines = NewLines(path)
+    read = []
+    for text in ('{"n": 1}\n{"n"', ": 2}\n", ""):
+        with path.open("a") as file:
+            file.write(text)
+        read.append([*lines.read()])
+
+    assert read == [[{"n": 1}], [{"n": 2}], []]
+
+
+def test_endings_are_told_up_to_a_number() -> None:
+    """Failures with their last line, and they have room that passes cannot take; nothing else is told."""
+    said: list[tuple[int, str]] = []
+    endings = Endings(lambda level, line: said.append((level, line)))
+    endings.tell({"event": "started", "nodeid": "t.py::test_0"})
+    for number in range(MOST_PASSED + 5):
+        endings.tell(finished(number, "passed"))
+    for number in range(MOST_OTHERS + 5):
+        endings.tell(finished(number, "failed", "E  x\nE  it is broken"))
+
+    assert len(said) == MOST_PASSED + 1 + MOST_OTHERS + 1
+    assert said[0] == (20, "passed: t.py::test_0")
+    assert said[MOST_PASSED] == (20, "more tests pass; see the log of the stage")
+    assert said[MOST_PASSED + 1] == (30, "failed: t.py::test_0: E  it is broken")
+    assert said[-1] == (20, "more tests do not pass; see the log of the stage")
