@@ -50,7 +50,7 @@ class PytestStage:
             return StageResult.unknown(self.name, f"not run: there is no {context.cluster} cluster")
         result = self._attempt(context, repeated(self.name, context), self.timeout_s)
         result = self._burn_in(context, result)
-        if not self.retries or context.attempt > 1:
+        if not self.retries or context.attempt > 1 or context.keep:
             return result
         retry = to_retry(result, [each for each in folder.results() if each.name != self.name])
         if retry.refusal:

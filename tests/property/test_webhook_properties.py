@@ -24,7 +24,7 @@ from deployments.webhook.payload import EVENTS, parse
 from kvsync.errors import DecodeError
 from kvsync.testing.settings import Settings, WebhookSettings
 
-PAYLOADS = Path(__file__).parents[1] / "integration" / "webhook" / "payloads"
+PAYLOADS = Path(__file__).parents[1] / "payloads"
 SECRET = b"it is a secret to everybody"
 SETTINGS = Settings(
     webhook=WebhookSettings(

@@ -14,7 +14,7 @@ from kvsync.errors import ConfigError, DecodeError
 from kvsync.testing.settings import WebhookSettings
 from tasks.parameters import Source
 
-PAYLOADS = Path(__file__).parents[1] / "integration" / "webhook" / "payloads"
+PAYLOADS = Path(__file__).parents[1] / "payloads"
 SETTINGS = WebhookSettings(repositories=("Octo-Org/octo-repo",), actors=("octo-maintainer",))
 URL = "https://github.com/octo-org/octo-repo.git"
 NAME = "octo-org/octo-repo"

@@ -34,7 +34,7 @@ from kvsync.testing.settings import GitHubSettings, Settings, WebhookSettings
 from kvsync.testing.wait import wait_for
 
 T = TypeVar("T")
-PAYLOADS = Path(__file__).parent / "payloads"
+PAYLOADS = Path(__file__).parents[2] / "payloads"
 SECRET = "it is a secret to everybody"  # noqa: S105 - nobody's
 NAME = "octo-org/octo-repo"
 
