@@ -8,6 +8,7 @@ At its end, which is that of serve, it ends the flows politely, while there stil
 worker died is no reason to: its runs go on, and another worker takes the next ones.
 """
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -34,13 +35,15 @@ from pydantic import ValidationError
 from deployments.catalogue import FLOW
 from deployments.mending import PATIENCE_S, Mend, Sighting, decide
 from deployments.presence import engines, living, worker_name
+from deployments.staleness import StaleWatch
 from kvsync.errors import KVSyncError
 from kvsync.testing.interruption import stop_on_signal
 from kvsync.testing.ledger import end
 from kvsync.testing.residue import is_running
 from kvsync.testing.run_folder import RunFolder
+from kvsync.testing.settings import load_settings
 from tasks.identity import parameters_of
-from tasks.parameters import Parameters
+from tasks.parameters import REPOSITORY, Parameters
 from tasks.settlement import empty_floor, last_word
 
 EVERY_S = 15.0
@@ -145,12 +148,15 @@ def main(report_dir: Path, home: str, *, final: bool = False) -> None:
     with get_client(sync_client=True) as client:
         if final:
             return caretaker.look(client)
+        watch = StaleWatch(settings=load_settings(REPOSITORY, os.environ), report_dir=report_dir)
         with stop_on_signal() as stop:
             while not stop.is_set():
                 try:
                     caretaker.look(client)
                 except httpx.HTTPError as exc:
                     print(f"the Prefect server does not answer: {exc!r}", file=sys.stderr, flush=True)
+                if said := watch.look():
+                    print(said, flush=True)
                 stop.wait(EVERY_S)
     return end(engines(home), grace_s=GRACE_S)
 

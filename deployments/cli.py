@@ -17,6 +17,7 @@ from deployments.archive_commands import flaky, history
 from deployments.progress import STYLES
 from deployments.rerun_commands import junit, recheck, rerun
 from deployments.serve_commands import deploy, serve
+from deployments.staleness import stale
 from deployments.store_commands import prune, upload
 from kvsync.errors import KVSyncError, UnknownName
 from kvsync.testing.cluster_settings import ClusterChoice
@@ -253,6 +254,7 @@ app.command("deploy")(deploy)
 app.command("serve")(serve)
 app.command("upload")(upload)
 app.command("prune")(prune)
+app.command("stale")(stale)
 
 
 def _folders(report_dir: Path) -> list[RunFolder]:

@@ -12,6 +12,7 @@ from tasks.artifacts import show_report
 from tasks.cluster import create_cluster, give_back_all
 from tasks.github import announce_stages, report_run
 from tasks.identity import current_run_id, is_being_cancelled
+from tasks.notify import notify_run
 from tasks.parameters import Parameters
 from tasks.report import write_report
 from tasks.residue import clean_up
@@ -49,6 +50,8 @@ def run_pipeline(parameters: Parameters) -> State[Report]:
     uploaded = None if stop.is_set() else upload_report(parameters)
     show_report(report, parameters, uploaded.address if uploaded else "", comparison)
     link = uploaded.public_url if uploaded else ""
+    if not stop.is_set():
+        notify_run(parameters, report, comparison, link, return_state=True)
     report_run(parameters, report, comparison, link, hurried=stop.is_set(), return_state=True)
     return cut_short(report) if interrupted else final_state(report)
 

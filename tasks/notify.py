@@ -1,0 +1,44 @@
+"""Who has to hear of a run is told; that this fails is a warning and changes nothing."""
+
+import logging
+import os
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.logging import get_run_logger
+
+from kvsync.testing.archive import open_archive
+from kvsync.testing.comparison import Comparison
+from kvsync.testing.notify import about_run, send
+from kvsync.testing.outcome import Outcome
+from kvsync.testing.report import Report
+from kvsync.testing.settings import load_settings
+from tasks.parameters import REPOSITORY, Parameters
+
+Log = logging.Logger | logging.LoggerAdapter[logging.Logger]
+
+LOOKBACK = 200
+
+
+@task(name="notify", task_run_name="notify", cache_policy=NO_CACHE)
+def notify_run(parameters: Parameters, report: Report, comparison: Comparison | None, link: str) -> None:
+    """Tell people of a run; see tell_people."""
+    tell_people(parameters, report, comparison, link, get_run_logger())
+
+
+def tell_people(
+    parameters: Parameters, report: Report, comparison: Comparison | None, link: str, log: Log
+) -> None:
+    """Tell people of a run that got worse, or that was scheduled and did not pass; without URLs nobody is."""
+    try:
+        settings = load_settings(REPOSITORY, os.environ)
+        if report.verdict is Outcome.PASSED or not settings.notify.urls:
+            return
+        with open_archive(settings, parameters.report_dir) as archive:
+            earlier = archive.series(scope=archive.scope(report.parameters), limit=LOOKBACK)
+        message = about_run(report, earlier, comparison, link)
+        problem = send(message, settings.notify.urls) if message else ""
+    except Exception as error:
+        problem = f"{type(error).__name__}: {error}"
+    if problem:
+        log.warning("nobody was notified: %s", problem)
