@@ -86,4 +86,5 @@ def _known_to_prefect(server: str, run: Path) -> dict[str, str]:
     }
     assert "failed: tests/unit/test_unit.py::test_another_way" in texts["logs"]
     assert "test_another_way" in texts["artifacts"]
+    assert "nobody was notified: a service of KVSYNC_CI_NOTIFY_URLS" in texts["logs"]
     return {"flow runs": flow_runs.text, **texts}
