@@ -112,7 +112,9 @@ def run_timeline(timeline: Timeline) -> Markup:
     above.set_ylabel("latency, ms")
     for start, stage in timeline.stages:
         _span(lanes, 0, start, start + stage.duration_s, OUTCOME_COLOURS[stage.outcome])
-        if stage.duration_s > end / 12:
+        if stage.duration_s > end / 100:
+            _ticks(lanes, 0, [start], SURFACE)
+        if stage.duration_s > end / 20:
             middle = start + stage.duration_s / 2
             lanes.text(middle, 0, _label(stage.name), color=SURFACE, fontsize=8, ha="center", va="center")
     for fault in timeline.faults:
@@ -268,7 +270,7 @@ def _scatter(axes: Axes, points: Sequence[RequestPoint], begin: float) -> None:
 
 
 def _span(axes: Axes, row: int, start: float, stop: float, colour: str) -> None:
-    axes.barh(row, stop - start, left=start, height=0.55, color=colour, edgecolor=SURFACE, linewidth=0.6)
+    axes.barh(row, stop - start, left=start, height=0.55, color=colour)
     _ticks(axes, row, [start], colour)
 
 
