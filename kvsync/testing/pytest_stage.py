@@ -7,6 +7,7 @@ it never reached. Pytest's exit code must agree with the lines, or the stage is 
 
 import importlib.util
 import json
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -91,6 +92,10 @@ class PytestStage:
             timeout_s=timeout_s,
             cwd=context.repository,
             env={
+                # Also processes that tests start are of the code that is tested, not of what runs the pipeline.
+                "PYTHONPATH": os.pathsep.join(
+                    filter(None, [str(context.repository), (context.environ or {}).get("PYTHONPATH")])
+                ),
                 "PYTHONUNBUFFERED": "1",
                 "HYPOTHESIS_STORAGE_DIRECTORY": str(context.run_dir / "hypothesis"),
             },

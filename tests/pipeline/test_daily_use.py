@@ -18,12 +18,13 @@ import httpx
 import psutil
 import pytest
 from moto.server import ThreadedMotoServer
+from playwright.sync_api import sync_playwright
 
 from kvsync.testing.fake_github import FakeGitHub
 from kvsync.testing.residue import find
 from kvsync.testing.wait import wait_for
-from tests.pipeline.webhook.conftest import NAME, SECRET, headers, payload
 from tests.pipeline.conftest import Pipeline
+from tests.pipeline.webhook.conftest import NAME, SECRET, headers, payload
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -31,7 +32,9 @@ TOKEN = "ghp_0123456789abcdef"  # noqa: S105  # of the double
 BUCKET = "reports"
 STAGES = ("unit", "integration", "property")
 FINAL = {"COMPLETED", "FAILED", "CANCELLED", "CRASHED"}
+DELIVERIES = 20
 KILLED_EVERY_S = 6.0
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 SERVICES = ("deployments.webhook", "prefect worker", "prefect server")
 
 
@@ -181,8 +184,8 @@ def daily(tmp_path: Path, github: FakeGitHub, s3: str) -> Iterator[Daily]:
     api.close()
 
 
-def test_a_push_ends_in_statuses_and_a_stored_report(daily: Daily, s3: str) -> None:
-    """The statuses link the report on S3, which says what the run found; the UI has run and artifacts."""
+def test_a_push_ends_in_statuses_and_a_stored_report(daily: Daily, s3: str, tmp_path: Path) -> None:
+    """The statuses link the report on S3, which says what the run found; the UI shows run and verdict."""
     daily.push()
 
     (run,) = wait_for(daily.ended, what="the run has ended", timeout_s=300, interval_s=0.5)
@@ -204,10 +207,27 @@ def test_a_push_ends_in_statuses_and_a_stored_report(daily: Daily, s3: str) -> N
     artifacts = daily.api.post("/artifacts/filter", json=of_run).json()
     assert {"verdict", "stages", "report"} <= {artifact["key"] for artifact in artifacts}
     assert link in "".join(str(artifact["data"]) for artifact in artifacts)
+    if CHROMIUM:
+        look(f"{daily.api.base_url}".removesuffix("/api/"), run["id"], f"push {daily.commit[:10]}", tmp_path)
 
 
-@pytest.mark.parametrize("deliveries", [3, pytest.param(20, marks=pytest.mark.full)])
-def test_each_delivery_ends_in_one_run_whatever_is_killed(daily: Daily, deliveries: int, seed: int) -> None:
+def look(web: str, run: str, title: str, folder: Path) -> None:
+    """Open the page of a run as a person does, wait for its title and its verdict, and keep pictures."""
+    kept = Path(os.environ.get("KVSYNC_CI_TEST_SCREENSHOTS", folder))
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1400, "height": 1100})
+        page.goto(f"{web}/runs/flow-run/{run}")
+        page.get_by_text(title).first.wait_for(timeout=60_000)
+        page.screenshot(path=kept / "run.png", full_page=True)
+        page.get_by_text("Artifacts", exact=True).first.click()
+        page.get_by_text("PASSED").first.wait_for(timeout=60_000)
+        page.screenshot(path=kept / "artifacts.png", full_page=True)
+        browser.close()
+
+
+@pytest.mark.full
+def test_each_delivery_ends_in_one_run_whatever_is_killed(daily: Daily, seed: int) -> None:
     """Receiver, worker and server die at random moments; no accepted delivery is lost or run twice."""
     rng = random.Random(seed)
     killed: list[str] = []
@@ -215,7 +235,7 @@ def test_each_delivery_ends_in_one_run_whatever_is_killed(daily: Daily, deliveri
 
     def kill_something() -> None:
         nonlocal next_at
-        if time.monotonic() < next_at or len(killed) >= deliveries:
+        if time.monotonic() < next_at or len(killed) >= DELIVERIES:
             return
         words = rng.choice(SERVICES)
         if service := daily.service(words):
@@ -223,15 +243,15 @@ def test_each_delivery_ends_in_one_run_whatever_is_killed(daily: Daily, deliveri
             killed.append(words)
         next_at = time.monotonic() + rng.uniform(0.5, 2) * KILLED_EVERY_S
 
-    for _ in range(deliveries):
+    for _ in range(DELIVERIES):
         kill_something()
         daily.push()
 
     def ended() -> list[dict[str, Any]] | None:
         kill_something()
-        return daily.ended() if len(killed) >= deliveries else None
+        return daily.ended() if len(killed) >= DELIVERIES else None
 
-    runs = wait_for(ended, what="all runs have ended", timeout_s=60 + 40 * deliveries, interval_s=0.5)
+    runs = wait_for(ended, what="all runs have ended", timeout_s=40 * DELIVERIES, interval_s=0.5)
 
     assert sorted(run["idempotency_key"] for run in runs) == sorted(
         f"github-{delivery}" for delivery in daily.accepted
@@ -241,27 +261,3 @@ def test_each_delivery_ends_in_one_run_whatever_is_killed(daily: Daily, deliveri
     judged = [folder for folder in folders if (folder / "report.json").exists()]
     print(f"killed: {killed}; states: {sorted(run['state_name'] for run in runs)}")
     assert judged == folders
-
-
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-
-
-@pytest.mark.skipif(not CHROMIUM, reason="needs Chromium")
-def test_the_ui_shows_the_run_and_its_artifacts(daily: Daily, tmp_path: Path) -> None:
-    """A person sees the run by trigger and commit, its verdict, its stages and the way to the report."""
-    from playwright.sync_api import sync_playwright
-
-    daily.push()
-    (run,) = wait_for(daily.ended, what="the run has ended", timeout_s=300, interval_s=0.5)
-    web = str(daily.api.base_url).removesuffix("/api/")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1400, "height": 1100})
-        page.goto(f"{web}/runs/flow-run/{run['id']}")
-        page.get_by_text(f"push {daily.commit[:10]}").first.wait_for(timeout=60_000)
-        page.get_by_text("Artifacts", exact=True).first.click()
-        page.get_by_text("PASSED").first.wait_for(timeout=60_000)
-        page.screenshot(
-            path=os.environ.get("KVSYNC_CI_TEST_SCREENSHOT", tmp_path / "run.png"), full_page=True
-        )
-        browser.close()

@@ -168,6 +168,7 @@ def _wait_for_state(served: Served, flow_run: str, state: str) -> None:
     )
 
 
+@pytest.mark.full
 def test_what_is_killed_is_started_again_and_a_stop_ends_the_runs(
     served: Served, repository: Repository
 ) -> None:
@@ -211,6 +212,7 @@ def _ended_as(served: Served, flow_run: str) -> str:
         return str(database.execute(query, [flow_run.replace("-", "")]).fetchone()[0])
 
 
+@pytest.mark.full
 def test_a_killed_serve_takes_everything_with_it(served: Served, repository: Repository) -> None:
     """After SIGKILL its services are gone, its run ends with a report, and the next serve tells Prefect."""
     _until_ready(served)

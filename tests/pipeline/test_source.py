@@ -13,6 +13,16 @@ Repository = Callable[..., str]
 
 pytestmark = pytest.mark.timeout(180)
 
+OLD = """
+    import subprocess, sys
+    from pathlib import Path
+
+    def test_old():
+        \"\"\"Processes that it starts are of the commit, too.\"\"\"
+        found = subprocess.check_output([sys.executable, "-c", "import sys; print(sys.path)"], cwd="/", text=True)
+        assert str(Path.cwd()) in found
+"""
+
 IDENTITY = ["-c", "user.name=someone", "-c", "user.email=someone@example.org"]
 
 
@@ -31,7 +41,7 @@ def test_the_commit_is_tested_and_not_what_was_changed_since(
     pipeline: Pipeline, repository: Repository
 ) -> None:
     """The run fetches the commit, reports it with the command that repeats it, and leaves no workspace."""
-    folder = Path(repository(unit="def test_old():\n    pass\n"))
+    folder = Path(repository(unit=OLD))
     _git(folder, "init", "--quiet")
     _git(folder, "add", ".")
     _git(folder, "commit", "--quiet", "--message", "one")
