@@ -11,7 +11,7 @@ import json
 import logging
 import mmap
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from urllib.parse import quote, unquote
 
@@ -19,6 +19,9 @@ from kvsync.testing.stage_environment import is_secret
 
 SHORTEST = 6
 """What is shorter stands in texts by chance."""
+
+WORKED_WITH = frozenset({"workspace", "image", "kubeconfig"})
+"""What a run works with, and nobody else is shown: changed, it would be another run."""
 
 _CONFIGURATION = re.compile(
     r"AWS_(DEFAULT_)?(REGION|PROFILE|OUTPUT)|AWS_(PAGER|CONFIG_FILE|SHARED_CREDENTIALS_FILE|CA_BUNDLE)"
@@ -48,13 +51,12 @@ def redact(text: str, secrets: Collection[str]) -> str:
 
 
 def redact_folder(folder: Path, secrets: Collection[str]) -> list[Path]:
-    """Mask every secret in the files below a folder, in place; returns those that had one.
+    """Mask every secret in the files of a run's folder, in place; returns those that had one.
 
     Links are not followed. A file that cannot be opened, or is gone by now, is nobody's to read.
     """
     forms = [form.encode(errors="replace") for form in _forms(secrets)]
-    files = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()] if forms else []
-    return [path for path in files if _redact_file(path, forms)]
+    return [path for path in _files(folder) if _redact_file(path, forms)] if forms else []
 
 
 def redact_logs(secrets: Collection[str]) -> None:
@@ -94,6 +96,12 @@ def _forms(secrets: Collection[str]) -> list[str]:
         )
     }
     return sorted(forms, key=lambda form: (-len(form), form))
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    for top in folder.iterdir():
+        if top.name not in WORKED_WITH:
+            yield from (path for path in (top, *top.rglob("*")) if path.is_file() and not path.is_symlink())
 
 
 def _redact_file(path: Path, forms: Collection[bytes]) -> bool:

@@ -70,6 +70,9 @@ def test_files_are_masked_in_place(tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
     (tmp_path / "clean").write_text("nothing")
     clean = (tmp_path / "clean").stat().st_mtime_ns
+    (tmp_path / "workspace").mkdir()
+    tested = tmp_path / "workspace" / "test_a.py"
+    tested.write_text(SECRET)
     outside = tmp_path.parent / "outside"
     outside.write_text(SECRET)
     (tmp_path / "link").symlink_to(outside)
@@ -81,6 +84,7 @@ def test_files_are_masked_in_place(tmp_path: Path) -> None:
     assert deep.read_bytes() == b"\xff\x00" + b"*" * 2 * len(SECRET.encode()) + b"more"
     assert (tmp_path / "clean").stat().st_mtime_ns == clean
     assert outside.read_text() == SECRET
+    assert tested.read_text() == SECRET
 
 
 def test_logs_are_masked_wherever_they_go(caplog: pytest.LogCaptureFixture) -> None:
