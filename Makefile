@@ -14,10 +14,12 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 KVSYNC_CI_TRACE ?=
 TRACE := $(if $(KVSYNC_CI_TRACE),--trace-file=$(KVSYNC_CI_TRACE))
 
-.PHONY: help run test check format lock clean
+.PHONY: help install run test check format lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
+
+install: $(VENV)/installed ## make .venv with everything in it
 
 run: $(VENV)/installed ## test a KV-cache event system through the whole pipeline (ARGS="e2e chaos --seed 7")
 	kvsync-ci run $(if $(KVSYNC_CI_TRACE),--trace $(KVSYNC_CI_TRACE)) $(ARGS)

@@ -92,7 +92,7 @@ class PytestStage:
             timeout_s=timeout_s,
             cwd=context.repository,
             env={
-                # Also processes that tests start are of the code that is tested, not of what runs the pipeline.
+                # Processes that tests start, too, are of the code that is tested.
                 "PYTHONPATH": os.pathsep.join(
                     filter(None, [str(context.repository), (context.environ or {}).get("PYTHONPATH")])
                 ),

@@ -19,7 +19,8 @@ OLD = """
 
     def test_old():
         \"\"\"Processes that it starts are of the commit, too.\"\"\"
-        found = subprocess.check_output([sys.executable, "-c", "import sys; print(sys.path)"], cwd="/", text=True)
+        argv = [sys.executable, "-c", "import sys; print(sys.path)"]
+        found = subprocess.check_output(argv, cwd="/", text=True)
         assert str(Path.cwd()) in found
 """
 
