@@ -44,8 +44,8 @@ format: $(VENV)/installed ## rewrite the code the way `make check` wants it
 
 lock: $(VENV)/installed ## resolve requirements.lock again from pyproject.toml
 	pip install --quiet uv
-	uv pip compile --universal --python-version 3.11 --all-extras --generate-hashes --no-header --quiet \
-		pyproject.toml --output-file requirements.lock
+	uv pip compile --universal --python-version 3.11 --all-extras --generate-hashes --no-strip-extras \
+		--no-header --quiet pyproject.toml --output-file requirements.lock
 
 clean: ## remove reports and the virtual environment, after reaping what a killed run may have left
 	@if [ -x $(VENV)/bin/kvsync-ci ]; then $(VENV)/bin/kvsync-ci clean; fi

@@ -57,6 +57,16 @@ class Served:
         """Return the name of a flow run's state."""
         return str(self.api.get(f"/flow_runs/{flow_run}").json()["state"]["name"])
 
+    def planned(self) -> set[tuple[str, str]]:
+        """Return the names and times of day of the deployments that will start by themselves."""
+        names = {each["id"]: each["name"] for each in self.api.post("/deployments/filter", json={}).json()}
+        scheduled = {"flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}}}
+        runs = self.api.post("/flow_runs/filter", json=scheduled).json()
+        return {
+            (names[run["deployment_id"]], run["expected_start_time"].partition("T")[2].partition(".")[0])
+            for run in runs
+        }
+
     def child(self, words: str) -> psutil.Process:
         """Return the service with these words in its command line."""
         found = [each for each in psutil.Process(self.process.pid).children() if words in _line(each)]
@@ -130,7 +140,7 @@ def served(tmp_path: Path) -> Iterator[Served]:
 
 
 def test_one_command_is_enough_to_run_the_pipeline(served: Served, repository: Repository) -> None:
-    """UI and API answer; a run is carried out; deploying again changes nothing; Ctrl-C ends it all."""
+    """UI and API answer; a run is carried out, the next nights are planned; Ctrl-C ends it all."""
     lines = _until_ready(served)
     address = f"http://127.0.0.1:{served.port}"
     assert lines[0].split() == ["Prefect's", "UI:", address]
@@ -144,6 +154,12 @@ def test_one_command_is_enough_to_run_the_pipeline(served: Served, repository: R
     (run,) = served.pipeline.runs()
     assert (run / "report.html").exists()
 
+    wait_for(
+        lambda: served.planned() == {("nightly", "03:00:00Z"), ("weekly", "02:00:00Z")},
+        what="the next nights are planned",
+        timeout_s=60,
+        last_seen=served.planned,
+    )
     status, table = served.pipeline("deploy")
     assert (status, {line.split()[-1] for line in table[1:]}) == (0, {"unchanged"})
     status, lines = served.pipeline("serve")
