@@ -44,8 +44,8 @@ format: $(VENV)/installed ## rewrite the code the way `make check` wants it
 
 lock: $(VENV)/installed ## resolve requirements.lock again from pyproject.toml
 	pip install --quiet uv
-	uv pip compile --universal --python-version 3.11 --all-extras --generate-hashes --no-strip-extras \
-		--no-header --quiet pyproject.toml --output-file requirements.lock
+	uv pip compile --universal --python-version 3.11 --all-extras --generate-hashes --no-header --quiet \
+		pyproject.toml --output-file requirements.lock
 
 clean: ## remove reports and the virtual environment, after reaping what a killed run may have left
 	@if [ -x $(VENV)/bin/kvsync-ci ]; then $(VENV)/bin/kvsync-ci clean; fi
@@ -57,6 +57,7 @@ $(VENV)/installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 		echo "this Python has no venv module; on Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	@# The lock names everything. Resolved again, pip would want hashes of versions that are newer than locked.
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps --requirement requirements.lock
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps --editable .
 	@touch $@

