@@ -169,7 +169,7 @@ class Archive:
             RunRow.cluster == scope.cluster,
         )
 
-    def _runs(self, scope: Scope, before: datetime | None, wanted: ColumnElement[bool]) -> Select[str]:
+    def _runs(self, scope: Scope, before: datetime | None, wanted: ColumnElement[bool]) -> Select[tuple[str]]:
         in_time = [RunRow.started_at < before] if before else []
         return (
             select(RunRow.id)
@@ -178,7 +178,7 @@ class Archive:
             .limit(LOOKBACK)
         )
 
-    def _lately(self, scope: Scope, before: datetime | None) -> Select[str]:
+    def _lately(self, scope: Scope, before: datetime | None) -> Select[tuple[str]]:
         """Select the last runs of the reference and of the others, each by their own number."""
         reference = self._runs(scope, before, self._is_reference).subquery()
         others = self._runs(scope, before, ~self._is_reference).subquery()

@@ -85,7 +85,7 @@ def test_a_newer_archive_is_left_alone(url: str, tmp_path: Path, make_report: Ma
         Archive.open(url, tmp_path)
 
     with engine.connect() as connection:
-        assert connection.execute(text("select id from runs")).all() == [("run-1",)]
+        assert connection.execute(text("select id from runs")).scalars().all() == ["run-1"]
     engine.dispose()
 
 
