@@ -77,12 +77,12 @@ class Daily:
         self.accepted.append(delivery)
 
     def runs(self) -> list[dict[str, Any]]:
-        """Return all flow runs of the pipeline; while the server is away, none."""
+        """Return the flow runs that deliveries started; while the server is away, none."""
         try:
             found: list[dict[str, Any]] = self.api.post("/flow_runs/filter", json={}).json()
         except (httpx.TransportError, ValueError):
             return []
-        return found
+        return [run for run in found if str(run["idempotency_key"]).startswith("github-")]
 
     def ended(self) -> list[dict[str, Any]] | None:
         """Return the flow runs when there is one for each delivery and all have ended."""

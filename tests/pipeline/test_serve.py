@@ -47,11 +47,17 @@ class Served:
         deployment = self.api.get("/deployments/name/pipeline/adhoc").json()
         given = {"stages": ["unit"], "repository": repository}
         parameters = {"parameters": {**deployment["parameters"]["parameters"], **given}}
-        made = self.api.post(
-            f"/deployments/{deployment['id']}/create_flow_run", json={"parameters": parameters}
-        )
-        made.raise_for_status()
-        return str(made.json()["id"])
+        url = f"/deployments/{deployment['id']}/create_flow_run"
+
+        def made() -> str | None:
+            """Ask again when SQLite is busy, as Prefect's own clients do: nothing was made then."""
+            answer = self.api.post(url, json={"parameters": parameters})
+            if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE:
+                return None
+            answer.raise_for_status()
+            return str(answer.json()["id"])
+
+        return wait_for(made, what="the run is made", timeout_s=30)
 
     def state(self, flow_run: str) -> str:
         """Return the name of a flow run's state."""
