@@ -249,11 +249,14 @@ def test_plugin_writes_nothing_outside_a_run(tmp_path: Path) -> None:
 FLAKY_AT_THE_SECOND_TIME = """
 from pathlib import Path
 
-def test_known(): Path("known").open("a").write("x")
-def test_new(): Path("new").open("a").write("x")
-def test_flaky():
-    with Path("flaky").open("a") as file:
+def mark(name):
+    with Path(name).open("a") as file:
         file.write("x")
+
+def test_known(): mark("known")
+def test_new(): mark("new")
+def test_flaky():
+    mark("flaky")
     assert len(Path("flaky").read_text()) != 2
 """
 
