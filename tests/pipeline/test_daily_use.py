@@ -23,8 +23,9 @@ from playwright.sync_api import sync_playwright
 from kvsync.testing.fake_github import FakeGitHub
 from kvsync.testing.residue import find
 from kvsync.testing.wait import wait_for
+from tests.payloads.recorded import payload
 from tests.pipeline.conftest import Pipeline
-from tests.pipeline.webhook.conftest import NAME, SECRET, headers, payload
+from tests.pipeline.webhook.conftest import NAME, SECRET, headers
 
 pytestmark = pytest.mark.timeout(900)
 

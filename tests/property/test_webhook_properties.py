@@ -23,8 +23,8 @@ from deployments.webhook.inbox import Inbox
 from deployments.webhook.payload import EVENTS, parse
 from kvsync.errors import DecodeError
 from kvsync.testing.settings import Settings, WebhookSettings
+from tests.payloads.recorded import payload
 
-PAYLOADS = Path(__file__).parents[1] / "payloads"
 SECRET = b"it is a secret to everybody"
 SETTINGS = Settings(
     webhook=WebhookSettings(
@@ -140,7 +140,7 @@ def _places(document: object, path: tuple[str | int, ...] = ()) -> list[tuple[st
     return [path, *(place for places in inner for place in places)]
 
 
-DOCUMENTS = {name: json.loads((PAYLOADS / f"{name}.json").read_text()) for name in NAMES}
+DOCUMENTS = {name: payload(name) for name in NAMES}
 
 
 @st.composite

@@ -23,7 +23,7 @@ OURS = {
     "DOCKER_HOST": "unix:///run/docker.sock",
     "PWD": "/work",
     "PREFECT_API_URL": "http://127.0.0.1:4200/api",
-    "KVSYNC_CI_TEST_KUBECONFIG": "/work/kubeconfig",
+    "KVSYNC_CI_TEST_KUBECONFIG": "/srv/kubeconfig",
     "KVSYNC_TOKENIZER_ENDPOINT": "http://127.0.0.1:9000",
     "TOKENIZERS_PARALLELISM": "false",
 }

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,25 +12,13 @@ from deployments.webhook.payload import parse
 from kvsync.errors import ConfigError, DecodeError
 from kvsync.testing.settings import WebhookSettings
 from tasks.parameters import Source
+from tests.payloads.recorded import payload
 
-PAYLOADS = Path(__file__).parents[1] / "payloads"
 SETTINGS = WebhookSettings(repositories=("Octo-Org/octo-repo",), actors=("octo-maintainer",))
 URL = "https://github.com/octo-org/octo-repo.git"
 NAME = "octo-org/octo-repo"
 COMMIT = "6113728f27ae82c7b1a177c8d03f9e96e0adf246"
 FORK_COMMIT = "ec26c3e57ca3a959ca5aad62de7213c562f8c821"
-
-
-def payload(name: str, **changes: object) -> dict[str, Any]:
-    """A recorded payload; changes are named by path: `comment__body`."""
-    document: dict[str, Any] = json.loads((PAYLOADS / f"{name}.json").read_text())
-    for path, value in changes.items():
-        *folders, last = path.split("__")
-        place = document
-        for folder in folders:
-            place = place[folder]
-        place[last] = value
-    return document
 
 
 def decided(name: str, **changes: object) -> object:

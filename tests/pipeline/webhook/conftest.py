@@ -4,17 +4,14 @@ import asyncio
 import hashlib
 import hmac
 import json
-import os
 import random
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 from uuid import uuid4
 
 import httpx
@@ -27,28 +24,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from deployments.launch import environment
 from deployments.webhook.app import create_app
 from deployments.webhook.inbox import Inbox
 from kvsync.testing.settings import GitHubSettings, Settings, WebhookSettings
-from kvsync.testing.wait import wait_for
 
 T = TypeVar("T")
-PAYLOADS = Path(__file__).parents[2] / "payloads"
 SECRET = "it is a secret to everybody"  # noqa: S105 - nobody's
 NAME = "octo-org/octo-repo"
-
-
-def payload(name: str, **changes: object) -> dict[str, Any]:
-    """A recorded payload; changes are named by path: `comment__body`."""
-    document: dict[str, Any] = json.loads((PAYLOADS / f"{name}.json").read_text())
-    for path, value in changes.items():
-        *folders, last = path.split("__")
-        place = document
-        for folder in folders:
-            place = place[folder]
-        place[last] = value
-    return document
 
 
 def headers(event: str, body: bytes, delivery: str) -> dict[str, str]:
@@ -186,36 +168,6 @@ async def github() -> AsyncIterator[GitHub]:
     double = GitHub()
     async with serving(Starlette(routes=[Route("/{path:path}", double.answer)])) as double.address:
         yield double
-
-
-@pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a real Prefect server."""
-    home = tmp_path_factory.mktemp("prefect")
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = str(probe.getsockname()[1])
-    with (home / "server.log").open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", port],
-            env=environment(home, {**os.environ, "PREFECT_API_URL": ""}),
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
-    url = f"http://127.0.0.1:{port}/api"
-    try:
-        wait_for(lambda: _is_healthy(url), timeout_s=200, interval_s=0.3, what="the Prefect server answers")
-        yield url
-    finally:
-        process.terminate()
-        process.wait(timeout=30)
-
-
-def _is_healthy(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/health", timeout=2).is_success
-    except httpx.TransportError:
-        return False
 
 
 Deploy = Callable[[str], Awaitable[None]]

@@ -12,7 +12,8 @@ from deployments.webhook.app import create_app
 from deployments.webhook.inbox import Inbox
 from kvsync.errors import ConfigError
 from kvsync.testing.settings import Settings, WebhookSettings
-from tests.pipeline.webhook.conftest import Receiver, StartReceiver, headers, payload, until
+from tests.payloads.recorded import payload
+from tests.pipeline.webhook.conftest import Receiver, StartReceiver, headers, until
 
 
 @pytest.fixture

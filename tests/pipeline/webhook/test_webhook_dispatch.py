@@ -11,7 +11,8 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterIdempoten
 from prefect.client.schemas.objects import FlowRun
 from prefect.states import Running
 
-from tests.pipeline.webhook.conftest import Deploy, GitHub, StartReceiver, payload
+from tests.payloads.recorded import payload
+from tests.pipeline.webhook.conftest import Deploy, GitHub, StartReceiver
 
 pytestmark = pytest.mark.timeout(260)
 

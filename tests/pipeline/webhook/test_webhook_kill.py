@@ -19,7 +19,8 @@ from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterIdempotencyKey
 
 from deployments.webhook.inbox import Inbox
-from tests.pipeline.webhook.conftest import NAME, SECRET, headers, payload, until
+from tests.payloads.recorded import payload
+from tests.pipeline.webhook.conftest import NAME, SECRET, headers, until
 
 pytestmark = pytest.mark.timeout(260)
 
