@@ -3,7 +3,6 @@
 import random
 import time
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import replace
 
 from kvsync.errors import WaitTimeout
 from kvsync.testing.cluster import Cluster
@@ -63,12 +62,17 @@ def settle(cluster: Cluster, pod_name: str | None = None, *, timeout_s: float = 
     )
 
 
-def quiesce(
-    cluster: Cluster, *, timeout_s: float = CONVERGENCE_S, clock: Callable[[], float] = time.monotonic
-) -> Rest:
-    """Settle and read both sides, again when something happened in between; no requests may be running.
+def compare_at_rest(
+    cluster: Cluster,
+    *,
+    seed: int = 0,
+    timeout_s: float = CONVERGENCE_S,
+    clock: Callable[[], float] = time.monotonic,
+) -> tuple[Comparison, Rest]:
+    """Settle, read both sides and compare them; again when something happened in between.
 
-    After `timeout_s` both sides are returned as they are, with what had not settled.
+    Nobody may be sending requests, but one that a fault held up in the network can still arrive. Also returns
+    both sides; after `timeout_s` as they are then, with what had not settled.
     """
     deadline = clock() + timeout_s
     while True:
@@ -77,28 +81,31 @@ def quiesce(
             settle(cluster, timeout_s=max(0.0, deadline - clock()))
         except WaitTimeout as exc:
             problem = (str(exc),)
-        tables = [PodAdmin(pod.admin_url).table() for pod in cluster.pods()]
-        indexes = [
-            IndexState(gateway=url, dumps=view.dumps(), indexed=view.indexed())
-            for url in cluster.gateways()
-            for view in [GatewayView(url)]
-        ]
-        if problem or not unsettled(cluster) or clock() > deadline:
-            return Rest(tables=tables, indexes=indexes, unsettled=problem)
+        rest = _read(cluster, seed, problem)
+        if problem or not _moved(cluster, rest) or clock() > deadline:
+            return rest.compared(cluster.announced()), rest
 
 
-def compare_at_rest(
-    cluster: Cluster, *, seed: int = 0, timeout_s: float = CONVERGENCE_S
-) -> tuple[Comparison, Rest]:
-    """Compare indexes with the pods at rest, or after `timeout_s` as they are; also return both sides."""
-    rest = quiesce(cluster, timeout_s=timeout_s)
-    asked = prompts(rest.tables, random.Random(seed), LOOKUPS)  # noqa: S311 - no secret
+def _read(cluster: Cluster, seed: int, problem: tuple[str, ...]) -> Rest:
+    tables = [PodAdmin(pod.admin_url).table() for pod in cluster.pods()]
+    asked = prompts(tables, random.Random(seed), LOOKUPS)  # noqa: S311 - no secret
     indexes = [
-        replace(index, lookups=[GatewayView(index.gateway).lookup(prompt) for prompt in asked])
-        for index in rest.indexes
+        IndexState(
+            gateway=url,
+            dumps=view.dumps(),
+            indexed=view.indexed(),
+            lookups=[view.lookup(prompt) for prompt in asked],
+        )
+        for url in cluster.gateways()
+        for view in [GatewayView(url)]
     ]
-    rest = replace(rest, indexes=indexes)
-    return rest.compared(cluster.announced()), rest
+    return Rest(tables=tables, indexes=indexes, unsettled=problem)
+
+
+def _moved(cluster: Cluster, rest: Rest) -> bool:
+    """Whether pods published, came or went, or a gateway lost one, since the tables were read."""
+    published = {pod.name: PodAdmin(pod.admin_url).sequence() for pod in cluster.pods()}
+    return published != {table.pod: table.seq for table in rest.tables} or bool(unsettled(cluster))
 
 
 def verify(
