@@ -10,6 +10,7 @@ from prefect.logging import get_run_logger
 from kvsync.testing.archive import open_archive
 from kvsync.testing.comparison import Comparison
 from kvsync.testing.html import write_page
+from kvsync.testing.measurement import read_measurements
 from kvsync.testing.report import Report
 from kvsync.testing.settings import load_settings
 from kvsync.testing.trends import trends_of
@@ -33,8 +34,8 @@ def compared(parameters: Parameters, report: Report, log: Log) -> Comparison:
     try:
         with open_archive(load_settings(REPOSITORY, os.environ), parameters.report_dir) as archive:
             comparison = archive.compare(report)
-            archive.record(report)
-            trends = trends_of(archive, report, parameters.report_dir)
+            archive.record(report, read_measurements(parameters.run_dir / "benchmark.json"))
+            trends = trends_of(archive, report)
     except Exception as error:
         # Only here: the page is public, and the names of hosts are not.
         log.warning("this run is not in the archive: %s", error)

@@ -4,10 +4,8 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
 
 from kvsync.testing.archive import Archive, PastRun
-from kvsync.testing.measurement import read_measurements
 from kvsync.testing.outcome import OUTCOMES, Outcome
 from kvsync.testing.report import Report
 
@@ -53,18 +51,16 @@ class Trends:
         return dict(found)
 
 
-def trends_of(archive: Archive, report: Report, report_dir: Path) -> Trends:
-    """Read the trends up to a run that is in the archive; ArchiveError when the database does not answer.
-
-    Measurements are not in the archive: those of runs whose folders still lie in `report_dir` are found.
-    """
+def trends_of(archive: Archive, report: Report) -> Trends:
+    """Read the trends up to a run that is in the archive; ArchiveError when the database does not answer."""
     scope = archive.scope(report.parameters)
     runs = [run for run in archive.series(scope=scope, limit=RUNS) if run.started_at <= report.started_at][
         ::-1
     ]
     benchmarks: dict[str, list[tuple[datetime, float]]] = defaultdict(list)
+    measured = archive.measurements([run.run for run in runs])
     for run in runs:
-        for each in read_measurements(report_dir / run.run / "benchmark.json"):
+        for each in measured.get(run.run, []):
             conditions = "".join(f", {name} {value}" for name, value in each.parameters.items())
             title = f"{each.name} {each.metric}, {each.unit}{conditions}"
             benchmarks[title].append((run.started_at, each.value))

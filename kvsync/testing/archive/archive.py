@@ -17,10 +17,11 @@ from sqlalchemy import ColumnElement, Select, and_, delete, func, or_, select
 from sqlalchemy.orm import Session, selectinload
 
 from kvsync.testing.archive.database import Database
-from kvsync.testing.archive.records import PastRun, Scope, from_row, to_row
-from kvsync.testing.archive.tables import CheckRow, RunRow, StageRow
+from kvsync.testing.archive.records import PastRun, Scope, from_row, measurement_of, to_row
+from kvsync.testing.archive.tables import CheckRow, MeasurementRow, RunRow, StageRow
 from kvsync.testing.comparison import CheckId, Comparison, compare
 from kvsync.testing.flakiness import Ending, side
+from kvsync.testing.measurement import Measurement
 from kvsync.testing.outcome import OUTCOMES, Kind
 from kvsync.testing.report import Report
 from kvsync.testing.settings import Settings
@@ -60,9 +61,9 @@ class Archive:
         """Give back every connection."""
         self._database.close()
 
-    def record(self, report: Report) -> None:
-        """Keep the results of a run, in place of what was kept of it before."""
-        row = to_row(report, self.scope(report.parameters))
+    def record(self, report: Report, measurements: Sequence[Measurement] = ()) -> None:
+        """Keep the results of a run, and what it measured, in place of what was kept of it before."""
+        row = to_row(report, self.scope(report.parameters), measurements)
         with self._database.writing() as connection, Session(connection) as session:
             session.execute(delete(RunRow).where(RunRow.id == row.id))
             session.add(row)
@@ -156,6 +157,19 @@ class Archive:
             rows = session.scalars(query).all()
             counts = _counts(session, [row.id for row in rows])
             return [from_row(row, counts) for row in rows]
+
+    def measurements(self, runs: Sequence[str]) -> dict[str, list[Measurement]]:
+        """Return what each of these runs measured, in its order; runs without measurements are left out."""
+        query = (
+            select(MeasurementRow)
+            .where(MeasurementRow.run_id.in_(runs))
+            .order_by(MeasurementRow.run_id, MeasurementRow.position)
+        )
+        found: dict[str, list[Measurement]] = defaultdict(list)
+        with self._database.reading() as connection, Session(connection) as session:
+            for row in session.scalars(query):
+                found[row.run_id].append(measurement_of(row))
+        return dict(found)
 
     @property
     def _is_reference(self) -> ColumnElement[bool]:

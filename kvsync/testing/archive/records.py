@@ -1,13 +1,15 @@
 """What goes into the archive and comes out of it, as values."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import PurePath
-from typing import Self
+from typing import Literal, Self, cast
 
-from kvsync.testing.archive.tables import CheckRow, RunRow, StageRow
+from kvsync.testing.archive.tables import CheckRow, MeasurementRow, RunRow, StageRow
 from kvsync.testing.flakiness import is_mixed
+from kvsync.testing.measurement import Measurement
 from kvsync.testing.outcome import Kind, Outcome
 from kvsync.testing.problems import fingerprint
 from kvsync.testing.report import Report
@@ -63,8 +65,8 @@ class PastRun:
     stages: Sequence[PastStage]
 
 
-def to_row(report: Report, scope: Scope) -> RunRow:
-    """Return what the archive keeps of a report."""
+def to_row(report: Report, scope: Scope, measurements: Sequence[Measurement]) -> RunRow:
+    """Return what the archive keeps of a report, and of what was measured: every finite number."""
     asked = report.parameters
     source = asked.get("source")
     facts: Mapping[str, object] = source if isinstance(source, Mapping) else {}
@@ -112,6 +114,21 @@ def to_row(report: Report, scope: Scope) -> RunRow:
             for stage in report.stages
             for position, check in enumerate(stage.checks)
         ],
+        measurements=[
+            MeasurementRow(
+                position=position,
+                name=each.name,
+                metric=each.metric,
+                value=each.value,
+                unit=each.unit,
+                samples=each.samples,
+                better=each.better,
+                goal=each.goal,
+                conditions=dict(each.parameters),
+            )
+            for position, each in enumerate(measurements)
+            if math.isfinite(each.value)
+        ],
     )
 
 
@@ -138,4 +155,18 @@ def from_row(row: RunRow, counts: Mapping[tuple[str, str], Mapping[Kind, int]]) 
             )
             for stage in row.stages
         ),
+    )
+
+
+def measurement_of(row: MeasurementRow) -> Measurement:
+    """Return a measurement as a value."""
+    return Measurement(
+        name=row.name,
+        metric=row.metric,
+        value=row.value,
+        unit=row.unit,
+        samples=row.samples,
+        better=cast("Literal['lower', 'higher']", row.better),
+        goal=row.goal,
+        parameters=row.conditions,
     )

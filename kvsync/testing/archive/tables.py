@@ -1,8 +1,8 @@
-"""The tables of the archive: runs, their stages, and the checks of each stage."""
+"""The tables of the archive: runs, their stages, the checks of each stage, and what was measured."""
 
 from datetime import UTC, datetime
 
-from sqlalchemy import DateTime, Dialect, Double, ForeignKey, Index, Text
+from sqlalchemy import JSON, DateTime, Dialect, Double, ForeignKey, Index, Text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from sqlalchemy.types import TypeDecorator
 
@@ -68,6 +68,7 @@ class RunRow(Table):
         order_by="StageRow.position", cascade="all", passive_deletes=True
     )
     checks: Mapped[list["CheckRow"]] = relationship(cascade="all", passive_deletes=True)
+    measurements: Mapped[list["MeasurementRow"]] = relationship(cascade="all", passive_deletes=True)
 
     __table_args__ = (Index("runs_of_a_scope", "repository", "profile", "cluster", "started_at"),)
 
@@ -105,3 +106,20 @@ class CheckRow(Table):
     fingerprint: Mapped[str]
 
     __table_args__ = (Index("checks_by_name", "name", "stage"),)
+
+
+class MeasurementRow(Table):
+    """One number that a run measured, in the order of its file; `conditions` are its parameters."""
+
+    __tablename__ = "measurements"
+
+    run_id: Mapped[str] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True)
+    position: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    metric: Mapped[str]
+    value: Mapped[float]
+    unit: Mapped[str]
+    samples: Mapped[int]
+    better: Mapped[str]
+    goal: Mapped[float | None]
+    conditions: Mapped[dict[str, str | int | float | bool]] = mapped_column(JSON)

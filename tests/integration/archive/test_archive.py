@@ -1,5 +1,6 @@
 """What the archive says of runs, the same on every database."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
@@ -8,8 +9,10 @@ import pytest
 
 from kvsync.testing.archive import Archive, PastStage, Scope
 from kvsync.testing.flakiness import flakiness
+from kvsync.testing.measurement import Measurement
 from kvsync.testing.outcome import Attempt, Check, Outcome, merge
 from kvsync.testing.report import Report
+from kvsync.testing.trends import trends_of
 
 MakeReport = Callable[..., Report]
 
@@ -54,6 +57,33 @@ def test_a_run_recorded_again_replaces_itself(archive: Archive, make_report: Mak
     assert [(stage.name, dict(stage.counts)) for stage in found.stages] == [
         ("unit", {"passed": 2, "flaky": 1})
     ]
+
+
+def test_what_a_run_measured_comes_back(archive: Archive, make_report: MakeReport) -> None:
+    """Every number with its conditions, in order; one that is none is left out, as is a run without any."""
+    rate = Measurement(
+        name="lookup",
+        metric="per_s",
+        value=2.5,
+        unit="1/s",
+        samples=5,
+        better="higher",
+        parameters={"pods": 8},
+    )
+    pause = Measurement(name="lookup", metric="p99", value=4.0, unit="us", samples=500, goal=9.0)
+    archive.record(make_report(1, unit="P"), [rate, replace(rate, value=math.nan), pause])
+    archive.record(make_report(2, unit="P"))
+    archive.record(make_report(3, unit="P"), [pause])
+
+    assert archive.measurements(["run-1", "run-2", "run-3"]) == {"run-1": [rate, pause], "run-3": [pause]}
+    assert trends_of(archive, make_report(3, unit="P")).benchmarks == {
+        "lookup per_s, 1/s, pods 8": [(make_report(1).started_at, 2.5)],
+        "lookup p99, us": [(make_report(1).started_at, 4.0), (make_report(3).started_at, 4.0)],
+    }
+
+    archive.record(make_report(1, unit="P"), [pause])
+
+    assert archive.measurements(["run-1"]) == {"run-1": [pause]}
 
 
 def test_what_is_new_in_a_run(archive: Archive, make_report: MakeReport) -> None:

@@ -12,6 +12,7 @@ from pydantic import SecretStr
 from sqlalchemy import create_engine, text
 
 from kvsync.testing.archive import Archive, ArchiveError
+from kvsync.testing.measurement import Measurement
 from kvsync.testing.report import Report
 
 MakeReport = Callable[..., Report]
@@ -71,6 +72,24 @@ def test_the_tables_are_those_of_the_code(url: str, tmp_path: Path) -> None:
     with engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), Table.metadata) == []
     engine.dispose()
+
+
+def test_an_older_archive_is_brought_up_to_date(url: str, tmp_path: Path, make_report: MakeReport) -> None:
+    """An archive of the first version keeps what is in it, and takes what that version did not know."""
+    with Archive.open(url, tmp_path) as archive:
+        archive.record(make_report(1, unit="P"))
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(text("drop table measurements"))
+        connection.execute(text("update alembic_version set version_num = '0001'"))
+    engine.dispose()
+    pause = Measurement(name="lookup", metric="p99", value=4.0, unit="us", samples=500)
+
+    with Archive.open(url, tmp_path) as archive:
+        archive.record(make_report(2, unit="P"), [pause])
+
+        assert [run.run for run in archive.series()] == ["run-2", "run-1"]
+        assert archive.measurements(["run-1", "run-2"]) == {"run-2": [pause]}
 
 
 def test_a_newer_archive_is_left_alone(url: str, tmp_path: Path, make_report: MakeReport) -> None:
