@@ -47,28 +47,30 @@ def split(names: object) -> object:
 
 
 class ClusterSettings(BaseModel):
-    """How clusters are made. Times are seconds.
+    """How clusters are made. The words below each field are also what the form in Prefect's UI says."""
 
-    `node_image`: what Kind's nodes run; "" is the image that the installed kind was released with.
-    `workers`: Kind's nodes beside the control plane. `base_image`: what the project's image is built on.
-    `image`: an image that exists already, instead of building one; clusters other than Kind's need it, since
-    what is built here is not on their nodes. `allowed_contexts`: the only contexts of a kubeconfig that a run
-    touches. `kubeconfig`: None follows kubectl's own rules. `namespace_prefix`: namespaces are named
-    `<prefix>-<run id>-<cluster>`.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
     node_image: Annotated[str, Field(pattern=r"^\S*$")] = ""
+    """What Kind's nodes run; empty: the image that the installed kind was released with."""
     workers: NonNegativeInt = 2
+    """Kind's nodes beside the control plane."""
     base_image: Annotated[str, Field(pattern=r"^\S+$")] = "python:3.11-slim"
+    """What the project's image is built on."""
     image: Annotated[str, Field(pattern=r"^\S+$")] | None = None
+    """An image that exists already, instead of building one; other clusters than Kind's need one."""
     allowed_contexts: Annotated[tuple[str, ...], BeforeValidator(split)] = ()
+    """The only contexts of a kubeconfig that a run touches."""
     kubeconfig: Path | None = None
+    """The kubeconfig file; without one, kubectl's own rules find it."""
     namespace_prefix: Annotated[str, Field(pattern=r"^[a-z]([a-z0-9-]*[a-z0-9])?$", max_length=20)] = "kvsync"
+    """Namespaces are named `<prefix>-<run id>-<cluster>`."""
     create_timeout_s: PositiveFloat = 300.0
+    """Seconds until a new cluster answers."""
     ready_timeout_s: PositiveFloat = 180.0
+    """Seconds until pods are ready."""
     delete_timeout_s: PositiveFloat = 120.0
+    """Seconds until what is deleted is gone."""
 
     @field_validator("kubeconfig")
     @classmethod

@@ -46,3 +46,14 @@ def test_a_matrix_is_the_same_run_on_each_node_image() -> None:
         "kvsync-ci run e2e --profile quick --cluster kind --seed 3 --node-image kindest/node:v2"
     )
     assert matrix(parameters, []) == [parameters]
+
+
+def test_the_form_explains_every_field() -> None:
+    """Whoever changes parameters in the UI reads what each is for."""
+    schema = Parameters.model_json_schema()
+    forms = {"Parameters": schema, **schema["$defs"]}
+
+    fields = {f"{form}.{name}": each for form, of in forms.items() for name, each in of["properties"].items()}
+
+    assert "ClusterSettings.node_image" in fields
+    assert [name for name, each in fields.items() if not each.get("description")] == []
