@@ -19,7 +19,7 @@ def empty_floor(parameters: Parameters) -> list[str]:
 
 
 def last_word(parameters: Parameters, broken: str) -> Report:
-    """Return the run's report, and tell GitHub and people; without one, it is made: the run is `broken`."""
+    """Return the run's report, stored and told to GitHub and people; a run without one is `broken`."""
     folder = RunFolder(parameters.run_dir)
     if folder.told.exists():
         return Report.read(folder.report)
@@ -28,10 +28,13 @@ def last_word(parameters: Parameters, broken: str) -> Report:
     from tasks.github import tell_github
     from tasks.judgement import judge
     from tasks.notify import tell_people
+    from tasks.upload import stored
 
     log = logging.getLogger(__name__)
     report = Report.read(folder.report) if folder.report.exists() else judge(parameters, broken=broken)
     comparison = compared(parameters, report, log)
-    tell_people(parameters, report, comparison, "", log)
-    tell_github(parameters, report, comparison, "", log)
+    uploaded = stored(parameters, log)
+    link = uploaded.public_url if uploaded else ""
+    tell_people(parameters, report, comparison, link, log)
+    tell_github(parameters, report, comparison, link, log)
     return report

@@ -1,5 +1,6 @@
 """The report of a run on its way to the store."""
 
+import logging
 import os
 import shlex
 
@@ -17,24 +18,30 @@ from tasks.parameters import REPOSITORY, Parameters
 
 RETRIES = 2
 
+Log = logging.Logger | logging.LoggerAdapter[logging.Logger]
+
 
 @task(name="upload", task_run_name="upload", retries=RETRIES, retry_delay_seconds=5, cache_policy=NO_CACHE)
 def upload_report(parameters: Parameters) -> Uploaded | None:
+    """Store the run's folder; None without a store, and when it fails, tried again if that may help."""
+    return stored(parameters, get_run_logger(), retried=not _is_last_attempt())
+
+
+def stored(parameters: Parameters, log: Log, *, retried: bool = False) -> Uploaded | None:
     """Store the run's folder; None without a store, and when it fails.
 
     A failure is a warning with its mend: the verdict is about the product, and the report is still on disk.
-    What may pass is tried again before.
+    Raises StoreError for one that may pass, when the caller tries again.
     """
-    log = get_run_logger()
     try:
         uploaded = upload(parameters)
     except Exception as exc:
-        if isinstance(exc, StoreError) and exc.passing and not _is_last_attempt():
+        if retried and isinstance(exc, StoreError) and exc.passing:
             raise
-        retry = shlex.join(
+        again = shlex.join(
             ["kvsync-ci", "upload", parameters.run, "--report-dir", str(parameters.report_dir)]
         )
-        log.warning("not uploaded: %s; the report is in %s, retry: %s", exc, parameters.run_dir, retry)
+        log.warning("not uploaded: %s; the report is in %s, retry: %s", exc, parameters.run_dir, again)
         return None
     if uploaded:
         log.info("uploaded %d files, %d bytes: %s", uploaded.files, uploaded.bytes, uploaded.address)

@@ -68,9 +68,11 @@ class Server:
             "PREFECT_API_URL": url,
             "PREFECT_HOME": str(home),
             "PREFECT_WORKER_QUERY_SECONDS": "1",
+            "KVSYNC_CI_STORE_URL": str(home / "store"),
             "PYTHONPATH": str(ROOT),
         }
         self.log = home / "worker.log"
+        self.store = home / "store" / "kvsync"
         self.worker: subprocess.Popen[bytes] | None = None
         self.ask("/work_pools/", name=POOL, type="process")
         self.deployment = self.ask(
@@ -236,6 +238,8 @@ def test_a_run_ends_in_truth(
     kinds = [check["kind"] for check in report["stages"][0]["checks"]]
     assert kinds in (["passed", "not-run"], ["passed", "inconclusive"])
     assert (run.folder / "report.html").exists()
+    if by == "worker" and "was interrupted" not in report["reason"]:  # one that was leaves at once
+        assert (prefect.store / run.folder.name / "manifest.json").exists()
 
 
 @contextmanager
