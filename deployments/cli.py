@@ -228,14 +228,16 @@ def doctor(
 ) -> None:
     """Say whether a run with this kind of cluster can start here, and how to mend what is missing.
 
-    Nothing is changed or pulled. Exit status: 0 when it can start, 2 when something is missing.
+    The report store and GitHub are asked, too, where they are set up. Nothing is changed or pulled. Exit
+    status: 0 when it can start, 2 when something is missing.
     """
     # Imported here, since `list` or `show` need none of it.
     from kvsync.testing.doctor import examine
+    from kvsync.testing.service_findings import services
     from tasks.parameters import REPOSITORY
 
-    choice = ClusterChoice.parse(cluster)
-    findings = examine(choice, load_settings(REPOSITORY, os.environ).cluster, folder=report_dir)
+    choice, settings = ClusterChoice.parse(cluster), load_settings(REPOSITORY, os.environ)
+    findings = [*examine(choice, settings.cluster, folder=report_dir), *services(settings)]
     if as_json:
         typer.echo(json.dumps([asdict(finding) for finding in findings], indent=1))
     else:

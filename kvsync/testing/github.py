@@ -102,6 +102,10 @@ class GitHub:
     def __exit__(self, *_: object) -> None:
         self._github.close()
 
+    def owner(self) -> str:
+        """Return the login of whom the token belongs to; "" for an app."""
+        return self._do("whose token it is", lambda: self._login)
+
     def set_status(self, repository: str, commit: str, status: Status) -> None:
         """Set a status of a commit; the newest one of a context counts."""
         wanted = {"context": status.context, "state": status.state, "description": status.description}

@@ -5,6 +5,7 @@ every store is refused by all of them, so that a report moves freely between the
 """
 
 import hashlib
+import os
 import secrets
 import shutil
 import unicodedata
@@ -174,6 +175,8 @@ class DirectoryStore:
     def _below(self, prefix: str) -> Iterator[Path]:
         """Find files in the directory that a prefix names or begins in."""
         with _working(f"list {self._root / prefix}"):
+            if self._root.exists():
+                os.scandir(self._root).close()  # rglob finds nothing where it may not read
             folder = self._root / prefix.rpartition("/")[0]
             yield from (path for path in folder.rglob("*") if path.is_file())
 
