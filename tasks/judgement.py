@@ -34,7 +34,7 @@ def judge(parameters: Parameters, *, broken: str = "") -> Report:
     redact_folder(folder.path, secrets)
     results = [made for name in ("workspace", "cluster") if (made := folder.result(name))]
     stages = [folder.result(stage) or _cut_short(folder, stage) for stage in parameters.stages]
-    results += _set_aside(folder, stages)
+    results += set_aside(folder, stages)
     residue = folder.result("residue")
     if residue:
         results.append(residue)
@@ -62,7 +62,9 @@ def _cut_short(folder: RunFolder, stage: str) -> StageResult:
     )
 
 
-def _set_aside(folder: RunFolder, stages: list[StageResult]) -> list[StageResult]:
+def set_aside(folder: RunFolder, stages: list[StageResult]) -> list[StageResult]:
+    """Return the results as they gate, without what the run's quarantine excuses; one that is unreadable is
+    a result more."""
     try:
         quarantine = load_quarantine(folder.path / NAME)
     except ConfigError as error:

@@ -14,6 +14,7 @@ from kvsync.testing.stage import StageContext, run_safely
 from tasks.archive import known_tests
 from tasks.catalogue import STAGES
 from tasks.github import report_stage, report_start
+from tasks.judgement import set_aside
 from tasks.parameters import Parameters
 from tasks.progress import shown_progress
 
@@ -27,8 +28,9 @@ def run_stage(name: str, context: StageContext, parameters: Parameters) -> Stage
         result = run_safely(STAGES[name], replace(context, known=known_tests(parameters, name)))
     if redact_folder(context.run_dir, secrets_of(os.environ)):
         result = RunFolder(context.run_dir).result(name) or result
-    log.log(_LEVELS[result.outcome], "%s", result.summary())
-    report_stage(parameters, result, log)
+    gating, *_ = set_aside(RunFolder(context.run_dir), [result])
+    log.log(_LEVELS[gating.outcome], "%s", gating.summary())
+    report_stage(parameters, gating, log)
     return result
 
 

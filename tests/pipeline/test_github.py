@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psutil
@@ -41,9 +42,11 @@ def start(server: str, tmp_path: Path, repository: Callable[..., str]) -> Iterat
         variables: Mapping[str, str],
         tests: Mapping[str, str],
         trigger: str = "pull-request",
+        quarantine: str = "",
         **source: object,
     ) -> tuple[subprocess.Popen[str], RunFolder]:
         folder = repository(**tests)
+        (Path(folder) / "quarantine.toml").write_text(quarantine)
         git = ["git", "-C", folder, "-c", "user.name=x", "-c", "user.email=x@example.com"]
         for words in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "all"]):
             subprocess.run([*git, *words], check=True)
@@ -130,6 +133,28 @@ def test_a_pull_request_from_a_fork_is_told_everything(double: FakeGitHub, run: 
     assert "### kvsync-ci: FAILED" in comment.body
     assert TOKEN not in (tmp_path / "seen").read_text() + log + comment.body
     assert TOKEN not in "".join(path.read_text(errors="replace") for path in _files(tmp_path / "reports"))
+
+
+@pytest.mark.timeout(120)
+def test_what_is_in_quarantine_does_not_gate(double: FakeGitHub, run: Run) -> None:
+    """Its failure is counted, and neither its stage nor the run fails, at no time."""
+    today = datetime.now(UTC).date()
+    tests = "def test_known(): assert False\ndef test_fine(): pass"
+    entry = (
+        '[[quarantine]]\ntest = "tests/unit/test_unit.py::test_known"\nowner = "@ana"\nreason = "slow exit"\n'
+        f'issue = "#12"\nadded = {today}\nexpires = {today + timedelta(days=7)}\n'
+    )
+
+    report, log = run(access(double), {"unit": tests}, quarantine=entry, pull_request=7)
+
+    assert report.verdict is Outcome.PASSED, log
+    assert report.reason == "3 stages, 4 checks, 1 of them quarantined"
+    statuses = [(each.context, each.state, each.description) for each in double.statuses]
+    assert [each for each in statuses if each[1] != "pending"] == [
+        ("kvsync-ci/unit", "success", "1 passed, 1 quarantined"),
+        ("kvsync-ci/unit", "success", "1 passed, 1 quarantined"),
+        ("kvsync-ci", "success", report.reason),
+    ]
 
 
 @pytest.mark.timeout(120)
