@@ -1,7 +1,7 @@
 """One command for daily use: Prefect's server and UI, a worker, the webhook receiver and a caretaker.
 
     server     unless PREFECT_API_URL names one; its database is in the report folder
-    worker     starts the runs, each in a process of its own
+    worker     starts the runs, each in a process of its own; containers have a worker elsewhere
     caretaker  gives runs whose process is gone a true end, and ends the runs when serve ends
     receiver   turns GitHub's deliveries into runs; only with a webhook secret
 
@@ -100,14 +100,18 @@ class Services:
         )
 
     def others(self) -> list[Service]:
-        """The rest, in the order of their starts; without a secret there is no receiver."""
+        """The rest, in the order of their starts; without a secret there is no receiver.
+
+        A pool of containers is not for a worker of processes: Prefect would let it take the runs.
+        """
         serve, secret = self.settings.serve, self.settings.webhook.secret.get_secret_value()
         options = [f"--pool={serve.pool}", f"--limit={serve.limit}", f"--name={worker_name(self.report_dir)}"]
         worker = ["prefect", "worker", "start", "--type=process", *options]
         services = [
-            self._service("worker", *worker, grace_s=WORKER_GRACE_S),
-            self._service("caretaker", *self._caretaker, grace_s=CARETAKER_GRACE_S, parting=signal.SIGTERM),
+            self._service("caretaker", *self._caretaker, grace_s=CARETAKER_GRACE_S, parting=signal.SIGTERM)
         ]
+        if not serve.image:
+            services.insert(0, self._service("worker", *worker, grace_s=WORKER_GRACE_S))
         if secret:
             receiver = ["deployments.webhook", str(self.report_dir / "webhook.db")]
             services.append(self._service("receiver", *receiver, env={**self.env, SECRET: secret}))

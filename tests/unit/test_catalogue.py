@@ -6,7 +6,7 @@ import pytest
 
 from deployments.catalogue import catalogue, job_variables
 from deployments.mending import Mend, Sighting, decide
-from deployments.serve import require_safe, surroundings
+from deployments.serve import Services, require_safe, surroundings
 from deployments.supervisor import delay_s, ending
 from kvsync.errors import ConfigError
 from kvsync.testing.settings import ServeSettings, Settings
@@ -84,6 +84,14 @@ def test_only_containers_have_an_image() -> None:
     """A pool of processes would refuse to start from one."""
     assert "image" not in job_variables("")
     assert job_variables("pipeline:1")["image"] == "pipeline:1"
+
+
+@pytest.mark.parametrize(("image", "names"), [("", ["worker", "caretaker"]), ("pipeline:1", ["caretaker"])])
+def test_containers_are_started_by_a_worker_elsewhere(image: str, names: list[str]) -> None:
+    """Prefect lets a worker of processes take runs from a pool of containers, so there is none."""
+    services = Services(Path("r"), Settings(serve=ServeSettings(image=image)), {"PREFECT_HOME": "/h"})
+
+    assert [each.name for each in services.others()] == names
 
 
 def sighting(state: str, worker: str = "me", *, started: bool = True, missing_s: float = 61) -> Sighting:

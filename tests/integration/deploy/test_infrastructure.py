@@ -1,5 +1,6 @@
 """Compose file, manifests and workflows: what can be said of them without the machines they are for."""
 
+import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -20,6 +21,12 @@ INFRA = REPOSITORY / "infra"
 MANIFESTS = sorted((INFRA / "manifests/prefect").glob("[!k]*.yaml"))
 WORKFLOWS = sorted((REPOSITORY / ".github/workflows").glob("*.yml"))
 SECRET_NAMES = re.compile(r"PASSWORD|SECRET|AUTH_STRING|TOKEN|CONNECTION_URL")
+NO_SECRETS = {
+    "PREFECT_API_DATABASE_CONNECTION_URL",
+    "PREFECT_INTEGRATIONS_KUBERNETES_WORKER_API_AUTH_STRING_SECRET_NAME",
+    "PREFECT_INTEGRATIONS_KUBERNETES_WORKER_API_AUTH_STRING_SECRET_KEY",
+}
+"""They name a secret, or take it from another variable."""
 
 compose = yaml.safe_load((INFRA / "compose.yaml").read_text())
 services: dict[str, Document] = compose["services"]
@@ -49,9 +56,9 @@ def test_a_service_of_ours_is_confined(service: str) -> None:
 
 @pytest.mark.parametrize("service", services)
 def test_a_secret_of_a_service_comes_from_the_environment(service: str) -> None:
-    """No value with a secret's name is written in the file, and compose refuses to start without one."""
-    environment = cast("dict[str, str]", services[service].get("environment", {}))
-    secrets = {name: text for name, text in environment.items() if SECRET_NAMES.search(name)}
+    """Its value is never written in the file; compose refuses to start without those that it must have."""
+    environment = cast("dict[str, str | None]", services[service].get("environment", {}))
+    secrets = {name: text for name, text in environment.items() if text and SECRET_NAMES.search(name)}
 
     assert [name for name, text in secrets.items() if not re.search(r"\$\{\w+:\?", text)] == []
 
@@ -68,6 +75,23 @@ def test_services_wait_for_what_they_need_and_keep_what_they_write() -> None:
     assert waited_for == {"database", "server"}
     assert all("healthcheck" in services[name] for name in waited_for)
     assert sorted(volumes) == sorted(compose["volumes"])
+
+
+def test_a_new_container_of_the_worker_knows_the_runs_of_the_old_one() -> None:
+    """Its name, of which that of Prefect's worker is made, does not change with the container or pod."""
+    assert services["worker"]["hostname"] == pods["worker"]["hostname"] == "worker"
+
+
+def test_containers_of_runs_are_as_confined_as_services() -> None:
+    """What the pool says of them is what the compose file says of its services."""
+    pool = json.loads((INFRA / "docker/pool.json").read_text())["job_configuration"]
+
+    assert pool["container_create_kwargs"] == {
+        "read_only": True,
+        "tmpfs": {"/tmp": ""},  # noqa: S108  # of a container
+        "cap_drop": ["ALL"],
+        "security_opt": ["no-new-privileges:true"],
+    }
 
 
 def test_services_are_published_on_loopback_only() -> None:
@@ -87,18 +111,22 @@ def test_what_the_image_copies_is_there_and_not_ignored() -> None:
     assert [name for name in copied if not (REPOSITORY / name).exists()] == []
 
 
+pool = json.loads(
+    next(str(at(each, "data", "pool.json")) for each in documents(MANIFESTS) if each["kind"] == "ConfigMap")
+)
+job = at(pool, "job_configuration", "job_manifest")
 pods = {
     str(at(each, "metadata", "name")): cast("Document", at(each, "spec", "template", "spec"))
     for each in documents(MANIFESTS)
     if each["kind"] == "Deployment"
-}
+} | {"run": cast("Document", at(job, "spec", "template", "spec"))}
 
 
 @pytest.mark.parametrize("pod", pods.values(), ids=pods)
 def test_a_pod_is_confined(pod: Document) -> None:
     """No root, no way to become it, a root file system that is read-only, a limit, secrets by reference."""
     container = cast("Document", at(pod, "containers", 0))
-    environment = cast("list[Document]", container["env"])
+    environment = container["env"] if isinstance(container["env"], list) else []
     written = [
         each["name"] for each in environment if SECRET_NAMES.search(str(each["name"])) and "value" in each
     ]
@@ -111,7 +139,7 @@ def test_a_pod_is_confined(pod: Document) -> None:
         "capabilities": {"drop": ["ALL"]},
     }
     assert "memory" in cast("Document", at(container, "resources", "limits"))
-    assert [each for each in written if each != "PREFECT_API_DATABASE_CONNECTION_URL"] == []
+    assert [each for each in written if each not in NO_SECRETS] == []
     mounted = {str(each["name"]) for each in cast("list[Document]", container["volumeMounts"])}
     assert mounted == {str(each["name"]) for each in cast("list[Document]", pod["volumes"])}
 
