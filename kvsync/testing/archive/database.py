@@ -5,6 +5,7 @@ version of the tables is one transaction: several processes may open one new arc
 has the password that the URL may hold.
 """
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,11 +16,12 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from pydantic import SecretStr
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
-from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from kvsync.errors import KVSyncError
+from kvsync.errors import KVSyncError, WaitTimeout
+from kvsync.testing.wait import wait_for
 
 FILE = "archive.db"
 
@@ -84,7 +86,7 @@ class Database:
     def _said_plainly(self, what: str) -> Iterator[None]:
         try:
             yield
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, WaitTimeout) as error:
             raise ArchiveError(
                 f"the archive {self.name} cannot be {what}: {self._plain(error)}; "
                 "mend that, or name another in KVSYNC_CI_ARCHIVE_URL"
@@ -149,9 +151,21 @@ def _set_up_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
     # Python's driver would begin transactions by rules of its own, and commit before DDL.
     connection.isolation_level = None
     cursor = connection.cursor()
-    for pragma in (f"busy_timeout={WAIT_S * 1000}", "journal_mode=WAL", "foreign_keys=ON"):
-        cursor.execute(f"PRAGMA {pragma}")
+    cursor.execute(f"PRAGMA busy_timeout={WAIT_S * 1000}")
+    cursor.execute("PRAGMA foreign_keys=ON")
+    wait_for(lambda: _logs_ahead(cursor), what="others let go of the new file", timeout_s=WAIT_S)
     cursor.close()
+
+
+def _logs_ahead(cursor: DBAPICursor) -> bool:
+    try:
+        cursor.execute("PRAGMA journal_mode=WAL")
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+            raise
+        # Of several that switch one new file SQLite refuses all but one, whatever its timeout.
+        return False
+    return True
 
 
 def _begin_sqlite(connection: Connection) -> None:

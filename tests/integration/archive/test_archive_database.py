@@ -6,6 +6,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from threading import Timer
 
 import pytest
 from pydantic import SecretStr
@@ -57,6 +58,18 @@ def test_processes_open_and_record_at_once(url: str, tmp_path: Path, make_report
             ("run-2", {"passed": 1, "failed": 1}),
             ("run-1", {"passed": 1, "failed": 1}),
         ]
+
+
+def test_a_new_file_that_another_writes_to_is_waited_for(tmp_path: Path) -> None:
+    """SQLite itself does not wait then: it refuses at once to keep its log as we want it."""
+    other = sqlite3.connect(tmp_path / "archive.db", isolation_level=None, check_same_thread=False)
+    other.execute("begin immediate")
+    ending = Timer(0.3, other.close)
+    ending.start()
+
+    Archive.open("", tmp_path).close()
+
+    ending.join()
 
 
 def test_the_tables_are_those_of_the_code(url: str, tmp_path: Path) -> None:
