@@ -1,6 +1,7 @@
-"""The task that stores a report: never the reason that a run fails."""
+"""The task that stores a report: tried again where that may help, and never the reason that a run fails."""
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -34,6 +35,8 @@ def uploaded(server: str, reports: Path, **variables: str) -> str:
         env={
             **os.environ,
             "PREFECT_API_URL": server,
+            "AWS_ACCESS_KEY_ID": "planted-id",
+            "AWS_SECRET_ACCESS_KEY": "planted-secret",
             **variables,
         },
         stdout=subprocess.PIPE,
@@ -53,6 +56,25 @@ def test_a_report_is_stored(server: str, tmp_path: Path) -> None:
     page = tmp_path / "store" / "kvsync" / "run-1" / "report.html"
     assert f"uploaded 1 files, 5 bytes: {page.as_uri()}" in printed
     assert page.read_text() == "hello"
+
+
+def test_a_store_that_is_away_is_tried_again_and_then_a_warning(server: str, tmp_path: Path) -> None:
+    """Three attempts, a sentence with the mend, no secret, and the flow goes on."""
+    reports = tmp_path / "reports"
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))  # and not listened on: every connection is refused
+        printed = uploaded(
+            server,
+            reports,
+            KVSYNC_CI_STORE_URL="s3://some-bucket",
+            KVSYNC_CI_STORE_ENDPOINT_URL=f"http://127.0.0.1:{closed.getsockname()[1]}",
+        )
+
+    assert [f"Retry {number}/2" in printed for number in (1, 2, 3)] == [True, True, False]
+    assert f"retry: kvsync-ci upload run-1 --report-dir {reports}" in printed
+    assert "check store.endpoint_url and the network" in printed
+    assert "planted" not in printed
+    assert "ended with None" in printed
 
 
 def test_a_configuration_that_is_wrong_is_a_warning_at_once(server: str, tmp_path: Path) -> None:
