@@ -1,0 +1,46 @@
+"""What the pipeline costs beyond its tests, measured side by side with pytest alone: `--profile full -rP`."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from statistics import median
+
+import pytest
+
+from tests.pipeline.conftest import Pipeline
+
+STAGES = ("unit", "integration", "property", "e2e", "chaos", "soak")
+ROUNDS = 3
+
+
+@pytest.mark.full
+@pytest.mark.timeout(600)
+def test_a_run_costs_little_beyond_its_tests(
+    pipeline: Pipeline, repository: Callable[..., str], record_property: Callable[[str, object], None]
+) -> None:
+    """Six stages of one test each, by pytest alone and by a run on a server, in turns."""
+    sources = repository(**dict.fromkeys(STAGES, "def test_nothing(): pass"))
+
+    def alone() -> None:
+        for stage in STAGES:
+            words = [sys.executable, "-m", "pytest", "-q", f"{sources}/tests/{stage}"]
+            subprocess.run(words, cwd=sources, check=True, capture_output=True, timeout=60)
+
+    def run() -> None:
+        status, printed = pipeline("run", *STAGES, "--repository", sources)
+        assert status == 0, printed
+
+    rounds = [(_took_s(alone), _took_s(run)) for _ in range(ROUNDS)]
+
+    overhead_s = median(whole_s - bare_s for bare_s, whole_s in rounds)
+    said = ", ".join(f"{bare_s:.1f} -> {whole_s:.1f} s" for bare_s, whole_s in rounds)
+    record_property("overhead_s", f"{overhead_s:.1f}")
+    print(f"pytest alone -> a run: {said}; overhead {overhead_s:.1f} s, goal 15 s")
+    assert len(pipeline.runs()) == ROUNDS
+
+
+def _took_s(work: Callable[[], None]) -> float:
+    began = time.monotonic()
+    work()
+    return time.monotonic() - began
