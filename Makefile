@@ -28,7 +28,7 @@ test: $(VENV)/installed ## run this repository's own tests (ARGS="-k codec")
 ifdef ARGS
 	pytest $(TRACE) $(ARGS)
 else
-	pytest -n 3 --dist loadfile tests/unit tests/integration tests/property tests/pipeline
+	pytest -n 3 --dist loadfile tests/pipeline tests/integration tests/property tests/unit
 	pytest -n 2 --dist loadfile $(TRACE) tests/e2e tests/chaos
 endif
 
