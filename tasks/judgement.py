@@ -9,12 +9,12 @@ from kvsync.errors import ConfigError
 from kvsync.testing.history import read_lines
 from kvsync.testing.junit import write_junit, write_prow
 from kvsync.testing.measurement import machine_facts
-from kvsync.testing.outcome import StageResult
+from kvsync.testing.outcome import Outcome, StageResult
 from kvsync.testing.pytest_stage import cut_short
 from kvsync.testing.quarantine import NAME, apply, load_quarantine
 from kvsync.testing.redaction import redact, redact_folder, secrets_of
 from kvsync.testing.report import Report, versions_of
-from kvsync.testing.revision import Revision, revision
+from kvsync.testing.revision import Revision
 from kvsync.testing.run_folder import RunFolder
 from tasks.parameters import Parameters
 
@@ -57,9 +57,10 @@ def judge(parameters: Parameters, *, broken: str = "") -> Report:
 
 
 def _cut_short(folder: RunFolder, stage: str) -> StageResult:
-    return cut_short(
-        read_lines(folder.tests(stage)), name=stage, why="the pipeline ended before the stage did"
-    )
+    fetched, why = folder.result("workspace"), "the pipeline ended before the stage did"
+    if fetched and fetched.outcome is not Outcome.PASSED:
+        why = "the commit could not be fetched"
+    return cut_short(read_lines(folder.tests(stage)), name=stage, why=why)
 
 
 def set_aside(folder: RunFolder, stages: list[StageResult]) -> list[StageResult]:
@@ -73,20 +74,20 @@ def set_aside(folder: RunFolder, stages: list[StageResult]) -> list[StageResult]
 
 
 def _code(parameters: Parameters) -> Revision:
-    """Return what the run tested; another attempt at it keeps that, its checks say where they differ."""
-    if parameters.repeat and (earlier := RunFolder(parameters.run_dir).earlier):
-        first = Report.read(earlier[0])
-        return Revision(first.commit, dirty=first.dirty, branch=first.branch)
+    """Return what the run tested from its start; checks of another attempt say where their code differs."""
     source = parameters.source
-    return Revision(source.commit, branch=source.ref) if source else revision(parameters.repository)
+    kept = RunFolder(parameters.run_dir).revision
+    return Revision(source.commit, branch=source.ref) if source else kept or Revision()
 
 
 def _report(parameters: Parameters, results: list[StageResult]) -> Report:
     code, started_at = _code(parameters), min(result.started_at for result in results)
-    took_s = (datetime.now(UTC) - started_at).total_seconds()
+    ended_at = datetime.now(UTC)
+    took_s = (ended_at - started_at).total_seconds()
     return Report(
         run=parameters.run,
         started_at=started_at,
+        ended_at=ended_at,
         duration_s=sum(each.duration_s for each in results) if parameters.repeat else took_s,
         command=parameters.command,
         stages=tuple(results),

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from pydantic import ValidationError
+
 from kvsync.errors import ConfigError, UnknownName
 from kvsync.testing.outcome import Outcome
 from kvsync.testing.report import Report
@@ -14,19 +16,25 @@ from tasks.parameters import Parameters, Repeat
 def prepare(folder: RunFolder, stages: Sequence[str], *, failed_only: bool) -> Parameters:
     """Return the parameters of the next attempt.
 
-    Raises ConfigError when the run is still going on, or when nothing of it is left to repeat.
+    Raises ConfigError when the run is still going on, cannot be read, or has nothing left to repeat.
     """
     if is_running(folder.ledger):
         raise ConfigError(folder.path.name, ["the run is still going on; wait for it or stop it"])
-    given = Parameters.model_validate_json(folder.parameters.read_text(encoding="utf-8"))
+    try:
+        given = Parameters.model_validate_json(folder.parameters.read_bytes())
+    except ValidationError as exc:
+        why = "; ".join(each["msg"] for each in exc.errors())
+        raise ConfigError(
+            str(folder.parameters), [f"cannot be read: {why}; start another run with: kvsync-ci run"]
+        ) from exc
     given = given.model_copy(update={"report_dir": folder.path.parent.resolve(), "run": folder.path.name})
     reports = [*folder.earlier, *([folder.report] if folder.report.exists() else [])]
-    first = Report.read(reports[0]) if reports else None
+    tested, now = folder.revision or Revision(), revision(given.repository, reports=given.report_dir)
     repeat = Repeat(
         attempt=given.repeat.attempt + 1 if given.repeat else 2,
         stages=to_repeat(given, Report.read(reports[-1]) if reports else None, stages),
         failed_only=failed_only,
-        other_code="" if given.source or not first else difference(first, revision(given.repository)),
+        other_code="" if given.source else difference(tested, now),
     )
     return given.model_copy(update={"repeat": repeat})
 
@@ -42,11 +50,11 @@ def to_repeat(given: Parameters, report: Report | None, stages: Sequence[str]) -
     return chosen
 
 
-def difference(report: Report, now: Revision) -> str:
+def difference(tested: Revision, now: Revision) -> str:
     """Name the code there is now, unless it is known to be the one that was tested.
 
     Nobody knows whether uncommitted changes are the same as then.
     """
-    if now.commit and now.commit == report.commit and not (now.dirty or report.dirty):
+    if now.commit and now.commit == tested.commit and not (now.dirty or tested.dirty):
         return ""
     return f"{now.commit[:10] or 'unknown'}{' with uncommitted changes' if now.dirty else ''}"

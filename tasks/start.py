@@ -12,6 +12,7 @@ from kvsync.testing.ledger import Ledger, facts_of
 from kvsync.testing.quarantine import keep_quarantine
 from kvsync.testing.redaction import redact_logs, secrets_of
 from kvsync.testing.residue import LAUNCHER, is_running
+from kvsync.testing.revision import revision
 from kvsync.testing.run_folder import RunFolder
 from kvsync.testing.settings import load_settings
 from kvsync.testing.stage import StageContext
@@ -25,7 +26,7 @@ from tasks.parameters import REPOSITORY, Parameters
 def start_run(parameters: Parameters, stop: threading.Event) -> StageContext:
     """Make the folder of the run and write down what was asked for, before anything else happens."""
     redact_logs(secrets_of(os.environ))
-    folder = RunFolder(parameters.run_dir)
+    folder, repeat = RunFolder(parameters.run_dir), parameters.repeat
     folder.logs.mkdir(parents=True, exist_ok=True)
     folder.parameters.write_text(parameters.model_dump_json(indent=1))
     ledger = Ledger(folder.ledger, run=parameters.run)
@@ -37,7 +38,8 @@ def start_run(parameters: Parameters, stop: threading.Event) -> StageContext:
     if not parameters.source:
         file = load_settings(REPOSITORY, os.environ).archive.quarantine
         keep_quarantine(parameters.checkout, file, folder.path)
-    repeat = parameters.repeat
+        if not repeat or folder.revision is None:
+            folder.keep_revision(revision(parameters.repository, reports=parameters.report_dir))
     return StageContext(
         run_dir=folder.path,
         repository=parameters.checkout,

@@ -19,11 +19,15 @@ class Revision:
     branch: str = ""
 
 
-def revision(repository: Path) -> Revision:
-    """Ask git; a folder that is no checkout is no error, its revision is just not known."""
+def revision(repository: Path, *, reports: Path) -> Revision:
+    """Ask git; a folder that is no checkout is no error, its revision is just not known.
+
+    What runs leave in `reports` changes no code. Both paths are absolute.
+    """
+    apart = ["--", f":(exclude,literal){reports}"] if repository in reports.parents else []
     try:
         commit = _git(repository, "rev-parse", "HEAD")
-        dirty = bool(_git(repository, "status", "--porcelain"))
+        dirty = bool(_git(repository, "status", "--porcelain", *apart))
         return Revision(commit, dirty, _git(repository, "branch", "--show-current"))
     except (OSError, subprocess.SubprocessError):
         return Revision()

@@ -5,10 +5,16 @@ killed, and a display can follow one that is going on.
 """
 
 import json
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 from kvsync.errors import UnknownName
 from kvsync.testing.outcome import StageResult
+from kvsync.testing.revision import Revision
+
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError)
+"""What reading raises of a file that is torn, or not what it should be."""
 
 
 def find_run(report_dir: Path, run: str) -> "RunFolder":
@@ -31,6 +37,7 @@ class RunFolder:
         self.machine = path / "machine.json"
         self.report = path / "report.json"
         self.page = path / "report.html"
+        self._revision = path / "revision.json"
         self.told = path / "told"  # is there when GitHub was told of the report
 
     def tests(self, stage: str) -> Path:
@@ -47,21 +54,32 @@ class RunFolder:
 
     def save(self, result: StageResult) -> None:
         """Keep the result of a stage; a reader sees it whole or not at all."""
-        path = self._result(result.name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")
-        partial.write_text(json.dumps(result.to_json(), indent=1))
-        partial.replace(path)
+        _write(self._result(result.name), result.to_json())
 
     def result(self, stage: str) -> StageResult | None:
-        """Return the result of a stage that ended, None before."""
+        """Return the result of a stage that ended, None before; of a file that is torn, that it is."""
         path = self._result(stage)
-        return StageResult.from_json(json.loads(path.read_text())) if path.exists() else None
+        try:
+            return StageResult.from_json(json.loads(path.read_text())) if path.exists() else None
+        except UNREADABLE as exc:
+            return StageResult.unknown(stage, f"its result cannot be read: {type(exc).__name__}: {exc}")
 
     def results(self) -> list[StageResult]:
         """Return the results of all stages that ended."""
         paths = sorted((self.path / "results").glob("*.json"))
         return [result for path in paths if (result := self.result(path.stem))]
+
+    def keep_revision(self, code: Revision) -> None:
+        """Keep which code the run tests, while that is still the code there is."""
+        _write(self._revision, asdict(code))
+
+    @property
+    def revision(self) -> Revision | None:
+        """Which code the run tests; None if it was not kept, or cannot be read."""
+        try:
+            return Revision(**json.loads(self._revision.read_text()))
+        except UNREADABLE:
+            return None
 
     def make_room(self) -> None:
         """Make room for another attempt: its cluster is another one, the report becomes one of `earlier`."""
@@ -78,3 +96,10 @@ class RunFolder:
 
     def _result(self, stage: str) -> Path:
         return self.path / "results" / f"{stage}.json"
+
+
+def _write(path: Path, value: Mapping[str, object]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(value, indent=1))
+    partial.replace(path)

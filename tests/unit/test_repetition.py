@@ -20,7 +20,7 @@ AT = datetime(2026, 11, 20, tzinfo=UTC)
 GIVEN = Parameters(stages=("unit", "e2e", "chaos"), run="r1")
 
 
-def report(commit: str = "", *, dirty: bool = False, **stages: Kind) -> Report:
+def report(commit: str = "", **stages: Kind) -> Report:
     """Return the report of a run whose stages ended like this."""
     return Report(
         run="r1",
@@ -30,7 +30,6 @@ def report(commit: str = "", *, dirty: bool = False, **stages: Kind) -> Report:
         stages=[merge(name, [Check(name="t", kind=kind)], started_at=AT) for name, kind in stages.items()],
         parameters={},
         commit=commit,
-        dirty=dirty,
         versions={},
         machine={},
     )
@@ -65,15 +64,19 @@ def test_stages_that_are_asked_for() -> None:
 @pytest.mark.parametrize(
     ("tested", "now", "named"),
     [
-        (report("a" * 40), Revision("a" * 40), ""),
-        (report("a" * 40), Revision("b" * 40), "bbbbbbbbbb"),
-        (report("a" * 40, dirty=True), Revision("a" * 40, dirty=True), "aaaaaaaaaa with uncommitted changes"),
-        (report("a" * 40, dirty=True), Revision("a" * 40), "aaaaaaaaaa"),
-        (report(), Revision(), "unknown"),
+        (Revision("a" * 40), Revision("a" * 40), ""),
+        (Revision("a" * 40), Revision("b" * 40), "bbbbbbbbbb"),
+        (
+            Revision("a" * 40, dirty=True),
+            Revision("a" * 40, dirty=True),
+            "aaaaaaaaaa with uncommitted changes",
+        ),
+        (Revision("a" * 40, dirty=True), Revision("a" * 40), "aaaaaaaaaa"),
+        (Revision(), Revision(), "unknown"),
     ],
     ids=["same", "other", "uncommitted", "cleaned", "no git"],
 )
-def test_code(tested: Report, now: Revision, named: str) -> None:
+def test_code(tested: Revision, now: Revision, named: str) -> None:
     """Only a commit without changes is known to be the same."""
     assert difference(tested, now) == named
 
@@ -102,6 +105,29 @@ def test_a_run_that_is_going_on(tmp_path: Path) -> None:
 
     with pytest.raises(ConfigError, match="still going on"):
         prepare(folder, (), failed_only=False)
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"seed": "x"}'], ids=["empty", "torn", "other"])
+def test_parameters_that_cannot_be_read(tmp_path: Path, text: str) -> None:
+    """It is said of which file, and what to do."""
+    folder = started(tmp_path)
+    folder.parameters.write_text(text)
+
+    with pytest.raises(
+        ConfigError, match=r"r1/parameters.json: 1 problem.*\n.*start another run with: kvsync-ci"
+    ):
+        prepare(folder, (), failed_only=False)
+
+
+def test_the_code_of_the_next_attempt(tmp_path: Path) -> None:
+    """It is held against the code that the run began with, also where no report came of that."""
+    folder = started(tmp_path, GIVEN.model_copy(update={"repository": tmp_path}))
+    folder.keep_revision(Revision("a" * 40))
+
+    again = prepare(folder, (), failed_only=False)
+
+    assert again.repeat is not None
+    assert (again.due, again.repeat.other_code) == (GIVEN.stages, "unknown")
 
 
 def test_finding_a_run(tmp_path: Path) -> None:

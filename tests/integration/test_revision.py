@@ -1,0 +1,62 @@
+"""Which code a run tested, asked of git itself."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from kvsync.testing.revision import Revision, revision
+from kvsync.testing.run_folder import RunFolder
+
+GIT = ["git", "-c", "user.name=t", "-c", "user.email=t@example.com"]
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """A repository with one commit on the branch `main`."""
+    (tmp_path / "file").write_text("committed")
+    for words in (["init", "-q", "-b", "main"], ["add", "."], ["commit", "-q", "-m", "one"]):
+        subprocess.run([*GIT, *words], cwd=tmp_path, check=True, timeout=20)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("changed", "dirty"),
+    [("reports [1]/run-1/log", False), ("reports 1/log", True), ("file", True), ("tests/test_new.py", True)],
+    ids=["report", "beside the reports", "changed", "new"],
+)
+def test_what_makes_files_differ_from_their_commit(repository: Path, changed: str, dirty: bool) -> None:
+    """Whatever is changed or new does, but for the reports of runs."""
+    before = revision(repository, reports=repository / "reports [1]")
+    (repository / changed).parent.mkdir(parents=True, exist_ok=True)
+    (repository / changed).write_text("changed")
+
+    after = revision(repository, reports=repository / "reports [1]")
+
+    assert (len(before.commit), before.dirty, before.branch) == (40, False, "main")
+    assert after == Revision(before.commit, dirty=dirty, branch="main")
+
+
+@pytest.mark.parametrize("reports", [".", ".."], ids=["the repository", "around it"])
+def test_reports_that_are_not_a_folder_of_the_repository(repository: Path, reports: str) -> None:
+    """Nothing is left out then."""
+    (repository / "new").touch()
+
+    assert revision(repository, reports=(repository / reports).resolve()).dirty
+
+
+def test_a_folder_that_is_no_repository(tmp_path: Path) -> None:
+    """Its revision is not known."""
+    assert revision(tmp_path, reports=tmp_path / "reports") == Revision()
+
+
+def test_a_run_keeps_its_revision(tmp_path: Path) -> None:
+    """It is read as it was kept; one that was torn by a loss of power is not known."""
+    folder = RunFolder(tmp_path / "run-1")
+    kept = Revision("a" * 40, dirty=True, branch="main")
+
+    folder.keep_revision(kept)
+
+    assert folder.revision == kept
+    (tmp_path / "run-1" / "revision.json").write_text("")
+    assert folder.revision is None
