@@ -19,7 +19,7 @@ from deployments.rerun_commands import junit, recheck, rerun
 from deployments.serve_commands import deploy, serve
 from deployments.staleness import stale
 from deployments.store_commands import prune, upload
-from kvsync.errors import KVSyncError, UnknownName
+from kvsync.errors import ConfigError, KVSyncError, UnknownName
 from kvsync.testing.cluster_settings import ClusterChoice
 from kvsync.testing.ledger import Ledger
 from kvsync.testing.marks import on_this_machine
@@ -140,8 +140,13 @@ def run_once(parameters: "Parameters", *, as_json: bool) -> Report:
 
 @app.command("list")
 def list_runs(report_dir: ReportDir = DEFAULT_REPORTS, as_json: AsJson = False) -> None:
-    """List the runs of a report folder, the newest first."""
-    reports = [Report.read(folder.report) for folder in _folders(report_dir) if folder.report.exists()]
+    """List the runs of a report folder, the newest first; one that cannot be read is named beside them."""
+    reports = []
+    for folder in _folders(report_dir):
+        try:
+            reports += [Report.read(folder.report)] if folder.report.exists() else []
+        except ConfigError as exc:
+            _complain(exc)
     if as_json:
         rows = [{"run": r.run, "verdict": r.verdict.name.lower(), "reason": r.reason} for r in reports]
         typer.echo(json.dumps(rows, indent=1))
@@ -289,12 +294,16 @@ def _verdict(report: Report) -> str:
     return f"[bold {style}]{escape(report.verdict_line())}[/]"
 
 
+def _complain(error: KVSyncError) -> None:
+    Console(stderr=True).print(str(error), markup=False, highlight=False, soft_wrap=True)
+
+
 def main(command: Callable[[], object] = app) -> None:
     """Run a command line; what went wrong is said in words on standard error, with exit status 2."""
     try:
         command()
     except KVSyncError as exc:
-        Console(stderr=True).print(str(exc), markup=False, highlight=False, soft_wrap=True)
+        _complain(exc)
         sys.exit(2)
 
 

@@ -8,7 +8,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Self, cast
 
+from kvsync.errors import ConfigError
 from kvsync.testing.outcome import Outcome, StageResult, worst
+from kvsync.testing.run_folder import UNREADABLE
 
 EXIT_STATUS = {Outcome.PASSED: 0, Outcome.FAILED: 1, Outcome.UNKNOWN: 2}
 
@@ -17,12 +19,14 @@ EXIT_STATUS = {Outcome.PASSED: 0, Outcome.FAILED: 1, Outcome.UNKNOWN: 2}
 class Report:
     """The results of all stages, and the facts that make them repeatable.
 
-    `commit` and `branch` are "" when they are not known, `command` is the command line that repeats the run.
+    `ended_at` is when its last attempt was judged, None in a report of an earlier form. `commit` and `branch`
+    are "" when they are not known, `command` is the command line that repeats the run.
     The verdict follows from the stages, so a report cannot contradict them.
     """
 
     run: str
     started_at: datetime
+    ended_at: datetime | None = None
     duration_s: float
     command: str
     stages: Sequence[StageResult]
@@ -67,6 +71,7 @@ class Report:
             "verdict": self.verdict.name.lower(),
             "reason": self.reason,
             "started_at": self.started_at.isoformat(),
+            "ended_at": self.ended_at.isoformat() if self.ended_at else None,
             "duration_s": self.duration_s,
             "command": self.command,
             "parameters": dict(self.parameters),
@@ -84,6 +89,8 @@ class Report:
         stages = cast("list[dict[str, object]]", value["stages"])
         fields = {name: each for name, each in value.items() if name not in ("verdict", "reason")}
         fields["started_at"] = datetime.fromisoformat(str(value["started_at"]))
+        ended_at = value.get("ended_at")
+        fields["ended_at"] = datetime.fromisoformat(str(ended_at)) if ended_at else None
         fields["stages"] = tuple(StageResult.from_json(stage) for stage in stages)
         return cls(**fields)  # type: ignore[arg-type]  # checked by name only
 
@@ -95,8 +102,13 @@ class Report:
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Read a report that `write` wrote."""
-        return cls.from_json(json.loads(path.read_text(encoding="utf-8")))
+        """Read a report that `write` wrote. Raises ConfigError."""
+        try:
+            return cls.from_json(json.loads(path.read_text(encoding="utf-8")))
+        except UNREADABLE as exc:
+            mend = f"remove it, and make another with: kvsync-ci rerun {path.parent.name}"
+            problem = f"no report that can be read ({type(exc).__name__}: {exc}); {mend}"
+            raise ConfigError(str(path), [problem]) from exc
 
 
 def _count(number: int, noun: str) -> str:

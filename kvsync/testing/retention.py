@@ -2,7 +2,8 @@
 
 - What passed is kept for `keep_days`; what failed, is unknown, or has no report that can be read, for
   `keep_failed_days`.
-- A run's age is in its id; of an id without a time it is in the report. Without either, a run stays.
+- A run is as old as the time in its id, or as the end of its last attempt, which is in the report. Without
+  either, a run stays.
 - A folder stays while its run goes on, and while something that the run made still exists: without its
   ledger nothing could remove that.
 """
@@ -19,7 +20,7 @@ from kvsync.testing.ledger import Entry
 from kvsync.testing.outcome import Outcome
 from kvsync.testing.report import Report
 from kvsync.testing.residue import find, is_running
-from kvsync.testing.run_folder import RunFolder
+from kvsync.testing.run_folder import UNREADABLE, RunFolder
 from kvsync.testing.settings import StoreSettings
 from kvsync.testing.store import Store
 from kvsync.testing.upload import MANIFEST
@@ -31,20 +32,22 @@ _REMOVED = ".removed"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kept:
-    """What decides how long a run is kept; `verdict` is None when no report says it."""
+    """What decides how long a run is kept: since when, and its verdict, None when no report says it."""
 
     run: str
-    started_at: datetime | None
+    at: datetime | None
     verdict: Outcome | None
 
     @classmethod
     def of(cls, run: str, report: str | bytes | None) -> "Kept":
         """Read it from a run's id and its report.json."""
+        began = started_at(run)
         try:
             found = Report.from_json(json.loads(report or "null"))
-        except (ValueError, KeyError, TypeError, AttributeError):
-            return cls(run=run, started_at=started_at(run), verdict=None)
-        return cls(run=run, started_at=started_at(run) or found.started_at, verdict=found.verdict)
+            at = max(filter(None, [began, found.ended_at]), default=found.started_at)
+            return cls(run=run, at=at, verdict=found.verdict)
+        except UNREADABLE:
+            return cls(run=run, at=began, verdict=None)
 
     def __str__(self) -> str:
         return f"{self.run}: {self.verdict.name.lower() if self.verdict is not None else 'no report'}"
@@ -61,7 +64,7 @@ def started_at(run: str) -> datetime | None:
 def is_expired(kept: Kept, *, now: datetime, settings: StoreSettings) -> bool:
     """Say whether a run is older than what its verdict is kept for."""
     days = settings.keep_days if kept.verdict is Outcome.PASSED else settings.keep_failed_days
-    return kept.started_at is not None and now - kept.started_at > timedelta(days=days)
+    return kept.at is not None and now - kept.at > timedelta(days=days)
 
 
 def expired_in_store(

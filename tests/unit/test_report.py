@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from kvsync.errors import ConfigError
 from kvsync.testing.outcome import Check, Kind, Outcome, StageResult, merge
 from kvsync.testing.problems import fingerprint, problems
 from kvsync.testing.report import Report, versions_of
+from kvsync.testing.run_folder import RunFolder
 
 NOON = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 
@@ -87,6 +89,36 @@ def test_file_round_trip(tmp_path: Path) -> None:
         "unit: 1 of 2 undecided: test_1: assert 3 == 4",
     )
     assert [path.name for path in tmp_path.iterdir()] == ["report.json"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"{}", b"[]", b"null", b'{"stages": [1], "started_at": "today"}', b"\xff", None],
+    ids=["empty", "torn", "nothing", "list", "null", "other", "no text", "no file"],
+)
+def test_a_report_that_cannot_be_read(tmp_path: Path, content: bytes | None) -> None:
+    """It is said of which file, and what to do."""
+    path = tmp_path / "run-1" / "report.json"
+    path.parent.mkdir()
+    if content is not None:
+        path.write_bytes(content)
+
+    with pytest.raises(ConfigError, match=r"run-1/report.json: 1 problem.*\n.*kvsync-ci rerun run-1"):
+        Report.read(path)
+
+
+def test_the_result_of_a_stage_that_cannot_be_read(tmp_path: Path) -> None:
+    """Of a file that is empty, as after a loss of power, the stage is unknown, and says why."""
+    folder = RunFolder(tmp_path)
+    folder.save(stage("unit", "passed"))
+    assert folder.result("unit") == stage("unit", "passed")
+    for content in ("", "{}", "[]", '{"outcome": "green"}'):
+        (tmp_path / "results" / "unit.json").write_text(content)
+
+        (found,) = folder.results()
+
+        assert (found.name, found.outcome) == ("unit", Outcome.UNKNOWN)
+        assert found.reason.startswith("its result cannot be read: ")
 
 
 def test_versions_of_what_is_installed() -> None:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -78,7 +79,7 @@ def test_how_long_a_run_is_kept(age_days: int | None, verdict: Outcome | None, e
     """90 days; 365 for what did not pass; for ever when nobody knows its age."""
     began = None if age_days is None else NOW - timedelta(days=age_days)
 
-    kept = Kept(run="run", started_at=began, verdict=verdict)
+    kept = Kept(run="run", at=began, verdict=verdict)
 
     assert is_expired(kept, now=NOW, settings=KEEP) is expired
 
@@ -101,9 +102,7 @@ def test_the_time_in_an_id(run: str, expected: datetime | None) -> None:
 @pytest.mark.parametrize("text", [None, b"", b"{", b"[]", b'"x"', b'{"run": 1}', b"\xff"])
 def test_a_report_that_cannot_be_read_is_none(text: bytes | None) -> None:
     """Such a run counts as failed, and is as old as its id says."""
-    assert Kept.of("20261120-120000-ab12", text) == Kept(
-        run="20261120-120000-ab12", started_at=NOW, verdict=None
-    )
+    assert Kept.of("20261120-120000-ab12", text) == Kept(run="20261120-120000-ab12", at=NOW, verdict=None)
 
 
 def test_a_run_with_a_name_of_its_own_is_as_old_as_its_report(tmp_path: Path) -> None:
@@ -112,7 +111,20 @@ def test_a_run_with_a_name_of_its_own_is_as_old_as_its_report(tmp_path: Path) ->
 
     kept = Kept.of("mine", (tmp_path / "report.json").read_bytes())
 
-    assert kept == Kept(run="mine", started_at=NOW - timedelta(days=1), verdict=FAILED)
+    assert kept == Kept(run="mine", at=NOW - timedelta(days=1), verdict=FAILED)
+
+
+def test_a_run_that_was_repeated_is_as_old_as_its_last_attempt(tmp_path: Path) -> None:
+    """What failed long ago and passes since yesterday is kept, in the store, too."""
+    folder = made(tmp_path / "reports", "20260819-000000-ab12", None)
+    long_ago, yesterday = NOW - timedelta(days=93), NOW - timedelta(days=1)
+    replace(report(folder.path.name, "passed", long_ago), ended_at=yesterday).write(folder.report)
+    store = DirectoryStore(tmp_path / "store")
+    upload_run(folder, store, "kvsync")
+
+    assert Kept.of(folder.path.name, folder.report.read_bytes()).at == yesterday
+    assert list(expired_in_folder(tmp_path / "reports", now=NOW, settings=KEEP, marked=[])) == []
+    assert list(expired_in_store(store, now=NOW, settings=KEEP)) == []
 
 
 def test_the_store_is_pruned_by_verdict_and_age(tmp_path: Path) -> None:

@@ -1,0 +1,73 @@
+"""The report that is made of the folder of a run."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from kvsync.testing.outcome import Check, Outcome, merge
+from kvsync.testing.revision import Revision
+from kvsync.testing.run_folder import RunFolder
+from tasks.judgement import judge
+from tasks.parameters import REPOSITORY, Parameters, Repeat, Source
+
+LONG_AGO = datetime.now(UTC) - timedelta(days=93)
+
+
+@pytest.fixture
+def parameters(tmp_path: Path) -> Parameters:
+    """The parameters of a run of the unit stage of this repository."""
+    return Parameters(run="run-1", stages=("unit",), repository=REPOSITORY, report_dir=tmp_path)
+
+
+@pytest.fixture
+def folder(parameters: Parameters) -> RunFolder:
+    """The folder of the run, in which the stage passed long ago."""
+    folder = RunFolder(parameters.run_dir)
+    folder.save(merge("unit", [Check(name="t.py::test_a", kind="passed")], started_at=LONG_AGO))
+    return folder
+
+
+def test_the_code_is_that_of_the_start(parameters: Parameters, folder: RunFolder) -> None:
+    """What the repository is when the run is judged does not matter, also at another attempt."""
+    folder.keep_revision(Revision("a" * 40, dirty=True, branch="topic"))
+    repeat = Repeat(attempt=2, stages=("unit",), other_code="bbbbbbbbbb")
+
+    for each in (parameters, parameters.model_copy(update={"repeat": repeat})):
+        report = judge(each)
+
+        assert (report.commit, report.dirty, report.branch) == ("a" * 40, True, "topic")
+
+
+@pytest.mark.usefixtures("folder")
+def test_the_code_of_a_run_that_died_before_it_began(parameters: Parameters) -> None:
+    """It is not known, but for a commit that was asked for."""
+    source = Source(url="https://host/a/b", commit="b" * 40, ref="topic")
+
+    unknown, asked = judge(parameters), judge(parameters.model_copy(update={"source": source}))
+
+    assert (unknown.commit, unknown.dirty, unknown.branch) == ("", False, "")
+    assert (asked.commit, asked.dirty, asked.branch) == ("b" * 40, False, "topic")
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_report_says_when_it_was_made(parameters: Parameters) -> None:
+    """A run that is repeated began long ago and ends now."""
+    before = datetime.now(UTC)
+
+    report = judge(parameters)
+
+    assert report.started_at == LONG_AGO
+    assert report.ended_at is not None
+    assert before <= report.ended_at <= datetime.now(UTC)
+
+
+def test_a_result_that_cannot_be_read(parameters: Parameters, folder: RunFolder) -> None:
+    """Its stage is unknown with the reason, and the report is made all the same."""
+    (folder.path / "results" / "unit.json").write_text("")
+
+    report = judge(parameters)
+
+    assert report.verdict is Outcome.UNKNOWN
+    assert report.reason.startswith("unit: its result cannot be read: ")
+    assert folder.report.exists()
