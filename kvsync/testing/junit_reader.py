@@ -49,6 +49,8 @@ PARAMETERS = ("value_param", "type_param")
 
 REFERENCE = re.compile(r"&#(?:x0*([0-9a-fA-F]{1,6})|0*([0-9]{1,7}));")
 ENCODING = re.compile(rb"""^\s*<\?xml[^>]*encoding=["']([\w.-]+)["']""")
+NO_FILES = "punycode"
+"""An encoding of host names, whose decoder takes minutes for less than a megabyte."""
 
 
 class _Refused(ValueError):
@@ -108,12 +110,12 @@ class _Document:
         tag = _local(tag)
         if self._builder is None:
             if tag in ("testsuites", "testsuite"):
-                self._within.pop()
+                self._leave()
         elif (case := self._builder.end(tag)) is self._open:
-            self._within[-1].cases.append(case)
-            for suite in self._within:
-                suite.elements += 1
-                suite.bad += any(child.tag in ("failure", "error") for child in case)
+            suite = self._within[-1]
+            suite.cases.append(case)
+            suite.elements += 1
+            suite.bad += any(child.tag in ("failure", "error") for child in case)
             self._builder = self._open = None
 
     def data(self, text: str) -> None:
@@ -129,6 +131,15 @@ class _Document:
         if self._open is not None:
             self._open.tag = CUT
             self._within[-1].cases.append(self._open)
+        while self._within:
+            self._leave()
+
+    def _leave(self) -> None:
+        """End a suite: what it holds counts for the one around it, too."""
+        suite = self._within.pop()
+        if self._within:
+            self._within[-1].elements += suite.elements
+            self._within[-1].bad += suite.bad
 
     @property
     def doubt(self) -> str:
@@ -174,8 +185,10 @@ def _decoded(content: bytes) -> str:
     else:
         encoding = declared[1].decode() if declared else "utf-8"
     try:
+        if codecs.lookup(encoding).name == NO_FILES:
+            encoding = "utf-8"
         return content.decode(encoding, errors="replace").removeprefix("\ufeff")
-    except LookupError:
+    except (LookupError, UnicodeError):
         return content.decode(errors="replace")
 
 

@@ -252,3 +252,23 @@ def test_several_files(tmp_path: Path) -> None:
     assert {check.name for check in result.checks} == {"2 a", "1 a"}
     assert (result.started_at.hour, result.duration_s) == (1, 2.0)
     assert (result.outcome, result.reason) == (Outcome.UNKNOWN, "2.xml: no element found: line 1, column 11")
+
+
+@pytest.mark.timeout(10)
+def test_suites_within_suites_cost_no_more_than_others(tmp_path: Path) -> None:
+    """However deep they lie, each case is counted once for each suite that ends around it."""
+    text = '<testsuite tests="10000">' * 10_000 + '<testcase name="a"/>' * 10_000 + "</testsuite>" * 10_000
+    result = read(tmp_path, text)
+
+    assert (result.doubt, result.checks[0].name) == ("", "a")
+
+
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize("encoding", ["idna", "undefined", "Punycode-", "hex", "unicode_escape", "nothing"])
+def test_an_encoding_that_is_none_raises_nothing(tmp_path: Path, encoding: str) -> None:
+    """Nor takes long, though Python knows encodings of host names, and some that decode nothing."""
+    head = f'<?xml version="1.0" encoding="{encoding}"?>'
+    cases = '<testcase name="a"/>' * 10_000 + "<!-- " + "a" * 200_000 + " -->"
+    result = read(tmp_path, f'{head}<testsuite tests="10000">{cases}</testsuite>')
+
+    assert (result.outcome, [check.name for check in result.checks]) == (Outcome.PASSED, ["a"])
