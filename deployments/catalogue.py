@@ -106,13 +106,16 @@ def catalogue(report_dir: Path, settings: Settings) -> tuple[Deployment, ...]:
     )
 
 
-def job_variables(image: str, repository: Path = REPOSITORY) -> dict[str, object]:
+def job_variables(image: str, report_dir: Path, repository: Path = REPOSITORY) -> dict[str, object]:
     """Return what a run's process is started with: the repository's packages come before strays of that name.
 
-    Prefect would install the repository's dependencies anew where it finds uv: they are installed.
+    Prefect would install the repository's dependencies anew where it finds uv: they are installed. A worker
+    gives containers its own PREFECT_HOME, which need not be there.
     """
     env = {"PYTHONPATH": str(repository), "PREFECT_RUNNER_AUTO_INSTALL_DEPENDENCIES": "false"}
-    return {"env": env, "image": image} if image else {"env": env}
+    if image:
+        return {"env": env | {"PREFECT_HOME": str(report_dir / ".prefect")}, "image": image}
+    return {"env": env}
 
 
 def pull_steps(repository: Path = REPOSITORY) -> list[dict[str, object]]:

@@ -115,7 +115,7 @@ def _payload(wanted: Deployment) -> dict[str, Any]:
         "enforce_parameter_schema": True,
         "tags": wanted.tags,
         "work_pool_name": wanted.pool,
-        "job_variables": job_variables(wanted.image),
+        "job_variables": job_variables(wanted.image, wanted.parameters.report_dir),
         "pull_steps": pull_steps(),
         "schedules": [schedule] if wanted.cron else [],
         "concurrency_limit": wanted.limit,

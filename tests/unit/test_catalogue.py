@@ -81,9 +81,14 @@ def test_an_unknown_cluster_is_refused() -> None:
 
 
 def test_only_containers_have_an_image() -> None:
-    """A pool of processes would refuse to start from one."""
-    assert "image" not in job_variables("")
-    assert job_variables("pipeline:1")["image"] == "pipeline:1"
+    """A pool of processes would refuse to start from one; a container has a home where it may write."""
+    env = {"PYTHONPATH": "/app", "PREFECT_RUNNER_AUTO_INSTALL_DEPENDENCIES": "false"}
+
+    assert job_variables("", Path("/data/reports"), Path("/app")) == {"env": env}
+    assert job_variables("pipeline:1", Path("/data/reports"), Path("/app")) == {
+        "env": env | {"PREFECT_HOME": "/data/reports/.prefect"},
+        "image": "pipeline:1",
+    }
 
 
 @pytest.mark.parametrize(("image", "names"), [("", ["worker", "caretaker"]), ("pipeline:1", ["caretaker"])])
