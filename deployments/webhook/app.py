@@ -1,8 +1,9 @@
 """The receiver of GitHub's webhooks as an ASGI application.
 
-A request is believed in this order: address, size, signature, and only then what it says. An accepted
-delivery is in the inbox before the answer; whether Prefect is there does not matter for it. Neither
-headers nor bodies are ever logged.
+A request is believed in this order: size, signature, how many came from its address, and only then what it
+says. What is not signed is counted by itself: whoever has no secret cannot use up what GitHub may send, not
+even from the same address, that of a proxy. An accepted delivery is in the inbox before the answer; whether
+Prefect is there does not matter for it. Neither headers nor bodies are ever logged.
 """
 
 import asyncio
@@ -115,7 +116,7 @@ class Receiver:
     ) -> None:
         self._settings, self._inbox, self._dispatcher, self._metrics = settings, inbox, dispatcher, metrics
         self._clock = clock
-        self._allowance = Allowance(settings.rate_per_minute, clock)
+        self._allowances = {signed: Allowance(settings.rate_per_minute, clock) for signed in (True, False)}
 
     def app(self) -> Starlette:
         """Return the application with its routes."""
@@ -148,11 +149,12 @@ class Receiver:
         return response
 
     async def _take(self, request: Request) -> Response:
-        if wait_s := self._allowance.take(request.client.host if request.client else ""):
+        body = await read_body(request, self._settings.body_limit)
+        signed = is_signed(request.headers, body, self._settings.secret)
+        if wait_s := self._allowances[signed].take(request.client.host if request.client else ""):
             again = {"Retry-After": str(math.ceil(wait_s))}
             raise _Rejected(429, "rate", "too many requests from this address", again)
-        body = await read_body(request, self._settings.body_limit)
-        if not is_signed(request.headers, body, self._settings.secret):
+        if not signed:
             raise _Rejected(401, "signature", "X-Hub-Signature-256 is not the body's with our secret")
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind != "application/json":

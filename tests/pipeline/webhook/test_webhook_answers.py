@@ -163,12 +163,22 @@ async def test_a_body_that_ends_early_is_no_delivery(receiver: Receiver, sent: b
 async def test_an_address_that_asks_too_often_is_told_when_to_come_back(
     start_receiver: StartReceiver,
 ) -> None:
-    """Before its body is looked at."""
+    """Also one that knows the secret."""
     receiver = await start_receiver(rate_per_minute=2)
     answers = [(await receiver.deliver("ping", {}))[1] for _ in range(3)]
 
     assert [answer.status_code for answer in answers] == [200, 200, 429]
     assert 0 < int(answers[2].headers["retry-after"]) <= 30
+
+
+async def test_who_has_no_secret_keeps_nobody_else_from_delivering(start_receiver: StartReceiver) -> None:
+    """Behind a proxy all have one address: what is not signed is counted by itself."""
+    receiver = await start_receiver(rate_per_minute=2)
+    forged = {**GOOD, "X-Hub-Signature-256": "sha256=" + "0" * 64}
+    turned_away = [await receiver.client.post("/github", content=BODY, headers=forged) for _ in range(3)]
+
+    assert [answer.status_code for answer in turned_away] == [401, 401, 429]
+    assert (await receiver.deliver("ping", {}))[1].status_code == 200
 
 
 async def test_an_inbox_that_takes_nothing_is_no_acceptance(receiver: Receiver) -> None:
