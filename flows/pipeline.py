@@ -19,7 +19,7 @@ from tasks.residue import clean_up
 from tasks.stages import run_stage
 from tasks.start import start_run
 from tasks.upload import upload_report
-from tasks.workspace import check_out
+from tasks.workspace import check_out, follows_branch, with_head
 
 
 @flow(name="pipeline", flow_run_name="{parameters.title}")
@@ -33,9 +33,12 @@ def run_pipeline(parameters: Parameters) -> State[Report]:
     with stop_on_signal() as stop:
         context = start_run(parameters, stop)
         try:
+            if follows_branch(parameters):
+                parameters, context = with_head(parameters, context)
             announce_stages(parameters, return_state=True)
-            source = parameters.source
-            ready = not source or check_out(source, context, return_state=True).is_completed()
+            ready = not follows_branch(parameters)
+            if ready and parameters.source:
+                ready = check_out(parameters.source, context, return_state=True).is_completed()
             if ready and parameters.needs_cluster:
                 create_cluster(parameters, context, return_state=True)
             for name in parameters.due if ready else ():

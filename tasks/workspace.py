@@ -1,6 +1,7 @@
 """The commit that a run tests."""
 
 import os
+from dataclasses import replace
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -8,10 +9,53 @@ from prefect.cache_policies import NO_CACHE
 from kvsync.errors import ClusterError
 from kvsync.testing.outcome import Outcome, StageResult
 from kvsync.testing.quarantine import keep_quarantine
-from kvsync.testing.settings import load_settings
-from kvsync.testing.stage import StageContext, run_safely
-from kvsync.testing.workspace import WorkspaceStage
-from tasks.parameters import REPOSITORY, Source
+from kvsync.testing.revision import Revision
+from kvsync.testing.run_folder import RunFolder
+from kvsync.testing.settings import Settings, load_settings
+from kvsync.testing.stage import StageContext, keep_result, run_safely
+from kvsync.testing.verdicts import NotRun
+from kvsync.testing.workspace import NAME, WorkspaceStage, head
+from tasks.parameters import REPOSITORY, Parameters, Source
+
+
+def follows_branch(parameters: Parameters) -> bool:
+    """Say whether a run has yet to find its commit: a schedule names none, it means the newest one.
+
+    Without `github.repository` nobody knows of which repository, and the files are tested as they lie here.
+    Another attempt is of what the first one tested, if that tested anything.
+    """
+    is_again = parameters.repeat and not RunFolder(parameters.run_dir).result(NAME)
+    is_bare = parameters.trigger == "schedule" and not parameters.source and not is_again
+    return is_bare and bool(_settings().github.repository)
+
+
+def with_head(parameters: Parameters, context: StageContext) -> tuple[Parameters, StageContext]:
+    """Return the same with the commit that such a run tests, if it can be found; its folder says so, too."""
+    state, folder = find_head(context, return_state=True), RunFolder(parameters.run_dir)
+    if not state.is_completed():
+        folder.keep_revision(Revision())  # the files that lie here are not tested either
+        return parameters, context
+    parameters = parameters.model_copy(update={"source": state.result()})
+    folder.parameters.write_text(parameters.model_dump_json(indent=1))
+    return parameters, replace(context, repository=parameters.checkout, other_code="")
+
+
+@task(name="head", task_run_name="head", retries=2, retry_delay_seconds=5, cache_policy=NO_CACHE)
+def find_head(context: StageContext) -> Source:
+    """Return the newest commit of the reference branch; tried three times.
+
+    A failure is a result in the run's folder, and is raised for Prefect to try again.
+    """
+    settings = _settings()
+    repository, branch = settings.github.repository, settings.archive.branch
+    url = f"{settings.github.web_url}/{repository}"
+    try:
+        commit = head(url, branch, context, settings.github.token.get_secret_value())
+    except NotRun as exc:
+        mend = "look at github.repository, github.web_url, archive.branch and KVSYNC_CI_GITHUB_TOKEN"
+        result = keep_result(StageResult.unknown(NAME, f"not run: {exc}; {mend}"), context)
+        raise ClusterError(result.reason) from exc
+    return Source(url=url, commit=commit, repository=repository, ref=branch)
 
 
 @task(name="workspace", task_run_name="workspace", retries=2, retry_delay_seconds=5, cache_policy=NO_CACHE)
@@ -21,7 +65,7 @@ def check_out(source: Source, context: StageContext) -> StageResult:
     The result is in the run's folder, also of a failure, which is raised for Prefect to try again. Only a
     trusted source is fetched with our token, and only from the server that the token belongs to.
     """
-    settings = load_settings(REPOSITORY, os.environ)
+    settings = _settings()
     ours = source.trusted and source.url.startswith(f"{settings.github.web_url}/")
     token = settings.github.token.get_secret_value() if ours else ""
     result = run_safely(WorkspaceStage(source.url, source.commit, token), context)
@@ -29,3 +73,8 @@ def check_out(source: Source, context: StageContext) -> StageResult:
         raise ClusterError(result.reason)
     keep_quarantine(context.repository, settings.archive.quarantine, context.run_dir)
     return result
+
+
+def _settings() -> Settings:
+    """Return those of the pipeline, never those of the tested commit."""
+    return load_settings(REPOSITORY, os.environ)

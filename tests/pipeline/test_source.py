@@ -2,12 +2,17 @@
 
 import json
 import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 
-from tests.pipeline.conftest import Pipeline
+from kvsync.testing.archive import Archive
+from kvsync.testing.run_folder import RunFolder
+from tasks.parameters import Parameters
+from tasks.repetition import prepare
+from tests.pipeline.conftest import ROOT, Pipeline
 
 Repository = Callable[..., str]
 
@@ -38,15 +43,63 @@ def _report(pipeline: Pipeline) -> Mapping[str, object]:
     return report
 
 
+def _upstream(folder: Path) -> str:
+    """Make a repository of what lies there; returns its first commit."""
+    _git(folder, "init", "--quiet", "--initial-branch", "main")
+    _git(folder, "add", ".")
+    _git(folder, "commit", "--quiet", "--message", "one")
+    return _git(folder, "rev-parse", "HEAD")
+
+
+def _scheduled(pipeline: Pipeline, web_url: str, repository: str) -> Mapping[str, object]:
+    """Carry out a run as a schedule starts it, of the repository `repository` on a GitHub at `web_url`."""
+    parameters = Parameters(
+        stages=("unit",), trigger="schedule", report_dir=pipeline.reports, repository=ROOT, run="r"
+    )
+    file = pipeline.reports.parent / "parameters.json"
+    file.write_text(parameters.model_dump_json())
+    ours = {"KVSYNC_CI_GITHUB_REPOSITORY": repository, "KVSYNC_CI_GITHUB_WEB_URL": web_url}
+    argv = [sys.executable, "-m", "deployments.process", str(file)]
+    subprocess.run(argv, env={**pipeline.env, **ours}, cwd=ROOT, check=True, timeout=120)
+    return _report(pipeline)
+
+
+def test_a_scheduled_run_tests_the_head_of_the_reference_branch(
+    pipeline: Pipeline, repository: Repository
+) -> None:
+    """Not what is installed; its results are a reference, and another attempt is of the same commit."""
+    folder = Path(repository(unit=OLD))
+    commit = _upstream(folder)
+    (folder / "tests/unit/test_unit.py").write_text("def test_new():\n    assert False\n")
+
+    report = _scheduled(pipeline, folder.parent.parent.as_uri(), f"{folder.parent.name}/{folder.name}")
+
+    assert (report["verdict"], report["commit"], report["branch"]) == ("passed", commit, "main")
+    with Archive.open("", pipeline.reports) as archive:
+        (past,) = archive.series(reference=True)
+    assert (past.run, past.commit) == ("r", commit)
+    again = prepare(RunFolder(pipeline.runs()[-1]), ["unit"], failed_only=False)
+    assert again.source is not None
+    assert (again.source.commit, again.source.ref, again.source.trusted) == (commit, "main", True)
+
+
+def test_a_scheduled_run_without_a_head_tests_nothing_else(pipeline: Pipeline, tmp_path: Path) -> None:
+    """A branch that cannot be found is unknown, with what to look at, and no commit was tested."""
+    report = _scheduled(pipeline, tmp_path.as_uri(), "owner/name")
+
+    reason = str(report["reason"])
+    assert (report["verdict"], report["commit"]) == ("unknown", "")
+    assert f"workspace: not run: the head of main of {tmp_path.as_uri()}/owner/name" in reason
+    assert "KVSYNC_CI_GITHUB_TOKEN" in reason
+    assert "unit: not run: the commit could not be fetched" in reason
+
+
 def test_the_commit_is_tested_and_not_what_was_changed_since(
     pipeline: Pipeline, repository: Repository
 ) -> None:
     """The run fetches the commit, reports it with the command that repeats it, and leaves no workspace."""
     folder = Path(repository(unit=OLD))
-    _git(folder, "init", "--quiet")
-    _git(folder, "add", ".")
-    _git(folder, "commit", "--quiet", "--message", "one")
-    commit = _git(folder, "rev-parse", "HEAD")
+    commit = _upstream(folder)
     (folder / "tests/unit/test_unit.py").write_text("def test_new():\n    assert False\n")
 
     status, lines = pipeline("run", "unit", "--source", f"{folder.as_uri()}@{commit}")
@@ -68,4 +121,4 @@ def test_a_commit_that_is_not_there_is_unknown_and_said_so(pipeline: Pipeline, t
 
     assert status == 2
     assert f"workspace: not-run: {'0' * 40} cannot be fetched from {folder.as_uri()}: fatal" in lines[-1]
-    assert "unit: not run" in lines[-1]
+    assert "unit: not run: the commit could not be fetched" in lines[-1]
