@@ -75,9 +75,12 @@ def run(
     ] = None,
     repository: Annotated[Path | None, typer.Option(help="The folder whose tests/ are run.")] = None,
     source: Annotated[
-        str | None,
+        str,
         typer.Option(metavar="URL@COMMIT", help="Test this commit, fetched for the run, not the files here."),
-    ] = None,
+    ] = "",
+    untrusted: Annotated[
+        bool, typer.Option("--untrusted", help="The commit is a fork's: it gets no secret and no cluster.")
+    ] = False,
     keep: Annotated[
         bool,
         typer.Option("--keep", help="Leave the cluster of a failed test alive until `kvsync-ci clean`."),
@@ -86,12 +89,14 @@ def run(
 ) -> None:
     """Run the pipeline. Exit status: 0 passed, 1 failed, 2 unknown (something could not be judged)."""
     # Imported here, since `list` or `show` need none of it.
-    from tasks.parameters import REPOSITORY, Parameters, Source, matrix, new_run_id
+    from tasks.parameters import REPOSITORY, Parameters, matrix, new_run_id
 
+    url, _, commit = source.rpartition("@")
+    fetched = {"url": url, "commit": commit, "trusted": not untrusted}
     given = {
-        "stages": stages or None,
+        "stages": stages,
         "repository": repository,
-        "source": Source.parse(source) if source else None,
+        "source": fetched if source or untrusted else None,
     }
     parameters = Parameters.checked(
         profile=profile,

@@ -1,5 +1,6 @@
 """What one run of the pipeline is asked to do."""
 
+import re
 import secrets
 import shlex
 from collections.abc import Sequence
@@ -15,6 +16,16 @@ from kvsync.testing.stage import LOCAL
 from tasks.catalogue import CLUSTERED, STAGES
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+
+_SERVER = r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]+)?"
+
+FETCHABLE = (
+    rf"^((https?|git)://{_SERVER}(/[^?#\s]*)?|ssh://([A-Za-z0-9._-]+@)?{_SERVER}/[^?#\s]*|file:///[^\n]+"
+    r"|([A-Za-z0-9._-]+@)?[A-Za-z0-9._-]+:/?[^/:@?#\s][^:@?#\s]*|[^:\n]+)$"
+)
+"""Addresses that have no room for a secret: a user only where ssh needs one. As JSON Schema reads it, too."""
+
+FULL_HASH = "^[0-9a-f]{40}$"
 
 
 def new_run_id(at: datetime | None = None, unique: str = "") -> str:
@@ -33,27 +44,44 @@ class Source(BaseModel):
     An untrusted source (a fork's) gets no secret and no cluster beside local processes.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """Read `URL@COMMIT`. Raises ConfigError."""
-        url, _, commit = text.rpartition("@")
-        try:
-            return cls(url=url, commit=commit)
-        except ValidationError as exc:
-            raise ConfigError(
-                f"source {text!r}", ["URL@COMMIT is needed, COMMIT of 40 hexadecimal digits"]
-            ) from exc
-
-    url: Annotated[str, Field(min_length=1, description="Where git fetches it from")]
-    commit: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$", description="The full hash of the commit")]
+    url: Annotated[
+        str,
+        Field(
+            description="Where git fetches it from, without a password: private repositories of the "
+            "server in github.web_url are fetched with KVSYNC_CI_GITHUB_TOKEN",
+            json_schema_extra={"pattern": FETCHABLE},
+        ),
+    ]
+    commit: Annotated[
+        str, Field(description="The full hash of the commit", json_schema_extra={"pattern": FULL_HASH})
+    ]
     repository: Annotated[str, Field(pattern=r"^([\w.-]+/[\w.-]+)?$", description="owner/name on GitHub")] = (
         ""
     )
     ref: Annotated[str, Field(max_length=255, description="The branch, for people to read")] = ""
     pull_request: Annotated[int | None, Field(gt=0, description="Its number, if there is one")] = None
     trusted: Annotated[bool, Field(description="False for a fork: no secrets, no cluster")] = True
+
+    @field_validator("url")
+    @classmethod
+    def _holds_no_secret(cls, url: str) -> str:
+        """Refuse what would be in every log, report and database; the message does not repeat it."""
+        if not re.fullmatch(FETCHABLE, url):
+            raise ValueError(
+                "what git fetches from is needed, without password, token or query: https://HOST/PATH, "
+                "ssh://, git@HOST:PATH, file:/// or a folder; private repositories are fetched with "
+                "KVSYNC_CI_GITHUB_TOKEN"
+            )
+        return url
+
+    @field_validator("commit")
+    @classmethod
+    def _names_one_commit(cls, commit: str) -> str:
+        if not re.fullmatch(FULL_HASH, commit):
+            raise ValueError("the full hash of a commit is needed, 40 hexadecimal digits")
+        return commit
 
 
 class Repeat(BaseModel):
@@ -70,7 +98,7 @@ class Repeat(BaseModel):
 class Parameters(BaseModel):
     """The parameters of a run; a run is repeated by giving the same ones again."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     stages: Annotated[
         tuple[Annotated[str, Field(json_schema_extra={"enum": list(STAGES)})], ...],
@@ -208,6 +236,7 @@ class Parameters(BaseModel):
             words += ["--node-image", self.settings.node_image]
         if self.source:
             words += ["--source", f"{self.source.url}@{self.source.commit}"]
+            words += [] if self.source.trusted else ["--untrusted"]
         if self.trace:
             words += ["--trace", str(self.trace)]
         if self.repository != REPOSITORY:

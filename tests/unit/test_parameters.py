@@ -1,9 +1,14 @@
 """What a run is asked to do."""
 
+import re
+import traceback
+
 import pytest
 
 from kvsync.errors import ConfigError
-from tasks.parameters import Parameters, matrix
+from tasks.parameters import Parameters, Source, matrix
+
+COMMIT = "a" * 40
 
 
 def test_every_problem_is_told_at_once() -> None:
@@ -15,6 +20,65 @@ def test_every_problem_is_told_at_once() -> None:
     assert "stages: unknown stage 'nonsense'; valid: unit, integration" in text
     assert "cluster: unknown cluster 'moon'; valid: local, kind, kubeconfig, kubeconfig:CONTEXT" in text
     assert "trace: no such file: /no/such/file" in text
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://github.com/owner/name.git",
+        "https://[::1]:8443/owner/name",
+        "git://host/name",
+        "git@github.com:owner/name.git",
+        "ssh://git@host:22/owner/name",
+        "file:///srv/someone@here/name",
+        "/srv/someone@here/name",
+        "../name",
+    ],
+)
+def test_what_git_fetches_from(url: str) -> None:
+    """Servers, people on servers, and folders."""
+    assert Source(url=url, commit=COMMIT).url == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "https://user:s3cret@host/name",
+        "https://s3cret@host/name",
+        "https://user:s3c/ret@host/name",
+        "https://host/name?token=s3cret",
+        "https://host/name#s3cret",
+        "https:/user:s3cret@host/name",
+        "ssh://git:s3cret@host/name",
+        "git:s3cret@host:name",
+        "//user:s3cret@host/name",
+        "http::https://user:s3cret@host/name",
+        "file://user:s3cret@host/name",
+    ],
+)
+def test_passwords_are_refused_and_not_repeated(url: str) -> None:
+    """What reads private repositories is named; neither our error nor those behind it say the password."""
+    with pytest.raises(ConfigError, match="KVSYNC_CI_GITHUB_TOKEN") as raised:
+        Parameters.checked(source={"url": url, "commit": COMMIT})
+
+    assert "s3c" not in "".join(traceback.format_exception(raised.value))
+
+
+def test_the_form_refuses_passwords_too() -> None:
+    """Prefect checks parameters by the schema before it keeps them."""
+    url = Source.model_json_schema()["properties"]["url"]
+
+    assert re.search(url["pattern"], "https://github.com/owner/name")
+    assert not re.search(url["pattern"], "https://user:s3cret@host/name")
+
+
+def test_the_command_keeps_a_fork_confined() -> None:
+    """Repeated by hand, the code of a fork is trusted no more than before."""
+    fork = Source(url="https://host/name", commit=COMMIT, trusted=False)
+
+    assert f"--source https://host/name@{COMMIT} --untrusted" in Parameters(source=fork).command
+    assert "--untrusted" not in Parameters(source=fork.model_copy(update={"trusted": True})).command
 
 
 @pytest.mark.parametrize(
