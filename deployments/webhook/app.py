@@ -74,7 +74,7 @@ def create_app(
     metrics = Metrics(inbox.depth)
     dispatcher = Dispatcher(
         inbox,
-        Heads(settings.github),
+        Heads(settings.github, settings.webhook.ignored_paths),
         metrics,
         rng=rng or random.Random(),  # noqa: S311 - jitter is no secret
         clock=clock,

@@ -7,7 +7,7 @@
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -32,7 +32,8 @@ from tasks.parameters import Parameters, Source
 TRUNCATED_AT = 20
 """So many commits and GitHub may have left some out: what they touch is not known."""
 MAX_FILES = 3000
-"""More files are not matched against patterns: the answer has to be there within a second."""
+"""So many files are not matched against patterns: a push is answered within a second, and of a pull request
+GitHub tells no more."""
 MAX_REASON = 300
 
 REPOSITORY = re.compile(r"[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+")
@@ -182,11 +183,19 @@ def _touches_only(push: Push, patterns: tuple[str, ...]) -> bool:
     """Whether every file is ignored; False when the payload does not tell all of them."""
     if push.forced or len(push.commits) >= TRUNCATED_AT:
         return False
-    files = [file for commit in push.commits for file in (*commit.added, *commit.removed, *commit.modified)]
-    if not files or len(files) > MAX_FILES:
-        return False
-    ignored = path_filter(patterns)
-    return all(ignored.match_file(file) for file in files)
+    commits = push.commits
+    return are_ignored(
+        (file for each in commits for file in (*each.added, *each.removed, *each.modified)), patterns
+    )
+
+
+def are_ignored(files: Iterable[str], patterns: tuple[str, ...]) -> bool:
+    """Whether all of these files match `webhook.ignored_paths`; False for none, and for too many to tell."""
+    ignored, count = path_filter(patterns), 0
+    for count, file in enumerate(files, 1):
+        if count == MAX_FILES or not ignored.match_file(file):
+            return False
+    return count > 0
 
 
 def _pull_request(event: PullRequest) -> Work | Ignore:

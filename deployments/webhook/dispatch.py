@@ -22,12 +22,15 @@ from deployments.webhook.refusal import NotNow, Refused
 from deployments.webhook.runs import cancel, commit_of, create
 from kvsync.errors import ConfigError
 from kvsync.ratelimit import RateLimit
+from tasks.parameters import Source
 
 log = logging.getLogger(__name__)
 
 FIRST_PAUSE_S = 0.5
 MAX_PAUSE_S = 60.0
 ATTEMPT_TIMEOUT_S = 30.0
+FILES_TIMEOUT_S = 15.0
+"""For GitHub to say what a pull request touches; after that it is run."""
 IDLE_S = 600.0
 """How often the inbox is looked at and pruned when nothing comes in."""
 LOG_INTERVAL_S = 30.0
@@ -156,10 +159,13 @@ class Dispatcher:
                 await self._cancel_older(client, delivery, "the pull request was closed")
                 return "cancelled", None
 
-    async def _start(self, client: PrefectClient, delivery: Delivery, start: Start) -> tuple[str, str]:
+    async def _start(self, client: PrefectClient, delivery: Delivery, start: Start) -> tuple[str, str | None]:
         source = start.source
         if isinstance(source, Ask):
             source = await asyncio.to_thread(self._heads.find, source)
+        if start.supersedes and await self._touches_nothing(source):
+            await self._cancel_older(client, delivery, f"superseded by {source.commit}", source.commit)
+            return "ignored: it touches nothing but webhook.ignored_paths", None
         run = await create(
             client,
             start.deployment,
@@ -170,6 +176,12 @@ class Dispatcher:
         if start.supersedes:
             await self._cancel_older(client, delivery, f"superseded by {source.commit}", source.commit)
         return "started", str(run.id)
+
+    async def _touches_nothing(self, source: Source) -> bool:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FILES_TIMEOUT_S):
+                return await asyncio.to_thread(self._heads.touches_nothing, source)
+        return False
 
     async def _cancel_older(
         self, client: PrefectClient, newer: Delivery, message: str, commit: str = ""

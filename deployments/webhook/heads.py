@@ -1,13 +1,14 @@
-"""Looks up at GitHub which commit is meant where a delivery does not say it."""
+"""Looks up at GitHub what a delivery does not say: which commit is meant, and what a pull request touches."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import requests
 from github import Auth, Github, GithubException
+from github.File import File
 from pydantic import ValidationError
 
-from deployments.webhook.decision import Ask
+from deployments.webhook.decision import Ask, are_ignored
 from deployments.webhook.refusal import NotNow, Refused
 from kvsync.testing.settings import GitHubSettings
 from tasks.parameters import Source
@@ -20,12 +21,14 @@ GONE = (404, 410, 422)
 class Heads:
     """GitHub's API as far as it is needed here. Without a token it answers for public repositories only."""
 
-    def __init__(self, settings: GitHubSettings) -> None:
+    def __init__(self, settings: GitHubSettings, ignored_paths: tuple[str, ...] = ()) -> None:
         token = settings.token.get_secret_value()
+        self._ignored_paths = ignored_paths
         self._github = Github(
             auth=Auth.Token(token) if token else None,
             base_url=settings.api_url,
             timeout=TIMEOUT_S,
+            per_page=100,
             lazy=True,
             retry=None,  # the dispatcher comes back by itself
         )
@@ -51,6 +54,24 @@ class Heads:
                 # PyGithub says None for the repository of a deleted fork, against its own types.
                 trusted=bool(pull.head.repo) and pull.head.repo.full_name == ask.repository,
             )
+
+    def touches_nothing(self, source: Source) -> bool:
+        """Whether a pull request changes ignored paths only; False where GitHub does not tell. Blocks."""
+        if source.pull_request is None or not self._ignored_paths:
+            return False
+        try:
+            pull = self._github.get_repo(source.repository).get_pull(source.pull_request)
+            return are_ignored(_names(pull.get_files()), self._ignored_paths)
+        except (GithubException, requests.RequestException):
+            return False
+
+
+def _names(files: Iterable[File]) -> Iterator[str]:
+    """Name each file, and one that was moved twice: it is gone from where it was."""
+    for file in files:
+        yield file.filename
+        if file.previous_filename:
+            yield file.previous_filename
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""A double of GitHub's REST API that knows statuses, comments and issues, and how to fail.
+"""A double of GitHub's REST API that knows statuses, comments, issues and changed files, and how to fail.
 
 It speaks real HTTP on loopback, from a thread of its own, and refuses what GitHub refuses: a wrong token,
 an unknown repository or commit, a text that is too long, a link that is none. Lists come in pages.
@@ -67,6 +67,7 @@ class _Contents:
     statuses: list[PostedStatus] = field(default_factory=list)
     comments: list[PostedText] = field(default_factory=list)
     issues: list[PostedText] = field(default_factory=list)
+    files: dict[tuple[str, int], Sequence[Json]] = field(default_factory=dict)
 
 
 class FakeGitHub:
@@ -127,6 +128,12 @@ class FakeGitHub:
         """Let somebody comment."""
         self._add_comment(repository, number, body, author)
 
+    def change(self, repository: str, number: int, files: Mapping[str, str]) -> None:
+        """Let a pull request change files; each with the name that it had before, or ""."""
+        self._kept.files[repository, number] = [
+            {"filename": name, "previous_filename": before or None} for name, before in files.items()
+        ]
+
     def fail(
         self,
         status: int,
@@ -162,6 +169,7 @@ class FakeGitHub:
                     "/user",
                     "/repos/{owner}/{name}",
                     "/repos/{owner}/{name}/statuses/{commit}",
+                    "/repos/{owner}/{name}/pulls/{pull:int}/files",
                     issues,
                     issues + "/comments/{comment:int}",
                     issues + "/{number:int}",
@@ -195,6 +203,8 @@ class FakeGitHub:
             return _refusal(404, "Not Found")
         if "commit" in words:
             return self._post_status(repository, words["commit"], content)
+        if "pull" in words:
+            return self._listed(request, self._kept.files.get((repository, words["pull"]), []))
         if "comment" in words:
             return self._edit(self._kept.comments, words["comment"], content)
         if "number" in words:
@@ -235,7 +245,7 @@ class FakeGitHub:
         of_issue = [
             each for each in self._kept.comments if each.repository == repository and each.number == number
         ]
-        return self._listed(request, of_issue)
+        return self._listed(request, [self._json(each) for each in of_issue])
 
     def _issues(self, request: Request, repository: str, content: Json) -> Response:
         if request.method == "GET":
@@ -243,7 +253,7 @@ class FakeGitHub:
             return self._listed(
                 request,
                 [
-                    each
+                    self._json(each)
                     for each in self._kept.issues
                     if each.repository == repository
                     and each.state == state
@@ -284,14 +294,12 @@ class FakeGitHub:
         text.edits += 1
         return JSONResponse(self._json(text))
 
-    def _listed(self, request: Request, texts: Sequence[PostedText]) -> Response:
+    def _listed(self, request: Request, found: Sequence[Json]) -> Response:
         size = self._page or int(request.query_params.get("per_page", 30))
         page = int(request.query_params.get("page", 1))
         link = f'<{request.url.include_query_params(page=page + 1)}>; rel="next"'
-        more = {"Link": link} if len(texts) > page * size else None
-        return JSONResponse(
-            [self._json(each) for each in texts[(page - 1) * size : page * size]], headers=more
-        )
+        more = {"Link": link} if len(found) > page * size else None
+        return JSONResponse(found[(page - 1) * size : page * size], headers=more)
 
     def _json(self, text: PostedText) -> Json:
         issues = f"{self.url}/repos/{text.repository}/issues"

@@ -7,7 +7,17 @@ from typing import Any
 import pytest
 from pydantic import JsonValue
 
-from deployments.webhook.decision import Ask, Cancel, Ignore, Start, decide, path_filter, request
+from deployments.webhook.decision import (
+    MAX_FILES,
+    Ask,
+    Cancel,
+    Ignore,
+    Start,
+    are_ignored,
+    decide,
+    path_filter,
+    request,
+)
 from deployments.webhook.payload import parse
 from kvsync.errors import ConfigError, DecodeError
 from kvsync.testing.settings import WebhookSettings
@@ -262,3 +272,11 @@ def test_nothing_is_left_of_a_fork_that_asks_for_chaos() -> None:
     """An allowed actor's comment does not make a stranger's code trusted."""
     with pytest.raises(ConfigError, match="not for forks"):
         request(start(stages=["chaos"]), source(trusted=False), DEPLOYED)
+
+
+@pytest.mark.parametrize(
+    ("count", "ignored"), [(0, False), (1, True), (MAX_FILES - 1, True), (MAX_FILES, False)]
+)
+def test_too_many_files_are_not_known_to_be_ignored(count: int, ignored: bool) -> None:
+    """Of a pull request GitHub tells no more; and what touches nothing at all is no reason to stay away."""
+    assert are_ignored((f"docs/{number}" for number in range(count)), ("docs/**",)) is ignored

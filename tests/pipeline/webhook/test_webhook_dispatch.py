@@ -172,6 +172,23 @@ async def test_a_closed_pull_request_needs_no_runs(
     assert [await state_of(prefect, run) for run in (first, second)] == ["Cancelled", "Scheduled"]
 
 
+async def test_a_pull_request_that_touches_ignored_paths_only_starts_nothing(
+    pipeline: str, prefect: PrefectClient, start_receiver: StartReceiver, github: GitHub, number: int
+) -> None:
+    """Nor does its older run go on, which was of a commit that touched more."""
+    receiver = await start_receiver(prefect=pipeline, github=github.address)
+    github.answers[f"pulls/{number}/files"] = (200, [{"filename": "README.md"}, {"filename": "kvsync/a.py"}])
+    code, _ = await receiver.deliver("pull_request", commit(number, COMMIT, 1))
+    outcome, older = await receiver.outcome(code)
+    assert outcome == "started"
+    github.answers[f"pulls/{number}/files"] = (200, [{"filename": "README.md"}, {"filename": "docs/a.py"}])
+    docs, _ = await receiver.deliver("pull_request", commit(number, OTHER, 2))
+
+    assert await receiver.outcome(docs) == ("ignored: it touches nothing but webhook.ignored_paths", "None")
+    assert await runs_of(prefect, docs) == []
+    assert await state_of(prefect, older) == "Cancelled"
+
+
 def head(repository: str | None, sha: str = COMMIT, state: str = "open") -> dict[str, object]:
     """What GitHub says of a pull request."""
     repo = repository and {"full_name": repository}
