@@ -20,7 +20,9 @@ DEAF = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {FOREVER}
 WITHIN_S = 30.0
 
 
-def service(tmp_path: Path, program: str, *, parting: signal.Signals = signal.SIGKILL) -> Service:
+def service(
+    tmp_path: Path, program: str, *, parting: signal.Signals = signal.SIGKILL, grace_s: float = 0.5
+) -> Service:
     """A service that is a Python program."""
     return Service(
         name="a",
@@ -28,7 +30,7 @@ def service(tmp_path: Path, program: str, *, parting: signal.Signals = signal.SI
         env={"PYTHONPATH": str(REPOSITORY)},
         cwd=tmp_path,
         log=tmp_path / "logs" / "a.log",
-        grace_s=0.5,
+        grace_s=grace_s,
         parting=parting,
     )
 
@@ -65,12 +67,16 @@ def test_a_service_that_dies_is_started_again(
     assert said == [f"a ended with SIGKILL and starts again in 0 s; what it said is in {one.log}"]
 
 
-@pytest.mark.parametrize(("program", "status"), [(FOREVER, -signal.SIGTERM), (DEAF, -signal.SIGKILL)])
+@pytest.mark.parametrize(
+    ("program", "grace_s", "status"),
+    [(FOREVER, WITHIN_S, -signal.SIGTERM), (DEAF, 0.5, -signal.SIGKILL)],
+    ids=["hears", "deaf"],
+)
 def test_a_service_is_stopped_politely_or_for_certain(
-    supervisor: Supervisor, tmp_path: Path, program: str, status: int
+    supervisor: Supervisor, tmp_path: Path, program: str, grace_s: float, status: int
 ) -> None:
     """One that does not hear SIGTERM is killed after its grace, and none is started again."""
-    one = service(tmp_path, program)
+    one = service(tmp_path, program, grace_s=grace_s)
     supervisor.start(one)
     supervisor.watch(lambda: ups(one) == 1, pause=Event())
     process = supervisor.lives["a"].process
