@@ -19,7 +19,7 @@ from deployments.rerun_commands import junit, recheck, rerun
 from deployments.serve_commands import deploy, serve
 from deployments.staleness import stale
 from deployments.store_commands import prune, upload
-from kvsync.errors import ConfigError, KVSyncError, UnknownName
+from kvsync.errors import ConfigError, KVSyncError
 from kvsync.testing.cluster_settings import ClusterChoice
 from kvsync.testing.ledger import Ledger
 from kvsync.testing.marks import on_this_machine
@@ -27,7 +27,7 @@ from kvsync.testing.preflight import Finding, State, is_fit, require
 from kvsync.testing.problems import Problem, problems
 from kvsync.testing.report import Report
 from kvsync.testing.residue import clear, find, is_running
-from kvsync.testing.run_folder import RunFolder
+from kvsync.testing.run_folder import RunFolder, find_run
 from kvsync.testing.settings import load_settings
 
 if TYPE_CHECKING:
@@ -176,12 +176,8 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show a run: its stages, what did not pass and why, and the command that repeats it."""
-    folders = {folder.path.name: folder for folder in _folders(report_dir) if folder.report.exists()}
-    if run_id == "last" and folders:
-        run_id = max(folders)
-    if run_id not in folders:
-        raise UnknownName("run", run_id, [*folders, "last"])
-    report = Report.read(folders[run_id].report)
+    folder = find_run(report_dir, run_id, having="report.json")
+    report = Report.read(folder.report)
     if as_json:
         typer.echo(json.dumps(report.to_json(), indent=1))
         return
@@ -193,7 +189,7 @@ def show(
         )
     for problem in problems(report):
         _print_problem(problem)
-    console.print(f"report: {folders[run_id].page}\nrepeat: {report.command}", markup=False, soft_wrap=True)
+    console.print(f"report: {folder.page}\nrepeat: {report.command}", markup=False, soft_wrap=True)
     console.print(_verdict(report), soft_wrap=True)
 
 

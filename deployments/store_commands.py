@@ -1,19 +1,21 @@
 """`kvsync-ci upload` and `kvsync-ci prune`."""
 
 import os
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
-from kvsync.errors import ConfigError, UnknownName
+from kvsync.errors import ConfigError
 from kvsync.testing.residue import is_running
-from kvsync.testing.run_folder import RunFolder
+from kvsync.testing.run_folder import RunFolder, find_run
 from kvsync.testing.settings import StoreSettings, load_settings
 from kvsync.testing.store import STALE_UPLOAD_DAYS, Store, open_store
+
+if TYPE_CHECKING:
+    from kvsync.testing.s3_store import S3Store
 
 ReportDir = Annotated[Path, typer.Option("--report-dir", help="Where the folders of the runs lie.")]
 
@@ -39,7 +41,7 @@ def upload(
     if store is None:
         raise ConfigError("configuration of the pipeline", ["store.url: no store; set KVSYNC_CI_STORE_URL"])
     folders = [RunFolder(ledger.parent) for ledger in sorted(report_dir.glob("*/ledger.jsonl"))]
-    for folder in folders if every else [_named(folders, run_id)]:
+    for folder in folders if every else [find_run(report_dir, run_id, having="ledger.jsonl")]:
         if is_running(folder.ledger):
             console.print(f"{folder.path.name}: still running, left alone")
         elif not (every and is_uploaded(folder, store, settings.project)):
@@ -66,7 +68,7 @@ def prune(
     from kvsync.testing.marks import on_this_machine
 
     settings, store = _store()
-    now = datetime.now(UTC)
+    bucket, now = _bucket(store) if lifecycle else None, datetime.now(UTC)
     removed = "to be removed" if check else "removed"
     old = list(retention.expired_in_folder(report_dir, now=now, settings=settings, marked=on_this_machine()))
     if not check:
@@ -80,18 +82,19 @@ def prune(
             console.print(f"{settings.url}: {kept}, {removed}")
         if not check:
             store.tidy(f"{settings.project}/", before=now - timedelta(days=STALE_UPLOAD_DAYS))
-    if lifecycle and not check:
-        console.print(f"{settings.url}: {_put_lifecycle(store)}")
+    if bucket:
+        told = "the bucket would get its lifecycle rule" if check else bucket.put_lifecycle()
+        console.print(f"{settings.url}: {told}")
 
 
-def _put_lifecycle(store: Store | None) -> str:
+def _bucket(store: Store | None) -> "S3Store":
     from kvsync.testing.s3_store import S3Store
 
     if not isinstance(store, S3Store):
         raise ConfigError(
             "configuration of the pipeline", ["store.url: only an s3:// bucket has a lifecycle"]
         )
-    return store.put_lifecycle()
+    return store
 
 
 def _store() -> tuple[StoreSettings, Store | None]:
@@ -99,12 +102,3 @@ def _store() -> tuple[StoreSettings, Store | None]:
 
     settings = load_settings(REPOSITORY, os.environ).store
     return settings, open_store(settings)
-
-
-def _named(folders: Sequence[RunFolder], run_id: str) -> RunFolder:
-    found = {folder.path.name: folder for folder in folders}
-    if run_id == "last" and found:
-        return found[max(found)]
-    if run_id not in found:
-        raise UnknownName("run", run_id, [*found, "last"])
-    return found[run_id]

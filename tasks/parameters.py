@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from kvsync.errors import ConfigError, UnknownName
-from kvsync.testing.cluster_settings import ClusterChoice, ClusterSettings
+from kvsync.testing.cluster_settings import ClusterName, ClusterSettings
 from kvsync.testing.stage import LOCAL
 from tasks.catalogue import CLUSTERED, STAGES
 
@@ -109,7 +109,7 @@ class Parameters(BaseModel):
         Field(description="quick: minutes, for every change. full: real durations and sizes, for the night."),
     ] = "quick"
     cluster: Annotated[
-        str,
+        ClusterName,
         Field(
             description="Where engines and gateway run: local (processes on this machine), kind (a Kind "
             "cluster of the run's own), kubeconfig or kubeconfig:CONTEXT (namespaces of a cluster there is)"
@@ -154,14 +154,6 @@ class Parameters(BaseModel):
         if unknown:
             raise ValueError("; ".join(map(str, unknown)))
         return tuple(dict.fromkeys(stages))
-
-    @field_validator("cluster")
-    @classmethod
-    def _known_cluster(cls, cluster: str) -> str:
-        try:
-            return str(ClusterChoice.parse(cluster))
-        except UnknownName as exc:
-            raise ValueError(str(exc)) from exc
 
     @field_validator("trace")
     @classmethod

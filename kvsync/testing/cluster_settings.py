@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated, Literal, Self, cast
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -39,6 +40,17 @@ class ClusterChoice:
 
     def __str__(self) -> str:
         return f"{self.kind}:{self.context}" if self.context else self.kind
+
+
+def _known(cluster: str) -> str:
+    try:
+        return str(ClusterChoice.parse(cluster))
+    except UnknownName as exc:
+        raise ValueError(str(exc)) from exc
+
+
+ClusterName = Annotated[str, AfterValidator(_known)]
+"""The text of a ClusterChoice."""
 
 
 def split(names: object) -> object:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-from kvsync.errors import UnknownName
+from kvsync.errors import ConfigError, UnknownName
 from kvsync.testing.outcome import StageResult
 from kvsync.testing.revision import Revision
 
@@ -17,9 +17,14 @@ UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError)
 """What reading raises of a file that is torn, or not what it should be."""
 
 
-def find_run(report_dir: Path, run: str) -> "RunFolder":
-    """Return the folder of a run, by its id or as `last`. Raises UnknownName."""
-    runs = sorted(path.parent.name for path in report_dir.glob("*/parameters.json"))
+def find_run(report_dir: Path, run: str, *, having: str = "parameters.json") -> "RunFolder":
+    """Return the folder of a run that has a file, by its id or as `last`.
+
+    Raises UnknownName, or ConfigError when there is none at all.
+    """
+    runs = sorted(path.parent.name for path in report_dir.glob(f"*/{having}"))
+    if not runs:
+        raise ConfigError(str(report_dir), ["there is no run; start one with: kvsync-ci run"])
     name = runs[-1] if run == "last" and runs else run
     if name not in runs:
         raise UnknownName("run", run, [*runs, "last"])

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, Literal, Self, cast
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -27,8 +28,8 @@ from pydantic import (
 )
 
 from kvsync.errors import ConfigError, UnknownName
-from kvsync.pods import Location, parse_document, path, problems
-from kvsync.testing.cluster_settings import FILE, ClusterSettings, split
+from kvsync.pods import Location, Port, parse_document, path, problems
+from kvsync.testing.cluster_settings import FILE, ClusterName, ClusterSettings, split
 
 PREFIX = "KVSYNC_CI_"
 
@@ -42,7 +43,20 @@ _BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](?=.{0,120}$)(/[\w=-
 
 _PLAIN_URL = re.compile(r"https?://[^/@?#\s]+(/[^?#\s]*)?")
 
+
+def _without_credentials(url: str) -> str:
+    """Refuse passwords, which would reach logs and reports; the message does not repeat them either."""
+    if url and not _PLAIN_URL.fullmatch(url):
+        raise ValueError("http:// or https:// without a user, a password or a query is needed")
+    return url
+
+
+def _git_server(url: str) -> str:
+    return url if url.startswith("file:///") else _without_credentials(url).removesuffix("/")
+
+
 Names = Annotated[tuple[str, ...], BeforeValidator(split)]
+PlainUrl = Annotated[str, AfterValidator(_without_credentials)]
 
 
 class _Table(BaseModel):
@@ -62,12 +76,12 @@ class StoreSettings(_Table):
 
     url: str = ""
     project: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = "kvsync"
-    endpoint_url: str | None = None
+    endpoint_url: PlainUrl | None = None
     region: str | None = None
     encryption: Literal["", "AES256", "aws:kms"] = ""
     kms_key: str | None = None
     links: Literal["presigned", "static"] = "presigned"
-    link_base: str = ""
+    link_base: PlainUrl = ""
     link_expiry_s: Annotated[int, Field(gt=0, le=7 * 24 * 3600)] = 7 * 24 * 3600
     keep_days: PositiveInt = 90
     keep_failed_days: PositiveInt = 365
@@ -85,14 +99,6 @@ class StoreSettings(_Table):
             raise ValueError("a folder or s3://bucket/prefix is needed")
         folder = cast("Path", info.context) if info.context else Path()
         return str(folder / url) if url else ""
-
-    @field_validator("endpoint_url", "link_base")
-    @classmethod
-    def _without_credentials(cls, url: str | None) -> str | None:
-        """Refuse passwords, which would reach logs and reports; the message does not repeat them either."""
-        if url and not _PLAIN_URL.fullmatch(url):
-            raise ValueError("http:// or https:// without a user, a password or a query is needed")
-        return url
 
     @model_validator(mode="after")
     def _belongs_together(self) -> Self:
@@ -118,14 +124,14 @@ class ArchiveSettings(_Table):
 class GitHubSettings(_Table):
     """How results go back to GitHub; without a token nothing does.
 
-    `repository`: owner/name, for what a run on no webhook reports (a nightly's issue). `web_url`: where
-    commits are fetched from with the token. `context`: commit
-    statuses are named `<context>/<stage>`.
+    `repository`: owner/name. With it, what a schedule starts tests the head of `archive.branch` there, and
+    reports on it (statuses, an issue); without it, the files as they lie here. `web_url`: where commits are
+    fetched from with the token. `context`: commit statuses are named `<context>/<stage>`.
     """
 
     token: SecretStr = SecretStr("")
-    api_url: Annotated[str, Field(pattern=r"^https?://[^\s/@]+(/\S*)?$")] = "https://api.github.com"
-    web_url: str = "https://github.com"
+    api_url: PlainUrl = "https://api.github.com"
+    web_url: Annotated[str, AfterValidator(_git_server)] = "https://github.com"
     repository: Annotated[str, Field(pattern=r"^([\w.-]+/[\w.-]+)?$")] = ""
     context: str = "kvsync-ci"
     retries: NonNegativeInt = 5
@@ -142,7 +148,7 @@ class WebhookSettings(_Table):
 
     secret: SecretStr = SecretStr("")
     host: str = "127.0.0.1"
-    port: NonNegativeInt = 4280
+    port: Port = 4280
     repositories: Names = ()
     actors: Names = ()
     branches: Names = ("main",)
@@ -167,17 +173,15 @@ class ServeSettings(_Table):
 
     `limit`: how many runs go on at the same time; one disturbs the measurements of another. `cluster`: what
     nightly and weekly runs test on. `image`: of the pipeline, for a pool of Docker containers or Kubernetes
-    jobs; "" for one of processes. `workspaces`: where commits are checked out, None for a folder beside the
-    reports.
+    jobs; "" for one of processes.
     """
 
     host: str = "127.0.0.1"
-    port: NonNegativeInt = 4200
+    port: Port = 4200
     pool: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")] = "kvsync"
     limit: PositiveInt = 2
-    cluster: str = "local"
+    cluster: ClusterName = "local"
     image: str = ""
-    workspaces: Path | None = None
 
 
 class Settings(_Table):

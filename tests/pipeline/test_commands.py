@@ -10,26 +10,28 @@ STAGES = "unit, integration, property, e2e, benchmark, load, chaos, soak"
 
 
 def test_every_wrong_word_is_named_at_once(pipeline: Pipeline) -> None:
-    """An unknown stage, an unknown cluster and a missing trace are one message, with the valid names."""
-    status, lines = pipeline("run", "nonsense", "--cluster", "moon", "--trace", "absent.jsonl")
+    """What is wrong with stage, cluster, seed, trace and source is one message, with the valid names."""
+    wrong = ["--cluster", "moon", "--seed", "-3", "--trace", "absent.jsonl", "--source", "here"]
+
+    status, lines = pipeline("run", "nonsense", *wrong)
 
     assert status == 2
-    assert lines == [
-        "parameters of the run: 3 problem(s)",
+    assert [line.partition(", without password")[0] for line in lines] == [
+        "parameters of the run: 6 problem(s)",
         f"stages: unknown stage 'nonsense'; valid: {STAGES}",
         "cluster: unknown cluster 'moon'; valid: local, kind, kubeconfig, kubeconfig:CONTEXT",
+        "seed: Input should be greater than or equal to 0",
         "trace: no such file: absent.jsonl",
+        "source.url: what git fetches from is needed",
+        "source.commit: the full hash of a commit is needed, 40 hexadecimal digits",
     ]
     assert pipeline.runs() == []
 
 
-def test_a_run_that_does_not_exist_is_refused_with_those_that_do(pipeline: Pipeline) -> None:
-    """`show` of an unknown id lists what it could show."""
-    assert pipeline("show", "yesterday") == (2, ["unknown run 'yesterday'; valid: last"])
-
-
 def test_an_empty_report_folder_has_no_runs(pipeline: Pipeline) -> None:
-    """`list` says how to make a first run; `clean` finds nothing."""
+    """`list` and `show` say how to make a first run; `clean` finds nothing."""
     status, lines = pipeline("list")
+    no_run = ["there is no run; start one with: kvsync-ci run"]
+    assert pipeline("show", "last") == (2, [f"{pipeline.reports}: 1 problem(s)", *no_run])
     assert (status, lines[0]) == (0, f"no run in {pipeline.reports}; start one with: kvsync-ci run")
     assert pipeline("clean", "--check") == (0, ["nothing is left behind"])

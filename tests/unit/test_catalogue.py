@@ -74,12 +74,6 @@ def test_scheduled_runs_test_on_the_chosen_cluster_only() -> None:
     assert {each.pool for each in chosen} == {"big"}
 
 
-def test_an_unknown_cluster_is_refused() -> None:
-    """The error names the field and what there is."""
-    with pytest.raises(ConfigError, match=r"cluster: unknown cluster 'moon'; valid: local, kind"):
-        catalogue(Path("r"), Settings(serve=ServeSettings(cluster="moon")))
-
-
 def test_only_containers_have_an_image() -> None:
     """A pool of processes would refuse to start from one; a container has a home where it may write."""
     env = {"PYTHONPATH": "/app", "PREFECT_RUNNER_AUTO_INSTALL_DEPENDENCIES": "false"}

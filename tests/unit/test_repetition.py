@@ -138,6 +138,8 @@ def test_finding_a_run(tmp_path: Path) -> None:
     assert find_run(tmp_path, "last").path == folder.path
     with pytest.raises(UnknownName, match="unknown run 'r2'; valid: r1, last"):
         find_run(tmp_path, "r2")
+    with pytest.raises(ConfigError, match="there is no run; start one with: kvsync-ci run"):
+        find_run(tmp_path / "r1", "last")
 
 
 def test_reports_of_attempts(tmp_path: Path) -> None:

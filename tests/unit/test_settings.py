@@ -75,6 +75,41 @@ def test_every_problem_is_reported_with_its_place(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "text", "problem"),
+    [
+        ("SERVE_PORT", "99999999", "serve.port: input should be less than or equal to 65535"),
+        ("WEBHOOK_PORT", "65536", "webhook.port: input should be less than or equal to 65535"),
+        ("SERVE_CLUSTER", "moon", "serve.cluster: unknown cluster 'moon'; valid: local, kind, kubeconfig"),
+        (
+            "GITHUB_WEB_URL",
+            "https://someone:s3cret@host",
+            "github.web_url: http:// or https:// without a user",
+        ),
+        ("GITHUB_API_URL", "https://s3cret@host", "github.api_url: http:// or https:// without a user"),
+    ],
+)
+def test_what_cannot_be_is_known_before_anything_starts(
+    tmp_path: Path, name: str, text: str, problem: str
+) -> None:
+    """The message names the field, and does not repeat what may be a password."""
+    with pytest.raises(ConfigError) as caught:
+        load_settings(tmp_path, {f"KVSYNC_CI_{name}": text})
+
+    assert caught.value.problems[0].startswith(problem)
+    assert "s3cret" not in str(caught.value)
+
+
+def test_where_commits_are_fetched_from(tmp_path: Path) -> None:
+    """GitHub, another server, or a folder; a slash at the end says nothing."""
+    found = [
+        load_settings(tmp_path, {"KVSYNC_CI_GITHUB_WEB_URL": url}).github.web_url
+        for url in ("", "https://git.example.com/", "file:///srv/git")
+    ]
+
+    assert found == ["https://github.com", "https://git.example.com", "file:///srv/git"]
+
+
+@pytest.mark.parametrize(
     ("content", "problem"),
     [
         (b"[cluster\n", "expected ']'"),

@@ -69,7 +69,12 @@ def test_runs_are_uploaded_and_pruned(bucket: Bucket, env: dict[str, str], repor
     )
     where = env["KVSYNC_CI_STORE_URL"]
     words = [f"{reports}: {old}: no report", f"{where}: {old}: no report"]
-    assert call(reports, env, "prune", "--check") == (0, [f"{line}, to be removed" for line in words])
+    planned = [f"{line}, to be removed" for line in words]
+    assert call(reports, env, "prune", "--check") == (0, planned)
+    assert call(reports, env, "prune", "--check", "--lifecycle") == (
+        0,
+        [*planned, f"{where}: the bucket would get its lifecycle rule"],
+    )
     assert len(bucket.store.list()) == 4
     status, lines = call(reports, env, "prune", "--lifecycle")
     assert (status, lines) == (
@@ -93,8 +98,13 @@ def test_runs_are_uploaded_and_pruned(bucket: Bucket, env: dict[str, str], repor
         ),
         (["upload", "last"], {"KVSYNC_CI_STORE_URL": ""}, "store.url: no store; set KVSYNC_CI_STORE_URL"),
         (["prune", "--lifecycle"], {"KVSYNC_CI_STORE_URL": "."}, "only an s3:// bucket has a lifecycle"),
+        (
+            ["prune", "--lifecycle", "--check"],
+            {"KVSYNC_CI_STORE_URL": ""},
+            "only an s3:// bucket has a lifecycle",
+        ),
     ],
-    ids=["no credentials", "no store", "no lifecycle"],
+    ids=["no credentials", "no store", "no lifecycle", "no bucket to check"],
 )
 def test_what_goes_wrong_is_said(
     env: dict[str, str], reports: Path, words: list[str], variables: dict[str, str], problem: str
