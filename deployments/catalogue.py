@@ -6,6 +6,7 @@ again there, a check never is.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -51,6 +52,7 @@ class Deployment:
 def catalogue(report_dir: Path, settings: Settings) -> tuple[Deployment, ...]:
     """Return every deployment there should be; their runs leave their folders in `report_dir`."""
     serve = settings.serve
+    here = partial(Deployment, pool=serve.pool, image=serve.image)
     quick = Parameters(report_dir=report_dir, stages=COMMIT, settings=settings.cluster)
     night = Parameters.checked(
         report_dir=report_dir,
@@ -60,48 +62,38 @@ def catalogue(report_dir: Path, settings: Settings) -> tuple[Deployment, ...]:
         trigger="schedule",
     )
     return (
-        Deployment(
+        here(
             name="commit",
             description="A commit on a followed branch: what decides, what talks, what must always hold.",
             parameters=quick.model_copy(update={"trigger": "push"}),
             limit=2,
-            pool=serve.pool,
-            image=serve.image,
         ),
-        Deployment(
+        here(
             name="pull-request",
             description="A pull request: as a commit, and whole clusters of processes on this machine.",
             parameters=quick.model_copy(update={"stages": PULL_REQUEST, "trigger": "pull-request"}),
             limit=2,
-            pool=serve.pool,
-            image=serve.image,
         ),
-        Deployment(
+        here(
             name="nightly",
             description="Every night: as a pull request, with real durations, measurements and load.",
             parameters=night.model_copy(update={"stages": NIGHTLY}),
             limit=1,
             cron="0 3 * * *",
-            pool=serve.pool,
-            image=serve.image,
         ),
-        Deployment(
+        here(
             name="weekly",
             description="Every Monday: as every night, with faults, and for long.",
             parameters=night.model_copy(update={"stages": WEEKLY}),
             limit=1,
             collision="CANCEL_NEW",
             cron="0 2 * * 1",
-            pool=serve.pool,
-            image=serve.image,
         ),
-        Deployment(
+        here(
             name="adhoc",
             description="By hand: choose stages, profile and cluster.",
             parameters=quick,
             limit=4,
-            pool=serve.pool,
-            image=serve.image,
         ),
     )
 
