@@ -1,6 +1,6 @@
 """Which tests are flaky and which are broken, by how they ended in earlier runs. Pure.
 
-- Proof: the test passed and failed at one commit, be it in two runs or in two attempts of one run.
+- Proof: the test passed and failed at one commit, be it in two runs of a profile or in two attempts of one.
 - Suspicion: on the reference branch it changed sides at least `FLIPS` times in its last `WINDOW` decided
   endings. Fewer say little: a test that was broken once and mended changed sides twice.
 - A test that failed in each of its last `BROKEN_AFTER` decided endings is broken, whatever was before: it is
@@ -35,6 +35,7 @@ class Ending:
     """How a test ended in one run, of files that are exactly those of `commit`.
 
     `mixed`: attempts of this run ended on both sides. `reference`: the run was one of the reference branch.
+    `stands_in`: it was of another profile, in which the test does something else.
     """
 
     run: str
@@ -43,6 +44,7 @@ class Ending:
     kind: Kind
     mixed: bool = False
     reference: bool = True
+    stands_in: bool = False
 
     @property
     def side(self) -> Literal["passed", "failed"] | None:
@@ -129,12 +131,12 @@ def wilson(failures: int, decided: int) -> tuple[float, float]:
 
 
 def _proofs(endings: Sequence[Ending]) -> tuple[str, ...]:
-    """Return the commits at which the test ended on both sides; what was not at a commit proves nothing."""
-    found: dict[str, set[str]] = defaultdict(set)
+    """Return the commits at which the test ended on both sides in one profile; without a commit, no proof."""
+    found: dict[tuple[str, bool], set[str]] = defaultdict(set)
     for each in endings:
         if each.commit and each.side:
-            found[each.commit] |= {"passed", "failed"} if each.mixed else {each.side}
-    return tuple(commit for commit, sides in found.items() if len(sides) > 1)
+            found[each.commit, each.stands_in] |= {"passed", "failed"} if each.mixed else {each.side}
+    return tuple(dict.fromkeys(commit for (commit, _), sides in found.items() if len(sides) > 1))
 
 
 def _is_clean(ending: Ending) -> bool:

@@ -38,6 +38,13 @@ class Report:
     machine: Mapping[str, str]
 
     @property
+    def differs(self) -> bool:
+        """Whether some of it was found with other files than those of `commit`, be it by a repetition."""
+        return self.dirty or any(
+            "code" in check.properties for stage in self.stages for check in stage.checks
+        )
+
+    @property
     def verdict(self) -> Outcome:
         """The worst outcome of a stage; UNKNOWN without stages."""
         return worst(stage.outcome for stage in self.stages)

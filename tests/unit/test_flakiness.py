@@ -1,6 +1,7 @@
 """Flaky or broken: what the two detectors say of rows of endings."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -102,6 +103,15 @@ def test_other_branches_prove_and_do_not_flip() -> None:
 
     assert flakiness(elsewhere).verdict == "steady"
     assert flakiness(row("PF", reference=False, commits="aa")).verdict == "flaky"
+
+
+def test_both_sides_in_two_profiles_prove_nothing() -> None:
+    """What another profile does is more, and may fail for that; both sides there do prove."""
+    here, there = row("PR", commits="ab"), [replace(each, stands_in=True) for each in row("FP", commits="aa")]
+
+    assert flakiness([here[0], there[0]]).verdict == "steady"
+    assert flakiness(there).proofs == ("a",)
+    assert flakiness([here[1], replace(here[1], stands_in=True)]).proofs == ("b",)
 
 
 def test_old_proofs_expire() -> None:

@@ -1,19 +1,23 @@
 """The results of all runs in a database: what is new, since when, how often, and how long it takes.
 
-Runs are compared when they share repository, profile and kind of cluster. The reference are those of a commit
-of the reference branch itself: no pull request, nothing uncommitted. Of these the last `LOOKBACK` are looked
-at, so a failure that is older than all of them is as old as the oldest.
+- Runs are compared when they share repository, profile and kind of cluster. The reference are those of a
+  commit of the reference branch itself: no pull request, nothing uncommitted. Of these the last `LOOKBACK`
+  are looked at, so a failure that is older than all of them is as old as the oldest.
+- A stage that the reference lately never brought to a result in a profile is compared with the reference's
+  runs of it in the other profile, which stand in: so a pull request's quick e2e is held against the nights'.
+- A test is new that the reference lately ran in no profile and on no kind of cluster.
 """
 
 import statistics
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Self, cast
 
 from pydantic import SecretStr
-from sqlalchemy import ColumnElement, Select, and_, delete, func, or_, select
+from sqlalchemy import ColumnElement, Select, and_, delete, false, func, or_, select
 from sqlalchemy.orm import Session, selectinload
 
 from kvsync.testing.archive.database import Database
@@ -82,40 +86,35 @@ class Archive:
 
     def compare(self, report: Report) -> Comparison:
         """Say what is new in a run, by the runs that started before it."""
-        scope, commit = self.scope(report.parameters), "" if report.dirty else report.commit
-        past = self.endings(scope, before=report.started_at, commit=commit)
+        scope, commit = self.scope(report.parameters), "" if report.differs else report.commit
+        before = report.started_at
+        among = or_(self._lately(scope, before), self._stand_ins(scope, before))
         return compare(
             report.stages,
-            past,
-            seen=self.seen(scope, before=report.started_at),
-            at=report.started_at,
+            self._failed_among(scope, among, commit),
+            seen=self.seen(scope, before=before),
+            at=before,
             commit=commit,
-            last_green=self._last_green(scope, report.started_at),
+            last_green=self._last_green(scope, before),
         )
 
-    def endings(
-        self, scope: Scope, *, before: datetime | None = None, commit: str = ""
-    ) -> dict[CheckId, list[Ending]]:
-        """Return how checks ended that failed lately, the oldest first; and all that ran at `commit`."""
-        lately = self._lately(scope, before)
-        failed = select(CheckRow.name).where(
-            CheckRow.run_id.in_(lately), or_(CheckRow.kind.in_(FAILING), CheckRow.mixed)
-        )
-        same_commit = [RunRow.commit == commit] if commit else []
-        return self._endings(CheckRow.run_id.in_(lately), or_(CheckRow.name.in_(failed), *same_commit))
+    def endings(self, scope: Scope) -> dict[CheckId, list[Ending]]:
+        """Return how checks ended that failed lately, the oldest first."""
+        return self._failed_among(scope, self._lately(scope, None))
 
     def endings_of(self, name: str) -> dict[Scope, dict[CheckId, list[Ending]]]:
         """Return how the checks whose name contains `name` ended lately, by scope."""
         found = {}
         for scope in self.scopes():
-            lately = CheckRow.run_id.in_(self._lately(scope, None))
-            found[scope] = self._endings(lately, CheckRow.name.contains(name, autoescape=True))
+            named = CheckRow.name.contains(name, autoescape=True)
+            found[scope] = self._endings(scope, self._lately(scope, None), named)
         return {scope: endings for scope, endings in found.items() if endings}
 
     def seen(self, scope: Scope, *, before: datetime | None = None) -> frozenset[CheckId]:
-        """Return the checks that were part of a run of the reference branch lately."""
-        runs = self._runs(scope, before, self._is_reference)
-        query = select(CheckRow.stage, CheckRow.name).where(CheckRow.run_id.in_(runs)).distinct()
+        """Return the checks that the reference of this repository ran lately, in whatever scope."""
+        alike = [each for each in self.scopes() if each.repository == scope.repository]
+        runs = [CheckRow.run_id.in_(self._runs(each, before, self._is_reference)) for each in alike]
+        query = select(CheckRow.stage, CheckRow.name).where(or_(false(), *runs)).distinct()
         with self._database.reading() as connection:
             return frozenset((row[0], row[1]) for row in connection.execute(query))
 
@@ -192,13 +191,29 @@ class Archive:
             .limit(LOOKBACK)
         )
 
-    def _lately(self, scope: Scope, before: datetime | None) -> Select[tuple[str]]:
-        """Select the last runs of the reference and of the others, each by their own number."""
-        reference = self._runs(scope, before, self._is_reference).subquery()
-        others = self._runs(scope, before, ~self._is_reference).subquery()
-        return select(reference.c.id).union_all(select(others.c.id))  # type: ignore[return-value]  # as good as a select here
+    def _lately(self, scope: Scope, before: datetime | None) -> ColumnElement[bool]:
+        """Select the checks of the last runs of the reference and of the others, each by their own number."""
+        reference = self._runs(scope, before, self._is_reference)
+        others = self._runs(scope, before, ~self._is_reference)
+        return or_(CheckRow.run_id.in_(reference), CheckRow.run_id.in_(others))
 
-    def _endings(self, *wanted: ColumnElement[bool]) -> dict[CheckId, list[Ending]]:
+    def _stand_ins(self, scope: Scope, before: datetime) -> ColumnElement[bool]:
+        """Select the reference's checks in the other profile of stages without a reference in this one."""
+        other = replace(scope, profile="full" if scope.profile == "quick" else "quick")
+        here = self._runs(scope, before, self._is_reference)
+        there = self._runs(other, before, self._is_reference)
+        ended = select(StageRow.name).where(StageRow.run_id.in_(here), StageRow.outcome != "unknown")
+        return and_(CheckRow.stage.not_in(ended), CheckRow.run_id.in_(there))
+
+    def _failed_among(
+        self, scope: Scope, among: ColumnElement[bool], commit: str = ""
+    ) -> dict[CheckId, list[Ending]]:
+        """Return the endings of the checks that failed at least once; and of all that ran at `commit`."""
+        failed = select(CheckRow.name).where(among, or_(CheckRow.kind.in_(FAILING), CheckRow.mixed))
+        same_commit = [RunRow.commit == commit] if commit else []
+        return self._endings(scope, among, or_(CheckRow.name.in_(failed), *same_commit))
+
+    def _endings(self, scope: Scope, *wanted: ColumnElement[bool]) -> dict[CheckId, list[Ending]]:
         query = (
             select(
                 CheckRow.stage,
@@ -209,6 +224,7 @@ class Archive:
                 RunRow.commit,
                 RunRow.started_at,
                 self._is_reference,
+                RunRow.profile != scope.profile,
             )
             .join(RunRow, RunRow.id == CheckRow.run_id)
             .where(*wanted)
@@ -216,7 +232,7 @@ class Archive:
         )
         found: dict[CheckId, list[Ending]] = defaultdict(list)
         with self._database.reading() as connection:
-            for stage, name, kind, mixed, run, commit, at, reference in connection.execute(query):
+            for stage, name, kind, mixed, run, commit, at, reference, stands_in in connection.execute(query):
                 found[stage, name].append(
                     Ending(
                         run=run,
@@ -225,6 +241,7 @@ class Archive:
                         kind=cast("Kind", kind),
                         mixed=mixed,
                         reference=bool(reference),
+                        stands_in=bool(stands_in),
                     )
                 )
         return found

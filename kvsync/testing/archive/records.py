@@ -82,7 +82,7 @@ def to_row(report: Report, scope: Scope, measurements: Sequence[Measurement]) ->
         branch=report.branch if facts.get("trusted", True) else "",
         pull_request=number if isinstance(number, int) else None,
         trigger=str(asked.get("trigger", "manual")),
-        dirty=report.dirty,
+        dirty=report.differs,
         verdict=report.verdict.name.lower(),
         reason=report.reason,
         stages=[

@@ -158,6 +158,82 @@ def test_both_sides_at_one_commit(archive: Archive, make_report: MakeReport) -> 
     }
 
 
+def test_what_other_code_mended_is_of_no_commit(archive: Archive, make_report: MakeReport) -> None:
+    """A repetition with other code makes its run no reference, and no test flaky."""
+    archive.record(make_report(1, unit="PF"))
+    failed = make_report(2, unit="PF", commit="same")
+    archive.record(failed)
+    mended = replace(
+        failed.stages[0].checks[1],
+        kind="passed",
+        properties={"code": "same with uncommitted changes"},
+        attempts=[Attempt(kind="failed")],
+    )
+    stages = [merge("unit", [failed.stages[0].checks[0], mended], started_at=failed.started_at)]
+    again = replace(failed, stages=stages)
+
+    compared = archive.compare(again)
+    archive.record(again)
+
+    assert [(each.check[-1], each.status) for each in compared.standings] == [("b", "fixed")]
+    assert [(run.run, run.verdict, run.dirty) for run in archive.series(limit=1)] == [
+        ("run-2", Outcome.PASSED, True)
+    ]
+    assert [run.run for run in archive.series(reference=True)] == ["run-1"]
+    assert archive.compare(make_report(3, unit="PF")).last_green is None
+    (scope,) = archive.scopes()
+    assert [flakiness(endings).verdict for endings in archive.endings(scope).values()] == ["steady"]
+
+
+def test_a_stage_that_only_another_profile_runs(archive: Archive, make_report: MakeReport) -> None:
+    """The reference's runs of it there say what is known, those of other clusters and branches do not."""
+    archive.record(make_report(1, profile="full", e2e="PPF", unit="F"))
+    archive.record(make_report(2, profile="full", e2e="PFF"))
+    archive.record(make_report(3, profile="full", e2e="FFF", cluster="kind"))
+    archive.record(make_report(4, profile="full", e2e="FFF", branch="topic"))
+    archive.record(make_report(5, profile="full", e2e="FFF", source={"repository": "other/kvsync"}))
+    archive.record(make_report(6, profile="full", e2e="PFF", commit="same"))
+    archive.record(make_report(7, unit="P"))
+    source = {"repository": "", "pull_request": 7}
+
+    compared = archive.compare(
+        make_report(8, unit="F", e2e="FFPP", branch="topic", source=source, commit="same")
+    )
+
+    assert [(each.stage, each.check[-1], each.status, each.since_run) for each in compared.standings] == [
+        ("unit", "a", "new", ""),
+        ("e2e", "a", "new", ""),
+        ("e2e", "b", "known", "run-2"),
+        ("e2e", "c", "fixed", "run-1"),
+        ("e2e", "d", "new-test", ""),
+    ]
+    (quick,) = [
+        scope for scope in archive.scopes() if (scope.profile, scope.repository) == ("quick", "kvsync")
+    ]
+    assert archive.endings(quick) == {}
+
+
+def test_a_stage_that_never_came_to_an_end_in_a_profile(archive: Archive, make_report: MakeReport) -> None:
+    """While it was only skipped there the other profile stands in, and no longer."""
+    archive.record(make_report(1, profile="full", e2e="F"))
+    archive.record(make_report(2, e2e="S"))
+
+    assert statuses(archive, make_report(3, e2e="F")) == {"a": "known"}
+
+    archive.record(make_report(3, e2e="P"))
+
+    assert statuses(archive, make_report(4, e2e="F")) == {"a": "new"}
+
+
+def test_what_the_reference_ran_anywhere_is_no_new_test(archive: Archive, make_report: MakeReport) -> None:
+    """Whatever the profile and the kind of cluster; a branch or another repository does not count."""
+    archive.record(make_report(1, e2e="P", profile="full", cluster="kind"))
+    archive.record(make_report(2, e2e="PP", branch="topic"))
+    archive.record(make_report(3, e2e="PPP", source={"repository": "other/kvsync"}))
+
+    assert statuses(archive, make_report(4, e2e="PPP")) == {"b": "new-test", "c": "new-test"}
+
+
 def test_endings_of_what_failed(archive: Archive, make_report: MakeReport) -> None:
     """Flaky tests are found among those that failed or were tried again; others are not even read."""
     for day, letters in enumerate(["PPP", "FPP", "PPR", "FPP"]):
