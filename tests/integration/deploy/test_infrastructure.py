@@ -144,6 +144,11 @@ def test_a_pod_is_confined(pod: Document) -> None:
     assert mounted == {str(each["name"]) for each in cast("list[Document]", pod["volumes"])}
 
 
+def test_the_run_of_an_evicted_pod_is_started_again_once() -> None:
+    """By Kubernetes; where that makes no second attempt, Prefect makes one, and both were seen to run."""
+    assert at(job, "spec", "backoffLimit") == 1
+
+
 def test_only_the_worker_of_jobs_may_ask_kubernetes() -> None:
     """Others have no token; its role is of its namespace, and names no secrets."""
     holders = {name for name, pod in pods.items() if pod.get("automountServiceAccountToken", True)}
