@@ -9,24 +9,33 @@ import signal
 import subprocess
 import sys
 import threading
+from queue import SimpleQueue
 
 
 def main(argv: list[str]) -> int:
     """Run `argv` until it ends or our input does; returns its exit status as a shell says it."""
+    told: SimpleQueue[None] = SimpleQueue()
+    # Before there is a program, so that no signal ends us and leaves it behind.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: told.put(None))
     try:
         program = subprocess.Popen(argv, stdin=subprocess.DEVNULL)
     except OSError as exc:
         print(f"cannot start {argv[0]}: {exc}; install it", file=sys.stderr)
         return 127
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: program.terminate())
 
     def follow() -> None:
         while os.read(sys.stdin.fileno(), 4096):
             pass
-        program.terminate()
+        told.put(None)
 
-    threading.Thread(target=follow, daemon=True).start()
+    def end() -> None:
+        while True:
+            told.get()
+            program.terminate()
+
+    for work in (follow, end):
+        threading.Thread(target=work, daemon=True).start()
     status = program.wait()
     return status if status >= 0 else 128 - status
 

@@ -47,3 +47,10 @@ def test_a_program_that_ends_by_itself_ends_the_lifeline() -> None:
         assert lifeline.wait(timeout=10) == 127
         assert lifeline.stdout is not None
         assert "cannot start no-such-program" in lifeline.stdout.read()
+
+
+def test_a_signal_while_the_program_starts_ends_it_too() -> None:
+    """Nobody would end the program if the signal ended only what holds it."""
+    for _ in range(10):
+        with _start("sh", "-c", "kill -TERM $PPID; exec sleep 60") as lifeline:
+            assert lifeline.wait(timeout=10) == 128 + 15
