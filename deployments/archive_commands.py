@@ -28,6 +28,8 @@ DEFAULT_REPORTS = Path("reports")
 
 LETTERS = {"passed": "[green]✓[/]", "failed": "[red]✗[/]", None: "[yellow]?[/]"}
 
+NO_RUN = "no run is in the archive; start one with: kvsync-ci run"
+
 console = Console()
 
 
@@ -99,9 +101,10 @@ def flaky(
     quarantine = load_quarantine(file).quarantine
     today = datetime.now(UTC).date()
     with _archive(report_dir) as archive:
+        scopes = archive.scopes()
         bad = [
             known
-            for scope in archive.scopes()
+            for scope in scopes
             for known in _known(scope, archive.endings(scope))
             if known.flakiness.verdict != "steady"
         ]
@@ -110,7 +113,7 @@ def flaky(
         entries = [{**entry.model_dump(mode="json"), "standing": text} for entry, text in held.items()]
         typer.echo(json.dumps({"tests": [each.to_json() for each in bad], "quarantine": entries}, indent=1))
         return
-    console.print(_flaky_table(bad) if bad else "no test is flaky or broken")
+    console.print(_flaky_table(bad) if bad else "no test is flaky or broken" if scopes else NO_RUN)
     if held:
         console.print(_quarantine_table(held))
 
@@ -126,10 +129,10 @@ def standing(entry: Entry, today: date, clean_runs: int) -> str:
 
 def _archive(report_dir: Path) -> "Archive":
     # Imported here: SQLAlchemy and Alembic take time, and no other command needs them.
-    from kvsync.testing.archive import open_archive
+    from kvsync.testing.archive import existing_archive
     from tasks.parameters import REPOSITORY
 
-    return open_archive(load_settings(REPOSITORY, os.environ), report_dir)
+    return existing_archive(load_settings(REPOSITORY, os.environ), report_dir)
 
 
 def _known(scope: "Scope", endings: Mapping[CheckId, Sequence[Ending]]) -> Iterator[Known]:
@@ -153,7 +156,7 @@ def _show_runs(runs: Sequence["PastRun"], stage: str, *, as_json: bool) -> None:
         typer.echo(json.dumps([_run_json(run) for run in runs], indent=1))
         return
     if not runs:
-        console.print("no run is in the archive; start one with: kvsync-ci run")
+        console.print(NO_RUN)
         return
     table = Table(box=None, header_style="dim")
     for column in ("run", "commit", "of", "profile", "verdict", "stages"):

@@ -27,13 +27,23 @@ LOOKBACK = 2000
 
 
 def stale(report_dir: ReportDir = Path("reports")) -> None:
-    """Say whether scheduled runs still happen, and notify when not; exit status 1 then. For cron."""
+    """Say whether scheduled runs still happen, and notify when they ceased. For cron.
+
+    Exit status: 0 they do, 1 they ceased, 2 nothing is known, as before the first one.
+    """
+    # Imported here, as the archive is elsewhere: SQLAlchemy takes time.
+    from kvsync.testing.archive import existing_archive
     from tasks.parameters import REPOSITORY
 
     settings = load_settings(REPOSITORY, os.environ)
-    message = silence(settings, report_dir, datetime.now(UTC))
+    with existing_archive(settings, report_dir) as archive:
+        last = _last_scheduled(archive)
+    if last is None:
+        typer.echo("no scheduled run is in the archive, so nothing says that the schedule is alive", err=True)
+        raise typer.Exit(2)
+    message = about_silence(last, datetime.now(UTC), stale_after_hours=settings.notify.stale_after_hours)
     if message is None:
-        typer.echo("the schedule is alive, or has not begun")
+        typer.echo(f"the schedule is alive: its last run began {last:%Y-%m-%d %H:%M} UTC")
         return
     typer.echo(f"{message.title}\n{message.body}")
     if settings.notify.urls and (problem := send(message, settings.notify.urls)):

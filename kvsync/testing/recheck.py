@@ -4,6 +4,7 @@
   against today's limits, and how each test ended is read again from the lines that it wrote.
 - Judging again finds what is worse than the report says. One thing it makes better: a test that a comparison
   failed in which nothing is wrong by today's rules is undecided, for it ended there.
+- Tests that passed without a line of theirs, or a JUnit file, being left prove nothing.
 - Of an attempt that another one followed, only the ending counts.
 """
 
@@ -17,7 +18,7 @@ from kvsync.testing.attempts import INVARIANT, attempted
 from kvsync.testing.history import Record, read, read_lines
 from kvsync.testing.junit_reader import read_junit
 from kvsync.testing.measurement import Measurement, read_measurements
-from kvsync.testing.outcome import OUTCOMES, Check, Kind, StageResult, merge
+from kvsync.testing.outcome import OUTCOMES, Check, Kind, Outcome, StageResult, merge
 from kvsync.testing.recovery import GOAL_S
 from kvsync.testing.report import Report
 from kvsync.testing.run_folder import RunFolder
@@ -122,7 +123,11 @@ class _Recheck:
             duration_s=stage.duration_s,
             log=stage.log,
         )
-        return merged.doubted(stage.doubt) if stage.doubt else merged
+        has_passed = merged.outcome is Outcome.PASSED and any("::" in check.name for check in checks)
+        gone = "its evidence is gone" if has_passed and not endings else ""
+        for doubt in filter(None, [stage.doubt, gone]):
+            merged = merged.doubted(doubt)
+        return merged
 
     def _check(
         self,

@@ -14,6 +14,7 @@ import pytest
 
 from kvsync.testing.faults import Latency, MessageLoss, to_json
 from kvsync.testing.history import History, append_line, read_lines
+from kvsync.testing.junit import write_junit
 from kvsync.testing.ledger import Ledger
 from kvsync.testing.outcome import Outcome
 from kvsync.testing.pytest_stage import PytestStage
@@ -188,6 +189,19 @@ def test_without_lines_a_pass_is_no_proof(run: RunFolder) -> None:
     append_line(run.tests("some"), {"event": "finished", "nodeid": other, "kind": "passed"})
 
     assert [change.after for change in judged(run).changes] == ["not-run", "passed"]
+
+
+def test_a_stage_whose_evidence_is_gone(run: RunFolder) -> None:
+    """It is unknown, whatever its report says; JUnit files are evidence, too."""
+    shutil.rmtree(run.path / "history")
+    result = Report.read(run.report).stages[0]
+    write_junit(result, run.junit("some"), {})
+
+    assert judged(run).report.verdict is Outcome.PASSED
+
+    shutil.rmtree(run.path / "junit")
+
+    assert judged(run).report.verdict_line() == "UNKNOWN: some: its evidence is gone"
 
 
 SERVED = Service(

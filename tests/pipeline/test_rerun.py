@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from junitparser import JUnitXml
 
+from kvsync.testing.archive import Archive
+from kvsync.testing.outcome import Outcome
 from tests.pipeline.conftest import Pipeline
 
 pytestmark = pytest.mark.timeout(180)
@@ -62,3 +64,37 @@ def test_repeated_and_judged_again(pipeline: Pipeline, repository: Callable[...,
     status, lines = pipeline("recheck", "last")
     assert (status, lines[0]) == (0, "judged again: nothing but how tests ended; 0 changed")
     assert (run / "report-rechecked.html").exists()
+
+
+COMMITTING = """
+    import subprocess
+
+    def test_bad():
+        user = ["-c", "user.name=t", "-c", "user.email=t@example.com"]
+        argv = ["git", *user, "commit", "-q", "--allow-empty", "-m", "meanwhile"]
+        subprocess.run(argv, check=True, timeout=20)
+        assert False, "not mended"
+"""
+
+
+def test_the_code_that_a_run_is_of(pipeline: Pipeline, repository: Callable[..., str]) -> None:
+    """A run is of the commit that it began with; one that other code mended is of none."""
+    folder = committed(repository(unit=COMMITTING))
+    commit = _head(folder)
+    assert pipeline("run", "unit", "--repository", str(folder))[0] == 1
+    assert _head(folder) != commit
+    (run,) = pipeline.runs()
+    report = json.loads((run / "report.json").read_text())
+    assert (report["commit"], report["dirty"]) == (commit, False)
+    (folder / "tests" / "unit" / "test_unit.py").write_text("def test_bad(): pass\n")
+
+    assert pipeline("rerun", "last", "--failed")[0] == 0
+
+    with Archive.open("", pipeline.reports) as archive:
+        (kept,) = archive.series()
+    assert (kept.commit, kept.verdict, kept.dirty) == (commit, Outcome.PASSED, True)
+
+
+def _head(repository: Path) -> str:
+    argv = ["git", "-C", str(repository), "rev-parse", "HEAD"]
+    return subprocess.run(argv, capture_output=True, text=True, check=True, timeout=20).stdout.strip()

@@ -20,7 +20,7 @@ from pydantic import SecretStr
 from sqlalchemy import ColumnElement, Select, and_, delete, false, func, or_, select
 from sqlalchemy.orm import Session, selectinload
 
-from kvsync.testing.archive.database import Database
+from kvsync.testing.archive.database import FILE, ArchiveError, Database
 from kvsync.testing.archive.records import PastRun, Scope, from_row, measurement_of, to_row
 from kvsync.testing.archive.tables import CheckRow, MeasurementRow, RunRow, StageRow
 from kvsync.testing.comparison import CheckId, Comparison, compare
@@ -277,3 +277,13 @@ def open_archive(settings: Settings, report_dir: Path) -> Archive:
         branch=settings.archive.branch,
         repository=settings.github.repository,
     )
+
+
+def existing_archive(settings: Settings, report_dir: Path) -> Archive:
+    """Open it for those who only read: as open_archive, but the file in the report folder is not made."""
+    if not settings.archive.url.get_secret_value() and not (report_dir / FILE).exists():
+        raise ArchiveError(
+            f"no run in {report_dir}: it has no {FILE}; "
+            "name another folder with --report-dir, or start a run with: kvsync-ci run"
+        )
+    return open_archive(settings, report_dir)

@@ -1,7 +1,8 @@
 """`kvsync-ci history` and `kvsync-ci flaky`: what they say of the runs so far."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from deployments.cli import app
-from kvsync.testing.archive import Archive
+from kvsync.testing.archive import Archive, ArchiveError
 from kvsync.testing.report import Report
 
 MakeReport = Callable[..., Report]
@@ -39,12 +40,50 @@ def recorded(tmp_path: Path, make_report: MakeReport) -> list[Report]:
     return reports
 
 
-def test_without_runs(command: Command) -> None:
-    """An archive with nothing in it says how to begin."""
+def test_without_runs(command: Command, tmp_path: Path) -> None:
+    """An archive with nothing in it says how to begin, and not that all is well."""
+    Archive.open("", tmp_path).close()
+
     assert command("history") == ["no run is in the archive; start one with: kvsync-ci run"]
     assert command("history", "--test", "x") == ["no such test is in the archive"]
-    assert command("flaky") == ["no test is flaky or broken"]
+    assert command("flaky") == ["no run is in the archive; start one with: kvsync-ci run"]
     assert json.loads("".join(command("history", "--json"))) == []
+
+
+@pytest.mark.parametrize("words", [("history",), ("history", "--json"), ("flaky",), ("stale",)], ids=" ".join)
+def test_a_folder_without_an_archive(words: Sequence[str], tmp_path: Path) -> None:
+    """Whoever reads where no run ever was is told so, and makes nothing there."""
+    folder = tmp_path / "mistyped"
+
+    with pytest.raises(ArchiveError, match=f"no run in {folder}: it has no archive.db"):
+        CliRunner().invoke(app, [*words, "--report-dir", str(folder)], catch_exceptions=False)
+
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("trigger", "hours", "status", "said"),
+    [
+        ("manual", 1, 2, "no scheduled run is in the archive, so nothing says that the schedule is alive"),
+        ("schedule", 1, 0, "the schedule is alive: its last run began "),
+        ("schedule", 50, 1, "kvsync-ci: no scheduled run for 50 hours"),
+    ],
+    ids=["never", "alive", "silent"],
+)
+def test_stale(
+    trigger: str, hours: int, status: int, said: str, tmp_path: Path, make_report: MakeReport
+) -> None:
+    """A schedule that never ran anything is unknown, and its exit status is not that of one that is alive."""
+    report = make_report(1, unit="P")
+    began = datetime.now(UTC) - timedelta(hours=hours, minutes=1)
+    asked = {**report.parameters, "trigger": trigger}
+    with Archive.open("", tmp_path) as archive:
+        archive.record(replace(report, started_at=began, parameters=asked))
+
+    result = CliRunner().invoke(app, ["stale", "--report-dir", str(tmp_path)], catch_exceptions=False)
+
+    assert result.exit_code == status
+    assert (result.stdout or result.stderr).startswith(said)
 
 
 @pytest.mark.usefixtures("recorded")
