@@ -1,12 +1,14 @@
 """Makes a Prefect server's deployments those of the catalogue.
 
-- Applied twice, the second time changes nothing: what the server holds is compared first.
-- The catalogue decides everything but one thing: whatever a person paused stays paused.
+- A deployment's version on the server is a digest of what was posted. While that is what would be posted
+  now, nothing is: what a person changed in the UI meanwhile holds.
+- When catalogue or settings changed, they decide everything but one thing: what was paused stays paused.
 - Only deployments of our flow that bear our tag are removed; others belong to somebody.
 - Prefect is found by PREFECT_API_URL, and its password by PREFECT_API_AUTH_STRING, both read by Prefect.
 """
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import httpx
@@ -20,6 +22,7 @@ from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.settings import get_current_settings
 from prefect.utilities.callables import parameter_schema
 from prefect.workers.process import ProcessWorker
+from pydantic_core import to_json
 
 from deployments.catalogue import ENTRYPOINT, FLOW, TAG, Deployment, job_variables, pull_steps
 from flows.pipeline import run_pipeline
@@ -89,7 +92,8 @@ def _ensure_pool(client: SyncPrefectClient, pool: str, image: str) -> None:
 
 def _apply(client: SyncPrefectClient, wanted: Deployment, found: DeploymentResponse | None) -> Fate:
     payload = _payload(wanted)
-    if found and is_same(payload, found):
+    # The pool is compared, too: with the old one deleted, no worker would ever take a run.
+    if found and (found.version, found.work_pool_name) == (payload["version"], wanted.pool):
         return "unchanged"
     if found:
         paused = {schedule.slug for schedule in found.schedules if not schedule.active}
@@ -105,7 +109,7 @@ def _payload(wanted: Deployment) -> dict[str, Any]:
     schedule = DeploymentScheduleCreate(
         schedule=CronSchedule(cron=wanted.cron or "0 0 * * *", timezone="UTC"), slug=wanted.name
     )
-    return {
+    payload = {
         "description": wanted.description,
         "entrypoint": ENTRYPOINT,
         "parameters": {"parameters": wanted.parameters.model_dump(mode="json")},
@@ -121,15 +125,4 @@ def _payload(wanted: Deployment) -> dict[str, Any]:
         "concurrency_limit": wanted.limit,
         "concurrency_options": ConcurrencyOptions.model_validate({"collision_strategy": wanted.collision}),
     }
-
-
-def is_same(payload: Mapping[str, Any], found: DeploymentResponse) -> bool:
-    """Say whether the server holds what would be posted; what is paused may differ."""
-    limit = found.global_concurrency_limit
-    held = {
-        **{name: getattr(found, name) for name in payload},
-        "concurrency_limit": limit.limit if limit else None,
-        "schedules": [(each.slug, each.schedule) for each in found.schedules],
-    }
-    schedules = [(each.slug, each.schedule) for each in payload["schedules"]]
-    return held == {**payload, "schedules": schedules}
+    return {**payload, "version": hashlib.sha256(to_json(payload)).hexdigest()[:12]}

@@ -18,7 +18,9 @@ console = Console()
 def deploy(report_dir: ReportDir = Path("reports")) -> None:
     """Make the deployments of the Prefect server at PREFECT_API_URL those of the catalogue.
 
-    Done twice, the second time changes nothing; what was paused by hand stays paused.
+    Done twice, the second time changes nothing, and what was changed in the UI stays. A change of catalogue
+    or settings sets a deployment anew, with its schedules and parameters; only what was paused stays so.
+    Lasting places: [serve] in kvsync-ci.toml, or a deployment of your own, made without the tag kvsync-ci.
     """
     # Imported here: Prefect takes seconds, and no other command needs it.
     from deployments.catalogue import catalogue
