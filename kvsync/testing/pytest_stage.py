@@ -48,7 +48,7 @@ class PytestStage:
         """Run the tests; pytest's output is in `logs/<stage>.log` of the run, of attempt 2 in `-2.log`."""
         folder = RunFolder(context.run_dir)
         if self._needs_machine(context) and not folder.machine.exists():
-            return StageResult.unknown(self.name, f"not run: there is no {context.cluster} cluster")
+            return StageResult.unknown(self.name, f"not run: the {context.cluster} cluster could not be made")
         result = self._attempt(context, repeated(self.name, context), self.timeout_s)
         result = self._burn_in(context, result)
         if not self.retries or context.attempt > 1 or context.keep:

@@ -186,6 +186,18 @@ def test_interrupted_before(context: StageContext) -> None:
     assert (result.outcome, result.reason) == (Outcome.UNKNOWN, "not run: interrupted")
 
 
+def test_without_its_cluster_a_stage_says_so(context: StageContext) -> None:
+    """Why it could not be made, the result of the cluster says."""
+    stage = PytestStage("some", folder="some", timeout_s=60, clustered=True)
+
+    result = run_safely(stage, replace(context, cluster="kind"))
+
+    assert (result.outcome, result.reason) == (
+        Outcome.UNKNOWN,
+        "not run: the kind cluster could not be made",
+    )
+
+
 def test_a_broken_stage_is_unknown(context: StageContext) -> None:
     """An exception in the harness is no verdict on the product; the traceback is kept."""
 
