@@ -53,7 +53,7 @@ def find_head(context: StageContext) -> Source:
         commit = head(url, branch, context, settings.github.token.get_secret_value())
     except NotRun as exc:
         mend = "look at github.repository, github.web_url, archive.branch and KVSYNC_CI_GITHUB_TOKEN"
-        result = keep_result(StageResult.unknown(NAME, f"not run: {exc}; {mend}"), context)
+        result = keep_result(StageResult.unknown(NAME, f"not run: {exc}; {mend}"), context, whole=True)
         raise ClusterError(result.reason) from exc
     return Source(url=url, commit=commit, repository=repository, ref=branch)
 
