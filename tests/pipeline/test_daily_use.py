@@ -24,7 +24,7 @@ from kvsync.testing.fake_github import FakeGitHub
 from kvsync.testing.residue import find
 from kvsync.testing.wait import wait_for
 from tests.payloads.recorded import payload
-from tests.pipeline.conftest import Pipeline
+from tests.pipeline.conftest import Pipeline, words
 from tests.pipeline.webhook.conftest import NAME, SECRET, headers
 
 pytestmark = pytest.mark.timeout(900)
@@ -91,13 +91,10 @@ class Daily:
         over = all(run["state_type"] in FINAL for run in runs)
         return runs if over and len(runs) >= len(self.accepted) else None
 
-    def service(self, words: str) -> psutil.Process | None:
-        """Return the service of serve with these words in its command line, None while there is none."""
-        for child in psutil.Process(self.process.pid).children():
-            with_words = words in " ".join(child.cmdline())
-            if with_words:
-                return child
-        return None
+    def service(self, name: str) -> psutil.Process | None:
+        """Return the service of serve with this name in its command line, None while there is none."""
+        services = psutil.Process(self.process.pid).children()
+        return next((each for each in services if name in " ".join(words(each))), None)
 
 
 def _commit(folder: Path) -> str:
@@ -106,8 +103,8 @@ def _commit(folder: Path) -> str:
         test = f"def test_{stage}():\n    pass\n"
         (folder / "tests" / stage / f"test_{stage}.py").write_text(test)
     git = ["git", "-C", str(folder), "-c", "user.name=x", "-c", "user.email=x@example.com"]
-    for words in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "all"]):
-        subprocess.run([*git, *words], check=True)
+    for command in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "all"]):
+        subprocess.run([*git, *command], check=True)
     asked = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True)
     return asked.stdout.strip()
 
@@ -238,10 +235,10 @@ def test_each_delivery_ends_in_one_run_whatever_is_killed(daily: Daily, seed: in
         nonlocal next_at
         if time.monotonic() < next_at or len(killed) >= DELIVERIES:
             return
-        words = rng.choice(SERVICES)
-        if service := daily.service(words):
+        name = rng.choice(SERVICES)
+        if service := daily.service(name):
             service.kill()
-            killed.append(words)
+            killed.append(name)
         next_at = time.monotonic() + rng.uniform(0.5, 2) * KILLED_EVERY_S
 
     for _ in range(DELIVERIES):

@@ -17,7 +17,7 @@ import pytest
 from deployments.serve import surroundings
 from kvsync.testing.settings import ServeSettings
 from kvsync.testing.wait import wait_for
-from tests.pipeline.conftest import COMMAND, ROOT, Pipeline
+from tests.pipeline.conftest import COMMAND, ROOT, Pipeline, words
 
 Repository = Callable[..., str]
 
@@ -73,21 +73,20 @@ class Served:
             for run in runs
         }
 
-    def child(self, words: str) -> psutil.Process:
-        """Return the service with these words in its command line."""
-        found = [each for each in psutil.Process(self.process.pid).children() if words in _line(each)]
-        return wait_for(lambda: found[0], what=words, timeout_s=1)
+    def child(self, name: str) -> psutil.Process:
+        """Return the service with this name in its command line."""
+        services = psutil.Process(self.process.pid).children()
+        return next(each for each in services if name in _line(each))
 
     def left(self) -> list[str]:
         """Return the command lines of all living processes that work on this report folder."""
         home = str(self.reports / ".prefect")
-        return [
-            _line(each) for each in psutil.process_iter() if _environment(each).get("PREFECT_HOME") == home
-        ]
+        found = [each for each in psutil.process_iter() if _environment(each).get("PREFECT_HOME") == home]
+        return [line for line in map(_line, found) if line]
 
 
 def _line(process: psutil.Process) -> str:
-    return " ".join(process.cmdline())
+    return " ".join(words(process))
 
 
 def _environment(process: psutil.Process) -> Mapping[str, str]:
@@ -196,7 +195,7 @@ def test_what_is_killed_is_started_again_and_a_stop_ends_the_runs(
 ) -> None:
     """All services come back; on SIGTERM a run ends with its report, a true state and no process."""
     _until_ready(served)
-    victims = [served.child(words) for words in ("server start", "worker start", "deployments.caretaker")]
+    victims = [served.child(name) for name in ("server start", "worker start", "deployments.caretaker")]
     for victim in victims:
         victim.kill()
     hanging = repository(unit=HANGING)
