@@ -2,7 +2,8 @@
 
 Each run sees to its own end; this is for those that had no chance to: the machine went down, everything was
 killed. Every 15 s it compares the flow runs that Prefect believes to be going on with the processes here.
-Only runs that this machine's worker took are looked at; others may be alive elsewhere.
+Only runs that this machine's worker took are looked at; others may be alive elsewhere. What GitHub did not
+take of runs that ended within a day is sent again.
 
 At its end, which is that of serve, it ends the flows politely, while there still is a server to tell. That a
 worker died is no reason to: its runs go on, and another worker takes the next ones.
@@ -36,7 +37,6 @@ from deployments.catalogue import FLOW
 from deployments.mending import PATIENCE_S, Mend, Sighting, decide
 from deployments.presence import engines, living, worker_name
 from deployments.staleness import StaleWatch
-from kvsync.errors import KVSyncError
 from kvsync.testing.interruption import stop_on_signal
 from kvsync.testing.ledger import end
 from kvsync.testing.residue import is_running
@@ -50,6 +50,12 @@ EVERY_S = 15.0
 
 GRACE_S = 20.0
 """For a flow to stop its stage, clean up and write its report, before it is killed."""
+
+SEND_AGAIN_S = 300.0
+"""How often GitHub is told again of a run; its own guardian needs less to do that first."""
+
+DAY_S = 24 * 3600.0
+"""For so long after its end."""
 
 WORKER = "prefect.worker.name"
 """The label by which a flow run says who took it."""
@@ -72,6 +78,8 @@ class Caretaker:
     patience_s: float
     clock: Callable[[], float] = time.monotonic
     missing: dict[object, float] = field(default_factory=dict)
+    tried: dict[Path, float] = field(default_factory=dict)
+    said: set[str] = field(default_factory=set)
 
     def look(self, client: SyncPrefectClient) -> None:
         """Mend what needs it. Raises httpx.HTTPError when the server does not answer."""
@@ -81,11 +89,34 @@ class Caretaker:
         folders = [path for path in _unjudged(self.report_dir) if path not in at_work]
         missing = self._missing_s([*(run.id for run in open_runs if run.id not in driven), *folders])
         for path in folders:
-            if missing[path] >= self.patience_s and not end_run(path):
+            if missing[path] >= self.patience_s and not self._end_run(path):
                 self.missing[path] = self.clock()
         for run in open_runs:
             if run.id in missing:
                 self._mend(client, run, missing[run.id])
+
+    def send_again(self) -> None:
+        """Send to GitHub what it did not take of one run: that for which it was tried longest ago."""
+        now = self.clock()
+        due = {
+            path: self.tried.get(path, now - SEND_AGAIN_S) for path in _untold(self.report_dir, time.time())
+        }
+        path = min(due, key=lambda path: due[path], default=None)
+        if path and now - due[path] >= SEND_AGAIN_S:
+            self.tried[path] = now
+            self._end_run(path, hurried=True)
+
+    def _end_run(self, path: Path, *, hurried: bool = False) -> bool:
+        """Make an end of a run; a folder of which none can be made keeps nobody from the others."""
+        try:
+            verdict, problem = end_run(path, hurried=hurried), ""
+        except Exception as exc:
+            verdict, problem = "", f"no end could be made of it: {exc!r}"
+        line = f"{path.name}: {verdict or problem}"
+        if line not in self.said:
+            self.said.add(line)
+            print(line, flush=True)
+        return not problem
 
     def _missing_s(self, now_missing: Iterable[UUID | Path]) -> dict[object, float]:
         now = self.clock()
@@ -108,16 +139,14 @@ class Caretaker:
             )
 
 
-def end_run(path: Path) -> bool:
-    """Remove what a dead run left, and write its report; False when that failed, which is said."""
-    try:
-        parameters = Parameters.model_validate_json(RunFolder(path).parameters.read_text())
-        broken = "; ".join(["the run's process is gone", *empty_floor(parameters)])
-        print(f"{path.name}: {last_word(parameters, broken).verdict_line()}", flush=True)
-    except (KVSyncError, OSError, ValueError) as exc:
-        print(f"{path.name}: no end could be made of it: {exc!r}", flush=True)
-        return False
-    return True
+def end_run(path: Path, *, hurried: bool = False) -> str:
+    """Remove what a dead run left, write its report and tell of it; returns the verdict.
+
+    `hurried`: for one that has its report, of which only GitHub is to be told.
+    """
+    parameters = Parameters.model_validate_json(RunFolder(path).parameters.read_text())
+    broken = "; ".join(["the run's process is gone", *empty_floor(parameters)])
+    return last_word(parameters, broken, for_people=not hurried, hurried=hurried).verdict_line()
 
 
 def _open_runs(client: SyncPrefectClient) -> list[FlowRun]:
@@ -142,6 +171,18 @@ def _unjudged(report_dir: Path) -> list[Path]:
     return [each.path for each in folders if not each.report.exists() and not is_running(each.ledger)]
 
 
+def _untold(report_dir: Path, now: float) -> list[Path]:
+    """Return the folders of runs that ended within a day, and of which GitHub could not be told then."""
+    folders = [RunFolder(path.parent) for path in report_dir.glob("*/report.json")]
+    return [
+        each.path
+        for each in folders
+        if not each.told.exists()
+        and SEND_AGAIN_S < now - each.report.stat().st_mtime < DAY_S
+        and not is_running(each.ledger)
+    ]
+
+
 def main(report_dir: Path, home: str, *, final: bool = False) -> None:
     """Look every 15 s until SIGTERM, and then end the runs; with --final look once, and without patience."""
     caretaker = Caretaker(report_dir=report_dir, home=home, patience_s=0 if final else PATIENCE_S)
@@ -155,6 +196,7 @@ def main(report_dir: Path, home: str, *, final: bool = False) -> None:
                     caretaker.look(client)
                 except httpx.HTTPError as exc:
                     print(f"the Prefect server does not answer: {exc!r}", file=sys.stderr, flush=True)
+                caretaker.send_again()
                 if said := watch.look():
                     print(said, flush=True)
                 stop.wait(EVERY_S)

@@ -44,7 +44,7 @@ def launch(parameters: Parameters, console: Console) -> Report:
         console.print(line, markup=False, soft_wrap=True)
     os.environ.update(environment(parameters.report_dir, os.environ))
     why = f"the pipeline's process ended with {exit_code}; see {folder.logs / 'pipeline.log'}"
-    report = last_word(parameters, broken=why)
+    report = last_word(parameters, broken=why, for_people=not stop.is_set())
     ledger.released(launcher)
     return report
 

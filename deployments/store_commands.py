@@ -25,7 +25,7 @@ console = Console(highlight=False, markup=False, soft_wrap=True)
 def upload(
     run_id: Annotated[str, typer.Argument(metavar="RUN", help="The id of a run, or `last`.")] = "last",
     every: Annotated[
-        bool, typer.Option("--all", help="All runs whose report is not in the store yet.")
+        bool, typer.Option("--all", help="All runs whose report is not in the store, or not on GitHub, yet.")
     ] = False,
     link: Annotated[
         bool,
@@ -33,23 +33,43 @@ def upload(
     ] = False,
     report_dir: ReportDir = Path("reports"),
 ) -> None:
-    """Bring a run in the store up to date with its folder; only what differs is sent."""
+    """Bring a run in the store up to date with its folder, and send GitHub what it did not take at its end.
+
+    Only what differs is sent. Exit status: 1 when GitHub did not take it again.
+    """
     # Imported here, since no other command needs it.
     from kvsync.testing.upload import is_uploaded, upload_run
+    from tasks.parameters import REPOSITORY
 
     settings, store = _store()
-    if store is None:
+    to_github, refused = bool(load_settings(REPOSITORY, os.environ).github.token), False
+    if store is None and not to_github:
         raise ConfigError("configuration of the pipeline", ["store.url: no store; set KVSYNC_CI_STORE_URL"])
     folders = [RunFolder(ledger.parent) for ledger in sorted(report_dir.glob("*/ledger.jsonl"))]
     for folder in folders if every else [find_run(report_dir, run_id, having="ledger.jsonl")]:
         if is_running(folder.ledger):
             console.print(f"{folder.path.name}: still running, left alone")
-        elif not (every and is_uploaded(folder, store, settings.project)):
+            continue
+        if store and not (every and is_uploaded(folder, store, settings.project)):
             done = upload_run(folder, store, settings.project)
             where = done.url if link else done.address
             console.print(f"{folder.path.name}: {done.files} files, {done.bytes} bytes sent: {where}")
             for name in done.refused:
                 console.print(f"{folder.path.name}: not stored, it has no name that can be kept: {name!r}")
+        if to_github and folder.report.exists() and not folder.told.exists():
+            refused |= not _tell(folder)
+    raise typer.Exit(1 if refused else 0)
+
+
+def _tell(folder: RunFolder) -> bool:
+    """Send GitHub what it did not take of a run; False when it does not take it now."""
+    from tasks.parameters import Parameters
+    from tasks.settlement import last_word
+
+    last_word(Parameters.model_validate_json(folder.parameters.read_text()), broken="", for_people=False)
+    is_told = folder.told.exists()
+    console.print(f"{folder.path.name}: GitHub {'has been told' if is_told else 'did not take it'}")
+    return is_told
 
 
 def prune(

@@ -7,7 +7,9 @@ the end are tasks. A fork's run is reported like any other: the token is used he
 
 import logging
 import os
+import shlex
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 
 from prefect import task
@@ -49,7 +51,9 @@ SHORT_TIMEOUT_S = 3
 @task(name="announce", task_run_name="announce", cache_policy=NO_CACHE)
 def announce_stages(parameters: Parameters) -> None:
     """Show every stage as pending on the commit, so that none is missing when the run dies."""
-    RunFolder(parameters.run_dir).told.unlink(missing_ok=True)
+    folder = RunFolder(parameters.run_dir)
+    folder.told.unlink(missing_ok=True)
+    folder.notified.unlink(missing_ok=True)
     settings, log, source = _settings(), get_run_logger(), _source(parameters)
     if not settings.token and (source or _issues_in(parameters, settings)):
         log.warning("nothing is sent to GitHub: there is no token; put one into KVSYNC_CI_GITHUB_TOKEN")
@@ -73,8 +77,14 @@ def report_stage(parameters: Parameters, result: StageResult, log: Log) -> None:
 def report_run(
     parameters: Parameters, report: Report, comparison: Comparison | None, link: str, *, hurried: bool = False
 ) -> None:
-    """Send what a run found; see tell_github."""
-    tell_github(parameters, report, comparison, link, get_run_logger(), hurried=hurried)
+    """Send what a run found; see tell_github.
+
+    `hurried`: give up soon, and leave what takes time to whoever sees to the end of the run.
+    """
+    settings = load_settings(REPOSITORY, os.environ)
+    is_told = tell_github(parameters, report, comparison, link, get_run_logger(), hurried=hurried)
+    if is_told and not (hurried and (settings.store.url or settings.notify.urls)):
+        RunFolder(parameters.run_dir).told.touch()
 
 
 def tell_github(
@@ -85,19 +95,23 @@ def tell_github(
     log: Log,
     *,
     hurried: bool = False,
-) -> None:
+) -> bool:
     """Send every status, the pull request's comment, and what a scheduled run means for the issue.
 
-    Doing it again changes nothing, so another process can do it for a run that died before its folder says
-    `told`. `link`: of the report, "" for none. `hurried`: give up soon.
+    Doing it again changes nothing, so another process can do it for a run whose folder does not say `told`.
+    `link`: of the report, "" for none. `hurried`: give up soon. Returns False when there is something that
+    GitHub may take later.
     """
     settings = _settings()
     steps = list(_steps(parameters, settings, report, comparison, link))
     if hurried:
-        _tell(settings, steps, log, patience_s=HURRIED_PATIENCE_S, timeout_s=SHORT_TIMEOUT_S)
+        done = _tell(settings, steps, log, patience_s=HURRIED_PATIENCE_S, timeout_s=SHORT_TIMEOUT_S)
     else:
-        _tell(settings, steps, log, patience_s=END_PATIENCE_S)
-    RunFolder(parameters.run_dir).told.touch()
+        done = _tell(settings, steps, log, patience_s=END_PATIENCE_S)
+    if not done:
+        again = ["kvsync-ci", "upload", parameters.run, "--report-dir", str(parameters.report_dir)]
+        log.warning("`kvsync-ci serve` tries for a day to send it to GitHub; now: %s", shlex.join(again))
+    return done
 
 
 def _steps(
@@ -109,9 +123,12 @@ def _steps(
 ) -> Iterator[Step]:
     context, source = settings.context, _source(parameters)
     if source:
-        ended = [stage for stage in report.stages if stage.name in parameters.stages]
+        ours = set(parameters.stages) - _judged_later(parameters, source)
+        ended = [stage for stage in report.stages if stage.name in ours]
         statuses = [stage_status(context, each, link=link, comparison=comparison) for each in ended]
-        yield _statuses(source, [*statuses, run_status(context, report, link=link, comparison=comparison)])
+        if ours:
+            statuses.append(run_status(context, report, link=link, comparison=comparison))
+        yield _statuses(source, statuses)
     if source and source.pull_request:
         comment = report_comment(context, report, comparison, link)
         yield partial(
@@ -122,6 +139,21 @@ def _steps(
         yield partial(
             GitHub.keep_issue, repository=repository, label=context, mark=issue_mark(context), decide=decide
         )
+
+
+def _judged_later(parameters: Parameters, source: Source) -> set[str]:
+    """Return the stages of later runs of the same commit, whose statuses have replaced those of this run."""
+    found: set[str] = set()
+    for path in parameters.report_dir.glob("*/parameters.json"):
+        if path.parent.name > parameters.run:
+            with suppress(OSError, ValueError):
+                later = Parameters.model_validate_json(path.read_text())
+                is_same = later.source and (later.source.repository, later.source.commit) == (
+                    source.repository,
+                    source.commit,
+                )
+                found |= set(later.stages) if is_same else set()
+    return found
 
 
 def _settings() -> GitHubSettings:
@@ -158,13 +190,16 @@ def _statuses(source: Source, statuses: Sequence[Status]) -> Step:
 
 def _tell(
     settings: GitHubSettings, steps: Sequence[Step], log: Log, *, patience_s: float, timeout_s: int = 10
-) -> None:
-    """Carry out the steps, each whether or not the one before could be."""
+) -> bool:
+    """Carry out the steps, each whether or not the one before could be; False if one may work later."""
     if not settings.token:
-        return
+        return True
+    done = True
     with GitHub(settings, patience_s=patience_s, timeout_s=timeout_s) as github:
         for step in steps:
             try:
                 step(github)
             except NotSent as exc:
                 log.warning("%s", exc)
+                done = done and not exc.passing
+    return done

@@ -194,13 +194,14 @@ class Guardian:
 
     def settle(self) -> None:
         """Clean up and judge; a failure is told, for the run has to end in any case."""
-        if self.told in ("cancelling", "cancelled"):
+        by_somebody = self.told in ("cancelling", "cancelled")
+        if by_somebody:
             self.why = f"cancelled: {self.why}"
         self.settled = True
         try:
             parameters = Parameters.model_validate_json(self.folder.parameters.read_text())
             broken = "; ".join([self.why, *empty_floor(parameters)])
-            _say(last_word(parameters, broken).verdict_line())
+            _say(last_word(parameters, broken, for_people=not by_somebody).verdict_line())
         except Exception as exc:
             traceback.print_exc()
             self.why += f"; it could not be cleaned up or judged: {type(exc).__name__}: {exc}"

@@ -12,6 +12,7 @@ from kvsync.testing.comparison import Comparison
 from kvsync.testing.notify import about_run, send
 from kvsync.testing.outcome import Outcome
 from kvsync.testing.report import Report
+from kvsync.testing.run_folder import RunFolder
 from kvsync.testing.settings import load_settings
 from tasks.parameters import REPOSITORY, Parameters
 
@@ -29,15 +30,18 @@ def notify_run(parameters: Parameters, report: Report, comparison: Comparison | 
 def tell_people(
     parameters: Parameters, report: Report, comparison: Comparison | None, link: str, log: Log
 ) -> None:
-    """Tell people of a run that got worse, or that was scheduled and did not pass; without URLs nobody is."""
+    """Tell people, once, of a run that got worse, or was scheduled and did not pass; without URLs nobody."""
+    notified = RunFolder(parameters.run_dir).notified
     try:
         settings = load_settings(REPOSITORY, os.environ)
-        if report.verdict is Outcome.PASSED or not settings.notify.urls:
+        if report.verdict is Outcome.PASSED or not settings.notify.urls or notified.exists():
             return
         with open_archive(settings, parameters.report_dir) as archive:
             earlier = archive.series(scope=archive.scope(report.parameters), limit=LOOKBACK)
         message = about_run(report, earlier, comparison, link)
         problem = send(message, settings.notify.urls) if message else ""
+        if not problem:
+            notified.touch()
     except Exception as error:
         problem = f"{type(error).__name__}: {error}"
     if problem:

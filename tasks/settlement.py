@@ -18,8 +18,14 @@ def empty_floor(parameters: Parameters) -> list[str]:
     return [f"{line}: not removed: {why}" for line, why in fates.items() if why]
 
 
-def last_word(parameters: Parameters, broken: str) -> Report:
-    """Return the run's report, stored and told to GitHub and people; a run without one is `broken`."""
+def last_word(
+    parameters: Parameters, broken: str, *, for_people: bool = True, hurried: bool = False
+) -> Report:
+    """Return the run's report, stored and told to GitHub and people; a run without one is `broken`.
+
+    `for_people`: whether they have to hear of it, whose own doing it may be. `hurried`: give up soon where
+    GitHub does not take it.
+    """
     folder = RunFolder(parameters.run_dir)
     if folder.told.exists():
         return Report.read(folder.report)
@@ -35,6 +41,8 @@ def last_word(parameters: Parameters, broken: str) -> Report:
     comparison = compared(parameters, report, log)
     uploaded = stored(parameters, log)
     link = uploaded.public_url if uploaded else ""
-    tell_people(parameters, report, comparison, link, log)
-    tell_github(parameters, report, comparison, link, log)
+    if for_people:
+        tell_people(parameters, report, comparison, link, log)
+    if tell_github(parameters, report, comparison, link, log, hurried=hurried):
+        folder.told.touch()
     return report

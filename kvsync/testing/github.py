@@ -31,7 +31,14 @@ _Done = TypeVar("_Done")
 
 
 class NotSent(KVSyncError):
-    """GitHub did not take something; says what, why, and how to mend it."""
+    """GitHub did not take something; says what, why, and how to mend it.
+
+    `passing` when it may take it later, though nobody does anything about it.
+    """
+
+    def __init__(self, text: str, *, passing: bool) -> None:
+        self.passing = passing
+        super().__init__(text)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,7 +195,7 @@ class GitHub:
     def _do(self, what: str, step: Callable[[], _Done]) -> _Done:
         """Carry out a step, again and again while that can help and there is time."""
         if self._lost_s >= self._patience_s:
-            raise NotSent(f"{what}: not sent to GitHub, which took too long before")
+            raise NotSent(f"{what}: not sent to GitHub, which took too long before", passing=True)
         attempt = 0
         while True:
             started = self._clock()
@@ -198,7 +205,7 @@ class GitHub:
                 self._lost_s += self._clock() - started
                 pause = pause_s(exc, self._first_pause_s * 2**attempt, time.time())
                 if pause is None or attempt >= self._retries or self._lost_s + pause > self._patience_s:
-                    raise NotSent(f"{what}: {reason(exc)}") from exc
+                    raise NotSent(f"{what}: {reason(exc)}", passing=pause is not None) from exc
             self._sleep(pause)
             self._lost_s += pause
             attempt += 1
@@ -230,8 +237,8 @@ def reason(error: Exception) -> str:
         return f"the answer is not GitHub's ({type(error).__name__}); check KVSYNC_CI_GITHUB_API_URL"
     said = f"GitHub answered {error.status}: {_said(error)}"
     if isinstance(error, RateLimitExceededException) or error.status == 429:
-        return f"{said}; the token's requests are used up, it is sent with the next run"
-    return f"{said}; {_MENDS.get(error.status, 'it is sent with the next run')}"
+        return f"{said}; the token's requests are used up for now"
+    return f"{said}; {_MENDS.get(error.status, 'that may pass')}"
 
 
 _MENDS = {

@@ -43,7 +43,8 @@ class RunFolder:
         self.report = path / "report.json"
         self.page = path / "report.html"
         self._revision = path / "revision.json"
-        self.told = path / "told"  # is there when GitHub was told of the report
+        self.told = path / "told"  # is there when the report has reached whom it can: store, people, GitHub
+        self.notified = path / "notified"  # is there when people were told
 
     def tests(self, stage: str) -> Path:
         """Return where the pytest plugin writes a line whenever a test of the stage starts or ends."""
@@ -88,8 +89,8 @@ class RunFolder:
 
     def make_room(self) -> None:
         """Make room for another attempt: its cluster is another one, the report becomes one of `earlier`."""
-        self.machine.unlink(missing_ok=True)
-        self.told.unlink(missing_ok=True)
+        for each in (self.machine, self.told, self.notified):
+            each.unlink(missing_ok=True)
         if self.report.exists():
             self.report.replace(self.path / f"report-{len(self.earlier) + 1}.json")
 

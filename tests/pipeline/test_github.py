@@ -218,6 +218,34 @@ def test_a_run_that_is_cut_short_ends_as_an_error(
     assert "### kvsync-ci: UNKNOWN" in comment.body
 
 
+@pytest.mark.timeout(180)
+def test_what_github_did_not_take_at_the_end_is_sent_when_it_is_back(
+    double: FakeGitHub, start: Start, tmp_path: Path
+) -> None:
+    """The guardian of the run, which outlives it, tries once more; nothing stays pending."""
+    away = tmp_path / "away"
+    waits = (
+        f"import os, time\ndef test_waits():\n    while not os.path.exists({str(away)!r}): time.sleep(0.1)"
+    )
+    given = access(double) | {"KVSYNC_CI_GITHUB_RETRIES": "2"}
+    process, folder = start(given, {"unit": waits}, pull_request=7)
+    wait_for(
+        lambda: any(each.description == "running" for each in double.statuses),
+        what="the stage is shown as running",
+        timeout_s=60,
+    )
+
+    double.fail(502)
+    away.touch()
+    process.wait(100)
+    assert set(double.states(double.statuses[0].commit).values()) == {"pending"}
+    double.recover()
+    wait_for(folder.told.exists, what="GitHub was told of the end", timeout_s=60)
+
+    assert set(double.states(double.statuses[0].commit).values()) == {"success"}
+    assert len(double.comments) == 1
+
+
 def _guardians(folder: Path) -> list[psutil.Process]:
     every = psutil.process_iter(["cmdline"])
     return [each for each in every if any(str(folder) in word for word in each.info["cmdline"] or ())]
