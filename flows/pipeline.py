@@ -2,6 +2,7 @@
 
 from prefect import flow
 from prefect.client.schemas.objects import State
+from prefect.logging import get_run_logger
 from prefect.states import Cancelled, Completed, Crashed, Failed
 
 from kvsync.testing.interruption import stop_on_signal
@@ -18,7 +19,7 @@ from tasks.report import write_report
 from tasks.residue import clean_up
 from tasks.stages import run_stage
 from tasks.start import start_run
-from tasks.upload import upload_report
+from tasks.upload import stored_soon, upload_report
 from tasks.workspace import check_out, follows_branch, with_head
 
 
@@ -50,7 +51,7 @@ def run_pipeline(parameters: Parameters) -> State[Report]:
             clean_up(context, keep=parameters.keep)
             report = write_report(parameters)
     comparison = archive_report(parameters, report)
-    uploaded = None if stop.is_set() else upload_report(parameters)
+    uploaded = stored_soon(parameters, get_run_logger()) if stop.is_set() else upload_report(parameters)
     show_report(report, parameters, uploaded.address if uploaded else "", comparison)
     link = uploaded.public_url if uploaded else ""
     if not stop.is_set():

@@ -1,8 +1,18 @@
-"""The report of a run on its way to the store."""
+"""The report of a run on its way to the store; `python -m tasks.upload RUN_DIR` sends it and prints how.
 
+The run that was interrupted has seconds to end by itself, and a store that hangs has no such limit. So its
+report is sent by a process that can be killed, and what is missing then by whoever sees to the run's end. In
+a container nobody does, since all of it goes with the process of the run.
+"""
+
+import json
 import logging
 import os
 import shlex
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -14,9 +24,13 @@ from kvsync.testing.run_folder import RunFolder
 from kvsync.testing.settings import load_settings
 from kvsync.testing.store import open_store
 from kvsync.testing.upload import Uploaded, upload_run
+from tasks.guardian import FLOW_RUN_VARIABLE
 from tasks.parameters import REPOSITORY, Parameters
 
 RETRIES = 2
+
+HURRIED_S = 10.0
+"""For the report of an interrupted run."""
 
 Log = logging.Logger | logging.LoggerAdapter[logging.Logger]
 
@@ -48,6 +62,29 @@ def stored(parameters: Parameters, log: Log, *, retried: bool = False) -> Upload
     return uploaded
 
 
+def stored_soon(parameters: Parameters, log: Log, *, within_s: float = HURRIED_S) -> Uploaded | None:
+    """Store the run's folder within seconds; None without a store, and when there is no time for it.
+
+    A run that `kvsync-ci run` started has even less of it, and leaves this to the command.
+    """
+    if FLOW_RUN_VARIABLE not in os.environ or not load_settings(REPOSITORY, os.environ).store.url:
+        return None
+    words = [sys.executable, "-m", "tasks.upload", str(parameters.run_dir)]
+    try:
+        sent = subprocess.run(
+            words,
+            stdout=subprocess.PIPE,
+            timeout=within_s,
+            check=True,
+            cwd=REPOSITORY,
+            start_new_session=True,
+        )
+        return Uploaded(**json.loads(sent.stdout))
+    except (OSError, subprocess.SubprocessError, ValueError) as exc:
+        log.warning("not uploaded in time: %s", exc)
+        return None
+
+
 def upload(parameters: Parameters) -> Uploaded | None:
     """Store the run's folder where this installation is set up to; None without a store.
 
@@ -61,3 +98,9 @@ def upload(parameters: Parameters) -> Uploaded | None:
 def _is_last_attempt() -> bool:
     context = TaskRunContext.get()
     return context is None or context.task_run.run_count > RETRIES
+
+
+if __name__ == "__main__":
+    folder = RunFolder(Path(sys.argv[1]))
+    if uploaded := upload(Parameters.model_validate_json(folder.parameters.read_text())):
+        print(json.dumps(asdict(uploaded)))

@@ -21,7 +21,9 @@ from kvsync.testing.store import Store, Stored, checked, content_type, digest
 
 MANIFEST = "manifest.json"
 
-LOCAL_ONLY = frozenset({"tmp", "workspace", "image", "hypothesis", "kubeconfig", "ledger.jsonl", MANIFEST})
+LOCAL_ONLY = frozenset(
+    {"tmp", "workspace", "image", "hypothesis", "kubeconfig", "ledger.jsonl", "told", "notified", MANIFEST}
+)
 """What is of use on the machine of the run only; a kubeconfig holds keys."""
 
 PARALLEL = 8

@@ -77,6 +77,49 @@ def test_a_store_that_is_away_is_tried_again_and_then_a_warning(server: str, tmp
     assert "ended with None" in printed
 
 
+SOON = """
+import logging, sys
+from pathlib import Path
+from kvsync.testing.run_folder import RunFolder
+from tasks.parameters import Parameters
+from tasks.upload import stored_soon
+
+logging.basicConfig()
+parameters = Parameters(stages=("unit",), report_dir=Path(sys.argv[1]), run="run-1")
+RunFolder(parameters.run_dir).parameters.write_text(parameters.model_dump_json())
+print("ended with", stored_soon(parameters, logging.getLogger(), within_s=float(sys.argv[2])))
+"""
+
+
+@pytest.mark.parametrize(
+    ("within_s", "said"),
+    [("60", "ended with Uploaded(files=2, "), ("0.01", "not uploaded in time")],
+    ids=["in time", "too late"],
+)
+def test_an_interrupted_run_has_little_time_to_store_its_report(
+    tmp_path: Path, within_s: str, said: str
+) -> None:
+    """The run of a worker stores it at once if it can; what hangs is ended, and does not keep it."""
+    (tmp_path / "reports" / "run-1").mkdir(parents=True)
+    (tmp_path / "reports" / "run-1" / "report.html").write_text("hello")
+    done = subprocess.run(
+        [sys.executable, "-c", SOON, str(tmp_path / "reports"), within_s],
+        env={
+            **os.environ,
+            "PREFECT__FLOW_RUN_ID": "of-a-worker",
+            "KVSYNC_CI_STORE_URL": str(tmp_path / "store"),
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=100,
+        check=True,
+    )
+
+    assert said in done.stdout
+    assert (tmp_path / "store" / "kvsync" / "run-1" / "manifest.json").exists() is (within_s == "60")
+
+
 def test_a_configuration_that_is_wrong_is_a_warning_at_once(server: str, tmp_path: Path) -> None:
     """What cannot pass by itself is not tried again."""
     printed = uploaded(server, tmp_path / "reports", KVSYNC_CI_STORE_URL="gs://bucket")
