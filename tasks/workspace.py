@@ -19,14 +19,20 @@ from tasks.parameters import REPOSITORY, Parameters, Source
 
 
 def follows_branch(parameters: Parameters) -> bool:
-    """Say whether a run has yet to find its commit: a schedule names none, it means the newest one.
+    """Say whether a run has yet to find its commit.
 
     Without `github.repository` nobody knows of which repository, and the files are tested as they lie here.
-    Another attempt is of what the first one tested, if that tested anything.
     """
-    is_again = parameters.repeat and not RunFolder(parameters.run_dir).result(NAME)
-    is_bare = parameters.trigger == "schedule" and not parameters.source and not is_again
-    return is_bare and bool(_settings().github.repository)
+    return means_the_newest(parameters) and bool(_settings().github.repository)
+
+
+def means_the_newest(parameters: Parameters) -> bool:
+    """Say whether a run is of no certain commit: a schedule names none.
+
+    Another attempt is of what the first one tested, if that found anything to test.
+    """
+    is_bare = parameters.trigger == "schedule" and not parameters.source
+    return is_bare and not (parameters.repeat and not RunFolder(parameters.run_dir).result(NAME))
 
 
 def with_head(parameters: Parameters, context: StageContext) -> tuple[Parameters, StageContext]:

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from kvsync.testing.archive import Archive
+from kvsync.testing.outcome import StageResult
 from kvsync.testing.run_folder import RunFolder
-from tasks.parameters import Parameters
+from tasks.parameters import Parameters, Repeat
 from tasks.repetition import prepare
+from tasks.workspace import means_the_newest
 from tests.pipeline.conftest import ROOT, Pipeline
 
 Repository = Callable[..., str]
@@ -92,6 +94,18 @@ def test_a_scheduled_run_without_a_head_tests_nothing_else(pipeline: Pipeline, t
     assert f"workspace: not run: the head of main of {tmp_path.as_uri()}/owner/name" in reason
     assert "KVSYNC_CI_GITHUB_TOKEN" in reason
     assert "unit: not run: the commit could not be fetched" in reason
+
+
+def test_another_attempt_is_of_what_the_first_tested(tmp_path: Path) -> None:
+    """It means the newest commit only if the first attempt found none; a run by hand never does."""
+    scheduled = Parameters(trigger="schedule", report_dir=tmp_path, run="r")
+    again = scheduled.model_copy(update={"repeat": Repeat(attempt=2, stages=("unit",))})
+    assert [means_the_newest(each) for each in (scheduled, again)] == [True, False]
+    assert not means_the_newest(Parameters(report_dir=tmp_path, run="r"))
+
+    RunFolder(tmp_path / "r").save(StageResult.unknown("workspace", "there was no head"))
+
+    assert means_the_newest(again)
 
 
 def test_the_commit_is_tested_and_not_what_was_changed_since(
