@@ -20,7 +20,7 @@ def deploy(report_dir: ReportDir = Path("reports")) -> None:
 
     Done twice, the second time changes nothing, and what was changed in the UI stays. A change of catalogue
     or settings sets a deployment anew, with its schedules and parameters; only what was paused stays so.
-    Lasting places: [serve] in kvsync-ci.toml, or a deployment of your own, made without the tag kvsync-ci.
+    What lasts: the table "serve" of kvsync-ci.toml, and deployments of your own without the tag kvsync-ci.
     """
     # Imported here: Prefect takes seconds, and no other command needs it.
     from deployments.catalogue import catalogue
@@ -38,7 +38,7 @@ def serve(report_dir: ReportDir = Path("reports")) -> None:
     """Prefect's server and UI, a worker and the webhook receiver, until Ctrl-C; kept alive meanwhile.
 
     With PREFECT_API_URL that server is used instead of an own one. Addresses, the number of runs at a time
-    and the rest are in the tables [serve] and [webhook] of kvsync-ci.toml, or in KVSYNC_CI_SERVE_PORT, ...
+    and the rest are in the tables "serve" and "webhook" of kvsync-ci.toml, or in KVSYNC_CI_SERVE_PORT, ...
     """
     # Imported here, since no other command needs it.
     from deployments.serve import serve
