@@ -19,7 +19,7 @@ from tasks.report import write_report
 from tasks.residue import clean_up
 from tasks.stages import run_stage
 from tasks.start import start_run
-from tasks.upload import stored_soon, upload_report
+from tasks.upload import stored_at_last, upload_report
 from tasks.workspace import check_out, follows_branch, with_head
 
 
@@ -51,7 +51,7 @@ def run_pipeline(parameters: Parameters) -> State[Report]:
             clean_up(context, keep=parameters.keep)
             report = write_report(parameters)
     comparison = archive_report(parameters, report)
-    uploaded = stored_soon(parameters, get_run_logger()) if stop.is_set() else upload_report(parameters)
+    uploaded = stored_at_last(parameters, get_run_logger()) if stop.is_set() else upload_report(parameters)
     show_report(report, parameters, uploaded.address if uploaded else "", comparison)
     link = uploaded.public_url if uploaded else ""
     if not stop.is_set():

@@ -1,8 +1,8 @@
 """The report of a run on its way to the store; `python -m tasks.upload RUN_DIR` sends it and prints how.
 
-The run that was interrupted has seconds to end by itself, and a store that hangs has no such limit. So its
-report is sent by a process that can be killed, and what is missing then by whoever sees to the run's end. In
-a container nobody does, since all of it goes with the process of the run.
+An interrupted run has seconds to end by itself. Its guardian, which outlives it, stores its report then; only
+where both end together, in a container that was made for the run, it does so itself: by a process that can be
+killed, for a store that hangs has no limit.
 """
 
 import json
@@ -11,9 +11,11 @@ import os
 import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+import psutil
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.context import TaskRunContext
@@ -24,7 +26,6 @@ from kvsync.testing.run_folder import RunFolder
 from kvsync.testing.settings import load_settings
 from kvsync.testing.store import open_store
 from kvsync.testing.upload import Uploaded, upload_run
-from tasks.guardian import FLOW_RUN_VARIABLE
 from tasks.parameters import REPOSITORY, Parameters
 
 RETRIES = 2
@@ -62,12 +63,22 @@ def stored(parameters: Parameters, log: Log, *, retried: bool = False) -> Upload
     return uploaded
 
 
-def stored_soon(parameters: Parameters, log: Log, *, within_s: float = HURRIED_S) -> Uploaded | None:
-    """Store the run's folder within seconds; None without a store, and when there is no time for it.
+def ends_all(init: Sequence[str]) -> bool:
+    """Say whether everything ends with the run: process 1, of this command line, was started for it alone."""
+    return "flow-run" in init  # `prefect flow-run execute`, as in each container that a worker makes
 
-    A run that `kvsync-ci run` started has even less of it, and leaves this to the command.
-    """
-    if FLOW_RUN_VARIABLE not in os.environ or not load_settings(REPOSITORY, os.environ).store.url:
+
+def stored_at_last(parameters: Parameters, log: Log) -> Uploaded | None:
+    """Store the folder of an interrupted run if nobody can do so after it; None if not, and when it fails."""
+    try:
+        return stored_soon(parameters, log) if ends_all(psutil.Process(1).cmdline()) else None
+    except psutil.Error:
+        return None
+
+
+def stored_soon(parameters: Parameters, log: Log, *, within_s: float = HURRIED_S) -> Uploaded | None:
+    """Store the run's folder within seconds; None without a store, and when there is no time for it."""
+    if not load_settings(REPOSITORY, os.environ).store.url:
         return None
     words = [sys.executable, "-m", "tasks.upload", str(parameters.run_dir)]
     try:
