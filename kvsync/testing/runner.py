@@ -7,12 +7,12 @@
 """
 
 import contextlib
+import os
 import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from os import killpg
 from pathlib import Path
 from threading import Event
 
@@ -105,12 +105,13 @@ def _start(
     with log.open("ab") as output:
         begin = output.tell()
         process = subprocess.Popen(
-            with_environment(argv, variables),
+            with_environment(argv, {}),  # `env` says in its exit status that there is no such program
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
             cwd=cwd,
-            env=environ,
+            # Not by `env NAME=VALUE`: everybody on the machine may read command lines.
+            env={**(os.environ if environ is None else environ), **variables},
             start_new_session=True,
         )
     return process, begin
@@ -137,7 +138,7 @@ def _end(process: subprocess.Popen[bytes], grace_s: float) -> None:
 def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
     # macOS refuses to signal a group that has only zombies left.
     with contextlib.suppress(ProcessLookupError, PermissionError):
-        killpg(process.pid, number)
+        os.killpg(process.pid, number)
 
 
 class _Lines:

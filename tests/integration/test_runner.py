@@ -187,3 +187,19 @@ def test_environment_and_directory(python: Run, tmp_path: Path) -> None:
     code = "import os; print(os.environ['A'], os.environ['KVSYNC_RUN'], 'PATH' in os.environ, os.getcwd())"
 
     assert python(code, env={"A": "b"}, cwd=tmp_path).tail == f"b the-run True {tmp_path}\n"
+
+
+def test_no_variable_is_in_a_command_line(python: Run, tmp_path: Path) -> None:
+    """Everybody on the machine may read command lines; the value may be a token."""
+    seen, spy = tmp_path / "seen", tmp_path / "env"
+    spy.write_text(f'#!/bin/sh\necho "$@" >> {seen}\nexec /usr/bin/env "$@"\n')
+    spy.chmod(0o700)
+
+    result = python(
+        "import os; print(os.environ['TOKEN'])",
+        environ={"PATH": f"{tmp_path}:/usr/bin:/bin"},
+        env={"TOKEN": "s3cr3t"},
+    )
+
+    assert result.tail == "s3cr3t\n"
+    assert "s3cr3t" not in (seen.read_text() if seen.exists() else "")
