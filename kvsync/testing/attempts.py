@@ -14,6 +14,8 @@ from kvsync.testing.outcome import Attempt, Check, Kind, Outcome, StageResult, m
 
 AGAIN: frozenset[Kind] = frozenset({"failed", "error", "timeout", "infra-error"})
 """How a check has to have ended to be tried again."""
+OTHER_CODE = "code"
+"""The property of a check whose attempts were not all of the run's code; it says what differed."""
 INVARIANT = "invariant"
 """The property of a check that broke what must always hold; it says which."""
 FEWEST_ALLOWED, SHARE_ALLOWED = 5, 0.02
@@ -84,8 +86,16 @@ def last_of(endings: Sequence[Check], *, same_code: bool = True) -> Check:
     before = [attempt for each in earlier for attempt in (*each.attempts, _attempt(each))]
     if all(attempt.kind == last.kind == "passed" for attempt in before):
         before = []
+    other_code = {
+        OTHER_CODE: each.properties[OTHER_CODE] for each in earlier if OTHER_CODE in each.properties
+    }
     flaky = same_code and failed and last.outcome is Outcome.PASSED
-    return replace(last, kind="flaky" if flaky else last.kind, attempts=(*before, *last.attempts))
+    return replace(
+        last,
+        kind="flaky" if flaky else last.kind,
+        attempts=(*before, *last.attempts),
+        properties={**other_code, **last.properties},
+    )
 
 
 def attempted(name: str, attempt: int) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Self, cast
 
 from kvsync.errors import ConfigError
+from kvsync.testing.attempts import OTHER_CODE
 from kvsync.testing.outcome import Outcome, StageResult, worst
 from kvsync.testing.run_folder import UNREADABLE
 
@@ -41,7 +42,7 @@ class Report:
     def differs(self) -> bool:
         """Whether some of it was found with other files than those of `commit`, be it by a repetition."""
         return self.dirty or any(
-            "code" in check.properties for stage in self.stages for check in stage.checks
+            OTHER_CODE in check.properties for stage in self.stages for check in stage.checks
         )
 
     @property

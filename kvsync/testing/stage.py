@@ -86,7 +86,7 @@ def keep_result(result: StageResult, context: StageContext, *, whole: bool = Fal
     earlier = folder.result(result.name) if context.attempt > 1 else None
     if earlier:
         if context.other_code:
-            said = {"code": context.other_code}
+            said = {OTHER_CODE: context.other_code}
             checks = [replace(each, properties={**each.properties, **said}) for each in result.checks]
             result = replace(result, checks=tuple(checks))
         result = again(earlier, result, whole=whole, same_code=not context.other_code)

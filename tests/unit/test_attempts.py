@@ -1,11 +1,12 @@
 """Attempts: what is tried again, and how several attempts become one result."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
-from kvsync.testing.attempts import INVARIANT, again, to_retry, unpassed
+from kvsync.testing.attempts import INVARIANT, OTHER_CODE, again, to_retry, unpassed
 from kvsync.testing.outcome import Attempt, Check, Kind, Outcome, StageResult, merge
 
 AT = datetime(2026, 11, 20, tzinfo=UTC)
@@ -96,6 +97,15 @@ def test_two_attempts(first: Kind, then: Kind, same_code: bool, kind: Kind, earl
     (check,) = again(stage(a=first), stage(a=then), same_code=same_code).checks
 
     assert (check.kind, [each.kind for each in check.attempts]) == (kind, earlier)
+
+
+def test_what_other_code_had_a_part_in_stays_so() -> None:
+    """An attempt with the run's own code does not make a test that passed with other code one of this code."""
+    (mended,) = stage(a="passed").checks
+    mended = replace(mended, properties={OTHER_CODE: "dirty"})
+    (check,) = again(again(stage(a="failed"), of([mended]), same_code=False), stage(a="failed")).checks
+
+    assert check.properties == {OTHER_CODE: "dirty"}
 
 
 def test_what_was_not_repeated_stays() -> None:
