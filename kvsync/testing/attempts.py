@@ -86,15 +86,15 @@ def last_of(endings: Sequence[Check], *, same_code: bool = True) -> Check:
     before = [attempt for each in earlier for attempt in (*each.attempts, _attempt(each))]
     if all(attempt.kind == last.kind == "passed" for attempt in before):
         before = []
-    other_code = {
-        OTHER_CODE: each.properties[OTHER_CODE] for each in earlier if OTHER_CODE in each.properties
+    inherited = {
+        name: text for each in earlier for name, text in each.properties.items() if name == OTHER_CODE
     }
     flaky = same_code and failed and last.outcome is Outcome.PASSED
     return replace(
         last,
         kind="flaky" if flaky else last.kind,
         attempts=(*before, *last.attempts),
-        properties={**other_code, **last.properties},
+        properties={**inherited, **last.properties},
     )
 
 

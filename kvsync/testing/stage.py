@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, Protocol
 
-from kvsync.testing.attempts import again, unpassed
+from kvsync.testing.attempts import OTHER_CODE, again, unpassed
 from kvsync.testing.ledger import Ledger
 from kvsync.testing.outcome import StageResult
 from kvsync.testing.run_folder import RunFolder

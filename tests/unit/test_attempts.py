@@ -100,7 +100,7 @@ def test_two_attempts(first: Kind, then: Kind, same_code: bool, kind: Kind, earl
 
 
 def test_what_other_code_had_a_part_in_stays_so() -> None:
-    """An attempt with the run's own code does not make a test that passed with other code one of this code."""
+    """An attempt with the run's own code makes no test that passed with other code one of it."""
     (mended,) = stage(a="passed").checks
     mended = replace(mended, properties={OTHER_CODE: "dirty"})
     (check,) = again(again(stage(a="failed"), of([mended]), same_code=False), stage(a="failed")).checks
