@@ -6,7 +6,7 @@ from kvsync.testing.stage import Stage
 STAGES: dict[str, Stage] = {
     stage.name: stage
     for stage in (
-        PytestStage("unit", folder="unit", timeout_s=120),
+        PytestStage("unit", folder="unit", timeout_s=300),
         PytestStage("integration", folder="integration", timeout_s=900, retries=1),
         PytestStage("property", folder="property", timeout_s=300),
         PytestStage("e2e", folder="e2e", timeout_s=3600, clustered=True, retries=1),
