@@ -17,14 +17,19 @@ SEVEN, NOON = {"cron": "0 7 * * *", "timezone": "UTC"}, {"cron": "0 12 * * *", "
 
 @pytest.fixture
 def api(server: str) -> Iterator[httpx.Client]:
-    """The server's API, through which the UI changes things; no deployment is left there.
+    """The server's API, through which the UI changes things; neither before nor after there is a deployment.
 
-    It is asked again while its SQLite is busy.
+    It is asked again while its SQLite is busy. Other tests have the same server.
     """
     with PrefectHttpxSyncClient(base_url=server, timeout=20, raise_on_all_errors=False) as client:
+        _remove_all(client)
         yield client
-        for each in client.post("/deployments/filter", json={}).json():
-            client.delete(f"/deployments/{each['id']}")
+        _remove_all(client)
+
+
+def _remove_all(client: httpx.Client) -> None:
+    for each in client.post("/deployments/filter", json={}).json():
+        client.delete(f"/deployments/{each['id']}").raise_for_status()
 
 
 def _fates(pipeline: Pipeline, **settings: str) -> Mapping[str, str]:

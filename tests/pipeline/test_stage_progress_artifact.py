@@ -41,8 +41,3 @@ def test_a_long_stage_shows_how_far_it_is(
     told = [line for line in lines if "::test_slow" in line and not line.startswith(("FAILED", "UNKNOWN"))]
     assert told[:2] == [f"passed: tests/unit/test_unit.py::test_slow[{n}]" for n in range(2)]
     assert told[2].startswith("failed: tests/unit/test_unit.py::test_slow[2]: ")
-
-
-def test_a_schedule_that_never_began_is_not_stale(pipeline: Pipeline) -> None:
-    """The command for cron exits with 0 then."""
-    assert pipeline("stale") == (0, ["the schedule is alive, or has not begun"])
