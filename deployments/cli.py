@@ -93,11 +93,7 @@ def run(
 
     url, _, commit = source.rpartition("@")
     fetched = {"url": url, "commit": commit, "trusted": not untrusted}
-    given = {
-        "stages": stages,
-        "repository": repository,
-        "source": fetched if source or untrusted else None,
-    }
+    given = {"stages": stages, "repository": repository, "source": fetched if source or untrusted else None}
     parameters = Parameters.checked(
         profile=profile,
         cluster=cluster,

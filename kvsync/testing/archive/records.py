@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import PurePath
 from typing import Literal, Self, cast
@@ -115,21 +115,17 @@ def to_row(report: Report, scope: Scope, measurements: Sequence[Measurement]) ->
             for position, check in enumerate(stage.checks)
         ],
         measurements=[
-            MeasurementRow(
-                position=position,
-                name=each.name,
-                metric=each.metric,
-                value=each.value,
-                unit=each.unit,
-                samples=each.samples,
-                better=each.better,
-                goal=each.goal,
-                conditions=dict(each.parameters),
-            )
+            _measurement_row(position, each)
             for position, each in enumerate(measurements)
             if math.isfinite(each.value)
         ],
     )
+
+
+def _measurement_row(position: int, measurement: Measurement) -> MeasurementRow:
+    fields = asdict(measurement)
+    conditions = fields.pop("parameters")
+    return MeasurementRow(position=position, conditions=dict(conditions), **fields)
 
 
 def from_row(row: RunRow, counts: Mapping[tuple[str, str], Mapping[Kind, int]]) -> PastRun:
