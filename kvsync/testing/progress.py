@@ -32,7 +32,7 @@ class StageProgress:
 
     @property
     def percent(self) -> float:
-        """The share of tests that ended; tests that run again cannot make it more than everything."""
+        """The share of tests that ended, of those that are known of so far."""
         return min(100.0, 100.0 * self.finished / self.total) if self.total else 0.0
 
     @property
@@ -46,7 +46,7 @@ class StageProgress:
         self.started = self.started or now
         match record.get("event"):
             case "collected":
-                self.total = int(str(record["count"]))
+                self.total += int(str(record["count"]))  # once more for those that are tried again
             case "started":
                 self.running = str(record["nodeid"]).rpartition("::")[2]
             case "finished":

@@ -103,9 +103,13 @@ def _read(cluster: Cluster, seed: int, problem: tuple[str, ...]) -> Rest:
 
 
 def _moved(cluster: Cluster, rest: Rest) -> bool:
-    """Whether pods published, came or went, or a gateway lost one, since the tables were read."""
+    """Whether pods published, came or went, or a gateway lost one, since or while both sides were read."""
     published = {pod.name: PodAdmin(pod.admin_url).sequence() for pod in cluster.pods()}
-    return published != {table.pod: table.seq for table in rest.tables} or bool(unsettled(cluster))
+    read = [{table.pod: table.seq for table in rest.tables}]
+    read += [
+        {dump.pod: -1 if dump.last is None else dump.last for dump in each.dumps} for each in rest.indexes
+    ]
+    return any(each != published for each in read) or bool(unsettled(cluster))
 
 
 def verify(

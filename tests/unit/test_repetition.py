@@ -121,7 +121,8 @@ def test_parameters_that_cannot_be_read(tmp_path: Path, text: str) -> None:
 
 def test_the_code_of_the_next_attempt(tmp_path: Path) -> None:
     """It is held against the code that the run began with, also where no report came of that."""
-    folder = started(tmp_path, GIVEN.model_copy(update={"repository": tmp_path}))
+    no_checkout = Path("/")
+    folder = started(tmp_path, GIVEN.model_copy(update={"repository": no_checkout}))
     folder.keep_revision(Revision("a" * 40))
 
     again = prepare(folder, (), failed_only=False)
