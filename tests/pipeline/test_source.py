@@ -53,6 +53,14 @@ def _upstream(folder: Path) -> str:
     return _git(folder, "rev-parse", "HEAD")
 
 
+def _changed_since(repository: Repository) -> tuple[Path, str]:
+    """Return a repository whose test was made to fail after its last commit, and that commit."""
+    folder = Path(repository(unit=OLD))
+    commit = _upstream(folder)
+    (folder / "tests/unit/test_unit.py").write_text("def test_new():\n    assert False\n")
+    return folder, commit
+
+
 def _scheduled(pipeline: Pipeline, web_url: str, repository: str) -> Mapping[str, object]:
     """Carry out a run as a schedule starts it, of the repository `repository` on a GitHub at `web_url`."""
     parameters = Parameters(
@@ -70,9 +78,7 @@ def test_a_scheduled_run_tests_the_head_of_the_reference_branch(
     pipeline: Pipeline, repository: Repository
 ) -> None:
     """Not what is installed; its results are a reference, and another attempt is of the same commit."""
-    folder = Path(repository(unit=OLD))
-    commit = _upstream(folder)
-    (folder / "tests/unit/test_unit.py").write_text("def test_new():\n    assert False\n")
+    folder, commit = _changed_since(repository)
 
     report = _scheduled(pipeline, folder.parent.parent.as_uri(), f"{folder.parent.name}/{folder.name}")
 
@@ -112,9 +118,7 @@ def test_the_commit_is_tested_and_not_what_was_changed_since(
     pipeline: Pipeline, repository: Repository
 ) -> None:
     """The run fetches the commit, reports it with the command that repeats it, and leaves no workspace."""
-    folder = Path(repository(unit=OLD))
-    commit = _upstream(folder)
-    (folder / "tests/unit/test_unit.py").write_text("def test_new():\n    assert False\n")
+    folder, commit = _changed_since(repository)
 
     status, lines = pipeline("run", "unit", "--source", f"{folder.as_uri()}@{commit}")
 
