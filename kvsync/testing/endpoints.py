@@ -120,6 +120,10 @@ class GatewayView:
             for source in pod["sources"]
         ]
 
+    def problem(self) -> str:
+        """Return what keeps it from hearing of pods; empty when nothing does."""
+        return str(fetch(f"{self._url}/status")["discovery"]["problem"])
+
     def indexed(self) -> int:
         """Return how many blocks its index holds in all."""
         return int(fetch(f"{self._url}/status")["index"]["blocks"])

@@ -129,6 +129,19 @@ class KubernetesApi:
         with failures(f"cordon {node}"):
             self.core.patch_node(node, {"spec": {"unschedulable": closed}}, _request_timeout=TIMEOUT_S)
 
+    def node_address(self) -> str:
+        """Return the address of a node within the network of the nodes."""
+        with failures("list nodes"):
+            found: Any = self.core.list_node(_request_timeout=TIMEOUT_S).items
+        addresses = (each for node in found for each in node.status.addresses)
+        return next(str(each.address) for each in addresses if each.type == "InternalIP")
+
+    def node_port(self, namespace: str, service: str) -> int:
+        """Return the port on every node that leads to a service."""
+        with failures(f"read Service {service}"):
+            found: Any = self.core.read_namespaced_service(service, namespace, _request_timeout=TIMEOUT_S)
+        return int(found.spec.ports[0].node_port)
+
     def evict(self, namespace: str, pod: str) -> None:
         """Ask a pod to leave its node, as draining does; its own grace period holds."""
         eviction: Any = {"metadata": {"name": pod, "namespace": namespace}}

@@ -85,9 +85,18 @@ def hits(listed: str, mark: str) -> int:
 
 def resets(network: str, ports: Sequence[Port]) -> tuple[str, ...]:
     """Return the command that resets the open connections to these ports and lists them, one a line."""
-    which = " or ".join(f"sport = :{PORT_NUMBERS[port]}" for port in ports)
-    options = ("--kill", "--tcp", "--no-header", "--numeric")
-    return (*_inside(network), "ss", *options, "state", "established", f"( {which} )")
+    return (*_inside(network), *_resets(" or ".join(f"sport = :{PORT_NUMBERS[port]}" for port in ports)))
+
+
+def refusal(port: int, mark: str) -> Change:
+    """Return what makes a node refuse everybody who talks to this port of its own."""
+    rule = ("INPUT", "-p", "tcp", "--dport", str(port), "-j", "REJECT", "--reject-with", "tcp-reset")
+    return _change([*rule, "-m", "comment", "--comment", mark])
+
+
+def reset(port: int) -> tuple[str, ...]:
+    """Return the command that resets a node's open connections to this port of its own, and lists them."""
+    return _resets(f"sport = :{port}")
 
 
 def statistics(network: str) -> tuple[str, ...]:
@@ -106,8 +115,17 @@ def _inside(network: str) -> tuple[str, ...]:
 
 
 def _rule(network: str, rule: Sequence[str]) -> Change:
-    iptables = (*_inside(network), "iptables", "-w", str(LOCK_S))
+    return _change(rule, _inside(network))
+
+
+def _change(rule: Sequence[str], inside: tuple[str, ...] = ()) -> Change:
+    iptables = (*inside, "iptables", "-w", str(LOCK_S))
     return Change(do=(*iptables, "-I", *rule), undo=(*iptables, "-D", *rule))
+
+
+def _resets(which: str) -> tuple[str, ...]:
+    options = ("--kill", "--tcp", "--no-header", "--numeric")
+    return ("ss", *options, "state", "established", f"( {which} )")
 
 
 def _tcp(side: str, ports: Sequence[Port]) -> tuple[str, ...]:

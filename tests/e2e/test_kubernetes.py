@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -21,16 +22,17 @@ pytestmark = [pytest.mark.timeout(900), pytest.mark.kubernetes_only]
 
 AVAILABILITY = 0.99
 RATE_PER_S = 10.0
+AWAY_S = 60.0
 LONGEST_S = 300.0
 """Requests are made for so long; sending ends when what goes on beside it has ended."""
 FEWEST_REQUESTS = 50
 """Fewer say nothing about a share of 99 %."""
 
 
-def during(scenario: Scenario, change: Callable[[], None]) -> list[Answer]:
-    """Send requests through the gateway's service from before a change until after it."""
+def during(scenario: Scenario, change: Callable[[], None], url: str = "") -> list[Answer]:
+    """Send requests through the gateway's service, or to `url`, from before a change until after it."""
     requests = generate(scenario.seed, round(LONGEST_S * RATE_PER_S), model="qwen", rate_per_s=RATE_PER_S)
-    with Sender(scenario.cluster.gateway_url, scenario.history) as sender:
+    with Sender(url or scenario.cluster.gateway_url, scenario.history) as sender:
         with BackgroundTraffic(sender, requests) as traffic:
             traffic.await_due(1.0)
             change()
@@ -110,6 +112,29 @@ def test_node_drain(scenario: Scenario, cluster: KubernetesCluster) -> None:
         scenario.verify()
     finally:
         cluster.uncordon(drained)
+
+
+@pytest.mark.full
+def test_api_server_away(scenario: Scenario, cluster: KubernetesCluster) -> None:
+    """The API server refuses everybody for a minute: the gateway serves on, says so, and misses nothing."""
+    from kvsync.testing.api_outage import api_server_refuses, door
+
+    pods = cluster.deploy("qwen", 3, capacity=256)
+    url = door(cluster.site.api, cluster.namespace)
+    gateway = GatewayView(url)
+
+    def a_minute_without() -> None:
+        with api_server_refuses(cluster.site.machine, cluster.site.api, cluster.site.ledger):
+            time.sleep(AWAY_S)
+            assert "no news of pods since" in gateway.problem()
+            assert gateway.routable().keys() == {pod.name for pod in pods}
+
+    answers = during(scenario, a_minute_without, url)
+    assert availability(answers) >= AVAILABILITY, _failures(answers)
+    cluster.delete_pod(pods[0].name)
+    cluster.scale("qwen", 4)
+    assert gateway.problem() == ""
+    scenario.verify()
 
 
 def _failures(answers: list[Answer]) -> str:

@@ -11,7 +11,7 @@ from kvsync.testing.faults import (
     PortsBlocked,
     Stall,
 )
-from kvsync.testing.node_rules import HeldNetworkFault, changes, hits, resets, retransmitted
+from kvsync.testing.node_rules import HeldNetworkFault, changes, hits, refusal, reset, resets, retransmitted
 
 IN_POD = "nsenter --net=/run/netns/n"
 MARK = "-m comment --comment kvsync-7-1"
@@ -111,6 +111,18 @@ def test_connections_to_ports_are_reset_by_one_command() -> None:
         *("ss", "--kill", "--tcp", "--no-header", "--numeric", "state", "established"),
         "( sport = :5557 or sport = :5558 )",
     )
+
+
+def test_a_port_of_a_node_is_refused_to_everybody() -> None:
+    """Also to programs of the node itself, which talk to it by other interfaces."""
+    change = refusal(6443, "kvsync-7-api")
+    rule = "INPUT -p tcp --dport 6443 -j REJECT --reject-with tcp-reset -m comment --comment kvsync-7-api"
+
+    assert (" ".join(change.do), " ".join(change.undo)) == (
+        f"iptables -w 5 -I {rule}",
+        f"iptables -w 5 -D {rule}",
+    )
+    assert reset(6443)[-3:] == ("state", "established", "( sport = :6443 )")
 
 
 def test_packets_are_counted_that_marked_rules_hit() -> None:

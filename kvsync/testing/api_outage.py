@@ -1,0 +1,61 @@
+"""An API server that refuses everybody for a while: what gateways have to live through."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from kvsync.errors import ClusterError
+from kvsync.testing.kubernetes_api import KubernetesApi
+from kvsync.testing.ledger import Ledger
+from kvsync.testing.machine import Machine
+from kvsync.testing.manifests import GATEWAY_PORT, Manifest
+from kvsync.testing.node import Node
+from kvsync.testing.node_changes import Changes
+from kvsync.testing.node_rules import refusal, reset
+from kvsync.testing.verdicts import NotRun, Void
+
+API_PORT = 6443
+"""Where the API servers of Kind's control planes listen."""
+DOOR = "gateway-outside"
+
+
+@contextmanager
+def api_server_refuses(machine: Machine, api: KubernetesApi, ledger: Ledger) -> Iterator[None]:
+    """Let the API server of a Kind cluster refuse every connection, new or open, while the context is open.
+
+    Raises NotRun where nodes cannot be entered, and Void when somebody got an answer nevertheless.
+    """
+    if not machine.kind:
+        raise NotRun("only the API server of a Kind cluster can be sent away, and this one is not Kind's")
+    node = Node(f"{machine.kind}-control-plane")
+    changes = Changes(node, ledger)
+    changes.make("API server", [refusal(API_PORT, f"kvsync-{ledger.run}-api")])
+    try:
+        node.run(*reset(API_PORT))
+        _require_silence(api)
+        yield
+        _require_silence(api)
+    finally:
+        changes.undo()
+
+
+def door(api: KubernetesApi, namespace: str) -> str:
+    """Open a port on every node that leads to a namespace's gateway, and return its URL on one of them.
+
+    Whoever uses it does without the API server. It goes with the namespace.
+    """
+    api.create([_door()], namespace)
+    return f"http://{api.node_address()}:{api.node_port(namespace, DOOR)}"
+
+
+def _door() -> Manifest:
+    ports = [{"name": "http", "port": GATEWAY_PORT, "targetPort": "http"}]
+    spec = {"type": "NodePort", "selector": {"app": "gateway"}, "ports": ports}
+    return {"apiVersion": "v1", "kind": "Service", "metadata": {"name": DOOR}, "spec": spec}
+
+
+def _require_silence(api: KubernetesApi) -> None:
+    try:
+        api.node_address()
+    except ClusterError:
+        return
+    raise Void("the API server answered while it was to refuse everybody")
