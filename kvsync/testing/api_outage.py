@@ -10,7 +10,7 @@ from kvsync.testing.machine import Machine
 from kvsync.testing.manifests import GATEWAY_PORT, Manifest
 from kvsync.testing.node import Node
 from kvsync.testing.node_changes import Changes
-from kvsync.testing.node_rules import refusal, reset
+from kvsync.testing.node_rules import refusal
 from kvsync.testing.verdicts import NotRun, Void
 
 API_PORT = 6443
@@ -30,7 +30,7 @@ def api_server_refuses(machine: Machine, api: KubernetesApi, ledger: Ledger) -> 
     changes = Changes(node, ledger)
     changes.make("API server", [refusal(API_PORT, f"kvsync-{ledger.run}-api")])
     try:
-        node.run(*reset(API_PORT))
+        node.reset([API_PORT])
         _require_silence(api)
         yield
         _require_silence(api)

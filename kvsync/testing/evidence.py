@@ -32,6 +32,8 @@ class Served:
     error_increase: float
     p95_s: float
     baseline_p95_s: float
+    p95_excuse: str = ""
+    """Why the p95 was not judged; empty when it was."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,6 +206,7 @@ def _see_service(faults: list[FaultWindow], record: Record) -> None:
         error_increase=_number(record, "error_increase"),
         p95_s=_number(record, "p95_s"),
         baseline_p95_s=_number(record, "baseline_p95_s"),
+        p95_excuse=str(record.get("p95_excuse", "")),
     )
     for position, known in enumerate(faults):
         if known.test == _test(record) and known.served is None:

@@ -267,11 +267,13 @@ class Injector(Protocol):
 class Episode:
     """A fault on the clock (monotonic seconds): when it acted, and what was measured then and afterwards.
 
-    A OneShot fault ended when it started.
+    It may act from `started` on, and does from `proven` on: injecting and measuring take their time, which
+    is none of the time that it is to be held. A OneShot fault ended when it started.
     """
 
     fault: Fault
     started: float
+    proven: float | None = None
     ended: float | None = None
     proof: str = ""
     absence: str = ""
@@ -301,7 +303,7 @@ def active(
         effect = _await(fault, injector, proof_timeout_s, present=True)
         if not effect.present:
             raise Void(f"{name_of(fault)} had no measured effect: {effect.evidence}")
-        episode.proof = effect.evidence
+        episode.proof, episode.proven = effect.evidence, clock()
         history.append(f="fault", type="start", t_mono=episode.started, proof=effect.evidence)
         yield episode
     finally:
@@ -310,7 +312,8 @@ def active(
         rest = _await(fault, injector, proof_timeout_s, present=False)
         episode.absence = "" if rest.present else rest.evidence
         if episode.proof:
-            history.append(f="fault", type="stop", t_mono=episode.ended, proof=episode.absence)
+            held_s = max(0.0, episode.ended - (episode.proven or episode.ended))
+            history.append(f="fault", type="stop", t_mono=episode.ended, proof=episode.absence, held_s=held_s)
     if rest.present:
         raise Inconclusive(f"{name_of(fault)} did not go away: {rest.evidence}")
 

@@ -1,5 +1,6 @@
 """Requests to a gateway while something happens, and beside them a control that goes past it to one pod."""
 
+import math
 import time
 from contextlib import ExitStack
 from types import TracebackType
@@ -48,12 +49,12 @@ class Load:
         for stream in (self._requests, self._control):
             stream.traffic.await_due(stream.last_at_s)
 
-    def service(self, since: float = 0.0) -> Service:
-        """Sum up how requests due from `since` on (monotonic seconds) were served; for a closed context.
+    def service(self, since: float = 0.0, until: float = math.inf) -> Service:
+        """Sum up how requests due in a time (monotonic seconds) were served; for a closed context.
 
         Raises Inconclusive when they are too few.
         """
-        return Service.of(self._requests.answers(since), self._control.answers(since))
+        return Service.of(self._requests.answers(since, until), self._control.answers(since, until))
 
 
 class _Stream:
@@ -67,5 +68,5 @@ class _Stream:
         self.sender = Sender(url, history, f=f)
         self.traffic = BackgroundTraffic(self.sender, requests)
 
-    def answers(self, since: float) -> list[Answer]:
-        return [answer for answer in self.traffic.answers() if answer.t_mono >= since]
+    def answers(self, since: float, until: float) -> list[Answer]:
+        return [answer for answer in self.traffic.answers() if since <= answer.t_mono <= until]

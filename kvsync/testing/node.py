@@ -5,13 +5,15 @@ All that is used there comes with Kind's node images: `ctr`, `nsenter`, `ip`, `i
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Self
 
 from kvsync.errors import ClusterError
 from kvsync.testing.fault_effects import ANSWERED, REFUSED, SILENCE_S, SILENT
+from kvsync.testing.node_rules import connections
 from kvsync.testing.tools import ON_PATH, Answer, Tools
+from kvsync.testing.verdicts import NotRun
 
 ANSWER_S = 15.0
 """For a short command in a node; on a busy machine Docker takes seconds to start one."""
@@ -89,6 +91,18 @@ class Node:
         times = self.run("cat", *(f"/proc/{pid}/schedstat" for pid in pids)).splitlines()
         ran, waited, _ = zip(*(map(int, line.split()) for line in times), strict=True)
         return sum(ran) / 1e9, sum(waited) / 1e9
+
+    def reset(self, ports: Sequence[int], network: str = "") -> int:
+        """Reset the open connections to ports, and return how many there were.
+
+        The ports are those of a network namespace, or of the node itself. Raises NotRun when the kernel
+        leaves them open.
+        """
+        are_open = bool(self.run(*connections(ports, network)))
+        count = len(self.run(*connections(ports, network, reset=True)).splitlines())
+        if are_open and not count:
+            raise NotRun(f"the kernel of {self.name} cannot reset connections (INET_DIAG_DESTROY)")
+        return count
 
     def images(self, name: str) -> list[str]:
         """Return the images on the node with this in their names."""

@@ -37,7 +37,7 @@ class RuleFault:
         self._pod, self._fault = pod, fault
         self._changes, self._acting = Changes(pod.node, ledger), False
         self._mark = f"kvsync-{ledger.run}-{secrets.token_hex(4)}"
-        self._resent = 0
+        self._resent, self._reset = 0, 0
 
     def inject(self) -> None:
         """Put the rules of the fault in force."""
@@ -48,7 +48,7 @@ class RuleFault:
         self._changes.make(f"{name_of(fault)} of {pod.name}", changes)
         self._acting = True
         if isinstance(fault, PortsBlocked):
-            pod.node.run(*rules.resets(pod.network, sorted({*fault.ports, "events"})))
+            self._reset = pod.reset({*fault.ports, "events"})
 
     def recover(self) -> None:
         """Take the rules away."""
@@ -71,7 +71,9 @@ class RuleFault:
             case Stall(ports=ports):
                 return self._unanimous(ports, {"http": effects.SILENT}, ACCEPTED)
             case PortsBlocked(ports=ports):
-                return self._unanimous(ports, {}, effects.REFUSED)
+                refused = self._unanimous(ports, {}, effects.REFUSED)
+                evidence = f"{refused.evidence}, {self._reset} connections reset"
+                return Effect(refused.present and self._reset > 0, evidence)
 
     def _divided(self, chains: Collection[str]) -> Effect:
         said = self._pod.say("http")
@@ -125,8 +127,7 @@ class CutFault:
 
     def inject(self) -> None:
         """Reset them: the kernel closes the pod's ends, and tells the others."""
-        listed = self._pod.node.run(*rules.resets(self._pod.network, self._ports))
-        self._reset = len(listed.splitlines())
+        self._reset = self._pod.reset(self._ports)
 
     def recover(self) -> None:
         """Do nothing: new ones are accepted all the time."""

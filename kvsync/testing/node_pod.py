@@ -1,5 +1,6 @@
 """An engine pod of a Kind cluster: from outside, from its node, and from within its network."""
 
+from collections.abc import Iterable
 from functools import cached_property
 
 from kvsync.errors import ClusterError
@@ -48,6 +49,10 @@ class NodePod:
     def say(self, port: Port) -> str:
         """Say in words what a client of one of its ports gets; requests come through the API server."""
         return ask(self.handle.url) if port == "http" else self.node.knock(self.ip, PORT_NUMBERS[port])
+
+    def reset(self, ports: Iterable[Port]) -> int:
+        """Reset the open connections to its ports; see Node."""
+        return self.node.reset(sorted(PORT_NUMBERS[port] for port in ports), self.network)
 
     def unwell(self, *ports: Port) -> Effect:
         """Measure whether a port is not answered, or Kubernetes does not find the pod ready."""

@@ -48,7 +48,7 @@ def changes(fault: HeldNetworkFault, network: str, peer: str, mark: str) -> list
     """
 
     def rule(chain: str, *what: str) -> Change:
-        return _rule(network, [chain, *INTERFACES[chain], *what, "-m", "comment", "--comment", mark])
+        return _rule([chain, *INTERFACES[chain], *what, "-m", "comment", "--comment", mark], network)
 
     match fault:
         case Partition(direction=direction):
@@ -83,20 +83,20 @@ def hits(listed: str, mark: str) -> int:
     return sum(int(line.split()[0]) for line in listed.splitlines() if f"/* {mark} */" in line)
 
 
-def resets(network: str, ports: Sequence[Port]) -> tuple[str, ...]:
-    """Return the command that resets the open connections to these ports and lists them, one a line."""
-    return (*_inside(network), *_resets(" or ".join(f"sport = :{PORT_NUMBERS[port]}" for port in ports)))
+def connections(ports: Sequence[int], network: str = "", *, reset: bool = False) -> tuple[str, ...]:
+    """Return the command that lists the open connections to these ports, one a line, and may reset them.
+
+    The ports are those of a network namespace, or of the node itself.
+    """
+    options = (*(["--kill"] if reset else []), "--tcp", "--no-header", "--numeric")
+    which = " or ".join(f"sport = :{port}" for port in ports)
+    return (*_inside(network), "ss", *options, "state", "established", f"( {which} )")
 
 
 def refusal(port: int, mark: str) -> Change:
     """Return what makes a node refuse everybody who talks to this port of its own."""
     rule = ("INPUT", "-p", "tcp", "--dport", str(port), "-j", "REJECT", "--reject-with", "tcp-reset")
-    return _change([*rule, "-m", "comment", "--comment", mark])
-
-
-def reset(port: int) -> tuple[str, ...]:
-    """Return the command that resets a node's open connections to this port of its own, and lists them."""
-    return _resets(f"sport = :{port}")
+    return _rule([*rule, "-m", "comment", "--comment", mark])
 
 
 def statistics(network: str) -> tuple[str, ...]:
@@ -111,21 +111,12 @@ def retransmitted(shown: str) -> int:
 
 
 def _inside(network: str) -> tuple[str, ...]:
-    return "nsenter", f"--net={network}"
+    return ("nsenter", f"--net={network}") if network else ()
 
 
-def _rule(network: str, rule: Sequence[str]) -> Change:
-    return _change(rule, _inside(network))
-
-
-def _change(rule: Sequence[str], inside: tuple[str, ...] = ()) -> Change:
-    iptables = (*inside, "iptables", "-w", str(LOCK_S))
+def _rule(rule: Sequence[str], network: str = "") -> Change:
+    iptables = (*_inside(network), "iptables", "-w", str(LOCK_S))
     return Change(do=(*iptables, "-I", *rule), undo=(*iptables, "-D", *rule))
-
-
-def _resets(which: str) -> tuple[str, ...]:
-    options = ("--kill", "--tcp", "--no-header", "--numeric")
-    return ("ss", *options, "state", "established", f"( {which} )")
 
 
 def _tcp(side: str, ports: Sequence[Port]) -> tuple[str, ...]:
@@ -137,7 +128,7 @@ def _both_ends(network: str, peer: str, *netem: str) -> list[Change]:
 
 
 def _qdisc(device: str, *what: str, network: str = "") -> Change:
-    tc = (*(_inside(network) if network else ()), "tc", "qdisc")
+    tc = (*_inside(network), "tc", "qdisc")
     where = ("dev", device, "root")
     return Change(do=(*tc, "add", *where, *what), undo=(*tc, "del", *where))
 

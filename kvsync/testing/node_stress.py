@@ -5,7 +5,7 @@ from collections.abc import Collection
 
 from kvsync.testing.faults import CpuStress, Effect, MemoryStress
 from kvsync.testing.kubernetes_cluster import KubernetesCluster
-from kvsync.testing.local_stress import LEAST_SHARE, arguments, require_memory
+from kvsync.testing.local_stress import arguments, burning, require_memory
 from kvsync.testing.node import Process
 from kvsync.testing.node_pod import NodePod
 from kvsync.testing.program import Program
@@ -62,9 +62,7 @@ class StressFault:
             case CpuStress(workers=count, load=load):
                 times_s = self._pod.node.cpu_s(worker.pid for worker in workers)
                 use, wait = (each / (time.monotonic() - self._began) for each in times_s)
-                evidence = f"{len(workers)} processes use {use:.2f} cores and wait for {wait:.2f}"
-                wanted = count * load
-                return Effect(use + wait >= LEAST_SHARE * wanted, f"{evidence} of {wanted:g} asked for")
+                return burning(len(workers), use, wait, count * load)
             case MemoryStress(size_bytes=size_bytes):
                 held = sum(worker.resident_bytes for worker in workers)
                 return Effect(held >= size_bytes, f"{len(workers)} processes hold {held >> 20} MiB")

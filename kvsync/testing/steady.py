@@ -149,6 +149,7 @@ class Disturbance:
             error_increase=self.error_increase,
             p95_s=self.during.p95_s,
             baseline_p95_s=self.baseline.p95_s,
+            p95_excuse=self.p95_excuse,
             fault=to_json(self.fault),
             baseline=asdict(self.baseline),
             during=asdict(self.during),

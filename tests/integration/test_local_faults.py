@@ -135,7 +135,7 @@ FAULTS = [
     ),
     pytest.param(
         CpuStress(pod="", workers=2, load=0.5),
-        r"2 processes use \d\.\d\d cores of 1 asked for",
+        r"2 processes use \d\.\d\d cores and wait for \d\.\d\d of 1 asked for",
         r"stress processes: none",
         id="cpu stress",
     ),

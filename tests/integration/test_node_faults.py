@@ -88,13 +88,13 @@ FAULTS = [
     ),
     pytest.param(
         PortsBlocked(pod="", ports=("events", "replay")),
-        r"events refused, replay refused",
+        r"events refused, replay refused, [1-9]\d* connections reset",
         PORTS_WELL,
         id="ports blocked",
     ),
     pytest.param(
         PortsBlocked(pod="", ports=("http",)),
-        r"http refused",
+        r"http refused, [1-9]\d* connections reset",
         PORTS_WELL,
         id="http port blocked",
     ),

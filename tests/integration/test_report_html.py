@@ -286,7 +286,13 @@ def test_evidence_is_shown() -> None:
         recovery_s=2.25,
         recovered=True,
         served=Served(
-            ok=True, requests=1200, availability=0.995, error_increase=0.005, p95_s=0.21, baseline_p95_s=0.1
+            ok=True,
+            requests=1200,
+            availability=0.995,
+            error_increase=0.005,
+            p95_s=0.21,
+            baseline_p95_s=0.1,
+            p95_excuse="too few",
         ),
     )
     open_fault = FaultWindow(test="t", kind="pod-kill", pods=(), details="", start=1.0)
@@ -315,7 +321,7 @@ def test_evidence_is_shown() -> None:
 
     for expected in (
         "partition of qwen-1 depth 2 test_cut 12 of 12 refused 12 of 12 accepted ✓ 99.50 % of 1,200",
-        "of 1,200 errors +0.50 points, p95 210 ms, before 100 ms 8.5 s ✓ 2.2 s",
+        "of 1,200 errors +0.50 points, p95 210 ms, before 100 ms, not judged: too few 8.5 s ✓ 2.2 s",
         "pod-kill t ? not proved ✗ never ended ? not judged not known ? not measured",
         "t ✗ different 4 1,412 lost 00ff",
         "t 1,000 962 (96.2 %) 31 evicted 7",

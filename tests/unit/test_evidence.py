@@ -93,6 +93,7 @@ def test_a_service_belongs_to_the_faults_before_it() -> None:
         "error_increase": 0.005,
         "p95_s": 0.2,
         "baseline_p95_s": 0.1,
+        "p95_excuse": "too few",
         "t_mono": 3.0,
         "test": "t",
     }
@@ -108,7 +109,13 @@ def test_a_service_belongs_to_the_faults_before_it() -> None:
     )
 
     served = Served(
-        ok=True, requests=600, availability=0.995, error_increase=0.005, p95_s=0.2, baseline_p95_s=0.1
+        ok=True,
+        requests=600,
+        availability=0.995,
+        error_increase=0.005,
+        p95_s=0.2,
+        baseline_p95_s=0.1,
+        p95_excuse="too few",
     )
     assert [each.served for each in found.faults] == [served, served, None]
 

@@ -85,7 +85,7 @@ def test_a_fault_is_proved_held_and_proved_gone(history: History) -> None:
 
 def test_every_step_is_in_the_history(history: History) -> None:
     """A reader of the history knows what was injected where, from when to when, and how it was proved."""
-    times = iter([1.0, 2.0])
+    times = iter([1.0, 1.5, 4.0])
     with active(FAULT, Switch(), history, clock=lambda: next(times)):
         pass
 
@@ -96,17 +96,26 @@ def test_every_step_is_in_the_history(history: History) -> None:
     fault = {"kind": "message loss", "pod": "p", "fraction": 0.5}
     assert records == [
         {"f": "fault", "type": "start", "fault": fault, "t_mono": 1.0, "proof": "5 of 5 lost"},
-        {"f": "fault", "type": "stop", "fault": fault, "t_mono": 2.0, "proof": "0 of 5 lost"},
+        {"f": "fault", "type": "stop", "fault": fault, "t_mono": 4.0, "proof": "0 of 5 lost", "held_s": 2.5},
     ]
 
 
 def test_a_fault_that_is_over_at_once_ended_when_it_started(history: History) -> None:
     """Nobody holds it, so recovery from it counts from when it happened."""
-    times = iter([1.0])
+    times = iter([1.0, 3.0])
     with active(ContainerKill(pod="p"), Switch(), history, clock=lambda: next(times)) as episode:
         pass
 
     assert (episode.started, episode.ended, episode.absence) == (1.0, 1.0, "0 of 5 lost")
+
+
+def test_a_fault_is_held_from_its_proof_on(history: History) -> None:
+    """Injecting and measuring take their time, and say nothing about how the fault is borne."""
+    times = iter([1.0, 26.0, 56.0])
+    with active(FAULT, Switch(), history, clock=lambda: next(times)) as episode:
+        assert (episode.started, episode.proven, episode.ended) == (1.0, 26.0, None)
+
+    assert episode.ended == 56.0
 
 
 def test_a_measurement_that_fails_is_tried_again(history: History) -> None:

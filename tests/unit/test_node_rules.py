@@ -11,7 +11,7 @@ from kvsync.testing.faults import (
     PortsBlocked,
     Stall,
 )
-from kvsync.testing.node_rules import HeldNetworkFault, changes, hits, refusal, reset, resets, retransmitted
+from kvsync.testing.node_rules import HeldNetworkFault, changes, connections, hits, refusal, retransmitted
 
 IN_POD = "nsenter --net=/run/netns/n"
 MARK = "-m comment --comment kvsync-7-1"
@@ -106,9 +106,11 @@ def test_a_queue_is_added_at_the_end_where_packets_leave(
 
 def test_connections_to_ports_are_reset_by_one_command() -> None:
     """Only open ones: who listens goes on listening."""
-    assert resets("/run/netns/n", ["events", "replay"]) == (
-        *("nsenter", "--net=/run/netns/n"),
-        *("ss", "--kill", "--tcp", "--no-header", "--numeric", "state", "established"),
+    listed = ("ss", "--tcp", "--no-header", "--numeric", "state", "established")
+
+    assert connections([6443]) == (*listed, "( sport = :6443 )")
+    assert connections([5557, 5558], "/run/netns/n", reset=True) == (
+        *("nsenter", "--net=/run/netns/n", "ss", "--kill", *listed[1:]),
         "( sport = :5557 or sport = :5558 )",
     )
 
@@ -122,7 +124,6 @@ def test_a_port_of_a_node_is_refused_to_everybody() -> None:
         f"iptables -w 5 -I {rule}",
         f"iptables -w 5 -D {rule}",
     )
-    assert reset(6443)[-3:] == ("state", "established", "( sport = :6443 )")
 
 
 def test_packets_are_counted_that_marked_rules_hit() -> None:
