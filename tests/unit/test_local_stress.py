@@ -12,7 +12,7 @@ from kvsync.testing.local_stress import arguments, burning
         pytest.param(1.6, 0.0, True, id="all that was asked for"),
         pytest.param(0.8, 0.0, True, id="half of it"),
         pytest.param(0.79, 0.0, False, id="idle for most of the time"),
-        pytest.param(0.08, 0.73, True, id="others keep all cores busy"),
+        pytest.param(0.09, 0.72, True, id="others keep all cores busy"),
         pytest.param(0.07, 1.5, False, id="it only waits"),
     ],
 )
