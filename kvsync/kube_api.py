@@ -106,7 +106,7 @@ class ApiServer:
             case 401:
                 text = f"the credentials of {self._identity} are not accepted; renew them"
             case 403:
-                text = f"{message}; allow {self._identity} to get, list and watch pods there"
+                text = f"{message}; allow {self._identity} to list and watch pods there"
             case _:
                 text = f"answered {code}: {message}"
         return Refused(f"{self.place.url}: {text}", code)

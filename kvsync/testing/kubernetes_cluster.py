@@ -4,6 +4,7 @@ addresses of Kubernetes' choice.
 Everything is reached through the API server (see kubernetes_proxy), so this works with any cluster.
 """
 
+import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -28,7 +29,8 @@ from kvsync.testing.wait import wait_for
 ENGINES, GATEWAYS = "app=engine", "app=gateway"
 INTERVAL_S = 0.5
 """How often the API server is asked while something is awaited: each time costs it a list of pods."""
-NAME_LENGTH = 63
+NAME_LENGTH, DIGEST_LENGTH = 63, 8
+UNCUT_LENGTH = NAME_LENGTH - DIGEST_LENGTH - 1
 LOG_CHARACTERS = 4000
 LOG_LINES = JOURNAL_LINES = 500
 """Of each log that is kept; the end says most."""
@@ -417,5 +419,12 @@ class KubernetesProvider:
 
 
 def namespace_of(prefix: str, run: str, name: str) -> str:
-    """Return the namespace of a run's cluster, as long as Kubernetes allows."""
-    return f"{prefix}-{run}-{name}"[:NAME_LENGTH].rstrip("-")
+    """Return the namespace of a run's cluster; of a name that is too long the end becomes a digest of it."""
+    whole = f"{prefix}-{run}-{name}"
+    digest = hashlib.sha256(whole.encode()).hexdigest()[:DIGEST_LENGTH]
+    return whole if len(whole) <= NAME_LENGTH else f"{whole[:UNCUT_LENGTH]}-{digest}"
+
+
+def namespaces_of(prefix: str, run: str) -> str:
+    """Return how the names of all namespaces of a run begin."""
+    return f"{prefix}-{run}-"[:UNCUT_LENGTH]

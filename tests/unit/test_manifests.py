@@ -9,7 +9,7 @@ import yaml
 from kvsync.config import load_gateway_config
 from kvsync.testing.image import versions
 from kvsync.testing.kind import cluster_config
-from kvsync.testing.kubernetes_cluster import namespace_of
+from kvsync.testing.kubernetes_cluster import namespace_of, namespaces_of
 from kvsync.testing.machine import Machine
 from kvsync.testing.manifests import Manifest, Manifests, deployment_name, engines, gateway, namespace
 
@@ -36,24 +36,65 @@ def test_all_files_are_in_the_kustomization() -> None:
     assert set(listed) == there
 
 
-def test_nothing_runs_as_root_or_writes_to_its_image(manifests: Manifests) -> None:
-    """Gateway and engines are locked down the same way."""
-    deployments = [manifests.engine, *(each for each in manifests.gateway if each["kind"] == "Deployment")]
-    assert len(deployments) == 2
-    for each in deployments:
-        assert each["spec"]["template"]["spec"]["securityContext"]["runAsNonRoot"] is True
-        assert container(each)["securityContext"] == {
+RESTRICTED_VOLUMES = {
+    "configMap",
+    "csi",
+    "downwardAPI",
+    "emptyDir",
+    "ephemeral",
+    "persistentVolumeClaim",
+    "projected",
+    "secret",
+}
+
+
+def pods_of(manifests: Manifests) -> dict[str, Manifest]:
+    """What the pods of gateway and engines consist of."""
+    objects = (*manifests.gateway, manifests.engine)
+    return {
+        each["metadata"]["name"]: each["spec"]["template"]["spec"]
+        for each in objects
+        if each["kind"] == "Deployment"
+    }
+
+
+@pytest.mark.parametrize("name", ["gateway", "engine"])
+def test_pods_keep_to_the_restricted_profile(manifests: Manifests, name: str) -> None:
+    """Namespaces may enforce it: nothing of the host, no privileges, no root, and seccomp's own filter."""
+    pod = pods_of(manifests)[name]
+    assert not {"hostNetwork", "hostPID", "hostIPC", "ephemeralContainers"} & pod.keys()
+    assert {key for volume in pod["volumes"] for key in volume} - {"name"} <= RESTRICTED_VOLUMES
+    assert pod["securityContext"] == {
+        "runAsNonRoot": True,
+        "runAsUser": 65532,
+        "runAsGroup": 65532,
+        "fsGroup": 65532,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+    for each in [*pod["containers"], *pod.get("initContainers", ())]:
+        assert each["securityContext"] == {
             "allowPrivilegeEscalation": False,
             "readOnlyRootFilesystem": True,
             "capabilities": {"drop": ["ALL"]},
         }
-        assert set(container(each)["resources"]["requests"]) == {"cpu", "memory"}
+        assert not any("hostPort" in port or "hostIP" in port for port in each["ports"])
+        probes = [each[probe] for probe in ("readinessProbe", "livenessProbe") if probe in each]
+        assert not any("host" in probe["httpGet"] for probe in probes)
+        assert set(each["resources"]["requests"]) == {"cpu", "memory"}
 
 
-def test_the_gateway_may_only_read_pods(manifests: Manifests) -> None:
-    """Least rights: one Role of one rule, and none for engines."""
+def test_annotations_and_labels_ask_for_no_other_profile(manifests: Manifests) -> None:
+    """A label of the namespace would override what an administrator enforces, an annotation our pods'."""
+    (gateway_pod,) = [each for each in manifests.gateway if each["kind"] == "Deployment"]
+    for each in (manifests.namespace, *(d["spec"]["template"] for d in (gateway_pod, manifests.engine))):
+        said = {**each["metadata"].get("labels", {}), **each["metadata"].get("annotations", {})}
+        assert not [key for key in said if ".kubernetes.io/" in key and key != "app.kubernetes.io/managed-by"]
+
+
+def test_the_gateway_may_only_follow_pods(manifests: Manifests) -> None:
+    """Least rights: one Role of one rule, with the verbs of its two questions, and none for engines."""
     (role,) = [each for each in manifests.access if each["kind"] == "Role"]
-    assert role["rules"] == [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"]}]
+    assert role["rules"] == [{"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch"]}]
     (binding,) = [each for each in manifests.access if each["kind"] == "RoleBinding"]
     assert binding["subjects"] == [{"kind": "ServiceAccount", "name": "gateway"}]
     assert manifests.engine["spec"]["template"]["spec"]["automountServiceAccountToken"] is False
@@ -98,14 +139,53 @@ def test_engines_of_a_model_are_found_by_it(manifests: Manifests) -> None:
 
 
 def test_a_namespace_belongs_to_its_run(manifests: Manifests) -> None:
-    """It is found by the run that made it, and its name is never too long for Kubernetes."""
+    """It is found by the run that made it."""
     made = namespace(manifests, "kvsync-r1-shared", "r1")
     assert made["metadata"]["labels"] == {
         "app.kubernetes.io/managed-by": "kvsync-ci",
         "kvsync.dev/run": "r1",
     }
-    assert namespace_of("kvsync", "r1", "shared") == "kvsync-r1-shared"
-    assert namespace_of("kvsync", "r1", "x" * 54 + "-y") == "kvsync-r1-" + "x" * 53
+
+
+RUN = "20261121-123559-0f9d3c527a1e"
+
+
+@pytest.mark.parametrize(
+    ("prefix", "run", "name", "expected"),
+    [
+        ("kvsync", "r1", "shared", "kvsync-r1-shared"),
+        ("kvsync", "r1", "x" * 53, "kvsync-r1-" + "x" * 53),
+        ("kvsync", "r1", "x" * 54, "kvsync-r1-" + "x" * 44 + "-bcb9a616"),
+        ("kvsync", RUN, "partition", f"kvsync-{RUN}-partition"),
+        ("kvsync", RUN, "partition-from-the-pod-heals", f"kvsync-{RUN}-partition-from-the-077db686"),
+        ("team-a-pull-requests", RUN, "partition-to-the-pod", f"team-a-pull-requests-{RUN}-part-74d94f14"),
+        ("kvsync", "x" * 60, "partition", f"kvsync-{'x' * 47}-fad719c3"),
+    ],
+    ids=[
+        "short",
+        "just short enough",
+        "too long",
+        "of a flow run",
+        "too long there",
+        "long prefix",
+        "long run",
+    ],
+)
+def test_a_namespace_of_a_long_name_ends_with_a_digest_of_it(
+    prefix: str, run: str, name: str, expected: str
+) -> None:
+    """It is as long as Kubernetes allows, the same every time, and found by what those of its run share."""
+    made = namespace_of(prefix, run, name)
+    assert made == expected
+    assert len(made) <= 63
+    assert made.startswith(namespaces_of(prefix, run))
+
+
+def test_namespaces_of_one_run_are_different() -> None:
+    """Also where their names differ at the end only: one that is being deleted keeps its name for a while."""
+    names = [f"test-index-heals-after-a-partition{which}" for which in ("", "-to-the-pod", "-from-the-pod")]
+    for run in (RUN, "x" * 60):
+        assert len({namespace_of("kvsync", run, name) for name in names}) == 3
 
 
 def test_the_kind_configuration_by_hand_is_the_one_of_a_run() -> None:

@@ -142,9 +142,9 @@ async def test_an_api_server_may_come_later(
         (
             403,
             None,
-            "because the test says so; allow context fake of {file} to get, list and watch pods there",
+            "because the test says so; allow context fake of {file} to list and watch pods there",
         ),
-        (403, FORBIDDEN, FORBIDDEN + "; allow context fake of {file} to get, list and watch pods there"),
+        (403, FORBIDDEN, FORBIDDEN + "; allow context fake of {file} to list and watch pods there"),
         (502, "<p>\n <b>Bad Gateway</b>\n</p>", "answered 502: <p> <b>Bad Gateway</b> </p>"),
         (200, '{"kind": "PodList"}', "the answer is not understood: "),
         (200, '{"metadata": {"resourceVersion": ""}, "items": []}', "the answer is not understood: "),
@@ -181,11 +181,11 @@ async def test_pods_that_may_not_be_watched_are_listed(
     """Without the right to watch each attempt still brings a list, and the problem stays."""
     api.refuse(403, watches_only=True)
     followed = follow()
-    await eventually(lambda: "to get, list and watch pods" in followed.problem)
+    await eventually(lambda: "to list and watch pods" in followed.problem)
     api.put(pod_manifest("b", ip="10.0.0.2"))
     await eventually(lambda: followed.newest == (A, B))
 
-    assert "to get, list and watch pods" in followed.problem
+    assert "to list and watch pods" in followed.problem
 
 
 async def test_a_silent_connection_is_given_up(
