@@ -174,9 +174,9 @@ class KubernetesCluster:
         """See Cluster; those that run and are not being deleted."""
         return [self._handle(pod) for pod in self._pods(ENGINES) if pod.ip]
 
-    def states(self) -> list[PodState]:
-        """Return the engine pods as Kubernetes sees them, without those that are being deleted."""
-        return self._pods(ENGINES)
+    def states(self, labels: str = ENGINES) -> list[PodState]:
+        """Return pods as Kubernetes sees them, those of the engines, without those that are being deleted."""
+        return self._pods(labels)
 
     def state(self, name: str) -> PodState:
         """Return an engine pod as Kubernetes sees it. Raises UnknownName."""
@@ -353,7 +353,12 @@ class KubernetesProvider:
     def __init__(self, machine: Machine, *, run_dir: Path, ledger: Ledger, seed: int) -> None:
         self._ledger, self._seed = ledger, seed
         self._history = History(run_dir / "history" / "pods.jsonl", proc="kubernetes")
-        proxy = KubernetesProxy(machine, log=run_dir / "logs" / "kubectl-proxy.log", ledger=ledger)
+        proxy = KubernetesProxy(
+            machine,
+            namespaces=namespaces_of(machine.namespace_prefix, ledger.run),
+            log=run_dir / "logs" / "kubectl-proxy.log",
+            ledger=ledger,
+        )
         self._site = Site(
             machine=machine,
             api=KubernetesApi(machine),

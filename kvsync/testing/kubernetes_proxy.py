@@ -1,7 +1,8 @@
-"""Plain HTTP from here to every pod and service of a Kubernetes cluster, through its API server.
+"""Plain HTTP from here to the pods and services of a run in a Kubernetes cluster, through its API server.
 
 `kubectl proxy` listens on a loopback address and adds the user's credentials. So tests reach pods in any
-cluster that the user can reach, wherever its network is, and no address of it needs a route to here.
+cluster that the user can reach, wherever its network is, and no address of it needs a route to here. Every
+user of this machine can connect to it, so it leads nowhere else.
 """
 
 import re
@@ -19,14 +20,24 @@ START_TIMEOUT_S = 30.0
 LIFELINE = (sys.executable, str(Path(__file__).with_name("lifeline.py")))
 """`kubectl proxy` would outlive tests that are killed."""
 
+GOES_BACK = r"(^|/)\.\.(/|$)"
+"""kubectl reads paths decoded, but passes %2e%2e on as it is."""
+USELESS = "^(DELETE|PATCH)$"
+"""Methods that neither pods nor gateways know."""
+
 _LISTENING = re.compile(r"Starting to serve on (\S+)")
 
 
 class KubernetesProxy:
-    """A running `kubectl proxy`. Raises ClusterError when it does not start."""
+    """A running `kubectl proxy`, for namespaces whose names begin with `namespaces`.
 
-    def __init__(self, machine: Machine, *, log: Path, ledger: Ledger) -> None:
+    Raises ClusterError when it does not start.
+    """
+
+    def __init__(self, machine: Machine, *, namespaces: str, log: Path, ledger: Ledger) -> None:
+        accepted = f"^/api/v1/namespaces/{re.escape(namespaces)}[^/]*/(pods|services)/[^/]+/proxy(/|$)"
         argv = ["kubectl", "proxy", "--port=0", f"--kubeconfig={machine.kubeconfig}"]
+        argv += [f"--accept-paths={accepted}", f"--reject-paths={GOES_BACK}", f"--reject-methods={USELESS}"]
         argv += [f"--context={machine.context}"] if machine.context else []
         self._program = Program("kubectl proxy", [*LIFELINE, *argv], log=log, ledger=ledger)
         try:
