@@ -4,12 +4,13 @@
 - A container or a namespace is labelled `kvsync.dev/run=<run id>`.
 - An image is tagged `kvsync:<run id>`; one that a killed build left has no name, but the label.
 
-Where docker or kubectl are not there, or do not answer at once, nothing is found: this is a second look, and
-must not keep a machine without them from cleaning up.
+This is a second look, and does not keep a machine without docker or kubectl from cleaning up: then there is
+nothing to find. A docker that is there and does not answer is an entry of its own, for a run that used it.
 """
 
 from collections.abc import Iterable
 
+from kvsync.errors import ClusterError
 from kvsync.testing.ledger import Entry
 from kvsync.testing.manifests import RUN_LABEL
 from kvsync.testing.tools import ON_PATH, Tools, kubectl
@@ -22,27 +23,48 @@ PREFIX = "kvsync"
 KINDS = frozenset({"kind-cluster", "container", "image"})
 """What Docker makes, of the kinds of ledger entries."""
 
+UNKNOWN = "docker"
+"""The kind of the entry that stands for a docker that did not answer."""
+
+ANSWER_S = 15.0
+"""For an answer. A machine from which a killed run has just gone is busy, and cleaning up has time."""
+
 LOOK_S = 2.0
+"""For an answer about a run that did not use Docker, as far as one knows."""
 
 _CONTAINER = f'{{{{.Names}}}}\t{{{{.Label "{CLUSTER_LABEL}"}}}}\t{{{{.Label "{RUN_LABEL}"}}}}'
 
 
-def on_this_machine(tools: Tools = ON_PATH) -> list[Entry]:
-    """Return the containers, Kind clusters and images of all runs, as entries that no ledger has."""
-    listed = tools.ask("docker", "ps", "--all", f"--format={_CONTAINER}", timeout_s=LOOK_S)
-    if not listed.ok:
+def on_this_machine(tools: Tools = ON_PATH, *, timeout_s: float = ANSWER_S) -> list[Entry]:
+    """Return the containers, Kind clusters and images of all runs, as entries that no ledger has.
+
+    A docker that does not answer within `timeout_s` is the only entry, of the kind UNKNOWN and of no run.
+    """
+    if not tools.find("docker"):
         return []
-    images = ["docker", "image", "ls", f"--filter=reference={PREFIX}:*", "--format={{.Tag}}"]
-    tagged = [_entry("image", f"{PREFIX}:{run}", run) for run in tools.ask(*images, timeout_s=LOOK_S).lines]
-    return [*containers(listed.lines), *tagged, *_nameless(tools)]
+    try:
+        listed = _docker(tools, timeout_s, "ps", "--all", f"--format={_CONTAINER}")
+        images = ["image", "ls", f"--filter=reference={PREFIX}:*", "--format={{.Tag}}"]
+        tagged = [_entry("image", f"{PREFIX}:{run}", run) for run in _docker(tools, timeout_s, *images)]
+        return [*containers(listed), *tagged, *_nameless(tools, timeout_s)]
+    except ClusterError as exc:
+        return [_entry(UNKNOWN, f"does not answer, so what is left there is unknown: {exc}", "")]
 
 
-def _nameless(tools: Tools) -> list[Entry]:
+def _nameless(tools: Tools, timeout_s: float) -> list[Entry]:
     unfinished = ["--filter=dangling=true", f"--filter=label={RUN_LABEL}", "--no-trunc", "--quiet"]
-    ids = tools.ask("docker", "image", "ls", *unfinished, timeout_s=LOOK_S).lines
+    ids = _docker(tools, timeout_s, "image", "ls", *unfinished)
     shown = f'--format={{{{.Id}}}}\t{{{{index .Config.Labels "{RUN_LABEL}"}}}}'
-    rows = tools.ask("docker", "image", "inspect", shown, *ids, timeout_s=LOOK_S).lines if ids else []
+    # Not of one that has gone since then, which fails.
+    rows = tools.ask("docker", "image", "inspect", shown, *ids, timeout_s=timeout_s).lines if ids else []
     return [_entry("image", *row.split("\t")) for row in rows if not row.endswith("\t")]
+
+
+def _docker(tools: Tools, timeout_s: float, *words: str) -> list[str]:
+    answer = tools.ask("docker", *words, timeout_s=timeout_s)
+    if not answer.ok:
+        raise ClusterError(answer.reason)
+    return answer.lines
 
 
 def containers(lines: Iterable[str]) -> list[Entry]:
@@ -59,13 +81,13 @@ def beside(entry: Entry, tools: Tools) -> list[Entry]:
     """Return the namespaces of the run of an entry, in the Kubernetes cluster that the entry is in."""
     where = {fact: entry.facts.get(fact, "") for fact in ("kubeconfig", "context", "kind_cluster")}
     words = [
-        "--request-timeout=2s",
+        f"--request-timeout={ANSWER_S:.0f}s",
         "get",
         "namespaces",
         f"--selector={RUN_LABEL}={entry.run}",
         "--output=name",
     ]
-    found = tools.ask(*kubectl(where["kubeconfig"], where["context"], *words), timeout_s=LOOK_S)
+    found = tools.ask(*kubectl(where["kubeconfig"], where["context"], *words), timeout_s=ANSWER_S)
     return [_entry("namespace", line.partition("/")[2], entry.run, **where) for line in found.lines]
 
 

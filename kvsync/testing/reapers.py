@@ -7,7 +7,10 @@ Facts of the kinds, by which their makers write them down and the reapers find t
     network-rule     node: the container of the Kind node; undo: the command that undoes it, run in there
     custom-resource  kubeconfig, context, kind_cluster, group, version, plural, namespace
     namespace        kubeconfig, context, kind_cluster
+    cordon           kubeconfig, context, kind_cluster
+    node-image       kind_cluster: a Kind cluster that stays, on whose nodes the image was put
     container, image, path: the name says all
+    docker           no thing, but that it did not answer; see marks
 
 A kubeconfig or context that is empty stands for kubectl's own rules, `kind_cluster` is empty for a cluster
 that is not Kind's. Processes go first, for they could go on creating the rest. A Kind cluster goes before
@@ -23,8 +26,9 @@ from kvsync.errors import ClusterError, UnknownName
 from kvsync.testing import ledger
 from kvsync.testing.ledger import Entry
 from kvsync.testing.manifests import RUN_LABEL
-from kvsync.testing.marks import CLUSTER_LABEL
+from kvsync.testing.marks import ANSWER_S, CLUSTER_LABEL, UNKNOWN
 from kvsync.testing.namespaces import Namespace
+from kvsync.testing.node import CONTAINERS
 from kvsync.testing.tools import ON_PATH, Answer, Tools, kubectl
 from kvsync.testing.wait import wait_for
 
@@ -35,14 +39,13 @@ KINDS = (
     "custom-resource",
     "namespace",
     "cordon",
+    "node-image",
     "container",
     "image",
+    UNKNOWN,
     "path",
 )
 """In the order in which they are removed."""
-
-ASK_S = 15.0
-"""For an answer. A machine from which a killed run has just gone is busy, and cleaning up has time."""
 
 REMOVAL_S = 60.0
 """For Docker to remove containers or an image. Measured: 4 s for a cluster of three nodes."""
@@ -54,7 +57,10 @@ STUCK_S = 5.0
 """For a namespace that did not go for a long time already."""
 
 RESOURCE_S = 20.0
-"""For a custom resource to be gone before its finalizer is forced, and again after that."""
+"""For a custom resource to be gone before its finalizer is forced."""
+
+FORCE_S = 5.0
+"""For it to be gone after that, and again when its finalizers were taken away."""
 
 FORCED = "chaos-mesh.chaos-mesh.org/cleanFinalizer=forced"
 """Chaos Mesh then lets a resource go that it could not undo, such as a fault in a pod that is dead."""
@@ -84,7 +90,7 @@ def is_inside(entry: Entry, cluster: Entry) -> bool:
     match entry.kind:
         case "network-rule":
             return str(entry.facts.get("node", "")).startswith(f"{cluster.name}-")
-        case "custom-resource" | "namespace" | "cordon":
+        case "custom-resource" | "namespace" | "cordon" | "node-image":
             return entry.facts.get("kind_cluster") == cluster.name
     return False
 
@@ -113,28 +119,25 @@ def reap(entry: Entry, tools: Tools = ON_PATH) -> bool:
         case "image":
             tagged = ("image", "ls", f"--filter=reference={entry.name}", "--format={{.Repository}}:{{.Tag}}")
             return _remove(tools, lambda: _docker(tools, *tagged), "image", "rm", "--force")
+        case "docker":
+            _docker(tools, "ps", "--quiet")
+            return False
         case "network-rule":
             return _undo(entry, tools)
-        case "custom-resource" | "namespace" | "cordon" if _is_gone(entry.facts.get("kind_cluster"), tools):
-            return False
-        case "custom-resource":
-            return _delete_resource(entry, tools)
-        case "namespace":
-            return _delete_namespace(entry, tools)
-        case "cordon":
-            return _uncordon(entry, tools)
+        case "custom-resource" | "namespace" | "cordon" | "node-image" as kind:
+            return not _is_gone(entry.facts.get("kind_cluster"), tools) and _INSIDE[kind](entry, tools)
     raise UnknownName("kind of ledger entry", entry.kind, KINDS)
 
 
 def _uncordon(entry: Entry, tools: Tools) -> bool:
     """Open a node that was closed for new pods."""
     argv = kubectl(entry.facts.get("kubeconfig"), entry.facts.get("context"), "uncordon", entry.name)
-    return "already" not in _must(tools.ask(*argv, timeout_s=ASK_S), "cannot open the node").output
+    return "already" not in _must(tools.ask(*argv, timeout_s=ANSWER_S), "cannot open the node").output
 
 
 def _docker(tools: Tools, *words: str) -> list[str]:
     """Return the lines that docker prints. Raises ClusterError."""
-    return _must(tools.ask("docker", *words, timeout_s=ASK_S), "cannot ask docker").lines
+    return _must(tools.ask("docker", *words, timeout_s=ANSWER_S), "cannot ask docker").lines
 
 
 def _nodes(tools: Tools, cluster: str) -> list[str]:
@@ -164,10 +167,29 @@ def _remove(tools: Tools, listing: Callable[[], list[str]], *removal: str) -> bo
     return found
 
 
+def _remove_from_nodes(entry: Entry, tools: Tools) -> bool:
+    """Take all names from an image that was loaded on the nodes: one that is left would keep it."""
+    found = False
+    for node in _nodes(tools, str(entry.facts.get("kind_cluster"))):
+        images = ("docker", "exec", node, *CONTAINERS, "images")
+        listed = tools.ask(*images, "ls", timeout_s=ANSWER_S)
+        if names := names_of(_must(listed, f"cannot look at the images of node {node}").lines, entry.name):
+            removed = tools.ask(*images, "rm", *names, timeout_s=REMOVAL_S)
+            found = _must(removed, f"cannot remove it from node {node}").ok
+    return found
+
+
+def names_of(listed: Iterable[str], image: str) -> list[str]:
+    """Return all names of an image of Docker's in containerd's list, whose lines have its digest. Pure."""
+    rows = [row for line in listed if len(row := line.split()) > 2]
+    digests = {digest for name, _, digest, *_ in rows if name == f"docker.io/library/{image}"}
+    return [name for name, _, digest, *_ in rows if digest in digests]
+
+
 def _undo(entry: Entry, tools: Tools) -> bool:
     match entry.facts:
         case {"node": str(node), "undo": [*words]}:
-            answer = tools.ask("docker", "exec", node, *map(str, words), timeout_s=ASK_S)
+            answer = tools.ask("docker", "exec", node, *map(str, words), timeout_s=ANSWER_S)
         case _:
             raise ClusterError(f"the ledger does not say how to undo it: {dict(entry.facts)}")
     if not answer.ok and not _UNDONE.search(answer.errors + answer.output):
@@ -183,8 +205,8 @@ class _Kubectl:
 
     def ask(self, *words: str) -> Answer:
         """Ask for something that is answered at once."""
-        words = (f"--request-timeout={ASK_S:.0f}s", *words)
-        return self._tools.ask(*kubectl(*self._chosen, *words), timeout_s=ASK_S + 5)
+        words = (f"--request-timeout={ANSWER_S:.0f}s", *words)
+        return self._tools.ask(*kubectl(*self._chosen, *words), timeout_s=ANSWER_S + 5)
 
     def exists(self, *words: str) -> Answer | None:
         """Return an object as JSON, None when it is not there. Raises ClusterError."""
@@ -219,7 +241,7 @@ def _delete_namespace(entry: Entry, tools: Tools) -> bool:
 
 
 def _delete_resource(entry: Entry, tools: Tools) -> bool:
-    """Delete a custom resource; when that does not end, tell Chaos Mesh to let it go."""
+    """Delete a custom resource; when that does not end, tell Chaos Mesh to let it go, or make it go."""
     match entry.facts:
         case {"group": group, "version": version, "plural": plural, "namespace": namespace}:
             which = (f"{plural}.{version}.{group}", entry.name, f"--namespace={namespace}")
@@ -231,21 +253,26 @@ def _delete_resource(entry: Entry, tools: Tools) -> bool:
     server.delete(*which, timeout_s=RESOURCE_S)
     if server.exists(*which):
         server.ask("annotate", *which, "--overwrite", FORCED)
-        deleted = server.delete(*which, timeout_s=RESOURCE_S)
-        if stuck := server.exists(*which):
-            raise ClusterError(f"cannot be deleted: {_finalizers(stuck) or deleted.reason}")
+        server.delete(*which, timeout_s=FORCE_S)
+    if server.exists(*which):
+        # Nobody heard that: the controller may be dead.
+        patched = server.ask("patch", *which, "--type=merge", '--patch={"metadata":{"finalizers":null}}')
+        deleted = server.delete(*which, timeout_s=FORCE_S)
+        if server.exists(*which):
+            raise ClusterError(f"cannot be deleted: {(deleted if patched.ok else patched).reason}")
     return True
-
-
-def _finalizers(answer: Answer) -> str:
-    match answer.document:
-        case {"metadata": {"finalizers": [*finalizers]}}:
-            held = ", ".join(map(str, finalizers))
-            return f"its finalizers hold it, even forced: {held}; does the controller run that they wait for?"
-    return ""
 
 
 def _must(answer: Answer, what: str) -> Answer:
     if not answer.ok:
         raise ClusterError(f"{what}: {answer.reason}")
     return answer
+
+
+_INSIDE = {
+    "custom-resource": _delete_resource,
+    "namespace": _delete_namespace,
+    "cordon": _uncordon,
+    "node-image": _remove_from_nodes,
+}
+"""What removes a thing that is in a cluster."""

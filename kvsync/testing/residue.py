@@ -11,6 +11,7 @@ import psutil
 
 from kvsync.errors import KVSyncError, WaitTimeout
 from kvsync.testing import marks
+from kvsync.testing.history import read_lines
 from kvsync.testing.ledger import Entry, Ledger, end, find_strays, leftovers, lives
 from kvsync.testing.outcome import Check, StageResult, merge
 from kvsync.testing.reapers import in_order, is_inside, reap
@@ -68,7 +69,8 @@ class Residue:
 def find(ledger: Path, tools: Tools = ON_PATH, marked: Sequence[Entry] | None = None) -> Residue:
     """Look for what the run of this ledger left, apart from the processes that we run in.
 
-    `marked` is what bears the mark of any run on this machine, for a caller that looks at many runs.
+    `marked` is what bears the mark of any run on this machine, for a caller that looks at many runs. That a
+    docker does not answer is told of a run that used it.
     """
     run = ledger.parent.name
     group = os.getpgrp()
@@ -76,8 +78,11 @@ def find(ledger: Path, tools: Tools = ON_PATH, marked: Sequence[Entry] | None = 
     entries = [e for e in leftovers([ledger]) if e.kind != LAUNCHER and e.facts.get("pid") not in own]
     listed = {entry.facts.get("pid") for entry in entries}
     strays = [p for p in find_strays(run) if _group(p) != group and p.pid not in listed]
-    marked = marks.on_this_machine(tools) if marked is None else marked
-    return Residue(run, [*entries, *_unlisted(run, entries, marked, tools)], strays)
+    dockered = any(record.get("kind") in marks.KINDS for record in read_lines(ledger))
+    if marked is None:
+        marked = marks.on_this_machine(tools, timeout_s=marks.ANSWER_S if dockered else marks.LOOK_S)
+    unknown = [entry for entry in marked if dockered and entry.kind == marks.UNKNOWN]
+    return Residue(run, [*entries, *_unlisted(run, entries, marked, tools), *unknown], strays)
 
 
 def clear(residue: Residue, ledger: Ledger, tools: Tools = ON_PATH) -> dict[str, str]:

@@ -18,7 +18,7 @@ def test_what_can_create_goes_first_and_what_holds_others_before_those() -> None
     """Processes, then clusters, then what is in clusters that stay; among a kind the order stays."""
     kinds = ["image", "namespace", "path", "custom-resource", "later", "kind-cluster", "process"]
     entries = [entry(kind) for kind in kinds] + [entry("namespace", "older"), entry("container")]
-    entries.append(entry("network-rule"))
+    entries += [entry("network-rule"), entry("node-image"), entry("docker")]
 
     ordered = [(each.kind, each.name) for each in in_order(entries)]
 
@@ -29,8 +29,10 @@ def test_what_can_create_goes_first_and_what_holds_others_before_those() -> None
         ("custom-resource", "x"),
         ("namespace", "x"),
         ("namespace", "older"),
+        ("node-image", "x"),
         ("container", "x"),
         ("image", "x"),
+        ("docker", "x"),
         ("path", "x"),
         ("later", "x"),
     ]
@@ -45,6 +47,7 @@ def test_what_can_create_goes_first_and_what_holds_others_before_those() -> None
         (entry("namespace", kind_cluster=""), False),
         (entry("custom-resource", kind_cluster="kvsync-7"), True),
         (entry("custom-resource"), False),
+        (entry("node-image", kind_cluster="kvsync-7"), True),
         (entry("image", "kvsync:7", kind_cluster="kvsync-7"), False),
     ],
     ids=lambda value: value.kind if isinstance(value, Entry) else "",

@@ -123,6 +123,7 @@ def test_things_with_the_mark_of_the_run_are_found_without_a_ledger(
         "'ps --all --format='*) "
         "printf 'n1\\tkvsync-run-7\\t\\nn2\\tkvsync-run-77\\t\\np\\t\\trun-7\\nq\\t\\trun-8\\n'",
         "'image ls --filter=reference=kvsync:* --format={{.Tag}}') echo run-7; echo run-8",
+        "'image ls --filter=dangling=true '*) :",
     )
     programs("kubectl", "*--selector=kvsync.dev/run=run-7*) echo namespace/kvsync-7-b")
     ledger.intend("namespace", "kvsync-7-a", **HERE)
@@ -150,6 +151,37 @@ def test_a_machine_without_docker_has_nothing_left(ledger: Ledger, programs: Pro
     assert residue.remove(ledger, programs.tools) == {}
 
 
+@pytest.mark.parametrize(
+    ("state", "line"),
+    [
+        ("absent", []),
+        ("down", ["docker does not answer, so what is left there is unknown: no daemon"]),
+    ],
+)
+def test_a_run_that_used_docker_is_not_said_to_have_left_nothing_while_docker_is_silent(
+    ledger: Ledger, programs: Programs, state: str, line: list[str]
+) -> None:
+    """All that the run wrote down is gone; what its ledger does not know could be there all the same."""
+    if state != "absent":
+        programs("docker", "*) if test -e up; then :; else echo no daemon >&2; exit 1; fi")
+    ledger.released(ledger.intend("image", "kvsync:run-7"))
+
+    residue = find(ledger.path, programs.tools)
+    assert residue.describe() == line
+    assert list(clear(residue, ledger, programs.tools)) == line
+
+    (programs.folder.parent / "up").touch()
+    assert clean(ledger, programs.tools) == {}
+
+
+def test_a_docker_that_is_slow_is_waited_for(ledger: Ledger, programs: Programs) -> None:
+    """A machine that was busy when its run died still lists what is there."""
+    programs("docker", "'ps --all --format='*) /bin/sleep 3; printf 'p\\t\\trun-7\\n'", "'image ls'*) :")
+    ledger.released(ledger.intend("image", "kvsync:run-7"))
+
+    assert find(ledger.path, programs.tools).describe() == ["container p"]
+
+
 def test_what_is_in_the_ledger_stays_there_while_docker_does_not_answer(
     ledger: Ledger, programs: Programs
 ) -> None:
@@ -160,6 +192,56 @@ def test_what_is_in_the_ledger_stays_there_while_docker_does_not_answer(
         "kind-cluster kvsync-run-7": "cannot ask docker: docker is not installed"
     }
     assert left(ledger) == ["kind-cluster"]
+
+
+LISTED = """REF TYPE DIGEST SIZE
+docker.io/library/kvsync:run-7 m sha256:aa 1
+docker.io/library/kvsync:run-77 m sha256:bb 1
+import-2026@sha256:aa m sha256:aa 1
+sha256:c0 m sha256:aa 1
+sha256:c1 m sha256:bb 1
+"""
+NODES = "'ps --all --quiet --filter=label=io.x-k8s.kind.cluster=mine') echo n1; echo n2"
+
+
+def test_the_image_of_a_run_is_removed_from_every_node_of_a_cluster_that_stays(
+    ledger: Ledger, programs: Programs
+) -> None:
+    """By all its names, since it is there as long as it has one; a node that has it no more is as good."""
+    programs(
+        "docker",
+        NODES,
+        f"'exec n1 '*' images ls') echo '{LISTED}'",
+        "'exec n2 '*' images ls') echo REF TYPE DIGEST",
+        "'exec n1 '*' images rm '*) :",
+        "ps*|'image ls'*) :",
+    )
+    ledger.intend("node-image", "kvsync:run-7", kind_cluster="mine")
+
+    assert clean(ledger, programs.tools) == {}
+    assert left(ledger) == []
+    names = "docker.io/library/kvsync:run-7 import-2026@sha256:aa sha256:c0"
+    assert [call for call in programs.calls("docker exec") if " rm " in call] == [
+        f"docker exec n1 ctr images rm {names}"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("cluster", "failures"),
+    [
+        (NODES, {"node-image kvsync:run-7": "cannot look at the images of node n1: not running"}),
+        ("nothing) :", {}),
+    ],
+    ids=["its node is stopped", "the cluster was deleted"],
+)
+def test_an_image_on_a_node_that_cannot_be_asked_stays_in_the_ledger(
+    ledger: Ledger, programs: Programs, cluster: str, failures: dict[str, str]
+) -> None:
+    """With its cluster it is gone."""
+    programs("docker", cluster, "exec*) echo 'not running' >&2; exit 1", "ps*|'image ls'*) :")
+    ledger.intend("node-image", "kvsync:run-7", kind_cluster="mine")
+
+    assert clean(ledger, programs.tools) == failures
 
 
 def test_a_namespace_of_the_run_is_deleted(ledger: Ledger, programs: Programs) -> None:
@@ -227,35 +309,38 @@ EXPERIMENT = json.dumps({"metadata": {"name": "kill", "finalizers": ["chaos-mesh
 
 
 @pytest.mark.parametrize(
-    ("goes_when", "failures", "annotated"),
+    ("goes_when", "failures", "steps"),
     [
-        ("*delete*) : > gone", {}, 0),
-        ("*annotate*) : > gone", {}, 1),
-        (
-            "never) :",
-            {
-                "custom-resource kill": (
-                    "cannot be deleted: its finalizers hold it, even forced: chaos-mesh/records; "
-                    "does the controller run that they wait for?"
-                )
-            },
-            1,
-        ),
+        ("*delete*) : > gone", {}, 1),
+        ("*annotate*) : > gone", {}, 3),
+        ("*patch*) : > gone", {}, 5),
+        ("*patch*) echo Forbidden >&2; exit 1", {"custom-resource kill": "cannot be deleted: Forbidden"}, 5),
+        ("*patch*) :", {"custom-resource kill": "cannot be deleted: exit code 1"}, 5),
     ],
-    ids=["deleted", "forced", "held"],
+    ids=["deleted", "forced", "controller is dead", "may not be changed", "held"],
 )
 def test_a_custom_resource_is_deleted_and_forced_if_it_must_be(
-    ledger: Ledger, programs: Programs, goes_when: str, failures: dict[str, str], annotated: int
+    ledger: Ledger, programs: Programs, goes_when: str, failures: dict[str, str], steps: int
 ) -> None:
-    """Chaos Mesh is told to let go what it cannot undo; what stays then has its finalizers named."""
+    """Chaos Mesh is told to let go what it cannot undo; when nobody hears that, its finalizers are taken."""
     programs(
         "kubectl", goes_when, f"*get*) test -e gone || echo '{EXPERIMENT}'", "*delete*|*annotate*) exit 1"
     )
     ledger.intend("custom-resource", "kill", **HERE, **PODCHAOS)
 
     assert clean(ledger, programs.tools) == failures
-    forced = "kubectl annotate podchaos.v1alpha1.chaos-mesh.org kill " + FORCED
-    assert programs.calls("kubectl annotate") == [forced] * annotated
+    which = "podchaos.v1alpha1.chaos-mesh.org kill"
+    done = programs.calls("kubectl delete", "kubectl annotate", "kubectl patch")
+    assert (
+        done
+        == [
+            f"kubectl delete {which}",
+            f"kubectl annotate {which} {FORCED}",
+            f"kubectl delete {which}",
+            f"kubectl patch {which}",
+            f"kubectl delete {which}",
+        ][:steps]
+    )
 
 
 def test_a_custom_resource_whose_kind_is_unknown_is_gone(ledger: Ledger, programs: Programs) -> None:
