@@ -29,6 +29,7 @@ from kvsync.testing.report import Report
 from kvsync.testing.residue import clear, find, is_running
 from kvsync.testing.run_folder import RunFolder, find_run
 from kvsync.testing.settings import load_settings
+from kvsync.testing.stage_environment import stage_environment
 
 if TYPE_CHECKING:
     from tasks.parameters import Parameters
@@ -114,14 +115,16 @@ def run_once(parameters: "Parameters", *, as_json: bool) -> Report:
     """Run once, showing how it goes and the verdict; CannotRun when the machine lacks something."""
     from deployments.launch import launch
     from kvsync.testing.doctor import examine
+    from tasks.cluster import settings_here
 
     if parameters.needs_cluster:
         findings = examine(
             ClusterChoice.parse(parameters.cluster),
-            parameters.settings,
+            settings_here(parameters),
             folder=parameters.report_dir,
             name=f"kvsync-{parameters.run}",
             reuse=parameters.reuse,
+            environ=stage_environment(os.environ, trusted=True),
         )
         require(findings, parameters.cluster)
     progress = Console(stderr=True) if as_json else console
@@ -239,7 +242,8 @@ def doctor(
     from tasks.parameters import REPOSITORY
 
     choice, settings = ClusterChoice.parse(cluster), load_settings(REPOSITORY, os.environ)
-    findings = [*examine(choice, settings.cluster, folder=report_dir), *services(settings)]
+    seen = stage_environment(os.environ, trusted=True)
+    findings = [*examine(choice, settings.cluster, folder=report_dir, environ=seen), *services(settings)]
     if as_json:
         typer.echo(json.dumps([asdict(finding) for finding in findings], indent=1))
     else:

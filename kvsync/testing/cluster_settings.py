@@ -72,9 +72,9 @@ class ClusterSettings(BaseModel):
     image: Annotated[str, Field(pattern=r"^\S+$")] | None = None
     """An image that exists already, instead of building one; other clusters than Kind's need one."""
     allowed_contexts: Annotated[tuple[str, ...], BeforeValidator(split)] = ()
-    """The only contexts of a kubeconfig that a run touches."""
+    """The only contexts of a kubeconfig that a run touches; a parameter of a run allows none."""
     kubeconfig: Path | None = None
-    """The kubeconfig file; without one, kubectl's own rules find it."""
+    """The kubeconfig file, no parameter either; without one, kubectl's own rules find it."""
     namespace_prefix: Annotated[str, Field(pattern=r"^[a-z]([a-z0-9-]*[a-z0-9])?$", max_length=20)] = "kvsync"
     """Namespaces are named `<prefix>-<run id>-<cluster>`."""
     create_timeout_s: PositiveFloat = 300.0

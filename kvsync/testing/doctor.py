@@ -5,9 +5,11 @@ breaks hides no other.
 """
 
 import json
+import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -31,7 +33,12 @@ OURS = ",".join(f"{label}={value}" for label, value in MANAGED.items())
 
 AVAILABLE = "jsonpath={range .items[*]}{.metadata.name} {.status.availableReplicas}{'\\n'}{end}"
 
+SERVER_VERSION = ("get", "--raw", "/version")
+
 Check = Callable[[], Sequence[Finding]]
+
+Ask = Callable[..., Answer]
+"""Asks the API server with words of kubectl, and a `text` as its input."""
 
 
 def examine(
@@ -42,11 +49,12 @@ def examine(
     name: str = "",
     reuse: str = "",
     tools: Tools = ON_PATH,
+    environ: Mapping[str, str] | None = None,
 ) -> list[Finding]:
     """Look at everything that a run with this cluster needs; `folder` is where its reports go.
 
     `name` is that of the Kind cluster to be made, "" where it is not known yet; `reuse` is that of one which
-    is used if it exists.
+    is used if it exists. With `environ`, None for ours, tests log in: it is what they see of it.
     """
     reports = [_disk(folder, preflight.LOCAL_BYTES)]
     match choice.kind:
@@ -60,7 +68,7 @@ def examine(
         case "kubeconfig":
             checks = [
                 lambda: [_kubectl(tools), kubernetes_findings.image(settings.image)],
-                lambda: _kubeconfig(tools, settings, choice.context),
+                lambda: _kubeconfig(tools, settings, choice.context, environ),
             ]
     return [*_all(checks), *reports]
 
@@ -167,30 +175,63 @@ def _kubectl(tools: Tools) -> Finding:
     return kubernetes_findings.kubectl(tools.ask("kubectl", "version", "--client", "--output=json"))
 
 
-def _kubeconfig(tools: Tools, settings: ClusterSettings, wanted: str | None) -> list[Finding]:
+def pin(
+    choice: ClusterChoice, settings: ClusterSettings, environ: Mapping[str, str], tools: Tools = ON_PATH
+) -> tuple[ClusterChoice, ClusterSettings]:
+    """Return the same with the file and the context of a kubeconfig that kubectl would take by itself now.
+
+    What is current may change while a run goes on. Of several files it is the first that has the context.
+    """
+    if choice.kind != "kubeconfig":
+        return choice, settings
+    files = [settings.kubeconfig.absolute()] if settings.kubeconfig else kubeconfigs(environ)
+    views = {file: tools.ask(*kubectl(file, None, "config", "view", "--output=json")) for file in files}
+    found = {file: Contexts.read(view.document) for file, view in views.items()}
+    context = choice.context or next((each.current for each in found.values() if each.current), None)
+    file = next((file for file, each in found.items() if context in each.names), next(iter(found), None))
+    return replace(choice, context=context), settings.model_copy(update={"kubeconfig": file})
+
+
+def kubeconfigs(environ: Mapping[str, str]) -> list[Path]:
+    """Return the files that kubectl reads by itself, of those that exist: KUBECONFIG's, or that at home."""
+    named = [each for each in environ.get("KUBECONFIG", "").split(os.pathsep) if each]
+    files = [Path(each) for each in named] or [
+        Path(environ.get("HOME", "~")).expanduser() / ".kube" / "config"
+    ]
+    return [file.absolute() for file in files if file.is_file()]
+
+
+def _kubeconfig(
+    tools: Tools, settings: ClusterSettings, wanted: str | None, environ: Mapping[str, str] | None
+) -> list[Finding]:
     view = tools.ask(*kubectl(settings.kubeconfig, None, "config", "view", "--output=json"))
     found = [kubernetes_findings.kubeconfig(view, settings.kubeconfig)]
     contexts = Contexts.read(view.document)
     if found[0].state is State.OK:
         found.append(kubernetes_findings.context(wanted, contexts, settings.allowed_contexts))
     if found[-1].state is State.OK:
-
-        def ask(*words: str, text: str = "") -> Answer:
-            argv = kubectl(settings.kubeconfig, wanted or contexts.current, "--request-timeout=5s", *words)
-            return tools.ask(*argv, text=text, timeout_s=REGISTRY_S)
-
-        found.append(kubernetes_findings.api_server(ask("get", "--raw", "/version")))
-        if found[-1].state is State.OK:
-            return found + _all(
-                [lambda: _rights(ask), lambda: [_namespaces(ask)], lambda: [_chaos_mesh(ask)]]
-            )
+        context = wanted or contexts.current
+        ask = asking(replace(tools, environ=environ), settings.kubeconfig, context)
+        server = kubernetes_findings.api_server(version := ask(*SERVER_VERSION))
+        if server.state is State.OK:
+            checks = [lambda: _rights(ask), lambda: [stuck_namespaces(ask)], lambda: [_chaos_mesh(ask)]]
+            return [*found, server, *_all(checks)]
+        hidden = environ is not None and asking(tools, settings.kubeconfig, context)(*SERVER_VERSION).ok
+        found.append(kubernetes_findings.hidden_login(version) if hidden else server)
     rest = ("API server", "permissions", "namespaces", "Chaos Mesh")
     asked = {each.check for each in found}
     because = f"not looked at: see {found[-1].check}"
     return found + [preflight.unavailable(each, because) for each in rest if each not in asked]
 
 
-Ask = Callable[..., Answer]
+def asking(tools: Tools, kubeconfig: object, context: object) -> Ask:
+    """Return what asks the API server of a context."""
+
+    def ask(*words: str, text: str = "") -> Answer:
+        argv = kubectl(kubeconfig, context, "--request-timeout=5s", *words)
+        return tools.ask(*argv, text=text, timeout_s=REGISTRY_S)
+
+    return ask
 
 
 def _rights(ask: Ask) -> list[Finding]:
@@ -200,7 +241,8 @@ def _rights(ask: Ask) -> list[Finding]:
     )
 
 
-def _namespaces(ask: Ask) -> Finding:
+def stuck_namespaces(ask: Ask) -> Finding:
+    """Look whether a namespace of any run cannot be deleted."""
     listed = ask("get", "namespaces", f"--selector={OURS}", "--output=json")
     return kubernetes_findings.namespaces(listed, datetime.now(UTC))
 

@@ -102,6 +102,16 @@ def api_server(version: Answer) -> Finding:
     return missing("API server", f"does not answer: {version.reason}", mend)
 
 
+def hidden_login(version: Answer) -> Finding:
+    """Return the finding of an API server that answers us, but not with the environment of tests."""
+    return missing(
+        "API server",
+        f"answers us, but not tests, whose environment has no secrets and no AWS_*: {version.reason}",
+        "a login that needs none: a service account's token in the kubeconfig, or an exec plugin that reads "
+        "files (AWS_PROFILE and the like can be in its `env` there), and a proxy without a password",
+    )
+
+
 def reviews(rights: Rights) -> dict[str, object]:
     """Return the question that `answered` reads the answers of, for `kubectl create -f -`."""
     return {"apiVersion": "v1", "kind": "List", "items": [_review(*right) for right in rights]}

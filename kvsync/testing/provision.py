@@ -3,24 +3,30 @@
 Whatever is made is in the ledger before it exists, so that `kvsync-ci clean` finds it if the run is killed.
 """
 
+import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+from kvsync.errors import CannotRun
 from kvsync.testing.cluster_settings import ClusterChoice, ClusterSettings
 from kvsync.testing.command import Commands
+from kvsync.testing.doctor import asking, examine, pin, stuck_namespaces
 from kvsync.testing.image import build
 from kvsync.testing.kind import Kind
 from kvsync.testing.ledger import Ledger, leftovers
 from kvsync.testing.machine import Machine
 from kvsync.testing.outcome import Check, StageResult, merge
+from kvsync.testing.preflight import Finding, require
 from kvsync.testing.reapers import reap
 from kvsync.testing.run_folder import RunFolder
 from kvsync.testing.stage import StageContext
+from kvsync.testing.tools import ON_PATH
+from kvsync.testing.verdicts import NotRun
 
 MANIFESTS = "infra/manifests"
 
@@ -49,7 +55,8 @@ class ClusterStage:
     """Makes a cluster and writes `machine.json` of the run; may be run again after it failed.
 
     With `reuse` it is the Kind cluster of that name, made if it does not exist, and left there at the end.
-    Raises CommandError when a command fails.
+    Raises CommandError when a command fails, and NotRun, with every mend, when something is missing here or
+    the settings do not allow the context.
     """
 
     choice: ClusterChoice
@@ -62,12 +69,14 @@ class ClusterStage:
         """See Stage; each check is a step."""
         started_at, steps, folder = datetime.now(UTC), _Steps(self.clock), RunFolder(context.run_dir)
         commands = Commands(log=folder.logs / f"{self.name}.log", ledger=context.ledger, stop=context.stop)
-        settings, kubeconfig, cluster = self.settings, str(self.settings.kubeconfig or ""), ""
+        with steps.step("look whether the cluster can be used"):
+            choice, settings = self._examined(context)
+        kubeconfig, cluster = str(settings.kubeconfig or ""), ""
         image = settings.image or f"kvsync:{context.ledger.run}"
         if settings.image is None:
             with steps.step(f"build the image on {settings.base_image}"):
                 _build(image, context, settings.base_image, commands)
-        if self.choice.kind == "kind":
+        if choice.kind == "kind":
             cluster, kubeconfig = (
                 self.reuse or f"kvsync-{context.ledger.run}",
                 str(folder.path / "kubeconfig"),
@@ -78,7 +87,7 @@ class ClusterStage:
                 kind.load(cluster, image)
         machine = Machine(
             kubeconfig=kubeconfig,
-            context=self.choice.context or "",
+            context=choice.context or "",
             image=image,
             manifests=str(context.repository / MANIFESTS),
             kind=cluster,
@@ -86,12 +95,33 @@ class ClusterStage:
             ready_timeout_s=settings.ready_timeout_s,
             delete_timeout_s=settings.delete_timeout_s,
         )
+        if choice.kind == "kubeconfig":
+            from kvsync.testing.image_trial import try_image  # the client takes a second to import
+
+            with steps.step("start a pod of the image"):
+                self._require([try_image(machine, ledger=context.ledger, stop=context.stop)])
+        elif self.reuse:
+            self._require([stuck_namespaces(asking(ON_PATH, machine.kubeconfig, machine.context))])
         with steps.step("ask the API server whether it is ready"):
             commands.run([*_kubectl(machine), "get", "--raw=/readyz"], timeout_s=API_TIMEOUT_S)
         machine.write(folder.machine)
         took_s = sum(check.duration_s for check in steps.checks)
         log = str(commands.log.relative_to(folder.path))
         return merge(self.name, steps.checks, started_at=started_at, duration_s=took_s, log=log)
+
+    def _examined(self, context: StageContext) -> tuple[ClusterChoice, ClusterSettings]:
+        """Return the choice and the settings with a kubeconfig's file and context, if a run may use them."""
+        environ = os.environ if context.environ is None else context.environ
+        choice, settings = pin(self.choice, self.settings, environ)
+        folder = context.run_dir
+        self._require(examine(choice, settings, folder=folder, reuse=self.reuse, environ=context.environ))
+        return choice, settings
+
+    def _require(self, findings: Sequence[Finding]) -> None:
+        try:
+            require(findings, self.choice)
+        except CannotRun as exc:
+            raise NotRun(str(exc)) from exc
 
     def _make(self, name: str, kubeconfig: Path, kind: Kind, ledger: Ledger, steps: _Steps) -> None:
         if self.reuse and kind.exists(name):

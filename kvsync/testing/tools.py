@@ -8,8 +8,9 @@ import shutil
 import signal
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from os import killpg
 from typing import BinaryIO, cast
 
@@ -21,7 +22,10 @@ ANSWER_S = 5.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What a program said; `exit_code` is None when it is not there or did not end in time."""
+    """What a program said; `exit_code` is None when it is not there or did not end in time.
+
+    Of one that did not end in time `errors` has all that it said: what is not whole is no output.
+    """
 
     exit_code: int | None
     output: str = ""
@@ -55,9 +59,13 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """Where programs are looked for: `search_path` is what PATH would say, None for PATH itself."""
+    """Where programs are looked for: `search_path` is what PATH would say, None for PATH itself.
+
+    `environ` is their environment, None for ours.
+    """
 
     search_path: str | None = None
+    environ: Mapping[str, str] | None = field(default=None, repr=False)
 
     def find(self, program: str) -> str | None:
         """Return the path of a program, None when it is not there."""
@@ -73,11 +81,14 @@ class Tools:
         with temporary() as given, temporary() as out, temporary() as err:
             given.write(text.encode())
             given.seek(0)
-            process = subprocess.Popen(command, stdin=given, stdout=out, stderr=err, start_new_session=True)
+            process = subprocess.Popen(
+                command, stdin=given, stdout=out, stderr=err, start_new_session=True, env=self.environ
+            )
             try:
                 process.wait(timeout_s)
             except subprocess.TimeoutExpired:
-                return Answer(exit_code=None, errors=f"{argv[0]} did not answer within {timeout_s:g} s")
+                late = f"{argv[0]} did not answer within {timeout_s:g} s"
+                return Answer(exit_code=None, errors=f"{_read(out)}{_read(err)}\n{late}".lstrip())
             finally:
                 with suppress(ProcessLookupError, PermissionError):
                     killpg(process.pid, signal.SIGKILL)

@@ -5,17 +5,21 @@ import threading
 from pathlib import Path
 
 import pytest
+import yaml
 
 from kvsync.testing.cluster_settings import ClusterChoice, ClusterSettings
 from kvsync.testing.kubernetes_fixtures import test_kubeconfig as kubeconfig
-from kvsync.testing.ledger import Ledger
+from kvsync.testing.kubernetes_fixtures import test_machine as machine
+from kvsync.testing.ledger import Ledger, leftovers
 from kvsync.testing.machine import Machine
 from kvsync.testing.outcome import Outcome, StageResult
 from kvsync.testing.provision import ClusterStage
 from kvsync.testing.run_folder import RunFolder
 from kvsync.testing.stage import StageContext, run_safely
 
-__all__ = ["kubeconfig"]
+__all__ = ["kubeconfig", "machine"]
+
+ROOT = Path(__file__).resolve().parents[2]
 
 NOWHERE = {
     "apiVersion": "v1",
@@ -27,22 +31,36 @@ NOWHERE = {
 }
 
 
-def _made(kubeconfig: Path, run_dir: Path) -> StageResult:
-    context = StageContext(
-        run_dir=run_dir, repository=run_dir, ledger=Ledger(run_dir / "ledger.jsonl"), stop=threading.Event()
-    )
-    settings = ClusterSettings(image="example.org/kvsync:1", kubeconfig=kubeconfig)
+def _made(kubeconfig: Path, run_dir: Path, image: str) -> StageResult:
+    ledger = Ledger(run_dir / "ledger.jsonl")
+    context = StageContext(run_dir=run_dir, repository=ROOT, ledger=ledger, stop=threading.Event())
+    current = yaml.safe_load(kubeconfig.read_text())["current-context"]
+    settings = ClusterSettings(image=image, kubeconfig=kubeconfig, allowed_contexts=(current,))
     return run_safely(ClusterStage(ClusterChoice("kubeconfig"), settings), context)
 
 
 @pytest.mark.kubernetes
-def test_a_cluster_that_answers_can_be_used(kubeconfig: Path, tmp_path: Path) -> None:
-    """Nothing has to be made, and yet the result has evidence: the API server's own word."""
-    result = _made(kubeconfig, tmp_path)
+@pytest.mark.timeout(300)
+def test_a_cluster_that_starts_the_image_can_be_used(machine: Machine, tmp_path: Path) -> None:
+    """Nothing has to be made, and yet the result has evidence: an engine ran, and nothing is left of it."""
+    result = _made(Path(machine.kubeconfig), tmp_path, machine.image)
 
-    assert result.outcome is Outcome.PASSED
-    assert [check.name for check in result.checks] == ["ask the API server whether it is ready"]
-    assert Machine.read(RunFolder(tmp_path).machine).image == "example.org/kvsync:1"
+    assert result.outcome is Outcome.PASSED, result.reason
+    assert "start a pod of the image" in {check.name for check in result.checks}
+    assert Machine.read(RunFolder(tmp_path).machine).image == machine.image
+    assert leftovers([tmp_path / "ledger.jsonl"]) == []
+
+
+@pytest.mark.kubernetes
+@pytest.mark.timeout(300)
+def test_an_image_that_no_node_can_pull_is_unknown(kubeconfig: Path, tmp_path: Path) -> None:
+    """The reason has Kubernetes' words, and no test is started."""
+    result = _made(kubeconfig, tmp_path, "registry.invalid/kvsync:1")
+
+    assert result.outcome is Outcome.UNKNOWN
+    assert "image: registry.invalid/kvsync:1 cannot be pulled on a node" in result.reason
+    assert not RunFolder(tmp_path).machine.exists()
+    assert leftovers([tmp_path / "ledger.jsonl"]) == []
 
 
 def test_a_cluster_that_does_not_answer_is_unknown(tmp_path: Path) -> None:
@@ -50,8 +68,8 @@ def test_a_cluster_that_does_not_answer_is_unknown(tmp_path: Path) -> None:
     file = tmp_path / "kubeconfig"
     file.write_text(json.dumps(NOWHERE))
 
-    result = _made(file, tmp_path / "run")
+    result = _made(file, tmp_path / "run", "example.org/kvsync:1")
 
     assert result.outcome is Outcome.UNKNOWN
-    assert "127.0.0.1:1" in result.reason or "kubectl" in result.reason
+    assert "API server: does not answer" in result.reason or "kubectl is not installed" in result.reason
     assert not RunFolder(tmp_path / "run").machine.exists()

@@ -36,9 +36,11 @@ def docker(*cases: str) -> list[str]:
     ]
 
 
-def look(choice: ClusterChoice, settings: ClusterSettings, tools: Tools, **names: str) -> Found:
+def look(
+    choice: ClusterChoice, settings: ClusterSettings, tools: Tools, *, name: str = "", reuse: str = ""
+) -> Found:
     """Return what the doctor finds, by the name of the check."""
-    findings = examine(choice, settings, folder=Path(), tools=tools, **names)
+    findings = examine(choice, settings, folder=Path(), name=name, reuse=reuse, tools=tools)
     return {finding.check: (finding.state, finding.meaning) for finding in findings}
 
 

@@ -81,6 +81,43 @@ def test_a_context_that_is_not_allowed_is_refused(command: Command, programs: Pr
     assert lines == ["--cluster kubeconfig:prod cannot run here: 1 problem(s)", f"{meaning}; mend: {allow}"]
 
 
+def test_a_tested_repository_does_not_allow_contexts(
+    command: Command, programs: Programs, tmp_path: Path
+) -> None:
+    """Only what is configured where the pipeline is installed does, and it is refused at once."""
+    view = '{"contexts": [{"name": "prod"}], "current-context": "prod"}'
+    programs(
+        "kubectl", 'version*) echo \'{"clientVersion": {"gitVersion": "v1"}}\'', f"config*) echo '{view}'"
+    )
+    (tmp_path / "kvsync-ci.toml").write_text('[cluster]\nallowed_contexts = ["prod"]\nimage = "x"\n')
+
+    status, lines = command("run", "e2e", "--cluster", "kubeconfig", "--repository", str(tmp_path))
+
+    assert status == 2
+    assert lines[1].startswith("context: prod is not allowed: a run touches only contexts that are allowed")
+    assert list(tmp_path.glob("reports/*")) == []
+
+
+@pytest.mark.parametrize("words", [["doctor"], ["run", "e2e"]], ids=["doctor", "run"])
+def test_a_login_that_tests_do_not_see_is_found(
+    command: Command, programs: Programs, words: list[str]
+) -> None:
+    """The API server is asked as tests will ask it."""
+    programs(
+        "kubectl",
+        'version*) echo \'{"clientVersion": {"gitVersion": "v1"}}\'',
+        'config*) echo \'{"contexts": [{"name": "dev"}], "current-context": "dev"}\'',
+        """*/version) test "$CLOUD_TOKEN" && echo '{"gitVersion": "v1.34.0"}'""",
+    )
+    allowed = {"KVSYNC_CI_ALLOWED_CONTEXTS": "dev", "KVSYNC_CI_IMAGE": "x"}
+
+    status, lines = command(*words, "--cluster", "kubeconfig", CLOUD_TOKEN="s3cret", **allowed)  # noqa: S106
+
+    said = " ".join(" ".join(lines).split())
+    assert status == 2
+    assert "answers us, but not tests, whose environment has no secrets" in said
+
+
 def test_the_doctor_prints_a_table_and_exits_with_2_when_something_is_missing(command: Command) -> None:
     """Each check has its line, and what is missing its mend."""
     status, lines = command("doctor")

@@ -1,0 +1,44 @@
+"""The task that makes a run's cluster, as a flow starts it: with parameters that anybody may have given."""
+
+import json
+import shutil
+import threading
+from pathlib import Path
+
+import pytest
+
+from kvsync.errors import ClusterError
+from kvsync.testing.cluster_settings import ClusterSettings
+from kvsync.testing.ledger import Ledger
+from kvsync.testing.run_folder import RunFolder
+from kvsync.testing.stage import StageContext
+from tasks.cluster import create_cluster
+from tasks.parameters import Parameters
+
+
+@pytest.mark.skipif(not shutil.which("kubectl"), reason="needs kubectl, to read a file")
+def test_parameters_allow_no_context(tmp_path: Path) -> None:
+    """A run that names a context and its kubeconfig as allowed is refused: the machine that runs decides."""
+    file = tmp_path / "kubeconfig"
+    context = {"name": "nobody-allowed-it", "context": {"cluster": "c", "user": "u"}}
+    clusters = [{"name": "c", "cluster": {"server": "https://127.0.0.1:1"}}]
+    file.write_text(json.dumps({"contexts": [context], "clusters": clusters}))
+    parameters = Parameters(
+        cluster="kubeconfig:nobody-allowed-it",
+        settings=ClusterSettings(image="x", kubeconfig=file, allowed_contexts=("nobody-allowed-it",)),
+        run="7",
+    )
+    run = StageContext(
+        run_dir=tmp_path,
+        repository=tmp_path,
+        ledger=Ledger(tmp_path / "ledger.jsonl"),
+        environ={"KUBECONFIG": str(file), "PATH": "/usr/bin:/bin"},
+        stop=threading.Event(),
+    )
+
+    with pytest.raises(ClusterError, match="cannot run here"):
+        create_cluster.fn(parameters, run)
+
+    result = RunFolder(tmp_path).result("cluster")
+    assert result
+    assert "context: nobody-allowed-it is not allowed: a run touches only contexts that" in result.reason
