@@ -8,8 +8,7 @@
 
 import secrets
 import threading
-from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 from kubernetes.client import ApiClient, CustomObjectsApi
 
@@ -33,10 +32,17 @@ POD_LABEL = "kvsync.dev/pod"
 """On an experiment: its pod, which its records name only after a while."""
 
 
+class Measure(Protocol):
+    """Looks at a fault's pod from outside of what is tested, and from where the fault acts."""
+
+    def __call__(self, fault: Fault, *, acting: bool) -> Effect:
+        """Measure whether a fault acts, as Injector says; `acting` from `inject` to `recover`."""
+
+
 class ChaosMeshInjector:
     """An Injector for the pods of one namespace.
 
-    `measure` looks at a pod from outside, and from where the fault acts. Without `peers` delay, loss and
+    Without `peers` delay, loss and
     corruption act on what the pod sends, to whomever, and so everybody can measure them; with peers they act
     both ways between the pod and these, and only these can. `machine` says in the ledger how the cluster is
     reached. The history gets, for each experiment, when its records say that it was injected and recovered.
@@ -50,7 +56,7 @@ class ChaosMeshInjector:
         machine: Machine,
         ledger: Ledger,
         history: History,
-        measure: Callable[[Fault], Effect],
+        measure: Measure,
         peers: Victims | None = None,
         limits: Limits | None = None,
     ) -> None:
@@ -99,8 +105,9 @@ class ChaosMeshInjector:
         """See Injector. A held fault acts when both its records and the measured effect say so."""
         if reason := impossible(fault):
             return Effect(False, reason)
-        effect = self._measure(fault)
-        if fault not in self._held:
+        acting = fault in self._held
+        effect = self._measure(fault, acting=acting)
+        if not acting:
             return Effect(effect.present, "; ".join(filter(None, [effect.evidence, self._past.get(fault)])))
         experiment, _ = self._held[fault]
         status = experiment.status()

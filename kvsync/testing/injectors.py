@@ -1,7 +1,7 @@
 """Which injector carries out the faults of a run.
 
 On a local cluster that is signals and a proxy, on a Kind cluster its nodes, which can be entered, and on any
-other one Chaos Mesh, if somebody installed it there.
+other one Chaos Mesh, if somebody installed it there; with Kind it does what no node can do.
 """
 
 from pathlib import Path
@@ -20,13 +20,10 @@ def injector_class(machine: Path | None) -> type[Injector]:
     """Return the kind of injector for a run's `machine.json`; without one the run is local."""
     if machine is None:
         return LocalInjector
-    if Machine.read(machine).kind:
-        from kvsync.testing.node_faults import NodeInjector
-
-        return NodeInjector
     from kvsync.testing.chaosmesh_injector import ChaosMeshInjector
+    from kvsync.testing.kubernetes_injectors import KindInjector
 
-    return ChaosMeshInjector
+    return KindInjector if Machine.read(machine).kind else ChaosMeshInjector
 
 
 def make_injector(cluster: Cluster, history: History) -> Injector:
@@ -34,21 +31,11 @@ def make_injector(cluster: Cluster, history: History) -> Injector:
     if isinstance(cluster, LocalCluster):
         return LocalInjector(cluster)
     from kvsync.testing.kubernetes_cluster import KubernetesCluster
+    from kvsync.testing.kubernetes_injectors import KindInjector, chaos_mesh
+    from kvsync.testing.node_faults import NodeInjector
 
     assert isinstance(cluster, KubernetesCluster)
-    site = cluster.site
-    if site.machine.kind:
-        from kvsync.testing.node_faults import NodeInjector
-
-        return NodeInjector(cluster)
-    from kvsync.testing.chaosmesh_injector import ChaosMeshInjector
-    from kvsync.testing.outside import Outside
-
-    return ChaosMeshInjector(
-        site.api.client,
-        namespace=cluster.namespace,
-        machine=site.machine,
-        ledger=site.ledger,
-        history=history,
-        measure=Outside(cluster).measure,
-    )
+    mesh = chaos_mesh(cluster, history)
+    if cluster.site.machine.kind:
+        return KindInjector(NodeInjector(cluster), mesh)
+    return mesh

@@ -58,6 +58,7 @@ class World:
         self.ledger = Ledger(folder / "ledger.jsonl", run="run-7")
         self.history = History(folder / "history.jsonl", proc="test")
         self.effect: bool | None = None
+        self.acting: list[bool] = []
 
     def injector(self, limits: Limits = PATIENT, peers: Victims | None = None) -> ChaosMeshInjector:
         """Return an injector whose faults have the effect that their pod is a victim."""
@@ -90,8 +91,9 @@ class World:
             pytest.fail(f"not injected: {exc}")
         return injector
 
-    def measure(self, fault: Fault) -> Effect:
+    def measure(self, fault: Fault, *, acting: bool) -> Effect:
         """Say what `effect` says, else whether the fault's pod is injected now."""
+        self.acting.append(acting)
         injected = f"{self.namespace}/{fault.pod}" in self.mesh.victims
         present = injected if self.effect is None else self.effect
         return Effect(present, "broken" if present else "well")
@@ -187,6 +189,8 @@ def test_a_fault_is_held_and_taken_back(world: World) -> None:
     (started,), (stopped,) = world.noted("start"), world.noted("stop")
     assert started["injected_at"] == stopped["injected_at"] is not None
     assert stopped["recovered_at"] is not None
+    assert started["acted_s"] is None
+    assert isinstance(stopped["acted_s"], float)
     assert stopped["forced"] is False
 
 
@@ -355,6 +359,8 @@ def test_what_acts_once_is_not_waited_for(world: World) -> None:
     assert "duration" not in resource["spec"]
     assert injector.measure(kill).present
     injector.recover(kill)
+    injector.measure(kill)
+    assert world.acting == [True, False]
     assert world.is_clean()
     assert [each["recovered_at"] for each in world.noted("stop")] == [None]
 

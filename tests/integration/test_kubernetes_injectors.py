@@ -1,0 +1,99 @@
+"""Which injector carries out which fault."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from kvsync.testing.chaosmesh_injector import ChaosMeshInjector
+from kvsync.testing.faults import (
+    DiskLatency,
+    Effect,
+    Fault,
+    HttpDelay,
+    Injector,
+    Latency,
+    MessageLoss,
+    Partition,
+    PodPause,
+)
+from kvsync.testing.injectors import injector_class
+from kvsync.testing.kubernetes_injectors import KindInjector
+from kvsync.testing.local_faults import LocalInjector
+from kvsync.testing.machine import Machine
+
+NODES, MESH = "the nodes", "Chaos Mesh"
+
+
+class Teller:
+    """An injector that tells who was asked for what."""
+
+    def __init__(self, name: str, told: list[tuple[str, str]]) -> None:
+        self._name, self._told = name, told
+
+    @staticmethod
+    def impossible(fault: Fault) -> str:
+        """See Injector; nobody asks this one."""
+        raise AssertionError(fault)
+
+    def inject(self, fault: Fault) -> None:
+        """See Injector."""
+        self._told.append((self._name, f"inject {fault.pod}"))
+
+    def recover(self, fault: Fault) -> None:
+        """See Injector."""
+        self._told.append((self._name, f"recover {fault.pod}"))
+
+    def measure(self, fault: Fault) -> Effect:
+        """See Injector."""
+        return Effect(True, f"{self._name} on {fault.pod}")
+
+
+@pytest.mark.parametrize(
+    ("fault", "whose"),
+    [
+        pytest.param(Partition(pod="a"), NODES, id="partition"),
+        pytest.param(MessageLoss(pod="a", fraction=0.5), NODES, id="message loss"),
+        pytest.param(DiskLatency(pod="a", delay_s=0.1), MESH, id="disk latency"),
+        pytest.param(HttpDelay(pod="a", delay_s=2.0), MESH, id="http delay"),
+    ],
+)
+def test_chaos_mesh_does_what_no_node_can(fault: Fault, whose: str) -> None:
+    """On Kind each fault has one injector, and none that either can carry out is left out."""
+    told: list[tuple[str, str]] = []
+    injector = KindInjector(Teller(NODES, told), Teller(MESH, told))
+
+    assert injector.impossible(fault) == ""
+    injector.inject(fault)
+    assert injector.measure(fault) == Effect(True, f"{whose} on a")
+    injector.recover(fault)
+    assert told == [(whose, "inject a"), (whose, "recover a")]
+
+
+def test_what_neither_can_is_left_out() -> None:
+    """The reason is that of both."""
+    assert KindInjector.impossible(Latency(pod="a", delay_s=0.1, ports=("http",))) == (
+        "not possible from a node: netem delays all that passes a pod's link, not one port alone;"
+        " chaos mesh delays all of a pod's traffic, not that of http alone"
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "found"),
+    [
+        pytest.param("kvsync-1", KindInjector, id="kind"),
+        pytest.param("", ChaosMeshInjector, id="another cluster"),
+    ],
+)
+def test_the_injector_of_a_machine(kind: str, found: Callable[..., Injector], tmp_path: Path) -> None:
+    """Only a Kind cluster's nodes can be entered."""
+    path = tmp_path / "machine.json"
+    Machine(kubeconfig="", context="", image="", manifests="", kind=kind).write(path)
+
+    assert injector_class(path) is found
+    assert injector_class(None) is LocalInjector
+
+
+def test_what_chaos_mesh_never_can_stays_left_out() -> None:
+    """On a cluster whose nodes cannot be entered nobody pauses a process."""
+    assert ChaosMeshInjector.impossible(PodPause(pod="a")) == "chaos mesh has no experiment for pod pause"
