@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from kvsync.testing.cluster_settings import ClusterChoice, ClusterSettings
-from kvsync.testing.doctor import examine
+from kvsync.testing.doctor import examine, kubeconfigs
 from kvsync.testing.preflight import State, is_fit
 from kvsync.testing.tools import Tools
 from tests.integration.doctor.conftest import Programs
@@ -192,6 +192,28 @@ def test_a_context_that_is_not_allowed_is_not_asked_anything(programs: Programs)
         "Chaos Mesh": State.UNAVAILABLE,
     }
     assert sorted(programs.calls("kubectl")) == ["kubectl config view", "kubectl version"]
+
+
+@pytest.mark.parametrize(
+    ("named", "found"),
+    [
+        ("", ["home/.kube/config"]),
+        ("absent:b:a", ["b", "a"]),
+        (":a:", ["a"]),
+        ("absent", []),
+    ],
+    ids=["none is named", "those that exist, in order", "one among nothing", "none that exists"],
+)
+def test_the_files_that_kubectl_reads_by_itself(tmp_path: Path, named: str, found: list[str]) -> None:
+    """KUBECONFIG's, or the one in the home directory; each with its whole path."""
+    for name in ("a", "b", "home/.kube/config"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    paths = ":".join(str(tmp_path / name) if name else "" for name in named.split(":"))
+
+    files = kubeconfigs({"HOME": str(tmp_path / "home"), "KUBECONFIG": paths})
+
+    assert files == [tmp_path / name for name in found]
 
 
 def test_an_api_server_that_does_not_answer_is_asked_no_more(programs: Programs) -> None:

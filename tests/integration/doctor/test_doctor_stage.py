@@ -4,14 +4,16 @@ import json
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
 import pytest
 
+from kvsync.testing.image_trial import try_image
 from kvsync.testing.kubernetes_findings import NEEDED, TO_DRAIN
-from kvsync.testing.ledger import leftovers
+from kvsync.testing.ledger import Ledger, leftovers
 from kvsync.testing.machine import Machine
 from kvsync.testing.outcome import Outcome, StageResult
 from kvsync.testing.run_folder import RunFolder
@@ -225,6 +227,21 @@ def test_an_image_that_does_not_start_is_one_clear_reason(
     assert f"mend: {mend}" in result.reason
     assert nodes.namespaces == []
     assert not RunFolder(tmp_path / "7").machine.exists()
+
+
+def test_a_trial_that_is_interrupted_is_soon_over_and_in_the_ledger(tmp_path: Path) -> None:
+    """Its namespace is being deleted; that it is gone is for the end of the run to see."""
+    stop, ledger = threading.Event(), Ledger(tmp_path / "ledger.jsonl", run="7")
+    stop.set()
+    with serving(Nodes(waiting("ContainerCreating", ""))) as nodes:
+        file = str(nodes.kubeconfig(tmp_path / "config"))
+        machine = Machine(kubeconfig=file, context="dev", image="x", manifests=str(ROOT / "infra/manifests"))
+        finding = try_image(machine, ledger=ledger, stop=stop)
+
+    assert finding.meaning == "not tried to its end: the run was interrupted"
+    assert nodes.namespaces == []
+    (entry,) = leftovers([ledger.path])
+    assert (entry.kind, entry.facts["context"]) == ("namespace", "dev")
 
 
 def test_a_namespace_that_is_stuck_in_a_reused_kind_cluster_is_found(
