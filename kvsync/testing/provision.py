@@ -121,7 +121,7 @@ class ClusterStage:
         try:
             require(findings, self.choice)
         except CannotRun as exc:
-            raise NotRun(str(exc)) from exc
+            raise NotRun(f"--cluster {self.choice} cannot run here: {'; '.join(exc.problems)}") from exc
 
     def _make(self, name: str, kubeconfig: Path, kind: Kind, ledger: Ledger, steps: _Steps) -> None:
         if self.reuse and kind.exists(name):
