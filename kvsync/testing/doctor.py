@@ -17,7 +17,14 @@ import psutil
 
 from kvsync.testing import docker_findings, kubernetes_findings, preflight
 from kvsync.testing.cluster_settings import ClusterChoice, ClusterSettings
-from kvsync.testing.kubernetes_findings import NEEDED, REVIEW_OUTPUT, TO_DRAIN, Contexts
+from kvsync.testing.kubernetes_findings import (
+    NEEDED,
+    REVIEW_OUTPUT,
+    TO_DRAIN,
+    TO_INJECT,
+    Contexts,
+    Rights,
+)
 from kvsync.testing.manifests import MANAGED
 from kvsync.testing.marks import CLUSTER_LABEL
 from kvsync.testing.preflight import Finding, State
@@ -235,10 +242,12 @@ def asking(tools: Tools, kubeconfig: object, context: object) -> Ask:
 
 
 def _rights(ask: Ask) -> list[Finding]:
-    question = json.dumps(kubernetes_findings.reviews([*NEEDED, *TO_DRAIN]))
-    return kubernetes_findings.permissions(
-        ask("create", "--filename=-", f"--output={REVIEW_OUTPUT}", text=question)
-    )
+    return kubernetes_findings.permissions(_reviewed(ask, [*NEEDED, *TO_DRAIN]))
+
+
+def _reviewed(ask: Ask, rights: Rights) -> Answer:
+    question = json.dumps(kubernetes_findings.reviews(rights))
+    return ask("create", "--filename=-", f"--output={REVIEW_OUTPUT}", text=question)
 
 
 def stuck_namespaces(ask: Ask) -> Finding:
@@ -254,4 +263,5 @@ def _chaos_mesh(ask: Ask) -> Finding:
     return kubernetes_findings.chaos_mesh(
         ask("get", "crd", "--output=name"),
         ask("get", "deployments", "--all-namespaces", controllers, f"--output={AVAILABLE}"),
+        _reviewed(ask, TO_INJECT),
     )

@@ -1,7 +1,7 @@
 """What the answers of kubectl mean for a run in a cluster of the user's own. Pure."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -13,8 +13,12 @@ from kvsync.testing.tools import Answer
 
 NEEDED = (
     ("create", "namespaces", ""),
+    ("get", "namespaces", ""),
+    ("list", "namespaces", ""),
+    ("watch", "namespaces", ""),
     ("delete", "namespaces", ""),
     ("create", "deployments", "apps"),
+    ("get", "deployments", "apps"),
     ("patch", "deployments", "apps"),
     ("patch", "deployments/scale", "apps"),
     ("delete", "deployments", "apps"),
@@ -23,21 +27,38 @@ NEEDED = (
     ("create", "serviceaccounts", ""),
     ("create", "roles", "rbac.authorization.k8s.io"),
     ("create", "rolebindings", "rbac.authorization.k8s.io"),
+    ("get", "pods", ""),
     ("list", "pods", ""),
+    ("watch", "pods", ""),
     ("delete", "pods", ""),
     ("get", "pods/log", ""),
     ("get", "pods/proxy", ""),
     ("create", "pods/proxy", ""),
+    ("update", "pods/proxy", ""),
     ("get", "pods/exec", ""),
+    ("create", "pods/exec", ""),
     ("get", "services/proxy", ""),
     ("create", "services/proxy", ""),
     ("list", "events", ""),
 )
-"""What a run does, as verb, resource and API group: it deploys into namespaces of its own."""
+"""What a run does, as verb, resource and API group: it deploys into namespaces of its own.
 
-TO_DRAIN = (("patch", "nodes", ""), ("create", "pods/eviction", ""))
+`kubectl exec` gets the pod first, and asks in one of two ways; `kubectl delete` waits with a watch. The run
+watches no pods, but gives gateways the right to, and nobody can give what they do not have.
+"""
 
-Rights = Sequence[tuple[str, str, str]]
+TO_DRAIN = (("get", "nodes", ""), ("patch", "nodes", ""), ("create", "pods/eviction", ""))
+
+EXPERIMENTS = ("networkchaos", "podchaos", "stresschaos", "iochaos", "timechaos", "httpchaos")
+TO_INJECT = tuple(
+    (verb, kind, "chaos-mesh.org")
+    for kind in EXPERIMENTS
+    for verb in ("create", "get", "list", "watch", "patch", "delete")
+)
+"""What it does where there is Chaos Mesh."""
+
+Right = tuple[str, str, str]
+Rights = Sequence[Right]
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +147,7 @@ REVIEW_OUTPUT = (
 
 def permissions(answer: Answer) -> list[Finding]:
     """Judge the lines of REVIEW_OUTPUT for NEEDED and TO_DRAIN."""
-    granted = {" ".join(words[:2]) for words in map(str.split, answer.lines) if words[2:] == ["true"]}
-    lacking, for_drains = _without(NEEDED, granted), _without(TO_DRAIN, granted)
+    lacking, for_drains = _lacking(NEEDED, answer), _lacking(TO_DRAIN, answer)
     found = []
     if not answer.lines:
         mend = "ask the cluster's administrator"
@@ -167,8 +187,11 @@ def image(name: str | None) -> Finding:
     return missing("image", "an image that is built here is not on the nodes of another cluster", mend)
 
 
-def chaos_mesh(resources: Answer, controllers: Answer) -> Finding:
-    """Judge the answers of `kubectl get crd -o name` and of a list of its controllers that are available."""
+def chaos_mesh(resources: Answer, controllers: Answer, rights: Answer) -> Finding:
+    """Judge `kubectl get crd -o name`, a list of its controllers that are available, and what we may do.
+
+    The last is the lines of REVIEW_OUTPUT for TO_INJECT.
+    """
     kinds = [line for line in resources.lines if line.endswith(".chaos-mesh.org")]
     without = "faults that need it will be not-run"
     mend = "https://chaos-mesh.org/docs/production-installation-using-helm/"
@@ -176,6 +199,9 @@ def chaos_mesh(resources: Answer, controllers: Answer) -> Finding:
         return unavailable("Chaos Mesh", f"not installed; {without}", mend)
     if not any(re.search(r" [1-9]\d*$", line) for line in controllers.lines):
         return unavailable("Chaos Mesh", f"its resources are known, but no controller runs; {without}", mend)
+    if lacking := _lacking(TO_INJECT, rights):
+        mend = "ask the cluster's administrator for a role that allows it, if these faults matter"
+        return unavailable("Chaos Mesh", f"not allowed: {', '.join(lacking)}; {without}", mend)
     return ok("Chaos Mesh", f"kinds of experiment: {len(kinds)}; its controller runs")
 
 
@@ -189,7 +215,9 @@ def _review(verb: str, resource: str, group: str) -> dict[str, object]:
     }
 
 
-def _without(rights: Rights, granted: Iterable[str]) -> list[str]:
+def _lacking(rights: Rights, answer: Answer) -> list[str]:
+    """Name those that the lines of REVIEW_OUTPUT do not grant."""
+    granted = {" ".join(words[:2]) for words in map(str.split, answer.lines) if words[2:] == ["true"]}
     return [
         f"{verb} {resource}"
         for verb, resource, _ in rights

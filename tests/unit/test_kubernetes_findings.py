@@ -162,7 +162,7 @@ def test_an_api_server_that_does_not_answer_has_a_mend() -> None:
 
 def lines(*without: str) -> Answer:
     """Return the answer to all reviews, where these rights are not granted."""
-    rights = [*findings.NEEDED, *findings.TO_DRAIN]
+    rights = [*findings.NEEDED, *findings.TO_DRAIN, *findings.TO_INJECT]
     named = [f"{verb} {resource if '/' in resource else resource + '/'}" for verb, resource, _ in rights]
     return Answer(exit_code=0, output="\n".join(f"{n} {'false' if n in without else 'true'}" for n in named))
 
@@ -282,29 +282,44 @@ def test_another_cluster_needs_an_image_that_it_can_pull() -> None:
     )
 
 
+RUNS = "chaos-controller-manager 3\n"
+WITHOUT = "faults that need it will be not-run"
+
+
 @pytest.mark.parametrize(
-    ("kinds", "controllers", "state", "meaning"),
+    ("kinds", "controllers", "rights", "state", "meaning"),
     [
-        ("", "", State.UNAVAILABLE, "not installed; faults that need it will be not-run"),
+        ("", "", lines(), State.UNAVAILABLE, f"not installed; {WITHOUT}"),
         (
             "customresourcedefinition.apiextensions.k8s.io/podchaos.chaos-mesh.org",
             "chaos-controller-manager \n",
+            lines(),
             State.UNAVAILABLE,
-            "its resources are known, but no controller runs; faults that need it will be not-run",
+            f"its resources are known, but no controller runs; {WITHOUT}",
+        ),
+        (
+            "x/podchaos.chaos-mesh.org",
+            RUNS,
+            lines("create podchaos/", "delete iochaos/"),
+            State.UNAVAILABLE,
+            f"not allowed: create podchaos, delete iochaos; {WITHOUT}",
         ),
         (
             "x/podchaos.chaos-mesh.org\nx/other.example.org\nx/iochaos.chaos-mesh.org",
-            "chaos-controller-manager 3\n",
+            RUNS,
+            lines(),
             State.OK,
             "kinds of experiment: 2; its controller runs",
         ),
     ],
-    ids=["absent", "no controller", "runs"],
+    ids=["absent", "no controller", "not allowed", "runs"],
 )
-def test_chaos_mesh_needs_its_kinds_and_its_controller(
-    kinds: str, controllers: str, state: State, meaning: str
+def test_chaos_mesh_needs_its_kinds_its_controller_and_rights(
+    kinds: str, controllers: str, rights: Answer, state: State, meaning: str
 ) -> None:
     """Without one of them its faults are not-run, and the run starts."""
-    found = findings.chaos_mesh(Answer(exit_code=0, output=kinds), Answer(exit_code=0, output=controllers))
+    known, running = (Answer(exit_code=0, output=text) for text in (kinds, controllers))
+
+    found = findings.chaos_mesh(known, running, rights)
 
     assert (found.state, found.meaning) == (state, meaning)

@@ -7,6 +7,7 @@ import pytest
 
 from kvsync.testing.cluster_settings import ClusterChoice, ClusterSettings
 from kvsync.testing.doctor import examine, kubeconfigs
+from kvsync.testing.kubernetes_findings import TO_INJECT
 from kvsync.testing.preflight import State, is_fit
 from kvsync.testing.tools import Tools
 from tests.integration.doctor.conftest import Programs
@@ -228,12 +229,13 @@ def test_an_api_server_that_does_not_answer_is_asked_no_more(programs: Programs)
 
 def test_a_cluster_that_can_be_used_is_fit(programs: Programs) -> None:
     """Its context, its API server, our rights, old namespaces and Chaos Mesh are all looked at."""
+    granted = "; ".join(f"echo '{verb} {kind}/ true'" for verb, kind, _ in TO_INJECT)
     programs(
         "kubectl",
         KUBECTL,
         CONFIG,
         "*'--context=dev --request-timeout=5s get --raw /version') echo '{\"gitVersion\": \"v1.34.0\"}'",
-        "*'create --filename=-'*) echo 'create namespaces/ true'",
+        f"*'create --filename=-'*) echo 'create namespaces/ true'; {granted}",
         "*'get namespaces'*) echo '{\"items\": []}'",
         "*'get crd'*) echo x/podchaos.chaos-mesh.org",
         "*'get deployments'*) echo chaos-controller-manager 1",

@@ -122,7 +122,7 @@ def test_rights_are_those_of_the_user(kubeconfig: Path) -> None:
     found = kubernetes_findings.permissions(answer)[0]
 
     assert found.state is State.MISSING
-    assert found.meaning.startswith("not allowed: create namespaces, delete namespaces, create deployments,")
+    assert found.meaning.startswith("not allowed: create namespaces, get namespaces, list namespaces,")
 
 
 def test_namespaces_of_the_run_are_deleted_listed_or_not(
