@@ -15,17 +15,23 @@ SHOWN_CHARACTERS = 2000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Commands:
-    """Runs commands one after the other; when `stop` is set the one that runs is ended."""
+    """Runs commands one after the other; when `stop` is set the one that runs is ended.
+
+    Their temporary files go to the folder `temporary`, of which one that is killed leaves some.
+    """
 
     log: Path
     ledger: Ledger
     stop: threading.Event | None = None
+    temporary: Path | None = None
 
     def run(self, argv: Sequence[str], *, timeout_s: float, env: Mapping[str, str] | None = None) -> str:
         """Return what a command printed; `env` is added to what it inherits.
 
         Raises CommandError when it fails, takes too long or is ended.
         """
+        if self.temporary is not None:
+            env = {"TMPDIR": str(self.temporary), **(env or {})}
         result = run(argv, log=self.log, timeout_s=timeout_s, ledger=self.ledger, env=env, stop=self.stop)
         if result.exit_code == 0 and not (result.timed_out or result.stopped):
             return result.tail

@@ -20,7 +20,7 @@ PROBE = "import platform, sys; print('%d.%d' % sys.version_info[:2], platform.ma
 
 
 def build(tag: str, *, repository: Path, base: str, folder: Path, commands: Commands) -> None:
-    """Build the image `tag` on the base image; `folder` is for what goes into it, and is deleted afterwards.
+    """Build the image `tag` on the base image; `folder`, which is made, is for what goes into it.
 
     Raises CommandError when a wheel cannot be had or the build fails.
     """
@@ -42,7 +42,6 @@ def build(tag: str, *, repository: Path, base: str, folder: Path, commands: Comm
     docker = ["docker", "build", f"--file={repository / 'infra/docker/Dockerfile'}", f"--tag={tag}"]
     arguments = [f"--build-arg=BASE_IMAGE={base}", f"--build-arg=RUN={commands.ledger.run}"]
     commands.run([*docker, *arguments, str(folder)], timeout_s=BUILD_TIMEOUT_S)
-    shutil.rmtree(folder)
 
 
 def versions(locked: Iterable[str]) -> list[str]:

@@ -14,7 +14,7 @@ import secrets
 import shutil
 import signal
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
@@ -123,6 +123,19 @@ def reap(entry: Entry, *, grace_s: float = GRACE_S) -> bool:
         case "path":
             return _remove(Path(entry.name))
     raise UnknownName("kind of ledger entry", entry.kind, ("process", "path"))
+
+
+@contextlib.contextmanager
+def scratch(ledger: Ledger, path: Path) -> Iterator[Path]:
+    """Make an empty folder that is gone afterwards, and in the ledger until then."""
+    entry = ledger.intend("path", str(path))
+    _remove(path)
+    path.mkdir(parents=True)
+    try:
+        yield path
+    finally:
+        _remove(path)
+        ledger.released(entry)
 
 
 def find_strays(run: str) -> list[psutil.Process]:

@@ -4,7 +4,6 @@ Whatever is made is in the ledger before it exists, so that `kvsync-ci clean` fi
 """
 
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,13 +11,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from kvsync.errors import CannotRun
+from kvsync.errors import CannotRun, ClusterError
 from kvsync.testing.cluster_settings import ClusterChoice, ClusterSettings
 from kvsync.testing.command import Commands
 from kvsync.testing.doctor import asking, examine, pin, stuck_namespaces
 from kvsync.testing.image import build
 from kvsync.testing.kind import Kind
-from kvsync.testing.ledger import Ledger, leftovers
+from kvsync.testing.ledger import Entry, Ledger, leftovers, scratch
 from kvsync.testing.machine import Machine
 from kvsync.testing.outcome import Check, StageResult, merge
 from kvsync.testing.preflight import Finding, require
@@ -32,7 +31,7 @@ MANIFESTS = "infra/manifests"
 
 API_TIMEOUT_S = 30.0
 
-PROVISIONED = ("kind-cluster", "image", "path")
+PROVISIONED = ("kind-cluster", "node-image", "image", "path")
 """The kinds of ledger entries that this module makes."""
 
 
@@ -67,23 +66,33 @@ class ClusterStage:
 
     def run(self, context: StageContext) -> StageResult:
         """See Stage; each check is a step."""
+        with scratch(context.ledger, context.run_dir / "temporary") as temporary:
+            return self._run(context, temporary)
+
+    def _run(self, context: StageContext, temporary: Path) -> StageResult:
         started_at, steps, folder = datetime.now(UTC), _Steps(self.clock), RunFolder(context.run_dir)
-        commands = Commands(log=folder.logs / f"{self.name}.log", ledger=context.ledger, stop=context.stop)
+        log, ledger = folder.logs / f"{self.name}.log", context.ledger
+        commands = Commands(log=log, ledger=ledger, stop=context.stop, temporary=temporary)
         with steps.step("look whether the cluster can be used"):
             choice, settings = self._examined(context)
         kubeconfig, cluster = str(settings.kubeconfig or ""), ""
         image = settings.image or f"kvsync:{context.ledger.run}"
         if settings.image is None:
             with steps.step(f"build the image on {settings.base_image}"):
-                _build(image, context, settings.base_image, commands)
+                ledger.intend("image", image, tag=image)
+                source, base = context.repository, settings.base_image
+                build(image, repository=source, base=base, folder=temporary / "image", commands=commands)
         if choice.kind == "kind":
             cluster, kubeconfig = (
                 self.reuse or f"kvsync-{context.ledger.run}",
                 str(folder.path / "kubeconfig"),
             )
             kind = Kind(settings=settings, commands=commands)
-            self._make(cluster, Path(kubeconfig), kind, context.ledger, steps)
+            self._make(cluster, Path(kubeconfig), kind, ledger, steps)
             with steps.step("load the image on every node"):
+                if self.reuse and settings.image is None:
+                    # First without what an attempt before this one left.
+                    reap(ledger.intend("node-image", image, kind_cluster=cluster))
                 kind.load(cluster, image)
         machine = Machine(
             kubeconfig=kubeconfig,
@@ -106,8 +115,8 @@ class ClusterStage:
             commands.run([*_kubectl(machine), "get", "--raw=/readyz"], timeout_s=API_TIMEOUT_S)
         machine.write(folder.machine)
         took_s = sum(check.duration_s for check in steps.checks)
-        log = str(commands.log.relative_to(folder.path))
-        return merge(self.name, steps.checks, started_at=started_at, duration_s=took_s, log=log)
+        relative = str(log.relative_to(folder.path))
+        return merge(self.name, steps.checks, started_at=started_at, duration_s=took_s, log=relative)
 
     def _examined(self, context: StageContext) -> tuple[ClusterChoice, ClusterSettings]:
         """Return the choice and the settings with a kubeconfig's file and context, if a run may use them."""
@@ -124,14 +133,28 @@ class ClusterStage:
             raise NotRun(f"--cluster {self.choice} cannot run here: {'; '.join(exc.problems)}") from exc
 
     def _make(self, name: str, kubeconfig: Path, kind: Kind, ledger: Ledger, steps: _Steps) -> None:
-        if self.reuse and kind.exists(name):
+        unfinished = _unfinished(name, ledger)
+        if others := {entry.run for entry in unfinished} - {ledger.run}:
+            why = f"{name} was not finished by the run {', '.join(sorted(others))}"
+            raise ClusterError(f"{why}: if that was killed, kvsync-ci clean deletes it")
+        if self.reuse and not unfinished and kind.exists(name):
             kind.write_kubeconfig(name, kubeconfig)
             return
-        if not self.reuse:
-            ledger.intend("kind-cluster", name, kubeconfig=str(kubeconfig))
-            kind.delete(name, kubeconfig)  # what an attempt before this one left
+        entry, *_ = unfinished or [ledger.intend("kind-cluster", name, kubeconfig=str(kubeconfig))]
+        kind.delete(name, kubeconfig)  # what an attempt before this one left
         with steps.step(f"create a Kind cluster of {self.settings.workers + 1} nodes"):
             kind.create(name, kubeconfig)
+        if self.reuse:
+            ledger.released(entry)
+        else:
+            ledger.created(entry, ready=True)
+
+
+def _unfinished(cluster: str, ledger: Ledger) -> list[Entry]:
+    """Return the entries, of this run or those beside it, of a Kind cluster whose making did not end."""
+    entries = leftovers(ledger.path.parent.parent.glob(f"*/{ledger.path.name}"))
+    made = [entry for entry in entries if (entry.kind, entry.name) == ("kind-cluster", cluster)]
+    return [entry for entry in made if not entry.facts.get("ready")]
 
 
 def give_back(ledger: Ledger) -> None:
@@ -145,12 +168,3 @@ def give_back(ledger: Ledger) -> None:
 def _kubectl(machine: Machine) -> list[str]:
     options = {"--kubeconfig": machine.kubeconfig, "--context": machine.context}
     return ["kubectl", *(f"{option}={value}" for option, value in options.items() if value)]
-
-
-def _build(image: str, context: StageContext, base: str, commands: Commands) -> None:
-    folder = context.run_dir / "image"
-    shutil.rmtree(folder, ignore_errors=True)
-    entry = context.ledger.intend("path", str(folder))
-    context.ledger.intend("image", image, tag=image)
-    build(image, repository=context.repository, base=base, folder=folder, commands=commands)
-    context.ledger.released(entry)

@@ -3,7 +3,7 @@
 Facts of the kinds, by which their makers write them down and the reapers find them:
 
     process          pid, create_time
-    kind-cluster     kubeconfig
+    kind-cluster     kubeconfig; ready: when it is whole
     network-rule     node: the container of the Kind node; undo: the command that undoes it, run in there
     custom-resource  kubeconfig, context, kind_cluster, group, version, plural, namespace
     namespace        kubeconfig, context, kind_cluster
