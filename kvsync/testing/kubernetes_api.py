@@ -75,7 +75,7 @@ class KubernetesApi:
             found = self.core.list_namespaced_pod(
                 namespace, label_selector=labels, _request_timeout=TIMEOUT_S
             ).items
-        return sorted(map(_pod, found), key=lambda pod: (pod.created, pod.name))
+        return sorted(map(pod_state, found), key=lambda pod: (pod.created, pod.name))
 
     def pod_events(self, namespace: str) -> list[Record]:
         """Return what Kubernetes noted about pods lately, as records of a history without `t_mono`."""
@@ -118,11 +118,8 @@ class KubernetesApi:
     def rolled_out(self, namespace: str, name: str) -> int | None:
         """Return how many pods a Deployment has; None until all are of its newest template and ready."""
         with failures(f"read Deployment {name}"):
-            found: Any = self.apps.read_namespaced_deployment(name, namespace, _request_timeout=TIMEOUT_S)
-        want, status = found.spec.replicas, found.status
-        counts = {status.updated_replicas or 0, status.ready_replicas or 0, status.replicas or 0}
-        seen = (status.observed_generation or 0) >= found.metadata.generation
-        return int(want) if seen and counts == {want} else None
+            found = self.apps.read_namespaced_deployment(name, namespace, _request_timeout=TIMEOUT_S)
+        return rolled_out(found)
 
     def cordon(self, node: str, *, closed: bool) -> None:
         """Close a node for new pods, or open it."""
@@ -186,7 +183,16 @@ def pod_event(raw: Any) -> Record:
     return {"wall": at.timestamp(), "pod": raw.involved_object.name, "event": words}
 
 
-def _pod(raw: Any) -> PodState:
+def rolled_out(raw: Any) -> int | None:
+    """Return how many pods a Deployment has; None until all are of its newest template and ready. Pure."""
+    want, status = raw.spec.replicas, raw.status
+    counts = {status.updated_replicas or 0, status.ready_replicas or 0, status.replicas or 0}
+    seen = (status.observed_generation or 0) >= raw.metadata.generation
+    return int(want) if seen and counts == {want} else None
+
+
+def pod_state(raw: Any) -> PodState:
+    """Return a pod of the API server in our words; one that is being deleted is not ready. Pure."""
     status, metadata = raw.status, raw.metadata
     container = next(iter(status.container_statuses or ()), None)
     ready = any(each.type == "Ready" and each.status == "True" for each in status.conditions or ())

@@ -17,7 +17,6 @@ RUN_LABEL = "kvsync.dev/run"
 MANAGED = {"app.kubernetes.io/managed-by": "kvsync-ci"}
 MODEL_LABEL = "model.aibrix.ai/name"
 GATEWAY_PORT, HTTP_PORT, ADMIN_PORT = 8080, 8000, 9000
-HISTORY = "/var/lib/kvsync/published.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
