@@ -42,7 +42,7 @@ class Pipeline:
     def __call__(self, *words: str) -> tuple[int, list[str]]:
         """Run a command to its end; returns its exit status and the lines it printed."""
         process = self.start(*words)
-        printed, _ = process.communicate(timeout=120)
+        printed, _ = process.communicate(timeout=240)
         return process.returncode, printed.splitlines()
 
     def runs(self) -> list[Path]:
