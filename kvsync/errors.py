@@ -11,7 +11,8 @@ KVSyncError
 ├── WaitTimeout       a condition did not come true in time: carries what was last seen
 ├── StoreError        a report could not be stored, read or removed: says where and the mend, and if to retry
 └── ClusterError      a test cluster could not do what was asked
-    └── CannotRun     what it needs is missing here: lists every problem with its mend
+    ├── CannotRun     what it needs is missing here: lists every problem with its mend
+    └── InfrastructureError  what carries it failed: no verdict on the product that runs in it
 """
 
 from collections.abc import Iterable, Sequence
@@ -97,3 +98,7 @@ class CannotRun(ClusterError):
     def __init__(self, what: str, problems: Iterable[str]) -> None:
         self.problems = tuple(problems)
         super().__init__("\n".join([f"{what}: {len(self.problems)} problem(s)", *self.problems]))
+
+
+class InfrastructureError(ClusterError):
+    """What carries a test cluster failed it, not the product that runs in it."""

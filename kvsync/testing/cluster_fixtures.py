@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from kvsync.testing.cluster import GATEWAY, Cluster, ClusterProvider
-from kvsync.testing.cluster_evidence import collect
+from kvsync.testing.cluster import Cluster, ClusterProvider
+from kvsync.testing.cluster_evidence import INTERRUPTED_S, WITHIN_S, collect, new_folder
 from kvsync.testing.history import History
 from kvsync.testing.ledger import Ledger
 from kvsync.testing.local import LocalProvider
 from kvsync.testing.machine import Machine
-from kvsync.testing.pytest_plugin import keeps, went_wrong
+from kvsync.testing.pytest_plugin import interrupted, keeps, link_evidence, went_wrong
 from kvsync.testing.scenario import Scenario
 
 _PLAIN = str.maketrans(dict.fromkeys("[]/ :", "-"))
@@ -54,14 +54,20 @@ def own_cluster(
 
 def keep_evidence(cluster: Cluster, request: pytest.FixtureRequest) -> None:
     """After a test that did not pass, write down what its cluster looks like, and name it in the report."""
-    if not went_wrong(request.node):
-        return
+    if went_wrong(request.node):
+        write_down(cluster, request)
+
+
+def write_down(cluster: Cluster, request: pytest.FixtureRequest) -> None:
+    """Write down what a cluster looks like now, and name it in the report of the test."""
     run_dir: Path = request.getfixturevalue("run_dir")
-    files = collect(
-        cluster, run_dir / "evidence" / f"{cluster.name}-{request.node.name}"[:80].translate(_PLAIN)
-    )
-    request.node.user_properties.append(("evidence", "\n".join(str(f.relative_to(run_dir)) for f in files)))
-    print(cluster.logs(GATEWAY))
+    name = f"{cluster.name}-{request.node.name}"[:80].translate(_PLAIN)
+    folder = new_folder(run_dir / "evidence" / name)
+    try:
+        collect(cluster, folder, INTERRUPTED_S if interrupted(request.node) else WITHIN_S)
+    finally:
+        link_evidence(request.node, folder)
+    print((folder / "gateway.log").read_text(encoding="utf-8"))
 
 
 @pytest.fixture

@@ -9,21 +9,24 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
-from kvsync.errors import ClusterError, UnknownName, WaitTimeout
+from kvsync.errors import ClusterError, InfrastructureError, UnknownName, WaitTimeout
 from kvsync.testing import manifests as render
 from kvsync.testing.announcements import Announcement, announcements
 from kvsync.testing.cluster import GATEWAY, Option, PodHandle, flags
+from kvsync.testing.cluster_evidence import INTERRUPTED_S, WITHIN_S, Group, collect, new_folder
 from kvsync.testing.endpoints import GatewayView, PodAdmin, answers
 from kvsync.testing.history import History
 from kvsync.testing.kubernetes_api import KubernetesApi, PodState
+from kvsync.testing.kubernetes_evidence import LOG_LINES, evidence_of
+from kvsync.testing.kubernetes_failures import Forbidden
 from kvsync.testing.kubernetes_proxy import KubernetesProxy
 from kvsync.testing.ledger import Entry, Ledger
 from kvsync.testing.machine import Machine
 from kvsync.testing.manifests import ADMIN_PORT, GATEWAY_PORT, HTTP_PORT, MODEL_LABEL, Manifests
 from kvsync.testing.tools import Tools, kubectl
+from kvsync.testing.verdicts import EVIDENCE, NotRun
 from kvsync.testing.wait import wait_for
 
 ENGINES, GATEWAYS = "app=engine", "app=gateway"
@@ -32,10 +35,13 @@ INTERVAL_S = 0.5
 NAME_LENGTH, DIGEST_LENGTH = 63, 8
 UNCUT_LENGTH = NAME_LENGTH - DIGEST_LENGTH - 1
 LOG_CHARACTERS = 4000
-LOG_LINES = JOURNAL_LINES = 500
-"""Of each log that is kept; the end says most."""
 GRACE_S = 5
 EXECUTE_S = 30.0
+STUCK = (
+    "see in the conditions of `kubectl get namespace NAME --output=yaml` what holds it; "
+    "delete that or take its finalizers away; then `kvsync-ci clean`"
+)
+"""How to mend a namespace that does not go."""
 END_ENGINE = ("python", "-c", "import os, signal; os.kill(1, signal.SIGTERM)")
 """Ends a container's main process; nothing inside a container can kill it with SIGKILL."""
 
@@ -154,21 +160,30 @@ class KubernetesCluster:
     def drain(self, node: str) -> None:
         """Keep new pods from a node and evict ours from it, and wait until all run elsewhere.
 
-        The ledger knows of the closed node, which is not ours alone; `uncordon` opens it again.
+        The ledger knows of the closed node, which is not ours alone; `uncordon` opens it again. Raises NotRun
+        when the user may not do that.
         """
         self._cordons[node] = self.site.ledger.intend("cordon", node, **self.site.machine.access)
-        self._api.cordon(node, closed=True)
-        for labels in (ENGINES, GATEWAYS):
-            for pod in self._pods(labels):
-                if pod.node == node:
-                    self._api.evict(self.namespace, pod.name)
+        try:
+            self._api.cordon(node, closed=True)
+        except Forbidden as exc:
+            self.site.ledger.released(self._cordons.pop(node))
+            raise NotRun(str(exc)) from exc
+        try:
+            for labels in (ENGINES, GATEWAYS):
+                for pod in self._pods(labels):
+                    if pod.node == node:
+                        self._api.evict(self.namespace, pod.name)
+        except Forbidden as exc:
+            raise NotRun(str(exc)) from exc
         self._await_pods(lambda pods: node not in {pod.node for pod in pods})
         self._await_rollout()
 
     def uncordon(self, node: str) -> None:
-        """Let pods run on a drained node again."""
-        self._api.cordon(node, closed=False)
-        self.site.ledger.released(self._cordons.pop(node))
+        """Let pods run on a drained node again; of any other node nothing changes."""
+        if node in self._cordons:
+            self._api.cordon(node, closed=False)
+            self.site.ledger.released(self._cordons.pop(node))
 
     def pods(self) -> list[PodHandle]:
         """See Cluster; those that run and are not being deleted."""
@@ -212,33 +227,12 @@ class KubernetesCluster:
         kubectl = f"kubectl --kubeconfig {self.site.machine.kubeconfig} --namespace {self.namespace}"
         return f"look around: {kubectl} get pods\ngateway: {kubectl} port-forward service/gateway 8080"
 
-    def evidence(self) -> Mapping[str, Callable[[], str]]:
+    def evidence(self) -> Mapping[str, Group]:
         """See Witness: what Kubernetes says of the namespace, and the nodes of themselves where they can."""
-        machine, tools = self.site.machine, Tools()
-
-        def kubectl_says(*words: str) -> str:
-            argv = kubectl(machine.kubeconfig, machine.context, f"--namespace={self.namespace}", *words)
-            answer = tools.ask(*argv)
-            return answer.output or answer.errors
-
-        def journal(node: str) -> str:
-            argv = ["docker", "exec", node, "journalctl", "--no-pager", f"--lines={JOURNAL_LINES}"]
-            answer = tools.ask(*argv)
-            return answer.output or answer.errors
-
-        parts: dict[str, Callable[[], str]] = {
-            "pods.txt": lambda: kubectl_says("get", "pods", "-o", "wide"),
-            "events.txt": lambda: kubectl_says("get", "events", "--sort-by=.lastTimestamp"),
-            "describe.txt": lambda: kubectl_says("describe", "pods"),
-        }
-        with suppress(ClusterError):
-            pods = [*self._pods(GATEWAYS), *self._pods(ENGINES)]
-            for pod in pods:
-                if pod.restarts:
-                    parts[f"{pod.name}-previous.log"] = partial(self._previous_log, pod.name)
-            for node in sorted({pod.node for pod in pods if pod.node and machine.kind}):
-                parts[f"{node}-journal.log"] = partial(journal, node)
-        return parts
+        site = self.site
+        return evidence_of(
+            self._all_pods, self.namespace, machine=site.machine, api=site.api, proxy=site.proxy
+        )
 
     def close(self) -> None:
         """See Cluster; Kubernetes goes on deleting when this returns."""
@@ -260,6 +254,9 @@ class KubernetesCluster:
     def _pods(self, labels: str) -> list[PodState]:
         return [pod for pod in self._api.pods(self.namespace, labels) if not pod.deleting]
 
+    def _all_pods(self) -> list[PodState]:
+        return [*self._pods(GATEWAYS), *self._pods(ENGINES)]
+
     def _of(self, model: str) -> list[PodHandle]:
         return [pod for pod in self.pods() if pod.model == model]
 
@@ -273,9 +270,6 @@ class KubernetesCluster:
 
     def _log(self, pod: str) -> str:
         return self._api.log(self.namespace, pod, lines=LOG_LINES)
-
-    def _previous_log(self, pod: str) -> str:
-        return self._api.log(self.namespace, pod, previous=True, lines=LOG_LINES)
 
     def _await_gateway(self) -> None:
         def speaks() -> bool:
@@ -321,8 +315,7 @@ class KubernetesCluster:
         """Wait, but not for what will never come: an image that is not there, a program that keeps ending."""
 
         def hopeless() -> str:
-            pods = [*self._pods(GATEWAYS), *self._pods(ENGINES)]
-            found = (f"{pod.name}: {pod.trouble}" for pod in pods if pod.is_hopeless)
+            found = (f"{pod.name}: {pod.trouble}" for pod in self._all_pods() if pod.is_hopeless)
             return next(found, "")
 
         try:
@@ -334,9 +327,15 @@ class KubernetesCluster:
                 last_seen=last_seen,
             )
         except WaitTimeout as exc:
-            raise ClusterError(f"{exc}\n{self._ends_of_logs()}") from exc
+            raise self._failure(str(exc)) from exc
         if isinstance(why, str):
-            raise ClusterError(f"never will be: {what}; {why}\n{self._ends_of_logs()}")
+            raise self._failure(f"never will be: {what}; {why}")
+
+    def _failure(self, what: str) -> ClusterError:
+        """Return the error to raise: where a container was never started, nothing in it is to blame."""
+        pods = self._all_pods()
+        kind = ClusterError if pods and all(pod.container_id for pod in pods) else InfrastructureError
+        return kind(f"{what}\n{self._ends_of_logs()}")
 
     def _ends_of_logs(self) -> str:
         troubled = [pod.name for pod in self._pods(ENGINES) if not pod.ready][:1]
@@ -351,7 +350,7 @@ class KubernetesProvider:
     """Creates and deletes clusters, each in a namespace of its own that the ledger knows."""
 
     def __init__(self, machine: Machine, *, run_dir: Path, ledger: Ledger, seed: int) -> None:
-        self._ledger, self._seed = ledger, seed
+        self._ledger, self._seed, self._evidence = ledger, seed, run_dir / "evidence"
         self._history = History(run_dir / "history" / "pods.jsonl", proc="kubernetes")
         proxy = KubernetesProxy(
             machine,
@@ -382,10 +381,18 @@ class KubernetesProvider:
         self._clusters[name] = cluster
         try:
             cluster.open(self._ledger.run)
-        except BaseException:
-            self.delete(name)
+        except BaseException as exc:
+            self._keep_evidence(cluster, exc)
+            with suppress(ClusterError):  # what failed first says more; `close` waits for the rest
+                self.delete(name)
             raise
         return cluster
+
+    def _keep_evidence(self, cluster: KubernetesCluster, error: BaseException) -> None:
+        """Write down what a cluster looks like that could not be made; a note of the error says where."""
+        folder = new_folder(self._evidence / cluster.name)
+        error.add_note(f"{EVIDENCE}{folder}")
+        collect(cluster, folder, INTERRUPTED_S if isinstance(error, KeyboardInterrupt) else WITHIN_S)
 
     def delete(self, name: str) -> None:
         """See ClusterProvider; returns while Kubernetes deletes it, and `close` waits for that."""
@@ -408,17 +415,28 @@ class KubernetesProvider:
         return list(self._clusters)
 
     def close(self) -> None:
-        """Wait until every deleted cluster is gone, and end the proxy. Those not deleted stay."""
+        """Wait until every deleted cluster is gone, and end the proxy. Those not deleted stay.
+
+        Raises InfrastructureError when one stays that was deleted.
+        """
         kept = {cluster.namespace for cluster in self._clusters.values()}
+
+        def left() -> list[str]:
+            there = set(self._site.api.namespaces(""))
+            for namespace in self._entries.keys() - kept - there:
+                self._ledger.released(self._entries.pop(namespace))
+            return sorted(self._entries.keys() - kept)
+
         try:
             wait_for(
-                lambda: not (self._entries.keys() - kept) & set(self._site.api.namespaces("")),
+                lambda: not left(),
                 what="the namespaces of deleted clusters are gone",
                 timeout_s=self._site.machine.delete_timeout_s,
                 interval_s=INTERVAL_S,
+                last_seen=lambda: f"{', '.join(left())}; {STUCK}",
             )
-            for namespace in self._entries.keys() - kept:
-                self._ledger.released(self._entries[namespace])
+        except WaitTimeout as exc:
+            raise InfrastructureError(str(exc)) from exc
         finally:
             self._site.proxy.close()
 

@@ -1,6 +1,7 @@
 """What the client of Kubernetes raises, as one error that says what was tried, in the API server's words."""
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -9,23 +10,34 @@ from kubernetes.client import ApiException
 from kubernetes.config import ConfigException
 from kubernetes.utils import FailToCreateError
 
-from kvsync.errors import ClusterError
+from kvsync.errors import InfrastructureError
 
 NOT_FOUND = 404
+
+_FORBIDDEN = re.compile(r'forbidden: User ".*" cannot ')
+"""What a server says of a right that is lacking; rules and quotas are refused with other words."""
+
+
+class Forbidden(InfrastructureError):
+    """The user has no right to do it, so it was not done."""
 
 
 @contextmanager
 def failures(what: str, *, unless: int = 0) -> Iterator[None]:
-    """Turn whatever the client raises into a ClusterError, unless it is this HTTP status."""
+    """Turn whatever the client raises into an InfrastructureError, unless it is this HTTP status.
+
+    It is a Forbidden where a right is lacking.
+    """
     try:
         yield
     except ApiException as exc:
         if exc.status != unless:
-            raise ClusterError(f"cannot {what}: {message(exc)}") from exc
+            lacking = _FORBIDDEN.search(said := message(exc))
+            raise (Forbidden if lacking else InfrastructureError)(f"cannot {what}: {said}") from exc
     except FailToCreateError as exc:
-        raise ClusterError(f"cannot {what}: {'; '.join(map(message, exc.api_exceptions))}") from exc
+        raise InfrastructureError(f"cannot {what}: {'; '.join(map(message, exc.api_exceptions))}") from exc
     except (urllib3.exceptions.HTTPError, ConfigException, OSError) as exc:
-        raise ClusterError(f"cannot {what}: {message(exc)}") from exc
+        raise InfrastructureError(f"cannot {what}: {message(exc)}") from exc
 
 
 def message(error: Exception) -> str:

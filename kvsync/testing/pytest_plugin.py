@@ -13,12 +13,13 @@ from typing import cast
 
 import pytest
 
+from kvsync.errors import InfrastructureError
 from kvsync.testing.attempts import INVARIANT, attempted
 from kvsync.testing.history import History, append_line, end_torn_line
 from kvsync.testing.measurement import Measurements
 from kvsync.testing.outcome import OUTCOMES, Kind
 from kvsync.testing.run_folder import RunFolder
-from kvsync.testing.verdicts import unproven, violated
+from kvsync.testing.verdicts import EVIDENCE, unproven, violated
 
 TAIL_BYTES = 64 * 1024
 """What is kept of a test's output and of its failure text: enough to read, too little to fill a disk."""
@@ -43,6 +44,8 @@ INFRASTRUCTURE = re.compile(
     r"|address already in use|is in use by |Cannot connect to the Docker daemon"
 )
 """What a fixture says when the machine, not the product, kept a test from being run."""
+
+RECORDER = "kvsync-recorder"
 
 TIMEOUT_TEXT = "from pytest-timeout"
 """How pytest-timeout 2.4 ends the message of its failures; it raises no type of its own."""
@@ -71,7 +74,7 @@ def pytest_configure(config: pytest.Config) -> None:
     run_dir: Path | None = config.getoption("--run-dir")
     if run_dir is None or hasattr(config, "workerinput"):
         return
-    config.pluginmanager.register(Recorder(RunFolder(run_dir).tests(config.getoption("--stage"))))
+    config.pluginmanager.register(Recorder(RunFolder(run_dir).tests(config.getoption("--stage"))), RECORDER)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -104,7 +107,9 @@ def _only(config: pytest.Config) -> list[str]:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Turn Void, NotRun and Inconclusive into skips with a kind, and name time limits."""
+    """Turn Void, NotRun and Inconclusive into skips with a kind; name time limits, and faults of machines."""
+    for folder in _noted(call.excinfo.value if call.excinfo else None):
+        link_evidence(item, folder)
     report = yield
     if call.excinfo is None:
         return report
@@ -119,6 +124,8 @@ def pytest_runtest_makereport(
         report.kind = verdict.kind  # type: ignore[attr-defined]  # reports carry extra attributes
     elif TIMEOUT_TEXT in str(call.excinfo.value):
         report.kind = "timeout"  # type: ignore[attr-defined]  # as above
+    elif call.when != "call" and _of_infrastructure(call.excinfo.value):
+        report.kind = "infra-error"  # type: ignore[attr-defined]  # as above
     return report
 
 
@@ -128,8 +135,40 @@ def keeps(config: pytest.Config) -> bool:
 
 
 def went_wrong(item: pytest.Item) -> bool:
-    """Say, while its fixtures are torn down, whether a test did not pass."""
-    return item.stash.get(_BAD, False)
+    """Say, while its fixtures are torn down, whether a test did not pass: it may have been interrupted."""
+    return item.stash.get(_BAD, False) or interrupted(item)
+
+
+def interrupted(item: pytest.Item) -> bool:
+    """Say, while its fixtures are torn down, whether this is because the session is being ended."""
+    return item.session.exitstatus == pytest.ExitCode.INTERRUPTED
+
+
+def link_evidence(item: pytest.Item, folder: Path) -> None:
+    """Name all that is in a folder of evidence beside the test, in the report of the run."""
+    known = [str(value) for name, value in item.user_properties if name == "evidence"]
+    item.user_properties.append(("evidence", "\n".join([*known[-1:], *_listed(folder)])))
+    recorder: Recorder | None = item.config.pluginmanager.get_plugin(RECORDER)
+    if recorder and interrupted(item):
+        recorder.note_evidence(item.nodeid, folder)
+
+
+def _listed(folder: Path) -> list[str]:
+    """Return the paths of the files in `<run>/evidence/<folder>`, relative to the run's folder."""
+    return [str(path.relative_to(folder.parents[1])) for path in sorted(folder.iterdir())]
+
+
+def _noted(error: BaseException | None) -> list[Path]:
+    notes: list[str] = getattr(error, "__notes__", [])
+    return [Path(note.removeprefix(EVIDENCE)) for note in notes if note.startswith(EVIDENCE)]
+
+
+def _of_infrastructure(error: BaseException) -> bool:
+    """Whether it is nothing but trouble of what carries the clusters."""
+    match error:
+        case BaseExceptionGroup(exceptions=members):
+            return all(map(_of_infrastructure, members))
+    return isinstance(error, InfrastructureError)
 
 
 class Recorder:
@@ -157,6 +196,16 @@ class Recorder:
         """Record that a test starts."""
         self._reports[nodeid] = []
         self._write("started", nodeid=nodeid)
+
+    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+        """Record the evidence that an interruption brings with it: of a fixture there is no report."""
+        for nodeid in self._reports:
+            for folder in _noted(excinfo.value):
+                self.note_evidence(nodeid, folder)
+
+    def note_evidence(self, nodeid: str, folder: Path) -> None:
+        """Record the evidence of a test that will not finish."""
+        self._write("evidence", nodeid=nodeid, files="\n".join(_listed(folder)))
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Keep the report of one phase (setup, call, teardown) of a test."""

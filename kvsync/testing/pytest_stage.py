@@ -25,6 +25,9 @@ from kvsync.testing.stage import LOCAL, StageContext, repeated
 FROM_OUTSIDE = (2, -2, -9, -15)
 """Exit codes that blame no test: interrupted, SIGINT, SIGKILL (also sent when memory is short), SIGTERM."""
 
+GRACE_S = 15.0
+"""For tests that are being ended: what their clusters look like is read first, which takes 8 s at most."""
+
 BURN_IN_ROOM_S = 20.0
 """What a repetition needs beside twice the time of its tests, so that it does not reach the time limit."""
 
@@ -102,6 +105,7 @@ class PytestStage:
             environ=context.environ,
             stop=context.stop,
             ledger=context.ledger,
+            grace_s=GRACE_S,
         )
         records = islice(read_lines(tests), len(before), None)
         result = result_from(records, command, name=self.name, started_at=started_at)
@@ -166,12 +170,15 @@ def checks_from(records: Iterable[Record], *, running: Kind, why: str, tail: str
     expected: dict[str, None] = {}
     endings: dict[str, list[Record]] = {}
     started: set[str] = set()
+    evidence: dict[str, dict[str, str]] = {}
     for record in records:
         match record:
             case {"event": "collected", "nodeids": list(nodeids)}:
                 expected |= dict.fromkeys(nodeids)
             case {"event": "started", "nodeid": str(nodeid)}:
                 started.add(nodeid)
+            case {"event": "evidence", "nodeid": str(nodeid), "files": str(files)}:
+                evidence[nodeid] = {"evidence": files}
             case {"event": "finished", "nodeid": str(nodeid)}:
                 started.discard(nodeid)
                 endings.setdefault(nodeid, []).append(record)
@@ -179,7 +186,10 @@ def checks_from(records: Iterable[Record], *, running: Kind, why: str, tail: str
     for nodeid in expected | dict.fromkeys(endings):
         if nodeid in started:
             detail = f"{why} while this test ran"
-            checks.append(Check(name=nodeid, kind=running, detail=detail, log_tail=tail))
+            properties = evidence.get(nodeid, {})
+            checks.append(
+                Check(name=nodeid, kind=running, detail=detail, log_tail=tail, properties=properties)
+            )
         elif nodeid in endings:
             checks.append(_check(endings[nodeid]))
         else:

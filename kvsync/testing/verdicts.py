@@ -8,6 +8,9 @@ from typing import ClassVar, Literal
 
 from kvsync.errors import KVSyncError
 
+EVIDENCE = "evidence: "
+"""How a note of an exception begins that names the folder of its evidence."""
+
 
 class Unproven(KVSyncError):
     """The root of the three below; the message is the reason, shown in every report."""

@@ -1,11 +1,13 @@
 """One cluster for most tests, one after the other: what a gateway ought to forget, it must forget."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 
+from kvsync.errors import ClusterError
 from kvsync.testing.cluster import Cluster, ClusterProvider
-from kvsync.testing.cluster_fixtures import keep_evidence, own_cluster, provider, scenario
+from kvsync.testing.cluster_fixtures import keep_evidence, own_cluster, provider, scenario, write_down
 from kvsync.testing.endpoints import GatewayView
 from kvsync.testing.pytest_plugin import keeps
 
@@ -27,14 +29,16 @@ class Shared:
             cluster = self._provider.create(f"shared-{self._made}")
         return cluster
 
-    def give_back(self, cluster: Cluster) -> None:
+    def give_back(self, cluster: Cluster, request: pytest.FixtureRequest) -> None:
         """Delete all pods; fails, for this test alone, when the gateway died or did not forget them."""
         try:
             cluster.clear()
             kept = GatewayView(cluster.gateways()[0]).indexed()
             assert kept == 0, f"all pods are gone, and the index still holds {kept} blocks"
         except BaseException:
-            self._provider.delete(cluster.name)
+            write_down(cluster, request)
+            with suppress(ClusterError):  # what failed first says more; the provider waits for the rest
+                self._provider.delete(cluster.name)
             raise
         self._idle = cluster
 
@@ -70,4 +74,4 @@ def cluster(shared: Shared, settings: dict[str, object], request: pytest.Fixture
     if keeps(request.config):
         print(cluster.describe())
     else:
-        shared.give_back(cluster)
+        shared.give_back(cluster, request)
