@@ -21,7 +21,7 @@ from kvsync.testing.ledger import Entry, Ledger, leftovers, scratch
 from kvsync.testing.machine import Machine
 from kvsync.testing.outcome import Check, StageResult, merge
 from kvsync.testing.preflight import Finding, require
-from kvsync.testing.reapers import reap
+from kvsync.testing.reapers import reached_with, reap
 from kvsync.testing.run_folder import RunFolder
 from kvsync.testing.stage import StageContext
 from kvsync.testing.tools import ON_PATH
@@ -137,6 +137,7 @@ class ClusterStage:
         if others := {entry.run for entry in unfinished} - {ledger.run}:
             why = f"{name} was not finished by the run {', '.join(sorted(others))}"
             raise ClusterError(f"{why}: if that was killed, kvsync-ci clean deletes it")
+        ledger.intend("path", str(kubeconfig))  # whose keys open the cluster as long as that stays
         if self.reuse and not unfinished and kind.exists(name):
             kind.write_kubeconfig(name, kubeconfig)
             return
@@ -158,9 +159,14 @@ def _unfinished(cluster: str, ledger: Ledger) -> list[Entry]:
 
 
 def give_back(ledger: Ledger) -> None:
-    """Delete what `provision` made. Raises WaitTimeout and ClusterError when something resists."""
-    for entry in leftovers([ledger.path]):
-        if entry.kind in PROVISIONED:
+    """Delete what `provision` made, but a kubeconfig with which something is reached that is left.
+
+    Raises WaitTimeout and ClusterError when something resists.
+    """
+    entries = leftovers([ledger.path])
+    others = [entry for entry in entries if entry.kind not in PROVISIONED]
+    for entry in entries:
+        if entry.kind in PROVISIONED and not reached_with(entry, others):
             reap(entry)
             ledger.released(entry)
 

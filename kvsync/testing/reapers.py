@@ -95,6 +95,11 @@ def is_inside(entry: Entry, cluster: Entry) -> bool:
     return False
 
 
+def reached_with(entry: Entry, others: Iterable[Entry]) -> list[Entry]:
+    """Return those of the others that are reached with a kubeconfig, which a path may be. Pure."""
+    return [other for other in others if entry.kind == "path" and other.facts.get("kubeconfig") == entry.name]
+
+
 def reap(entry: Entry, tools: Tools = ON_PATH) -> bool:
     """Remove what an entry stands for; False when it was gone already.
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import psutil
 
-from kvsync.errors import KVSyncError, WaitTimeout
+from kvsync.errors import ClusterError, KVSyncError, WaitTimeout
 from kvsync.testing import marks
 from kvsync.testing.history import read_lines
 from kvsync.testing.ledger import Entry, Ledger, end, find_strays, leftovers, lives
 from kvsync.testing.outcome import Check, StageResult, merge
-from kvsync.testing.reapers import in_order, is_inside, reap
+from kvsync.testing.reapers import in_order, is_inside, reached_with, reap
 from kvsync.testing.tools import ON_PATH, Tools
 from kvsync.testing.wait import wait_for
 
@@ -53,11 +53,15 @@ class Residue:
         except KVSyncError as exc:
             failures |= {_stray(stray): str(exc) for stray in self.strays if stray.is_running()}
         clusters: list[Entry] = []
+        failed: list[Entry] = []
         for entry in in_order(self.entries):
             try:
+                if needing := reached_with(entry, failed):
+                    raise ClusterError(f"{_name(needing[0])} is there still and is reached with it")
                 if not any(is_inside(entry, cluster) for cluster in clusters):
                     reap(entry, tools)
             except (KVSyncError, OSError, psutil.Error) as exc:
+                failed.append(entry)
                 failures[_name(entry)] = str(exc)
                 continue
             ledger.released(entry)

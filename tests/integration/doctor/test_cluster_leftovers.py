@@ -45,6 +45,9 @@ if os.path.exists(os.environ["TEST"] + "/" + sys.argv[3] + "-kills"):
 """
 """Leaves a temporary folder, as one that is killed does, and may kill the run."""
 
+KEYS = "for word in $*; do case $word in --kubeconfig=*) echo keys > ${word#*=};; esac; done"
+"""Writes a kubeconfig."""
+
 Make = Callable[..., str]
 
 
@@ -72,9 +75,10 @@ def make(programs: Programs, tmp_path: Path) -> Make:
         "kind",
         "version) echo kind v0.33.0",
         "'get clusters') test -e made && echo mine || :",
-        "'create cluster '*) : > made; test -e create-kills && kill -9 $PPID; ! test -e create-fails",
+        f"'create cluster '*) : > made; {KEYS}; "
+        "test -e create-kills && kill -9 $PPID; ! test -e create-fails",
         "'delete cluster '*) rm -f made",
-        "'export kubeconfig '*) :",
+        f"'export kubeconfig '*) {KEYS}",
         "'load docker-image '*) mktemp -d > /dev/null; : > loaded",
     )
     programs(
@@ -127,12 +131,13 @@ def test_temporary_files_of_all_that_is_run_are_gone_with_the_stage(
     assert list((tmp_path / "tmp").iterdir()) == []
     assert sorted(path.name for path in ledger.path.parent.iterdir()) == [
         "kind.yaml",
+        "kubeconfig",
         "ledger.jsonl",
         "logs",
         "machine.json",
         "results",
     ]
-    assert left(ledger) == ["node-image", "image"]
+    assert left(ledger) == ["node-image", "path", "image"]
 
 
 @pytest.mark.parametrize("moment", ["wheel", "download"])
@@ -174,7 +179,7 @@ def test_half_a_cluster_is_made_anew_and_not_kept(
     assert make(image="somebody/kvsync:1", ends=True).startswith("UNKNOWN")
     assert not (tmp_path / "made").exists()
     assert make(image="somebody/kvsync:1").startswith("UNKNOWN")
-    assert (left(ledger), (tmp_path / "made").exists()) == (["kind-cluster"], True)
+    assert (left(ledger), (tmp_path / "made").exists()) == (["kind-cluster", "path"], True)
 
     (tmp_path / "create-fails").unlink()
     assert make(image="somebody/kvsync:1", ends=True).startswith("PASSED")
@@ -209,3 +214,34 @@ def test_a_whole_cluster_that_a_run_was_to_keep_can_be_used(make: Make, tmp_path
     (tmp_path / "made").touch()
 
     assert make(image="somebody/kvsync:1").startswith("PASSED")
+
+
+def test_the_keys_of_a_cluster_that_stays_do_not_stay_in_a_report(make: Make, tmp_path: Path) -> None:
+    """Who makes the cluster and who finds it gets them anew, and has them until the run is over."""
+    for run in ("run-7", "run-8"):
+        keys = tmp_path / "reports" / run / "kubeconfig"
+        assert make(run, "somebody/kvsync:1").startswith("PASSED")
+        assert keys.read_text() == "keys\n"
+        assert make(run, "somebody/kvsync:1", ends=True).startswith("PASSED")
+        assert not keys.exists()
+
+
+def test_what_is_left_can_be_reached_until_it_is_gone(
+    make: Make, ledger: Ledger, programs: Programs, tmp_path: Path
+) -> None:
+    """The keys stay as long as something that they open, and are tried to be removed again with it."""
+    keys = tmp_path / "reports" / "run-7" / "kubeconfig"
+    ledger.intend("namespace", "kvsync-7-a", kubeconfig=str(keys), context="", kind_cluster="mine")
+    assert make(image="somebody/kvsync:1", ends=True).startswith("PASSED")
+    assert left(ledger) == ["path", "namespace"]
+
+    programs("kubectl", "*) echo refused >&2; exit 1")
+    fates = clear(find(ledger.path, programs.tools), ledger, programs.tools)
+    assert fates == {
+        "namespace kvsync-7-a": "cannot ask the API server: refused",
+        f"path {keys}": "namespace kvsync-7-a is there still and is reached with it",
+    }
+
+    programs("kubectl", "*) :")
+    assert set(clear(find(ledger.path, programs.tools), ledger, programs.tools).values()) == {""}
+    assert (left(ledger), keys.exists()) == ([], False)
