@@ -57,6 +57,16 @@ def test_a_program_that_hangs_is_killed_with_all_it_started(programs: Programs) 
     wait_for(lambda: not sleeping(), what="its children are gone", timeout_s=5)
 
 
+def test_what_a_program_said_before_its_time_was_over_is_kept(programs: Programs) -> None:
+    """It is no output, which would be whole, and the reason is still that time."""
+    programs("kubectl", "describe) echo half; echo -n warned >&2; exec /bin/sleep 60")
+
+    answer = programs.tools.ask("kubectl", "describe", timeout_s=1.0)
+
+    assert (answer.output, answer.errors) == ("", "half\nwarned\nkubectl did not answer within 1 s")
+    assert answer.reason == "kubectl did not answer within 1 s"
+
+
 def sleeping() -> list[psutil.Process]:
     """Return the processes that the program above started."""
     return [
