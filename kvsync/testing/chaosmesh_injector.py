@@ -20,7 +20,7 @@ from kvsync.testing.chaosmesh_resource import INTERVAL_S, REQUEST_TIMEOUT_S, Ref
 from kvsync.testing.chaosmesh_status import Status
 from kvsync.testing.faults import Effect, Fault, OneShot, name_of, to_json
 from kvsync.testing.history import History
-from kvsync.testing.kubernetes_failures import NOT_FOUND, failures
+from kvsync.testing.kubernetes_failures import NOT_FOUND, Forbidden, failures
 from kvsync.testing.ledger import Entry, Ledger
 from kvsync.testing.machine import Machine
 from kvsync.testing.manifests import MANAGED, RUN_LABEL, Manifest
@@ -75,9 +75,14 @@ class ChaosMeshInjector:
     def inject(self, fault: Fault) -> None:
         """See Injector. Also raises Void when Chaos Mesh selects nothing or does not inject it in time."""
         manifest = self._render(fault)
-        if reason := lacking(self._client, manifest["kind"]):
-            raise NotRun(f"cannot inject {name_of(fault)}: {reason}")
-        experiment = self._create_when_free(fault, manifest)
+        try:
+            if reason := lacking(self._client, manifest["kind"]):
+                raise NotRun(f"cannot inject {name_of(fault)}: {reason}")
+            experiment = self._create_when_free(fault, manifest)
+        except Forbidden as exc:  # so nothing was made
+            if held := self._held.pop(fault, None):
+                self._ledger.released(held[1])
+            raise NotRun(f"cannot inject {name_of(fault)}: {exc}") from exc
         try:
             status = experiment.await_injected()
         except NotRun:

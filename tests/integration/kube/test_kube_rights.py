@@ -1,4 +1,4 @@
-"""What the test kit lets others do with its rights, and what becomes of a test without the rights it needs."""
+"""What others can do with the rights of the test kit, and what becomes of a test that lacks rights."""
 
 import json
 import shutil
@@ -7,25 +7,49 @@ from collections.abc import Iterator
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import cast
 
 import pytest
 
+from kvsync.errors import ClusterError, WaitTimeout
+from kvsync.testing.chaosmesh import GROUP, VERSION, plural
+from kvsync.testing.chaosmesh_injector import KINDS, ChaosMeshInjector
+from kvsync.testing.chaosmesh_resource import ExperimentResource, Reference
+from kvsync.testing.faults import Effect, Partition
+from kvsync.testing.history import History
+from kvsync.testing.kubernetes_api import KubernetesApi
+from kvsync.testing.kubernetes_cluster import KubernetesCluster, Site
+from kvsync.testing.kubernetes_findings import NEEDED, TO_DRAIN, TO_INJECT, Right
 from kvsync.testing.kubernetes_proxy import KubernetesProxy
-from kvsync.testing.ledger import Ledger
+from kvsync.testing.ledger import Ledger, leftovers
 from kvsync.testing.machine import Machine
+from kvsync.testing.manifests import Manifests
+from kvsync.testing.verdicts import NotRun
 
 RUN = "r7"
 POD = "/api/v1/namespaces/kvsync-r7-a/pods/engine-1:8000/proxy"
 SERVICE = "/api/v1/namespaces/kvsync-r7-shared-1/services/gateway:8080/proxy"
+PODS = "/api/v1/namespaces/kvsync-r7-a/pods"
+NODE = "PATCH /api/v1/nodes/n1"
+ENGINE = {
+    "metadata": {"name": "engine-1", "uid": "u", "creationTimestamp": "2026-03-01T12:00:00Z"},
+    "spec": {"nodeName": "n1", "containers": []},
+    "status": {"conditions": [{"type": "Ready", "status": "True"}]},
+}
+LACKING = 'it is forbidden: User "somebody" cannot do it'
+MANIFESTS = Path(__file__).resolve().parents[3] / "infra" / "manifests"
 
 
 class Api:
-    """An API server that notes what it is asked, and answers what a test says, else an empty object."""
+    """An API server that notes what it is asked.
+
+    It answers what a test says, else with what was sent to it, or with an empty list.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.asked: list[str] = []
         self.answers: dict[str, object] = {}
-        self.forbidden: set[str] = set()
+        self.refusals: dict[str, str] = {}
         api = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -35,12 +59,12 @@ class Api:
 
             def answer(self) -> None:
                 """Answer one request."""
-                self.rfile.read(int(self.headers.get("Content-Length", 0)))
-                api.answer(self)
+                sent = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                api.answer(self, json.loads(sent or b'{"items": []}'))
 
-            do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = answer
+            do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = answer  # noqa: N815 - what the library calls
 
-            def log_message(self, format: str, *args: object) -> None:
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - as above
                 """Write nothing."""
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
@@ -48,15 +72,14 @@ class Api:
             kubeconfig=str(self._kubeconfig(folder / "kubeconfig")), context="", image="", manifests=""
         )
 
-    def answer(self, request: BaseHTTPRequestHandler) -> None:
+    def answer(self, request: BaseHTTPRequestHandler, sent: object) -> None:
         """Note a request and answer it."""
         wanted = f"{request.command} {request.path.partition('?')[0]}"
         if wanted != "GET /version":  # which a kubectl may ask when it starts
             self.asked.append(wanted)
-        status, body = 200, self.answers.get(wanted, {})
-        if wanted in self.forbidden:
-            said = f'it is forbidden: User "somebody" cannot {wanted}'
-            status, body = 403, {"kind": "Status", "code": 403, "reason": "Forbidden", "message": said}
+        status, body = 200, self.answers.get(wanted, sent)
+        if wanted in self.refusals:
+            status, body = 403, {"kind": "Status", "code": 403, "message": self.refusals[wanted]}
         content = json.dumps(body).encode()
         request.send_response(status)
         request.send_header("Content-Type", "application/json")
@@ -166,3 +189,164 @@ def test_the_proxy_knows_no_other_method(proxy: HTTPConnection, api: Api, method
     """What nobody needs is refused."""
     assert status(proxy, method, f"{POD}/health") == 403
     assert api.asked == []
+
+
+@pytest.fixture
+def cluster(api: Api, ledger: Ledger) -> KubernetesCluster:
+    """A cluster with an engine on the node n1."""
+    api.answers[f"GET {PODS}"] = {"kind": "PodList", "items": [ENGINE]}
+    site = Site(
+        machine=api.machine,
+        api=KubernetesApi(api.machine),
+        proxy=cast("KubernetesProxy", None),  # these tests ask no pod
+        manifests=Manifests.read(MANIFESTS),
+        ledger=ledger,
+    )
+    return KubernetesCluster("a", namespace="kvsync-r7-a", site=site, seed=1, settings={})
+
+
+def test_a_node_that_may_not_be_closed_is_not_drained(
+    cluster: KubernetesCluster, api: Api, ledger: Ledger
+) -> None:
+    """The test is not-run with the reason, nothing stays to be undone, and undoing it does nothing."""
+    api.refusals[NODE] = LACKING
+
+    with pytest.raises(NotRun, match=f"cannot cordon n1: 403: {LACKING}"):
+        cluster.drain("n1")
+    cluster.uncordon("n1")
+
+    assert api.asked == [NODE]
+    assert leftovers([ledger.path]) == []
+
+
+def test_a_node_whose_pods_may_not_be_evicted_is_opened_again(
+    cluster: KubernetesCluster, api: Api, ledger: Ledger
+) -> None:
+    """The test is not-run, and the node is known to be closed until it is open."""
+    api.refusals[f"POST {PODS}/engine-1/eviction"] = LACKING
+
+    with pytest.raises(NotRun, match=f"cannot evict engine-1: 403: {LACKING}"):
+        cluster.drain("n1")
+    assert [entry.kind for entry in leftovers([ledger.path])] == ["cordon"]
+    cluster.uncordon("n1")
+
+    assert [each for each in api.asked if "nodes" in each] == [NODE, NODE]
+    assert leftovers([ledger.path]) == []
+
+
+def test_what_is_denied_for_another_reason_has_failed(
+    cluster: KubernetesCluster, api: Api, ledger: Ledger
+) -> None:
+    """A rule that denies it is no lack of rights; the ledger still knows of the node."""
+    api.refusals[NODE] = 'admission webhook "nodes" denied the request'
+
+    with pytest.raises(ClusterError, match="cannot cordon n1: 403: admission webhook"):
+        cluster.drain("n1")
+
+    assert [entry.kind for entry in leftovers([ledger.path])] == ["cordon"]
+
+
+@pytest.mark.parametrize("refused", ["GET {}/podchaos", "POST {}/networkchaos"], ids=["list", "create"])
+def test_a_fault_that_may_not_be_made_is_not_run(
+    api: Api, ledger: Ledger, tmp_path: Path, refused: str
+) -> None:
+    """It has the reason, and nothing stays to be undone."""
+    kinds = [
+        {"kind": kind, "name": "", "namespaced": True, "singularName": "", "verbs": []} for kind in KINDS
+    ]
+    api.answers[f"GET /apis/{GROUP}/{VERSION}"] = {"groupVersion": "", "resources": kinds}
+    api.answers["GET /api/v1/pods"] = {"items": [ENGINE]}
+    api.refusals[refused.format(f"/apis/{GROUP}/{VERSION}/namespaces/n")] = LACKING
+    injector = ChaosMeshInjector(
+        KubernetesApi(api.machine).client,
+        namespace="n",
+        machine=api.machine,
+        ledger=ledger,
+        history=History(tmp_path / "history.jsonl", proc="test"),
+        measure=lambda fault, *, acting: Effect(acting, ""),
+    )
+    fault = Partition(pod="engine-1")
+
+    with pytest.raises(NotRun, match=f"cannot inject partition: .*403: {LACKING}"):
+        injector.inject(fault)
+    asked = list(api.asked)
+    injector.recover(fault)
+
+    assert api.asked == asked
+    assert leftovers([ledger.path]) == []
+
+
+VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
+
+
+def right(asked: str) -> Right:
+    """Return the right that a request takes: verb, resource with subresource, and group."""
+    method, _, path = asked.partition(" ")
+    parts = path.removeprefix("/api/v1/").removeprefix("/apis/").split("/")
+    group = ""
+    if path.startswith("/apis/"):
+        group, _, *parts = parts
+    if parts[0] == "namespaces" and len(parts) > 2:
+        parts = parts[2:]
+    resource = "/".join(parts[:1] + parts[2:])
+    return VERBS.get(method, "get" if len(parts) > 1 else "list"), resource, group
+
+
+def test_what_a_cluster_is_made_of_takes_rights_that_the_doctor_asks_for(
+    cluster: KubernetesCluster, api: Api
+) -> None:
+    """From its namespace to what is deleted at last, and pods that are looked at in between."""
+    kubernetes, manifests = cluster.site.api, cluster.site.manifests
+    spec = {"replicas": 1, "selector": {}, "template": {"spec": {"containers": []}}}
+    found = {"metadata": {"generation": 1}, "spec": spec, "status": {}}
+    for method in ("GET", "PATCH"):
+        api.answers[f"{method} /apis/apps/v1/namespaces/n/deployments/gateway"] = found
+
+    kubernetes.create([manifests.namespace])
+    kubernetes.create([*manifests.access, *manifests.gateway, manifests.engine], "n")
+    kubernetes.scale("n", "gateway", 2)
+    kubernetes.patch_deployment("n", "gateway", {})
+    kubernetes.rolled_out("n", "gateway")
+    kubernetes.pods("n", "")
+    kubernetes.pod_events("n")
+    kubernetes.log("n", "engine-1")
+    kubernetes.delete_pod("n", "engine-1", grace_s=0)
+    kubernetes.delete_deployment("n", "gateway")
+    kubernetes.namespaces("")
+    kubernetes.delete_namespace("n")
+
+    taken = {right(asked) for asked in api.asked}
+    assert len(taken) == 17
+    assert taken <= set(NEEDED)
+
+
+def test_a_role_gives_no_more_rights_than_its_maker_has(cluster: KubernetesCluster) -> None:
+    """Kubernetes lets nobody give rights away that they do not have."""
+    (role,) = [each for each in cluster.site.manifests.access if each["kind"] == "Role"]
+    given = {(verb, "pods", "") for rule in role["rules"] for verb in rule["verbs"]}
+    assert given <= set(NEEDED)
+
+
+def test_a_drain_takes_rights_that_the_doctor_asks_for(cluster: KubernetesCluster, api: Api) -> None:
+    """Its own ones, for not every run drains a node."""
+    cluster.site.api.cordon("n1", closed=True)
+    cluster.site.api.evict("n", "engine-1")
+
+    assert {right(asked) for asked in api.asked} <= set(TO_DRAIN)
+
+
+def test_experiments_take_rights_that_the_doctor_asks_for(api: Api) -> None:
+    """For each kind the same."""
+    for kind in KINDS:
+        reference = Reference(group=GROUP, version=VERSION, plural=plural(kind), namespace="n", name="x")
+        resource = ExperimentResource(KubernetesApi(api.machine).client, reference)
+        api.answers[f"GET /apis/{GROUP}/{VERSION}/namespaces/n/{plural(kind)}/x"] = {}
+        resource.create({})
+        resource.read()
+        resource.annotate("a", "b")
+        with pytest.raises(WaitTimeout):
+            resource.remove(timeout_s=0, force_timeout_s=0)
+
+    assert {right(asked) for asked in api.asked} | {("list", plural(kind), GROUP) for kind in KINDS} <= set(
+        TO_INJECT
+    )
