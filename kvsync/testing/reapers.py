@@ -137,7 +137,10 @@ def reap(entry: Entry, tools: Tools = ON_PATH) -> bool:
 def _uncordon(entry: Entry, tools: Tools) -> bool:
     """Open a node that was closed for new pods."""
     argv = kubectl(entry.facts.get("kubeconfig"), entry.facts.get("context"), "uncordon", entry.name)
-    return "already" not in _must(tools.ask(*argv, timeout_s=ANSWER_S), "cannot open the node").output
+    answer = tools.ask(*argv, timeout_s=ANSWER_S)
+    if "(NotFound)" in answer.errors:
+        return False
+    return "already" not in _must(answer, "cannot open the node").output
 
 
 def _docker(tools: Tools, *words: str) -> list[str]:

@@ -20,7 +20,7 @@ from kvsync.testing.stage_environment import is_secret
 SHORTEST = 6
 """What is shorter stands in texts by chance."""
 
-WORKED_WITH = frozenset({"workspace", "image", "kubeconfig"})
+WORKED_WITH = frozenset({"workspace", "temporary", "kubeconfig"})
 """What a run works with, and nobody else is shown: changed, it would be another run."""
 
 _CONFIGURATION = re.compile(

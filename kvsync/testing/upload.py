@@ -22,7 +22,17 @@ from kvsync.testing.store import Store, Stored, checked, content_type, digest
 MANIFEST = "manifest.json"
 
 LOCAL_ONLY = frozenset(
-    {"tmp", "workspace", "image", "hypothesis", "kubeconfig", "ledger.jsonl", "told", "notified", MANIFEST}
+    {
+        "tmp",
+        "workspace",
+        "temporary",
+        "hypothesis",
+        "kubeconfig",
+        "ledger.jsonl",
+        "told",
+        "notified",
+        MANIFEST,
+    }
 )
 """What is of use on the machine of the run only; a kubeconfig holds keys."""
 

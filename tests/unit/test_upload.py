@@ -27,7 +27,7 @@ def test_only_what_others_can_use_is_stored(tmp_path: Path) -> None:
         "tmp/unit/test_x0/a.txt",
         "workspace/.git/config",
         "workspace/README.md",
-        "image/Dockerfile",
+        "temporary/image/constraints.txt",
         "hypothesis/examples/a",
         ".hidden",
         "logs/.cache/a",

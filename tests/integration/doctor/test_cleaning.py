@@ -293,6 +293,26 @@ def test_a_namespace_stuck_in_terminating_says_what_holds_it(ledger: Ledger, pro
     assert "delete namespace kvsync-7-a --ignore-not-found --timeout=5s" in programs.log
 
 
+@pytest.mark.parametrize(
+    ("answer", "failures"),
+    [
+        ("echo node/n uncordoned", {}),
+        ("echo node/n already uncordoned", {}),
+        ("""echo 'Error from server (NotFound): nodes "n" not found' >&2; exit 1""", {}),
+        ("echo Forbidden >&2; exit 1", {"cordon n": "cannot open the node: Forbidden"}),
+    ],
+    ids=["closed", "open", "gone", "may not"],
+)
+def test_a_node_that_was_closed_is_opened(
+    ledger: Ledger, programs: Programs, answer: str, failures: dict[str, str]
+) -> None:
+    """One that is not there any more needs no opening."""
+    programs("kubectl", f"*uncordon*) {answer}")
+    ledger.intend("cordon", "n", **HERE)
+
+    assert clean(ledger, programs.tools) == failures
+
+
 def test_an_api_server_that_does_not_answer_is_named(ledger: Ledger, programs: Programs) -> None:
     """What is there is not known, so nothing is released."""
     programs("kubectl", "*) echo 'Unable to connect to the server: EOF' >&2; exit 1")
