@@ -15,20 +15,23 @@ def entry(kind: str, name: str = "x", **facts: object) -> Entry:
 
 
 def test_what_can_create_goes_first_and_what_holds_others_before_those() -> None:
-    """Processes, then clusters, then what is in clusters that stay; among a kind the order stays."""
+    """Processes, the oldest first, then clusters, then what is in clusters that stay; newest first."""
     kinds = ["image", "namespace", "path", "custom-resource", "later", "kind-cluster", "process"]
     entries = [entry(kind) for kind in kinds] + [entry("namespace", "older"), entry("container")]
-    entries += [entry("network-rule"), entry("node-image"), entry("docker")]
+    entries += [entry("network-rule"), entry("node-image"), entry("docker"), entry("cordon")]
+    entries += [entry("process", "older")]
 
     ordered = [(each.kind, each.name) for each in in_order(entries)]
 
     assert ordered == [
+        ("process", "older"),
         ("process", "x"),
         ("kind-cluster", "x"),
         ("network-rule", "x"),
         ("custom-resource", "x"),
         ("namespace", "x"),
         ("namespace", "older"),
+        ("cordon", "x"),
         ("node-image", "x"),
         ("container", "x"),
         ("image", "x"),
@@ -47,6 +50,8 @@ def test_what_can_create_goes_first_and_what_holds_others_before_those() -> None
         (entry("namespace", kind_cluster=""), False),
         (entry("custom-resource", kind_cluster="kvsync-7"), True),
         (entry("custom-resource"), False),
+        (entry("cordon", kind_cluster="kvsync-7"), True),
+        (entry("cordon", kind_cluster="kvsync-77"), False),
         (entry("node-image", kind_cluster="kvsync-7"), True),
         (entry("image", "kvsync:7", kind_cluster="kvsync-7"), False),
     ],
