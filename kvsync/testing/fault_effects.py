@@ -5,13 +5,13 @@ The gateway is never asked, because it is what is being tested.
 
 import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 import httpx
 
 from kvsync.testing.cluster import PodHandle
 from kvsync.testing.endpoints import NO_CERTIFICATES, PodAdmin, answers, fetch
-from kvsync.testing.faults import Effect
+from kvsync.testing.faults import Effect, Port
 
 SILENCE_S = 0.5
 """A pod that says nothing for so long, where a healthy one takes milliseconds, is silent."""
@@ -114,7 +114,37 @@ def skewed(pod: PodHandle, by_s: float) -> Effect:
     return Effect(abs(offset_s) >= abs(by_s) / 2, f"the engine's clock is {offset_s:+.1f} s off")
 
 
+def killed(pod: str, *, there: bool, runs: bool, came: Collection[str]) -> Effect:
+    """Judge whether a pod is gone, its engine too, and another came. Pure."""
+    gone, ended = "is there" if there else "is gone", "runs" if runs else "ended"
+    who = ", ".join(sorted(came)) or "nobody"
+    return Effect(not there and not runs and bool(came), f"{pod} {gone}, its engine {ended}, {who} came")
+
+
+def restarted(what: str, before: tuple[int, int], now: tuple[int, int]) -> Effect:
+    """Judge whether another engine, with an empty cache, took the place of one. Pure.
+
+    Both say `what`, such as the process, and the epoch.
+    """
+    (one, epoch), (other, newer) = before, now
+    return Effect(other != one and newer > epoch, f"{what} {other} after {one}, epoch {newer} after {epoch}")
+
+
+def saying(said: Mapping[Port, str], expected: Mapping[Port, str]) -> Effect:
+    """Judge whether each of these ports says what is expected of it. Pure."""
+    return Effect(said == expected, _listed(said))
+
+
+def unanswered(said: Mapping[Port, str]) -> Effect:
+    """Judge whether one of these ports is not answered. Pure."""
+    return Effect(set(said.values()) != {ANSWERED}, _listed(said))
+
+
 def missing(pods: Sequence[PodHandle], expected: int) -> Effect:
     """Measure whether fewer than `expected` of these pods answer."""
     ready = sum(ask(pod.url) == ANSWERED for pod in pods)
     return Effect(ready < expected, f"{ready} of {expected} pods are ready")
+
+
+def _listed(said: Mapping[Port, str]) -> str:
+    return ", ".join(f"{port} {answer}" for port, answer in said.items())

@@ -102,23 +102,24 @@ class _Killed:
 
     def __init__(self, cluster: LocalCluster, pod: LocalPod) -> None:
         self._cluster, self._pod = cluster, pod
-        self._expected, self._acting = len(cluster.pods()), False
+        self._before, self._acting = self._names(), False
 
     def inject(self) -> None:
-        self._expected, self._acting = len(self._cluster.pods()), True
+        self._before, self._acting = self._names(), True
         self._cluster.kill_pod(self._pod.name)
 
     def recover(self) -> None:
         self._acting = False
 
     def measure(self) -> Effect:
-        pods = self._cluster.pods()
         if not self._acting:
-            return effects.missing(pods, self._expected)
-        said = effects.ask(self._pod.handle.url)
-        gone = not self._pod.program.is_running and said == effects.REFUSED
-        replaced = pods[-1].name != self._pod.name
-        return Effect(gone and replaced, f"{_state(self._pod)}, a request is {said}; {pods[-1].name} came")
+            return effects.missing(self._cluster.pods(), len(self._before))
+        there = effects.ask(self._pod.handle.url) != effects.REFUSED
+        came, runs = self._names() - self._before, self._pod.program.is_running
+        return effects.killed(self._pod.name, there=there, runs=runs, came=came)
+
+    def _names(self) -> set[str]:
+        return {pod.name for pod in self._cluster.pods()}
 
 
 class _Restarted:
@@ -129,7 +130,7 @@ class _Restarted:
         self._before: tuple[int, int] | None = None  # process id and epoch; None while nobody kills
 
     def inject(self) -> None:
-        self._before = self._pod.program.pid, self._admin.epoch()
+        self._before = self._now()
         self._pod.program.kill()
         self._pod.come_back()
 
@@ -140,10 +141,10 @@ class _Restarted:
         if self._before is None:
             said = effects.ask(self._pod.handle.url)
             return Effect(said != effects.ANSWERED, f"a request is {said}")
-        pid, epoch = self._before
-        replaced = self._pod.program.pid != pid and self._admin.epoch() > epoch
-        evidence = f"process {self._pod.program.pid} took the place of {pid}, with an empty cache"
-        return Effect(replaced, evidence)
+        return effects.restarted("process", self._before, self._now())
+
+    def _now(self) -> tuple[int, int]:
+        return self._pod.program.pid, self._admin.epoch()
 
 
 class _Down:

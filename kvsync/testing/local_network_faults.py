@@ -89,9 +89,9 @@ class HeldFault:
             case Partition(direction=direction):
                 return self._divided(WAYS[direction])
             case Stall():
-                return self._unanimous(effects.SILENT)
+                return self._saying(effects.SILENT)
             case PortsBlocked():
-                return self._unanimous(effects.REFUSED)
+                return self._saying(effects.REFUSED)
             case Latency(delay_s=delay_s, ports=ports):
                 return self._late("http", 2 * delay_s) if "http" in ports else self._late(ports[0], delay_s)
             case HttpDelay(delay_s=delay_s):
@@ -113,11 +113,11 @@ class HeldFault:
             return Effect(lost == expected and request == effects.SILENT, evidence)
         return Effect(bool(lost) or request != effects.ANSWERED, evidence)
 
-    def _unanimous(self, expected: str) -> Effect:
+    def _saying(self, expected: str) -> Effect:
         said = {port: say(self._pod, port) for port in ports(self._fault)}
-        agreeing = [answer == expected for answer in said.values()]
-        # One port on which it still acts is too many, one on which it does not act yet is too few.
-        return Effect(all(agreeing) if self._acting else any(agreeing), _listed(said))
+        if self._acting:
+            return effects.saying(said, dict.fromkeys(said, expected))
+        return effects.unanswered(said)
 
     def _late(self, port: Port, added_s: float) -> Effect:
         """Compare a request, or for other ports the greeting, with one past the proxy."""
@@ -160,8 +160,7 @@ class CutFault:
         if self._before is not None:
             resets = self._resets() - self._before
             return Effect(resets > 0, f"{resets} connections reset")
-        said = {port: say(self._pod, port) for port in self._ports}
-        return Effect(any(answer != effects.ANSWERED for answer in said.values()), _listed(said))
+        return effects.unanswered({port: say(self._pod, port) for port in self._ports})
 
     def _resets(self) -> int:
         return sum(self._pod.listener(port).counters().cut for port in self._ports)
@@ -177,7 +176,3 @@ def say(pod: LocalPod, port: Port) -> str:
 
 def _open(passes: bool) -> str:
     return "the way is open" if passes else "nothing passes"
-
-
-def _listed(said: Mapping[Port, str]) -> str:
-    return ", ".join(f"{port} {answer}" for port, answer in said.items())

@@ -15,7 +15,7 @@ from kvsync.testing.reapers import reap
 from kvsync.testing.verdicts import NotRun
 
 _LACKING = re.compile(
-    r"qdisc kind is unknown|couldn't load (match|target)|missing kernel module|not supported"
+    r"qdisc kind is unknown|couldn't load (match|target)|not supported"
     r"|RULE_\w+ failed|executable file not found",
     re.IGNORECASE,
 )

@@ -40,14 +40,10 @@ class KillFault:
             pods = [pod for pod in self._cluster.pods() if pod.name in ready]
             return effects.missing(pods, len(self._before))
         container = next(state.container_id for state in self._before if state.uid == self._pod.uid)
-        ended = self._pod.node.main_pid(container) is None
+        runs = self._pod.node.main_pid(container) is not None
         came = {state.name for state in states} - {state.name for state in self._before}
-        gone = all(state.uid != self._pod.uid for state in states)
-        what = "is gone" if gone else "is there"
-        evidence = f"pod {self._pod.name} {what}, its engine {'ended' if ended else 'runs'}"
-        return Effect(
-            gone and ended and bool(came), f"{evidence}, {', '.join(sorted(came)) or 'nobody'} came"
-        )
+        there = any(state.uid == self._pod.uid for state in states)
+        return effects.killed(self._pod.name, there=there, runs=runs, came=came)
 
 
 class ContainerKillFault:
@@ -60,7 +56,7 @@ class ContainerKillFault:
     def inject(self) -> None:
         """Kill it from the node: inside a container nobody can."""
         pid = self._pod.main_pid()
-        self._before = self._pod.state().restarts, self._pod.admin.epoch()
+        self._before = self._now()
         self._pod.node.run("kill", "-KILL", str(pid))
 
     def recover(self) -> None:
@@ -71,12 +67,10 @@ class ContainerKillFault:
         """See whether another engine took its place, or whether one is ready."""
         if self._before is None:
             return self._pod.unwell()
-        restarts, epoch = self._before
-        restarted = self._pod.state().restarts - restarts
-        replaced = restarted > 0 and self._pod.admin.epoch() > epoch
-        return Effect(
-            replaced, f"{restarted} restarts, the engine is {'another' if replaced else 'the same'}"
-        )
+        return effects.restarted("restart", self._before, self._now())
+
+    def _now(self) -> tuple[int, int]:
+        return self._pod.state().restarts, self._pod.admin.epoch()
 
 
 class FailureFault:

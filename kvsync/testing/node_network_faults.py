@@ -1,7 +1,7 @@
 """Network faults of a pod, by rules in its network namespace; seen by talking to the pod, and by counters."""
 
 import secrets
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from kvsync.testing import fault_effects as effects
 from kvsync.testing import node_rules as rules
@@ -69,9 +69,11 @@ class RuleFault:
             case Partition(direction=direction):
                 return self._divided(rules.CHAINS[direction])
             case Stall(ports=ports):
-                return self._unanimous(ports, {"http": effects.SILENT}, ACCEPTED)
+                # Requests come through the API server, which says nothing of connections.
+                silent = {port: effects.SILENT if port == "http" else ACCEPTED for port in ports}
+                return self._saying(silent)
             case PortsBlocked(ports=ports):
-                refused = self._unanimous(ports, {}, effects.REFUSED)
+                refused = self._saying(dict.fromkeys(ports, effects.REFUSED))
                 evidence = f"{refused.evidence}, {self._reset} connections reset"
                 return Effect(refused.present and self._reset > 0, evidence)
 
@@ -85,10 +87,8 @@ class RuleFault:
         hit = {chain for chain, packets in lost.items() if packets}
         return Effect(said == effects.SILENT and hit == set(chains), evidence)
 
-    def _unanimous(self, ports: tuple[Port, ...], expected: dict[Port, str], otherwise: str) -> Effect:
-        said = {port: self._pod.say(port) for port in ports}
-        shows = all(answer == expected.get(port, otherwise) for port, answer in said.items())
-        return Effect(shows, ", ".join(f"{port} {answer}" for port, answer in said.items()))
+    def _saying(self, expected: Mapping[Port, str]) -> Effect:
+        return effects.saying({port: self._pod.say(port) for port in expected}, expected)
 
     def _late(self, delay_s: float) -> Effect:
         """Measure whether a request takes half of what two delays add; without any it takes milliseconds."""

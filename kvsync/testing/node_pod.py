@@ -1,12 +1,12 @@
 """An engine pod of a Kind cluster: from outside, from its node, and from within its network."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 
 from kvsync.errors import ClusterError
+from kvsync.testing import fault_effects as effects
 from kvsync.testing.chaosmesh import PORT_NUMBERS
 from kvsync.testing.endpoints import PodAdmin
-from kvsync.testing.fault_effects import ANSWERED, ask
 from kvsync.testing.faults import Effect, Port
 from kvsync.testing.kubernetes_api import PodState
 from kvsync.testing.kubernetes_cluster import KubernetesCluster
@@ -48,7 +48,8 @@ class NodePod:
 
     def say(self, port: Port) -> str:
         """Say in words what a client of one of its ports gets; requests come through the API server."""
-        return ask(self.handle.url) if port == "http" else self.node.knock(self.ip, PORT_NUMBERS[port])
+        number = PORT_NUMBERS[port]
+        return effects.ask(self.handle.url) if port == "http" else self.node.knock(self.ip, number)
 
     def reset(self, ports: Iterable[Port]) -> int:
         """Reset the open connections to its ports; see Node."""
@@ -56,8 +57,11 @@ class NodePod:
 
     def unwell(self, *ports: Port) -> Effect:
         """Measure whether a port is not answered, or Kubernetes does not find the pod ready."""
-        said = {port: self.say(port) for port in ports or ("http",)}
-        ready = self.state().ready
-        evidence = [f"{port} {answer}" for port, answer in said.items()]
-        evidence.append("the pod is ready" if ready else "the pod is not ready")
-        return Effect(not ready or set(said.values()) != {ANSWERED}, ", ".join(evidence))
+        return unwell({port: self.say(port) for port in ports or ("http",)}, self.state().ready)
+
+
+def unwell(said: Mapping[Port, str], is_ready: bool) -> Effect:
+    """Judge whether a port is not answered, or the pod is not ready. Pure."""
+    unanswered = effects.unanswered(said)
+    readiness = "the pod is ready" if is_ready else "the pod is not ready"
+    return Effect(unanswered.present or not is_ready, f"{unanswered.evidence}, {readiness}")

@@ -6,13 +6,13 @@ afterwards.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from kvsync.errors import ClusterError, WaitTimeout
-from kvsync.testing.cluster import Cluster
-from kvsync.testing.endpoints import GatewayView, PodAdmin
+from kvsync.testing.endpoints import GatewayView, PodAdmin, SourceView
 from kvsync.testing.history import History
 from kvsync.testing.scenario import Scenario
+from kvsync.testing.traffic import Answer
 from kvsync.testing.wait import wait_for
 
 PROBES = 5
@@ -69,20 +69,26 @@ def problem_of(scenario: Scenario, model: str) -> str:
     try:
         published = {pod.name: PodAdmin(pod.admin_url).sequence() for pod in cluster.pods()}
         (answer,) = scenario.send([scenario.request(model, scenario.prompt(1))])
-        if not answer.ok:
-            return f"a request failed: {answer.status} {answer.error}"
-        return "; ".join(_lacks(cluster, published))
+        views = [(view.routable(), view.sources()) for view in map(GatewayView, cluster.gateways())]
     except ClusterError as exc:
         return str(exc)
+    return "; ".join(problems(answer, published, views))
 
 
-def _lacks(cluster: Cluster, published: Mapping[str, int]) -> Iterator[str]:
-    """Say which pods a gateway does not use, and which it has not followed to what was published."""
-    for url in cluster.gateways():
-        view = GatewayView(url)
-        if unused := published.keys() - view.routable():
+def problems(
+    answer: Answer,
+    published: Mapping[str, int],
+    views: Sequence[tuple[Collection[str], Sequence[SourceView]]],
+) -> Iterator[str]:
+    """Say whether a request failed, and what each gateway lacks. Pure.
+
+    `published` has the last batch of each pod; `views` the pods that a gateway uses, and what it follows.
+    """
+    if not answer.ok:
+        yield f"a request failed: {answer.status} {answer.error}"
+    for used, sources in views:
+        if unused := published.keys() - used:
             yield f"not used: {', '.join(sorted(unused))}"
-        sources = view.sources()
         if unfollowed := published.keys() - {source.pod for source in sources}:
             yield f"not followed: {', '.join(sorted(unfollowed))}"
         for source in sources:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from kvsync.testing.faults import (
+    PORTS,
     Bandwidth,
     ClockOffset,
     ContainerKill,
@@ -26,6 +27,7 @@ from kvsync.testing.faults import (
     PodFailure,
     PodKill,
     PodPause,
+    Port,
     PortsBlocked,
     Stall,
     active,
@@ -34,18 +36,19 @@ from kvsync.testing.history import History
 from kvsync.testing.ledger import Ledger, find_strays, leftovers
 from kvsync.testing.local import LocalCluster, LocalProvider
 from kvsync.testing.local_faults import LocalInjector
+from kvsync.testing.proxy import CLEAR, SILENT, Rules
 from kvsync.testing.verdicts import NotRun, Unproven
 
 FAULTS = [
     pytest.param(
         PodKill(pod=""),
-        r"process \d+ is gone, a request is refused; qwen-\d came",
+        r"qwen-\d is gone, its engine ended, qwen-\d came",
         r"1 of 1 pods are ready",
         id="pod kill",
     ),
     pytest.param(
         ContainerKill(pod=""),
-        r"process \d+ took the place of \d+, with an empty cache",
+        r"process \d+ after \d+, epoch \d+ after \d+",
         r"a request is answered",
         id="container kill",
     ),
@@ -186,6 +189,44 @@ def test_a_fault_acts_until_it_is_taken_back(
         pytest.fail(str(exc))  # an open question elsewhere; here it is what was asked
 
     assert re.fullmatch(absence, episode.absence), episode.absence
+
+
+@pytest.mark.parametrize(
+    ("fault", "on", "rest", "left"),
+    [
+        pytest.param(
+            Partition(pod=""),
+            PORTS,
+            Rules(stall=frozenset({"down"})),
+            Rules(stall=frozenset({"up"})),
+            id="partition",
+        ),
+        pytest.param(Stall(pod="", ports=("http", "events")), ("events",), CLEAR, SILENT, id="stall"),
+        pytest.param(
+            PortsBlocked(pod="", ports=("events", "replay")),
+            ("replay",),
+            CLEAR,
+            Rules(refuse=True),
+            id="ports blocked",
+        ),
+    ],
+)
+def test_half_of_a_fault_is_no_proof_of_it_nor_of_its_end(
+    fault: Fault, on: tuple[Port, ...], rest: Rules, left: Rules, cluster: LocalCluster
+) -> None:
+    """It has to show in all directions and on all ports, and to go from all of them."""
+    name = cluster.pods()[0].name
+    fault, injector, pod = replace(fault, pod=name), LocalInjector(cluster), cluster.pod(name)
+    injector.inject(fault)
+    pod.apply(rest, on)
+    proof = injector.measure(fault)
+    injector.recover(fault)
+    pod.apply(left, on)
+    absence = injector.measure(fault)
+    pod.apply(CLEAR)
+
+    assert not proof.present, proof.evidence
+    assert absence.present, absence.evidence
 
 
 @pytest.mark.parametrize(

@@ -18,16 +18,14 @@ cd {folder}
 echo "$*" >> calls
 grep -c '"event": "intend"' run/ledger.jsonl >> entries
 case "$*" in
-  *netem*) echo "Error: Specified qdisc kind is unknown." >&2; exit 2 ;;
-  *nonsense*) echo "Bad argument" >&2; exit 2 ;;
+  *"tc says"*) echo "$5" >&2; exit 2 ;;
   *"-D b"*) echo "iptables: Bad rule (does a matching rule exist in that chain?)." >&2; exit 1 ;;
   *stuck*) echo "resource temporarily unavailable" >&2; exit 4 ;;
 esac
 """
 A = Change(do=("iptables", "-I", "a"), undo=("iptables", "-D", "a"))
 B = Change(do=("iptables", "-I", "b"), undo=("iptables", "-D", "b"))
-NETEM = Change(do=("tc", "netem"), undo=("tc", "del"))
-NONSENSE = Change(do=("tc", "nonsense"), undo=("tc", "del"))
+LACKING = "the kernel or the node is without what this needs: cannot run tc says"
 STUCK = Change(do=("tc", "add"), undo=("tc", "stuck"))
 
 
@@ -87,20 +85,54 @@ def test_changes_are_undone_once_and_the_newest_first(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize(
-    ("failing", "error", "message"),
+    ("said", "error", "message"),
     [
-        pytest.param(NETEM, NotRun, "is without what this needs.*qdisc kind is unknown", id="lacking"),
-        pytest.param(NONSENSE, ClusterError, "cannot run tc nonsense on n1: Bad argument", id="failing"),
+        pytest.param("Error: Specified qdisc kind is unknown.", NotRun, LACKING, id="tc"),
+        pytest.param(
+            "iptables v1.8.4 (legacy): Couldn't load match `statistic':No such file or directory",
+            NotRun,
+            LACKING,
+            id="no program for a match",
+        ),
+        pytest.param(
+            "iptables v1.8.7 (legacy): Couldn't load target `REJECT':No such file or directory",
+            NotRun,
+            LACKING,
+            id="no program for a target",
+        ),
+        pytest.param(
+            "Warning: Extension statistic revision 0 not supported, missing kernel module?\n"
+            "iptables: No chain/target/match by that name.",
+            NotRun,
+            LACKING,
+            id="no module for a match",
+        ),
+        pytest.param(
+            "iptables v1.8.7 (nf_tables):  RULE_INSERT failed (No such file or directory):"
+            " rule in chain INPUT",
+            NotRun,
+            LACKING,
+            id="no module for a rule",
+        ),
+        pytest.param(
+            'OCI runtime exec failed: exec failed: unable to start container process: exec: "nsenter": '
+            "executable file not found in $PATH: unknown",
+            NotRun,
+            LACKING,
+            id="no program",
+        ),
+        pytest.param("Bad argument", ClusterError, "cannot run tc says .* on n1: Bad argument", id="failing"),
     ],
 )
 def test_when_one_change_fails_none_stays(
-    failing: Change, error: type[Exception], message: str, stage: Stage
+    said: str, error: type[Exception], message: str, stage: Stage
 ) -> None:
     """What the kernel lacks is told from what went wrong."""
+    failing = Change(do=("tc", "says", said), undo=("tc", "del"))
     with pytest.raises(error, match=message):
         stage.changes.make("latency of a", [A, failing])
 
-    assert stage.calls[2:] == ["tc del", "iptables -D a"]
+    assert stage.calls[-2:] == ["tc del", "iptables -D a"]
     assert stage.undone_by == []
 
 

@@ -1,11 +1,17 @@
 """What the commands on a node print, read as values."""
 
+from types import SimpleNamespace
+from typing import cast
+
 import pytest
 
 from kvsync.testing.faults import CpuStress, DiskLatency, Fault, HttpDelay, Latency, PacketLoss
+from kvsync.testing.kubernetes_cluster import KubernetesCluster
+from kvsync.testing.machine import Machine
 from kvsync.testing.node import Process, greeting
 from kvsync.testing.node_faults import NodeInjector
 from kvsync.testing.tools import Answer
+from kvsync.testing.verdicts import NotRun
 
 
 @pytest.mark.parametrize(
@@ -77,3 +83,12 @@ def test_a_process_is_read_with_all_its_arguments() -> None:
 def test_what_no_node_can_do_is_known_without_a_cluster(fault: Fault, reason: str) -> None:
     """What only this kernel lacks, such as netem, is not among it."""
     assert NodeInjector.impossible(fault) == reason
+
+
+def test_only_nodes_of_kind_can_be_entered() -> None:
+    """On any other cluster nothing is tried, not even to look for the pod."""
+    elsewhere = Machine(kubeconfig="", context="", image="", manifests="", kind="")
+    cluster = cast("KubernetesCluster", SimpleNamespace(site=SimpleNamespace(machine=elsewhere)))
+
+    with pytest.raises(NotRun, match="only the nodes of a Kind cluster can be entered"):
+        NodeInjector(cluster).inject(CpuStress(pod="a"))

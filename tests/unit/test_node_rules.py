@@ -11,7 +11,16 @@ from kvsync.testing.faults import (
     PortsBlocked,
     Stall,
 )
-from kvsync.testing.node_rules import HeldNetworkFault, changes, connections, hits, refusal, retransmitted
+from kvsync.testing.node_rules import (
+    HeldNetworkFault,
+    changes,
+    connections,
+    counters,
+    hits,
+    refusal,
+    retransmitted,
+    statistics,
+)
 
 IN_POD = "nsenter --net=/run/netns/n"
 MARK = "-m comment --comment kvsync-7-1"
@@ -124,6 +133,12 @@ def test_a_port_of_a_node_is_refused_to_everybody() -> None:
         f"iptables -w 5 -I {rule}",
         f"iptables -w 5 -D {rule}",
     )
+
+
+def test_counters_are_asked_for_in_the_pod() -> None:
+    """With all their digits: iptables writes "12K" otherwise."""
+    assert " ".join(counters("/run/netns/n", "INPUT")) == f"{IN_POD} iptables -w 5 -nvxL INPUT"
+    assert " ".join(statistics("/run/netns/n")) == f"{IN_POD} cat /proc/net/snmp"
 
 
 def test_packets_are_counted_that_marked_rules_hit() -> None:

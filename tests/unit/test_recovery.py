@@ -1,13 +1,16 @@
 """A cluster is well again from the first of five probes in a row that find nothing wrong."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from kvsync.errors import WaitTimeout
+from kvsync.testing.endpoints import SourceView
 from kvsync.testing.history import History, read
-from kvsync.testing.recovery import await_recovery
+from kvsync.testing.recovery import await_recovery, problems
+from kvsync.testing.traffic import Answer
 
 
 class Cluster:
@@ -23,10 +26,10 @@ class Cluster:
         self.now += 1
         return f"wrong at {second:g}" if second in self._wrong_at else ""
 
-    def recovery_s(self, history: History, *, limit_s: float = 120) -> float:
-        """Await the recovery from a fault that ended at 998."""
+    def recovery_s(self, history: History, *, limit_s: float = 120, ended: float = 998.0) -> float:
+        """Await the recovery from a fault that `ended` then."""
         return await_recovery(
-            self.probe, 998.0, history, limit_s=limit_s, clock=lambda: self.now, sleep=lambda _: None
+            self.probe, ended, history, limit_s=limit_s, clock=lambda: self.now, sleep=lambda _: None
         )
 
 
@@ -60,11 +63,15 @@ def test_it_counts_from_the_first_good_probe(
     assert [*recoveries(history)] == [("ok", seconds)]
 
 
-def test_a_late_recovery_misses_the_goal(history: History) -> None:
+@pytest.mark.parametrize(
+    ("seconds", "type_"),
+    [pytest.param(30.0, "ok", id="in time"), pytest.param(30.25, "fail", id="late")],
+)
+def test_a_late_recovery_misses_the_goal(history: History, seconds: float, type_: str) -> None:
     """It is waited for all the same, so that the report says by how much."""
-    assert Cluster(*range(29)).recovery_s(history) == 31
+    assert Cluster(*range(29)).recovery_s(history, ended=1029 - seconds) == seconds
 
-    assert [*recoveries(history)] == [("fail", 31)]
+    assert [*recoveries(history)] == [(type_, seconds)]
 
 
 def test_no_recovery_says_what_is_wrong(history: History) -> None:
@@ -73,3 +80,50 @@ def test_no_recovery_says_what_is_wrong(history: History) -> None:
         Cluster(*range(100)).recovery_s(history, limit_s=60)
 
     assert [*recoveries(history)] == [("fail", 63)]
+
+
+ANSWER = Answer(number=0, model="m", t_mono=0.0, latency_s=0.0, ok=True)
+A, B = (SourceView(pod=pod, rank=0, state="exact", reason="", last=7) for pod in "ab")
+SILENT = SourceView(pod="b", rank=0, state="exact", reason="", last=None)
+
+
+@pytest.mark.parametrize(
+    ("answer", "used", "sources", "found"),
+    [
+        pytest.param(ANSWER, "ab", [A, B], [], id="nothing"),
+        pytest.param(ANSWER, "ab", [A, replace(B, last=9)], [], id="more than was published then"),
+        pytest.param(ANSWER, "abc", [A, B, replace(SILENT, pod="c")], [], id="a pod that came since"),
+        pytest.param(
+            replace(ANSWER, ok=False, status=502, error="no pod"),
+            "ab",
+            [A, B],
+            ["a request failed: 502 no pod"],
+            id="a request failed",
+        ),
+        pytest.param(ANSWER, "a", [A, B], ["not used: b"], id="a pod is not used"),
+        pytest.param(ANSWER, "ab", [A], ["not followed: b"], id="a pod is not followed"),
+        pytest.param(
+            ANSWER,
+            "ab",
+            [A, replace(B, state="unknown", reason="a gap")],
+            ["b unknown (a gap), last batch 7 of 7"],
+            id="an index is not exact",
+        ),
+        pytest.param(
+            ANSWER, "ab", [A, replace(B, last=6)], ["b exact, last batch 6 of 7"], id="a gateway is behind"
+        ),
+        pytest.param(ANSWER, "ab", [A, SILENT], ["b exact, last batch None of 7"], id="nothing came"),
+    ],
+)
+def test_a_probe_says_what_is_wrong(
+    answer: Answer, used: str, sources: Sequence[SourceView], found: list[str]
+) -> None:
+    """One gateway that is not well is enough."""
+    well = "ab", [A, B]
+
+    assert [*problems(answer, {"a": 7, "b": 7}, [well, (used, sources)])] == found
+
+
+def test_a_pod_that_never_published_is_followed_without_a_batch() -> None:
+    """Nothing was to come."""
+    assert [*problems(ANSWER, {"b": -1}, [("b", [SILENT])])] == []
