@@ -21,8 +21,20 @@ PAUSE = "experiment.chaos-mesh.org/pause"
 UNSELECTED = "Failed to select targets"
 """How the event begins that is written when an experiment selects nothing; nobody tries again."""
 
-LACKING = ("qdisc kind is unknown", "Couldn't load match", "Cannot open session to kernel")
+LACKING = (
+    "qdisc kind is unknown",
+    "qdisc not found",
+    "Couldn't load match",
+    "Cannot open session to kernel",
+)
 """What tc, iptables and ipset say in a failed injection when the node's kernel lacks a module."""
+
+UNEXPLAINED = ("unable to set tcs", "unable to flush ip sets", "unable to set ip tables chains")
+"""What a network experiment says instead when only its daemon knows why (Chaos Mesh 2.0 to 2.7)."""
+EXPLANATION = (
+    "mostly a kernel without ip_set, xt_set, sch_netem or sch_tbf; the log of the chaos-daemon on the pod's"
+    " node says why"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +83,7 @@ class RunningExperiment:
         """Wait until every victim is injected.
 
         Raises Void when nothing is selected or not everything injected in time, and NotRun when the node's
-        kernel cannot do it.
+        kernel cannot do it, or its daemon not and nobody says why.
         """
         select_until = self._clock() + self._limits.select_s
         seen: Status | None = None
@@ -86,7 +98,10 @@ class RunningExperiment:
             self._await(injected, "is injected", self._limits.inject_s)
         if seen is None or not seen.was_injected:
             state = seen.describe() if seen else "was not seen"
-            raise Void(f"{self.name} not injected within {self._limits.inject_s:g} s: {state}")
+            reason = f"{self.name} not injected within {self._limits.inject_s:g} s: {state}"
+            if any(text in state for text in UNEXPLAINED):
+                raise NotRun(f"{reason}; {EXPLANATION}")
+            raise Void(reason)
         return seen
 
     def recover(self) -> Status | None:

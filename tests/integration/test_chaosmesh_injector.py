@@ -249,13 +249,27 @@ def test_failed_injection_is_void(world: World) -> None:
 
 
 @pytest.mark.timeout(LONG / 2)
-def test_a_kernel_that_cannot_is_not_run(world: World) -> None:
+@pytest.mark.parametrize(
+    "failure", ["Error: Specified qdisc kind is unknown.", "Error: Specified qdisc not found."]
+)
+def test_a_kernel_that_cannot_is_not_run(failure: str, world: World) -> None:
     """A missing kernel module is no void fault: it was not carried out here at all, and nothing is left."""
-    world.mesh.behaviour = Behaviour.INJECTION_FAILS
-    world.mesh.failure = "Error: Specified qdisc kind is unknown."
+    world.mesh.behaviour, world.mesh.failure = Behaviour.INJECTION_FAILS, failure
 
-    with refused(NotRun, r"the kernel of the pod's node cannot do it: .*qdisc kind is unknown"):
+    with refused(NotRun, rf"the kernel of the pod's node cannot do it: .*{failure}"):
         world.injector().inject(Latency(pod=POD, delay_s=0.1))
+    assert world.is_clean()
+
+
+def test_a_daemon_that_does_not_say_why_is_not_run(world: World) -> None:
+    """Network faults that fail for a reason which is only in the daemon's log say where to look."""
+    world.mesh.behaviour = Behaviour.INJECTION_FAILS
+    world.mesh.failure = f"unable to set tcs for pod {POD}"
+
+    with refused(
+        NotRun, rf"not injected within 2 s: .*unable to set tcs for pod {POD}; .* xt_set.* chaos-daemon"
+    ):
+        world.injector(Limits(inject_s=2)).inject(Latency(pod=POD, delay_s=0.1))
     assert world.is_clean()
 
 
