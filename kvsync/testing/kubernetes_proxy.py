@@ -9,7 +9,7 @@ import re
 import sys
 from pathlib import Path
 
-from kvsync.errors import ClusterError, WaitTimeout
+from kvsync.errors import InfrastructureError, WaitTimeout
 from kvsync.testing.ledger import Ledger
 from kvsync.testing.machine import Machine
 from kvsync.testing.program import Program
@@ -31,7 +31,7 @@ _LISTENING = re.compile(r"Starting to serve on (\S+)")
 class KubernetesProxy:
     """A running `kubectl proxy`, for namespaces whose names begin with `namespaces`.
 
-    Raises ClusterError when it does not start.
+    Raises InfrastructureError when it does not start.
     """
 
     def __init__(self, machine: Machine, *, namespaces: str, log: Path, ledger: Ledger) -> None:
@@ -44,7 +44,7 @@ class KubernetesProxy:
             match = wait_for(self._listening, what="kubectl proxy listens", timeout_s=START_TIMEOUT_S)
         except WaitTimeout as exc:
             self._program.stop()
-            raise ClusterError(f"{exc}: {self._program.tail()}") from exc
+            raise InfrastructureError(f"{exc}: {self._program.tail()}") from exc
         self.url = f"http://{match[1]}"
 
     def pod(self, namespace: str, name: str, port: int) -> str:
@@ -61,5 +61,5 @@ class KubernetesProxy:
 
     def _listening(self) -> re.Match[str] | None:
         if not self._program.is_running:
-            raise ClusterError(f"kubectl proxy ended: {self._program.tail()}")
+            raise InfrastructureError(f"kubectl proxy ended: {self._program.tail()}")
         return _LISTENING.search(self._program.tail())

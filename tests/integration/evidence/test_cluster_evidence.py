@@ -18,6 +18,8 @@ from kvsync.testing.stage import StageContext, run_safely
 from kvsync.testing.wait import wait_for
 from tests.integration.evidence.api_server import ApiServer
 
+pytestmark = pytest.mark.timeout(240)
+
 E2E = Path(__file__).parents[2] / "e2e" / "conftest.py"
 
 KUBECTL = """#!/bin/sh
@@ -76,7 +78,7 @@ def context(tmp_path: Path, api: ApiServer) -> StageContext:
 def run_tests(context: StageContext) -> RunTests:
     """Run a stage over one test file with this content."""
 
-    def run(code: str, timeout_s: float = 50) -> StageResult:
+    def run(code: str, timeout_s: float = 200) -> StageResult:
         (context.repository / "tests" / "some" / "test_it.py").write_text(code)
         return run_safely(PytestStage("some", "some", timeout_s, clustered=True), context)
 
@@ -184,6 +186,18 @@ def test_a_cluster_that_cannot_be_deleted_is_no_verdict(api: ApiServer, run_test
     assert "you may not" in result.checks[0].detail
 
 
+def test_without_a_way_to_the_pods_there_is_no_verdict(
+    context: StageContext, run_tests: RunTests, tmp_path: Path
+) -> None:
+    """A proxy of kubectl that does not start says nothing about the product."""
+    (tmp_path / "bin" / "kubectl").write_text("#!/bin/sh\necho no cluster; exit 1\n")
+
+    result = run_tests("def test_good(own_cluster): pass\n")
+
+    assert (result.checks[0].kind, result.outcome) == ("infra-error", Outcome.UNKNOWN)
+    assert "kubectl proxy ended: no cluster" in result.checks[0].detail
+
+
 HANGS = """
 import time
 from pathlib import Path
@@ -209,14 +223,14 @@ def test_an_interrupted_test_has_evidence(
         wait_for(
             lambda: (context.repository / "hangs").exists() if in_test else api.namespaces,
             what="the test hangs",
-            timeout_s=40,
+            timeout_s=120,
         )
         context.stop.set()
 
     stopper = threading.Thread(target=stop_when_it_hangs)
     stopper.start()
     result = run_tests(code)
-    stopper.join(timeout=40)
+    stopper.join(timeout=120)
 
     (check,) = result.checks
     assert (check.kind, check.detail) == ("not-run", "the run was interrupted while this test ran")
