@@ -124,6 +124,13 @@ def test_a_probe_says_what_is_wrong(
     assert [*problems(answer, {"a": 7, "b": 7}, [well, (used, sources)])] == found
 
 
-def test_a_pod_that_never_published_is_followed_without_a_batch() -> None:
-    """Nothing was to come."""
-    assert [*problems(ANSWER, {"b": -1}, [("b", [SILENT])])] == []
+@pytest.mark.parametrize(
+    ("published", "found"),
+    [
+        pytest.param(-1, [], id="nothing published"),
+        pytest.param(0, ["b exact, last batch None of 0"], id="the first batch"),
+    ],
+)
+def test_a_gateway_that_got_nothing_is_behind_once_something_came(published: int, found: list[str]) -> None:
+    """Batches are numbered from 0."""
+    assert [*problems(ANSWER, {"b": published}, [("b", [SILENT])])] == found
