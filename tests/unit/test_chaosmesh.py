@@ -72,11 +72,11 @@ def spec(fault: Fault, *, duration_s: float | None = None, peers: Victims | None
             id="latency",
         ),
         pytest.param(
-            PacketLoss(pod=POD, fraction=0.07, correlation=0.25),
+            PacketLoss(pod=POD, fraction=0.07, correlation=0.125),
             "NetworkChaos",
             {
                 "action": "loss",
-                "loss": {"loss": "7", "correlation": "25"},
+                "loss": {"loss": "7", "correlation": "12.5"},
                 "direction": "both",
                 "target": TARGET,
             },

@@ -64,9 +64,30 @@ FAILED = record("Not Injected", ("Failed", "Apply", 11), pod="c")
         pytest.param([], False, False, False, id="no records"),
         pytest.param([NOW, LATER], True, True, False, id="injected"),
         pytest.param([NOW, FAILED], False, False, False, id="one of them failed"),
-        pytest.param([record("Injected", injected=0)], False, False, False, id="phase without a count"),
+        pytest.param([record("Injected", APPLIED)], False, False, False, id="event without a count"),
         pytest.param([record("Injected", injected=1)], False, False, False, id="count without an event"),
+        pytest.param(
+            [record("Injected", ("Failed", "Apply", 10), injected=1)],
+            False,
+            False,
+            False,
+            id="count without a successful event",
+        ),
         pytest.param([NOW, GONE], True, False, False, id="one of them recovered"),
+        pytest.param(
+            [record("Not Injected", APPLIED, RECOVERED, injected=1)],
+            True,
+            False,
+            False,
+            id="recovery without a count",
+        ),
+        pytest.param(
+            [record("Not Injected", APPLIED, ("Failed", "Recover", 40), injected=1, recovered=1)],
+            True,
+            False,
+            False,
+            id="recovery without a successful event",
+        ),
         pytest.param([GONE, GONE_LATER], True, False, True, id="recovered"),
         pytest.param(
             [record("Injected/Wait", APPLIED, injected=1)], True, False, False, id="being recovered"
@@ -84,12 +105,16 @@ FAILED = record("Not Injected", ("Failed", "Apply", 11), pod="c")
 def test_how_far_it_came(
     records: Sequence[Manifest], was_injected: bool, is_injected: bool, was_recovered: bool
 ) -> None:
-    """Counts and successful events of every record decide, not the conditions, which are all true here."""
+    """Counts and successful events of every record decide, not the conditions, which are all true here.
+
+    It acted for some time, which can be said, once it is recovered.
+    """
     seen = status(*records, Selected="True", AllInjected="True", AllRecovered="True")
 
-    assert (seen.was_injected, seen.is_injected, seen.was_recovered) == (
+    assert (seen.was_injected, seen.is_injected, seen.was_recovered, seen.acted_s is not None) == (
         was_injected,
         is_injected,
+        was_recovered,
         was_recovered,
     )
 
@@ -107,6 +132,14 @@ def test_it_acted_while_all_victims_were_injected() -> None:
 
     assert (seen.injected_at, seen.recovered_at, seen.acted_s) == (at(15), at(40), 25)
     assert seen.describe() == "acted from 2026-01-01 00:00:15+00:00 to 2026-01-01 00:00:40+00:00, 25 s"
+
+
+def test_what_was_injected_again_acted_since_then() -> None:
+    """Of several injections and recoveries of one victim the last ones count."""
+    again: tuple[Step, ...] = (("Succeeded", "Apply", 50), ("Succeeded", "Recover", 57))
+    seen = status(record("Not Injected", APPLIED, RECOVERED, *again, injected=2, recovered=2))
+
+    assert (seen.injected_at, seen.recovered_at, seen.acted_s) == (at(50), at(57), 7)
 
 
 @pytest.mark.parametrize(

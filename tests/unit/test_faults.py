@@ -7,10 +7,12 @@ import pytest
 from kvsync.errors import ClusterError
 from kvsync.testing.faults import (
     ContainerKill,
+    Cut,
     Effect,
     Fault,
     Latency,
     MessageLoss,
+    PodKill,
     PortsBlocked,
     active,
     name_of,
@@ -25,7 +27,8 @@ FAULT = MessageLoss(pod="p", fraction=0.5)
 class Switch:
     """An injector of one fault, some of whose steps can be made not to work.
 
-    So many of its first measurements fail, and it `lacks` what it needs if that is not empty.
+    So many of its first measurements fail, and those after the step `blind_after`; it `lacks` what it needs
+    if that is not empty.
     """
 
     def __init__(
@@ -35,11 +38,13 @@ class Switch:
         recovers: bool = True,
         acts: bool = False,
         failing: int = 0,
+        blind_after: str = "",
         lacks: str = "",
     ) -> None:
         self.acts = acts
         self.steps: list[str] = []
         self._works, self._recovers, self._failing, self._lacks = works, recovers, failing, lacks
+        self._blind_after = blind_after
 
     @staticmethod
     def impossible(fault: Fault) -> str:
@@ -62,6 +67,8 @@ class Switch:
         """Say what is so."""
         if self._failing:
             self._failing -= 1
+            raise ClusterError("no answer")
+        if self.steps[-1:] == [self._blind_after]:
             raise ClusterError("no answer")
         return Effect(self.acts, "5 of 5 lost" if self.acts else "0 of 5 lost")
 
@@ -100,10 +107,11 @@ def test_every_step_is_in_the_history(history: History) -> None:
     ]
 
 
-def test_a_fault_that_is_over_at_once_ended_when_it_started(history: History) -> None:
+@pytest.mark.parametrize("fault", [PodKill(pod="p"), ContainerKill(pod="p"), Cut(pod="p")], ids=name_of)
+def test_a_fault_that_is_over_at_once_ended_when_it_started(history: History, fault: Fault) -> None:
     """Nobody holds it, so recovery from it counts from when it happened."""
     times = iter([1.0, 3.0])
-    with active(ContainerKill(pod="p"), Switch(), history, clock=lambda: next(times)) as episode:
+    with active(fault, Switch(), history, clock=lambda: next(times)) as episode:
         pass
 
     assert (episode.started, episode.ended, episode.absence) == (1.0, 1.0, "0 of 5 lost")
@@ -129,6 +137,15 @@ def test_what_cannot_be_measured_is_void(history: History) -> None:
     with (
         pytest.raises(Void, match=r"message loss acts before it was injected: not measured: no answer"),
         active(FAULT, Switch(failing=1), history, proof_timeout_s=0),
+    ):
+        pytest.fail("the block must not run")
+
+
+def test_a_fault_whose_effect_cannot_be_measured_is_void(history: History) -> None:
+    """That nothing answers since it was injected may have any reason."""
+    with (
+        pytest.raises(Void, match=r"message loss had no measured effect: not measured: no answer"),
+        active(FAULT, Switch(blind_after="inject"), history, proof_timeout_s=0),
     ):
         pytest.fail("the block must not run")
 
@@ -175,13 +192,25 @@ def test_a_failing_block_takes_the_fault_back(history: History) -> None:
     assert switch.steps == ["inject", "recover"]
 
 
-def test_a_fault_that_stays_makes_the_test_inconclusive(history: History) -> None:
-    """What was measured after a recovery that did not work decides nothing."""
+@pytest.mark.parametrize(
+    ("recovers", "blind_after", "seen"),
+    [
+        pytest.param(False, "", "5 of 5 lost", id="is still there"),
+        pytest.param(True, "recover", "not measured: no answer", id="cannot be measured"),
+    ],
+)
+def test_a_fault_that_stays_makes_the_test_inconclusive(
+    history: History, recovers: bool, blind_after: str, seen: str
+) -> None:
+    """After a recovery that is not known to have worked nothing is decided, nor is absence written down."""
+    switch = Switch(recovers=recovers, blind_after=blind_after)
     with (
-        pytest.raises(Inconclusive, match=r"message loss did not go away: 5 of 5 lost"),
-        active(FAULT, Switch(recovers=False), history, proof_timeout_s=0),
+        pytest.raises(Inconclusive, match=f"message loss did not go away: {seen}"),
+        active(FAULT, switch, history, proof_timeout_s=0) as episode,
     ):
         pass
+
+    assert [episode.absence, read([history.path])[-1]["proof"]] == ["", ""]
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,24 @@
 """What a fault may take from the service, and what is too little to say anything."""
 
+import math
 from pathlib import Path
 
 import pytest
 
-from kvsync.testing.faults import Fault, Latency, MessageLoss
+from kvsync.testing.faults import (
+    Bandwidth,
+    Corruption,
+    CpuStress,
+    DiskLatency,
+    Fault,
+    HttpDelay,
+    Latency,
+    MemoryStress,
+    MessageLoss,
+    PacketLoss,
+    PodPause,
+    name_of,
+)
 from kvsync.testing.history import History, read
 from kvsync.testing.steady import Disturbance, Service, require_steady
 from kvsync.testing.traffic import Answer
@@ -12,6 +26,16 @@ from kvsync.testing.verdicts import Inconclusive
 
 LOSS = MessageLoss(pod="p", fraction=0.5)
 SLOW = Latency(pod="p", delay_s=0.1)
+SLOWING = (
+    SLOW,
+    HttpDelay(pod="p", delay_s=0.1),
+    PacketLoss(pod="p", fraction=0.1),
+    Corruption(pod="p", fraction=0.1),
+    Bandwidth(pod="p", bytes_per_s=1e6),
+    CpuStress(pod="p"),
+    MemoryStress(pod="p"),
+    DiskLatency(pod="p", delay_s=0.1),
+)
 
 
 def answer(number: int, latency_s: float = 0.1, *, ok: bool = True) -> Answer:
@@ -60,11 +84,16 @@ def test_few_answers_say_nothing() -> None:
     assert Service.of([answer(number) for number in range(20)], []).requests == 20
 
 
+def test_no_answer_has_no_latency() -> None:
+    """A control without an answer is not a quick one."""
+    assert math.isnan(Service.of([answer(number) for number in range(20)], []).control_p95_s)
+
+
 def test_an_unsteady_baseline_decides_nothing() -> None:
     """When more than one request in a hundred fails without a fault, nothing can be said of the fault."""
     require_steady(service(availability=0.99))
-    with pytest.raises(Inconclusive, match=r"no steady state: without a fault availability was 97\.50%"):
-        require_steady(service(availability=0.975))
+    with pytest.raises(Inconclusive, match=r"no steady state: without a fault availability was 98\.90%"):
+        require_steady(service(availability=0.989))
 
 
 @pytest.mark.parametrize(
@@ -106,6 +135,22 @@ def test_an_unsteady_baseline_decides_nothing() -> None:
 def test_what_a_fault_may_take(fault: Fault, during: Service, excesses: list[str]) -> None:
     """Every limit that is broken is named, and no other."""
     assert Disturbance(fault=fault, baseline=service(), during=during).excesses() == excesses
+
+
+def test_the_baseline_is_no_excuse_for_availability() -> None:
+    """Where some requests failed before, too few may be answered although not many more failed."""
+    before, during = service(availability=0.995), service(availability=0.988)
+
+    assert Disturbance(fault=LOSS, baseline=before, during=during).excesses() == [
+        "availability was 98.80%, below 99 %"
+    ]
+
+
+def test_how_many_times_slower_it_became() -> None:
+    """The ratio is above one when requests took longer during the fault."""
+    disturbance = Disturbance(fault=LOSS, baseline=service(p95_s=0.25), during=service(p95_s=0.5))
+
+    assert disturbance.p95_ratio == 2.0
 
 
 @pytest.mark.parametrize(("control_p95_s", "is_judged"), [(0.15, True), (0.16, False)], ids=["quiet", "busy"])
@@ -162,7 +207,11 @@ def test_a_quick_service_may_become_slower_than_twice() -> None:
             "the machine was busy: the control took 100 ms before and 210 ms during the fault",
             id="machine that became busy",
         ),
-        pytest.param(SLOW, service(), "the fault slows requests by its nature", id="slow by nature"),
+        pytest.param(PodPause(pod="p"), service(), "", id="fault that silences a pod"),
+        *(
+            pytest.param(fault, service(), "the fault slows requests by its nature", id=name_of(fault))
+            for fault in SLOWING
+        ),
     ],
 )
 def test_why_p95_is_not_judged(fault: Fault, during: Service, excuse: str) -> None:
