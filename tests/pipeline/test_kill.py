@@ -81,7 +81,7 @@ def test_a_killed_local_run_leaves_nothing(confined: tuple[Pipeline, Path], numb
 @pytest.mark.timeout(1500)
 @pytest.mark.parametrize("number", moments(0))
 def test_a_killed_kind_run_leaves_nothing(
-    confined: tuple[Pipeline, Path], lasting: str, number: int, seed: int
+    confined: tuple[Pipeline, Path], lasting: str, number: int, seed: int, tmp_path: Path
 ) -> None:
     """The cluster, its image and its containers are gone, even if they were just being made.
 
@@ -101,7 +101,7 @@ def test_a_killed_kind_run_leaves_nothing(
     assert docker("ps", "--all", "--filter", f"name={run.name}", "--format", "{{.Names}}") == []
     assert docker("images", "--filter", f"reference=kvsync:{run.name}", "--quiet") == []
     if lasting in words:
-        assert left_in(lasting, run / "kubeconfig") == []
+        assert left_in(lasting, tmp_path / "kubeconfig") == []
 
 
 def killed_at_some_moment(
@@ -164,9 +164,13 @@ def has_begun(pipeline: Pipeline, kind: str) -> bool:
 
 
 def left_in(cluster: str, kubeconfig: Path) -> list[str]:
-    """Return what runs left in a Kind cluster that stays: namespaces, closed nodes, changes of nodes."""
+    """Return what runs left in a Kind cluster that stays: namespaces, closed nodes, changes of nodes.
+
+    The kubeconfig is written, for that of a run goes with it.
+    """
     nodes = docker("ps", f"--filter=label=io.x-k8s.kind.cluster={cluster}", "--format={{.Names}}")
     assert nodes
+    said(ON_PATH.ask("kind", "export", "kubeconfig", f"--name={cluster}", f"--kubeconfig={kubeconfig}"))
     ask = kubectl(kubeconfig, "", "get", "--output=name")
     return [
         *said(ON_PATH.ask(*ask, "namespaces", "--selector=kvsync.dev/run", timeout_s=30)),
