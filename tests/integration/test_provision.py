@@ -32,6 +32,7 @@ NOWHERE = {
 
 
 def _made(kubeconfig: Path, run_dir: Path, image: str) -> StageResult:
+    """Make the cluster of a run whose id is the name of its folder."""
     ledger = Ledger(run_dir / "ledger.jsonl")
     context = StageContext(run_dir=run_dir, repository=ROOT, ledger=ledger, stop=threading.Event())
     current = yaml.safe_load(kubeconfig.read_text())["current-context"]
@@ -43,24 +44,26 @@ def _made(kubeconfig: Path, run_dir: Path, image: str) -> StageResult:
 @pytest.mark.timeout(300)
 def test_a_cluster_that_starts_the_image_can_be_used(machine: Machine, tmp_path: Path) -> None:
     """Nothing has to be made, and yet the result has evidence: an engine ran, and nothing is left of it."""
-    result = _made(Path(machine.kubeconfig), tmp_path, machine.image)
+    run_dir = tmp_path / "7f3a"
+    result = _made(Path(machine.kubeconfig), run_dir, machine.image)
 
     assert result.outcome is Outcome.PASSED, result.reason
     assert "start a pod of the image" in {check.name for check in result.checks}
-    assert Machine.read(RunFolder(tmp_path).machine).image == machine.image
-    assert leftovers([tmp_path / "ledger.jsonl"]) == []
+    assert Machine.read(RunFolder(run_dir).machine).image == machine.image
+    assert leftovers([run_dir / "ledger.jsonl"]) == []
 
 
 @pytest.mark.kubernetes
 @pytest.mark.timeout(300)
 def test_an_image_that_no_node_can_pull_is_unknown(kubeconfig: Path, tmp_path: Path) -> None:
     """The reason has Kubernetes' words, and no test is started."""
-    result = _made(kubeconfig, tmp_path, "registry.invalid/kvsync:1")
+    run_dir = tmp_path / "7f3b"
+    result = _made(kubeconfig, run_dir, "registry.invalid/kvsync:1")
 
     assert result.outcome is Outcome.UNKNOWN
     assert "image: registry.invalid/kvsync:1 cannot be pulled on a node" in result.reason
-    assert not RunFolder(tmp_path).machine.exists()
-    assert leftovers([tmp_path / "ledger.jsonl"]) == []
+    assert not RunFolder(run_dir).machine.exists()
+    assert leftovers([run_dir / "ledger.jsonl"]) == []
 
 
 def test_a_cluster_that_does_not_answer_is_unknown(tmp_path: Path) -> None:
