@@ -20,7 +20,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 
 from kvsync.config import KubernetesConfig
@@ -48,12 +48,14 @@ class KubernetesDiscovery:
         *,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
         rng: random.Random | None = None,
     ) -> None:
         self.problem = "the API server has not answered yet"
         self._config = config
         self._clock = clock
         self._now = now
+        self._sleep = sleep
         self._rng = rng or random.Random()  # noqa: S311 - no secret
         self._server: ApiServer | None = None
         self._place: Place | None = None
@@ -82,7 +84,7 @@ class KubernetesDiscovery:
 
     async def _advance(self) -> None:
         """Do the next of: connect and list, open a watch, read a change."""
-        await asyncio.sleep(self._pause_s)
+        await self._sleep(self._pause_s)
         self._pause_s = 0.0
         try:
             server = self._server or await self._connect()

@@ -20,11 +20,13 @@ QUICK = {"timeout_s": 1.0, "watch_s": 20, "retry_s": 0.01, "retry_max_s": 0.02}
 
 
 class Follower:
-    """Keeps every snapshot of a discovery, whose calendar stands still."""
+    """Keeps every snapshot of a discovery, and every pause; its calendar stands still until set to `now`."""
 
     def __init__(self, settings: KubernetesConfig, clock: Callable[[], float]) -> None:
-        self.discovery = KubernetesDiscovery(settings, clock=clock, now=lambda: NOW)
+        self.now = NOW
+        self.discovery = KubernetesDiscovery(settings, clock=clock, now=lambda: self.now, sleep=self._pause)
         self.snapshots: list[tuple[Pod, ...]] = []
+        self.pauses: list[float] = []
         self.task: asyncio.Task[None] | None = None
 
     @property
@@ -41,6 +43,11 @@ class Follower:
         """Follow until cancelled."""
         async for pods in self.discovery.watch():
             self.snapshots.append(pods)
+
+    async def _pause(self, seconds: float) -> None:
+        if seconds:
+            self.pauses.append(seconds)
+        await asyncio.sleep(seconds)
 
 
 Follow = Callable[..., Follower]

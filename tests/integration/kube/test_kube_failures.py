@@ -1,7 +1,10 @@
 """Pods while the API server forgets, breaks, refuses, is silent or away."""
 
+import itertools
+import json
 import random
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -79,27 +82,83 @@ async def test_after_an_outage_a_list_is_not_put_off(
     assert followed.newest == (A, B)
 
 
+async def test_what_is_forgotten_after_news_is_listed_at_once(
+    api: FakeApiServer, follow: "Follow", eventually: "Eventually"
+) -> None:
+    """Each version that led on before it was forgotten has its list without a pause."""
+    bookmark = {"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": "101"}}}
+    gone = {"type": "ERROR", "object": {"code": 410, "message": "too old resource version"}}
+    api.refuse(200, f"{json.dumps(bookmark)}\n{json.dumps(gone)}\n", watches_only=True)
+    followed = follow(**ONCE)
+    await eventually(lambda: len(api.asked) > 6 or followed.pauses)
+
+    assert [asked.since for asked in api.asked[:6]] == [None, "101"] * 3
+    assert followed.pauses == []
+
+
 async def test_an_api_server_that_always_forgets_is_not_pressed(
     api: FakeApiServer, follow: "Follow", eventually: "Eventually"
 ) -> None:
     """A 410 for the version of the list that the last 410 asked for is a failure like any other."""
     api.refuse(410, watches_only=True)
     followed = follow(**ONCE)
-    await eventually(lambda: "answered 410: because the test says so" in followed.problem)
+    await eventually(lambda: followed.pauses)
 
+    assert "answered 410: because the test says so" in followed.problem
     assert [asked.since for asked in api.asked] == [None, "101", None, "101"]
     assert followed.snapshots == [(A,)]
 
 
-async def test_a_watch_that_ends_as_it_begins_is_a_failure(
+@pytest.mark.parametrize("took_s", [0.0, 9.9], ids=["as it begins", "before half of its time"])
+async def test_a_watch_that_ends_early_is_a_failure(
+    api: FakeApiServer, follow: "Follow", eventually: "Eventually", took_s: float
+) -> None:
+    """A watch that ends long before its time, here 20 s, is not asked for again without a pause."""
+    api.refuse(200, "", watches_only=True)
+    followed = follow(clock=_steps(took_s), **ONCE)
+    await eventually(lambda: followed.pauses)
+
+    assert followed.problem.endswith("the watch was ended early")
+    assert [asked.since for asked in api.asked] == [None, "101"]
+
+
+async def test_an_event_ends_an_outage(
     api: FakeApiServer, follow: "Follow", eventually: "Eventually"
 ) -> None:
-    """A watch that ends long before its time is not asked for again without a pause."""
-    api.refuse(200, "", watches_only=True)
-    followed = follow(**ONCE)
-    await eventually(lambda: followed.problem.endswith("the watch was ended early"))
+    """The failure after it is the first of the next outage: its pause is short, and it counts from there."""
+    followed = follow(retry_max_s=1000)
+    await eventually(lambda: not followed.problem)
+    api.refuse(503)
+    api.cut()
+    await eventually(lambda: len(followed.pauses) >= 3)
+    api.accept()
+    await eventually(lambda: not followed.problem)
+    followed.pauses.clear()
+    followed.now += timedelta(minutes=1)
+    api.put(pod_manifest("b", ip="10.0.0.2"))
+    await eventually(lambda: followed.newest == (A, B))
+    followed.now += timedelta(minutes=1)
+    await api.away()
+    await eventually(lambda: followed.pauses)
 
-    assert [asked.since for asked in api.asked] == [None, "101"]
+    assert followed.pauses[0] <= 0.01
+    assert followed.problem.startswith("no news of pods since 2026-01-02T03:05:05Z: ")
+
+
+async def test_a_watch_that_ends_in_time_ends_an_outage(
+    api: FakeApiServer, follow: "Follow", eventually: "Eventually"
+) -> None:
+    """That nothing happened for half of its time is news as well; the next watch begins without a pause."""
+    api.refuse(503)
+    followed = follow(clock=_steps(10.0), retry_max_s=1000)
+    await eventually(lambda: len(followed.pauses) >= 3)
+    api.refuse(200, "", watches_only=True)
+    await eventually(lambda: [asked.since for asked in api.asked[-2:]] == ["101", "101"])
+    followed.pauses.clear()
+    api.refuse(503)
+    await eventually(lambda: followed.pauses)
+
+    assert followed.pauses[0] <= 0.01
 
 
 async def test_while_the_api_server_is_away_the_pods_stay(
@@ -201,6 +260,19 @@ async def test_a_silent_connection_is_given_up(
 
     api.resume()
     await eventually(lambda: followed.newest == (A, B) and not followed.problem)
+
+
+async def test_a_watch_may_be_too_slow_to_begin(
+    api: FakeApiServer, follow: "Follow", eventually: "Eventually"
+) -> None:
+    """A watch lasts long, but its first answer is due as soon as any other."""
+    followed = follow(timeout_s=0.3)
+    await eventually(lambda: not followed.problem)
+    api.delay_s = 30.0
+    api.cut()
+    await eventually(lambda: "no answer in time" in followed.problem)
+
+    assert {asked.since for asked in api.asked[1:]} == {"101"}
 
 
 async def test_an_api_server_may_be_too_slow(
@@ -318,6 +390,12 @@ def test_pauses_double_up_to_a_limit() -> None:
 
     assert [pause_s(config, failures, low) for failures in (1, 2, 5, 6, 5000)] == [0.25, 0.5, 4.0, 5.0, 5.0]
     assert [pause_s(config, failures, high) for failures in (1, 2, 5, 6, 5000)] == [0.5, 1.0, 8.0, 10.0, 10.0]
+
+
+def _steps(step_s: float) -> Callable[[], float]:
+    """Make a clock that is later by so much each time it is read, as when a watch begins and when it ends."""
+    count = itertools.count()
+    return lambda: step_s * next(count)
 
 
 class _Fixed(random.Random):
