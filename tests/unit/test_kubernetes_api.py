@@ -178,6 +178,18 @@ def test_a_deployment_of_no_pods_is_rolled_out() -> None:
 
 
 @pytest.mark.parametrize(
+    ("kind", "words"),
+    [("Normal", "Killing"), ("Warning", "Killing: Stopping container engine")],
+    ids=["normal", "warning"],
+)
+def test_an_event_is_a_moment_a_pod_and_a_few_words(kind: str, words: str) -> None:
+    """The message is told of what is wrong only."""
+    told = pod_event(event(kind, last=NOON))
+
+    assert told == {"wall": NOON.timestamp(), "pod": "engine-1", "event": words}
+
+
+@pytest.mark.parametrize(
     ("last", "noted", "moment"),
     [(LATEST, LATER, LATEST), (None, LATER, LATER), (None, None, NOON)],
     ids=["the last of several", "of a newer kind", "neither"],
@@ -186,13 +198,17 @@ def test_the_moment_of_an_event_is_the_last_that_is_known(
     last: datetime | None, noted: datetime | None, moment: datetime
 ) -> None:
     """An event stands for all that were alike since it was made."""
-    event = CoreV1Event(
+    assert pod_event(event("Normal", last=last, noted=noted))["wall"] == moment.timestamp()
+
+
+def event(kind: str, *, last: datetime | None, noted: datetime | None = None) -> CoreV1Event:
+    """Return an event that was made at noon."""
+    return CoreV1Event(
         metadata=V1ObjectMeta(creation_timestamp=NOON),
-        involved_object=V1ObjectReference(name="engine-1"),
+        involved_object=V1ObjectReference(kind="Pod", name="engine-1"),
         event_time=noted,
         last_timestamp=last,
-        reason="Started",
-        type="Normal",
+        reason="Killing",
+        message="Stopping container engine",
+        type=kind,
     )
-
-    assert pod_event(event)["wall"] == moment.timestamp()
