@@ -9,7 +9,8 @@ import importlib.util
 import json
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import islice
@@ -17,6 +18,7 @@ from typing import Literal
 
 from kvsync.testing.attempts import again, last_of, refused, to_retry, unknown_tests
 from kvsync.testing.history import Record, read_lines
+from kvsync.testing.ledger import scratch
 from kvsync.testing.outcome import Check, Kind, Outcome, StageResult, merge
 from kvsync.testing.run_folder import RunFolder
 from kvsync.testing.runner import CommandResult, run
@@ -89,27 +91,41 @@ class PytestStage:
             argv += [f"--only={selection}"]
         started_at, log = datetime.now(UTC), f"logs/{label}.log"
         (context.run_dir / "tmp").mkdir(parents=True, exist_ok=True)  # pytest makes the last level only
-        command = run(
-            argv,
-            log=context.run_dir / log,
-            timeout_s=timeout_s,
-            cwd=context.repository,
-            env={
-                # Processes that tests start, too, are of the code that is tested.
-                "PYTHONPATH": os.pathsep.join(
-                    filter(None, [str(context.repository), (context.environ or {}).get("PYTHONPATH")])
-                ),
-                "PYTHONUNBUFFERED": "1",
-                "HYPOTHESIS_STORAGE_DIRECTORY": str(context.run_dir / "hypothesis"),
-            },
-            environ=context.environ,
-            stop=context.stop,
-            ledger=context.ledger,
-            grace_s=GRACE_S,
-        )
+        with self._temporary(context) as temporary:
+            command = run(
+                argv,
+                log=context.run_dir / log,
+                timeout_s=timeout_s,
+                cwd=context.repository,
+                env={
+                    # Processes that tests start, too, are of the code that is tested.
+                    "PYTHONPATH": os.pathsep.join(
+                        filter(None, [str(context.repository), (context.environ or {}).get("PYTHONPATH")])
+                    ),
+                    "PYTHONUNBUFFERED": "1",
+                    "HYPOTHESIS_STORAGE_DIRECTORY": str(context.run_dir / "hypothesis"),
+                    **temporary,
+                },
+                environ=context.environ,
+                stop=context.stop,
+                ledger=context.ledger,
+                grace_s=GRACE_S,
+            )
         records = islice(read_lines(tests), len(before), None)
         result = result_from(records, command, name=self.name, started_at=started_at)
         return replace(result, log=log)
+
+    @contextmanager
+    def _temporary(self, context: StageContext) -> Iterator[dict[str, str]]:
+        """Say where temporary files go on a cluster: its client keeps keys in some, which a kill leaves.
+
+        Elsewhere some are sockets, for which a path in the run's folder may be too long.
+        """
+        if not self._needs_machine(context):
+            yield {}
+            return
+        with scratch(context.ledger, context.run_dir / "temporary") as folder:
+            yield {"TMPDIR": str(folder)}
 
     def command(self, context: StageContext, label: str) -> list[str]:
         """Return the command line; it repeats the stage when given by hand.

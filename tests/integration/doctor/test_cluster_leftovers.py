@@ -2,13 +2,17 @@
 
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from kvsync.testing.ledger import Ledger, leftovers
+from kvsync.testing.outcome import Outcome
+from kvsync.testing.pytest_stage import PytestStage
 from kvsync.testing.residue import clear, find
+from kvsync.testing.stage import StageContext
 from tests.integration.doctor.conftest import Programs
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -245,3 +249,29 @@ def test_what_is_left_can_be_reached_until_it_is_gone(
     programs("kubectl", "*) :")
     assert set(clear(find(ledger.path, programs.tools), ledger, programs.tools).values()) == {""}
     assert (left(ledger), keys.exists()) == ([], False)
+
+
+TEST = """
+import tempfile
+
+def test_leaves_a_file(run_dir):
+    _, name = tempfile.mkstemp()
+    assert name.startswith(str(run_dir))
+"""
+
+
+def test_temporary_files_of_tests_on_a_cluster_go_with_their_stage(ledger: Ledger, tmp_path: Path) -> None:
+    """The client of Kubernetes keeps the user's keys in some, and a test that is killed removes none."""
+    run_dir, tests = ledger.path.parent, tmp_path / "tests" / "e2e"
+    tests.mkdir(parents=True)
+    (tests / "test_one.py").write_text(TEST)
+    (run_dir / "machine.json").write_text("{}")
+    context = StageContext(
+        run_dir=run_dir, repository=tmp_path, ledger=ledger, cluster="kind", stop=threading.Event()
+    )
+
+    result = PytestStage("e2e", "e2e", timeout_s=50, clustered=True).run(context)
+
+    assert result.outcome is Outcome.PASSED, result.reason
+    assert left(ledger) == []
+    assert not (run_dir / "temporary").exists()
