@@ -153,7 +153,11 @@ def test_how_many_times_slower_it_became() -> None:
     assert disturbance.p95_ratio == 2.0
 
 
-@pytest.mark.parametrize(("control_p95_s", "is_judged"), [(0.15, True), (0.16, False)], ids=["quiet", "busy"])
+@pytest.mark.parametrize(
+    ("control_p95_s", "is_judged"),
+    [(0.15, True), (0.16, False), (float("nan"), False)],
+    ids=["quiet", "busy", "not known"],
+)
 def test_a_machine_that_was_busy_before_excuses_p95(control_p95_s: float, is_judged: bool) -> None:
     """Nothing became slower, and yet it was too busy all the time for p95 to mean anything."""
     baseline = service(control_p95_s=control_p95_s)
