@@ -13,7 +13,7 @@ from kvsync.testing.oracle import digest
 from kvsync.testing.scenario import Scenario
 from kvsync.testing.trace import generate
 from kvsync.testing.traffic import Answer, BackgroundTraffic, Sender, availability
-from kvsync.testing.verdicts import Void
+from kvsync.testing.verdicts import NotRun, Void
 
 if TYPE_CHECKING:  # local runs collect this file, too, and do without the second that the client takes
     from kvsync.testing.kubernetes_cluster import KubernetesCluster
@@ -119,6 +119,8 @@ def test_api_server_away(scenario: Scenario, cluster: KubernetesCluster) -> None
     """The API server refuses everybody for a minute: the gateway serves on, says so, and misses nothing."""
     from kvsync.testing.api_outage import api_server_refuses, door
 
+    if not cluster.site.machine.kind:
+        raise NotRun("only the API server of a Kind cluster can be sent away, and this one is not Kind's")
     pods = cluster.deploy("qwen", 3, capacity=256)
     url = door(cluster.site.api, cluster.namespace)
     gateway = GatewayView(url)
