@@ -124,7 +124,7 @@ def pytest_runtest_makereport(
         report.kind = verdict.kind  # type: ignore[attr-defined]  # reports carry extra attributes
     elif TIMEOUT_TEXT in str(call.excinfo.value):
         report.kind = "timeout"  # type: ignore[attr-defined]  # as above
-    elif call.when != "call" and _of_infrastructure(call.excinfo.value):
+    elif _of_infrastructure(call.excinfo.value):
         report.kind = "infra-error"  # type: ignore[attr-defined]  # as above
     return report
 

@@ -96,11 +96,30 @@ def linked(check: Check, run_dir: Path) -> dict[str, str]:
     return {path.rpartition("/")[2]: (run_dir / path).read_text() for path in paths}
 
 
+def unlinked(result: StageResult) -> list[str]:
+    """Return the evidence of checks that the page of a run does not link."""
+    report = Report(
+        run="run-1",
+        started_at=result.started_at,
+        duration_s=1.0,
+        command="",
+        stages=[result],
+        parameters={},
+        versions={},
+        machine={},
+    )
+    page = render(report, Evidence(), [])
+    paths = [path for check in result.checks for path in check.properties.get("evidence", "").split()]
+    return [path for path in paths if f'<a href="{path}">' not in page]
+
+
 def test_each_failure_has_its_evidence_and_its_verdict(
     api: ApiServer, context: StageContext, run_tests: RunTests
 ) -> None:
     """No image and no node are no verdict, a gateway that crashes is one; each has all there is, linked."""
     result = run_tests(
+        "from kvsync.errors import InfrastructureError\n"
+        "def test_breaks(own_cluster): raise InfrastructureError('cannot list pods')\n"
         "def test_no_image(own_cluster): pass\n"
         "def test_no_node(own_cluster): pass\n"
         "def test_crashes(own_cluster): pass\n"
@@ -112,6 +131,7 @@ def test_each_failure_has_its_evidence_and_its_verdict(
     checks = by_name(result)
     files = {name: linked(check, context.run_dir) for name, check in checks.items()}
     assert {name: check.kind for name, check in checks.items()} == {
+        "test_breaks": "infra-error",
         "test_no_image": "infra-error",
         "test_no_node": "infra-error",
         "test_crashes": "error",
@@ -139,22 +159,7 @@ def test_each_failure_has_its_evidence_and_its_verdict(
     }
     assert "engine-19.log" not in failed
     assert failed["gateway-0-index.json"] == '{"of": "gateway-1:8080", "what": ["index", "dump"]}'
-    page = render(
-        Report(
-            run="run-1",
-            started_at=result.started_at,
-            duration_s=1.0,
-            command="",
-            stages=[result],
-            parameters={},
-            versions={},
-            machine={},
-        ),
-        Evidence(),
-        [],
-    )
-    paths = [path for check in checks.values() for path in check.properties.get("evidence", "").split()]
-    assert [path for path in paths if f'<a href="{path}">' not in page] == []
+    assert unlinked(result) == []
     stuck = checks["test_stuck"].detail
     assert "test-stuck" in stuck
     assert "take its finalizers away; then `kvsync-ci clean`" in stuck
