@@ -6,7 +6,7 @@ Everything is reached through the API server (see kubernetes_proxy), so this wor
 
 import hashlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from kvsync.errors import ClusterError, InfrastructureError, UnknownName, WaitTi
 from kvsync.testing import manifests as render
 from kvsync.testing.announcements import Announcement, announcements
 from kvsync.testing.cluster import GATEWAY, Option, PodHandle, flags
-from kvsync.testing.cluster_evidence import INTERRUPTED_S, WITHIN_S, Group, collect, new_folder
+from kvsync.testing.cluster_evidence import INTERRUPTED_S, MOST_PODS, WITHIN_S, Group, collect, new_folder
 from kvsync.testing.endpoints import GatewayView, PodAdmin, answers
 from kvsync.testing.history import History
 from kvsync.testing.kubernetes_api import KubernetesApi, PodState
@@ -212,6 +212,12 @@ class KubernetesCluster:
             return "\n".join(logs) or f"no gateway in {self.namespace}"
         return self._log(self.state(name).name)
 
+    def last_logs(self) -> Iterator[tuple[str, str]]:
+        """Yield the ends of the logs of gateways and engines, by pod, but not of very many."""
+        for pod in self._all_pods()[:MOST_PODS]:
+            if pod.container_id:
+                yield pod.name, self._log(pod.name)
+
     def clear(self) -> None:
         """See Cluster."""
         for model in self._replicas:
@@ -350,12 +356,13 @@ class KubernetesProvider:
     """Creates and deletes clusters, each in a namespace of its own that the ledger knows."""
 
     def __init__(self, machine: Machine, *, run_dir: Path, ledger: Ledger, seed: int) -> None:
-        self._ledger, self._seed, self._evidence = ledger, seed, run_dir / "evidence"
+        self._ledger, self._seed = ledger, seed
+        self._evidence, self._logs = run_dir / "evidence", run_dir / "logs"
         self._history = History(run_dir / "history" / "pods.jsonl", proc="kubernetes")
         proxy = KubernetesProxy(
             machine,
             namespaces=namespaces_of(machine.namespace_prefix, ledger.run),
-            log=run_dir / "logs" / "kubectl-proxy.log",
+            log=self._logs / "kubectl-proxy.log",
             ledger=ledger,
         )
         self._site = Site(
@@ -398,7 +405,16 @@ class KubernetesProvider:
         """See ClusterProvider; returns while Kubernetes deletes it, and `close` waits for that."""
         if cluster := self._clusters.pop(name, None):
             self._note_events(cluster.namespace)
+            self._keep_logs(cluster)
             cluster.close()
+
+    def _keep_logs(self, cluster: KubernetesCluster) -> None:
+        """Keep what its pods wrote, which goes with them; evidence of failures has more."""
+        folder = self._logs / cluster.name
+        folder.mkdir(parents=True, exist_ok=True)
+        with suppress(ClusterError):
+            for pod, log in cluster.last_logs():
+                (folder / f"{pod}.log").write_text(log, encoding="utf-8")
 
     def _note_events(self, namespace: str) -> None:
         """Keep what happened to its pods for the report's time line, where Kubernetes tells it."""

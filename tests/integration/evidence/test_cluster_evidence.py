@@ -160,6 +160,7 @@ def test_each_failure_has_its_evidence_and_its_verdict(
     assert "engine-19.log" not in failed
     assert failed["gateway-0-index.json"] == '{"of": "gateway-1:8080", "what": ["index", "dump"]}'
     assert unlinked(result) == []
+    assert (context.run_dir / "logs" / "test-good" / "gateway-1.log").read_text() == "words of gateway-1"
     stuck = checks["test_stuck"].detail
     assert "test-stuck" in stuck
     assert "take its finalizers away; then `kvsync-ci clean`" in stuck
