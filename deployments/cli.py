@@ -115,12 +115,12 @@ def run_once(parameters: "Parameters", *, as_json: bool) -> Report:
     """Run once, showing how it goes and the verdict; CannotRun when the machine lacks something."""
     from deployments.launch import launch
     from kvsync.testing.doctor import examine
-    from tasks.cluster import settings_here
+    from tasks.parameters import settings_here
 
     if parameters.needs_cluster:
         findings = examine(
             ClusterChoice.parse(parameters.cluster),
-            settings_here(parameters),
+            settings_here(parameters, os.environ),
             folder=parameters.report_dir,
             name=f"kvsync-{parameters.run}",
             reuse=parameters.reuse,

@@ -6,12 +6,11 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from kvsync.errors import ClusterError
-from kvsync.testing.cluster_settings import ClusterChoice, ClusterSettings
+from kvsync.testing.cluster_settings import ClusterChoice
 from kvsync.testing.outcome import Outcome, StageResult
 from kvsync.testing.provision import ClusterStage, give_back
-from kvsync.testing.settings import load_settings
 from kvsync.testing.stage import StageContext, run_safely
-from tasks.parameters import REPOSITORY, Parameters
+from tasks.parameters import Parameters, settings_here
 
 
 @task(name="cluster", task_run_name="cluster", retries=1, retry_delay_seconds=5, cache_policy=NO_CACHE)
@@ -21,21 +20,11 @@ def create_cluster(parameters: Parameters, context: StageContext) -> StageResult
     The result is in the run's folder, also of a failure, which is raised for Prefect to try again.
     """
     choice = ClusterChoice.parse(parameters.cluster)
-    stage = ClusterStage(choice, settings_here(parameters), parameters.reuse)
+    stage = ClusterStage(choice, settings_here(parameters, os.environ), parameters.reuse)
     result = run_safely(stage, context)
     if result.outcome is not Outcome.PASSED:
         raise ClusterError(result.reason)
     return result
-
-
-def settings_here(parameters: Parameters) -> ClusterSettings:
-    """Return how the cluster is made, but a kubeconfig and its allowed contexts as they are configured here.
-
-    Whoever starts a run can give it any parameters; which clusters it may touch is not theirs to say.
-    """
-    here = load_settings(REPOSITORY, os.environ).cluster
-    ours = {"kubeconfig": here.kubeconfig, "allowed_contexts": here.allowed_contexts}
-    return parameters.settings.model_copy(update=ours)
 
 
 @task(name="give back", task_run_name="give back", retries=1, cache_policy=NO_CACHE)

@@ -3,7 +3,7 @@
 import re
 import secrets
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from kvsync.errors import ConfigError, UnknownName
 from kvsync.testing.cluster_settings import ClusterName, ClusterSettings
+from kvsync.testing.settings import load_settings
 from kvsync.testing.stage import LOCAL
 from tasks.catalogue import CLUSTERED, STAGES
 
@@ -234,6 +235,16 @@ class Parameters(BaseModel):
         if self.repository != REPOSITORY:
             words += ["--repository", str(self.repository)]
         return shlex.join(words)
+
+
+def settings_here(parameters: Parameters, environ: Mapping[str, str]) -> ClusterSettings:
+    """Return how the cluster is made, but a kubeconfig and its allowed contexts as they are configured here.
+
+    Whoever starts a run can give it any parameters; which clusters it may touch is not theirs to say.
+    """
+    here = load_settings(REPOSITORY, environ).cluster
+    ours = {"kubeconfig": here.kubeconfig, "allowed_contexts": here.allowed_contexts}
+    return parameters.settings.model_copy(update=ours)
 
 
 def matrix(parameters: Parameters, node_images: Sequence[str]) -> list[Parameters]:

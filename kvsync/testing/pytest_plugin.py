@@ -7,6 +7,7 @@ temporary directory.
 
 import json
 import re
+import signal
 from collections.abc import Generator
 from pathlib import Path
 from typing import cast
@@ -74,6 +75,10 @@ def pytest_configure(config: pytest.Config) -> None:
     run_dir: Path | None = config.getoption("--run-dir")
     if run_dir is None or hasattr(config, "workerinput"):
         return
+    # A shell starts what runs in its background with SIGINT ignored, and so is everything that this starts;
+    # but a stage is interrupted with SIGINT, and then has evidence to keep.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     config.pluginmanager.register(Recorder(RunFolder(run_dir).tests(config.getoption("--stage"))), RECORDER)
 
 

@@ -1,5 +1,6 @@
 """What a run on Kubernetes keeps of a cluster that went wrong, how it is linked, and whose fault it is."""
 
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -214,11 +215,20 @@ def test_fails(own_cluster):
 """
 
 
+@pytest.fixture
+def in_background() -> Iterator[None]:
+    """What we start ignores SIGINT, like all that a shell starts in its background."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize(
     ("code", "in_test"),
     [(HANGS, True), ("def test_no_node(own_cluster): pass", False)],
     ids=["in the test", "while its cluster is made"],
 )
+@pytest.mark.usefixtures("in_background")
 def test_an_interrupted_test_has_evidence(
     api: ApiServer, context: StageContext, run_tests: RunTests, tmp_path: Path, code: str, in_test: bool
 ) -> None:
