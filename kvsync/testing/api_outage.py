@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from kvsync.errors import ClusterError
+from kvsync.testing.endpoints import answers
 from kvsync.testing.kubernetes_api import KubernetesApi
 from kvsync.testing.ledger import Ledger
 from kvsync.testing.machine import Machine
@@ -12,10 +13,12 @@ from kvsync.testing.node import Node
 from kvsync.testing.node_changes import Changes
 from kvsync.testing.node_rules import refusal
 from kvsync.testing.verdicts import Void
+from kvsync.testing.wait import wait_for
 
 API_PORT = 6443
 """Where the API servers of Kind's control planes listen."""
 DOOR = "gateway-outside"
+PROBE_S, OPEN_S = 1.0, 30.0
 
 
 @contextmanager
@@ -39,10 +42,13 @@ def api_server_refuses(machine: Machine, api: KubernetesApi, ledger: Ledger) -> 
 def door(api: KubernetesApi, namespace: str) -> str:
     """Open a port on every node that leads to a namespace's gateway, and return its URL on one of them.
 
-    Whoever uses it does without the API server. It goes with the namespace.
+    Whoever uses it does without the API server. It goes with the namespace. Raises WaitTimeout when it leads
+    nowhere: nodes hear of it a moment later, and older ones then accept connections that they never answer.
     """
     api.create([_door()], namespace)
-    return f"http://{api.node_address()}:{api.node_port(namespace, DOOR)}"
+    url = f"http://{api.node_address()}:{api.node_port(namespace, DOOR)}"
+    wait_for(lambda: answers(f"{url}/readyz", PROBE_S), what=f"{url} leads to the gateway", timeout_s=OPEN_S)
+    return url
 
 
 def _door() -> Manifest:
