@@ -13,6 +13,7 @@ from kvsync.errors import InfrastructureError, WaitTimeout
 from kvsync.testing.ledger import Ledger
 from kvsync.testing.machine import Machine
 from kvsync.testing.program import Program
+from kvsync.testing.tools import kubectl
 from kvsync.testing.wait import wait_for
 
 START_TIMEOUT_S = 30.0
@@ -36,9 +37,8 @@ class KubernetesProxy:
 
     def __init__(self, machine: Machine, *, namespaces: str, log: Path, ledger: Ledger) -> None:
         accepted = f"^/api/v1/namespaces/{re.escape(namespaces)}[^/]*/(pods|services)/[^/]+/proxy(/|$)"
-        argv = ["kubectl", "proxy", "--port=0", f"--kubeconfig={machine.kubeconfig}"]
-        argv += [f"--accept-paths={accepted}", f"--reject-paths={GOES_BACK}", f"--reject-methods={USELESS}"]
-        argv += [f"--context={machine.context}"] if machine.context else []
+        rules = (f"--accept-paths={accepted}", f"--reject-paths={GOES_BACK}", f"--reject-methods={USELESS}")
+        argv = kubectl(machine.kubeconfig, machine.context, "proxy", "--port=0", *rules)
         self._program = Program("kubectl proxy", [*LIFELINE, *argv], log=log, ledger=ledger)
         try:
             match = wait_for(self._listening, what="kubectl proxy listens", timeout_s=START_TIMEOUT_S)

@@ -24,7 +24,7 @@ from kvsync.testing.preflight import Finding, require
 from kvsync.testing.reapers import reached_with, reap
 from kvsync.testing.run_folder import RunFolder
 from kvsync.testing.stage import StageContext
-from kvsync.testing.tools import ON_PATH
+from kvsync.testing.tools import ON_PATH, kubectl
 from kvsync.testing.verdicts import NotRun
 
 MANIFESTS = "infra/manifests"
@@ -79,7 +79,7 @@ class ClusterStage:
         image = settings.image or f"kvsync:{context.ledger.run}"
         if settings.image is None:
             with steps.step(f"build the image on {settings.base_image}"):
-                ledger.intend("image", image, tag=image)
+                ledger.intend("image", image)
                 source, base = context.repository, settings.base_image
                 build(image, repository=source, base=base, folder=temporary / "image", commands=commands)
         if choice.kind == "kind":
@@ -112,7 +112,8 @@ class ClusterStage:
         elif self.reuse:
             self._require([stuck_namespaces(asking(ON_PATH, machine.kubeconfig, machine.context))])
         with steps.step("ask the API server whether it is ready"):
-            commands.run([*_kubectl(machine), "get", "--raw=/readyz"], timeout_s=API_TIMEOUT_S)
+            argv = kubectl(machine.kubeconfig, machine.context, "get", "--raw=/readyz")
+            commands.run(argv, timeout_s=API_TIMEOUT_S)
         machine.write(folder.machine)
         took_s = sum(check.duration_s for check in steps.checks)
         relative = str(log.relative_to(folder.path))
@@ -169,8 +170,3 @@ def give_back(ledger: Ledger) -> None:
         if entry.kind in PROVISIONED and not reached_with(entry, others):
             reap(entry)
             ledger.released(entry)
-
-
-def _kubectl(machine: Machine) -> list[str]:
-    options = {"--kubeconfig": machine.kubeconfig, "--context": machine.context}
-    return ["kubectl", *(f"{option}={value}" for option, value in options.items() if value)]

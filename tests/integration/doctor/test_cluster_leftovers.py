@@ -71,7 +71,8 @@ def make(programs: Programs, tmp_path: Path) -> Make:
         "'ps --all --quiet --filter=label=io.x-k8s.kind.cluster=mine') test -e made && echo n1 || :",
         "'image ls'*|'ps --all --format='*) :",
         "'exec n1 '*' images ls') "
-        "test -e loaded && printf 'REF TYPE DIGEST\\ndocker.io/library/kvsync:run-7 m sha256:aa 1\\n' || :",
+        "test -e loaded && "
+        "printf 'REF TYPE DIGEST\\ndocker.io/library/kvsync:leftovers-7 m sha256:aa 1\\n' || :",
         "'exec n1 '*' images rm '*) rm loaded",
         "rm*) /bin/rm -f made",
     )
@@ -100,7 +101,7 @@ def make(programs: Programs, tmp_path: Path) -> Make:
         (repository / name).touch()
     (tmp_path / "tmp").mkdir()
 
-    def run(name: str = "run-7", image: str = "", *, ends: bool = False) -> str:
+    def run(name: str = "leftovers-7", image: str = "", *, ends: bool = False) -> str:
         env = {
             "PATH": f"{programs.folder}:/usr/bin:/bin",
             "PYTHONPATH": f"{tmp_path}:{ROOT}",
@@ -117,8 +118,11 @@ def make(programs: Programs, tmp_path: Path) -> Make:
 
 @pytest.fixture
 def ledger(tmp_path: Path) -> Ledger:
-    """The ledger of the run "run-7"."""
-    return Ledger(tmp_path / "reports" / "run-7" / "ledger.jsonl")
+    """The ledger of the run "leftovers-7".
+
+    Other files clean up after a "run-7" at the same time, and that ends all processes of its name.
+    """
+    return Ledger(tmp_path / "reports" / "leftovers-7" / "ledger.jsonl")
 
 
 def left(ledger: Ledger) -> list[str]:
@@ -168,9 +172,9 @@ def test_the_image_of_a_run_does_not_stay_in_a_cluster_that_does(
 
     assert left(ledger) == []
     assert [call for call in programs.calls("docker exec") if " rm " in call] == [
-        "docker exec n1 ctr images rm docker.io/library/kvsync:run-7"
+        "docker exec n1 ctr images rm docker.io/library/kvsync:leftovers-7"
     ]
-    assert make("run-8", "somebody/kvsync:1", ends=True).startswith("PASSED")
+    assert make("leftovers-8", "somebody/kvsync:1", ends=True).startswith("PASSED")
     assert len(programs.calls("kind create")) == 1
     assert [call for call in programs.calls("docker exec") if "somebody" in call] == []
 
@@ -202,18 +206,20 @@ def test_half_a_cluster_of_a_killed_run_is_used_by_nobody(
     assert make(image="somebody/kvsync:1").startswith("killed by 9")
     (tmp_path / "create-kills").unlink()
 
-    told = make("run-8", "somebody/kvsync:1")
+    told = make("leftovers-8", "somebody/kvsync:1")
     assert told.startswith("UNKNOWN")
-    assert "mine was not finished by the run run-7: if that was killed, kvsync-ci clean deletes it" in told
+    assert (
+        "mine was not finished by the run leftovers-7: if that was killed, kvsync-ci clean deletes it" in told
+    )
 
     clear(find(ledger.path, programs.tools), ledger, programs.tools)
     assert not (tmp_path / "made").exists()
-    assert make("run-8", "somebody/kvsync:1").startswith("PASSED")
+    assert make("leftovers-8", "somebody/kvsync:1").startswith("PASSED")
 
 
 def test_a_whole_cluster_that_a_run_was_to_keep_can_be_used(make: Make, tmp_path: Path) -> None:
     """It is in the ledger of that run, which ended, and is no half of one."""
-    other = Ledger(tmp_path / "reports" / "run-6" / "ledger.jsonl")
+    other = Ledger(tmp_path / "reports" / "leftovers-6" / "ledger.jsonl")
     other.created(other.intend("kind-cluster", "mine"), ready=True)
     (tmp_path / "made").touch()
 
@@ -222,7 +228,7 @@ def test_a_whole_cluster_that_a_run_was_to_keep_can_be_used(make: Make, tmp_path
 
 def test_the_keys_of_a_cluster_that_stays_do_not_stay_in_a_report(make: Make, tmp_path: Path) -> None:
     """Who makes the cluster and who finds it gets them anew, and has them until the run is over."""
-    for run in ("run-7", "run-8"):
+    for run in ("leftovers-7", "leftovers-8"):
         keys = tmp_path / "reports" / run / "kubeconfig"
         assert make(run, "somebody/kvsync:1").startswith("PASSED")
         assert keys.read_text() == "keys\n"
@@ -234,7 +240,7 @@ def test_what_is_left_can_be_reached_until_it_is_gone(
     make: Make, ledger: Ledger, programs: Programs, tmp_path: Path
 ) -> None:
     """The keys stay as long as something that they open, and are tried to be removed again with it."""
-    keys = tmp_path / "reports" / "run-7" / "kubeconfig"
+    keys = tmp_path / "reports" / "leftovers-7" / "kubeconfig"
     ledger.intend("namespace", "kvsync-7-a", kubeconfig=str(keys), context="", kind_cluster="mine")
     assert make(image="somebody/kvsync:1", ends=True).startswith("PASSED")
     assert left(ledger) == ["path", "namespace"]
