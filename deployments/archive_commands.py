@@ -14,13 +14,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from deployments.progress import STYLES
-from kvsync.testing.comparison import CheckId
-from kvsync.testing.flakiness import CLEAN_RUNS, Ending, Flakiness, failing_streak, flakiness
-from kvsync.testing.quarantine import Entry, load_quarantine
-from kvsync.testing.settings import load_settings
+from kvsync.ci.archive.comparison import CheckId
+from kvsync.ci.archive.flakiness import CLEAN_RUNS, Ending, Flakiness, failing_streak, flakiness
+from kvsync.ci.run.quarantine import Entry, load_quarantine
+from kvsync.ci.settings import load_settings
 
 if TYPE_CHECKING:
-    from kvsync.testing.archive import Archive, PastRun, PastStage, Scope
+    from kvsync.ci.archive import Archive, PastRun, PastStage, Scope
 
 ReportDir = Annotated[Path, typer.Option("--report-dir", help="Where the folders of the runs lie.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
@@ -95,7 +95,7 @@ def flaky(
     as_json: AsJson = False,
 ) -> None:
     """Show which tests are flaky and which are broken, and the tests in quarantine with their end."""
-    from tasks.parameters import REPOSITORY
+    from kvsync.ci.run.parameters import REPOSITORY
 
     file = (repository or REPOSITORY) / load_settings(REPOSITORY, os.environ).archive.quarantine
     quarantine = load_quarantine(file).quarantine
@@ -129,8 +129,8 @@ def standing(entry: Entry, today: date, clean_runs: int) -> str:
 
 def _archive(report_dir: Path) -> "Archive":
     # Imported here: SQLAlchemy and Alembic take time, and no other command needs them.
-    from kvsync.testing.archive import existing_archive
-    from tasks.parameters import REPOSITORY
+    from kvsync.ci.archive import existing_archive
+    from kvsync.ci.run.parameters import REPOSITORY
 
     return existing_archive(load_settings(REPOSITORY, os.environ), report_dir)
 

@@ -37,13 +37,13 @@ from deployments.catalogue import FLOW
 from deployments.mending import PATIENCE_S, Mend, Sighting, decide
 from deployments.presence import engines, living, worker_name
 from deployments.staleness import StaleWatch
-from kvsync.testing.interruption import stop_on_signal
+from kvsync.ci.cleaning.residue import is_running
+from kvsync.ci.interruption import stop_on_signal
+from kvsync.ci.run.parameters import REPOSITORY, Parameters
+from kvsync.ci.run_folder import RunFolder
+from kvsync.ci.settings import load_settings
 from kvsync.testing.ledger import end
-from kvsync.testing.residue import is_running
-from kvsync.testing.run_folder import RunFolder
-from kvsync.testing.settings import load_settings
 from tasks.identity import parameters_of
-from tasks.parameters import REPOSITORY, Parameters
 from tasks.settlement import empty_floor, last_word
 
 EVERY_S = 15.0

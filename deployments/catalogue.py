@@ -10,8 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from kvsync.testing.settings import Settings
-from tasks.parameters import REPOSITORY, Parameters
+from kvsync.ci.run.parameters import REPOSITORY, Parameters
+from kvsync.ci.settings import Settings
 
 FLOW = "pipeline"
 

@@ -19,20 +19,20 @@ from deployments.rerun_commands import junit, recheck, rerun
 from deployments.serve_commands import deploy, serve
 from deployments.staleness import stale
 from deployments.store_commands import prune, upload
+from kvsync.ci.cleaning.marks import on_this_machine
+from kvsync.ci.cleaning.residue import clear, find, is_running
+from kvsync.ci.cluster_settings import ClusterChoice
+from kvsync.ci.doctor.findings import Finding, State, is_fit, require
+from kvsync.ci.report.problems import Problem, problems
+from kvsync.ci.report.report import Report
+from kvsync.ci.run_folder import RunFolder, find_run
+from kvsync.ci.settings import load_settings
+from kvsync.ci.stages.environment import stage_environment
 from kvsync.errors import ConfigError, KVSyncError
-from kvsync.testing.cluster_settings import ClusterChoice
 from kvsync.testing.ledger import Ledger
-from kvsync.testing.marks import on_this_machine
-from kvsync.testing.preflight import Finding, State, is_fit, require
-from kvsync.testing.problems import Problem, problems
-from kvsync.testing.report import Report
-from kvsync.testing.residue import clear, find, is_running
-from kvsync.testing.run_folder import RunFolder, find_run
-from kvsync.testing.settings import load_settings
-from kvsync.testing.stage_environment import stage_environment
 
 if TYPE_CHECKING:
-    from tasks.parameters import Parameters
+    from kvsync.ci.run.parameters import Parameters
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 console = Console()
@@ -90,7 +90,7 @@ def run(
 ) -> None:
     """Run the pipeline. Exit status: 0 passed, 1 failed, 2 unknown (something could not be judged)."""
     # Imported here, since `list` or `show` need none of it.
-    from tasks.parameters import REPOSITORY, Parameters, matrix, new_run_id
+    from kvsync.ci.run.parameters import REPOSITORY, Parameters, matrix, new_run_id
 
     url, _, commit = source.rpartition("@")
     fetched = {"url": url, "commit": commit, "trusted": not untrusted}
@@ -114,8 +114,8 @@ def run(
 def run_once(parameters: "Parameters", *, as_json: bool) -> Report:
     """Run once, showing how it goes and the verdict; CannotRun when the machine lacks something."""
     from deployments.launch import launch
-    from kvsync.testing.doctor import examine
-    from tasks.parameters import settings_here
+    from kvsync.ci.doctor.doctor import examine
+    from kvsync.ci.run.parameters import settings_here
 
     if parameters.needs_cluster:
         findings = examine(
@@ -237,9 +237,9 @@ def doctor(
     status: 0 when it can start, 2 when something is missing.
     """
     # Imported here, since `list` or `show` need none of it.
-    from kvsync.testing.doctor import examine
-    from kvsync.testing.service_findings import services
-    from tasks.parameters import REPOSITORY
+    from kvsync.ci.doctor.doctor import examine
+    from kvsync.ci.doctor.services import services
+    from kvsync.ci.run.parameters import REPOSITORY
 
     choice, settings = ClusterChoice.parse(cluster), load_settings(REPOSITORY, os.environ)
     seen = stage_environment(os.environ, trusted=True)

@@ -16,13 +16,13 @@ from pathlib import Path
 from rich.console import Console
 
 from deployments.progress import follow
-from kvsync.testing.interruption import stop_on_signal
+from kvsync.ci.cleaning.residue import LAUNCHER
+from kvsync.ci.interruption import stop_on_signal
+from kvsync.ci.report.report import Report
+from kvsync.ci.run.parameters import REPOSITORY, Parameters
+from kvsync.ci.run_folder import RunFolder
+from kvsync.ci.stages.progress import RunProgress
 from kvsync.testing.ledger import Ledger, facts_of
-from kvsync.testing.progress import RunProgress
-from kvsync.testing.report import Report
-from kvsync.testing.residue import LAUNCHER
-from kvsync.testing.run_folder import RunFolder
-from tasks.parameters import REPOSITORY, Parameters
 from tasks.settlement import empty_floor, last_word
 
 PATIENCE_S = 8.0

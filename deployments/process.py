@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from flows.pipeline import run_pipeline
-from tasks.parameters import Parameters
+from kvsync.ci.run.parameters import Parameters
 
 if __name__ == "__main__":
     run_pipeline(Parameters.model_validate_json(Path(sys.argv[1]).read_text()), return_state=True)

@@ -9,10 +9,10 @@ from rich.console import Console
 from rich.markup import escape
 
 from deployments.progress import STYLES
+from kvsync.ci.report.report import EXIT_STATUS
+from kvsync.ci.run_folder import find_run
 from kvsync.errors import ConfigError
 from kvsync.testing.outcome import Outcome
-from kvsync.testing.report import EXIT_STATUS
-from kvsync.testing.run_folder import find_run
 
 Run = Annotated[str, typer.Argument(metavar="RUN", help="The id of a run, or `last`.")]
 ReportDir = Annotated[Path, typer.Option("--report-dir", help="Where the folders of the runs lie.")]
@@ -41,7 +41,7 @@ def rerun(
     """
     # Imported here: cli imports this module, and `list` needs none of the rest.
     from deployments.cli import run_once
-    from tasks.repetition import prepare
+    from kvsync.ci.run.repetition import prepare
 
     parameters = prepare(find_run(report_dir, run), stage or (), failed_only=failed)
     raise typer.Exit(run_once(parameters, as_json=as_json).exit_status)
@@ -53,9 +53,9 @@ def recheck(run: Run, report_dir: ReportDir = DEFAULT_REPORTS, as_json: AsJson =
     Writes report-rechecked.json and .html beside the report. Exit status: as of `run`.
     """
     # Imported here, as above; charts take long to import.
-    from kvsync.testing.html import write_page
-    from kvsync.testing.recheck import recheck
-    from kvsync.testing.report import Report
+    from kvsync.ci.page.page import write_page
+    from kvsync.ci.report.report import Report
+    from kvsync.ci.run.recheck import recheck
 
     folder = find_run(report_dir, run)
     if not folder.report.exists():
@@ -94,7 +94,7 @@ def junit(
     Exit status: 0 passed, 1 failed, 2 unknown.
     """
     # Imported here, as above.
-    from kvsync.testing.junit_reader import read_junit
+    from kvsync.ci.report.junit_reader import read_junit
 
     result = read_junit(files, name=stage)
     if as_json:

@@ -29,12 +29,12 @@ import httpx
 from deployments.launch import environment
 from deployments.presence import living, worker_name
 from deployments.supervisor import Service, Supervisor, bound
+from kvsync.ci.interruption import stop_on_signal
+from kvsync.ci.run.parameters import REPOSITORY
+from kvsync.ci.settings import PREFIX, ServeSettings, Settings
 from kvsync.errors import CannotRun, ConfigError, PortInUse, WaitTimeout
 from kvsync.publisher import listener_on
-from kvsync.testing.interruption import stop_on_signal
-from kvsync.testing.settings import PREFIX, ServeSettings, Settings
 from kvsync.testing.wait import wait_for
-from tasks.parameters import REPOSITORY
 
 START_S = 120.0
 """For the server to answer, and for the deployments: 10 s on a quiet machine, far longer on a busy one."""

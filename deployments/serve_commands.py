@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from kvsync.testing.settings import load_settings
+from kvsync.ci.settings import load_settings
 
 ReportDir = Annotated[Path, typer.Option("--report-dir", help="Where the folders of the runs lie.")]
 
@@ -25,7 +25,7 @@ def deploy(report_dir: ReportDir = Path("reports")) -> None:
     # Imported here: Prefect takes seconds, and no other command needs it.
     from deployments.catalogue import catalogue
     from deployments.deploy import deploy
-    from tasks.parameters import REPOSITORY
+    from kvsync.ci.run.parameters import REPOSITORY
 
     fates = deploy(catalogue(report_dir, load_settings(REPOSITORY, os.environ)))
     table = Table("deployment", "", box=None, header_style="dim")
@@ -42,7 +42,7 @@ def serve(report_dir: ReportDir = Path("reports")) -> None:
     """
     # Imported here, since no other command needs it.
     from deployments.serve import serve
-    from tasks.parameters import REPOSITORY
+    from kvsync.ci.run.parameters import REPOSITORY
 
     settings = load_settings(REPOSITORY, os.environ)
     serve(report_dir, settings, os.environ, lambda line: console.print(line, markup=False, soft_wrap=True))

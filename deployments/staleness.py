@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kvsync.testing.notify import SCHEDULE, Message, about_silence, send
-from kvsync.testing.settings import Settings, load_settings
+from kvsync.ci.notify.people import SCHEDULE, Message, about_silence, send
+from kvsync.ci.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    from kvsync.testing.archive import Archive
+    from kvsync.ci.archive import Archive
 
 ReportDir = Annotated[Path, typer.Option("--report-dir", help="Where the folders of the runs lie.")]
 
@@ -32,8 +32,8 @@ def stale(report_dir: ReportDir = Path("reports")) -> None:
     Exit status: 0 they do, 1 they ceased, 2 nothing is known, as before the first one.
     """
     # Imported here, as the archive is elsewhere: SQLAlchemy takes time.
-    from kvsync.testing.archive import existing_archive
-    from tasks.parameters import REPOSITORY
+    from kvsync.ci.archive import existing_archive
+    from kvsync.ci.run.parameters import REPOSITORY
 
     settings = load_settings(REPOSITORY, os.environ)
     with existing_archive(settings, report_dir) as archive:
@@ -53,7 +53,7 @@ def stale(report_dir: ReportDir = Path("reports")) -> None:
 
 def silence(settings: Settings, report_dir: Path, now: datetime) -> Message | None:
     """Return what there is to say of a schedule that went silent, None otherwise. Raises ArchiveError."""
-    from kvsync.testing.archive import open_archive
+    from kvsync.ci.archive import open_archive
 
     with open_archive(settings, report_dir) as archive:
         last = _last_scheduled(archive)

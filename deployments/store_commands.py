@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from kvsync.ci.cleaning.residue import is_running
+from kvsync.ci.run_folder import RunFolder, find_run
+from kvsync.ci.settings import StoreSettings, load_settings
+from kvsync.ci.store.store import STALE_UPLOAD_DAYS, Store, open_store
 from kvsync.errors import ConfigError
-from kvsync.testing.residue import is_running
-from kvsync.testing.run_folder import RunFolder, find_run
-from kvsync.testing.settings import StoreSettings, load_settings
-from kvsync.testing.store import STALE_UPLOAD_DAYS, Store, open_store
 
 if TYPE_CHECKING:
-    from kvsync.testing.s3_store import S3Store
+    from kvsync.ci.store.s3 import S3Store
 
 ReportDir = Annotated[Path, typer.Option("--report-dir", help="Where the folders of the runs lie.")]
 
@@ -38,8 +38,8 @@ def upload(
     Only what differs is sent. Exit status: 1 when GitHub did not take it again.
     """
     # Imported here, since no other command needs it.
-    from kvsync.testing.upload import is_uploaded, upload_run
-    from tasks.parameters import REPOSITORY
+    from kvsync.ci.run.parameters import REPOSITORY
+    from kvsync.ci.store.upload import is_uploaded, upload_run
 
     settings, store = _store()
     to_github, refused = bool(load_settings(REPOSITORY, os.environ).github.token), False
@@ -63,7 +63,7 @@ def upload(
 
 def _tell(folder: RunFolder) -> bool:
     """Send GitHub what it did not take of a run; False when it does not take it now."""
-    from tasks.parameters import Parameters
+    from kvsync.ci.run.parameters import Parameters
     from tasks.settlement import last_word
 
     last_word(Parameters.model_validate_json(folder.parameters.read_text()), broken="", for_people=False)
@@ -84,8 +84,8 @@ def prune(
     What still runs, and what left something behind, stays.
     """
     # Imported here, since no other command needs it.
-    from kvsync.testing import retention
-    from kvsync.testing.marks import on_this_machine
+    from kvsync.ci.cleaning.marks import on_this_machine
+    from kvsync.ci.store import retention
 
     settings, store = _store()
     bucket, now = _bucket(store) if lifecycle else None, datetime.now(UTC)
@@ -108,7 +108,7 @@ def prune(
 
 
 def _bucket(store: Store | None) -> "S3Store":
-    from kvsync.testing.s3_store import S3Store
+    from kvsync.ci.store.s3 import S3Store
 
     if not isinstance(store, S3Store):
         raise ConfigError(
@@ -118,7 +118,7 @@ def _bucket(store: Store | None) -> "S3Store":
 
 
 def _store() -> tuple[StoreSettings, Store | None]:
-    from tasks.parameters import REPOSITORY
+    from kvsync.ci.run.parameters import REPOSITORY
 
     settings = load_settings(REPOSITORY, os.environ).store
     return settings, open_store(settings)

@@ -5,16 +5,16 @@ from prefect.client.schemas.objects import State
 from prefect.logging import get_run_logger
 from prefect.states import Cancelled, Completed, Crashed, Failed
 
-from kvsync.testing.interruption import stop_on_signal
+from kvsync.ci.interruption import stop_on_signal
+from kvsync.ci.report.report import Report
+from kvsync.ci.run.parameters import Parameters
 from kvsync.testing.outcome import Outcome
-from kvsync.testing.report import Report
 from tasks.archive import archive_report
 from tasks.artifacts import show_report
 from tasks.cluster import create_cluster, give_back_all
 from tasks.github import announce_stages, report_run
 from tasks.identity import current_run_id, is_being_cancelled
 from tasks.notify import notify_run
-from tasks.parameters import Parameters
 from tasks.report import write_report
 from tasks.residue import clean_up
 from tasks.stages import run_stage

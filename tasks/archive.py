@@ -7,14 +7,14 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
-from kvsync.testing.archive import open_archive
-from kvsync.testing.comparison import Comparison
-from kvsync.testing.html import write_page
+from kvsync.ci.archive import open_archive
+from kvsync.ci.archive.comparison import Comparison
+from kvsync.ci.archive.trends import trends_of
+from kvsync.ci.page.page import write_page
+from kvsync.ci.report.report import Report
+from kvsync.ci.run.parameters import REPOSITORY, Parameters
+from kvsync.ci.settings import load_settings
 from kvsync.testing.measurement import read_measurements
-from kvsync.testing.report import Report
-from kvsync.testing.settings import load_settings
-from kvsync.testing.trends import trends_of
-from tasks.parameters import REPOSITORY, Parameters
 
 Log = logging.Logger | logging.LoggerAdapter[logging.Logger]
 

@@ -11,16 +11,16 @@ from prefect import task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
-from kvsync.testing.charts import age, duration, number
-from kvsync.testing.comparison import Comparison
-from kvsync.testing.evidence import Evidence, FaultWindow
-from kvsync.testing.html import evidence_of
+from kvsync.ci.archive.comparison import Comparison
+from kvsync.ci.page.charts import age, duration, number
+from kvsync.ci.page.evidence import Evidence, FaultWindow
+from kvsync.ci.page.page import evidence_of
+from kvsync.ci.report.problems import Problem, problems
+from kvsync.ci.report.report import Report
+from kvsync.ci.run.parameters import Parameters
+from kvsync.ci.run_folder import RunFolder
+from kvsync.ci.store.store import DirectoryStore
 from kvsync.testing.measurement import Measurement, read_measurements
-from kvsync.testing.problems import Problem, problems
-from kvsync.testing.report import Report
-from kvsync.testing.run_folder import RunFolder
-from kvsync.testing.store import DirectoryStore
-from tasks.parameters import Parameters
 
 SHOWN_PROBLEMS, SHOWN_TESTS, SHOWN_ROWS = 20, 5, 200
 """A page of megabytes took Chromium 25 s to show (measured); the report has all of them."""

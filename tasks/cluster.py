@@ -5,12 +5,12 @@ import os
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from kvsync.ci.cluster_settings import ClusterChoice
+from kvsync.ci.provision.cluster_stage import ClusterStage, give_back
+from kvsync.ci.run.parameters import Parameters, settings_here
+from kvsync.ci.stages.stage import StageContext, run_safely
 from kvsync.errors import ClusterError
-from kvsync.testing.cluster_settings import ClusterChoice
 from kvsync.testing.outcome import Outcome, StageResult
-from kvsync.testing.provision import ClusterStage, give_back
-from kvsync.testing.stage import StageContext, run_safely
-from tasks.parameters import Parameters, settings_here
 
 
 @task(name="cluster", task_run_name="cluster", retries=1, retry_delay_seconds=5, cache_policy=NO_CACHE)

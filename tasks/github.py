@@ -16,13 +16,9 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
-from kvsync.testing.comparison import Comparison
-from kvsync.testing.github import GitHub, NotSent, Status
-from kvsync.testing.outcome import StageResult
-from kvsync.testing.report import Report
-from kvsync.testing.run_folder import RunFolder
-from kvsync.testing.settings import GitHubSettings, load_settings
-from tasks.github_text import (
+from kvsync.ci.archive.comparison import Comparison
+from kvsync.ci.notify.github import GitHub, NotSent, Status
+from kvsync.ci.notify.github_text import (
     issue_change,
     issue_mark,
     pending,
@@ -31,7 +27,11 @@ from tasks.github_text import (
     stage_context,
     stage_status,
 )
-from tasks.parameters import REPOSITORY, Parameters, Source
+from kvsync.ci.report.report import Report
+from kvsync.ci.run.parameters import REPOSITORY, Parameters, Source
+from kvsync.ci.run_folder import RunFolder
+from kvsync.ci.settings import GitHubSettings, load_settings
+from kvsync.testing.outcome import StageResult
 
 Log = logging.Logger | logging.LoggerAdapter[logging.Logger]
 Step = Callable[[GitHub], None]

@@ -31,10 +31,10 @@ from prefect.exceptions import ObjectNotFound
 from prefect.settings import get_current_settings
 from prefect.states import Cancelled, Crashed
 
+from kvsync.ci.cleaning.residue import is_running
+from kvsync.ci.run.parameters import REPOSITORY, Parameters
+from kvsync.ci.run_folder import RunFolder
 from kvsync.testing.ledger import RUN_VARIABLE, facts_of, lives
-from kvsync.testing.residue import is_running
-from kvsync.testing.run_folder import RunFolder
-from tasks.parameters import REPOSITORY, Parameters
 from tasks.settlement import empty_floor, last_word
 
 WATCH_S = 5.0

@@ -7,7 +7,7 @@ from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.context import FlowRunContext
 from prefect.runtime import flow_run as running
 
-from tasks.parameters import Parameters, new_run_id
+from kvsync.ci.run.parameters import Parameters, new_run_id
 
 
 def parameters_of(flow_run: FlowRun) -> Parameters:

@@ -7,14 +7,14 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
-from kvsync.testing.archive import open_archive
-from kvsync.testing.comparison import Comparison
-from kvsync.testing.notify import about_run, send
+from kvsync.ci.archive import open_archive
+from kvsync.ci.archive.comparison import Comparison
+from kvsync.ci.notify.people import about_run, send
+from kvsync.ci.report.report import Report
+from kvsync.ci.run.parameters import REPOSITORY, Parameters
+from kvsync.ci.run_folder import RunFolder
+from kvsync.ci.settings import load_settings
 from kvsync.testing.outcome import Outcome
-from kvsync.testing.report import Report
-from kvsync.testing.run_folder import RunFolder
-from kvsync.testing.settings import load_settings
-from tasks.parameters import REPOSITORY, Parameters
 
 Log = logging.Logger | logging.LoggerAdapter[logging.Logger]
 

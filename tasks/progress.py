@@ -16,16 +16,16 @@ from uuid import UUID
 
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
+from kvsync.ci.archive import open_archive
+from kvsync.ci.page.charts import duration
+from kvsync.ci.run.parameters import REPOSITORY, Parameters
+from kvsync.ci.run_folder import RunFolder
+from kvsync.ci.settings import load_settings
+from kvsync.ci.stages.progress import NewLines, StageProgress
 from kvsync.errors import KVSyncError
-from kvsync.testing.archive import open_archive
-from kvsync.testing.charts import duration
 from kvsync.testing.history import Record
 from kvsync.testing.outcome import OUTCOMES, Outcome
-from kvsync.testing.progress import NewLines, StageProgress
-from kvsync.testing.run_folder import RunFolder
-from kvsync.testing.settings import load_settings
 from tasks.artifacts import plain
-from tasks.parameters import REPOSITORY, Parameters
 
 Log = logging.Logger | logging.LoggerAdapter[logging.Logger]
 

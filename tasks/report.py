@@ -3,9 +3,9 @@
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from kvsync.testing.report import Report
-from tasks.judgement import judge
-from tasks.parameters import Parameters
+from kvsync.ci.report.report import Report
+from kvsync.ci.run.judgement import judge
+from kvsync.ci.run.parameters import Parameters
 
 
 @task(name="report", task_run_name="report", cache_policy=NO_CACHE)

@@ -3,9 +3,9 @@
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from kvsync.ci.cleaning.residue import sweep
+from kvsync.ci.stages.stage import StageContext, keep_result
 from kvsync.testing.outcome import StageResult
-from kvsync.testing.residue import sweep
-from kvsync.testing.stage import StageContext, keep_result
 
 
 @task(name="residue", task_run_name="residue", cache_policy=NO_CACHE)

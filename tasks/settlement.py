@@ -2,11 +2,11 @@
 
 import logging
 
+from kvsync.ci.cleaning.residue import clear, find
+from kvsync.ci.report.report import Report
+from kvsync.ci.run.parameters import Parameters
+from kvsync.ci.run_folder import RunFolder
 from kvsync.testing.ledger import Ledger
-from kvsync.testing.report import Report
-from kvsync.testing.residue import clear, find
-from kvsync.testing.run_folder import RunFolder
-from tasks.parameters import Parameters
 
 
 def empty_floor(parameters: Parameters) -> list[str]:
@@ -30,9 +30,9 @@ def last_word(
     if folder.told.exists():
         return Report.read(folder.report)
     # Imported here: this takes long, and only a run that died is judged from outside.
+    from kvsync.ci.run.judgement import judge
     from tasks.archive import compared
     from tasks.github import tell_github
-    from tasks.judgement import judge
     from tasks.notify import tell_people
     from tasks.upload import stored
 

@@ -7,15 +7,15 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
+from kvsync.ci.run.judgement import set_aside
+from kvsync.ci.run.parameters import Parameters
+from kvsync.ci.run_folder import RunFolder
+from kvsync.ci.stages.catalogue import STAGES
+from kvsync.ci.stages.redaction import redact_folder, secrets_of
+from kvsync.ci.stages.stage import StageContext, run_safely
 from kvsync.testing.outcome import Outcome, StageResult
-from kvsync.testing.redaction import redact_folder, secrets_of
-from kvsync.testing.run_folder import RunFolder
-from kvsync.testing.stage import StageContext, run_safely
 from tasks.archive import known_tests
-from tasks.catalogue import STAGES
 from tasks.github import report_stage, report_start
-from tasks.judgement import set_aside
-from tasks.parameters import Parameters
 from tasks.progress import shown_progress
 
 

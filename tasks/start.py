@@ -8,18 +8,18 @@ from pathlib import Path
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from kvsync.ci.cleaning.residue import LAUNCHER, is_running
+from kvsync.ci.revision import revision
+from kvsync.ci.run.parameters import REPOSITORY, Parameters
+from kvsync.ci.run.quarantine import keep_quarantine
+from kvsync.ci.run_folder import RunFolder
+from kvsync.ci.settings import load_settings
+from kvsync.ci.stages.environment import stage_environment
+from kvsync.ci.stages.redaction import redact_logs, secrets_of
+from kvsync.ci.stages.stage import StageContext
 from kvsync.testing.ledger import Ledger, facts_of
-from kvsync.testing.quarantine import keep_quarantine
-from kvsync.testing.redaction import redact_logs, secrets_of
-from kvsync.testing.residue import LAUNCHER, is_running
-from kvsync.testing.revision import revision
-from kvsync.testing.run_folder import RunFolder
-from kvsync.testing.settings import load_settings
-from kvsync.testing.stage import StageContext
-from kvsync.testing.stage_environment import stage_environment
 from tasks.guardian import FLOW_RUN_VARIABLE, post_guardian
 from tasks.identity import current_flow_run
-from tasks.parameters import REPOSITORY, Parameters
 
 
 @task(name="start", task_run_name="start", cache_policy=NO_CACHE)

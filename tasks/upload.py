@@ -21,12 +21,12 @@ from prefect.cache_policies import NO_CACHE
 from prefect.context import TaskRunContext
 from prefect.logging import get_run_logger
 
+from kvsync.ci.run.parameters import REPOSITORY, Parameters
+from kvsync.ci.run_folder import RunFolder
+from kvsync.ci.settings import load_settings
+from kvsync.ci.store.store import open_store
+from kvsync.ci.store.upload import Uploaded, upload_run
 from kvsync.errors import StoreError
-from kvsync.testing.run_folder import RunFolder
-from kvsync.testing.settings import load_settings
-from kvsync.testing.store import open_store
-from kvsync.testing.upload import Uploaded, upload_run
-from tasks.parameters import REPOSITORY, Parameters
 
 RETRIES = 2
 

@@ -6,16 +6,16 @@ from dataclasses import replace
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from kvsync.ci.revision import Revision
+from kvsync.ci.run.parameters import REPOSITORY, Parameters, Source
+from kvsync.ci.run.quarantine import keep_quarantine
+from kvsync.ci.run_folder import RunFolder
+from kvsync.ci.settings import Settings, load_settings
+from kvsync.ci.stages.stage import StageContext, keep_result, run_safely
+from kvsync.ci.stages.workspace import NAME, WorkspaceStage, head
 from kvsync.errors import ClusterError
 from kvsync.testing.outcome import Outcome, StageResult
-from kvsync.testing.quarantine import keep_quarantine
-from kvsync.testing.revision import Revision
-from kvsync.testing.run_folder import RunFolder
-from kvsync.testing.settings import Settings, load_settings
-from kvsync.testing.stage import StageContext, keep_result, run_safely
 from kvsync.testing.verdicts import NotRun
-from kvsync.testing.workspace import NAME, WorkspaceStage, head
-from tasks.parameters import REPOSITORY, Parameters, Source
 
 
 def follows_branch(parameters: Parameters) -> bool:

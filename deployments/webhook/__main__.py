@@ -7,8 +7,8 @@ from pathlib import Path
 
 from deployments.cli import main
 from deployments.webhook.app import serve_webhook
-from kvsync.testing.settings import load_settings
-from tasks.parameters import REPOSITORY
+from kvsync.ci.run.parameters import REPOSITORY
+from kvsync.ci.settings import load_settings
 
 DEFAULT_INBOX = Path("reports/webhook.db")
 

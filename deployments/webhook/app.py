@@ -37,8 +37,8 @@ from deployments.webhook.heads import Heads
 from deployments.webhook.inbox import Inbox
 from deployments.webhook.metrics import Metrics
 from deployments.webhook.payload import EVENTS, parse
+from kvsync.ci.settings import Settings, WebhookSettings
 from kvsync.errors import ConfigError, DecodeError
-from kvsync.testing.settings import Settings, WebhookSettings
 
 log = logging.getLogger(__name__)
 

@@ -15,19 +15,12 @@ from urllib.parse import urlsplit
 from pathspec import GitIgnoreSpec
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
 
-from deployments.webhook.payload import (
-    Event,
-    IssueComment,
-    PullRequest,
-    Push,
-    Repository,
-    WorkflowDispatch,
-)
+from deployments.webhook.payload import Event, IssueComment, PullRequest, Push, Repository, WorkflowDispatch
+from kvsync.ci.run.parameters import Parameters, Source
+from kvsync.ci.settings import WebhookSettings
+from kvsync.ci.stages.catalogue import CLUSTERED, STAGES
+from kvsync.ci.stages.stage import LOCAL
 from kvsync.errors import ConfigError
-from kvsync.testing.settings import WebhookSettings
-from kvsync.testing.stage import LOCAL
-from tasks.catalogue import CLUSTERED, STAGES
-from tasks.parameters import Parameters, Source
 
 TRUNCATED_AT = 20
 """So many commits and GitHub may have left some out: what they touch is not known."""

@@ -20,9 +20,9 @@ from deployments.webhook.inbox import Delivery, Inbox
 from deployments.webhook.metrics import Metrics
 from deployments.webhook.refusal import NotNow, Refused
 from deployments.webhook.runs import cancel, commit_of, create
+from kvsync.ci.run.parameters import Source
 from kvsync.errors import ConfigError
 from kvsync.ratelimit import RateLimit
-from tasks.parameters import Source
 
 log = logging.getLogger(__name__)
 

@@ -10,8 +10,8 @@ from pydantic import ValidationError
 
 from deployments.webhook.decision import Ask, are_ignored
 from deployments.webhook.refusal import NotNow, Refused
-from kvsync.testing.settings import GitHubSettings
-from tasks.parameters import Source
+from kvsync.ci.run.parameters import Source
+from kvsync.ci.settings import GitHubSettings
 
 TIMEOUT_S = 10
 GONE = (404, 410, 422)

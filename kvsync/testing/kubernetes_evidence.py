@@ -6,12 +6,12 @@ Nothing here waits for another part: kubectl, Docker and the API server are each
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
+from kvsync.ci.cleaning.marks import CLUSTER_LABEL
 from kvsync.testing.cluster_evidence import MOST_PODS, Group, Part, read_url
 from kvsync.testing.kubernetes_api import KubernetesApi, PodState
 from kvsync.testing.kubernetes_proxy import KubernetesProxy
 from kvsync.testing.machine import Machine
 from kvsync.testing.manifests import ADMIN_PORT, MODEL_LABEL
-from kvsync.testing.marks import CLUSTER_LABEL
 from kvsync.testing.tools import ON_PATH, kubectl
 
 ANSWER_S = 30.0

@@ -20,14 +20,7 @@ from kvsync.testing.benchmark import Gauge
 from kvsync.testing.history import Record
 from kvsync.testing.load_plan import Phase
 from kvsync.testing.measurement import quantile
-from kvsync.testing.steady import (
-    AVAILABILITY,
-    FEWEST_REQUESTS,
-    P95_FACTOR,
-    P95_FLOOR_S,
-    P95_SAMPLES,
-    QUIET_S,
-)
+from kvsync.testing.steady import AVAILABILITY, FEWEST_REQUESTS, P95_FACTOR, P95_FLOOR_S, P95_SAMPLES, QUIET_S
 from kvsync.testing.verdicts import Inconclusive, Void
 
 LATE_S = 0.25

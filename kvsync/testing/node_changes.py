@@ -7,11 +7,11 @@ The entries are of the kind "network-rule", whoever the change is for: the reape
 import re
 from collections.abc import Sequence
 
+from kvsync.ci.cleaning.reapers import reap
 from kvsync.errors import ClusterError
 from kvsync.testing.ledger import Entry, Ledger
 from kvsync.testing.node import Node
 from kvsync.testing.node_rules import Change
-from kvsync.testing.reapers import reap
 from kvsync.testing.verdicts import NotRun
 
 _LACKING = re.compile(

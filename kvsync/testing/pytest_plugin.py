@@ -14,12 +14,12 @@ from typing import cast
 
 import pytest
 
+from kvsync.ci.run_folder import RunFolder
 from kvsync.errors import InfrastructureError
 from kvsync.testing.attempts import INVARIANT, attempted
 from kvsync.testing.history import History, append_line, end_torn_line
 from kvsync.testing.measurement import Measurements
 from kvsync.testing.outcome import OUTCOMES, Kind
-from kvsync.testing.run_folder import RunFolder
 from kvsync.testing.verdicts import EVIDENCE, unproven, violated
 
 TAIL_BYTES = 64 * 1024

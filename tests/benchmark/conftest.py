@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from kvsync.ci.run_folder import RunFolder
 from kvsync.testing.ledger import Ledger
-from kvsync.testing.run_folder import RunFolder
 
 
 @pytest.fixture(scope="session", autouse=True)

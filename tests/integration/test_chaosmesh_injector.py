@@ -9,6 +9,7 @@ from typing import Any, cast
 import pytest
 from kubernetes.client import ApiClient, CoreV1Api, CustomObjectsApi
 
+from kvsync.ci.cleaning.reapers import reap
 from kvsync.errors import ClusterError
 from kvsync.testing import history as histories
 from kvsync.testing.chaosmesh import GATEWAYS, GROUP, VERSION, Victims, plural
@@ -30,7 +31,6 @@ from kvsync.testing.history import History
 from kvsync.testing.ledger import Ledger, leftovers
 from kvsync.testing.machine import Machine
 from kvsync.testing.manifests import Manifest
-from kvsync.testing.reapers import reap
 from kvsync.testing.tools import Tools
 from kvsync.testing.verdicts import NotRun, Unproven, Void
 from kvsync.testing.wait import wait_for

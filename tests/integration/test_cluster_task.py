@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from kvsync.ci.cluster_settings import ClusterSettings
+from kvsync.ci.run.parameters import Parameters
+from kvsync.ci.run_folder import RunFolder
+from kvsync.ci.stages.stage import StageContext
 from kvsync.errors import ClusterError
-from kvsync.testing.cluster_settings import ClusterSettings
 from kvsync.testing.ledger import Ledger
-from kvsync.testing.run_folder import RunFolder
-from kvsync.testing.stage import StageContext
 from tasks.cluster import create_cluster
-from tasks.parameters import Parameters
 
 
 @pytest.mark.skipif(not shutil.which("kubectl"), reason="needs kubectl, to read a file")

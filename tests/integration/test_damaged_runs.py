@@ -8,12 +8,12 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from deployments.cli import app
+from kvsync.ci.report.report import Report
+from kvsync.ci.run.parameters import Parameters
+from kvsync.ci.run_folder import RunFolder
 from kvsync.errors import ConfigError
 from kvsync.testing.ledger import Ledger
 from kvsync.testing.outcome import Check, merge
-from kvsync.testing.report import Report
-from kvsync.testing.run_folder import RunFolder
-from tasks.parameters import Parameters
 
 AT = datetime(2026, 11, 20, tzinfo=UTC)
 

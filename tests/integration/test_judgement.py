@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from kvsync.ci.revision import Revision
+from kvsync.ci.run.judgement import judge
+from kvsync.ci.run.parameters import REPOSITORY, Parameters, Repeat, Source
+from kvsync.ci.run_folder import RunFolder
 from kvsync.testing.outcome import Check, Outcome, merge
-from kvsync.testing.revision import Revision
-from kvsync.testing.run_folder import RunFolder
-from tasks.judgement import judge
-from tasks.parameters import REPOSITORY, Parameters, Repeat, Source
 
 LONG_AGO = datetime.now(UTC) - timedelta(days=93)
 

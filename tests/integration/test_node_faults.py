@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from kvsync.ci.cleaning.reapers import reap
 from kvsync.testing.faults import (
     Bandwidth,
     ClockOffset,
@@ -37,7 +38,6 @@ from kvsync.testing.faults import (
 from kvsync.testing.history import History
 from kvsync.testing.ledger import Entry, Ledger, leftovers
 from kvsync.testing.machine import Machine
-from kvsync.testing.reapers import reap
 from kvsync.testing.tools import ON_PATH
 from kvsync.testing.verdicts import Inconclusive, Void
 from kvsync.testing.wait import wait_for

@@ -13,11 +13,11 @@ import pytest
 from pydantic import SecretStr
 
 from deployments.staleness import StaleWatch
-from kvsync.testing.archive import Archive
-from kvsync.testing.notify import Message, send
+from kvsync.ci.archive import Archive
+from kvsync.ci.notify.people import Message, send
+from kvsync.ci.report.report import Report
+from kvsync.ci.settings import NotifySettings, Settings
 from kvsync.testing.outcome import Check, merge
-from kvsync.testing.report import Report
-from kvsync.testing.settings import NotifySettings, Settings
 
 pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")
 """Of apprise's imports."""

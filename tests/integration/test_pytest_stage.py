@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from kvsync.ci.stages.pytest_stage import PytestStage
+from kvsync.ci.stages.stage import StageContext, run_safely
 from kvsync.testing.history import read_lines
 from kvsync.testing.ledger import Ledger
 from kvsync.testing.outcome import Outcome, StageResult
-from kvsync.testing.pytest_stage import PytestStage
-from kvsync.testing.stage import StageContext, run_safely
 from kvsync.testing.wait import wait_for
 
 RunTests = Callable[..., StageResult]

@@ -12,16 +12,16 @@ from pathlib import Path
 
 import pytest
 
+from kvsync.ci.report.junit_writer import write_junit
+from kvsync.ci.report.report import Report
+from kvsync.ci.run.recheck import Rechecked, recheck
+from kvsync.ci.run_folder import RunFolder
+from kvsync.ci.stages.pytest_stage import PytestStage
+from kvsync.ci.stages.stage import StageContext, run_safely
 from kvsync.testing.faults import Latency, MessageLoss, to_json
 from kvsync.testing.history import History, append_line, read_lines
-from kvsync.testing.junit import write_junit
 from kvsync.testing.ledger import Ledger
 from kvsync.testing.outcome import Outcome
-from kvsync.testing.pytest_stage import PytestStage
-from kvsync.testing.recheck import Rechecked, recheck
-from kvsync.testing.report import Report
-from kvsync.testing.run_folder import RunFolder
-from kvsync.testing.stage import StageContext, run_safely
 from kvsync.testing.steady import Disturbance, Service
 
 NODE = "tests/some/test_it.py::test_one_pod"

@@ -2,12 +2,12 @@
 
 from datetime import timedelta
 
-from kvsync.testing.comparison import Comparison
-from kvsync.testing.evidence import Evidence, FaultWindow, RequestPoint
-from kvsync.testing.html import render
+from kvsync.ci.archive.comparison import Comparison
+from kvsync.ci.archive.trends import Trends
+from kvsync.ci.page.evidence import Evidence, FaultWindow, RequestPoint
+from kvsync.ci.page.page import render
+from kvsync.ci.page.timeline import Timeline, local_pods
 from kvsync.testing.outcome import Attempt, Check
-from kvsync.testing.timeline import Timeline, local_pods
-from kvsync.testing.trends import Trends
 from tests.integration.test_report_html import NOON, Page, changed, report, stage, trends
 
 CLOCK_S = NOON.timestamp() - 100.0

@@ -10,14 +10,14 @@ from typing import get_args
 
 import pytest
 
-from kvsync.testing.archive import PastRun, PastStage, Scope
-from kvsync.testing.comparison import Comparison, Standing, Status
-from kvsync.testing.evidence import Evidence, FaultWindow, PodEvent, RequestPoint, Served
-from kvsync.testing.html import render, write_page
+from kvsync.ci.archive import PastRun, PastStage, Scope
+from kvsync.ci.archive.comparison import Comparison, Standing, Status
+from kvsync.ci.archive.trends import Trends
+from kvsync.ci.page.evidence import Evidence, FaultWindow, PodEvent, RequestPoint, Served
+from kvsync.ci.page.page import render, write_page
+from kvsync.ci.report.report import Report
 from kvsync.testing.measurement import Measurement, Measurements
 from kvsync.testing.outcome import Attempt, Check, Kind, Outcome, StageResult, merge
-from kvsync.testing.report import Report
-from kvsync.testing.trends import Trends
 
 NOON = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 HOSTILE = "$\\frac$ <script>alert(1)</script>\"'><img src=x onerror=alert(1)> {{ 7 * 7 }} \x00\x1b[31m"

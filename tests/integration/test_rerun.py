@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from kvsync.ci.report.report import Report
+from kvsync.ci.run.recheck import recheck
+from kvsync.ci.run_folder import RunFolder
+from kvsync.ci.stages.pytest_stage import PytestStage
+from kvsync.ci.stages.stage import StageContext, run_safely
 from kvsync.testing.history import read_lines
 from kvsync.testing.ledger import Ledger
 from kvsync.testing.outcome import Outcome, StageResult
-from kvsync.testing.pytest_stage import PytestStage
-from kvsync.testing.recheck import recheck
-from kvsync.testing.report import Report
-from kvsync.testing.run_folder import RunFolder
-from kvsync.testing.stage import StageContext, run_safely
 
 RunTests = Callable[..., StageResult]
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from kvsync.testing.revision import Revision, revision
-from kvsync.testing.run_folder import RunFolder
+from kvsync.ci.revision import Revision, revision
+from kvsync.ci.run_folder import RunFolder
 
 GIT = ["git", "-c", "user.name=t", "-c", "user.email=t@example.com"]
 

@@ -10,8 +10,8 @@ from prefect.states import Running
 
 from deployments.caretaker import WORKER, Caretaker
 from deployments.presence import worker_name
-from kvsync.testing.run_folder import RunFolder
-from tasks.parameters import Parameters
+from kvsync.ci.run.parameters import Parameters
+from kvsync.ci.run_folder import RunFolder
 
 
 @pytest.fixture

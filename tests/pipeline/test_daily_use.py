@@ -20,8 +20,8 @@ import pytest
 from moto.server import ThreadedMotoServer
 from playwright.sync_api import sync_playwright
 
-from kvsync.testing.fake_github import FakeGitHub
-from kvsync.testing.residue import find
+from kvsync.ci.cleaning.residue import find
+from kvsync.ci.notify.github_double import FakeGitHub
 from kvsync.testing.wait import wait_for
 from tests.payloads.recorded import payload
 from tests.pipeline.conftest import Pipeline, words

@@ -11,12 +11,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from kvsync.testing.fake_github import FakeGitHub
+from kvsync.ci.notify.github_double import FakeGitHub
+from kvsync.ci.report.report import Report
+from kvsync.ci.run.parameters import Parameters, Source
+from kvsync.ci.run_folder import RunFolder
 from kvsync.testing.outcome import Outcome
-from kvsync.testing.report import Report
-from kvsync.testing.run_folder import RunFolder
 from kvsync.testing.wait import wait_for
-from tasks.parameters import Parameters, Source
 
 ROOT = Path(__file__).resolve().parents[2]
 REPOSITORY = "octo/engine"

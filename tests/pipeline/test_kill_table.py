@@ -16,8 +16,8 @@ import httpx
 import psutil
 import pytest
 
+from kvsync.ci.cleaning.residue import find
 from kvsync.testing.ledger import end, find_strays
-from kvsync.testing.residue import find
 from kvsync.testing.wait import wait_for
 from tests.pipeline.conftest import ROOT, Pipeline, guardians, words
 

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from deployments.serve import surroundings
-from kvsync.testing.settings import ServeSettings
+from kvsync.ci.settings import ServeSettings
 from kvsync.testing.wait import wait_for
 from tests.pipeline.conftest import COMMAND, ROOT, Pipeline, words
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from kvsync.testing.archive import Archive
+from kvsync.ci.archive import Archive
+from kvsync.ci.run.parameters import Parameters, Repeat
+from kvsync.ci.run.repetition import prepare
+from kvsync.ci.run_folder import RunFolder
 from kvsync.testing.outcome import StageResult
-from kvsync.testing.run_folder import RunFolder
-from tasks.parameters import Parameters, Repeat
-from tasks.repetition import prepare
 from tasks.workspace import means_the_newest
 from tests.pipeline.conftest import ROOT, Pipeline
 

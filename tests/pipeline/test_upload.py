@@ -16,7 +16,7 @@ FLOW = """
 import sys
 from pathlib import Path
 from prefect import flow
-from tasks.parameters import Parameters
+from kvsync.ci.run.parameters import Parameters
 from tasks.upload import upload_report
 
 @flow(name="upload")
@@ -82,8 +82,8 @@ def test_a_store_that_is_away_is_tried_again_and_then_a_warning(server: str, tmp
 SOON = """
 import logging, sys
 from pathlib import Path
-from kvsync.testing.run_folder import RunFolder
-from tasks.parameters import Parameters
+from kvsync.ci.run_folder import RunFolder
+from kvsync.ci.run.parameters import Parameters
 from tasks.upload import stored_soon
 
 logging.basicConfig()

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kvsync.testing.junit import ILLEGAL, write_junit, write_prow
-from kvsync.testing.junit_reader import read_junit
+from kvsync.ci.report.junit_reader import read_junit
+from kvsync.ci.report.junit_writer import ILLEGAL, write_junit, write_prow
 from kvsync.testing.outcome import Attempt, Check, Kind, Outcome, StageResult, merge
 
 Write = Callable[[StageResult, Path, Mapping[str, str]], None]

@@ -21,8 +21,8 @@ from deployments.webhook.app import create_app
 from deployments.webhook.decision import Cancel, Ignore, decide
 from deployments.webhook.inbox import Inbox
 from deployments.webhook.payload import EVENTS, parse
+from kvsync.ci.settings import Settings, WebhookSettings
 from kvsync.errors import DecodeError
-from kvsync.testing.settings import Settings, WebhookSettings
 from tests.payloads.recorded import payload
 
 SECRET = b"it is a secret to everybody"

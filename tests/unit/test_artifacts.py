@@ -4,9 +4,9 @@ from datetime import UTC, datetime
 
 import pytest
 
+from kvsync.ci.report.problems import problems
+from kvsync.ci.report.report import Report
 from kvsync.testing.outcome import Check, merge
-from kvsync.testing.problems import problems
-from kvsync.testing.report import Report
 from tasks.artifacts import failures_page, links_page, plain, stage_rows, verdict_page
 
 NOON = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)

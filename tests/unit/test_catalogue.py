@@ -8,8 +8,8 @@ from deployments.catalogue import catalogue, job_variables
 from deployments.mending import Mend, Sighting, decide
 from deployments.serve import Services, require_safe, surroundings
 from deployments.supervisor import delay_s, ending
+from kvsync.ci.settings import ServeSettings, Settings
 from kvsync.errors import ConfigError
-from kvsync.testing.settings import ServeSettings, Settings
 
 DEPLOYMENTS = {deployment.name: deployment for deployment in catalogue(Path("somewhere"), Settings())}
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from kvsync.ci.cluster_settings import ClusterChoice, ClusterSettings
+from kvsync.ci.settings import load_settings
 from kvsync.errors import ConfigError, UnknownName
-from kvsync.testing.cluster_settings import ClusterChoice, ClusterSettings
-from kvsync.testing.settings import load_settings
 
 
 @pytest.mark.parametrize(

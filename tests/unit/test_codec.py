@@ -5,15 +5,7 @@ import struct
 import msgpack  # type: ignore[import-untyped]
 import pytest
 
-from kvsync.codec import (
-    END_SEQUENCE,
-    Encoding,
-    Limits,
-    decode,
-    decode_sequence,
-    encode,
-    encode_sequence,
-)
+from kvsync.codec import END_SEQUENCE, Encoding, Limits, decode, decode_sequence, encode, encode_sequence
 from kvsync.errors import DecodeError
 from kvsync.events import AllBlocksCleared, BlockRemoved, BlockStored, EventBatch, Skipped
 

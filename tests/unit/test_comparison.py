@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from kvsync.testing.comparison import CheckId, Comparison, Standing, compare
-from kvsync.testing.flakiness import Ending
+from kvsync.ci.archive.comparison import CheckId, Comparison, Standing, compare
+from kvsync.ci.archive.flakiness import Ending
 from kvsync.testing.outcome import Check, Kind, merge
 
 NOW = datetime(2026, 11, 21, 6, 0, tzinfo=UTC)

@@ -1,6 +1,6 @@
 """Evidence: what the records of a history say about faults, requests and comparisons."""
 
-from kvsync.testing.evidence import Agreement, Comparison, Evidence, FaultWindow, RequestPoint, Served
+from kvsync.ci.page.evidence import Agreement, Comparison, Evidence, FaultWindow, RequestPoint, Served
 from kvsync.testing.history import Record
 
 

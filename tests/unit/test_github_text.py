@@ -7,10 +7,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from markdown_it import MarkdownIt
 
-from kvsync.testing.comparison import Comparison, Standing
-from kvsync.testing.outcome import Check, Kind, StageResult, merge
-from kvsync.testing.report import Report
-from tasks.github_text import (
+from kvsync.ci.archive.comparison import Comparison, Standing
+from kvsync.ci.notify.github_text import (
     MAX_BYTES,
     code_block,
     code_span,
@@ -20,6 +18,8 @@ from tasks.github_text import (
     run_status,
     stage_status,
 )
+from kvsync.ci.report.report import Report
+from kvsync.testing.outcome import Check, Kind, StageResult, merge
 
 AT = datetime(2026, 11, 20, 3, tzinfo=UTC)
 LINK = "https://reports.example/kvsync/20261120-030000-ab12/report.html"

@@ -10,8 +10,8 @@ from uuid import uuid4
 import psutil
 import pytest
 
+from kvsync.ci.run_folder import RunFolder
 from kvsync.testing.ledger import facts_of, lives
-from kvsync.testing.run_folder import RunFolder
 from kvsync.testing.wait import wait_for
 from tasks.guardian import Guardian, Leave, Settle, Sight, Stop, Tell, Told, Wait, decide
 

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from kvsync.testing.junit import write_junit, write_prow
+from kvsync.ci.report.junit_writer import write_junit, write_prow
 from kvsync.testing.outcome import Attempt, Check, Kind, merge
 
 

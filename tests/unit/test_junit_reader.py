@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from kvsync.testing.junit_reader import OUTPUT_CHARACTERS, read_junit
+from kvsync.ci.report.junit_reader import OUTPUT_CHARACTERS, read_junit
 from kvsync.testing.outcome import Outcome, StageResult
 
 SUREFIRE = """

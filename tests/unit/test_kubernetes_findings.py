@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from kvsync.testing import kubernetes_findings as findings
-from kvsync.testing.kubernetes_findings import Contexts
+from kvsync.ci.doctor import kubernetes as findings
+from kvsync.ci.doctor.findings import Finding, State
+from kvsync.ci.doctor.kubernetes import Contexts
 from kvsync.testing.namespaces import Namespace
-from kvsync.testing.preflight import Finding, State
 from kvsync.testing.tools import Answer
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)

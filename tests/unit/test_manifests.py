@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from kvsync.ci.provision.image import versions
+from kvsync.ci.provision.kind import cluster_config
 from kvsync.config import load_gateway_config
-from kvsync.testing.image import versions
-from kvsync.testing.kind import cluster_config
 from kvsync.testing.kubernetes_cluster import namespace_of, namespaces_of
 from kvsync.testing.machine import Machine
 from kvsync.testing.manifests import Manifest, Manifests, deployment_name, engines, gateway, namespace

@@ -2,15 +2,7 @@
 
 import pytest
 
-from kvsync.testing.faults import (
-    Bandwidth,
-    Corruption,
-    Latency,
-    PacketLoss,
-    Partition,
-    PortsBlocked,
-    Stall,
-)
+from kvsync.testing.faults import Bandwidth, Corruption, Latency, PacketLoss, Partition, PortsBlocked, Stall
 from kvsync.testing.node_rules import (
     HeldNetworkFault,
     changes,

@@ -5,11 +5,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from kvsync.testing.archive import PastRun, Scope
-from kvsync.testing.comparison import Comparison
-from kvsync.testing.notify import Message, about_run, about_silence
+from kvsync.ci.archive import PastRun, Scope
+from kvsync.ci.archive.comparison import Comparison
+from kvsync.ci.notify.people import Message, about_run, about_silence
+from kvsync.ci.report.report import Report
 from kvsync.testing.outcome import Check, Kind, Outcome, merge
-from kvsync.testing.report import Report
 
 NOON = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 

@@ -5,8 +5,8 @@ import traceback
 
 import pytest
 
+from kvsync.ci.run.parameters import Parameters, Source, matrix
 from kvsync.errors import ConfigError
-from tasks.parameters import Parameters, Source, matrix
 
 COMMIT = "a" * 40
 

@@ -2,9 +2,10 @@
 
 import pytest
 
+from kvsync.ci.doctor import docker as docker_findings
+from kvsync.ci.doctor import findings as preflight
+from kvsync.ci.doctor.findings import GIB, Finding, State, is_fit, require
 from kvsync.errors import CannotRun, ClusterError
-from kvsync.testing import docker_findings, preflight
-from kvsync.testing.preflight import GIB, Finding, State, is_fit, require
 from kvsync.testing.tools import Answer
 
 START = "start it (sudo systemctl start docker, or Docker Desktop); is DOCKER_HOST right?"

@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 
 import pytest
 
+from kvsync.ci.stages.pytest_stage import cut_short, result_from
 from kvsync.testing.history import Record
 from kvsync.testing.outcome import Outcome, StageResult
-from kvsync.testing.pytest_stage import cut_short, result_from
 from kvsync.testing.runner import CommandResult
 
 COLLECTED: Record = {"event": "collected", "count": 2, "nodeids": ["t.py::a", "t.py::b"]}

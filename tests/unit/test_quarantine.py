@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from kvsync.ci.run.quarantine import Entry, Quarantine, apply, keep_quarantine, load_quarantine, most_covered
 from kvsync.errors import ConfigError
 from kvsync.testing.outcome import Check, Kind, Outcome, StageResult, merge
-from kvsync.testing.quarantine import Entry, Quarantine, apply, keep_quarantine, load_quarantine, most_covered
 
 NOON = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
 TODAY = NOON.date()

@@ -2,10 +2,10 @@
 
 import pytest
 
+from kvsync.ci.cleaning.marks import containers
+from kvsync.ci.cleaning.reapers import in_order, is_inside, reap
 from kvsync.errors import ClusterError, UnknownName
 from kvsync.testing.ledger import Entry
-from kvsync.testing.marks import containers
-from kvsync.testing.reapers import in_order, is_inside, reap
 from kvsync.testing.tools import Tools
 
 

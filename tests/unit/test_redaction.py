@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kvsync.testing.redaction import redact, redact_folder, redact_logs, secrets_of
+from kvsync.ci.stages.redaction import redact, redact_folder, redact_logs, secrets_of
 
 SECRET = 'pa"ss&w/örd'  # noqa: S105 - of nothing
 SECRETS = frozenset([SECRET])

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
+from kvsync.ci.cleaning.residue import LAUNCHER
+from kvsync.ci.report.report import Report
+from kvsync.ci.revision import Revision
+from kvsync.ci.run.parameters import Parameters
+from kvsync.ci.run.repetition import difference, prepare, to_repeat
+from kvsync.ci.run_folder import RunFolder, find_run
 from kvsync.errors import ConfigError, UnknownName
 from kvsync.testing.ledger import Ledger, facts_of
 from kvsync.testing.outcome import Check, Kind, merge
-from kvsync.testing.report import Report
-from kvsync.testing.residue import LAUNCHER
-from kvsync.testing.revision import Revision
-from kvsync.testing.run_folder import RunFolder, find_run
-from tasks.parameters import Parameters
-from tasks.repetition import difference, prepare, to_repeat
 
 AT = datetime(2026, 11, 20, tzinfo=UTC)
 GIVEN = Parameters(stages=("unit", "e2e", "chaos"), run="r1")

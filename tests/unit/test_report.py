@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from kvsync.ci.report.problems import fingerprint, problems
+from kvsync.ci.report.report import Report, versions_of
+from kvsync.ci.run_folder import RunFolder
 from kvsync.errors import ConfigError
 from kvsync.testing.outcome import Check, Kind, Outcome, StageResult, merge
-from kvsync.testing.problems import fingerprint, problems
-from kvsync.testing.report import Report, versions_of
-from kvsync.testing.run_folder import RunFolder
 
 NOON = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from kvsync.testing.ledger import Ledger
-from kvsync.testing.outcome import Check, Kind, Outcome, merge
-from kvsync.testing.report import Report
-from kvsync.testing.residue import LAUNCHER
-from kvsync.testing.retention import (
+from kvsync.ci.cleaning.residue import LAUNCHER
+from kvsync.ci.report.report import Report
+from kvsync.ci.run_folder import RunFolder
+from kvsync.ci.settings import StoreSettings
+from kvsync.ci.store.retention import (
     Kept,
     expired_in_folder,
     expired_in_store,
@@ -22,10 +22,10 @@ from kvsync.testing.retention import (
     remove_stored,
     started_at,
 )
-from kvsync.testing.run_folder import RunFolder
-from kvsync.testing.settings import StoreSettings
-from kvsync.testing.store import DirectoryStore
-from kvsync.testing.upload import upload_run
+from kvsync.ci.store.store import DirectoryStore
+from kvsync.ci.store.upload import upload_run
+from kvsync.testing.ledger import Ledger
+from kvsync.testing.outcome import Check, Kind, Outcome, merge
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 KEEP = StoreSettings()

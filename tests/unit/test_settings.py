@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from kvsync.ci.cluster_settings import ClusterSettings
+from kvsync.ci.settings import Settings, load_settings
 from kvsync.errors import ConfigError
-from kvsync.testing.cluster_settings import ClusterSettings
-from kvsync.testing.settings import Settings, load_settings
 
 
 def test_without_file_and_variables_the_defaults_hold(tmp_path: Path) -> None:

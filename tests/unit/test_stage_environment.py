@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pytest
 from pydantic import BaseModel, SecretStr
 
-from kvsync.testing.settings import PREFIX, Settings
-from kvsync.testing.stage_environment import stage_environment
+from kvsync.ci.settings import PREFIX, Settings
+from kvsync.ci.stages.environment import stage_environment
 
 HARMLESS = {
     "PATH": "/usr/bin:/bin",

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from kvsync.testing.progress import NewLines, StageProgress
+from kvsync.ci.stages.progress import NewLines, StageProgress
 from tasks.progress import MOST_OTHERS, MOST_PASSED, Endings
 
 

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from botocore import exceptions as boto
 
+from kvsync.ci.settings import StoreSettings, load_settings
+from kvsync.ci.store.s3 import S3Store, failure
+from kvsync.ci.store.store import DirectoryStore, content_type, open_store
 from kvsync.errors import ConfigError, StoreError
-from kvsync.testing.s3_store import S3Store, failure
-from kvsync.testing.settings import StoreSettings, load_settings
-from kvsync.testing.store import DirectoryStore, content_type, open_store
 
 
 def written(tmp_path: Path, text: str) -> Path:

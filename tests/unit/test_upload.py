@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from kvsync.ci.run_folder import RunFolder
+from kvsync.ci.store.store import DirectoryStore
+from kvsync.ci.store.upload import is_uploaded, survey, upload_run
 from kvsync.errors import StoreError
-from kvsync.testing.run_folder import RunFolder
-from kvsync.testing.store import DirectoryStore
-from kvsync.testing.upload import is_uploaded, survey, upload_run
 
 
 def test_only_what_others_can_use_is_stored(tmp_path: Path) -> None:

@@ -19,9 +19,9 @@ from deployments.webhook.decision import (
     request,
 )
 from deployments.webhook.payload import parse
+from kvsync.ci.run.parameters import Source
+from kvsync.ci.settings import WebhookSettings
 from kvsync.errors import ConfigError, DecodeError
-from kvsync.testing.settings import WebhookSettings
-from tasks.parameters import Source
 from tests.payloads.recorded import payload
 
 SETTINGS = WebhookSettings(repositories=("Octo-Org/octo-repo",), actors=("octo-maintainer",))

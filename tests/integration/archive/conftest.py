@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from kvsync.testing.archive import Archive
+from kvsync.ci.archive import Archive
+from kvsync.ci.report.report import Report
 from kvsync.testing.outcome import Check, Kind, merge
-from kvsync.testing.report import Report
 from kvsync.testing.verdicts import NotRun
 
 START = datetime(2026, 11, 1, 3, 0, tzinfo=UTC)

@@ -7,12 +7,12 @@ from datetime import timedelta
 
 import pytest
 
-from kvsync.testing.archive import Archive, PastStage, Scope
-from kvsync.testing.flakiness import flakiness
+from kvsync.ci.archive import Archive, PastStage, Scope
+from kvsync.ci.archive.flakiness import flakiness
+from kvsync.ci.archive.trends import trends_of
+from kvsync.ci.report.report import Report
 from kvsync.testing.measurement import Measurement
 from kvsync.testing.outcome import Attempt, Check, Outcome, merge
-from kvsync.testing.report import Report
-from kvsync.testing.trends import trends_of
 
 MakeReport = Callable[..., Report]
 

@@ -10,8 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 from deployments.cli import app
-from kvsync.testing.archive import Archive, ArchiveError
-from kvsync.testing.report import Report
+from kvsync.ci.archive import Archive, ArchiveError
+from kvsync.ci.report.report import Report
 
 MakeReport = Callable[..., Report]
 Command = Callable[..., list[str]]

@@ -12,17 +12,17 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import create_engine, text
 
-from kvsync.testing.archive import Archive, ArchiveError
+from kvsync.ci.archive import Archive, ArchiveError
+from kvsync.ci.report.report import Report
 from kvsync.testing.measurement import Measurement
-from kvsync.testing.report import Report
 
 MakeReport = Callable[..., Report]
 
 AT_ONCE = """
 import sys
 from pathlib import Path
-from kvsync.testing.archive import Archive
-from kvsync.testing.report import Report
+from kvsync.ci.archive import Archive
+from kvsync.ci.report.report import Report
 report = Report.read(Path(sys.argv[2]))
 print("ready", flush=True)
 sys.stdin.readline()
@@ -77,7 +77,7 @@ def test_the_tables_are_those_of_the_code(url: str, tmp_path: Path) -> None:
     from alembic.autogenerate import compare_metadata
     from alembic.migration import MigrationContext
 
-    from kvsync.testing.archive.tables import Table
+    from kvsync.ci.archive.tables import Table
 
     Archive.open(url, tmp_path).close()
 

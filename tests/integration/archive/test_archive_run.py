@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from prefect.logging import disable_run_logger
 
-from kvsync.testing.archive import Archive
+from kvsync.ci.archive import Archive
+from kvsync.ci.run.judgement import judge
+from kvsync.ci.run.parameters import Parameters, Source
+from kvsync.ci.run_folder import RunFolder
 from kvsync.testing.outcome import Check, Kind, Outcome, merge
-from kvsync.testing.run_folder import RunFolder
 from tasks.archive import archive_report, compared, known_tests
-from tasks.judgement import judge
-from tasks.parameters import Parameters, Source
 
 NOW = datetime.now(UTC)
 

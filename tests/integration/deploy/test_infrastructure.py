@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from deployments.catalogue import NIGHTLY
+from kvsync.ci.run.parameters import REPOSITORY
 from kvsync.testing.tools import ON_PATH
-from tasks.parameters import REPOSITORY
 
 if TYPE_CHECKING:
     from kubernetes.client import ApiClient

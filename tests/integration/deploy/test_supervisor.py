@@ -11,9 +11,9 @@ import psutil
 import pytest
 
 from deployments.supervisor import Service, Supervisor
+from kvsync.ci.run.parameters import REPOSITORY
 from kvsync.testing.ledger import end
 from kvsync.testing.wait import wait_for
-from tasks.parameters import REPOSITORY
 
 FOREVER = "import time; print('up', flush=True); time.sleep(3600)"
 DEAF = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {FOREVER}"
@@ -91,7 +91,6 @@ import signal, sys
 from pathlib import Path
 from threading import Event
 from deployments.supervisor import Supervisor
-from tests.integration.deploy.test_supervisor import FOREVER, service
 signal.signal(signal.SIGINT, signal.SIG_IGN)
 supervisor = Supervisor(print)
 supervisor.start(service(Path(sys.argv[1]), sys.argv[2], parting=signal.Signals(int(sys.argv[3]))))

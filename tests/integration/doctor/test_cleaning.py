@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from kvsync.ci.cleaning.residue import clear, find
 from kvsync.testing.ledger import Ledger, leftovers
-from kvsync.testing.residue import clear, find
 from kvsync.testing.tools import Tools
 from tests.integration.doctor.conftest import Programs
 

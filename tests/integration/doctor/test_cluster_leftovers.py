@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from kvsync.ci.cleaning.residue import clear, find
+from kvsync.ci.stages.pytest_stage import PytestStage
+from kvsync.ci.stages.stage import StageContext
 from kvsync.testing.ledger import Ledger, leftovers
 from kvsync.testing.outcome import Outcome
-from kvsync.testing.pytest_stage import PytestStage
-from kvsync.testing.residue import clear, find
-from kvsync.testing.stage import StageContext
 from tests.integration.doctor.conftest import Programs
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -20,10 +20,10 @@ ROOT = Path(__file__).resolve().parents[3]
 STAGE = """
 import sys, threading
 from pathlib import Path
-from kvsync.testing.cluster_settings import ClusterChoice, ClusterSettings
+from kvsync.ci.cluster_settings import ClusterChoice, ClusterSettings
 from kvsync.testing.ledger import Ledger
-from kvsync.testing.provision import ClusterStage, give_back
-from kvsync.testing.stage import StageContext, run_safely
+from kvsync.ci.provision.cluster_stage import ClusterStage, give_back
+from kvsync.ci.stages.stage import StageContext, run_safely
 
 run_dir, repository, image, ends = sys.argv[1:]
 ledger = Ledger(Path(run_dir) / "ledger.jsonl")

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from kvsync.ci.run_folder import RunFolder
 from kvsync.testing.ledger import leftovers
 from kvsync.testing.machine import Machine
-from kvsync.testing.run_folder import RunFolder
 from tests.integration.doctor.conftest import Programs
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -17,10 +17,10 @@ ROOT = Path(__file__).resolve().parents[3]
 RUN = """
 import shutil, sys, threading
 from pathlib import Path
-from kvsync.testing.cluster_settings import ClusterChoice, ClusterSettings
+from kvsync.ci.cluster_settings import ClusterChoice, ClusterSettings
 from kvsync.testing.ledger import Ledger
-from kvsync.testing.provision import ClusterStage, give_back
-from kvsync.testing.stage import StageContext, run_safely
+from kvsync.ci.provision.cluster_stage import ClusterStage, give_back
+from kvsync.ci.stages.stage import StageContext, run_safely
 reuse, settings, run_dir, repository = sys.argv[1:]
 ledger = Ledger(Path(run_dir) / "ledger.jsonl")
 stage = ClusterStage(ClusterChoice("kind"), ClusterSettings.model_validate_json(settings), reuse)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from kvsync.testing.cluster_settings import ClusterSettings
+from kvsync.ci.cleaning.residue import clear, find
+from kvsync.ci.cluster_settings import ClusterSettings
 from kvsync.testing.ledger import Ledger
-from kvsync.testing.residue import clear, find
 from kvsync.testing.tools import ON_PATH
 
 IMAGE = ClusterSettings().base_image

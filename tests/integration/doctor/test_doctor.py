@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from kvsync.testing.cluster_settings import ClusterChoice, ClusterSettings
-from kvsync.testing.doctor import examine, kubeconfigs
-from kvsync.testing.kubernetes_findings import TO_INJECT
-from kvsync.testing.preflight import State, is_fit
+from kvsync.ci.cluster_settings import ClusterChoice, ClusterSettings
+from kvsync.ci.doctor.doctor import examine, kubeconfigs
+from kvsync.ci.doctor.findings import State, is_fit
+from kvsync.ci.doctor.kubernetes import TO_INJECT
 from kvsync.testing.tools import Tools
 from tests.integration.doctor.conftest import Programs
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from kvsync.testing.cluster_settings import ClusterSettings
-from kvsync.testing.preflight import State
+from kvsync.ci.cluster_settings import ClusterSettings
+from kvsync.ci.doctor.findings import State
 from kvsync.testing.tools import Tools
 from tests.integration.doctor.conftest import Programs
 from tests.integration.doctor.test_doctor import KIND, KUBECTL, LOCAL, docker, look

@@ -12,9 +12,9 @@ from threading import Thread
 
 import pytest
 
-from kvsync.testing.cluster_settings import ClusterChoice, ClusterSettings
-from kvsync.testing.doctor import examine
-from kvsync.testing.preflight import State
+from kvsync.ci.cluster_settings import ClusterChoice, ClusterSettings
+from kvsync.ci.doctor.doctor import examine
+from kvsync.ci.doctor.findings import State
 
 pytestmark = pytest.mark.skipif(
     not (shutil.which("kubectl") and shutil.which("openssl")), reason="needs kubectl and openssl"

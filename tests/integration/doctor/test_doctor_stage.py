@@ -11,12 +11,12 @@ from types import MappingProxyType
 
 import pytest
 
-from kvsync.testing.image_trial import try_image
-from kvsync.testing.kubernetes_findings import NEEDED, TO_DRAIN
+from kvsync.ci.doctor.kubernetes import NEEDED, TO_DRAIN
+from kvsync.ci.provision.image_trial import try_image
+from kvsync.ci.run_folder import RunFolder
 from kvsync.testing.ledger import Ledger, leftovers
 from kvsync.testing.machine import Machine
 from kvsync.testing.outcome import Outcome, StageResult
-from kvsync.testing.run_folder import RunFolder
 from tests.integration.doctor.conftest import Programs
 from tests.integration.doctor.nodes import Nodes, serving
 from tests.integration.doctor.test_doctor import docker
@@ -26,11 +26,11 @@ ROOT = Path(__file__).resolve().parents[3]
 STAGE = """
 import json, os, sys, threading
 from pathlib import Path
-from kvsync.testing.cluster_settings import ClusterChoice, ClusterSettings
+from kvsync.ci.cluster_settings import ClusterChoice, ClusterSettings
 from kvsync.testing.ledger import Ledger
-from kvsync.testing.provision import ClusterStage
-from kvsync.testing.stage import StageContext, run_safely
-from kvsync.testing.stage_environment import stage_environment
+from kvsync.ci.provision.cluster_stage import ClusterStage
+from kvsync.ci.stages.stage import StageContext, run_safely
+from kvsync.ci.stages.environment import stage_environment
 cluster, reuse, settings, run_dir, repository = sys.argv[1:]
 stage = ClusterStage(ClusterChoice.parse(cluster), ClusterSettings.model_validate_json(settings), reuse)
 ledger = Ledger(Path(run_dir) / "ledger.jsonl")

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from kvsync.testing import kubernetes_findings
-from kvsync.testing.cluster_settings import ClusterChoice, ClusterSettings
-from kvsync.testing.doctor import examine
+from kvsync.ci.cleaning.residue import clear, find
+from kvsync.ci.cluster_settings import ClusterChoice, ClusterSettings
+from kvsync.ci.doctor import kubernetes as kubernetes_findings
+from kvsync.ci.doctor.doctor import examine
+from kvsync.ci.doctor.findings import State, is_fit
+from kvsync.ci.settings import load_settings
 from kvsync.testing.ledger import Ledger
-from kvsync.testing.preflight import State, is_fit
-from kvsync.testing.residue import clear, find
-from kvsync.testing.settings import load_settings
 from kvsync.testing.tools import ON_PATH, Answer, kubectl
 from kvsync.testing.wait import wait_for
 

@@ -4,10 +4,10 @@ import json
 
 import pytest
 
+from kvsync.ci.cleaning.reapers import reap
+from kvsync.ci.cleaning.residue import clear, find
 from kvsync.errors import ClusterError
 from kvsync.testing.ledger import Entry, Ledger, leftovers
-from kvsync.testing.reapers import reap
-from kvsync.testing.residue import clear, find
 from tests.integration.doctor.conftest import Programs
 
 DEV = {"kubeconfig": "/k", "context": "dev", "kind_cluster": ""}

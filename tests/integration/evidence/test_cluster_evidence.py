@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from kvsync.testing.evidence import Evidence
-from kvsync.testing.html import render
+from kvsync.ci.page.evidence import Evidence
+from kvsync.ci.page.page import render
+from kvsync.ci.report.report import Report
+from kvsync.ci.run_folder import RunFolder
+from kvsync.ci.stages.pytest_stage import PytestStage
+from kvsync.ci.stages.stage import StageContext, run_safely
 from kvsync.testing.ledger import Ledger, leftovers
 from kvsync.testing.outcome import Check, Outcome, StageResult
-from kvsync.testing.pytest_stage import PytestStage
-from kvsync.testing.report import Report
-from kvsync.testing.run_folder import RunFolder
-from kvsync.testing.stage import StageContext, run_safely
 from kvsync.testing.wait import wait_for
 from tests.integration.evidence.api_server import ApiServer
 

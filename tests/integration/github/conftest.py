@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator
 import pytest
 from pydantic import SecretStr
 
-from kvsync.testing.fake_github import FakeGitHub
-from kvsync.testing.github import GitHub
-from kvsync.testing.settings import GitHubSettings
+from kvsync.ci.notify.github import GitHub
+from kvsync.ci.notify.github_double import FakeGitHub
+from kvsync.ci.settings import GitHubSettings
 
 REPOSITORY = "octo/engine"
 TOKEN = "ghp_veryPrivate123"  # noqa: S105 - of the double

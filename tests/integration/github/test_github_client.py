@@ -9,8 +9,8 @@ from collections.abc import Callable
 import pytest
 import requests
 
-from kvsync.testing.fake_github import FakeGitHub
-from kvsync.testing.github import Comment, GitHub, IssueChange, NotSent, Status, pause_s
+from kvsync.ci.notify.github import Comment, GitHub, IssueChange, NotSent, Status, pause_s
+from kvsync.ci.notify.github_double import FakeGitHub
 
 REPOSITORY = "octo/engine"
 TOKEN = "ghp_veryPrivate123"  # noqa: S105 - of the double

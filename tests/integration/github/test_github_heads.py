@@ -6,9 +6,9 @@ import pytest
 from pydantic import SecretStr
 
 from deployments.webhook.heads import Heads
-from kvsync.testing.fake_github import FakeGitHub
-from kvsync.testing.settings import GitHubSettings
-from tasks.parameters import Source
+from kvsync.ci.notify.github_double import FakeGitHub
+from kvsync.ci.run.parameters import Source
+from kvsync.ci.settings import GitHubSettings
 from tests.integration.github.conftest import REPOSITORY, TOKEN
 
 IGNORED = ("docs/**", "*.md")

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from kvsync.testing.fake_github import FakeGitHub
+from kvsync.ci.notify.github_double import FakeGitHub
+from kvsync.ci.report.report import Report
+from kvsync.ci.run.parameters import Parameters, Source
+from kvsync.ci.run_folder import RunFolder
 from kvsync.testing.ledger import Ledger
 from kvsync.testing.outcome import Check, merge
-from kvsync.testing.report import Report
-from kvsync.testing.run_folder import RunFolder
-from tasks.parameters import Parameters, Source
 from tests.integration.github.conftest import REPOSITORY, TOKEN
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -4,10 +4,10 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from kvsync.testing.fake_github import FakeGitHub
-from kvsync.testing.preflight import State, is_fit
-from kvsync.testing.service_findings import services
-from kvsync.testing.settings import GitHubSettings, Settings, StoreSettings
+from kvsync.ci.doctor.findings import State, is_fit
+from kvsync.ci.doctor.services import services
+from kvsync.ci.notify.github_double import FakeGitHub
+from kvsync.ci.settings import GitHubSettings, Settings, StoreSettings
 from tests.integration.github.conftest import TOKEN
 
 

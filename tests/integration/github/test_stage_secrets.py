@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from kvsync.ci.stages.environment import stage_environment
+from kvsync.ci.stages.pytest_stage import PytestStage
+from kvsync.ci.stages.stage import StageContext, run_safely
 from kvsync.testing.ledger import RUN_VARIABLE, Ledger
 from kvsync.testing.outcome import Outcome
-from kvsync.testing.pytest_stage import PytestStage
-from kvsync.testing.stage import StageContext, run_safely
-from kvsync.testing.stage_environment import stage_environment
 
 PLANTED = {
     name: f"planted-{name}"

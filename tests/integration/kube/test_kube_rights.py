@@ -11,6 +11,7 @@ from typing import cast
 
 import pytest
 
+from kvsync.ci.doctor.kubernetes import NEEDED, TO_DRAIN, TO_INJECT, Right
 from kvsync.errors import ClusterError, WaitTimeout
 from kvsync.testing.chaosmesh import GROUP, VERSION, plural
 from kvsync.testing.chaosmesh_injector import KINDS, ChaosMeshInjector
@@ -19,7 +20,6 @@ from kvsync.testing.faults import Effect, Partition
 from kvsync.testing.history import History
 from kvsync.testing.kubernetes_api import KubernetesApi
 from kvsync.testing.kubernetes_cluster import KubernetesCluster, Site
-from kvsync.testing.kubernetes_findings import NEEDED, TO_DRAIN, TO_INJECT, Right
 from kvsync.testing.kubernetes_proxy import KubernetesProxy
 from kvsync.testing.ledger import Ledger, leftovers
 from kvsync.testing.machine import Machine

@@ -10,10 +10,10 @@ import pytest
 from boto3.session import Session
 from moto.server import ThreadedMotoServer
 
+from kvsync.ci.settings import StoreSettings
+from kvsync.ci.store.s3 import PATIENCE, S3Store
+from kvsync.ci.store.store import DirectoryStore, Store
 from kvsync.testing.proxy import FaultProxy
-from kvsync.testing.s3_store import PATIENCE, S3Store
-from kvsync.testing.settings import StoreSettings
-from kvsync.testing.store import DirectoryStore, Store
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

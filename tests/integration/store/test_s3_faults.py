@@ -12,11 +12,11 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 
+from kvsync.ci.run_folder import RunFolder
+from kvsync.ci.store.s3 import S3Store
+from kvsync.ci.store.upload import is_uploaded, upload_run
 from kvsync.errors import StoreError
 from kvsync.testing.proxy import CLEAR, FaultProxy, Listener, Rules
-from kvsync.testing.run_folder import RunFolder
-from kvsync.testing.s3_store import S3Store
-from kvsync.testing.upload import is_uploaded, upload_run
 from kvsync.testing.wait import wait_for
 from tests.integration.store.conftest import AWS, PART, Bucket, client_of
 

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from kvsync.ci.run_folder import RunFolder
+from kvsync.ci.store.store import Store, Stored, checked
+from kvsync.ci.store.upload import is_uploaded, upload_run
 from kvsync.errors import UnknownName
-from kvsync.testing.run_folder import RunFolder
-from kvsync.testing.store import Store, Stored, checked
-from kvsync.testing.upload import is_uploaded, upload_run
 
 HELLO = Stored(5, "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824")
 

@@ -26,7 +26,7 @@ from starlette.routing import Route
 
 from deployments.webhook.app import create_app
 from deployments.webhook.inbox import Inbox
-from kvsync.testing.settings import GitHubSettings, Settings, WebhookSettings
+from kvsync.ci.settings import GitHubSettings, Settings, WebhookSettings
 
 T = TypeVar("T")
 SECRET = "it is a secret to everybody"  # noqa: S105 - nobody's

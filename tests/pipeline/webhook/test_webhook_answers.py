@@ -10,8 +10,8 @@ from pydantic import SecretStr
 
 from deployments.webhook.app import create_app
 from deployments.webhook.inbox import Inbox
+from kvsync.ci.settings import Settings, WebhookSettings
 from kvsync.errors import ConfigError
-from kvsync.testing.settings import Settings, WebhookSettings
 from tests.payloads.recorded import payload
 from tests.pipeline.webhook.conftest import Receiver, StartReceiver, headers, until
 

@@ -1,0 +1,7 @@
+"""The archive of results."""
+
+from kvsync.ci.archive.archive import Archive, existing_archive, open_archive
+from kvsync.ci.archive.database import ArchiveError
+from kvsync.ci.archive.records import PastRun, PastStage, Scope
+
+__all__ = ["Archive", "ArchiveError", "PastRun", "PastStage", "Scope", "existing_archive", "open_archive"]

@@ -1,0 +1,289 @@
+"""The results of all runs in a database: what is new, since when, how often, and how long it takes.
+
+- Runs are compared when they share repository, profile and kind of cluster. The reference are those of a
+  commit of the reference branch itself: no pull request, nothing uncommitted. Of these the last `LOOKBACK`
+  are looked at, so a failure that is older than all of them is as old as the oldest.
+- A stage that the reference lately never brought to a result in a profile is compared with the reference's
+  runs of it in the other profile, which stand in: so a pull request's quick e2e is held against the nights'.
+- A test is new that the reference lately ran in no profile and on no kind of cluster.
+"""
+
+import statistics
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Self, cast
+
+from pydantic import SecretStr
+from sqlalchemy import ColumnElement, Select, and_, delete, false, func, or_, select
+from sqlalchemy.orm import Session, selectinload
+
+from kvsync.ci.archive.comparison import CheckId, Comparison, compare
+from kvsync.ci.archive.database import FILE, ArchiveError, Database
+from kvsync.ci.archive.flakiness import Ending, side
+from kvsync.ci.archive.records import PastRun, Scope, from_row, measurement_of, to_row
+from kvsync.ci.archive.tables import CheckRow, MeasurementRow, RunRow, StageRow
+from kvsync.ci.report.report import Report
+from kvsync.ci.settings import Settings
+from kvsync.testing.measurement import Measurement
+from kvsync.testing.outcome import OUTCOMES, Kind
+
+LOOKBACK = 200
+
+ETA_RUNS = 10
+"""The last runs of a stage whose times are looked at: more would remember how long it took long ago."""
+
+FAILING = [kind for kind in OUTCOMES if side(kind) == "failed"]
+
+
+class Archive:
+    """Reads and writes one archive. Everything raises ArchiveError when the database does not answer."""
+
+    def __init__(self, database: Database, *, branch: str = "main", repository: str = "") -> None:
+        self.name = database.name
+        self._database, self._branch, self._repository = database, branch, repository
+
+    @classmethod
+    def open(
+        cls, url: SecretStr | str, report_dir: Path, *, branch: str = "main", repository: str = ""
+    ) -> Self:
+        """Open the archive at a URL, or `archive.db` in the report folder, made if it is not there.
+
+        `branch`: whose runs are the reference. `repository`: owner/name for runs that do not say theirs.
+        """
+        return cls(Database.open(url, report_dir), branch=branch, repository=repository)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give back every connection."""
+        self._database.close()
+
+    def record(self, report: Report, measurements: Sequence[Measurement] = ()) -> None:
+        """Keep the results of a run, and what it measured, in place of what was kept of it before."""
+        row = to_row(report, self.scope(report.parameters), measurements)
+        with self._database.writing() as connection, Session(connection) as session:
+            session.execute(delete(RunRow).where(RunRow.id == row.id))
+            session.add(row)
+            session.flush()
+
+    def scope(self, parameters: Mapping[str, object]) -> Scope:
+        """Return what the runs that one with these parameters can be compared with have in common."""
+        return Scope.of(parameters, self._repository)
+
+    def scopes(self) -> list[Scope]:
+        """Return the scopes of all runs."""
+        fields = (RunRow.repository, RunRow.profile, RunRow.cluster)
+        with self._database.reading() as connection:
+            rows = connection.execute(select(*fields).distinct().order_by(*fields)).all()
+        return [Scope(repository=row[0], profile=row[1], cluster=row[2]) for row in rows]
+
+    def compare(self, report: Report) -> Comparison:
+        """Say what is new in a run, by the runs that started before it."""
+        scope, commit = self.scope(report.parameters), "" if report.differs else report.commit
+        before = report.started_at
+        among = or_(self._lately(scope, before), self._stand_ins(scope, before))
+        return compare(
+            report.stages,
+            self._failed_among(scope, among, commit),
+            seen=self.seen(scope, before=before),
+            at=before,
+            commit=commit,
+            last_green=self._last_green(scope, before),
+        )
+
+    def endings(self, scope: Scope) -> dict[CheckId, list[Ending]]:
+        """Return how checks ended that failed lately, the oldest first."""
+        return self._failed_among(scope, self._lately(scope, None))
+
+    def endings_of(self, name: str) -> dict[Scope, dict[CheckId, list[Ending]]]:
+        """Return how the checks whose name contains `name` ended lately, by scope."""
+        found = {}
+        for scope in self.scopes():
+            named = CheckRow.name.contains(name, autoescape=True)
+            found[scope] = self._endings(scope, self._lately(scope, None), named)
+        return {scope: endings for scope, endings in found.items() if endings}
+
+    def seen(self, scope: Scope, *, before: datetime | None = None) -> frozenset[CheckId]:
+        """Return the checks that the reference of this repository ran lately, in whatever scope."""
+        alike = [each for each in self.scopes() if each.repository == scope.repository]
+        runs = [CheckRow.run_id.in_(self._runs(each, before, self._is_reference)) for each in alike]
+        query = select(CheckRow.stage, CheckRow.name).where(or_(false(), *runs)).distinct()
+        with self._database.reading() as connection:
+            return frozenset((row[0], row[1]) for row in connection.execute(query))
+
+    def eta(self, stages: Sequence[str], profile: str, cluster: str) -> dict[str, float]:
+        """Return how many seconds stages will take: the median of when they passed last; unknown ones not."""
+        times: dict[str, list[float]] = {}
+        with self._database.reading() as connection:
+            for stage in stages:
+                query = (
+                    select(StageRow.duration_s)
+                    .join(RunRow, RunRow.id == StageRow.run_id)
+                    .where(
+                        StageRow.name == stage,
+                        StageRow.outcome == "passed",
+                        RunRow.profile == profile,
+                        RunRow.cluster == cluster.partition(":")[0],
+                    )
+                    .order_by(StageRow.started_at.desc())
+                    .limit(ETA_RUNS)
+                )
+                times[stage] = list(connection.scalars(query))
+        return {stage: statistics.median(each) for stage, each in times.items() if each}
+
+    def series(
+        self, *, scope: Scope | None = None, reference: bool = False, stage: str = "", limit: int = 30
+    ) -> list[PastRun]:
+        """Return the last runs, the newest first: of a scope, of the reference, with a stage, or all."""
+        wanted: list[ColumnElement[bool]] = [self._in(scope)] if scope else []
+        wanted += [self._is_reference] if reference else []
+        wanted += [RunRow.stages.any(StageRow.name == stage)] if stage else []
+        query = (
+            select(RunRow)
+            .where(*wanted)
+            .order_by(RunRow.started_at.desc(), RunRow.id.desc())
+            .limit(limit)
+            .options(selectinload(RunRow.stages))
+        )
+        with self._database.reading() as connection, Session(connection) as session:
+            rows = session.scalars(query).all()
+            counts = _counts(session, [row.id for row in rows])
+            return [from_row(row, counts) for row in rows]
+
+    def measurements(self, runs: Sequence[str]) -> dict[str, list[Measurement]]:
+        """Return what each of these runs measured, in its order; runs without measurements are left out."""
+        query = (
+            select(MeasurementRow)
+            .where(MeasurementRow.run_id.in_(runs))
+            .order_by(MeasurementRow.run_id, MeasurementRow.position)
+        )
+        found: dict[str, list[Measurement]] = defaultdict(list)
+        with self._database.reading() as connection, Session(connection) as session:
+            for row in session.scalars(query):
+                found[row.run_id].append(measurement_of(row))
+        return dict(found)
+
+    @property
+    def _is_reference(self) -> ColumnElement[bool]:
+        return and_(RunRow.branch == self._branch, RunRow.pull_request.is_(None), RunRow.dirty.is_(False))
+
+    @staticmethod
+    def _in(scope: Scope) -> ColumnElement[bool]:
+        return and_(
+            RunRow.repository == scope.repository,
+            RunRow.profile == scope.profile,
+            RunRow.cluster == scope.cluster,
+        )
+
+    def _runs(self, scope: Scope, before: datetime | None, wanted: ColumnElement[bool]) -> Select[tuple[str]]:
+        in_time = [RunRow.started_at < before] if before else []
+        return (
+            select(RunRow.id)
+            .where(self._in(scope), RunRow.dirty.is_(False), wanted, *in_time)
+            .order_by(RunRow.started_at.desc())
+            .limit(LOOKBACK)
+        )
+
+    def _lately(self, scope: Scope, before: datetime | None) -> ColumnElement[bool]:
+        """Select the checks of the last runs of the reference and of the others, each by their own number."""
+        reference = self._runs(scope, before, self._is_reference)
+        others = self._runs(scope, before, ~self._is_reference)
+        return or_(CheckRow.run_id.in_(reference), CheckRow.run_id.in_(others))
+
+    def _stand_ins(self, scope: Scope, before: datetime) -> ColumnElement[bool]:
+        """Select the reference's checks in the other profile of stages without a reference in this one."""
+        other = replace(scope, profile="full" if scope.profile == "quick" else "quick")
+        here = self._runs(scope, before, self._is_reference)
+        there = self._runs(other, before, self._is_reference)
+        ended = select(StageRow.name).where(StageRow.run_id.in_(here), StageRow.outcome != "unknown")
+        return and_(CheckRow.stage.not_in(ended), CheckRow.run_id.in_(there))
+
+    def _failed_among(
+        self, scope: Scope, among: ColumnElement[bool], commit: str = ""
+    ) -> dict[CheckId, list[Ending]]:
+        """Return the endings of the checks that failed at least once; and of all that ran at `commit`."""
+        failed = select(CheckRow.name).where(among, or_(CheckRow.kind.in_(FAILING), CheckRow.mixed))
+        same_commit = [RunRow.commit == commit] if commit else []
+        return self._endings(scope, among, or_(CheckRow.name.in_(failed), *same_commit))
+
+    def _endings(self, scope: Scope, *wanted: ColumnElement[bool]) -> dict[CheckId, list[Ending]]:
+        query = (
+            select(
+                CheckRow.stage,
+                CheckRow.name,
+                CheckRow.kind,
+                CheckRow.mixed,
+                RunRow.id,
+                RunRow.commit,
+                RunRow.started_at,
+                self._is_reference,
+                RunRow.profile != scope.profile,
+            )
+            .join(RunRow, RunRow.id == CheckRow.run_id)
+            .where(*wanted)
+            .order_by(RunRow.started_at, RunRow.id)
+        )
+        found: dict[CheckId, list[Ending]] = defaultdict(list)
+        with self._database.reading() as connection:
+            for stage, name, kind, mixed, run, commit, at, reference, stands_in in connection.execute(query):
+                found[stage, name].append(
+                    Ending(
+                        run=run,
+                        commit=commit,
+                        at=at,
+                        kind=cast("Kind", kind),
+                        mixed=mixed,
+                        reference=bool(reference),
+                        stands_in=bool(stands_in),
+                    )
+                )
+        return found
+
+    def _last_green(self, scope: Scope, before: datetime) -> tuple[str, str] | None:
+        query = (
+            select(RunRow.id, RunRow.commit)
+            .where(
+                self._in(scope), self._is_reference, RunRow.verdict == "passed", RunRow.started_at < before
+            )
+            .order_by(RunRow.started_at.desc())
+            .limit(1)
+        )
+        with self._database.reading() as connection:
+            row = connection.execute(query).first()
+        return (row[0], row[1]) if row else None
+
+
+def _counts(session: Session, runs: Sequence[str]) -> Mapping[tuple[str, str], Mapping[Kind, int]]:
+    columns = (CheckRow.run_id, CheckRow.stage, CheckRow.kind)
+    query = select(*columns, func.count()).where(CheckRow.run_id.in_(runs)).group_by(*columns)
+    found: dict[tuple[str, str], dict[Kind, int]] = defaultdict(dict)
+    for run, stage, kind, count in session.execute(query):
+        found[run, stage][cast("Kind", kind)] = count
+    return {key: {kind: kinds[kind] for kind in OUTCOMES if kind in kinds} for key, kinds in found.items()}
+
+
+def open_archive(settings: Settings, report_dir: Path) -> Archive:
+    """Open the archive that the settings name; ArchiveError when that fails."""
+    return Archive.open(
+        settings.archive.url,
+        report_dir,
+        branch=settings.archive.branch,
+        repository=settings.github.repository,
+    )
+
+
+def existing_archive(settings: Settings, report_dir: Path) -> Archive:
+    """Open it for those who only read: as open_archive, but the file in the report folder is not made."""
+    if not settings.archive.url.get_secret_value() and not (report_dir / FILE).exists():
+        raise ArchiveError(
+            f"no run in {report_dir}: it has no {FILE}; "
+            "name another folder with --report-dir, or start a run with: kvsync-ci run"
+        )
+    return open_archive(settings, report_dir)

@@ -1,0 +1,161 @@
+"""What is new in a run: each of its checks against how the same one ended on the reference branch. Pure.
+
+- A failure is known when the check's last decided ending there was a failure too, and has an age: since the
+  first of the failures that no pass interrupts. What was not decided in between changes nothing.
+- A failure of a check that is flaky there is neither: it says little about this commit.
+- Every failure is counted once, so what a status says adds up to what failed.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal, Self, get_args
+
+from kvsync.ci.archive.flakiness import Ending, failing_streak, flakiness, is_mixed, side
+from kvsync.testing.outcome import Check, StageResult
+
+Status = Literal["new", "known", "flaky", "quarantined", "inconclusive", "fixed", "new-test"]
+
+STATUS_CHARACTERS = 140
+"""What GitHub takes as the description of a commit status."""
+
+CheckId = tuple[str, str]
+"""A stage and the name of a check in it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """Where one check stands. `since_*`: the first failure of those that go on, or are over when fixed."""
+
+    check: str
+    stage: str
+    status: Status
+    since_run: str = ""
+    since_commit: str = ""
+    since: datetime | None = None
+
+    def text(self, at: datetime) -> str:
+        """Say it in words, such as `failing since run 20261109-..., commit abc, 12 d`."""
+        if self.since is None:
+            return self.status
+        word = "failing" if self.status in ("known", "flaky") else "was failing"
+        commit = self.since_commit[:10] or "not known"
+        return f"{word} since run {self.since_run}, commit {commit}, {_age(at - self.since)}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """What changed since the reference branch was last green; the run without a name when it never was.
+
+    `standings` has the checks of which there is something to say; `at` is when the run started. `problem`
+    says why nothing could be compared; it is "" when it could.
+    """
+
+    last_green: str | None = None
+    last_green_commit: str = ""
+    standings: Sequence[Standing] = ()
+    at: datetime | None = None
+    problem: str = ""
+
+    @classmethod
+    def impossible(cls, problem: str) -> Self:
+        """Return the comparison that could not be made."""
+        return cls(problem=problem)
+
+    def of(self, *statuses: Status, stage: str | None = None) -> list[Standing]:
+        """Return the standings with one of these statuses, of one stage or of all."""
+        return [each for each in self.standings if each.status in statuses and stage in (None, each.stage)]
+
+    def status_text(self, stage: str | None = None) -> str:
+        """Say in at most 140 characters what changed in a stage or in all: `2 new, 3 known (oldest 12 d)`."""
+        if self.problem:
+            return _cut(f"not compared: {self.problem}")
+        counts = Counter(each.status for each in self.standings if stage in (None, each.stage))
+        parts = [self._part(status, counts[status], stage) for status in get_args(Status) if counts[status]]
+        if not parts:
+            return "nothing changed" if self.last_green else "nothing to compare with yet"
+        return _cut(", ".join(parts))
+
+    def _part(self, status: Status, count: int, stage: str | None) -> str:
+        if status == "new-test":
+            return f"{count} new {'test' if count == 1 else 'tests'}"
+        if status != "known" or self.at is None:
+            return f"{count} {status}"
+        oldest = max(self.at - each.since for each in self.of("known", stage=stage) if each.since)
+        return f"{count} known (oldest {_age(oldest)})"
+
+
+def compare(
+    stages: Sequence[StageResult],
+    past: Mapping[CheckId, Sequence[Ending]],
+    *,
+    seen: frozenset[CheckId],
+    at: datetime,
+    commit: str,
+    last_green: tuple[str, str] | None,
+) -> Comparison:
+    """Compare a run that started at `at` with the endings of the runs before it, the oldest first.
+
+    `past` needs the checks that do not pass now or did not lately; `seen` are all that ran on the reference
+    branch lately. `commit`: of the run, "" if its files were not those of one. `last_green`: the run and its
+    commit.
+    """
+    found = []
+    for stage in stages:
+        for check in stage.checks:
+            key = (stage.name, check.name)
+            now = Ending(
+                run="", commit=commit, at=at, kind=check.kind, mixed=is_mixed(check), reference=False
+            )
+            standing = _standing(stage.name, check, past.get(key, ()), now, is_seen=key in seen)
+            if standing:
+                found.append(standing)
+    run, green_commit = last_green or (None, "")
+    return Comparison(last_green=run, last_green_commit=green_commit, standings=tuple(found), at=at)
+
+
+def _standing(
+    stage: str, check: Check, endings: Sequence[Ending], now: Ending, *, is_seen: bool
+) -> Standing | None:
+    streak = failing_streak(endings)
+    is_flaky = flakiness([*endings, now]).verdict == "flaky"
+    status = _status(check, is_flaky=is_flaky, was_failing=bool(streak), is_seen=is_seen)
+    if status is None:
+        return None
+    if not streak or status not in ("known", "flaky", "fixed", "quarantined"):
+        return Standing(check=check.name, stage=stage, status=status)
+    first = streak[0]
+    return Standing(
+        check=check.name,
+        stage=stage,
+        status=status,
+        since_run=first.run,
+        since_commit=first.commit,
+        since=first.at,
+    )
+
+
+def _status(check: Check, *, is_flaky: bool, was_failing: bool, is_seen: bool) -> Status | None:
+    match check.kind, side(check.kind):
+        case ("quarantined" | "flaky") as kind, _:
+            return kind
+        case "skipped", _:
+            return None
+        case _, None:
+            return "inconclusive"
+        case _, "failed":
+            return "flaky" if is_flaky else "known" if was_failing else "new"
+    if was_failing:
+        return None if is_flaky else "fixed"
+    return "new-test" if not is_seen and "::" in check.name else None
+
+
+def _age(age: timedelta) -> str:
+    hours = age // timedelta(hours=1)
+    return f"{hours // 24} d" if hours >= 24 else f"{hours} h"
+
+
+def _cut(text: str) -> str:
+    one_line = " ".join(text.split())
+    return one_line if len(one_line) <= STATUS_CHARACTERS else f"{one_line[: STATUS_CHARACTERS - 1]}…"

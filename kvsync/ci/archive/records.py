@@ -1,0 +1,168 @@
+"""What goes into the archive and comes out of it, as values."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from pathlib import PurePath
+from typing import Literal, Self, cast
+
+from kvsync.ci.archive.flakiness import is_mixed
+from kvsync.ci.archive.tables import CheckRow, MeasurementRow, RunRow, StageRow
+from kvsync.ci.report.problems import fingerprint
+from kvsync.ci.report.report import Report
+from kvsync.testing.measurement import Measurement
+from kvsync.testing.outcome import Kind, Outcome
+
+LONGEST_FINGERPRINT = 300
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scope:
+    """What runs must share to be comparable. `cluster` is a kind, such as "local"."""
+
+    repository: str
+    profile: str
+    cluster: str
+
+    @classmethod
+    def of(cls, asked: Mapping[str, object], repository: str = "") -> Self:
+        """Return the scope of a run by its parameters; `repository` names that of a run without a source."""
+        source = asked.get("source")
+        named = str(source.get("repository", "")) if isinstance(source, Mapping) else ""
+        return cls(
+            repository=named or repository or PurePath(str(asked.get("repository", ""))).name,
+            profile=str(asked.get("profile", "quick")),
+            cluster=str(asked.get("cluster", "local")).partition(":")[0],
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PastStage:
+    """How a stage of an earlier run ended; `counts` are its checks by kind."""
+
+    name: str
+    outcome: Outcome
+    duration_s: float
+    counts: Mapping[Kind, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PastRun:
+    """An earlier run, without its checks."""
+
+    run: str
+    started_at: datetime
+    duration_s: float
+    scope: Scope
+    commit: str
+    branch: str
+    pull_request: int | None
+    trigger: str
+    dirty: bool
+    verdict: Outcome
+    reason: str
+    stages: Sequence[PastStage]
+
+
+def to_row(report: Report, scope: Scope, measurements: Sequence[Measurement]) -> RunRow:
+    """Return what the archive keeps of a report, and of what was measured: every finite number."""
+    asked = report.parameters
+    source = asked.get("source")
+    facts: Mapping[str, object] = source if isinstance(source, Mapping) else {}
+    number = facts.get("pull_request")
+    return RunRow(
+        id=report.run,
+        started_at=report.started_at,
+        duration_s=report.duration_s,
+        repository=scope.repository,
+        profile=scope.profile,
+        cluster=scope.cluster,
+        commit=report.commit,
+        branch=report.branch if facts.get("trusted", True) else "",
+        pull_request=number if isinstance(number, int) else None,
+        trigger=str(asked.get("trigger", "manual")),
+        dirty=report.differs,
+        verdict=report.verdict.name.lower(),
+        reason=report.reason,
+        stages=[
+            StageRow(
+                position=position,
+                name=stage.name,
+                outcome=stage.outcome.name.lower(),
+                reason=stage.reason,
+                started_at=stage.started_at,
+                duration_s=stage.duration_s,
+            )
+            for position, stage in enumerate(report.stages)
+        ],
+        checks=[
+            CheckRow(
+                stage=stage.name,
+                position=position,
+                name=check.name,
+                kind=check.kind,
+                duration_s=check.duration_s,
+                attempts=1 + len(check.attempts),
+                mixed=is_mixed(check),
+                fingerprint=(
+                    ""
+                    if check.outcome is Outcome.PASSED
+                    else fingerprint(check.headline)[:LONGEST_FINGERPRINT]
+                ),
+            )
+            for stage in report.stages
+            for position, check in enumerate(stage.checks)
+        ],
+        measurements=[
+            _measurement_row(position, each)
+            for position, each in enumerate(measurements)
+            if math.isfinite(each.value)
+        ],
+    )
+
+
+def _measurement_row(position: int, measurement: Measurement) -> MeasurementRow:
+    fields = asdict(measurement)
+    conditions = fields.pop("parameters")
+    return MeasurementRow(position=position, conditions=dict(conditions), **fields)
+
+
+def from_row(row: RunRow, counts: Mapping[tuple[str, str], Mapping[Kind, int]]) -> PastRun:
+    """Return a run as a value; `counts` by run and stage."""
+    return PastRun(
+        run=row.id,
+        started_at=row.started_at,
+        duration_s=row.duration_s,
+        scope=Scope(repository=row.repository, profile=row.profile, cluster=row.cluster),
+        commit=row.commit,
+        branch=row.branch,
+        pull_request=row.pull_request,
+        trigger=row.trigger,
+        dirty=row.dirty,
+        verdict=Outcome[row.verdict.upper()],
+        reason=row.reason,
+        stages=tuple(
+            PastStage(
+                name=stage.name,
+                outcome=Outcome[stage.outcome.upper()],
+                duration_s=stage.duration_s,
+                counts=counts.get((row.id, stage.name), {}),
+            )
+            for stage in row.stages
+        ),
+    )
+
+
+def measurement_of(row: MeasurementRow) -> Measurement:
+    """Return a measurement as a value."""
+    return Measurement(
+        name=row.name,
+        metric=row.metric,
+        value=row.value,
+        unit=row.unit,
+        samples=row.samples,
+        better=cast("Literal['lower', 'higher']", row.better),
+        goal=row.goal,
+        parameters=row.conditions,
+    )

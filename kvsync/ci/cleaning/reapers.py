@@ -1,0 +1,286 @@
+"""Removes what a run left: each kind of ledger entry by its own means, in an order that lets all work.
+
+Facts of the kinds, by which their makers write them down and the reapers find them:
+
+    process          pid, create_time
+    kind-cluster     kubeconfig; ready: when it is whole
+    network-rule     node: the container of the Kind node; undo: the command that undoes it, run in there
+    custom-resource  kubeconfig, context, kind_cluster, group, version, plural, namespace
+    namespace        kubeconfig, context, kind_cluster
+    cordon           kubeconfig, context, kind_cluster
+    node-image       kind_cluster: a Kind cluster that stays, on whose nodes the image was put
+    container, image, path: the name says all
+    docker           no thing, but that it did not answer; see marks
+
+A kubeconfig or context that is empty stands for kubectl's own rules, `kind_cluster` is empty for a cluster
+that is not Kind's. Processes go first, for they could go on creating the rest. A Kind cluster goes before
+what is in it: that goes with it. Chaos Mesh's resources go before their namespaces, because their controller
+needs the pods to undo what it did to them.
+"""
+
+import re
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+
+from kvsync.ci.cleaning.marks import ANSWER_S, CLUSTER_LABEL, UNKNOWN
+from kvsync.errors import ClusterError, UnknownName
+from kvsync.testing import ledger
+from kvsync.testing.ledger import Entry
+from kvsync.testing.manifests import RUN_LABEL
+from kvsync.testing.namespaces import Namespace
+from kvsync.testing.node import CONTAINERS
+from kvsync.testing.tools import ON_PATH, Answer, Tools, kubectl
+from kvsync.testing.wait import wait_for
+
+KINDS = (
+    "process",
+    "kind-cluster",
+    "network-rule",
+    "custom-resource",
+    "namespace",
+    "cordon",
+    "node-image",
+    "container",
+    "image",
+    UNKNOWN,
+    "path",
+)
+"""In the order in which they are removed."""
+
+REMOVAL_S = 60.0
+"""For Docker to remove containers or an image. Measured: 4 s for a cluster of three nodes."""
+
+NAMESPACE_S = 120.0
+"""For a namespace to be gone: its pods may use their grace."""
+
+STUCK_S = 5.0
+"""For a namespace that did not go for a long time already."""
+
+RESOURCE_S = 20.0
+"""For a custom resource to be gone before its finalizer is forced."""
+
+FORCE_S = 5.0
+"""For it to be gone after that, and again when its finalizers were taken away."""
+
+FORCED = "chaos-mesh.chaos-mesh.org/cleanFinalizer=forced"
+"""Chaos Mesh then lets a resource go that it could not undo, such as a fault in a pod that is dead."""
+
+_UNDONE = re.compile(
+    r"no such container|is not running|no such file|no such process|does a matching rule exist"
+    r"|no chain/target/match|cannot find device|handle of zero|invalid handle",
+    re.IGNORECASE,
+)
+"""What docker, nsenter, iptables and tc say when there is nothing to undo."""
+
+
+def in_order(entries: Iterable[Entry]) -> list[Entry]:
+    """Return the entries, given newest first, in the order of their removal. Pure.
+
+    The oldest process goes first, for it started the others and could start more; of all other kinds the
+    newest does.
+    """
+    entries = list(entries)
+    processes = [entry for entry in reversed(entries) if entry.kind == "process"]
+    others = [entry for entry in entries if entry.kind != "process"]
+    return processes + sorted(others, key=lambda e: KINDS.index(e.kind) if e.kind in KINDS else len(KINDS))
+
+
+def is_inside(entry: Entry, cluster: Entry) -> bool:
+    """Say whether an entry is in a Kind cluster, and so goes with it. Pure."""
+    match entry.kind:
+        case "network-rule":
+            return str(entry.facts.get("node", "")).startswith(f"{cluster.name}-")
+        case "custom-resource" | "namespace" | "cordon" | "node-image":
+            return entry.facts.get("kind_cluster") == cluster.name
+    return False
+
+
+def reached_with(entry: Entry, others: Iterable[Entry]) -> list[Entry]:
+    """Return those of the others that are reached with a kubeconfig, which a path may be. Pure."""
+    return [other for other in others if entry.kind == "path" and other.facts.get("kubeconfig") == entry.name]
+
+
+def reap(entry: Entry, tools: Tools = ON_PATH) -> bool:
+    """Remove what an entry stands for; False when it was gone already.
+
+    Raises UnknownName for another kind, WaitTimeout when a process survives SIGKILL or Docker goes on making
+    a container, ClusterError when something is still there or cannot be asked, OSError for a path.
+    """
+    match entry.kind:
+        case "process" | "path":
+            return ledger.reap(entry)
+        case "kind-cluster":
+            return _remove(tools, lambda: _nodes(tools, entry.name), "rm", "--force", "--volumes")
+        case "container":
+            named = ("ps", "--all", "--quiet", f"--filter=name=^{re.escape(entry.name)}$")
+            return _remove(tools, lambda: _docker(tools, *named), "rm", "--force", "--volumes")
+        case "image" if entry.name.startswith("sha256:"):
+            nameless = ("image", "ls", "--filter=dangling=true", "--no-trunc", "--quiet")
+            return _remove(
+                tools,
+                lambda: [each for each in _docker(tools, *nameless) if each == entry.name],
+                *("image", "rm", "--force"),
+            )
+        case "image":
+            tagged = ("image", "ls", f"--filter=reference={entry.name}", "--format={{.Repository}}:{{.Tag}}")
+            return _remove(tools, lambda: _docker(tools, *tagged), "image", "rm", "--force")
+        case "docker":
+            _docker(tools, "ps", "--quiet")
+            return False
+        case "network-rule":
+            return _undo(entry, tools)
+        case "custom-resource" | "namespace" | "cordon" | "node-image" as kind:
+            return not _is_gone(entry.facts.get("kind_cluster"), tools) and _INSIDE[kind](entry, tools)
+    raise UnknownName("kind of ledger entry", entry.kind, KINDS)
+
+
+def _uncordon(entry: Entry, tools: Tools) -> bool:
+    """Open a node that was closed for new pods."""
+    argv = kubectl(entry.facts.get("kubeconfig"), entry.facts.get("context"), "uncordon", entry.name)
+    answer = tools.ask(*argv, timeout_s=ANSWER_S)
+    if "(NotFound)" in answer.errors:
+        return False
+    return "already" not in _must(answer, "cannot open the node").output
+
+
+def _docker(tools: Tools, *words: str) -> list[str]:
+    """Return the lines that docker prints. Raises ClusterError."""
+    return _must(tools.ask("docker", *words, timeout_s=ANSWER_S), "cannot ask docker").lines
+
+
+def _nodes(tools: Tools, cluster: str) -> list[str]:
+    return _docker(tools, "ps", "--all", "--quiet", f"--filter=label={CLUSTER_LABEL}={cluster}")
+
+
+def _is_gone(cluster: object, tools: Tools) -> bool:
+    """Say whether the Kind cluster was deleted that something was in."""
+    return bool(cluster) and not _nodes(tools, str(cluster))
+
+
+def _remove(tools: Tools, listing: Callable[[], list[str]], *removal: str) -> bool:
+    """Remove what is listed, until nothing is.
+
+    Docker lists a container that it is still making, and says that it has removed it, which it has not.
+    """
+    found = bool(listing())
+
+    def is_gone() -> bool:
+        if left := listing():
+            answer = tools.ask("docker", *removal, *left, timeout_s=REMOVAL_S)
+            if "already in progress" not in answer.errors:
+                _must(answer, "docker cannot remove it")
+        return not left
+
+    wait_for(is_gone, what="docker has removed it", timeout_s=REMOVAL_S, interval_s=0.5)
+    return found
+
+
+def _remove_from_nodes(entry: Entry, tools: Tools) -> bool:
+    """Take all names from an image that was loaded on the nodes: one that is left would keep it."""
+    found = False
+    for node in _nodes(tools, str(entry.facts.get("kind_cluster"))):
+        images = ("docker", "exec", node, *CONTAINERS, "images")
+        listed = tools.ask(*images, "ls", timeout_s=ANSWER_S)
+        if names := names_of(_must(listed, f"cannot look at the images of node {node}").lines, entry.name):
+            removed = tools.ask(*images, "rm", *names, timeout_s=REMOVAL_S)
+            found = _must(removed, f"cannot remove it from node {node}").ok
+    return found
+
+
+def names_of(listed: Iterable[str], image: str) -> list[str]:
+    """Return all names of an image of Docker's in containerd's list, whose lines have its digest. Pure."""
+    rows = [row for line in listed if len(row := line.split()) > 2]
+    digests = {digest for name, _, digest, *_ in rows if name == f"docker.io/library/{image}"}
+    return [name for name, _, digest, *_ in rows if digest in digests]
+
+
+def _undo(entry: Entry, tools: Tools) -> bool:
+    match entry.facts:
+        case {"node": str(node), "undo": [*words]}:
+            answer = tools.ask("docker", "exec", node, *map(str, words), timeout_s=ANSWER_S)
+        case _:
+            raise ClusterError(f"the ledger does not say how to undo it: {dict(entry.facts)}")
+    if not answer.ok and not _UNDONE.search(answer.errors + answer.output):
+        raise ClusterError(f"cannot undo it in {node}: {answer.reason}")
+    return answer.ok
+
+
+class _Kubectl:
+    """kubectl for the cluster of an entry."""
+
+    def __init__(self, entry: Entry, tools: Tools) -> None:
+        self._chosen, self._tools = (entry.facts.get("kubeconfig"), entry.facts.get("context")), tools
+
+    def ask(self, *words: str) -> Answer:
+        """Ask for something that is answered at once."""
+        words = (f"--request-timeout={ANSWER_S:.0f}s", *words)
+        return self._tools.ask(*kubectl(*self._chosen, *words), timeout_s=ANSWER_S + 5)
+
+    def exists(self, *words: str) -> Answer | None:
+        """Return an object as JSON, None when it is not there. Raises ClusterError."""
+        answer = self.ask("get", *words, "--ignore-not-found", "--output=json")
+        if "the server doesn't have a resource type" in answer.errors:
+            return None
+        return answer if _must(answer, "cannot ask the API server").lines else None
+
+    def delete(self, *words: str, timeout_s: float) -> Answer:
+        """Delete an object and wait until it is gone."""
+        words = ("delete", *words, "--ignore-not-found", f"--timeout={timeout_s:.0f}s")
+        return self._tools.ask(*kubectl(*self._chosen, *words), timeout_s=timeout_s + 10)
+
+
+def _delete_namespace(entry: Entry, tools: Tools) -> bool:
+    """Delete a namespace that bears the mark of the entry's run, and no other."""
+    server = _Kubectl(entry, tools)
+    if not (found := server.exists("namespace", entry.name)):
+        return False
+    namespace = Namespace.read(found.document)
+    if (owner := namespace.labels.get(RUN_LABEL)) != entry.run:
+        raise ClusterError(f"it is of {f'run {owner}' if owner else 'no run'}, and left alone")
+    timeout_s = STUCK_S if namespace.is_stuck(datetime.now(UTC)) else NAMESPACE_S
+    deleted = server.delete("namespace", entry.name, timeout_s=timeout_s)
+    if still := server.exists("namespace", entry.name):
+        stuck = Namespace.read(still.document)
+        if not stuck.deleted_at:
+            raise ClusterError(f"cannot be deleted: {deleted.reason}")
+        held = stuck.held_by or deleted.reason
+        raise ClusterError(f"stuck in Terminating: {held}; delete what holds it or take its finalizers away")
+    return True
+
+
+def _delete_resource(entry: Entry, tools: Tools) -> bool:
+    """Delete a custom resource; when that does not end, tell Chaos Mesh to let it go, or make it go."""
+    match entry.facts:
+        case {"group": group, "version": version, "plural": plural, "namespace": namespace}:
+            which = (f"{plural}.{version}.{group}", entry.name, f"--namespace={namespace}")
+        case _:
+            raise ClusterError(f"the ledger does not say where it is: {dict(entry.facts)}")
+    server = _Kubectl(entry, tools)
+    if not server.exists(*which):
+        return False
+    server.delete(*which, timeout_s=RESOURCE_S)
+    if server.exists(*which):
+        server.ask("annotate", *which, "--overwrite", FORCED)
+        server.delete(*which, timeout_s=FORCE_S)
+    if server.exists(*which):
+        # Nobody heard that: the controller may be dead.
+        patched = server.ask("patch", *which, "--type=merge", '--patch={"metadata":{"finalizers":null}}')
+        deleted = server.delete(*which, timeout_s=FORCE_S)
+        if server.exists(*which):
+            raise ClusterError(f"cannot be deleted: {(deleted if patched.ok else patched).reason}")
+    return True
+
+
+def _must(answer: Answer, what: str) -> Answer:
+    if not answer.ok:
+        raise ClusterError(f"{what}: {answer.reason}")
+    return answer
+
+
+_INSIDE = {
+    "custom-resource": _delete_resource,
+    "namespace": _delete_namespace,
+    "cordon": _uncordon,
+    "node-image": _remove_from_nodes,
+}
+"""What removes a thing that is in a cluster."""

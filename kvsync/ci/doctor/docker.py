@@ -1,0 +1,113 @@
+"""What the answers of docker and kind mean for a Kind cluster. Pure."""
+
+import re
+from collections.abc import Collection, Sequence
+
+from kvsync.ci.doctor.findings import Finding, missing, ok, unavailable
+from kvsync.testing.tools import Answer
+
+_BUILT_IN = re.compile(rb"kindest/node:v[0-9][\w.-]*@sha256:[0-9a-f]{64}")
+
+_NO_WAY = re.compile(r"dial tcp|lookup|timeout|did not answer|connection|EOF|TLS", re.I)
+"""In the words of a client that did not get as far as the registry's answer."""
+
+KERNEL_PROBE = """
+tc qdisc replace dev lo root netem delay 1ms && echo netem
+tc qdisc del dev lo root
+tc qdisc replace dev lo root tbf rate 1mbit burst 32kbit latency 400ms && echo tbf
+iptables -A OUTPUT -m statistic --mode random --probability 0.5 -j DROP && echo iptables
+exit 0
+"""
+"""For a shell in a network namespace of its own: prints the name of each means that the kernel has."""
+
+_MEANS = {
+    "netem": "delay, jitter, corruption and reordering on the nodes will be not-run",
+    "tbf": "limits of bandwidth on the nodes will be not-run",
+    "iptables": "partitions, blocked ports and packet loss on the nodes will be not-run",
+}
+
+
+def docker(version: Answer) -> Finding:
+    """Judge the answer of `docker version --format {{.Server.Version}}`."""
+    if version.ok and version.lines:
+        return ok("docker", f"version {version.lines[0].strip()}")
+    reason, said = version.reason, version.reason.lower()
+    if "not installed" in said:
+        mend = "install Docker: https://docs.docker.com/engine/install/"
+    elif "permission denied" in said:
+        mend = "sudo usermod -aG docker $USER, then log in again"
+    elif "context" in said and "not found" in said:
+        mend = "docker context use default"
+    else:
+        mend = "start it (sudo systemctl start docker, or Docker Desktop); is DOCKER_HOST right?"
+    return missing("docker", reason, mend)
+
+
+def kind(version: Answer) -> Finding:
+    """Judge the answer of `kind version`."""
+    if version.ok and version.lines:
+        return ok("kind", version.lines[0].strip())
+    return missing("kind", version.reason, "install it: https://kind.sigs.k8s.io/docs/user/quick-start/")
+
+
+def built_in_image(program: bytes) -> str | None:
+    """Return the node image that a `kind` was released with, found in its program: no command prints it."""
+    found = _BUILT_IN.search(program)
+    return found[0].decode() if found else None
+
+
+def absent_image(
+    check: str, name: str, *, registry: Answer, setting: str, instead: Collection[str]
+) -> Finding:
+    """Judge an image that is not here by the answer of `docker manifest inspect`: can it be pulled?
+
+    `setting` is the variable that names another image; `instead` are similar images that are here.
+    """
+    if registry.ok:
+        return ok(check, f"{name} is not here; it will be pulled")
+    use = f"set {setting} to one that is here ({', '.join(sorted(instead))}), or " if instead else ""
+    meaning = f"{name} is not here, and cannot be pulled: {registry.reason}"
+    if _NO_WAY.search(registry.reason):
+        mend = f"{use}`docker pull {name}` and `docker save` where there is a network, `docker load` here"
+    else:
+        mend = f"{use}correct {setting}, or `docker login`"
+    return missing(check, meaning, mend)
+
+
+def similar(name: str, images: Sequence[str]) -> list[str]:
+    """Return those of the images that are of the same repository."""
+    repository = re.split(r"[:@](?!.*/)", name)[0]
+    return [each for each in images if re.split(r"[:@](?!.*/)", each)[0] == repository]
+
+
+def cluster_name(name: str, clusters: Collection[str]) -> Finding:
+    """Judge the name of the cluster that a run makes, given those that exist; "" for one not known yet."""
+    check = "cluster name"
+    ours = sorted(each for each in clusters if each.startswith("kvsync-"))
+    if name in clusters:
+        return missing(
+            check,
+            f"a Kind cluster named {name} exists already",
+            f"kind delete cluster --name {name}, or use it: --reuse {name}",
+        )
+    if ours:
+        return ok(
+            check, f"free; of other runs: {', '.join(ours)} (`kvsync-ci clean` ends those that were killed)"
+        )
+    return ok(check, "free")
+
+
+def kernel(probe: Answer | None) -> list[Finding]:
+    """Judge the answer of KERNEL_PROBE; None when there is no image to ask in yet."""
+    found = []
+    for means, without in _MEANS.items():
+        check = f"kernel: {means}"
+        if probe is None:
+            found.append(unavailable(check, f"not known before the node image is here; without it {without}"))
+        elif means in probe.lines:
+            found.append(ok(check, "the nodes have it"))
+        elif probe.ok:
+            found.append(unavailable(check, without, "another kernel"))
+        else:
+            found.append(unavailable(check, f"could not be found out: {probe.reason}; without it {without}"))
+    return found

@@ -1,0 +1,225 @@
+"""What the answers of kubectl mean for a run in a cluster of the user's own. Pure."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from kvsync.ci.cluster_settings import FILE
+from kvsync.ci.doctor.findings import Finding, missing, ok, unavailable
+from kvsync.testing.namespaces import Namespace
+from kvsync.testing.tools import Answer
+
+NEEDED = (
+    ("create", "namespaces", ""),
+    ("get", "namespaces", ""),
+    ("list", "namespaces", ""),
+    ("watch", "namespaces", ""),
+    ("delete", "namespaces", ""),
+    ("create", "deployments", "apps"),
+    ("get", "deployments", "apps"),
+    ("patch", "deployments", "apps"),
+    ("patch", "deployments/scale", "apps"),
+    ("delete", "deployments", "apps"),
+    ("create", "services", ""),
+    ("create", "configmaps", ""),
+    ("create", "serviceaccounts", ""),
+    ("create", "roles", "rbac.authorization.k8s.io"),
+    ("create", "rolebindings", "rbac.authorization.k8s.io"),
+    ("get", "pods", ""),
+    ("list", "pods", ""),
+    ("watch", "pods", ""),
+    ("delete", "pods", ""),
+    ("get", "pods/log", ""),
+    ("get", "pods/proxy", ""),
+    ("create", "pods/proxy", ""),
+    ("update", "pods/proxy", ""),
+    ("get", "pods/exec", ""),
+    ("create", "pods/exec", ""),
+    ("get", "services/proxy", ""),
+    ("create", "services/proxy", ""),
+    ("list", "events", ""),
+)
+"""What a run does, as verb, resource and API group: it deploys into namespaces of its own.
+
+`kubectl exec` gets the pod first, and asks in one of two ways; `kubectl delete` waits with a watch. The run
+watches no pods, but gives gateways the right to, and nobody can give what they do not have.
+"""
+
+TO_DRAIN = (("get", "nodes", ""), ("patch", "nodes", ""), ("create", "pods/eviction", ""))
+
+EXPERIMENTS = ("networkchaos", "podchaos", "stresschaos", "iochaos", "timechaos", "httpchaos")
+TO_INJECT = tuple(
+    (verb, kind, "chaos-mesh.org")
+    for kind in EXPERIMENTS
+    for verb in ("create", "get", "list", "watch", "patch", "delete")
+)
+"""What it does where there is Chaos Mesh."""
+
+Right = tuple[str, str, str]
+Rights = Sequence[Right]
+
+
+@dataclass(frozen=True, slots=True)
+class Contexts:
+    """The contexts of a kubeconfig; `current` is "" when none is."""
+
+    names: Sequence[str]
+    current: str
+
+    @classmethod
+    def read(cls, view: Mapping[str, object]) -> "Contexts":
+        """Read what `kubectl config view -o json` prints."""
+        listed = view.get("contexts")
+        names = [str(each["name"]) for each in listed] if isinstance(listed, list) else []
+        return cls(names, str(view.get("current-context") or ""))
+
+
+def kubectl(version: Answer) -> Finding:
+    """Judge the answer of `kubectl version --client -o json`."""
+    match version.document:
+        case {"clientVersion": {"gitVersion": str(number)}}:
+            return ok("kubectl", number)
+    return missing("kubectl", version.reason, "install it: https://kubernetes.io/docs/tasks/tools/")
+
+
+def kubeconfig(view: Answer, path: Path | None) -> Finding:
+    """Judge the answer of `kubectl config view -o json`; `path` is the file, if one was named."""
+    mend = "name a kubeconfig: KVSYNC_CI_KUBECONFIG=FILE, or KUBECONFIG as kubectl has it"
+    if path and not path.is_file():
+        return missing("kubeconfig", f"there is no file {path}", mend)
+    if not view.ok:
+        return missing("kubeconfig", f"cannot be read: {view.reason}", mend)
+    names = Contexts.read(view.document).names
+    if not names:
+        return missing("kubeconfig", f"{path or 'what kubectl reads by itself'} has no context", mend)
+    return ok("kubeconfig", f"contexts: {', '.join(names)}")
+
+
+def context(wanted: str | None, contexts: Contexts, allowed: Sequence[str]) -> Finding:
+    """Judge the context that a run asked for; None stands for the current one."""
+    valid = ", ".join(contexts.names)
+    name = wanted or contexts.current
+    if not name:
+        return missing("context", "no context is current", f"--cluster kubeconfig:CONTEXT, one of: {valid}")
+    if name not in contexts.names:
+        return missing("context", f"there is no context {name}", f"one of: {valid}")
+    if name not in allowed:
+        return missing(
+            "context",
+            f"{name} is not allowed: a run touches only contexts that are allowed by name",
+            f"KVSYNC_CI_ALLOWED_CONTEXTS={name}, or allowed_contexts in {FILE}, if runs may use that cluster",
+        )
+    return ok("context", f"{name} is allowed")
+
+
+def api_server(version: Answer) -> Finding:
+    """Judge the answer of `kubectl get --raw /version`."""
+    match version.document:
+        case {"gitVersion": str(number)}:
+            return ok("API server", f"answers; Kubernetes {number}")
+    mend = "try `kubectl version` in this context: is the cluster up, the network right, the login valid?"
+    return missing("API server", f"does not answer: {version.reason}", mend)
+
+
+def hidden_login(version: Answer) -> Finding:
+    """Return the finding of an API server that answers us, but not with the environment of tests."""
+    return missing(
+        "API server",
+        f"answers us, but not tests, whose environment has no secrets and no AWS_*: {version.reason}",
+        "a login that needs none: a service account's token in the kubeconfig, or an exec plugin that reads "
+        "files (AWS_PROFILE and the like can be in its `env` there), and a proxy without a password",
+    )
+
+
+def reviews(rights: Rights) -> dict[str, object]:
+    """Return the question that `answered` reads the answers of, for `kubectl create -f -`."""
+    return {"apiVersion": "v1", "kind": "List", "items": [_review(*right) for right in rights]}
+
+
+REVIEW_OUTPUT = (
+    "jsonpath={.spec.resourceAttributes.verb} {.spec.resourceAttributes.resource}"
+    "/{.spec.resourceAttributes.subresource} {.status.allowed}{'\\n'}"
+)
+"""One line for each review: `create pods/proxy true`, `list pods/ false`."""
+
+
+def permissions(answer: Answer) -> list[Finding]:
+    """Judge the lines of REVIEW_OUTPUT for NEEDED and TO_DRAIN."""
+    lacking, for_drains = _lacking(NEEDED, answer), _lacking(TO_DRAIN, answer)
+    found = []
+    if not answer.lines:
+        mend = "ask the cluster's administrator"
+        return [missing("permissions", f"could not be found out: {answer.reason}", mend)]
+    if lacking:
+        mend = "ask the cluster's administrator for a role that allows it"
+        found.append(missing("permissions", f"not allowed: {', '.join(lacking)}", mend))
+    else:
+        found.append(ok("permissions", "all that a run does is allowed"))
+    if for_drains:
+        without = f"not allowed: {', '.join(for_drains)}; draining a node will be not-run"
+        found.append(unavailable("permission to drain nodes", without, "the same, if drains matter"))
+    return found
+
+
+def namespaces(answer: Answer, now: datetime) -> Finding:
+    """Judge our namespaces, the answer of `kubectl get namespaces -l ... -o json`: is one stuck?"""
+    items = answer.document.get("items")
+    ours = [Namespace.read(item) for item in items] if isinstance(items, list) else []
+    stuck = [each for each in ours if each.is_stuck(now)]
+    if not answer.ok:
+        return missing("namespaces", f"cannot be listed: {answer.reason}", "ask the cluster's administrator")
+    if stuck:
+        return missing(
+            "namespaces",
+            "; ".join(f"{each.name} is stuck in Terminating: {each.held_by}" for each in stuck),
+            "delete what holds it, or take its finalizers away; then `kvsync-ci clean`",
+        )
+    return ok("namespaces", f"of other runs: {', '.join(each.name for each in ours) or 'none'}")
+
+
+def image(name: str | None) -> Finding:
+    """Judge the image that pods of the user's cluster run: what is built here is not on its nodes."""
+    if name:
+        return ok("image", f"{name}; the cluster's nodes have to be able to pull it")
+    mend = "build infra/docker/Dockerfile, push it where the cluster pulls from, and set KVSYNC_CI_IMAGE"
+    return missing("image", "an image that is built here is not on the nodes of another cluster", mend)
+
+
+def chaos_mesh(resources: Answer, controllers: Answer, rights: Answer) -> Finding:
+    """Judge `kubectl get crd -o name`, a list of its controllers that are available, and what we may do.
+
+    The last is the lines of REVIEW_OUTPUT for TO_INJECT.
+    """
+    kinds = [line for line in resources.lines if line.endswith(".chaos-mesh.org")]
+    without = "faults that need it will be not-run"
+    mend = "https://chaos-mesh.org/docs/production-installation-using-helm/"
+    if not kinds:
+        return unavailable("Chaos Mesh", f"not installed; {without}", mend)
+    if not any(re.search(r" [1-9]\d*$", line) for line in controllers.lines):
+        return unavailable("Chaos Mesh", f"its resources are known, but no controller runs; {without}", mend)
+    if lacking := _lacking(TO_INJECT, rights):
+        mend = "ask the cluster's administrator for a role that allows it, if these faults matter"
+        return unavailable("Chaos Mesh", f"not allowed: {', '.join(lacking)}; {without}", mend)
+    return ok("Chaos Mesh", f"kinds of experiment: {len(kinds)}; its controller runs")
+
+
+def _review(verb: str, resource: str, group: str) -> dict[str, object]:
+    name, _, subresource = resource.partition("/")
+    attributes = {"verb": verb, "group": group, "resource": name, "subresource": subresource}
+    return {
+        "apiVersion": "authorization.k8s.io/v1",
+        "kind": "SelfSubjectAccessReview",
+        "spec": {"resourceAttributes": attributes},
+    }
+
+
+def _lacking(rights: Rights, answer: Answer) -> list[str]:
+    """Name those that the lines of REVIEW_OUTPUT do not grant."""
+    granted = {" ".join(words[:2]) for words in map(str.split, answer.lines) if words[2:] == ["true"]}
+    return [
+        f"{verb} {resource}"
+        for verb, resource, _ in rights
+        if f"{verb} {resource if '/' in resource else resource + '/'}" not in granted
+    ]

@@ -1,0 +1,144 @@
+"""The report as one page that needs nothing else: no script, no font, no file beside it."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from kvsync.ci.archive.comparison import Comparison
+from kvsync.ci.page import charts
+from kvsync.ci.page.evidence import KINDS, Evidence
+from kvsync.ci.page.timeline import Timeline, local_pods
+from kvsync.ci.report.problems import problems
+from kvsync.ci.report.report import Report
+from kvsync.ci.run_folder import RunFolder
+from kvsync.testing.history import read, read_lines
+from kvsync.testing.measurement import Measurement, read_measurements
+from kvsync.testing.outcome import OUTCOMES, Outcome
+
+if TYPE_CHECKING:
+    from kvsync.ci.archive.trends import Trends
+
+PASSED_TAIL = 2000
+"""Characters shown of what a passed test printed: its whole tail is in report.json."""
+
+SYMBOLS = {Outcome.PASSED: "✓", Outcome.UNKNOWN: "?", Outcome.FAILED: "✗"}
+
+
+MOST_MARKS = 500
+"""Lines of the time line in words; its chart has all."""
+
+CHANGES = {
+    "new": ("newly failed", "failed"),
+    "known": ("failed before", "failed"),
+    "flaky": ("flaky", "unknown"),
+    "quarantined": ("quarantined", "neutral"),
+    "inconclusive": ("not decided", "unknown"),
+    "fixed": ("fixed", "passed"),
+    "new-test": ("never seen before", "passed"),
+}
+"""What a standing is called on the page, and its tone, in the order of the page."""
+
+
+def write_page(
+    report: Report,
+    run_dir: Path,
+    name: str = "report.html",
+    *,
+    comparison: Comparison | None = None,
+    trends: "Trends | None" = None,
+) -> Path:
+    """Write the page of a run, with what its files and the archive say; returns its path."""
+    path = run_dir / name
+    page = render(
+        report,
+        evidence_of(run_dir),
+        read_measurements(run_dir / "benchmark.json"),
+        comparison=comparison,
+        trends=trends,
+    )
+    partial = path.with_suffix(".partial")
+    # A lone surrogate, which JSON can carry, has no UTF-8 form.
+    partial.write_text(page, encoding="utf-8", errors="replace")
+    partial.replace(path)
+    return path
+
+
+def evidence_of(run_dir: Path) -> Evidence:
+    """Return what the histories of a run say, and its ledger about the pods of local clusters."""
+    evidence = Evidence.from_records(read(sorted((run_dir / "history").glob("*.jsonl")), only=KINDS))
+    if evidence.clock_s is None:
+        return evidence
+    local = local_pods(read_lines(RunFolder(run_dir).ledger), evidence.clock_s)
+    return replace(evidence, pods=sorted([*evidence.pods, *local], key=lambda event: event.at))
+
+
+def render(
+    report: Report,
+    evidence: Evidence,
+    measurements: Sequence[Measurement],
+    *,
+    comparison: Comparison | None = None,
+    trends: "Trends | None" = None,
+) -> str:
+    """Return the page; every text in it is escaped."""
+    environment = Environment(
+        loader=PackageLoader("kvsync.ci.page", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "age": charts.age,
+        "duration": charts.duration,
+        "moment": charts.moment,
+        "number": charts.number,
+        "short": short_name,
+    }
+    timeline = Timeline.of(report, evidence)
+    return environment.get_template("report.html").render(
+        report=report,
+        problems=problems(report),
+        comparison=comparison,
+        changes=CHANGES,
+        evidence=evidence,
+        measurements=measurements,
+        stage_chart=charts.stage_timeline(report.stages),
+        timeline=timeline,
+        timeline_chart=charts.run_timeline(timeline) if timeline else "",
+        marks=timeline.marks[:MOST_MARKS] if timeline else [],
+        headroom=charts.headroom_chart(measurements),
+        latencies={test: _latency(test, evidence) for test in evidence.requests},
+        trends=trends,
+        trend_charts=_trend_charts(trends) if trends else [],
+        symbols=SYMBOLS,
+        outcome_of=OUTCOMES,
+        passed_tail=PASSED_TAIL,
+    )
+
+
+def _latency(test: str, evidence: Evidence) -> Markup:
+    return charts.latency_chart(
+        test,
+        evidence.requests[test],
+        evidence.faults_of(test),
+        violations=[each.at for each in evidence.comparisons if each.test == test and each.violations],
+        pods=[each.at for each in evidence.pods],
+    )
+
+
+def _trend_charts(trends: "Trends") -> list[Markup]:
+    return charts.trend_charts(
+        [(run.started_at, rate, run.verdict) for run, rate in trends.pass_rates],
+        trends.durations_s,
+        trends.benchmarks,
+    )
+
+
+def short_name(name: str) -> str:
+    """Return a test's name without its file."""
+    return name.partition("::")[2] or name

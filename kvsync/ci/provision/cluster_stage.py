@@ -1,0 +1,172 @@
+"""Gives a run the Kubernetes cluster that it asked for, says how long each step took, and takes it back.
+
+Whatever is made is in the ledger before it exists, so that `kvsync-ci clean` finds it if the run is killed.
+"""
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from kvsync.ci.cleaning.reapers import reached_with, reap
+from kvsync.ci.cluster_settings import ClusterChoice, ClusterSettings
+from kvsync.ci.doctor.doctor import asking, examine, pin, stuck_namespaces
+from kvsync.ci.doctor.findings import Finding, require
+from kvsync.ci.provision.image import build
+from kvsync.ci.provision.kind import Kind
+from kvsync.ci.run_folder import RunFolder
+from kvsync.ci.stages.stage import StageContext
+from kvsync.errors import CannotRun, ClusterError
+from kvsync.testing.command import Commands
+from kvsync.testing.ledger import Entry, Ledger, leftovers, scratch
+from kvsync.testing.machine import Machine
+from kvsync.testing.outcome import Check, StageResult, merge
+from kvsync.testing.tools import ON_PATH, kubectl
+from kvsync.testing.verdicts import NotRun
+
+MANIFESTS = "infra/manifests"
+
+API_TIMEOUT_S = 30.0
+
+PROVISIONED = ("kind-cluster", "node-image", "image", "path")
+"""The kinds of ledger entries that this module makes."""
+
+
+@dataclass(slots=True)
+class _Steps:
+    """What was done, each with the seconds it took."""
+
+    clock: Callable[[], float]
+    checks: list[Check] = field(default_factory=list)
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        began = self.clock()
+        yield
+        self.checks.append(Check(name=name, kind="passed", duration_s=self.clock() - began))
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterStage:
+    """Makes a cluster and writes `machine.json` of the run; may be run again after it failed.
+
+    With `reuse` it is the Kind cluster of that name, made if it does not exist, and left there at the end.
+    Raises CommandError when a command fails, and NotRun, with every mend, when something is missing here or
+    the settings do not allow the context.
+    """
+
+    choice: ClusterChoice
+    settings: ClusterSettings
+    reuse: str = ""
+    clock: Callable[[], float] = time.monotonic
+    name: str = "cluster"
+
+    def run(self, context: StageContext) -> StageResult:
+        """See Stage; each check is a step."""
+        with scratch(context.ledger, context.run_dir / "temporary") as temporary:
+            return self._run(context, temporary)
+
+    def _run(self, context: StageContext, temporary: Path) -> StageResult:
+        started_at, steps, folder = datetime.now(UTC), _Steps(self.clock), RunFolder(context.run_dir)
+        log, ledger = folder.logs / f"{self.name}.log", context.ledger
+        commands = Commands(log=log, ledger=ledger, stop=context.stop, temporary=temporary)
+        with steps.step("look whether the cluster can be used"):
+            choice, settings = self._examined(context)
+        kubeconfig, cluster = str(settings.kubeconfig or ""), ""
+        image = settings.image or f"kvsync:{context.ledger.run}"
+        if settings.image is None:
+            with steps.step(f"build the image on {settings.base_image}"):
+                ledger.intend("image", image)
+                source, base = context.repository, settings.base_image
+                build(image, repository=source, base=base, folder=temporary / "image", commands=commands)
+        if choice.kind == "kind":
+            cluster, kubeconfig = (
+                self.reuse or f"kvsync-{context.ledger.run}",
+                str(folder.path / "kubeconfig"),
+            )
+            kind = Kind(settings=settings, commands=commands)
+            self._make(cluster, Path(kubeconfig), kind, ledger, steps)
+            with steps.step("load the image on every node"):
+                if self.reuse and settings.image is None:
+                    # First without what an attempt before this one left.
+                    reap(ledger.intend("node-image", image, kind_cluster=cluster))
+                kind.load(cluster, image)
+        machine = Machine(
+            kubeconfig=kubeconfig,
+            context=choice.context or "",
+            image=image,
+            manifests=str(context.repository / MANIFESTS),
+            kind=cluster,
+            namespace_prefix=settings.namespace_prefix,
+            ready_timeout_s=settings.ready_timeout_s,
+            delete_timeout_s=settings.delete_timeout_s,
+        )
+        if choice.kind == "kubeconfig":
+            from kvsync.ci.provision.image_trial import try_image
+
+            with steps.step("start a pod of the image"):
+                self._require([try_image(machine, ledger=context.ledger, stop=context.stop)])
+        elif self.reuse:
+            self._require([stuck_namespaces(asking(ON_PATH, machine.kubeconfig, machine.context))])
+        with steps.step("ask the API server whether it is ready"):
+            argv = kubectl(machine.kubeconfig, machine.context, "get", "--raw=/readyz")
+            commands.run(argv, timeout_s=API_TIMEOUT_S)
+        machine.write(folder.machine)
+        took_s = sum(check.duration_s for check in steps.checks)
+        relative = str(log.relative_to(folder.path))
+        return merge(self.name, steps.checks, started_at=started_at, duration_s=took_s, log=relative)
+
+    def _examined(self, context: StageContext) -> tuple[ClusterChoice, ClusterSettings]:
+        """Return the choice and the settings with a kubeconfig's file and context, if a run may use them."""
+        environ = os.environ if context.environ is None else context.environ
+        choice, settings = pin(self.choice, self.settings, environ)
+        folder = context.run_dir
+        self._require(examine(choice, settings, folder=folder, reuse=self.reuse, environ=context.environ))
+        return choice, settings
+
+    def _require(self, findings: Sequence[Finding]) -> None:
+        try:
+            require(findings, self.choice)
+        except CannotRun as exc:
+            raise NotRun(f"--cluster {self.choice} cannot run here: {'; '.join(exc.problems)}") from exc
+
+    def _make(self, name: str, kubeconfig: Path, kind: Kind, ledger: Ledger, steps: _Steps) -> None:
+        unfinished = _unfinished(name, ledger)
+        if others := {entry.run for entry in unfinished} - {ledger.run}:
+            why = f"{name} was not finished by the run {', '.join(sorted(others))}"
+            raise ClusterError(f"{why}: if that was killed, kvsync-ci clean deletes it")
+        ledger.intend("path", str(kubeconfig))  # whose keys open the cluster as long as that stays
+        if self.reuse and not unfinished and kind.exists(name):
+            kind.write_kubeconfig(name, kubeconfig)
+            return
+        entry, *_ = unfinished or [ledger.intend("kind-cluster", name, kubeconfig=str(kubeconfig))]
+        kind.delete(name, kubeconfig)  # what an attempt before this one left
+        with steps.step(f"create a Kind cluster of {self.settings.workers + 1} nodes"):
+            kind.create(name, kubeconfig)
+        if self.reuse:
+            ledger.released(entry)
+        else:
+            ledger.created(entry, ready=True)
+
+
+def _unfinished(cluster: str, ledger: Ledger) -> list[Entry]:
+    """Return the entries, of this run or those beside it, of a Kind cluster whose making did not end."""
+    entries = leftovers(ledger.path.parent.parent.glob(f"*/{ledger.path.name}"))
+    made = [entry for entry in entries if (entry.kind, entry.name) == ("kind-cluster", cluster)]
+    return [entry for entry in made if not entry.facts.get("ready")]
+
+
+def give_back(ledger: Ledger) -> None:
+    """Delete what `provision` made, but a kubeconfig with which something is reached that is left.
+
+    Raises WaitTimeout and ClusterError when something resists.
+    """
+    entries = leftovers([ledger.path])
+    others = [entry for entry in entries if entry.kind not in PROVISIONED]
+    for entry in entries:
+        if entry.kind in PROVISIONED and not reached_with(entry, others):
+            reap(entry)
+            ledger.released(entry)

@@ -1,0 +1,39 @@
+"""What did not pass in a run, grouped by what looks like one cause."""
+
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from kvsync.ci.report.report import Report
+from kvsync.testing.outcome import Check, Kind, Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Checks that did not pass, for what looks like one cause; each with the name of its stage."""
+
+    kind: Kind
+    headline: str
+    checks: Sequence[tuple[str, Check]]
+
+    @property
+    def outcome(self) -> Outcome:
+        """The outcome of its checks, which is one."""
+        return self.checks[0][1].outcome
+
+
+def problems(report: Report) -> list[Problem]:
+    """Group what did not pass by its likely cause: the worst first, and the most frequent first."""
+    groups: dict[tuple[Kind, str], list[tuple[str, Check]]] = defaultdict(list)
+    for stage in report.stages:
+        for check in stage.checks:
+            if check.outcome is not Outcome.PASSED and check.kind != "skipped":
+                groups[check.kind, fingerprint(check.headline)].append((stage.name, check))
+    found = [Problem(kind, checks[0][1].headline, checks) for (kind, _), checks in groups.items()]
+    return sorted(found, key=lambda problem: (-problem.outcome, -len(problem.checks)))
+
+
+def fingerprint(headline: str) -> str:
+    """Reduce a message to what its repetitions share: without numbers, hashes and addresses."""
+    return re.sub(r"0x[0-9a-f]+|\b[0-9a-f]{8,}(-[0-9a-f]{4,})*\b|\d+(\.\d+)*", "#", headline.lower())

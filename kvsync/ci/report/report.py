@@ -1,0 +1,134 @@
+"""The report of a run: what was found, and everything needed to find it again."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Self, cast
+
+from kvsync.ci.run_folder import UNREADABLE
+from kvsync.errors import ConfigError
+from kvsync.testing.attempts import OTHER_CODE
+from kvsync.testing.outcome import Outcome, StageResult, worst
+
+EXIT_STATUS = {Outcome.PASSED: 0, Outcome.FAILED: 1, Outcome.UNKNOWN: 2}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """The results of all stages, and the facts that make them repeatable.
+
+    `ended_at` is when its last attempt was judged, None in a report of an earlier form. `commit` and `branch`
+    are "" when they are not known, `command` is the command line that repeats the run.
+    The verdict follows from the stages, so a report cannot contradict them.
+    """
+
+    run: str
+    started_at: datetime
+    ended_at: datetime | None = None
+    duration_s: float
+    command: str
+    stages: Sequence[StageResult]
+    parameters: Mapping[str, object]
+    commit: str = ""
+    branch: str = ""
+    dirty: bool = False
+    versions: Mapping[str, str]
+    machine: Mapping[str, str]
+
+    @property
+    def differs(self) -> bool:
+        """Whether some of it was found with other files than those of `commit`, be it by a repetition."""
+        return self.dirty or any(
+            OTHER_CODE in check.properties for stage in self.stages for check in stage.checks
+        )
+
+    @property
+    def verdict(self) -> Outcome:
+        """The worst outcome of a stage; UNKNOWN without stages."""
+        return worst(stage.outcome for stage in self.stages)
+
+    @property
+    def reason(self) -> str:
+        """Why the verdict is what it is, in one line."""
+        if not self.stages:
+            return "no stage ran"
+        if self.verdict is Outcome.PASSED:
+            kinds = [check.kind for stage in self.stages for check in stage.checks]
+            said = f"{_count(len(self.stages), 'stage')}, {_count(len(kinds), 'check')}"
+            quarantined = kinds.count("quarantined")
+            return f"{said}, {quarantined} of them quarantined" if quarantined else said
+        decisive = [stage for stage in self.stages if stage.outcome is self.verdict]
+        return " ".join("; ".join(f"{stage.name}: {stage.reason}" for stage in decisive).split())
+
+    @property
+    def exit_status(self) -> int:
+        """What a command that made this report exits with: 0 passed, 1 failed, 2 unknown."""
+        return EXIT_STATUS[self.verdict]
+
+    def verdict_line(self) -> str:
+        """Say all in one line, such as `FAILED: e2e: 2 of 9 failed: test_scale: assert 3 == 4`."""
+        return f"{self.verdict.name}: {self.reason}"
+
+    def to_json(self) -> dict[str, object]:
+        """Return the report as plain JSON values; verdict and reason are in it for other readers."""
+        return {
+            "run": self.run,
+            "verdict": self.verdict.name.lower(),
+            "reason": self.reason,
+            "started_at": self.started_at.isoformat(),
+            "ended_at": self.ended_at.isoformat() if self.ended_at else None,
+            "duration_s": self.duration_s,
+            "command": self.command,
+            "parameters": dict(self.parameters),
+            "commit": self.commit,
+            "branch": self.branch,
+            "dirty": self.dirty,
+            "versions": dict(self.versions),
+            "machine": dict(self.machine),
+            "stages": [stage.to_json() for stage in self.stages],
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, object]) -> Self:
+        """Build a report from what `to_json` returned; KeyError or TypeError for anything else."""
+        stages = cast("list[dict[str, object]]", value["stages"])
+        fields = {name: each for name, each in value.items() if name not in ("verdict", "reason")}
+        fields["started_at"] = datetime.fromisoformat(str(value["started_at"]))
+        ended_at = value.get("ended_at")
+        fields["ended_at"] = datetime.fromisoformat(str(ended_at)) if ended_at else None
+        fields["stages"] = tuple(StageResult.from_json(stage) for stage in stages)
+        return cls(**fields)  # type: ignore[arg-type]  # checked by name only
+
+    def write(self, path: Path) -> None:
+        """Write the report as JSON; a reader sees all of it or nothing."""
+        partial = path.with_suffix(".partial")
+        partial.write_text(json.dumps(self.to_json(), indent=1, default=str) + "\n", encoding="utf-8")
+        partial.replace(path)
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read a report that `write` wrote. Raises ConfigError."""
+        try:
+            return cls.from_json(json.loads(path.read_text(encoding="utf-8")))
+        except UNREADABLE as exc:
+            mend = f"remove it, and make another with: kvsync-ci rerun {path.parent.name}"
+            problem = f"no report that can be read ({type(exc).__name__}: {exc}); {mend}"
+            raise ConfigError(str(path), [problem]) from exc
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def versions_of(packages: Sequence[str]) -> dict[str, str]:
+    """Return the versions of those of `packages` that are installed."""
+    found = {}
+    for package in packages:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,100 @@
+"""The verdict on a run, made of what its folder holds; works for a run that died too."""
+
+import json
+import os
+import platform
+from datetime import UTC, datetime
+
+from kvsync.ci.report.junit_writer import write_junit, write_prow
+from kvsync.ci.report.report import Report, versions_of
+from kvsync.ci.revision import Revision
+from kvsync.ci.run.parameters import Parameters
+from kvsync.ci.run.quarantine import NAME, apply, load_quarantine
+from kvsync.ci.run_folder import RunFolder
+from kvsync.ci.stages.pytest_stage import cut_short
+from kvsync.ci.stages.redaction import redact, redact_folder, secrets_of
+from kvsync.errors import ConfigError
+from kvsync.testing.history import read_lines
+from kvsync.testing.measurement import machine_facts
+from kvsync.testing.outcome import Outcome, StageResult
+
+PACKAGES = ("kvsync", "prefect", "pyzmq", "msgpack", "xxhash", "pytest", "hypothesis", "starlette", "uvicorn")
+"""Whose versions decide what was tested."""
+
+
+def judge(parameters: Parameters, *, broken: str = "") -> Report:
+    """Merge the results on disk into a report, and write report.json and junit/*.xml.
+
+    The page comes when the run was compared with others (tasks.archive).
+
+    A stage without a result is unknown, and so is the run when `broken` says that it ended badly. The
+    quarantine is the one that the run kept, at the date of each stage: judged again, the verdict is the same.
+    """
+    folder, secrets = RunFolder(parameters.run_dir), secrets_of(os.environ)
+    redact_folder(folder.path, secrets)
+    results = [made for name in ("workspace", "cluster") if (made := folder.result(name))]
+    stages = [folder.result(stage) or _cut_short(folder, stage) for stage in parameters.stages]
+    results += set_aside(folder, stages)
+    residue = folder.result("residue")
+    if residue:
+        results.append(residue)
+    if broken:
+        results.append(StageResult.unknown("pipeline", broken))
+    said = json.dumps(_report(parameters, results).to_json(), default=str)
+    report = Report.from_json(json.loads(redact(said, secrets)))
+    report.write(folder.report)
+    facts = {
+        "run": report.run,
+        "attempt": str(parameters.repeat.attempt if parameters.repeat else 1),
+        "commit": report.commit,
+        "seed": str(parameters.seed),
+        "repeat": report.command,
+    }
+    for result in report.stages:
+        write_junit(result, folder.junit(result.name), facts)
+        write_prow(result, folder.prow(result.name), facts)
+    return report
+
+
+def _cut_short(folder: RunFolder, stage: str) -> StageResult:
+    fetched, why = folder.result("workspace"), "the pipeline ended before the stage did"
+    if fetched and fetched.outcome is not Outcome.PASSED:
+        why = "the commit could not be fetched"
+    return cut_short(read_lines(folder.tests(stage)), name=stage, why=why)
+
+
+def set_aside(folder: RunFolder, stages: list[StageResult]) -> list[StageResult]:
+    """Return the results as they gate, without what the run's quarantine excuses; one that is unreadable is
+    a result more."""
+    try:
+        quarantine = load_quarantine(folder.path / NAME)
+    except ConfigError as error:
+        return [*stages, StageResult.unknown("quarantine", str(error))]
+    return [apply(quarantine, stage, stage.started_at.date()) for stage in stages]
+
+
+def _code(parameters: Parameters) -> Revision:
+    """Return what the run tested from its start; checks of another attempt say where their code differs."""
+    source = parameters.source
+    kept = RunFolder(parameters.run_dir).revision
+    return Revision(source.commit, branch=source.ref) if source else kept or Revision()
+
+
+def _report(parameters: Parameters, results: list[StageResult]) -> Report:
+    code, started_at = _code(parameters), min(result.started_at for result in results)
+    ended_at = datetime.now(UTC)
+    took_s = (ended_at - started_at).total_seconds()
+    return Report(
+        run=parameters.run,
+        started_at=started_at,
+        ended_at=ended_at,
+        duration_s=sum(each.duration_s for each in results) if parameters.repeat else took_s,
+        command=parameters.command,
+        stages=tuple(results),
+        parameters=parameters.model_dump(mode="json"),
+        commit=code.commit,
+        branch=code.branch,
+        dirty=code.dirty,
+        versions={"python": platform.python_version()} | versions_of(PACKAGES),
+        machine=machine_facts(),
+    )

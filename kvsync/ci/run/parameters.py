@@ -1,0 +1,259 @@
+"""What one run of the pipeline is asked to do."""
+
+import re
+import secrets
+import shlex
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from kvsync.ci.cluster_settings import ClusterName, ClusterSettings
+from kvsync.ci.settings import load_settings
+from kvsync.ci.stages.catalogue import CLUSTERED, STAGES
+from kvsync.ci.stages.stage import LOCAL
+from kvsync.errors import ConfigError, UnknownName
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+
+_SERVER = r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]+)?"
+
+FETCHABLE = (
+    rf"^((https?|git)://{_SERVER}(/[^?#\s]*)?|ssh://([A-Za-z0-9._-]+@)?{_SERVER}/[^?#\s]*|file:///[^\n]+"
+    r"|([A-Za-z0-9._-]+@)?[A-Za-z0-9._-]+:/?[^/:@?#\s][^:@?#\s]*|[^:\n]+)$"
+)
+"""Addresses that have no room for a secret: a user only where ssh needs one. As JSON Schema reads it, too."""
+
+FULL_HASH = "^[0-9a-f]{40}$"
+
+
+def new_run_id(at: datetime | None = None, unique: str = "") -> str:
+    """Return an id that sorts by start time and is free of characters that shells, URLs or S3 keys mind.
+
+    Of a flow run, `at` is the time of its creation and `unique` its own id, so that whoever knows the flow
+    run knows the folder of the run.
+    """
+    return f"{at or datetime.now(UTC):%Y%m%d-%H%M%S}-{unique.replace('-', '')[:12] or secrets.token_hex(2)}"
+
+
+class Source(BaseModel):
+    """The commit that a run tests: it is fetched into a workspace of its own.
+
+    `ref` and everything else that a contributor names is text to be shown, never part of a command.
+    An untrusted source (a fork's) gets no secret and no cluster beside local processes.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    url: Annotated[
+        str,
+        Field(
+            description="Where git fetches it from, without a password: private repositories of the "
+            "server in github.web_url are fetched with KVSYNC_CI_GITHUB_TOKEN",
+            json_schema_extra={"pattern": FETCHABLE},
+        ),
+    ]
+    commit: Annotated[
+        str, Field(description="The full hash of the commit", json_schema_extra={"pattern": FULL_HASH})
+    ]
+    repository: Annotated[str, Field(pattern=r"^([\w.-]+/[\w.-]+)?$", description="owner/name on GitHub")] = (
+        ""
+    )
+    ref: Annotated[str, Field(max_length=255, description="The branch, for people to read")] = ""
+    pull_request: Annotated[int | None, Field(gt=0, description="Its number, if there is one")] = None
+    trusted: Annotated[bool, Field(description="False for a fork: no secrets, no cluster")] = True
+
+    @field_validator("url")
+    @classmethod
+    def _holds_no_secret(cls, url: str) -> str:
+        """Refuse what would be in every log, report and database; the message does not repeat it."""
+        if not re.fullmatch(FETCHABLE, url):
+            raise ValueError(
+                "what git fetches from is needed, without password, token or query: https://HOST/PATH, "
+                "ssh://, git@HOST:PATH, file:/// or a folder; private repositories are fetched with "
+                "KVSYNC_CI_GITHUB_TOKEN"
+            )
+        return url
+
+    @field_validator("commit")
+    @classmethod
+    def _names_one_commit(cls, commit: str) -> str:
+        if not re.fullmatch(FULL_HASH, commit):
+            raise ValueError("the full hash of a commit is needed, 40 hexadecimal digits")
+        return commit
+
+
+class Repeat(BaseModel):
+    """Another attempt at a run that there is: what it repeats, and with which code."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    attempt: Annotated[int, Field(ge=2, description="Which attempt at the run this is")]
+    stages: Annotated[tuple[str, ...], Field(min_length=1, description="The stages to repeat")]
+    failed_only: Annotated[bool, Field(description="Repeat only the tests that did not pass")] = False
+    other_code: Annotated[str, Field(description="The code, where it is not that of the first attempt")] = ""
+
+
+class Parameters(BaseModel):
+    """The parameters of a run; a run is repeated by giving the same ones again."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    stages: Annotated[
+        tuple[Annotated[str, Field(json_schema_extra={"enum": list(STAGES)})], ...],
+        Field(min_length=1, description=f"Stages to run, in this order: {', '.join(STAGES)}"),
+    ] = tuple(STAGES)
+    profile: Annotated[
+        Literal["quick", "full"],
+        Field(description="quick: minutes, for every change. full: real durations and sizes, for the night."),
+    ] = "quick"
+    cluster: Annotated[
+        ClusterName,
+        Field(
+            description="Where engines and gateway run: local (processes on this machine), kind (a Kind "
+            "cluster of the run's own), kubeconfig or kubeconfig:CONTEXT (namespaces of a cluster there is)"
+        ),
+    ] = "local"
+    reuse: Annotated[
+        str,
+        Field(
+            pattern=r"^([a-z0-9][a-z0-9.-]*)?$",
+            description="With kind: use the cluster of this name, made if it is not there, and leave it",
+        ),
+    ] = ""
+    settings: Annotated[ClusterSettings, Field(description="How clusters are made")] = ClusterSettings()
+    seed: Annotated[int, Field(ge=0, description="Decides everything that is drawn by chance")] = 0
+    trace: Annotated[
+        Path | None, Field(description="A Mooncake-format trace (JSON lines) to replay in the e2e stage")
+    ] = None
+    report_dir: Annotated[Path, Field(description="Each run gets a folder of its own in here")] = Path(
+        "reports"
+    )
+    repository: Annotated[Path, Field(description="The folder whose tests/ are run")] = REPOSITORY
+    keep: Annotated[bool, Field(description="End a stage at a failure, leave that cluster alive")] = False
+    source: Annotated[
+        Source | None, Field(description="The commit to test; without one, the repository as it lies here")
+    ] = None
+    trigger: Annotated[
+        Literal["manual", "schedule", "push", "pull-request", "comment", "dispatch"],
+        Field(description="What started the run"),
+    ] = "manual"
+    repeat: Annotated[
+        Repeat | None, Field(description="Set by kvsync-ci rerun: another attempt at a run that there is")
+    ] = None
+    run: Annotated[
+        str,
+        Field(pattern=r"^([a-z0-9][a-z0-9-]*)?$", description="The id of the run; made up when it is empty"),
+    ] = ""
+
+    @field_validator("stages")
+    @classmethod
+    def _known_stages(cls, stages: tuple[str, ...]) -> tuple[str, ...]:
+        unknown = [UnknownName("stage", name, STAGES) for name in stages if name not in STAGES]
+        if unknown:
+            raise ValueError("; ".join(map(str, unknown)))
+        return tuple(dict.fromkeys(stages))
+
+    @field_validator("trace")
+    @classmethod
+    def _readable_trace(cls, trace: Path | None) -> Path | None:
+        if trace and not trace.is_file():
+            raise ValueError(f"no such file: {trace}")
+        return trace.resolve() if trace else None
+
+    @field_validator("report_dir", "repository")
+    @classmethod
+    def _absolute(cls, path: Path) -> Path:
+        return path.resolve()
+
+    @model_validator(mode="after")
+    def _forks_stay_local(self) -> Self:
+        if self.source and not self.source.trusted and self.cluster != LOCAL:
+            raise ValueError(f"a fork's code runs on local processes only, not on {self.cluster}")
+        return self
+
+    def named(self, run: str) -> Self:
+        """Return the same parameters for a run of this id, unless they have one."""
+        return self if self.run else self.model_copy(update={"run": run})
+
+    @property
+    def title(self) -> str:
+        """What lists of runs show: the trigger, the commit, the pull request and the id of the run."""
+        source = self.source
+        commit = source.commit[:10] if source else ""
+        number = f"#{source.pull_request}" if source and source.pull_request else ""
+        attempt = f"attempt {self.repeat.attempt}" if self.repeat else ""
+        return " ".join(filter(None, [self.trigger, commit, number, self.run, attempt]))
+
+    @classmethod
+    def checked(cls, **fields: object) -> Self:
+        """Build parameters; raises ConfigError with every problem at once."""
+        try:
+            return cls.model_validate(fields)
+        except ValidationError as exc:
+            problems = [
+                f"{'.'.join(map(str, e['loc']))}: {e['msg'].removeprefix('Value error, ')}"
+                for e in exc.errors()
+            ]
+            raise ConfigError("parameters of the run", problems) from exc
+
+    @property
+    def run_dir(self) -> Path:
+        """The folder that holds everything this run leaves."""
+        return self.report_dir / self.run
+
+    @property
+    def checkout(self) -> Path:
+        """The folder whose tests/ are run: the commit's own, or the repository as it lies."""
+        return self.run_dir / "workspace" if self.source else self.repository
+
+    @property
+    def due(self) -> tuple[str, ...]:
+        """The stages that are run now; `stages` are all that the report has."""
+        return self.repeat.stages if self.repeat else self.stages
+
+    @property
+    def needs_cluster(self) -> bool:
+        """Whether a cluster has to be made before the stages: a local one is made by each test."""
+        return self.cluster != LOCAL and any(stage in CLUSTERED for stage in self.due)
+
+    @property
+    def command(self) -> str:
+        """The command line that repeats this run."""
+        words = ["kvsync-ci", "run", *self.stages, "--profile", self.profile, "--cluster", self.cluster]
+        words += ["--seed", str(self.seed)]
+        words += ["--reuse", self.reuse] if self.reuse else []
+        if self.cluster == "kind" and self.settings.node_image:
+            words += ["--node-image", self.settings.node_image]
+        if self.source:
+            words += ["--source", f"{self.source.url}@{self.source.commit}"]
+            words += [] if self.source.trusted else ["--untrusted"]
+        if self.trace:
+            words += ["--trace", str(self.trace)]
+        if self.repository != REPOSITORY:
+            words += ["--repository", str(self.repository)]
+        return shlex.join(words)
+
+
+def settings_here(parameters: Parameters, environ: Mapping[str, str]) -> ClusterSettings:
+    """Return how the cluster is made, but a kubeconfig and its allowed contexts as they are configured here.
+
+    Whoever starts a run can give it any parameters; which clusters it may touch is not theirs to say.
+    """
+    here = load_settings(REPOSITORY, environ).cluster
+    ours = {"kubeconfig": here.kubeconfig, "allowed_contexts": here.allowed_contexts}
+    return parameters.settings.model_copy(update=ours)
+
+
+def matrix(parameters: Parameters, node_images: Sequence[str]) -> list[Parameters]:
+    """Return the same run once for each node image of a Kind cluster; itself when there is none."""
+    if not node_images:
+        return [parameters]
+    settings = [parameters.settings.model_copy(update={"node_image": image}) for image in node_images]
+    names = [parameters.run, *(f"{parameters.run}-{number}" for number in range(2, len(settings) + 1))]
+    return [
+        parameters.model_copy(update={"settings": each, "run": name})
+        for each, name in zip(settings, names, strict=True)
+    ]

@@ -1,0 +1,254 @@
+"""How the pipeline is set up: from `kvsync-ci.toml` and `KVSYNC_CI_*` variables.
+
+The file has a table for each part, such as `[store]` with `url = "s3://bucket/prefix"`. A variable is the
+prefix, the table and the field in capitals (`KVSYNC_CI_STORE_URL`), and wins; fields of `[cluster]` stand
+without their table (`KVSYNC_CI_WORKERS=3`). Lists are separated by commas. An empty variable counts as not
+set. Secrets come from the environment only. Everything that is wrong is reported at once.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Literal, Self, cast
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from kvsync.ci.cluster_settings import FILE, ClusterName, ClusterSettings, split
+from kvsync.errors import ConfigError, UnknownName
+from kvsync.pods import Location, Port, parse_document, path, problems
+
+PREFIX = "KVSYNC_CI_"
+
+_RENAMED = {("cluster", "node_image"): "KIND_NODE_IMAGE"}
+"""Only Kind has a node image, and a variable of a cluster stands without a table around it."""
+
+_OTHERS = re.compile(r"TRACE|CHAOS_CRDS|TEST_.*")
+"""Variables with the prefix that are no settings: what tests are given, and their switches."""
+
+_BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](?=.{0,120}$)(/[\w=-][\w.=-]*)*/?", re.ASCII)
+
+_PLAIN_URL = re.compile(r"https?://[^/@?#\s]+(/[^?#\s]*)?")
+
+
+def _without_credentials(url: str) -> str:
+    """Refuse passwords, which would reach logs and reports; the message does not repeat them either."""
+    if url and not _PLAIN_URL.fullmatch(url):
+        raise ValueError("http:// or https:// without a user, a password or a query is needed")
+    return url
+
+
+def _git_server(url: str) -> str:
+    return url if url.startswith("file:///") else _without_credentials(url).removesuffix("/")
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(split)]
+PlainUrl = Annotated[str, AfterValidator(_without_credentials)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class StoreSettings(_Table):
+    """Where reports go besides the report folder.
+
+    `url`: "" for nowhere else, a folder, or `s3://bucket/prefix`; credentials are found by boto3's own rules.
+    `project`: keys are `<prefix>/<project>/<run id>/...`. `endpoint_url`: of an S3 that is not Amazon's.
+    `encryption`: by the server; `kms_key` with "aws:kms". `links`: "presigned" holds for `link_expiry_s`
+    (S3 allows 7 days) and for one file each, "static" is `link_base` and the key. `keep_days` and
+    `keep_failed_days`: what `kvsync-ci prune` keeps. `part_size`: bytes of one part of a large file (S3
+    demands 5 MiB).
+    """
+
+    url: str = ""
+    project: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = "kvsync"
+    endpoint_url: PlainUrl | None = None
+    region: str | None = None
+    encryption: Literal["", "AES256", "aws:kms"] = ""
+    kms_key: str | None = None
+    links: Literal["presigned", "static"] = "presigned"
+    link_base: PlainUrl = ""
+    link_expiry_s: Annotated[int, Field(gt=0, le=7 * 24 * 3600)] = 7 * 24 * 3600
+    keep_days: PositiveInt = 90
+    keep_failed_days: PositiveInt = 365
+    part_size: Annotated[int, Field(ge=5 * 1024**2)] = 8 * 1024**2
+
+    @field_validator("url")
+    @classmethod
+    def _known_kind(cls, url: str, info: ValidationInfo) -> str:
+        """Accept a bucket or a folder; a relative folder starts at the repository, not where one stands."""
+        if url.startswith("s3:"):
+            if not _BUCKET.fullmatch(url):
+                raise ValueError("a bucket is written s3://bucket or s3://bucket/prefix")
+            return url
+        if "://" in url:
+            raise ValueError("a folder or s3://bucket/prefix is needed")
+        folder = cast("Path", info.context) if info.context else Path()
+        return str(folder / url) if url else ""
+
+    @model_validator(mode="after")
+    def _belongs_together(self) -> Self:
+        if self.links == "static" and not self.link_base:
+            raise ValueError("static links need link_base")
+        if self.kms_key and self.encryption != "aws:kms":
+            raise ValueError('kms_key needs encryption = "aws:kms"')
+        return self
+
+
+class ArchiveSettings(_Table):
+    """Where every run's results are kept for comparison.
+
+    `url`: of a database as SQLAlchemy takes it; "" is `archive.db` in the report folder. `branch`: whose runs
+    are the reference. `quarantine`: the file of the tests that run but do not gate, below the repository.
+    """
+
+    url: SecretStr = SecretStr("")
+    branch: str = "main"
+    quarantine: Path = Path("quarantine.toml")
+
+
+class GitHubSettings(_Table):
+    """How results go back to GitHub; without a token nothing does.
+
+    `repository`: owner/name. With it, what a schedule starts tests the head of `archive.branch` there, and
+    reports on it (statuses, an issue); without it, the files as they lie here. `web_url`: where commits are
+    fetched from with the token. `context`: commit statuses are named `<context>/<stage>`.
+    """
+
+    token: SecretStr = SecretStr("")
+    api_url: PlainUrl = "https://api.github.com"
+    web_url: Annotated[str, AfterValidator(_git_server)] = "https://github.com"
+    repository: Annotated[str, Field(pattern=r"^([\w.-]+/[\w.-]+)?$")] = ""
+    context: str = "kvsync-ci"
+    retries: NonNegativeInt = 5
+
+
+class WebhookSettings(_Table):
+    """Whose deliveries start runs; without a secret none do.
+
+    `repositories`: owner/name of those whose events count. `actors`: who may give commands in comments.
+    `branches`: whose pushes start a run. `ignored_paths`: a push or pull request that touches nothing else
+    starts none (patterns as in .gitignore files, such as `docs/**`). `body_limit`: bytes. `rate_per_minute`:
+    deliveries taken from one address.
+    """
+
+    secret: SecretStr = SecretStr("")
+    host: str = "127.0.0.1"
+    port: Port = 4280
+    repositories: Names = ()
+    actors: Names = ()
+    branches: Names = ("main",)
+    ignored_paths: Names = ("docs/**", "*.md")
+    body_limit: PositiveInt = 5 * 1024**2
+    rate_per_minute: PositiveInt = 120
+
+
+class NotifySettings(_Table):
+    """Who is told of failures and of nightly runs that did not happen.
+
+    `urls`: of services as apprise takes them (`mailto://...`, `slack://...`); they hold passwords, so they
+    come from the environment. `stale_after_hours`: a schedule that ran nothing for so long is reported.
+    """
+
+    urls: SecretStr = SecretStr("")
+    stale_after_hours: PositiveFloat = 30.0
+
+
+class ServeSettings(_Table):
+    """What `kvsync-ci serve` starts. `port`: of Prefect's server and UI; `pool`: the work pool's name.
+
+    `limit`: how many runs go on at the same time; one disturbs the measurements of another. `cluster`: what
+    nightly and weekly runs test on. `image`: of the pipeline, for a pool of Docker containers or Kubernetes
+    jobs; "" for one of processes.
+    """
+
+    host: str = "127.0.0.1"
+    port: Port = 4200
+    pool: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")] = "kvsync"
+    limit: PositiveInt = 2
+    cluster: ClusterName = "local"
+    image: str = ""
+
+
+class Settings(_Table):
+    """Everything that can be configured, a field for each table of the file."""
+
+    cluster: ClusterSettings = ClusterSettings()
+    store: StoreSettings = StoreSettings()
+    archive: ArchiveSettings = ArchiveSettings()
+    github: GitHubSettings = GitHubSettings()
+    webhook: WebhookSettings = WebhookSettings()
+    notify: NotifySettings = NotifySettings()
+    serve: ServeSettings = ServeSettings()
+
+
+_FIELDS: Mapping[str, Location] = {
+    PREFIX + _RENAMED.get((table, name), name.upper() if table == "cluster" else f"{table}_{name}".upper()): (
+        table,
+        name,
+    )
+    for table, part in Settings.model_fields.items()
+    for name in cast("type[BaseModel]", part.annotation).model_fields
+}
+"""The field that each variable sets."""
+
+
+def load_settings(repository: Path, environ: Mapping[str, str]) -> Settings:
+    """Settings of `kvsync-ci.toml` at the top of a repository, if it is there, and of the environment.
+
+    Raises ConfigError with every problem: the path of the field, what is wrong, and the file or variable.
+    """
+    file = repository / FILE
+    document = _read(file)
+    given = {name: text for name, text in environ.items() if name.startswith(PREFIX) and text}
+    set_by = {_FIELDS[name]: name for name in given if name in _FIELDS}
+    wrong = [f"{where}: a secret; put it into the environment ({file})" for where in _secrets(document)]
+    wrong += [
+        str(UnknownName("variable", name, _FIELDS))
+        for name in sorted(given.keys() - _FIELDS.keys())
+        if not _OTHERS.fullmatch(name.removeprefix(PREFIX))
+    ]
+    for (table, field), name in set_by.items():
+        part = document.setdefault(str(table), {})
+        if isinstance(part, dict):
+            part[field] = given[name]
+    try:
+        settings = Settings.model_validate(document, context=repository.resolve())
+    except ValidationError as error:
+        found = problems(error)
+        wrong = [f"{path(where)}: {what} ({set_by.get(where[:2], file)})" for where, what in found] + wrong
+    if wrong:
+        raise ConfigError("configuration of the pipeline", wrong)
+    return settings
+
+
+def _secrets(document: Mapping[str, object]) -> Iterator[str]:
+    for table, field in _FIELDS.values():
+        part = document.get(str(table))
+        model = cast("type[BaseModel]", Settings.model_fields[str(table)].annotation)
+        is_secret = model.model_fields[str(field)].annotation is SecretStr
+        if is_secret and isinstance(part, dict) and field in part:
+            yield f"{table}.{field}"
+
+
+def _read(file: Path) -> dict[str, object]:
+    if not file.exists():
+        return {}
+    try:
+        return cast("dict[str, object]", parse_document(file.read_text(encoding="utf-8"), str(file)))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError("configuration of the pipeline", [f"cannot read {file}: {error}"]) from error

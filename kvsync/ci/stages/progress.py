@@ -1,0 +1,97 @@
+"""What a run has done so far, read from the files that it writes.
+
+Whoever shows it is a reader of the run's folder: that works for a run in any process, and a run needs nobody
+who looks.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from kvsync.ci.run_folder import RunFolder
+from kvsync.testing.history import Record, parse_lines
+from kvsync.testing.outcome import StageResult
+
+
+@dataclass(slots=True)
+class StageProgress:
+    """How far one stage is; `result` is there once it ended."""
+
+    name: str
+    started: float | None = None
+    total: int = 0
+    kinds: dict[str, int] = field(default_factory=dict)
+    running: str = ""
+    result: StageResult | None = None
+
+    @property
+    def finished(self) -> int:
+        """How many tests ended."""
+        return sum(self.kinds.values())
+
+    @property
+    def percent(self) -> float:
+        """The share of tests that ended, of those that are known of so far."""
+        return min(100.0, 100.0 * self.finished / self.total) if self.total else 0.0
+
+    @property
+    def counts(self) -> str:
+        """Such as `12 of 40: 11 passed, 1 failed`."""
+        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(self.kinds.items()))
+        return f"{self.finished} of {self.total}" + (f": {kinds}" if kinds else "")
+
+    def advance(self, record: Record, now: float) -> None:
+        """Take in one line that the pytest plugin wrote."""
+        self.started = self.started or now
+        match record.get("event"):
+            case "collected":
+                self.total += int(str(record["count"]))  # once more for those that are tried again
+            case "started":
+                self.running = str(record["nodeid"]).rpartition("::")[2]
+            case "finished":
+                self.kinds[str(record["kind"])] = self.kinds.get(str(record["kind"]), 0) + 1
+                self.running = ""
+
+
+class NewLines:
+    """Reads the records that are appended to a file of JSON lines from now on."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._offset = path.stat().st_size if path.exists() else 0
+
+    def read(self) -> Iterator[Record]:
+        """Yield what is new and whole since the last time."""
+        if not self._path.exists():
+            return
+        with self._path.open("rb") as file:
+            file.seek(self._offset)
+            whole, newline, _ = file.read().rpartition(b"\n")
+        self._offset += len(whole + newline)
+        yield from parse_lines(whole.decode(errors="replace").splitlines())
+
+
+class RunProgress:
+    """Follows the folder of one run; `refresh` reads what is new since the last time.
+
+    What is there at the beginning is of an earlier attempt and not shown.
+    """
+
+    def __init__(self, folder: RunFolder, stages: Sequence[str]) -> None:
+        self.stages = [StageProgress(name) for name in stages]
+        self._folder = folder
+        self._lines = {name: NewLines(folder.tests(name)) for name in stages}
+        self._earlier = {name: folder.result(name) for name in stages}
+
+    def refresh(self) -> list[StageProgress]:
+        """Read on; return the stages that ended meanwhile."""
+        ended = []
+        for stage in self.stages:
+            for record in self._lines[stage.name].read():
+                stage.advance(record, time.monotonic())
+            result = self._folder.result(stage.name)
+            if stage.result is None and result and result != self._earlier[stage.name]:
+                stage.result = result
+                ended.append(stage)
+        return ended

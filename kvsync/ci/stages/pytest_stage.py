@@ -1,0 +1,248 @@
+"""A stage that runs a folder of pytest tests in a process of its own.
+
+The result is read from the lines that the plugin writes while tests run, not from what pytest writes at its
+end: a run that was killed still has every test it finished, names the one that was running, and lists those
+it never reached. Pytest's exit code must agree with the lines, or the stage is UNKNOWN.
+"""
+
+import importlib.util
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from itertools import islice
+from typing import Literal
+
+from kvsync.ci.run_folder import RunFolder
+from kvsync.ci.stages.stage import LOCAL, StageContext, repeated
+from kvsync.testing.attempts import again, last_of, refused, to_retry, unknown_tests
+from kvsync.testing.history import Record, read_lines
+from kvsync.testing.ledger import scratch
+from kvsync.testing.outcome import Check, Kind, Outcome, StageResult, merge
+from kvsync.testing.runner import CommandResult, run
+
+FROM_OUTSIDE = (2, -2, -9, -15)
+"""Exit codes that blame no test: interrupted, SIGINT, SIGKILL (also sent when memory is short), SIGTERM."""
+
+GRACE_S = 15.0
+"""For tests that are being ended: what their clusters look like is read first, which takes 8 s at most."""
+
+BURN_IN_ROOM_S = 20.0
+"""What a repetition needs beside twice the time of its tests, so that it does not reach the time limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class PytestStage:
+    """Runs `tests/<folder>` of the repository within `timeout_s`; `clustered`: on the run's cluster.
+
+    With `retries` (0 or 1) tests that chance may have failed are tried again once, in a process of their own.
+    New tests that passed run `burn_in` times: in ten runs a failure of every third is seen 98 times in 100.
+    """
+
+    name: str
+    folder: str
+    timeout_s: float
+    clustered: bool = False
+    retries: Literal[0, 1] = 0
+    burn_in: int = 10
+
+    def run(self, context: StageContext) -> StageResult:
+        """Run the tests; pytest's output is in `logs/<stage>.log` of the run, of attempt 2 in `-2.log`."""
+        folder = RunFolder(context.run_dir)
+        if self._needs_machine(context) and not folder.machine.exists():
+            return StageResult.unknown(self.name, f"not run: the {context.cluster} cluster could not be made")
+        result = self._attempt(context, repeated(self.name, context), self.timeout_s)
+        result = self._burn_in(context, result)
+        if not self.retries or context.attempt > 1 or context.keep:
+            return result
+        retry = to_retry(result, [each for each in folder.results() if each.name != self.name])
+        if retry.refusal:
+            return refused(result, retry.refusal)
+        if not retry.names:
+            return result
+        return again(result, self._attempt(context, retry.names, self.timeout_s - result.duration_s))
+
+    def _burn_in(self, context: StageContext, result: StageResult) -> StageResult:
+        """Repeat the new tests that passed, while there is time: a flaky one shall be seen at once."""
+        new, log = unknown_tests(result, context.known), result.log
+        took_s = sum(check.duration_s for check in result.checks if check.name in new)
+        for _ in range(self.burn_in - 1 if new else 0):
+            left_s = self.timeout_s - result.duration_s
+            if left_s < 2 * took_s + BURN_IN_ROOM_S or context.stop.is_set():
+                break
+            result = replace(again(result, self._attempt(context, new, left_s)), log=log)
+        return result
+
+    def _attempt(self, context: StageContext, only: Sequence[str], timeout_s: float) -> StageResult:
+        """Run the stage, or `only` these tests of it, once."""
+        tests = RunFolder(context.run_dir).tests(self.name)
+        before = list(read_lines(tests))
+        attempt = 1 + sum(record.get("event") == "collected" for record in before)
+        label = self.name if attempt == 1 else f"{self.name}-{attempt}"
+        argv = self.command(context, label)
+        if attempt > 1:
+            argv += [f"--attempt={attempt}"]
+        if only:
+            selection = tests.with_name(f"{label}-only.json")
+            selection.write_text(json.dumps(only))
+            argv += [f"--only={selection}"]
+        started_at, log = datetime.now(UTC), f"logs/{label}.log"
+        (context.run_dir / "tmp").mkdir(parents=True, exist_ok=True)  # pytest makes the last level only
+        with self._temporary(context) as temporary:
+            command = run(
+                argv,
+                log=context.run_dir / log,
+                timeout_s=timeout_s,
+                cwd=context.repository,
+                env={
+                    # Processes that tests start, too, are of the code that is tested.
+                    "PYTHONPATH": os.pathsep.join(
+                        filter(None, [str(context.repository), (context.environ or {}).get("PYTHONPATH")])
+                    ),
+                    "PYTHONUNBUFFERED": "1",
+                    "HYPOTHESIS_STORAGE_DIRECTORY": str(context.run_dir / "hypothesis"),
+                    **temporary,
+                },
+                environ=context.environ,
+                stop=context.stop,
+                ledger=context.ledger,
+                grace_s=GRACE_S,
+            )
+        records = islice(read_lines(tests), len(before), None)
+        result = result_from(records, command, name=self.name, started_at=started_at)
+        return replace(result, log=log)
+
+    @contextmanager
+    def _temporary(self, context: StageContext) -> Iterator[dict[str, str]]:
+        """Say where temporary files go on a cluster: its client keeps keys in some, which a kill leaves.
+
+        Elsewhere some are sockets, for which a path in the run's folder may be too long.
+        """
+        if not self._needs_machine(context):
+            yield {}
+            return
+        with scratch(context.ledger, context.run_dir / "temporary") as folder:
+            yield {"TMPDIR": str(folder)}
+
+    def command(self, context: StageContext, label: str) -> list[str]:
+        """Return the command line; it repeats the stage when given by hand.
+
+        Options and values are single words: pytest looks for its configuration beside every word that
+        names an existing path, before it knows our options.
+        """
+        argv = [sys.executable, "-m", "pytest", f"tests/{self.folder}", "-v", "--color=no", "--rootdir=."]
+        argv += ["-p", "no:cacheprovider", "-p", "kvsync.testing.pytest_plugin"]
+        argv += [f"--stage={self.name}", f"--run-dir={context.run_dir}", f"--profile={context.profile}"]
+        argv += [f"--seed={context.seed}", f"--basetemp={context.run_dir / 'tmp' / label}"]
+        argv += ["-o", "tmp_path_retention_policy=failed"]
+        if importlib.util.find_spec("hypothesis"):
+            argv += [f"--hypothesis-seed={context.seed}"]
+        if self._needs_machine(context):
+            argv += [f"--machine={RunFolder(context.run_dir).machine}"]
+        if context.keep:
+            argv += ["--keep"]
+        if context.trace is not None:
+            argv += [f"--trace-file={context.trace}"]
+        return argv
+
+    def _needs_machine(self, context: StageContext) -> bool:
+        return self.clustered and context.cluster != LOCAL
+
+
+def result_from(
+    records: Iterable[Record], command: CommandResult, *, name: str, started_at: datetime
+) -> StageResult:
+    """Merge the plugin's lines and how pytest ended; what does not fit together is never PASSED."""
+    why = _why_it_ended_early(command)
+    checks = checks_from(
+        records,
+        running=_running(command),
+        why=why or f"pytest ended with exit code {command.exit_code}",
+        tail=command.tail,
+    )
+    result = merge(name, checks, started_at=started_at, duration_s=command.duration_s)
+    doubt = why or _disagreement(command, checks)
+    return result.doubted(doubt) if doubt else result
+
+
+def cut_short(records: Iterable[Record], *, name: str, why: str) -> StageResult:
+    """Return the result of a stage whose runner died before it had one: what it finished counts."""
+    checks = checks_from(records, running="inconclusive", why=why)
+    if not checks:
+        return StageResult.unknown(name, f"not run: {why}")
+    return merge(name, checks, started_at=datetime.now(UTC)).doubted(why)
+
+
+def checks_from(records: Iterable[Record], *, running: Kind, why: str, tail: str = "") -> list[Check]:
+    """Turn the plugin's lines into checks, in the order of collection.
+
+    A test that started and did not finish becomes `running` and carries the `tail` of pytest's output, one
+    that never started is not run; both say `why`. Several endings of one test are attempts: the last decides,
+    and a pass after a failure is flaky.
+    """
+    expected: dict[str, None] = {}
+    endings: dict[str, list[Record]] = {}
+    started: set[str] = set()
+    evidence: dict[str, dict[str, str]] = {}
+    for record in records:
+        match record:
+            case {"event": "collected", "nodeids": list(nodeids)}:
+                expected |= dict.fromkeys(nodeids)
+            case {"event": "started", "nodeid": str(nodeid)}:
+                started.add(nodeid)
+            case {"event": "evidence", "nodeid": str(nodeid), "files": str(files)}:
+                evidence[nodeid] = {"evidence": files}
+            case {"event": "finished", "nodeid": str(nodeid)}:
+                started.discard(nodeid)
+                endings.setdefault(nodeid, []).append(record)
+    checks = []
+    for nodeid in expected | dict.fromkeys(endings):
+        if nodeid in started:
+            detail = f"{why} while this test ran"
+            properties = evidence.get(nodeid, {})
+            checks.append(
+                Check(name=nodeid, kind=running, detail=detail, log_tail=tail, properties=properties)
+            )
+        elif nodeid in endings:
+            checks.append(_check(endings[nodeid]))
+        else:
+            checks.append(Check(name=nodeid, kind="not-run", detail=f"not run: {why}"))
+    return checks
+
+
+def _check(endings: Sequence[Record]) -> Check:
+    return last_of([Check.from_json({"attempts": [], **_without_event(ending)}) for ending in endings])
+
+
+def _without_event(ending: Record) -> Record:
+    fields = {name: value for name, value in ending.items() if name not in ("event", "nodeid")}
+    return {"name": ending["nodeid"], **fields}
+
+
+def _why_it_ended_early(command: CommandResult) -> str:
+    if command.timed_out:
+        return f"the stage reached its time limit after {command.duration_s:.0f} s"
+    return "the run was interrupted" if command.stopped else ""
+
+
+def _running(command: CommandResult) -> Kind:
+    """Say what becomes of the test that was running when pytest ended."""
+    if command.timed_out:
+        return "timeout"
+    if command.stopped:
+        return "not-run"
+    return "inconclusive" if command.exit_code in FROM_OUTSIDE else "error"
+
+
+def _disagreement(command: CommandResult, checks: Sequence[Check]) -> str:
+    """Say what pytest's exit code and the recorded tests do not agree on; empty when they agree."""
+    failed = any(check.outcome is Outcome.FAILED or check.kind == "infra-error" for check in checks)
+    agreeing = (1, 2) if failed else (0,) if checks else (5,)
+    only_skipped = all(check.kind == "skipped" for check in checks)
+    if command.exit_code in agreeing or (command.exit_code == 5 and only_skipped):
+        return ""
+    last_line = next(filter(None, reversed(command.tail.splitlines())), "")
+    return f"{len(checks)} recorded tests do not explain pytest's exit code {command.exit_code}: {last_line}"

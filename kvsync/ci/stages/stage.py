@@ -1,0 +1,106 @@
+"""What a stage is, and how it is run so that its result is a value, whatever happens."""
+
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal, Protocol
+
+from kvsync.ci.run_folder import RunFolder
+from kvsync.testing.attempts import OTHER_CODE, again, unpassed
+from kvsync.testing.ledger import Ledger
+from kvsync.testing.outcome import StageResult
+from kvsync.testing.verdicts import unproven
+
+LOCAL = "local"
+"""The cluster that is made of processes here, for each test anew; every other is made once for a run."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageContext:
+    """What a stage may use. `stop` is set when the run is interrupted; a stage then ends soon.
+
+    `environ` is what the processes of its tests get, None for all that this process has. A later `attempt` is
+    merged into what was found before; it repeats what did not pass only if `failed_only`. `other_code` names
+    its code if that is another than the first attempt's. Tests that are not `known` (None: all are) are
+    new.
+    """
+
+    run_dir: Path
+    repository: Path
+    ledger: Ledger
+    profile: Literal["quick", "full"] = "quick"
+    cluster: str = LOCAL
+    seed: int = 0
+    trace: Path | None = None
+    keep: bool = False
+    attempt: int = 1
+    failed_only: bool = False
+    other_code: str = ""
+    known: frozenset[str] | None = None
+    environ: Mapping[str, str] | None = field(default=None, repr=False)
+    stop: threading.Event
+
+
+class Stage(Protocol):
+    """One step of a pipeline that ends in a verdict."""
+
+    @property
+    def name(self) -> str:
+        """The name in reports, file names and commands."""
+
+    def run(self, context: StageContext) -> StageResult:
+        """Carry the stage out; what the product does wrong is in the result, not raised."""
+
+
+def run_safely(
+    stage: Stage, context: StageContext, clock: Callable[[], float] = time.monotonic
+) -> StageResult:
+    """Run a stage: an exception in it is UNKNOWN with its traceback, and so is a run stopped before it.
+
+    The result is in the run's folder before it is returned.
+    """
+    started_at, started = datetime.now(UTC), clock()
+    if context.stop.is_set():
+        result = StageResult.unknown(stage.name, "not run: interrupted", started_at=started_at)
+    else:
+        try:
+            result = stage.run(context)
+        except Exception as exc:
+            result = replace(_broken(stage.name, exc, started_at), duration_s=clock() - started)
+    return keep_result(result, context, whole=not repeated(stage.name, context))
+
+
+def repeated(stage: str, context: StageContext) -> tuple[str, ...]:
+    """Return the tests to which another attempt at a stage is limited; none stands for all."""
+    earlier = RunFolder(context.run_dir).result(stage) if context.failed_only else None
+    return unpassed(earlier) if earlier else ()
+
+
+def keep_result(result: StageResult, context: StageContext, *, whole: bool = False) -> StageResult:
+    """Keep the result of a stage, or of a `whole` one, merged with earlier attempts; returns what is kept."""
+    folder = RunFolder(context.run_dir)
+    earlier = folder.result(result.name) if context.attempt > 1 else None
+    if earlier:
+        if context.other_code:
+            said = {OTHER_CODE: context.other_code}
+            checks = [replace(each, properties={**each.properties, **said}) for each in result.checks]
+            result = replace(result, checks=tuple(checks))
+        result = again(earlier, result, whole=whole, same_code=not context.other_code)
+    folder.save(result)
+    return result
+
+
+def _broken(name: str, error: Exception, started_at: datetime) -> StageResult:
+    verdict = unproven(error)
+    if verdict is not None:
+        return StageResult.unknown(name, f"{verdict.kind}: {verdict}", started_at=started_at)
+    return StageResult.unknown(
+        name,
+        f"the stage itself broke: {type(error).__name__}: {error}",
+        started_at=started_at,
+        detail="".join(traceback.format_exception(error)),
+    )

@@ -1,0 +1,95 @@
+"""The files of one commit, fetched by git into a folder of their own.
+
+What a contributor wrote is data here: no hook and no submodule runs, nothing asks for a password, and
+neither a URL nor a hash is ever read as an option.
+"""
+
+import base64
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from kvsync.ci.run_folder import RunFolder
+from kvsync.ci.stages.stage import StageContext
+from kvsync.errors import CommandError
+from kvsync.testing.command import Commands
+from kvsync.testing.outcome import Check, StageResult, merge
+from kvsync.testing.verdicts import NotRun
+
+TIMEOUT_S = 300.0
+HEAD_TIMEOUT_S = 60.0
+
+NAME = "workspace"
+"""Of the stage, its result and its log."""
+
+GIT = ("git", "-c", "core.hooksPath=/dev/null", "-c", "protocol.ext.allow=never")
+
+
+@dataclass(frozen=True, slots=True)
+class WorkspaceStage:
+    """Fetches a commit into the repository of the context, which is made anew.
+
+    `token` reads a private repository over HTTPS; it travels in git's environment, not in a command line.
+    Raises NotRun with git's words, such as that the server does not have the commit any more.
+    """
+
+    url: str
+    commit: str
+    token: str = field(default="", repr=False)
+    name: str = NAME
+
+    def run(self, context: StageContext) -> StageResult:
+        """See Stage; its one check is the commit."""
+        started_at, folder = datetime.now(UTC), context.repository
+        log = RunFolder(context.run_dir).logs / f"{self.name}.log"
+        commands = Commands(log=log, ledger=context.ledger, stop=context.stop)
+        shutil.rmtree(folder, ignore_errors=True)
+        context.ledger.intend("path", str(folder))
+        env = _environment(self.url, self.token)
+        for words in (
+            ("init", "--quiet", "--", str(folder)),
+            ("-C", str(folder), "fetch", "--quiet", "--depth=1", "--no-tags", "--", self.url, self.commit),
+            ("-C", str(folder), "checkout", "--quiet", "--detach", "FETCH_HEAD"),
+        ):
+            try:
+                commands.run([*GIT, *words], timeout_s=TIMEOUT_S, env=env)
+            except CommandError as exc:
+                said = " ".join(exc.tail.split())
+                raise NotRun(f"{self.commit} cannot be fetched from {self.url}: {said}") from exc
+        took_s = (datetime.now(UTC) - started_at).total_seconds()
+        check = Check(name=f"commit {self.commit}", kind="passed", duration_s=took_s)
+        relative = str(log.relative_to(context.run_dir))
+        return merge(self.name, [check], started_at=started_at, duration_s=took_s, log=relative)
+
+
+def head(url: str, branch: str, context: StageContext, token: str = "") -> str:
+    """Return the hash of the commit that a branch points to now.
+
+    Raises NotRun with git's words, also when there is no such branch.
+    """
+    log = RunFolder(context.run_dir).logs / f"{NAME}.log"
+    commands, ref = Commands(log=log, ledger=context.ledger, stop=context.stop), f"refs/heads/{branch}"
+    argv = [*GIT, "ls-remote", "--", url, ref]
+    try:
+        said = commands.run(argv, timeout_s=HEAD_TIMEOUT_S, env=_environment(url, token))
+    except CommandError as exc:
+        said = exc.tail
+    found = re.search(rf"^([0-9a-f]{{40}})\t{re.escape(ref)}$", said, re.MULTILINE)
+    if not found:
+        why = " ".join(said.split()) or "there is no such branch"
+        raise NotRun(f"the head of {branch} of {url} cannot be found: {why}")
+    return found[1]
+
+
+def _environment(url: str, token: str) -> Mapping[str, str]:
+    quiet = {"GIT_TERMINAL_PROMPT": "0", "GIT_CONFIG_NOSYSTEM": "1"}
+    if not token or not url.startswith("https://"):
+        return quiet
+    basic = base64.b64encode(f"x-access-token:{token}".encode()).decode()
+    return quiet | {
+        "GIT_CONFIG_COUNT": "1",
+        "GIT_CONFIG_KEY_0": "http.extraHeader",
+        "GIT_CONFIG_VALUE_0": f"Authorization: Basic {basic}",
+    }
