@@ -11,7 +11,8 @@ from rich.console import Console
 from kvsync.ci.cleaning.residue import is_running
 from kvsync.ci.run_folder import RunFolder, find_run
 from kvsync.ci.settings import StoreSettings, load_settings
-from kvsync.ci.store.store import STALE_UPLOAD_DAYS, Store, open_store
+from kvsync.ci.store.opening import open_store
+from kvsync.ci.store.store import STALE_UPLOAD_DAYS, Store
 from kvsync.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from kvsync.ci.report.problems import Problem, problems
 from kvsync.ci.report.report import Report
 from kvsync.ci.run.parameters import Parameters
 from kvsync.ci.run_folder import RunFolder
-from kvsync.ci.store.store import DirectoryStore
+from kvsync.ci.store.directory import DirectoryStore
 from kvsync.testing.measurement import Measurement, read_measurements
 
 SHOWN_PROBLEMS, SHOWN_TESTS, SHOWN_ROWS = 20, 5, 200

@@ -24,7 +24,7 @@ from prefect.logging import get_run_logger
 from kvsync.ci.run.parameters import REPOSITORY, Parameters
 from kvsync.ci.run_folder import RunFolder
 from kvsync.ci.settings import load_settings
-from kvsync.ci.store.store import open_store
+from kvsync.ci.store.opening import open_store
 from kvsync.ci.store.upload import Uploaded, upload_run
 from kvsync.errors import StoreError
 

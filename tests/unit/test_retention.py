@@ -13,6 +13,7 @@ from kvsync.ci.cleaning.residue import LAUNCHER
 from kvsync.ci.report.report import Report
 from kvsync.ci.run_folder import RunFolder
 from kvsync.ci.settings import StoreSettings
+from kvsync.ci.store.directory import DirectoryStore
 from kvsync.ci.store.retention import (
     Kept,
     expired_in_folder,
@@ -22,7 +23,6 @@ from kvsync.ci.store.retention import (
     remove_stored,
     started_at,
 )
-from kvsync.ci.store.store import DirectoryStore
 from kvsync.ci.store.upload import upload_run
 from kvsync.testing.ledger import Ledger
 from kvsync.testing.outcome import Check, Kind, Outcome, merge

@@ -6,8 +6,10 @@ import pytest
 from botocore import exceptions as boto
 
 from kvsync.ci.settings import StoreSettings, load_settings
+from kvsync.ci.store.directory import DirectoryStore
+from kvsync.ci.store.opening import open_store
 from kvsync.ci.store.s3 import S3Store, failure
-from kvsync.ci.store.store import DirectoryStore, content_type, open_store
+from kvsync.ci.store.store import content_type
 from kvsync.errors import ConfigError, StoreError
 
 

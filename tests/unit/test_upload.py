@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from kvsync.ci.run_folder import RunFolder
-from kvsync.ci.store.store import DirectoryStore
+from kvsync.ci.store.directory import DirectoryStore
 from kvsync.ci.store.upload import is_uploaded, survey, upload_run
 from kvsync.errors import StoreError
 

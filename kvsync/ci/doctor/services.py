@@ -6,7 +6,7 @@ from kvsync.ci.doctor import findings as preflight
 from kvsync.ci.doctor.findings import Finding
 from kvsync.ci.notify.github import GitHub, NotSent
 from kvsync.ci.settings import GitHubSettings, Settings, StoreSettings
-from kvsync.ci.store.store import open_store
+from kvsync.ci.store.opening import open_store
 from kvsync.errors import StoreError
 
 PATIENCE_S = 5.0

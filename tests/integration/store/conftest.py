@@ -11,8 +11,9 @@ from boto3.session import Session
 from moto.server import ThreadedMotoServer
 
 from kvsync.ci.settings import StoreSettings
+from kvsync.ci.store.directory import DirectoryStore
 from kvsync.ci.store.s3 import PATIENCE, S3Store
-from kvsync.ci.store.store import DirectoryStore, Store
+from kvsync.ci.store.store import Store
 from kvsync.testing.proxy import FaultProxy
 
 if TYPE_CHECKING:
