@@ -29,7 +29,7 @@ from kvsync.ci.run_folder import RunFolder, find_run
 from kvsync.ci.settings import load_settings
 from kvsync.ci.stages.environment import stage_environment
 from kvsync.errors import ConfigError, KVSyncError
-from kvsync.testing.ledger import Ledger
+from kvsync.testing.processes.ledger import Ledger
 
 if TYPE_CHECKING:
     from kvsync.ci.run.parameters import Parameters

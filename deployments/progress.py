@@ -12,7 +12,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 
 from kvsync.ci.stages.progress import RunProgress, StageProgress
-from kvsync.testing.outcome import Outcome
+from kvsync.testing.results.outcome import Outcome
 
 LINE_EVERY_S = 15.0
 """How often a running stage says something where the output is no terminal, such as in a CI log."""

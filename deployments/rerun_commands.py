@@ -12,7 +12,7 @@ from deployments.progress import STYLES
 from kvsync.ci.report.report import EXIT_STATUS
 from kvsync.ci.run_folder import find_run
 from kvsync.errors import ConfigError
-from kvsync.testing.outcome import Outcome
+from kvsync.testing.results.outcome import Outcome
 
 Run = Annotated[str, typer.Argument(metavar="RUN", help="The id of a run, or `last`.")]
 ReportDir = Annotated[Path, typer.Option("--report-dir", help="Where the folders of the runs lie.")]

@@ -34,7 +34,7 @@ from kvsync.ci.run.parameters import REPOSITORY
 from kvsync.ci.settings import PREFIX, ServeSettings, Settings
 from kvsync.errors import CannotRun, ConfigError, PortInUse, WaitTimeout
 from kvsync.publisher import listener_on
-from kvsync.testing.wait import wait_for
+from kvsync.testing.processes.wait import wait_for
 
 START_S = 120.0
 """For the server to answer, and for the deployments: 10 s on a quiet machine, far longer on a busy one."""

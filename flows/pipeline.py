@@ -8,7 +8,7 @@ from prefect.states import Cancelled, Completed, Crashed, Failed
 from kvsync.ci.interruption import stop_on_signal
 from kvsync.ci.report.report import Report
 from kvsync.ci.run.parameters import Parameters
-from kvsync.testing.outcome import Outcome
+from kvsync.testing.results.outcome import Outcome
 from tasks.archive import archive_report
 from tasks.artifacts import show_report
 from tasks.cluster import create_cluster, give_back_all

@@ -14,7 +14,7 @@ from kvsync.ci.page.page import write_page
 from kvsync.ci.report.report import Report
 from kvsync.ci.run.parameters import REPOSITORY, Parameters
 from kvsync.ci.settings import load_settings
-from kvsync.testing.measurement import read_measurements
+from kvsync.testing.results.measurement import read_measurements
 
 Log = logging.Logger | logging.LoggerAdapter[logging.Logger]
 

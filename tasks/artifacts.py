@@ -20,7 +20,7 @@ from kvsync.ci.report.report import Report
 from kvsync.ci.run.parameters import Parameters
 from kvsync.ci.run_folder import RunFolder
 from kvsync.ci.store.directory import DirectoryStore
-from kvsync.testing.measurement import Measurement, read_measurements
+from kvsync.testing.results.measurement import Measurement, read_measurements
 
 SHOWN_PROBLEMS, SHOWN_TESTS, SHOWN_ROWS = 20, 5, 200
 """A page of megabytes took Chromium 25 s to show (measured); the report has all of them."""

@@ -10,7 +10,7 @@ from kvsync.ci.provision.cluster_stage import ClusterStage, give_back
 from kvsync.ci.run.parameters import Parameters, settings_here
 from kvsync.ci.stages.stage import StageContext, run_safely
 from kvsync.errors import ClusterError
-from kvsync.testing.outcome import Outcome, StageResult
+from kvsync.testing.results.outcome import Outcome, StageResult
 
 
 @task(name="cluster", task_run_name="cluster", retries=1, retry_delay_seconds=5, cache_policy=NO_CACHE)

@@ -31,7 +31,7 @@ from kvsync.ci.report.report import Report
 from kvsync.ci.run.parameters import REPOSITORY, Parameters, Source
 from kvsync.ci.run_folder import RunFolder
 from kvsync.ci.settings import GitHubSettings, load_settings
-from kvsync.testing.outcome import StageResult
+from kvsync.testing.results.outcome import StageResult
 
 Log = logging.Logger | logging.LoggerAdapter[logging.Logger]
 Step = Callable[[GitHub], None]

@@ -14,7 +14,7 @@ from kvsync.ci.report.report import Report
 from kvsync.ci.run.parameters import REPOSITORY, Parameters
 from kvsync.ci.run_folder import RunFolder
 from kvsync.ci.settings import load_settings
-from kvsync.testing.outcome import Outcome
+from kvsync.testing.results.outcome import Outcome
 
 Log = logging.Logger | logging.LoggerAdapter[logging.Logger]
 

@@ -23,8 +23,8 @@ from kvsync.ci.run_folder import RunFolder
 from kvsync.ci.settings import load_settings
 from kvsync.ci.stages.progress import NewLines, StageProgress
 from kvsync.errors import KVSyncError
-from kvsync.testing.history import Record
-from kvsync.testing.outcome import OUTCOMES, Outcome
+from kvsync.testing.results.history import Record
+from kvsync.testing.results.outcome import OUTCOMES, Outcome
 from tasks.artifacts import plain
 
 Log = logging.Logger | logging.LoggerAdapter[logging.Logger]

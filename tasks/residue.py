@@ -5,7 +5,7 @@ from prefect.cache_policies import NO_CACHE
 
 from kvsync.ci.cleaning.residue import sweep
 from kvsync.ci.stages.stage import StageContext, keep_result
-from kvsync.testing.outcome import StageResult
+from kvsync.testing.results.outcome import StageResult
 
 
 @task(name="residue", task_run_name="residue", cache_policy=NO_CACHE)

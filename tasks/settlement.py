@@ -6,7 +6,7 @@ from kvsync.ci.cleaning.residue import clear, find
 from kvsync.ci.report.report import Report
 from kvsync.ci.run.parameters import Parameters
 from kvsync.ci.run_folder import RunFolder
-from kvsync.testing.ledger import Ledger
+from kvsync.testing.processes.ledger import Ledger
 
 
 def empty_floor(parameters: Parameters) -> list[str]:

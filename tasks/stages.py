@@ -13,7 +13,7 @@ from kvsync.ci.run_folder import RunFolder
 from kvsync.ci.stages.catalogue import STAGES
 from kvsync.ci.stages.redaction import redact_folder, secrets_of
 from kvsync.ci.stages.stage import StageContext, run_safely
-from kvsync.testing.outcome import Outcome, StageResult
+from kvsync.testing.results.outcome import Outcome, StageResult
 from tasks.archive import known_tests
 from tasks.github import report_stage, report_start
 from tasks.progress import shown_progress

@@ -14,8 +14,8 @@ from kvsync.ci.settings import Settings, load_settings
 from kvsync.ci.stages.stage import StageContext, keep_result, run_safely
 from kvsync.ci.stages.workspace import NAME, WorkspaceStage, head
 from kvsync.errors import ClusterError
-from kvsync.testing.outcome import Outcome, StageResult
-from kvsync.testing.verdicts import NotRun
+from kvsync.testing.results.outcome import Outcome, StageResult
+from kvsync.testing.results.verdicts import NotRun
 
 
 def follows_branch(parameters: Parameters) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from kvsync.ci.revision import Revision
 from kvsync.errors import ConfigError, UnknownName
-from kvsync.testing.outcome import StageResult
+from kvsync.testing.results.outcome import StageResult
 
 UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError)
 """What reading raises of a file that is torn, or not what it should be."""

@@ -16,11 +16,11 @@ import pytest
 
 from kvsync.ci.run_folder import RunFolder
 from kvsync.errors import InfrastructureError
-from kvsync.testing.attempts import INVARIANT, attempted
-from kvsync.testing.history import History, append_line, end_torn_line
-from kvsync.testing.measurement import Measurements
-from kvsync.testing.outcome import OUTCOMES, Kind
-from kvsync.testing.verdicts import EVIDENCE, unproven, violated
+from kvsync.testing.results.attempts import INVARIANT, attempted
+from kvsync.testing.results.history import History, append_line, end_torn_line
+from kvsync.testing.results.measurement import Measurements
+from kvsync.testing.results.outcome import OUTCOMES, Kind
+from kvsync.testing.results.verdicts import EVIDENCE, unproven, violated
 
 TAIL_BYTES = 64 * 1024
 """What is kept of a test's output and of its failure text: enough to read, too little to fill a disk."""

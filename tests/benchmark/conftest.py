@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from kvsync.ci.run_folder import RunFolder
-from kvsync.testing.ledger import Ledger
+from kvsync.testing.processes.ledger import Ledger
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from kvsync.testing.arrivals import receive
-from kvsync.testing.benchmark import Gauge
-from kvsync.testing.flood import Load
-from kvsync.testing.ledger import Ledger
-from kvsync.testing.measurement import Measurements
-from kvsync.testing.verdicts import Inconclusive
+from kvsync.testing.benchmarks.arrivals import receive
+from kvsync.testing.benchmarks.flood import Load
+from kvsync.testing.benchmarks.gauge import Gauge
+from kvsync.testing.processes.ledger import Ledger
+from kvsync.testing.results.measurement import Measurements
+from kvsync.testing.results.verdicts import Inconclusive
 
 SECONDS = 5
 

@@ -12,12 +12,12 @@ import pytest
 from kvsync.events import Source
 from kvsync.hashing import block_hashes
 from kvsync.index import PrefixIndex
-from kvsync.testing.arrivals import receive
-from kvsync.testing.benchmark import Gauge, feed, timed
-from kvsync.testing.flood import Load
-from kvsync.testing.ledger import Ledger
-from kvsync.testing.measurement import Measurements
-from kvsync.testing.workload import BLOCK_SIZE, Prompt, encoded, prompts, stored
+from kvsync.testing.benchmarks.arrivals import receive
+from kvsync.testing.benchmarks.flood import Load
+from kvsync.testing.benchmarks.gauge import Gauge, feed, timed
+from kvsync.testing.benchmarks.workload import BLOCK_SIZE, Prompt, encoded, prompts, stored
+from kvsync.testing.processes.ledger import Ledger
+from kvsync.testing.results.measurement import Measurements
 
 OPERATIONS = 1000
 """Events of all sources together, and as many queries of all clients: only the number of tasks changes."""

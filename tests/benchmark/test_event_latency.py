@@ -9,9 +9,9 @@ import pytest
 from kvsync.codec import Encoding, decode
 from kvsync.events import Source
 from kvsync.index import PrefixIndex
-from kvsync.testing.benchmark import Gauge, feed, side_by_side, timed
-from kvsync.testing.measurement import Measurements
-from kvsync.testing.workload import encoded, prompts, stored
+from kvsync.testing.benchmarks.gauge import Gauge, feed, side_by_side, timed
+from kvsync.testing.benchmarks.workload import encoded, prompts, stored
+from kvsync.testing.results.measurement import Measurements
 
 EVENTS = 1000
 SOURCE = Source("pod-0", "model")

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 import zmq
 
-from kvsync.testing.arrivals import receive
-from kvsync.testing.benchmark import Gauge, side_by_side
-from kvsync.testing.flood import Load
-from kvsync.testing.ledger import Ledger
-from kvsync.testing.measurement import Measurements
-from kvsync.testing.workload import BLOCK_SIZE, encoded, prompts, stored
+from kvsync.testing.benchmarks.arrivals import receive
+from kvsync.testing.benchmarks.flood import Load
+from kvsync.testing.benchmarks.gauge import Gauge, side_by_side
+from kvsync.testing.benchmarks.workload import BLOCK_SIZE, encoded, prompts, stored
+from kvsync.testing.processes.ledger import Ledger
+from kvsync.testing.results.measurement import Measurements
 
 P99_GOAL_US = 1000
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from kvsync.testing.benchmark import Gauge
-from kvsync.testing.footprint import Footprint
-from kvsync.testing.ledger import Ledger
-from kvsync.testing.measurement import Measurements
-from kvsync.testing.runner import run
-from kvsync.testing.workload import BLOCK_SIZE
+from kvsync.testing.benchmarks.footprint import Footprint
+from kvsync.testing.benchmarks.gauge import Gauge
+from kvsync.testing.benchmarks.workload import BLOCK_SIZE
+from kvsync.testing.processes.ledger import Ledger
+from kvsync.testing.processes.runner import run
+from kvsync.testing.results.measurement import Measurements
 
 GOAL_MB_PER_1K_EVENTS = 1.0
 
@@ -35,7 +35,7 @@ def test_memory(
     events = thousands * (1000 if profile == "quick" else 10_000)
     arguments = [str(each) for each in (seed, events, least, most)]
     result = run(
-        [sys.executable, "-m", "kvsync.testing.footprint", *arguments],
+        [sys.executable, "-m", "kvsync.testing.benchmarks.footprint", *arguments],
         log=tmp_path / "footprint.log",
         timeout_s=100,
         ledger=ledger,

@@ -7,9 +7,9 @@ import pytest
 from kvsync.events import Source
 from kvsync.hashing import block_hashes
 from kvsync.index import PrefixIndex
-from kvsync.testing.benchmark import Gauge, Timing, feed, side_by_side
-from kvsync.testing.measurement import Measurements
-from kvsync.testing.workload import BLOCK_SIZE, encoded, prompts, stored
+from kvsync.testing.benchmarks.gauge import Gauge, Timing, feed, side_by_side
+from kvsync.testing.benchmarks.workload import BLOCK_SIZE, encoded, prompts, stored
+from kvsync.testing.results.measurement import Measurements
 
 PODS = 10
 TOKENS_PER_ROUND = 100_000

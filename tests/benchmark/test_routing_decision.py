@@ -8,9 +8,9 @@ from kvsync.events import Source
 from kvsync.hashing import block_hashes
 from kvsync.index import PrefixIndex
 from kvsync.routing import Candidate, Choice, Policy, choose
-from kvsync.testing.benchmark import Gauge, feed, timed
-from kvsync.testing.measurement import Measurements
-from kvsync.testing.workload import BLOCK_SIZE, Prompt, encoded, prompts, stored
+from kvsync.testing.benchmarks.gauge import Gauge, feed, timed
+from kvsync.testing.benchmarks.workload import BLOCK_SIZE, Prompt, encoded, prompts, stored
+from kvsync.testing.results.measurement import Measurements
 
 BLOCKS = 10_000
 QUERIES = 100

@@ -9,9 +9,9 @@ import pytest
 from kvsync.codec import Encoding
 from kvsync.events import BlockStored, Event, Source
 from kvsync.index import PrefixIndex
-from kvsync.testing.benchmark import Gauge, feed, timed
-from kvsync.testing.measurement import Measurements
-from kvsync.testing.workload import encoded, prompts, removed, stored
+from kvsync.testing.benchmarks.gauge import Gauge, feed, timed
+from kvsync.testing.benchmarks.workload import encoded, prompts, removed, stored
+from kvsync.testing.results.measurement import Measurements
 
 EVENTS = 10_000
 GOAL_PER_S = 10_000

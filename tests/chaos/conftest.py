@@ -5,11 +5,11 @@ from typing import cast
 
 import pytest
 
-from kvsync.testing.cluster import Cluster
-from kvsync.testing.cluster_fixtures import own_cluster, provider, scenario
-from kvsync.testing.faults import Fault, Injector
-from kvsync.testing.history import History
-from kvsync.testing.injectors import injector_class, make_injector
+from kvsync.testing.clusters.cluster import Cluster
+from kvsync.testing.faults.fault import Fault, Injector
+from kvsync.testing.results.history import History
+from kvsync.testing.scenarios.fixtures import own_cluster, provider, scenario
+from kvsync.testing.scenarios.injectors import injector_class, make_injector
 
 __all__ = ["own_cluster", "provider", "scenario"]
 

@@ -19,8 +19,8 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from kvsync.testing.cluster import Cluster
-from kvsync.testing.faults import (
+from kvsync.testing.clusters.cluster import Cluster
+from kvsync.testing.faults.fault import (
     Bandwidth,
     ClockOffset,
     ContainerKill,
@@ -45,10 +45,10 @@ from kvsync.testing.faults import (
     Stall,
     active,
 )
-from kvsync.testing.load import Load
-from kvsync.testing.recovery import GOAL_S, await_recovery, problem_of
-from kvsync.testing.scenario import Scenario
-from kvsync.testing.steady import Disturbance, require_steady
+from kvsync.testing.load.background import Load
+from kvsync.testing.scenarios.recovery import GOAL_S, await_recovery, problem_of
+from kvsync.testing.scenarios.scenario import Scenario
+from kvsync.testing.traffic.steady import Disturbance, require_steady
 
 MODEL = "qwen"
 BASELINE_S = {"quick": 1.5, "full": 10.0}

@@ -6,10 +6,10 @@ from contextlib import suppress
 import pytest
 
 from kvsync.errors import ClusterError
-from kvsync.testing.cluster import Cluster, ClusterProvider
-from kvsync.testing.cluster_fixtures import keep_evidence, own_cluster, provider, scenario, write_down
-from kvsync.testing.endpoints import GatewayView
+from kvsync.testing.clusters.cluster import Cluster, ClusterProvider
+from kvsync.testing.clusters.endpoints import GatewayView
 from kvsync.testing.pytest_plugin import keeps
+from kvsync.testing.scenarios.fixtures import keep_evidence, own_cluster, provider, scenario, write_down
 
 __all__ = ["own_cluster", "provider", "scenario"]
 

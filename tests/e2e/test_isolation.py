@@ -2,7 +2,7 @@
 
 import pytest
 
-from kvsync.testing.scenario import Scenario
+from kvsync.testing.scenarios.scenario import Scenario
 
 pytestmark = [pytest.mark.timeout(400), pytest.mark.invariant]
 

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kvsync.testing.endpoints import GatewayView
-from kvsync.testing.oracle import digest
-from kvsync.testing.scenario import Scenario
-from kvsync.testing.trace import generate
-from kvsync.testing.traffic import Answer, BackgroundTraffic, Sender, availability
-from kvsync.testing.verdicts import NotRun, Void
+from kvsync.testing.clusters.endpoints import GatewayView
+from kvsync.testing.oracle.diagnosis import digest
+from kvsync.testing.results.verdicts import NotRun, Void
+from kvsync.testing.scenarios.scenario import Scenario
+from kvsync.testing.traffic.sender import Answer, BackgroundTraffic, Sender, availability
+from kvsync.testing.traffic.trace import generate
 
 if TYPE_CHECKING:  # local runs collect this file, too, and do without the second that the client takes
-    from kvsync.testing.kubernetes_cluster import KubernetesCluster
+    from kvsync.testing.clusters.kubernetes.cluster import KubernetesCluster
 
 pytestmark = [pytest.mark.timeout(900), pytest.mark.kubernetes_only]
 
@@ -117,7 +117,7 @@ def test_node_drain(scenario: Scenario, cluster: KubernetesCluster) -> None:
 @pytest.mark.full
 def test_api_server_away(scenario: Scenario, cluster: KubernetesCluster) -> None:
     """The API server refuses everybody for a minute: the gateway serves on, says so, and misses nothing."""
-    from kvsync.testing.api_outage import api_server_refuses, door
+    from kvsync.testing.faults.node.api_outage import api_server_refuses, door
 
     if not cluster.site.machine.kind:
         raise NotRun("only the API server of a Kind cluster can be sent away, and this one is not Kind's")

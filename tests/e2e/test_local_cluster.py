@@ -11,17 +11,17 @@ import psutil
 import pytest
 
 from kvsync.errors import ClusterError
-from kvsync.testing.ledger import find_strays, leftovers
-from kvsync.testing.local import LocalCluster
-from kvsync.testing.wait import wait_for
+from kvsync.testing.clusters.local.cluster import LocalCluster
+from kvsync.testing.processes.ledger import find_strays, leftovers
+from kvsync.testing.processes.wait import wait_for
 
 pytestmark = [pytest.mark.timeout(180), pytest.mark.local_only]
 
 STARTER = """
 import sys
 from pathlib import Path
-from kvsync.testing.ledger import Ledger
-from kvsync.testing.local import LocalProvider
+from kvsync.testing.processes.ledger import Ledger
+from kvsync.testing.clusters.local.cluster import LocalProvider
 run_dir = Path(sys.argv[1])
 cluster = LocalProvider(run_dir=run_dir, ledger=Ledger(run_dir / "ledger.jsonl"), seed=1).create("c")
 cluster.deploy("qwen", 2)

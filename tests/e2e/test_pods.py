@@ -4,10 +4,10 @@ import time
 
 import pytest
 
-from kvsync.testing.measurement import Measurement, Measurements
-from kvsync.testing.quiesce import compare_at_rest
-from kvsync.testing.scenario import Scenario
-from kvsync.testing.wait import wait_for
+from kvsync.testing.processes.wait import wait_for
+from kvsync.testing.results.measurement import Measurement, Measurements
+from kvsync.testing.scenarios.quiesce import compare_at_rest
+from kvsync.testing.scenarios.scenario import Scenario
 
 pytestmark = pytest.mark.timeout(400)
 

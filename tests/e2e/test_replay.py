@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from kvsync.testing.agreement import agreement
-from kvsync.testing.scenario import Scenario
-from kvsync.testing.trace import Request, generate, mooncake
-from kvsync.testing.traffic import Answer, Sender
+from kvsync.testing.scenarios.agreement import agreement
+from kvsync.testing.scenarios.scenario import Scenario
+from kvsync.testing.traffic.sender import Answer, Sender
+from kvsync.testing.traffic.trace import Request, generate, mooncake
 
 pytestmark = pytest.mark.timeout(400)
 

@@ -4,9 +4,9 @@ from itertools import product
 
 import pytest
 
-from kvsync.testing.scenario import Scenario, by_pod
-from kvsync.testing.trace import generate
-from kvsync.testing.verdicts import Void
+from kvsync.testing.results.verdicts import Void
+from kvsync.testing.scenarios.scenario import Scenario, by_pod
+from kvsync.testing.traffic.trace import generate
 
 pytestmark = pytest.mark.timeout(400)
 

@@ -11,7 +11,7 @@ from kvsync.config import SubscriberOptions
 from kvsync.events import AllBlocksCleared, EventBatch, Source
 from kvsync.publisher import Publisher
 from kvsync.subscriber import Subscriber
-from kvsync.testing.kubernetes_fixtures import (
+from kvsync.testing.scenarios.kubernetes_fixtures import (
     chaos_crds,
     kubernetes_client,
     kubernetes_namespace,

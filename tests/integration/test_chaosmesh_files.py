@@ -9,9 +9,9 @@ import yaml
 from kubernetes.client import ApiClient
 
 from kvsync.errors import ClusterError
-from kvsync.testing.chaosmesh import GROUP, VERSION, plural
-from kvsync.testing.chaosmesh_resource import ExperimentResource, Reference
-from kvsync.testing.manifests import Manifest
+from kvsync.testing.clusters.kubernetes.manifests import Manifest
+from kvsync.testing.faults.chaosmesh.manifest import GROUP, VERSION, plural
+from kvsync.testing.faults.chaosmesh.resource import ExperimentResource, Reference
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.usefixtures("chaos_crds")]
 

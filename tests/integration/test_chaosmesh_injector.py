@@ -11,12 +11,13 @@ from kubernetes.client import ApiClient, CoreV1Api, CustomObjectsApi
 
 from kvsync.ci.cleaning.reapers import reap
 from kvsync.errors import ClusterError
-from kvsync.testing import history as histories
-from kvsync.testing.chaosmesh import GATEWAYS, GROUP, VERSION, Victims, plural
-from kvsync.testing.chaosmesh_experiment import PAUSE, Limits
-from kvsync.testing.chaosmesh_injector import ChaosMeshInjector
-from kvsync.testing.fake_chaos_mesh import Behaviour, FakeChaosMesh
-from kvsync.testing.faults import (
+from kvsync.testing.clusters.kubernetes.machine import Machine
+from kvsync.testing.clusters.kubernetes.manifests import Manifest
+from kvsync.testing.doubles.chaos_mesh import Behaviour, FakeChaosMesh
+from kvsync.testing.faults.chaosmesh.experiment import PAUSE, Limits
+from kvsync.testing.faults.chaosmesh.injector import ChaosMeshInjector
+from kvsync.testing.faults.chaosmesh.manifest import GATEWAYS, GROUP, VERSION, Victims, plural
+from kvsync.testing.faults.fault import (
     Effect,
     Episode,
     Fault,
@@ -27,13 +28,12 @@ from kvsync.testing.faults import (
     PodKill,
     active,
 )
-from kvsync.testing.history import History
-from kvsync.testing.ledger import Ledger, leftovers
-from kvsync.testing.machine import Machine
-from kvsync.testing.manifests import Manifest
-from kvsync.testing.tools import Tools
-from kvsync.testing.verdicts import NotRun, Unproven, Void
-from kvsync.testing.wait import wait_for
+from kvsync.testing.processes.ledger import Ledger, leftovers
+from kvsync.testing.processes.tools import Tools
+from kvsync.testing.processes.wait import wait_for
+from kvsync.testing.results import history as histories
+from kvsync.testing.results.history import History
+from kvsync.testing.results.verdicts import NotRun, Unproven, Void
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.usefixtures("chaos_crds")]
 

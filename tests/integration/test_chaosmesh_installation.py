@@ -10,7 +10,7 @@ import pytest
 from kubernetes.client import ApiClient, Configuration
 
 from kvsync.errors import ClusterError
-from kvsync.testing.chaosmesh_installation import lacking
+from kvsync.testing.faults.chaosmesh.installation import lacking
 
 Serve = Callable[[Mapping[str, object], Mapping[str, bool]], ApiClient]
 """Starts an API server that knows kinds (by plural) and has one pod of each component, ready or not."""

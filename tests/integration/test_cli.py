@@ -16,8 +16,8 @@ import pytest
 
 from kvsync.cli import SIMULATOR_HELP, app
 from kvsync.simulator.options import SimulatorOptions
-from kvsync.testing.addresses import LoopbackBlock
-from kvsync.testing.wait import wait_for
+from kvsync.testing.clusters.local.addresses import LoopbackBlock
+from kvsync.testing.processes.wait import wait_for
 
 ADDRESSES = LoopbackBlock(f"cli {os.getpid()}")
 

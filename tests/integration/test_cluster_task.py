@@ -12,7 +12,7 @@ from kvsync.ci.run.parameters import Parameters
 from kvsync.ci.run_folder import RunFolder
 from kvsync.ci.stages.stage import StageContext
 from kvsync.errors import ClusterError
-from kvsync.testing.ledger import Ledger
+from kvsync.testing.processes.ledger import Ledger
 from tasks.cluster import create_cluster
 
 

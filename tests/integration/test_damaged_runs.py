@@ -12,8 +12,8 @@ from kvsync.ci.report.report import Report
 from kvsync.ci.run.parameters import Parameters
 from kvsync.ci.run_folder import RunFolder
 from kvsync.errors import ConfigError
-from kvsync.testing.ledger import Ledger
-from kvsync.testing.outcome import Check, merge
+from kvsync.testing.processes.ledger import Ledger
+from kvsync.testing.results.outcome import Check, merge
 
 AT = datetime(2026, 11, 20, tzinfo=UTC)
 

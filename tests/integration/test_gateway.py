@@ -17,7 +17,7 @@ from kvsync.pods import Pod
 from kvsync.simulator import run as simulator
 from kvsync.simulator.options import SimulatorOptions
 from kvsync.simulator.pod import Pod as Engine
-from kvsync.testing.addresses import LoopbackBlock
+from kvsync.testing.clusters.local.addresses import LoopbackBlock
 
 ADDRESSES = LoopbackBlock(f"gateway {os.getpid()}")
 

@@ -13,8 +13,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from kvsync.config import GatewayConfig
 from kvsync.gateway.server import running
 from kvsync.pods import Pod
-from kvsync.testing.addresses import LoopbackBlock
-from kvsync.testing.upstream import STREAM_BEGUN, UNAVAILABLE, WHOLE, Upstream, listening
+from kvsync.testing.clusters.local.addresses import LoopbackBlock
+from kvsync.testing.doubles.upstream import STREAM_BEGUN, UNAVAILABLE, WHOLE, Upstream, listening
 
 ADDRESSES = LoopbackBlock(f"gateway fail-over {os.getpid()}")
 

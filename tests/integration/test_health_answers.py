@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from kvsync.testing.fault_effects import ask
+from kvsync.testing.faults.effects import ask
 
 UNREACHED = "error trying to reach service: dial tcp 10.244.0.5:8000: connect: "
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from kvsync.testing import inside
+from kvsync.testing.faults.chaosmesh import probe as inside
 
 
 def said(*argv: str) -> object:
     """Run it as it is run in a container."""
-    command = [sys.executable, "-m", "kvsync.testing.inside", *argv]
+    command = [sys.executable, "-m", "kvsync.testing.faults.chaosmesh.probe", *argv]
     return json.loads(subprocess.run(command, check=True, capture_output=True, timeout=50).stdout)
 
 

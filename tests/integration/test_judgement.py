@@ -9,7 +9,7 @@ from kvsync.ci.revision import Revision
 from kvsync.ci.run.judgement import judge
 from kvsync.ci.run.parameters import REPOSITORY, Parameters, Repeat, Source
 from kvsync.ci.run_folder import RunFolder
-from kvsync.testing.outcome import Check, Outcome, merge
+from kvsync.testing.results.outcome import Check, Outcome, merge
 
 LONG_AGO = datetime.now(UTC) - timedelta(days=93)
 

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from kvsync.testing.chaosmesh_injector import ChaosMeshInjector
-from kvsync.testing.faults import (
+from kvsync.testing.clusters.kubernetes.machine import Machine
+from kvsync.testing.faults.chaosmesh.injector import ChaosMeshInjector
+from kvsync.testing.faults.fault import (
     DiskLatency,
     Effect,
     Fault,
@@ -17,10 +18,9 @@ from kvsync.testing.faults import (
     Partition,
     PodPause,
 )
-from kvsync.testing.injectors import injector_class
-from kvsync.testing.kubernetes_injectors import KindInjector
-from kvsync.testing.local_faults import LocalInjector
-from kvsync.testing.machine import Machine
+from kvsync.testing.faults.local.injector import LocalInjector
+from kvsync.testing.scenarios.injectors import injector_class
+from kvsync.testing.scenarios.kind_injector import KindInjector
 
 NODES, MESH = "the nodes", "Chaos Mesh"
 

@@ -6,8 +6,8 @@ import sys
 import psutil
 import pytest
 
-from kvsync.testing.kubernetes_proxy import LIFELINE
-from kvsync.testing.wait import wait_for
+from kvsync.testing.clusters.kubernetes.proxy import LIFELINE
+from kvsync.testing.processes.wait import wait_for
 
 ENDLESS = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
 

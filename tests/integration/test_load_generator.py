@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from kvsync.errors import ClusterError
-from kvsync.testing.ledger import Ledger, leftovers
-from kvsync.testing.load_generator import Generator, Stream
-from kvsync.testing.load_plan import Phase
-from kvsync.testing.load_service import Sample, Served, served
+from kvsync.testing.load.generator import Generator, Stream
+from kvsync.testing.load.plan import Phase
+from kvsync.testing.load.service import Sample, Served, served
+from kvsync.testing.processes.ledger import Ledger, leftovers
 
 PHASES = (Phase(name="stall", seconds=1, rate_per_s=60), Phase(name="after", seconds=0.5, rate_per_s=60))
 STALL_S = 1.0

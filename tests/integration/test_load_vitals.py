@@ -12,9 +12,9 @@ import pytest
 from kvsync.config import GatewayConfig
 from kvsync.gateway.server import running
 from kvsync.pods import Pod
-from kvsync.testing.addresses import LoopbackBlock
-from kvsync.testing.cluster import Cluster
-from kvsync.testing.load_vitals import Vitals, await_rest
+from kvsync.testing.clusters.cluster import Cluster
+from kvsync.testing.clusters.local.addresses import LoopbackBlock
+from kvsync.testing.load.vitals import Vitals, await_rest
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from kvsync.testing.faults import (
+from kvsync.testing.clusters.local.cluster import LocalCluster, LocalProvider
+from kvsync.testing.clusters.local.fault_proxy import CLEAR, SILENT, Rules
+from kvsync.testing.faults.fault import (
     PORTS,
     Bandwidth,
     ClockOffset,
@@ -32,12 +34,10 @@ from kvsync.testing.faults import (
     Stall,
     active,
 )
-from kvsync.testing.history import History
-from kvsync.testing.ledger import Ledger, find_strays, leftovers
-from kvsync.testing.local import LocalCluster, LocalProvider
-from kvsync.testing.local_faults import LocalInjector
-from kvsync.testing.proxy import CLEAR, SILENT, Rules
-from kvsync.testing.verdicts import NotRun, Unproven
+from kvsync.testing.faults.local.injector import LocalInjector
+from kvsync.testing.processes.ledger import Ledger, find_strays, leftovers
+from kvsync.testing.results.history import History
+from kvsync.testing.results.verdicts import NotRun, Unproven
 
 FAULTS = [
     pytest.param(

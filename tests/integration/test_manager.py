@@ -17,7 +17,7 @@ from kvsync.manager import EventManager
 from kvsync.pods import Pod
 from kvsync.publisher import Publisher
 from kvsync.sequence import State
-from kvsync.testing.addresses import LoopbackBlock
+from kvsync.testing.clusters.local.addresses import LoopbackBlock
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from kvsync.errors import ClusterError
-from kvsync.testing.node import Node
-from kvsync.testing.tools import Tools
+from kvsync.testing.faults.node.node import Node
+from kvsync.testing.processes.tools import Tools
 
 DOCKER = """\
 #!/bin/sh

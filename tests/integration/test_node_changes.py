@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 
 from kvsync.errors import ClusterError
-from kvsync.testing.ledger import Ledger, leftovers
-from kvsync.testing.node import Node
-from kvsync.testing.node_changes import Changes
-from kvsync.testing.node_rules import Change
-from kvsync.testing.tools import Tools
-from kvsync.testing.verdicts import NotRun
+from kvsync.testing.faults.node.changes import Changes
+from kvsync.testing.faults.node.node import Node
+from kvsync.testing.faults.node.rules import Change
+from kvsync.testing.processes.ledger import Ledger, leftovers
+from kvsync.testing.processes.tools import Tools
+from kvsync.testing.results.verdicts import NotRun
 
 DOCKER = """\
 #!/bin/sh

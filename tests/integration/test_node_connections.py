@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from kvsync.testing.node import Node
-from kvsync.testing.tools import Tools
-from kvsync.testing.verdicts import NotRun
+from kvsync.testing.faults.node.node import Node
+from kvsync.testing.processes.tools import Tools
+from kvsync.testing.results.verdicts import NotRun
 
 DOCKER = """\
 #!/bin/sh

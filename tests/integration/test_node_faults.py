@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from kvsync.ci.cleaning.reapers import reap
-from kvsync.testing.faults import (
+from kvsync.testing.clusters.kubernetes.machine import Machine
+from kvsync.testing.faults.fault import (
     Bandwidth,
     ClockOffset,
     ContainerKill,
@@ -35,17 +36,16 @@ from kvsync.testing.faults import (
     Stall,
     active,
 )
-from kvsync.testing.history import History
-from kvsync.testing.ledger import Entry, Ledger, leftovers
-from kvsync.testing.machine import Machine
-from kvsync.testing.tools import ON_PATH
-from kvsync.testing.verdicts import Inconclusive, Void
-from kvsync.testing.wait import wait_for
+from kvsync.testing.processes.ledger import Entry, Ledger, leftovers
+from kvsync.testing.processes.tools import ON_PATH
+from kvsync.testing.processes.wait import wait_for
+from kvsync.testing.results.history import History
+from kvsync.testing.results.verdicts import Inconclusive, Void
 
 if TYPE_CHECKING:
-    from kvsync.testing.kubernetes_cluster import KubernetesCluster
-    from kvsync.testing.node_faults import NodeInjector
-    from kvsync.testing.node_pod import NodePod
+    from kvsync.testing.clusters.kubernetes.cluster import KubernetesCluster
+    from kvsync.testing.faults.node.injector import NodeInjector
+    from kvsync.testing.faults.node.pod import NodePod
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(300)]
 
@@ -179,7 +179,7 @@ ENDS = [
 @pytest.fixture(scope="module")
 def cluster(test_machine: Machine, tmp_path_factory: pytest.TempPathFactory) -> Iterator["KubernetesCluster"]:
     """A gateway and a few pods, which suffer all faults; at the end nothing is left of them."""
-    from kvsync.testing.kubernetes_cluster import KubernetesProvider
+    from kvsync.testing.clusters.kubernetes.cluster import KubernetesProvider
 
     run_dir = tmp_path_factory.mktemp("node")
     provider = KubernetesProvider(
@@ -198,7 +198,7 @@ def cluster(test_machine: Machine, tmp_path_factory: pytest.TempPathFactory) -> 
 @pytest.fixture(scope="module")
 def injector(cluster: "KubernetesCluster") -> "NodeInjector":
     """One for all tests: each makes the pod publish what was not published before."""
-    from kvsync.testing.node_faults import NodeInjector
+    from kvsync.testing.faults.node.injector import NodeInjector
 
     return NodeInjector(cluster)
 
@@ -211,7 +211,7 @@ def history(tmp_path: Path) -> History:
 
 def newest(cluster: "KubernetesCluster") -> "NodePod":
     """Return the pod that came last: none of these tests has ended its container yet."""
-    from kvsync.testing.node_pod import NodePod
+    from kvsync.testing.faults.node.pod import NodePod
 
     return NodePod(cluster, cluster.pods()[-1].name)
 

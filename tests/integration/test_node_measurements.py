@@ -6,14 +6,14 @@ from typing import cast
 
 import pytest
 
-from kvsync.testing.cluster import PodHandle
-from kvsync.testing.faults import Corruption, Latency, PacketLoss, Partition, Port
-from kvsync.testing.ledger import Ledger
-from kvsync.testing.node import Node
-from kvsync.testing.node_network_faults import RuleFault
-from kvsync.testing.node_pod import NodePod
-from kvsync.testing.node_rules import HeldNetworkFault
-from kvsync.testing.tools import Tools
+from kvsync.testing.clusters.cluster import PodHandle
+from kvsync.testing.faults.fault import Corruption, Latency, PacketLoss, Partition, Port
+from kvsync.testing.faults.node.network import RuleFault
+from kvsync.testing.faults.node.node import Node
+from kvsync.testing.faults.node.pod import NodePod
+from kvsync.testing.faults.node.rules import HeldNetworkFault
+from kvsync.testing.processes.ledger import Ledger
+from kvsync.testing.processes.tools import Tools
 
 DOCKER = """\
 #!/bin/sh

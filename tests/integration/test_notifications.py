@@ -17,7 +17,7 @@ from kvsync.ci.archive import Archive
 from kvsync.ci.notify.people import Message, send
 from kvsync.ci.report.report import Report
 from kvsync.ci.settings import NotifySettings, Settings
-from kvsync.testing.outcome import Check, merge
+from kvsync.testing.results.outcome import Check, merge
 
 pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")
 """Of apprise's imports."""

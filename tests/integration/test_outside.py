@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 
 from kvsync.errors import ClusterError, UnknownName
-from kvsync.testing import inside
-from kvsync.testing.cluster import PodHandle
-from kvsync.testing.faults import (
+from kvsync.testing.clusters.cluster import PodHandle
+from kvsync.testing.clusters.kubernetes.api import PodState
+from kvsync.testing.faults.chaosmesh import probe as inside
+from kvsync.testing.faults.chaosmesh.effects import Outside, risen
+from kvsync.testing.faults.fault import (
     ContainerKill,
     CpuStress,
     DiskLatency,
@@ -29,10 +31,8 @@ from kvsync.testing.faults import (
     PortsBlocked,
     active,
 )
-from kvsync.testing.history import History
-from kvsync.testing.kubernetes_api import PodState
-from kvsync.testing.outside import Outside, risen
-from kvsync.testing.verdicts import NotRun, Unproven
+from kvsync.testing.results.history import History
+from kvsync.testing.results.verdicts import NotRun, Unproven
 
 WELL = Effect(False, "a request is answered, the pod is ready")
 PORTS = {"8000": "open", "5557": "open", "5558": "open", "9000": "open"}
@@ -98,7 +98,7 @@ class Cluster:
 
     def execute(self, name: str, *argv: str) -> str:
         """See Pods."""
-        assert argv[:3] == ("python", "-m", "kvsync.testing.inside")
+        assert argv[:3] == ("python", "-m", "kvsync.testing.faults.chaosmesh.probe")
         came = self.strays.get(name, 7)
         match argv[3:]:
             case ["send", address]:

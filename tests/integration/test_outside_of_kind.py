@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kvsync.testing.faults import (
+from kvsync.testing.clusters.kubernetes.machine import Machine
+from kvsync.testing.faults.fault import (
     Bandwidth,
     ClockOffset,
     ContainerKill,
@@ -29,14 +30,13 @@ from kvsync.testing.faults import (
     PortsBlocked,
     active,
 )
-from kvsync.testing.history import History
-from kvsync.testing.injectors import make_injector
-from kvsync.testing.ledger import Ledger
-from kvsync.testing.machine import Machine
-from kvsync.testing.verdicts import NotRun, Unproven
+from kvsync.testing.processes.ledger import Ledger
+from kvsync.testing.results.history import History
+from kvsync.testing.results.verdicts import NotRun, Unproven
+from kvsync.testing.scenarios.injectors import make_injector
 
 if TYPE_CHECKING:
-    from kvsync.testing.kubernetes_cluster import KubernetesCluster
+    from kvsync.testing.clusters.kubernetes.cluster import KubernetesCluster
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(300)]
 
@@ -108,8 +108,8 @@ class Seen:
     """An Injector whose faults nodes carry out and Outside measures."""
 
     def __init__(self, cluster: "KubernetesCluster") -> None:
-        from kvsync.testing.node_faults import NodeInjector
-        from kvsync.testing.outside import Outside
+        from kvsync.testing.faults.chaosmesh.effects import Outside
+        from kvsync.testing.faults.node.injector import NodeInjector
 
         self._nodes, self._outside = NodeInjector(cluster), Outside(cluster)
         self._held: set[Fault] = set()
@@ -137,7 +137,7 @@ class Seen:
 @pytest.fixture(scope="module")
 def cluster(test_machine: Machine, tmp_path_factory: pytest.TempPathFactory) -> Iterator["KubernetesCluster"]:
     """A gateway and two pods."""
-    from kvsync.testing.kubernetes_cluster import KubernetesProvider
+    from kvsync.testing.clusters.kubernetes.cluster import KubernetesProvider
 
     run_dir = tmp_path_factory.mktemp("outside")
     provider = KubernetesProvider(
@@ -177,7 +177,7 @@ def test_what_nodes_do_is_seen(
 
 def test_the_disk_of_a_pod_is_timed(cluster: "KubernetesCluster") -> None:
     """A folder that the engine may write to is timed; one that it may not is told."""
-    from kvsync.testing.outside import Outside
+    from kvsync.testing.faults.chaosmesh.effects import Outside
 
     pod = cluster.pods()[-1].name
     seen = Outside(cluster).measure(DiskLatency(pod=pod, delay_s=5.0), acting=False)

@@ -8,9 +8,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from kvsync.testing.ledger import Ledger, leftovers
-from kvsync.testing.program import Program
-from kvsync.testing.wait import wait_for
+from kvsync.testing.processes.ledger import Ledger, leftovers
+from kvsync.testing.processes.program import Program
+from kvsync.testing.processes.wait import wait_for
 
 UNTIL_STDIN_ENDS = """
 import signal, sys
@@ -22,8 +22,8 @@ sys.stdin.read()
 PARENT = f"""
 import sys, time
 from pathlib import Path
-from kvsync.testing.ledger import Ledger
-from kvsync.testing.program import Program
+from kvsync.testing.processes.ledger import Ledger
+from kvsync.testing.processes.program import Program
 folder = Path(sys.argv[1])
 child = Program("child", [sys.executable, "-c", {UNTIL_STDIN_ENDS!r}],
                 log=folder / "child.log", ledger=Ledger(folder / "ledger.jsonl"))

@@ -11,11 +11,11 @@ from kvsync.ci.cluster_settings import ClusterChoice, ClusterSettings
 from kvsync.ci.provision.cluster_stage import ClusterStage
 from kvsync.ci.run_folder import RunFolder
 from kvsync.ci.stages.stage import StageContext, run_safely
-from kvsync.testing.kubernetes_fixtures import test_kubeconfig as kubeconfig
-from kvsync.testing.kubernetes_fixtures import test_machine as machine
-from kvsync.testing.ledger import Ledger, leftovers
-from kvsync.testing.machine import Machine
-from kvsync.testing.outcome import Outcome, StageResult
+from kvsync.testing.clusters.kubernetes.machine import Machine
+from kvsync.testing.processes.ledger import Ledger, leftovers
+from kvsync.testing.results.outcome import Outcome, StageResult
+from kvsync.testing.scenarios.kubernetes_fixtures import test_kubeconfig as kubeconfig
+from kvsync.testing.scenarios.kubernetes_fixtures import test_machine as machine
 
 __all__ = ["kubeconfig", "machine"]
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from kvsync.errors import PortInUse
-from kvsync.testing.proxy import CLEAR, SILENT, FaultProxy, Listener, Rules
-from kvsync.testing.wait import wait_for
+from kvsync.testing.clusters.local.fault_proxy import CLEAR, SILENT, FaultProxy, Listener, Rules
+from kvsync.testing.processes.wait import wait_for
 
 HOST = "127.0.0.1"
 

@@ -12,10 +12,10 @@ import pytest
 
 from kvsync.ci.stages.pytest_stage import PytestStage
 from kvsync.ci.stages.stage import StageContext, run_safely
-from kvsync.testing.history import read_lines
-from kvsync.testing.ledger import Ledger
-from kvsync.testing.outcome import Outcome, StageResult
-from kvsync.testing.wait import wait_for
+from kvsync.testing.processes.ledger import Ledger
+from kvsync.testing.processes.wait import wait_for
+from kvsync.testing.results.history import read_lines
+from kvsync.testing.results.outcome import Outcome, StageResult
 
 RunTests = Callable[..., StageResult]
 
@@ -28,7 +28,7 @@ def test_b(): pass
 
 EVERY_KIND = """
 import pytest
-from kvsync.testing.verdicts import Inconclusive, NotRun, Void
+from kvsync.testing.results.verdicts import Inconclusive, NotRun, Void
 
 @pytest.fixture
 def broken():
@@ -216,7 +216,7 @@ def test_a_broken_stage_is_unknown(context: StageContext) -> None:
 def test_fixtures_of_the_plugin(context: StageContext, run_tests: RunTests) -> None:
     """Tests get the run's parameters; what they record is in the run's folder, of their output the end."""
     result = run_tests(
-        "from kvsync.testing.measurement import Measurement\n"
+        "from kvsync.testing.results.measurement import Measurement\n"
         "def test_a(seed, profile, run_dir, trace_path, history, measurements):\n"
         "    assert (seed, profile, run_dir.name, trace_path) == (7, 'quick', 'run-1', None)\n"
         "    history.append(f='request', type='ok', latency_s=0.5)\n"
@@ -235,7 +235,7 @@ def test_fixtures_of_the_plugin(context: StageContext, run_tests: RunTests) -> N
 def test_plugin_writes_nothing_outside_a_run(tmp_path: Path) -> None:
     """Plain pytest leaves no file, shows Void as a skip, and leaves out what this profile does not run."""
     (tmp_path / "test_it.py").write_text(
-        "import pytest\nfrom kvsync.testing.verdicts import Void\n"
+        "import pytest\nfrom kvsync.testing.results.verdicts import Void\n"
         "def test_a(run_dir, measurements, history): history.append(f='x')\n"
         "def test_void(): raise Void('no effect')\n"
         "@pytest.mark.full\ndef test_full(): raise AssertionError\n"

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from kvsync.testing.endpoints import PodAdmin
-from kvsync.testing.ledger import Ledger
-from kvsync.testing.local import LocalCluster, LocalProvider
-from kvsync.testing.quiesce import compare_at_rest
+from kvsync.testing.clusters.endpoints import PodAdmin
+from kvsync.testing.clusters.local.cluster import LocalCluster, LocalProvider
+from kvsync.testing.processes.ledger import Ledger
+from kvsync.testing.scenarios.quiesce import compare_at_rest
 
 
 @pytest.fixture

@@ -18,15 +18,15 @@ from kvsync.ci.run.recheck import Rechecked, recheck
 from kvsync.ci.run_folder import RunFolder
 from kvsync.ci.stages.pytest_stage import PytestStage
 from kvsync.ci.stages.stage import StageContext, run_safely
-from kvsync.testing.faults import Latency, MessageLoss, to_json
-from kvsync.testing.history import History, append_line, read_lines
-from kvsync.testing.ledger import Ledger
-from kvsync.testing.outcome import Outcome
-from kvsync.testing.steady import Disturbance, Service
+from kvsync.testing.faults.fault import Latency, MessageLoss, to_json
+from kvsync.testing.processes.ledger import Ledger
+from kvsync.testing.results.history import History, append_line, read_lines
+from kvsync.testing.results.outcome import Outcome
+from kvsync.testing.traffic.steady import Disturbance, Service
 
 NODE = "tests/some/test_it.py::test_one_pod"
 TESTS = """
-from kvsync.testing.cluster_fixtures import own_cluster, provider, scenario
+from kvsync.testing.scenarios.fixtures import own_cluster, provider, scenario
 import pytest
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from kvsync.ci.archive.trends import Trends
 from kvsync.ci.page.evidence import Evidence, FaultWindow, RequestPoint
 from kvsync.ci.page.page import render
 from kvsync.ci.page.timeline import Timeline, local_pods
-from kvsync.testing.outcome import Attempt, Check
+from kvsync.testing.results.outcome import Attempt, Check
 from tests.integration.test_report_html import NOON, Page, changed, report, stage, trends
 
 CLOCK_S = NOON.timestamp() - 100.0

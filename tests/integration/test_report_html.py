@@ -16,8 +16,8 @@ from kvsync.ci.archive.trends import Trends
 from kvsync.ci.page.evidence import Evidence, FaultWindow, PodEvent, RequestPoint, Served
 from kvsync.ci.page.page import render, write_page
 from kvsync.ci.report.report import Report
-from kvsync.testing.measurement import Measurement, Measurements
-from kvsync.testing.outcome import Attempt, Check, Kind, Outcome, StageResult, merge
+from kvsync.testing.results.measurement import Measurement, Measurements
+from kvsync.testing.results.outcome import Attempt, Check, Kind, Outcome, StageResult, merge
 
 NOON = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 HOSTILE = "$\\frac$ <script>alert(1)</script>\"'><img src=x onerror=alert(1)> {{ 7 * 7 }} \x00\x1b[31m"

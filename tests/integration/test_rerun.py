@@ -12,9 +12,9 @@ from kvsync.ci.run.recheck import recheck
 from kvsync.ci.run_folder import RunFolder
 from kvsync.ci.stages.pytest_stage import PytestStage
 from kvsync.ci.stages.stage import StageContext, run_safely
-from kvsync.testing.history import read_lines
-from kvsync.testing.ledger import Ledger
-from kvsync.testing.outcome import Outcome, StageResult
+from kvsync.testing.processes.ledger import Ledger
+from kvsync.testing.results.history import read_lines
+from kvsync.testing.results.outcome import Outcome, StageResult
 
 RunTests = Callable[..., StageResult]
 
@@ -24,7 +24,7 @@ ONCE = PytestStage("some", "some", 60)
 FIRST = """
 import pytest
 from pathlib import Path
-from kvsync.testing.verdicts import Inconclusive, Violated
+from kvsync.testing.results.verdicts import Inconclusive, Violated
 
 def first(name):
     mark = Path(__file__).with_name(name)

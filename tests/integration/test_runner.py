@@ -8,8 +8,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from kvsync.testing.ledger import Ledger, find_strays, leftovers
-from kvsync.testing.runner import CommandResult, run
+from kvsync.testing.processes.ledger import Ledger, find_strays, leftovers
+from kvsync.testing.processes.runner import CommandResult, run
 
 IGNORES_SIGNALS = (
     "import signal, time; [signal.signal(n, signal.SIG_IGN) for n in (2, 15)]; print('up', flush=True);"

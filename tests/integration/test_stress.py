@@ -9,7 +9,7 @@ from contextlib import ExitStack
 import psutil
 import pytest
 
-from kvsync.testing.wait import wait_for
+from kvsync.testing.processes.wait import wait_for
 
 Started = tuple[subprocess.Popen[bytes], list[psutil.Process]]
 Stress = Callable[..., Started]
@@ -22,7 +22,7 @@ def stress() -> Iterator[Stress]:
     with ExitStack() as running:
 
         def start(*arguments: str) -> Started:
-            argv = [sys.executable, "-m", "kvsync.testing.stress", *arguments, "--workers", "2"]
+            argv = [sys.executable, "-m", "kvsync.testing.faults.stress", *arguments, "--workers", "2"]
             program = running.enter_context(subprocess.Popen(argv, stdin=subprocess.PIPE))
             running.callback(program.kill)
             process = psutil.Process(program.pid)

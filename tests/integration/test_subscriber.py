@@ -14,7 +14,7 @@ from kvsync.events import AllBlocksCleared, BlockRemoved, BlockStored, EventBatc
 from kvsync.publisher import Delivery, Publisher, ReplayLayout
 from kvsync.sequence import Counters, State
 from kvsync.subscriber import Subscriber, open_context
-from kvsync.testing.proxy import CLEAR, SILENT, FaultProxy
+from kvsync.testing.clusters.local.fault_proxy import CLEAR, SILENT, FaultProxy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from kvsync.testing.history import History, read
-from kvsync.testing.trace import Request
-from kvsync.testing.traffic import Answer, BackgroundTraffic, Sender, availability
+from kvsync.testing.results.history import History, read
+from kvsync.testing.traffic.sender import Answer, BackgroundTraffic, Sender, availability
+from kvsync.testing.traffic.trace import Request
 
 SLOW_S = 0.3
 HEADERS = {

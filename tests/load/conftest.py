@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from kvsync.testing.cluster import Cluster
-from kvsync.testing.cluster_fixtures import own_cluster, provider, scenario
-from kvsync.testing.load_run import SETTINGS, Loader, deploy
-from kvsync.testing.scenario import Scenario
+from kvsync.testing.clusters.cluster import Cluster
+from kvsync.testing.load.run import SETTINGS, Loader, deploy
+from kvsync.testing.scenarios.fixtures import own_cluster, provider, scenario
+from kvsync.testing.scenarios.scenario import Scenario
 
 __all__ = ["own_cluster", "provider", "scenario"]
 

@@ -9,13 +9,13 @@ from dataclasses import replace
 
 import pytest
 
-from kvsync.testing.benchmark import Gauge
-from kvsync.testing.load_plan import PLANS
-from kvsync.testing.load_run import Loader
-from kvsync.testing.load_service import GOALS_S, Served, doubts, failures, judge, slower
-from kvsync.testing.measurement import Measurements
-from kvsync.testing.scenario import Scenario
-from kvsync.testing.verdicts import Inconclusive
+from kvsync.testing.benchmarks.gauge import Gauge
+from kvsync.testing.load.plan import PLANS
+from kvsync.testing.load.run import Loader
+from kvsync.testing.load.service import GOALS_S, Served, doubts, failures, judge, slower
+from kvsync.testing.results.measurement import Measurements
+from kvsync.testing.results.verdicts import Inconclusive
+from kvsync.testing.scenarios.scenario import Scenario
 
 pytestmark = pytest.mark.timeout(4500)
 

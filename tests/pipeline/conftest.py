@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from deployments.launch import environment
-from kvsync.testing.wait import wait_for
+from kvsync.testing.processes.wait import wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-c", "from deployments.cli import main; main()"]

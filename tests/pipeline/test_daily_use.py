@@ -22,7 +22,7 @@ from playwright.sync_api import sync_playwright
 
 from kvsync.ci.cleaning.residue import find
 from kvsync.ci.notify.github_double import FakeGitHub
-from kvsync.testing.wait import wait_for
+from kvsync.testing.processes.wait import wait_for
 from tests.payloads.recorded import payload
 from tests.pipeline.conftest import Pipeline, words
 from tests.pipeline.webhook.conftest import NAME, SECRET, headers

@@ -15,8 +15,8 @@ from kvsync.ci.notify.github_double import FakeGitHub
 from kvsync.ci.report.report import Report
 from kvsync.ci.run.parameters import Parameters, Source
 from kvsync.ci.run_folder import RunFolder
-from kvsync.testing.outcome import Outcome
-from kvsync.testing.wait import wait_for
+from kvsync.testing.processes.wait import wait_for
+from kvsync.testing.results.outcome import Outcome
 
 ROOT = Path(__file__).resolve().parents[2]
 REPOSITORY = "octo/engine"

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from kvsync.testing.wait import wait_for
+from kvsync.testing.processes.wait import wait_for
 
 IMAGE = os.environ.get("KVSYNC_CI_TEST_PIPELINE_IMAGE", "")
 CONFINED = ("--read-only", "--tmpfs=/tmp", "--cap-drop=ALL", "--security-opt=no-new-privileges:true")

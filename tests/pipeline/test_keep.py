@@ -6,12 +6,12 @@ from collections.abc import Callable
 import httpx
 import pytest
 
-from kvsync.testing.ledger import find_strays
+from kvsync.testing.processes.ledger import find_strays
 from tests.pipeline.conftest import Pipeline
 
 SOURCE = """
     import pytest
-    from kvsync.testing.cluster_fixtures import own_cluster, provider
+    from kvsync.testing.scenarios.fixtures import own_cluster, provider
 
     @pytest.fixture
     def settings():

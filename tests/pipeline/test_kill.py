@@ -12,10 +12,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from kvsync.testing.history import read_lines
-from kvsync.testing.ledger import RUN_VARIABLE
-from kvsync.testing.tools import ON_PATH, Answer, kubectl
-from kvsync.testing.wait import wait_for
+from kvsync.testing.processes.ledger import RUN_VARIABLE
+from kvsync.testing.processes.tools import ON_PATH, Answer, kubectl
+from kvsync.testing.processes.wait import wait_for
+from kvsync.testing.results.history import read_lines
 from tests.pipeline.conftest import Pipeline, guardians
 
 MOMENTS = 10

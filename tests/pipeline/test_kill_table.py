@@ -17,8 +17,8 @@ import psutil
 import pytest
 
 from kvsync.ci.cleaning.residue import find
-from kvsync.testing.ledger import end, find_strays
-from kvsync.testing.wait import wait_for
+from kvsync.testing.processes.ledger import end, find_strays
+from kvsync.testing.processes.wait import wait_for
 from tests.pipeline.conftest import ROOT, Pipeline, guardians, words
 
 POOL = "kill-table"

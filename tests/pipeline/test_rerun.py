@@ -9,7 +9,7 @@ import pytest
 from junitparser import JUnitXml
 
 from kvsync.ci.archive import Archive
-from kvsync.testing.outcome import Outcome
+from kvsync.testing.results.outcome import Outcome
 from tests.pipeline.conftest import Pipeline
 
 pytestmark = pytest.mark.timeout(180)

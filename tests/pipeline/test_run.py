@@ -10,8 +10,8 @@ import psutil
 import pytest
 from junitparser import JUnitXml
 
-from kvsync.testing.ledger import find_strays
-from kvsync.testing.wait import wait_for
+from kvsync.testing.processes.ledger import find_strays
+from kvsync.testing.processes.wait import wait_for
 from tests.pipeline.conftest import Pipeline, guardians, words
 
 Repository = Callable[..., str]
@@ -95,7 +95,8 @@ def test_without_evidence_a_run_is_unknown(pipeline: Pipeline, repository: Repos
     sources = repository(
         unit="",
         integration="import pytest\ndef test_x():\n    pytest.skip('no luck')\n",
-        property="from kvsync.testing.verdicts import Void\ndef test_x():\n    raise Void('no effect')\n",
+        property="from kvsync.testing.results.verdicts import Void\n"
+        "def test_x():\n    raise Void('no effect')\n",
     )
     status, lines = pipeline("run", "unit", "integration", "property", "--repository", sources)
 

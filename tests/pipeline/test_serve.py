@@ -16,7 +16,7 @@ import pytest
 
 from deployments.serve import surroundings
 from kvsync.ci.settings import ServeSettings
-from kvsync.testing.wait import wait_for
+from kvsync.testing.processes.wait import wait_for
 from tests.pipeline.conftest import COMMAND, ROOT, Pipeline, words
 
 Repository = Callable[..., str]

@@ -12,7 +12,7 @@ from kvsync.ci.archive import Archive
 from kvsync.ci.run.parameters import Parameters, Repeat
 from kvsync.ci.run.repetition import prepare
 from kvsync.ci.run_folder import RunFolder
-from kvsync.testing.outcome import StageResult
+from kvsync.testing.results.outcome import StageResult
 from tasks.workspace import means_the_newest
 from tests.pipeline.conftest import ROOT, Pipeline
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from kvsync.ci.report.junit_reader import read_junit
 from kvsync.ci.report.junit_writer import ILLEGAL, write_junit, write_prow
-from kvsync.testing.outcome import Attempt, Check, Kind, Outcome, StageResult, merge
+from kvsync.testing.results.outcome import Attempt, Check, Kind, Outcome, StageResult, merge
 
 Write = Callable[[StageResult, Path, Mapping[str, str]], None]
 

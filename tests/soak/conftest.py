@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from kvsync.testing.cluster import Cluster, ClusterProvider
-from kvsync.testing.cluster_fixtures import keep_evidence, provider
-from kvsync.testing.history import History
-from kvsync.testing.load_plan import PLANS, Plan
-from kvsync.testing.load_run import MODEL, PODS, SETTINGS, Loader, Offered, deploy
-from kvsync.testing.load_vitals import Vitals
+from kvsync.testing.clusters.cluster import Cluster, ClusterProvider
+from kvsync.testing.load.plan import PLANS, Plan
+from kvsync.testing.load.run import MODEL, PODS, SETTINGS, Loader, Offered, deploy
+from kvsync.testing.load.vitals import Vitals
 from kvsync.testing.pytest_plugin import keeps
-from kvsync.testing.scenario import Scenario
-from kvsync.testing.verdicts import NotRun
+from kvsync.testing.results.history import History
+from kvsync.testing.results.verdicts import NotRun
+from kvsync.testing.scenarios.fixtures import keep_evidence, provider
+from kvsync.testing.scenarios.scenario import Scenario
 
 __all__ = ["provider"]
 

@@ -5,14 +5,14 @@ from typing import Protocol
 
 import pytest
 
-from kvsync.testing.benchmark import Gauge
-from kvsync.testing.load_plan import Plan
-from kvsync.testing.load_run import Offered
-from kvsync.testing.load_service import failures, judge
-from kvsync.testing.load_vitals import Vitals, await_rest, growth, most_growth
-from kvsync.testing.measurement import Measurements
-from kvsync.testing.scenario import Scenario
-from kvsync.testing.verdicts import Void
+from kvsync.testing.benchmarks.gauge import Gauge
+from kvsync.testing.load.plan import Plan
+from kvsync.testing.load.run import Offered
+from kvsync.testing.load.service import failures, judge
+from kvsync.testing.load.vitals import Vitals, await_rest, growth, most_growth
+from kvsync.testing.results.measurement import Measurements
+from kvsync.testing.results.verdicts import Void
+from kvsync.testing.scenarios.scenario import Scenario
 
 pytestmark = pytest.mark.timeout(9000)  # the first test waits for the load of all
 

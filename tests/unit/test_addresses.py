@@ -5,8 +5,8 @@ import socket
 import pytest
 
 from kvsync.errors import WaitTimeout
-from kvsync.testing.addresses import LoopbackBlock
-from kvsync.testing.wait import wait_for
+from kvsync.testing.clusters.local.addresses import LoopbackBlock
+from kvsync.testing.processes.wait import wait_for
 
 
 def test_the_seed_decides_where_a_block_begins() -> None:

@@ -2,9 +2,9 @@
 
 import pytest
 
-from kvsync.testing.agreement import agreement
-from kvsync.testing.announcements import Announcement
-from kvsync.testing.traffic import Answer
+from kvsync.testing.oracle.announcements import Announcement
+from kvsync.testing.scenarios.agreement import agreement
+from kvsync.testing.traffic.sender import Answer
 
 
 def answer(predicted: int | None, cached: int | None, *, state: str = "exact", ok: bool = True) -> Answer:

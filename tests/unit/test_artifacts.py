@@ -6,7 +6,7 @@ import pytest
 
 from kvsync.ci.report.problems import problems
 from kvsync.ci.report.report import Report
-from kvsync.testing.outcome import Check, merge
+from kvsync.testing.results.outcome import Check, merge
 from tasks.artifacts import failures_page, links_page, plain, stage_rows, verdict_page
 
 NOON = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)

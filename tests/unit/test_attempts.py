@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from kvsync.testing.attempts import INVARIANT, OTHER_CODE, again, to_retry, unpassed
-from kvsync.testing.outcome import Attempt, Check, Kind, Outcome, StageResult, merge
+from kvsync.testing.results.attempts import INVARIANT, OTHER_CODE, again, to_retry, unpassed
+from kvsync.testing.results.outcome import Attempt, Check, Kind, Outcome, StageResult, merge
 
 AT = datetime(2026, 11, 20, tzinfo=UTC)
 

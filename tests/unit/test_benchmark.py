@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from kvsync.testing.benchmark import Gauge, Timing, side_by_side, timed
-from kvsync.testing.measurement import Measurements, read_measurements
-from kvsync.testing.verdicts import Inconclusive
+from kvsync.testing.benchmarks.gauge import Gauge, Timing, side_by_side, timed
+from kvsync.testing.results.measurement import Measurements, read_measurements
+from kvsync.testing.results.verdicts import Inconclusive
 
 
 @pytest.fixture

@@ -7,9 +7,10 @@ from typing import Literal
 import pytest
 import yaml
 
-from kvsync.testing.chaosmesh import GATEWAYS, Mode, Victims, go_duration, render
-from kvsync.testing.experiments import CATALOGUE, write
-from kvsync.testing.faults import (
+from kvsync.testing.clusters.kubernetes.manifests import Manifest
+from kvsync.testing.faults.chaosmesh.catalogue import CATALOGUE, write
+from kvsync.testing.faults.chaosmesh.manifest import GATEWAYS, Mode, Victims, go_duration, render
+from kvsync.testing.faults.fault import (
     Bandwidth,
     ClockOffset,
     ContainerKill,
@@ -30,8 +31,7 @@ from kvsync.testing.faults import (
     PortsBlocked,
     Stall,
 )
-from kvsync.testing.manifests import Manifest
-from kvsync.testing.verdicts import NotRun
+from kvsync.testing.results.verdicts import NotRun
 
 FILES = Path(__file__).parents[2] / "infra" / "chaos"
 POD = "qwen-1"
@@ -277,7 +277,7 @@ def test_go_duration(seconds: float, text: str) -> None:
 
 
 def test_files_are_the_catalogues(tmp_path: Path) -> None:
-    """infra/chaos is, to the byte, what `python -m kvsync.testing.experiments infra/chaos` writes."""
+    """infra/chaos is, to the byte, what the catalogue writes."""
     write(tmp_path)
 
     written = {path.name: path.read_text() for path in tmp_path.iterdir()}

@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from kvsync.testing.chaosmesh_status import Status
-from kvsync.testing.manifests import Manifest
+from kvsync.testing.clusters.kubernetes.manifests import Manifest
+from kvsync.testing.faults.chaosmesh.status import Status
 
 Step = tuple[str, str, int]
 """The type of an event, its operation, and the second in which it happened."""

@@ -6,9 +6,9 @@ from pathlib import Path
 from threading import Event
 
 from kvsync.errors import ClusterError
-from kvsync.testing.cluster import PodHandle
-from kvsync.testing.cluster_evidence import NOT_READ, Group, Part, collect, new_folder
-from kvsync.testing.local import LocalCluster
+from kvsync.testing.clusters.cluster import PodHandle
+from kvsync.testing.clusters.evidence import NOT_READ, Group, Part, collect, new_folder
+from kvsync.testing.clusters.local.cluster import LocalCluster
 
 
 class Odd(LocalCluster):

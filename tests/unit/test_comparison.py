@@ -7,7 +7,7 @@ import pytest
 
 from kvsync.ci.archive.comparison import CheckId, Comparison, Standing, compare
 from kvsync.ci.archive.flakiness import Ending
-from kvsync.testing.outcome import Check, Kind, merge
+from kvsync.testing.results.outcome import Check, Kind, merge
 
 NOW = datetime(2026, 11, 21, 6, 0, tzinfo=UTC)
 

@@ -1,7 +1,7 @@
 """Evidence: what the records of a history say about faults, requests and comparisons."""
 
 from kvsync.ci.page.evidence import Agreement, Comparison, Evidence, FaultWindow, RequestPoint, Served
-from kvsync.testing.history import Record
+from kvsync.testing.results.history import Record
 
 
 def fault(

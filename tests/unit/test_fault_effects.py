@@ -4,9 +4,9 @@ from collections.abc import Mapping
 
 import pytest
 
-from kvsync.testing.fault_effects import killed, restarted, saying, unanswered
-from kvsync.testing.faults import Effect, Port
-from kvsync.testing.node_pod import unwell
+from kvsync.testing.faults.effects import killed, restarted, saying, unanswered
+from kvsync.testing.faults.fault import Effect, Port
+from kvsync.testing.faults.node.pod import unwell
 
 STALLED: Mapping[Port, str] = {"http": "silent", "events": "accepted"}
 

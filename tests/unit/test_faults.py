@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from kvsync.errors import ClusterError
-from kvsync.testing.faults import (
+from kvsync.testing.faults.fault import (
     ContainerKill,
     Cut,
     Effect,
@@ -18,8 +18,8 @@ from kvsync.testing.faults import (
     name_of,
     to_json,
 )
-from kvsync.testing.history import History, read
-from kvsync.testing.verdicts import Inconclusive, NotRun, Void
+from kvsync.testing.results.history import History, read
+from kvsync.testing.results.verdicts import Inconclusive, NotRun, Void
 
 FAULT = MessageLoss(pod="p", fraction=0.5)
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from kvsync.ci.archive.flakiness import Ending, flakiness, is_mixed, wilson
-from kvsync.testing.outcome import Attempt, Check, Kind
+from kvsync.testing.results.outcome import Attempt, Check, Kind
 
 START = datetime(2026, 11, 1, tzinfo=UTC)
 

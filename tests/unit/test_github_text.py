@@ -19,7 +19,7 @@ from kvsync.ci.notify.github_text import (
     stage_status,
 )
 from kvsync.ci.report.report import Report
-from kvsync.testing.outcome import Check, Kind, StageResult, merge
+from kvsync.testing.results.outcome import Check, Kind, StageResult, merge
 
 AT = datetime(2026, 11, 20, 3, tzinfo=UTC)
 LINK = "https://reports.example/kvsync/20261120-030000-ab12/report.html"

@@ -11,8 +11,8 @@ import psutil
 import pytest
 
 from kvsync.ci.run_folder import RunFolder
-from kvsync.testing.ledger import facts_of, lives
-from kvsync.testing.wait import wait_for
+from kvsync.testing.processes.ledger import facts_of, lives
+from kvsync.testing.processes.wait import wait_for
 from tasks.guardian import Guardian, Leave, Settle, Sight, Stop, Tell, Told, Wait, decide
 
 GONE = "the command that started the run is gone"

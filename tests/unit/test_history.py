@@ -4,7 +4,7 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from kvsync.testing.history import History, parse_lines, read, read_lines
+from kvsync.testing.results.history import History, parse_lines, read, read_lines
 
 
 def test_a_record_says_what_when_and_who(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import pytest
 
 from kvsync.ci.report.junit_writer import write_junit, write_prow
-from kvsync.testing.outcome import Attempt, Check, Kind, merge
+from kvsync.testing.results.outcome import Attempt, Check, Kind, merge
 
 
 def written(tmp_path: Path, checks: Sequence[Check]) -> ElementTree.Element:

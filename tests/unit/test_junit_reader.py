@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from kvsync.ci.report.junit_reader import OUTPUT_CHARACTERS, read_junit
-from kvsync.testing.outcome import Outcome, StageResult
+from kvsync.testing.results.outcome import Outcome, StageResult
 
 SUREFIRE = """
 <testsuite name="com.example.OrderTest" tests="2" failures="1" errors="0" flakes="1" time="1,234.5">

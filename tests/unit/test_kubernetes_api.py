@@ -23,7 +23,7 @@ from kubernetes.client import (
     V1PodTemplateSpec,
 )
 
-from kvsync.testing.kubernetes_api import PodState, pod_event, pod_state, rolled_out
+from kvsync.testing.clusters.kubernetes.api import PodState, pod_event, pod_state, rolled_out
 
 NOON = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 LATER, LATEST = NOON + timedelta(seconds=1), NOON + timedelta(seconds=2)

@@ -4,7 +4,7 @@ import pytest
 from kubernetes.client import ApiException
 
 from kvsync.errors import ClusterError
-from kvsync.testing.kubernetes_failures import NOT_FOUND, failures
+from kvsync.testing.clusters.kubernetes.api_errors import NOT_FOUND, failures
 
 
 def test_the_status_that_is_expected_is_no_failure() -> None:

@@ -9,8 +9,8 @@ import pytest
 from kvsync.ci.doctor import kubernetes as findings
 from kvsync.ci.doctor.findings import Finding, State
 from kvsync.ci.doctor.kubernetes import Contexts
-from kvsync.testing.namespaces import Namespace
-from kvsync.testing.tools import Answer
+from kvsync.testing.clusters.kubernetes.namespace import Namespace
+from kvsync.testing.processes.tools import Answer
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
 CONTEXTS = Contexts(["dev", "prod"], "dev")

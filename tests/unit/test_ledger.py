@@ -13,8 +13,8 @@ import psutil
 import pytest
 
 from kvsync.errors import UnknownName
-from kvsync.testing.ledger import Ledger, end, find_strays, leftovers, reap
-from kvsync.testing.wait import wait_for
+from kvsync.testing.processes.ledger import Ledger, end, find_strays, leftovers, reap
+from kvsync.testing.processes.wait import wait_for
 
 IGNORES_TERM = (
     "import signal,sys,time; signal.signal(15, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"
@@ -122,7 +122,7 @@ def test_a_ledger_torn_at_any_byte_keeps_its_whole_lines(ledger: Ledger) -> None
 def test_every_line_survives_sigkill(ledger: Ledger, start: Start) -> None:
     """What a process wrote before it was killed is in the file."""
     code = (
-        "import sys, time; from pathlib import Path; from kvsync.testing.ledger import Ledger;"
+        "import sys, time; from pathlib import Path; from kvsync.testing.processes.ledger import Ledger;"
         "ledger = Ledger(Path(sys.argv[1])); ledger.released(ledger.intend('path', 'a'));"
         "ledger.intend('path', 'b'); print('up', flush=True); time.sleep(60)"
     )

@@ -5,7 +5,7 @@ from itertools import islice
 
 import pytest
 
-from kvsync.testing.load_plan import CONTENTS, PLANS, Phase, arrivals, requests
+from kvsync.testing.load.plan import CONTENTS, PLANS, Phase, arrivals, requests
 
 PHASES = (
     Phase(name="calm", seconds=100, rate_per_s=10),

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from kvsync.testing.benchmark import Gauge
-from kvsync.testing.load_plan import Phase
-from kvsync.testing.load_service import Sample, Served, failures, judge, served, slower
-from kvsync.testing.measurement import Measurements, read_measurements
-from kvsync.testing.verdicts import Inconclusive, Void
+from kvsync.testing.benchmarks.gauge import Gauge
+from kvsync.testing.load.plan import Phase
+from kvsync.testing.load.service import Sample, Served, failures, judge, served, slower
+from kvsync.testing.results.measurement import Measurements, read_measurements
+from kvsync.testing.results.verdicts import Inconclusive, Void
 
 BASE = Phase(name="base", seconds=10, rate_per_s=10)
 SPIKE = Phase(name="spike", seconds=1, rate_per_s=100)

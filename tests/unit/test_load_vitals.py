@@ -2,8 +2,8 @@
 
 import pytest
 
-from kvsync.testing.load_vitals import Vitals, growth, most_growth
-from kvsync.testing.verdicts import Inconclusive
+from kvsync.testing.load.vitals import Vitals, growth, most_growth
+from kvsync.testing.results.verdicts import Inconclusive
 
 MIB = 1 << 20
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from kvsync.testing.faults import CpuStress, MemoryStress
-from kvsync.testing.local_stress import arguments, burning
+from kvsync.testing.faults.fault import CpuStress, MemoryStress
+from kvsync.testing.faults.local.stress import arguments, burning
 
 
 @pytest.mark.parametrize(

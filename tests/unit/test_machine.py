@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from kvsync.testing.machine import Machine
+from kvsync.testing.clusters.kubernetes.machine import Machine
 
 MACHINE = Machine(kubeconfig="/k", context="dev", image="i", manifests="/m", kind="kvsync-7")
 

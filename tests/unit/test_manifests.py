@@ -9,9 +9,16 @@ import yaml
 from kvsync.ci.provision.image import versions
 from kvsync.ci.provision.kind import cluster_config
 from kvsync.config import load_gateway_config
-from kvsync.testing.kubernetes_cluster import namespace_of, namespaces_of
-from kvsync.testing.machine import Machine
-from kvsync.testing.manifests import Manifest, Manifests, deployment_name, engines, gateway, namespace
+from kvsync.testing.clusters.kubernetes.cluster import namespace_of, namespaces_of
+from kvsync.testing.clusters.kubernetes.machine import Machine
+from kvsync.testing.clusters.kubernetes.manifests import (
+    Manifest,
+    Manifests,
+    deployment_name,
+    engines,
+    gateway,
+    namespace,
+)
 
 INFRA = Path(__file__).resolve().parents[2] / "infra"
 

@@ -6,7 +6,13 @@ from typing import Literal
 
 import pytest
 
-from kvsync.testing.measurement import Measurement, Measurements, machine_facts, quantiles, read_measurements
+from kvsync.testing.results.measurement import (
+    Measurement,
+    Measurements,
+    machine_facts,
+    quantiles,
+    read_measurements,
+)
 
 
 def measurement(

@@ -5,13 +5,13 @@ from typing import cast
 
 import pytest
 
-from kvsync.testing.faults import CpuStress, DiskLatency, Fault, HttpDelay, Latency, PacketLoss
-from kvsync.testing.kubernetes_cluster import KubernetesCluster
-from kvsync.testing.machine import Machine
-from kvsync.testing.node import Process, greeting
-from kvsync.testing.node_faults import NodeInjector
-from kvsync.testing.tools import Answer
-from kvsync.testing.verdicts import NotRun
+from kvsync.testing.clusters.kubernetes.cluster import KubernetesCluster
+from kvsync.testing.clusters.kubernetes.machine import Machine
+from kvsync.testing.faults.fault import CpuStress, DiskLatency, Fault, HttpDelay, Latency, PacketLoss
+from kvsync.testing.faults.node.injector import NodeInjector
+from kvsync.testing.faults.node.node import Process, greeting
+from kvsync.testing.processes.tools import Answer
+from kvsync.testing.results.verdicts import NotRun
 
 
 @pytest.mark.parametrize(
@@ -46,12 +46,12 @@ def test_what_a_connection_gets_is_said_in_words(answer: Answer, said: str) -> N
 
 def test_a_process_is_read_with_all_its_arguments() -> None:
     """The command is the last column, and may have spaces."""
-    assert Process.parse("  20136   20129 R    11248 python -m kvsync.testing.stress cpu") == Process(
+    assert Process.parse("  20136   20129 R    11248 python -m kvsync.testing.faults.stress cpu") == Process(
         pid=20136,
         parent=20129,
         state="R",
         resident_bytes=11248 * 1024,
-        command="python -m kvsync.testing.stress cpu",
+        command="python -m kvsync.testing.faults.stress cpu",
     )
 
 

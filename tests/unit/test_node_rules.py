@@ -2,8 +2,16 @@
 
 import pytest
 
-from kvsync.testing.faults import Bandwidth, Corruption, Latency, PacketLoss, Partition, PortsBlocked, Stall
-from kvsync.testing.node_rules import (
+from kvsync.testing.faults.fault import (
+    Bandwidth,
+    Corruption,
+    Latency,
+    PacketLoss,
+    Partition,
+    PortsBlocked,
+    Stall,
+)
+from kvsync.testing.faults.node.rules import (
     HeldNetworkFault,
     changes,
     connections,

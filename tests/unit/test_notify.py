@@ -9,7 +9,7 @@ from kvsync.ci.archive import PastRun, Scope
 from kvsync.ci.archive.comparison import Comparison
 from kvsync.ci.notify.people import Message, about_run, about_silence
 from kvsync.ci.report.report import Report
-from kvsync.testing.outcome import Check, Kind, Outcome, merge
+from kvsync.testing.results.outcome import Check, Kind, Outcome, merge
 
 NOON = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 
 from kvsync.hashing import block_hashes
-from kvsync.testing.announcements import Announcement, announcements
-from kvsync.testing.oracle import (
+from kvsync.testing.oracle.announcements import Announcement, announcements
+from kvsync.testing.oracle.diagnosis import (
     Block,
     BlockTable,
     Comparison,

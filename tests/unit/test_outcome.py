@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from kvsync.testing.outcome import OUTCOMES, Attempt, Check, Kind, Outcome, StageResult, merge, worst
+from kvsync.testing.results.outcome import OUTCOMES, Attempt, Check, Kind, Outcome, StageResult, merge, worst
 
 NOON = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 

@@ -6,7 +6,7 @@ from kvsync.ci.doctor import docker as docker_findings
 from kvsync.ci.doctor import findings as preflight
 from kvsync.ci.doctor.findings import GIB, Finding, State, is_fit, require
 from kvsync.errors import CannotRun, ClusterError
-from kvsync.testing.tools import Answer
+from kvsync.testing.processes.tools import Answer
 
 START = "start it (sudo systemctl start docker, or Docker Desktop); is DOCKER_HOST right?"
 CARRY = "`docker pull x:1` and `docker save` where there is a network, `docker load` here"

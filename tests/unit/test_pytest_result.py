@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 import pytest
 
 from kvsync.ci.stages.pytest_stage import cut_short, result_from
-from kvsync.testing.history import Record
-from kvsync.testing.outcome import Outcome, StageResult
-from kvsync.testing.runner import CommandResult
+from kvsync.testing.processes.runner import CommandResult
+from kvsync.testing.results.history import Record
+from kvsync.testing.results.outcome import Outcome, StageResult
 
 COLLECTED: Record = {"event": "collected", "count": 2, "nodeids": ["t.py::a", "t.py::b"]}
 

@@ -7,7 +7,7 @@ import pytest
 
 from kvsync.ci.run.quarantine import Entry, Quarantine, apply, keep_quarantine, load_quarantine, most_covered
 from kvsync.errors import ConfigError
-from kvsync.testing.outcome import Check, Kind, Outcome, StageResult, merge
+from kvsync.testing.results.outcome import Check, Kind, Outcome, StageResult, merge
 
 NOON = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
 TODAY = NOON.date()

@@ -5,8 +5,8 @@ import pytest
 from kvsync.ci.cleaning.marks import containers
 from kvsync.ci.cleaning.reapers import in_order, is_inside, reap
 from kvsync.errors import ClusterError, UnknownName
-from kvsync.testing.ledger import Entry
-from kvsync.testing.tools import Tools
+from kvsync.testing.processes.ledger import Entry
+from kvsync.testing.processes.tools import Tools
 
 
 def entry(kind: str, name: str = "x", **facts: object) -> Entry:

@@ -8,8 +8,8 @@ from kvsync.events import Source
 from kvsync.index import PrefixIndex
 from kvsync.sequence import Counters, State
 from kvsync.subscriber import SourceStatus
-from kvsync.testing.arrivals import Reception
-from kvsync.testing.flood import Load
+from kvsync.testing.benchmarks.arrivals import Reception
+from kvsync.testing.benchmarks.flood import Load
 
 LOAD = Load(seed=1, events=3, least=32, most=32, rate_per_s=2.0)
 SOURCE = Source("pod-0", "model")

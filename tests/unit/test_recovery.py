@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from kvsync.errors import WaitTimeout
-from kvsync.testing.endpoints import SourceView
-from kvsync.testing.history import History, read
-from kvsync.testing.recovery import await_recovery, problems
-from kvsync.testing.traffic import Answer
+from kvsync.testing.clusters.endpoints import SourceView
+from kvsync.testing.results.history import History, read
+from kvsync.testing.scenarios.recovery import await_recovery, problems
+from kvsync.testing.traffic.sender import Answer
 
 
 class Cluster:

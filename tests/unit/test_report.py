@@ -11,7 +11,7 @@ from kvsync.ci.report.problems import fingerprint, problems
 from kvsync.ci.report.report import Report, versions_of
 from kvsync.ci.run_folder import RunFolder
 from kvsync.errors import ConfigError
-from kvsync.testing.outcome import Check, Kind, Outcome, StageResult, merge
+from kvsync.testing.results.outcome import Check, Kind, Outcome, StageResult, merge
 
 NOON = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 

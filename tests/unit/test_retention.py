@@ -24,8 +24,8 @@ from kvsync.ci.store.retention import (
     started_at,
 )
 from kvsync.ci.store.upload import upload_run
-from kvsync.testing.ledger import Ledger
-from kvsync.testing.outcome import Check, Kind, Outcome, merge
+from kvsync.testing.processes.ledger import Ledger
+from kvsync.testing.results.outcome import Check, Kind, Outcome, merge
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 KEEP = StoreSettings()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from kvsync.testing.faults import (
+from kvsync.testing.faults.fault import (
     Bandwidth,
     Corruption,
     CpuStress,
@@ -19,10 +19,10 @@ from kvsync.testing.faults import (
     PodPause,
     name_of,
 )
-from kvsync.testing.history import History, read
-from kvsync.testing.steady import Disturbance, Service, require_steady
-from kvsync.testing.traffic import Answer
-from kvsync.testing.verdicts import Inconclusive
+from kvsync.testing.results.history import History, read
+from kvsync.testing.results.verdicts import Inconclusive
+from kvsync.testing.traffic.sender import Answer
+from kvsync.testing.traffic.steady import Disturbance, Service, require_steady
 
 LOSS = MessageLoss(pod="p", fraction=0.5)
 SLOW = Latency(pod="p", delay_s=0.1)

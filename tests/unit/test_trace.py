@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from kvsync.errors import ConfigError
-from kvsync.testing.trace import generate, mooncake
+from kvsync.testing.traffic.trace import generate, mooncake
 
 LINES = """\
 {"timestamp": 0, "input_length": 1000, "output_length": 500, "hash_ids": [0, 1]}

@@ -6,7 +6,7 @@ import pytest
 
 from kvsync.codec import Encoding, decode
 from kvsync.events import BlockRemoved, Event
-from kvsync.testing.workload import BLOCK_SIZE, encoded, prompts, removed, stored
+from kvsync.testing.benchmarks.workload import BLOCK_SIZE, encoded, prompts, removed, stored
 
 PROMPT = tuple(range(100_000, 100_040))
 

@@ -27,8 +27,8 @@ from kvsync.ci.archive.records import PastRun, Scope, from_row, measurement_of, 
 from kvsync.ci.archive.tables import CheckRow, MeasurementRow, RunRow, StageRow
 from kvsync.ci.report.report import Report
 from kvsync.ci.settings import Settings
-from kvsync.testing.measurement import Measurement
-from kvsync.testing.outcome import OUTCOMES, Kind
+from kvsync.testing.results.measurement import Measurement
+from kvsync.testing.results.outcome import OUTCOMES, Kind
 
 LOOKBACK = 200
 

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Literal, Self, get_args
 
 from kvsync.ci.archive.flakiness import Ending, failing_streak, flakiness, is_mixed, side
-from kvsync.testing.outcome import Check, StageResult
+from kvsync.testing.results.outcome import Check, StageResult
 
 Status = Literal["new", "known", "flaky", "quarantined", "inconclusive", "fixed", "new-test"]
 

@@ -21,7 +21,7 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from kvsync.errors import KVSyncError, WaitTimeout
-from kvsync.testing.wait import wait_for
+from kvsync.testing.processes.wait import wait_for
 
 FILE = "archive.db"
 

@@ -17,7 +17,7 @@ from datetime import datetime
 from itertools import pairwise, takewhile
 from typing import Literal
 
-from kvsync.testing.outcome import OUTCOMES, Check, Kind, Outcome
+from kvsync.testing.results.outcome import OUTCOMES, Check, Kind, Outcome
 
 WINDOW = 20
 FLIPS = 3

@@ -11,8 +11,8 @@ from kvsync.ci.archive.flakiness import is_mixed
 from kvsync.ci.archive.tables import CheckRow, MeasurementRow, RunRow, StageRow
 from kvsync.ci.report.problems import fingerprint
 from kvsync.ci.report.report import Report
-from kvsync.testing.measurement import Measurement
-from kvsync.testing.outcome import Kind, Outcome
+from kvsync.testing.results.measurement import Measurement
+from kvsync.testing.results.outcome import Kind, Outcome
 
 LONGEST_FINGERPRINT = 300
 

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from kvsync.ci.archive import Archive, PastRun
 from kvsync.ci.report.report import Report
-from kvsync.testing.outcome import OUTCOMES, Outcome
+from kvsync.testing.results.outcome import OUTCOMES, Outcome
 
 RUNS = 30
 """More would make charts that nobody reads."""

@@ -11,9 +11,9 @@ nothing to find. A docker that is there and does not answer is an entry of its o
 from collections.abc import Iterable
 
 from kvsync.errors import ClusterError
-from kvsync.testing.ledger import Entry
-from kvsync.testing.manifests import RUN_LABEL
-from kvsync.testing.tools import ON_PATH, Tools, kubectl
+from kvsync.testing.clusters.kubernetes.manifests import RUN_LABEL
+from kvsync.testing.processes.ledger import Entry
+from kvsync.testing.processes.tools import ON_PATH, Tools, kubectl
 
 CLUSTER_LABEL = "io.x-k8s.kind.cluster"
 """What kind puts on the containers of a cluster."""

@@ -24,13 +24,13 @@ from datetime import UTC, datetime
 
 from kvsync.ci.cleaning.marks import ANSWER_S, CLUSTER_LABEL, UNKNOWN
 from kvsync.errors import ClusterError, UnknownName
-from kvsync.testing import ledger
-from kvsync.testing.ledger import Entry
-from kvsync.testing.manifests import RUN_LABEL
-from kvsync.testing.namespaces import Namespace
-from kvsync.testing.node import CONTAINERS
-from kvsync.testing.tools import ON_PATH, Answer, Tools, kubectl
-from kvsync.testing.wait import wait_for
+from kvsync.testing.clusters.kubernetes.manifests import RUN_LABEL
+from kvsync.testing.clusters.kubernetes.namespace import Namespace
+from kvsync.testing.faults.node.node import CONTAINERS
+from kvsync.testing.processes import ledger
+from kvsync.testing.processes.ledger import Entry
+from kvsync.testing.processes.tools import ON_PATH, Answer, Tools, kubectl
+from kvsync.testing.processes.wait import wait_for
 
 KINDS = (
     "process",

@@ -12,11 +12,11 @@ import psutil
 from kvsync.ci.cleaning import marks
 from kvsync.ci.cleaning.reapers import in_order, is_inside, reached_with, reap
 from kvsync.errors import ClusterError, KVSyncError, WaitTimeout
-from kvsync.testing.history import read_lines
-from kvsync.testing.ledger import Entry, Ledger, end, find_strays, leftovers, lives
-from kvsync.testing.outcome import Check, StageResult, merge
-from kvsync.testing.tools import ON_PATH, Tools
-from kvsync.testing.wait import wait_for
+from kvsync.testing.processes.ledger import Entry, Ledger, end, find_strays, leftovers, lives
+from kvsync.testing.processes.tools import ON_PATH, Tools
+from kvsync.testing.processes.wait import wait_for
+from kvsync.testing.results.history import read_lines
+from kvsync.testing.results.outcome import Check, StageResult, merge
 
 LAUNCHER = "launcher"
 """The kind of the ledger entry of the process that started a run: while it lives, the run does."""

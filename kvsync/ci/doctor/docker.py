@@ -4,7 +4,7 @@ import re
 from collections.abc import Collection, Sequence
 
 from kvsync.ci.doctor.findings import Finding, missing, ok, unavailable
-from kvsync.testing.tools import Answer
+from kvsync.testing.processes.tools import Answer
 
 _BUILT_IN = re.compile(rb"kindest/node:v[0-9][\w.-]*@sha256:[0-9a-f]{64}")
 

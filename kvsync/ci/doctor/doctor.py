@@ -22,8 +22,8 @@ from kvsync.ci.doctor import findings as preflight
 from kvsync.ci.doctor import kubernetes as kubernetes_findings
 from kvsync.ci.doctor.findings import Finding, State
 from kvsync.ci.doctor.kubernetes import NEEDED, REVIEW_OUTPUT, TO_DRAIN, TO_INJECT, Contexts, Rights
-from kvsync.testing.manifests import MANAGED
-from kvsync.testing.tools import ON_PATH, Answer, Tools, kubectl
+from kvsync.testing.clusters.kubernetes.manifests import MANAGED
+from kvsync.testing.processes.tools import ON_PATH, Answer, Tools, kubectl
 
 REGISTRY_S = 8.0
 """A registry takes a token and two round trips to answer."""

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from kvsync.ci.cluster_settings import FILE
 from kvsync.ci.doctor.findings import Finding, missing, ok, unavailable
-from kvsync.testing.namespaces import Namespace
-from kvsync.testing.tools import Answer
+from kvsync.testing.clusters.kubernetes.namespace import Namespace
+from kvsync.testing.processes.tools import Answer
 
 NEEDED = (
     ("create", "namespaces", ""),

@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from kvsync.testing.wait import wait_for
+from kvsync.testing.processes.wait import wait_for
 
 Json = dict[str, object]
 

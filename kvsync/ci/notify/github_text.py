@@ -11,7 +11,7 @@ from hashlib import sha256
 from kvsync.ci.archive.comparison import STATUS_CHARACTERS, Comparison
 from kvsync.ci.notify.github import Comment, IssueChange, State, Status
 from kvsync.ci.report.report import Report
-from kvsync.testing.outcome import Check, Outcome, StageResult
+from kvsync.testing.results.outcome import Check, Outcome, StageResult
 
 MAX_BYTES = 65_536
 """GitHub refuses a comment of more characters; bytes are never fewer."""

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 
 from kvsync.ci.archive.comparison import Comparison
 from kvsync.ci.report.report import Report
-from kvsync.testing.outcome import Outcome
+from kvsync.testing.results.outcome import Outcome
 
 if TYPE_CHECKING:
     from kvsync.ci.archive import PastRun

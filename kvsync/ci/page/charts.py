@@ -19,8 +19,8 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, MultipleLocator
 
 from kvsync.ci.page.evidence import FaultWindow, RequestPoint
 from kvsync.ci.page.timeline import Timeline
-from kvsync.testing.measurement import Measurement
-from kvsync.testing.outcome import Outcome, StageResult
+from kvsync.testing.results.measurement import Measurement
+from kvsync.testing.results.outcome import Outcome, StageResult
 
 INK, MUTED, LINE, ACCENT = "#0a0001", "#0a0002", "#0a0003", "#0a0004"
 PASS, UNKNOWN, FAIL, SURFACE = "#0a0005", "#0a0006", "#0a0007", "#0a0008"

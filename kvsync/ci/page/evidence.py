@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import Self, cast
 
-from kvsync.testing.history import Record
+from kvsync.testing.results.history import Record
 
 KINDS = frozenset({"fault", "recovery", "service", "request", "oracle", "replay", "pod"})
 

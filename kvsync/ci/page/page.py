@@ -15,9 +15,9 @@ from kvsync.ci.page.timeline import Timeline, local_pods
 from kvsync.ci.report.problems import problems
 from kvsync.ci.report.report import Report
 from kvsync.ci.run_folder import RunFolder
-from kvsync.testing.history import read, read_lines
-from kvsync.testing.measurement import Measurement, read_measurements
-from kvsync.testing.outcome import OUTCOMES, Outcome
+from kvsync.testing.results.history import read, read_lines
+from kvsync.testing.results.measurement import Measurement, read_measurements
+from kvsync.testing.results.outcome import OUTCOMES, Outcome
 
 if TYPE_CHECKING:
     from kvsync.ci.archive.trends import Trends

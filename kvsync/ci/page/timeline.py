@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from kvsync.ci.page.evidence import Evidence, FaultWindow, PodEvent, RequestPoint
 from kvsync.ci.report.report import Report
-from kvsync.testing.history import Record
-from kvsync.testing.outcome import StageResult
+from kvsync.testing.results.history import Record
+from kvsync.testing.results.outcome import StageResult
 
 _PROGRAM = re.compile(r"[\w.-]+/(?P<pod>[\w.-]+)")
 """The name that a ledger has for a program of a local cluster: `<cluster>/<pod>`."""

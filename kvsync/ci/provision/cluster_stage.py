@@ -20,12 +20,12 @@ from kvsync.ci.provision.kind import Kind
 from kvsync.ci.run_folder import RunFolder
 from kvsync.ci.stages.stage import StageContext
 from kvsync.errors import CannotRun, ClusterError
-from kvsync.testing.command import Commands
-from kvsync.testing.ledger import Entry, Ledger, leftovers, scratch
-from kvsync.testing.machine import Machine
-from kvsync.testing.outcome import Check, StageResult, merge
-from kvsync.testing.tools import ON_PATH, kubectl
-from kvsync.testing.verdicts import NotRun
+from kvsync.testing.clusters.kubernetes.machine import Machine
+from kvsync.testing.processes.commands import Commands
+from kvsync.testing.processes.ledger import Entry, Ledger, leftovers, scratch
+from kvsync.testing.processes.tools import ON_PATH, kubectl
+from kvsync.testing.results.outcome import Check, StageResult, merge
+from kvsync.testing.results.verdicts import NotRun
 
 MANIFESTS = "infra/manifests"
 

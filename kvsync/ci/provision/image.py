@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from kvsync.testing.command import Commands
+from kvsync.testing.processes.commands import Commands
 
 DOWNLOAD_TIMEOUT_S = 600.0
 BUILD_TIMEOUT_S = 600.0

@@ -9,13 +9,13 @@ from pathlib import Path
 
 from kvsync.ci.doctor.findings import Finding, missing, ok
 from kvsync.errors import WaitTimeout
-from kvsync.testing import manifests as render
-from kvsync.testing.kubernetes_api import HOPELESS, KubernetesApi, PodState
-from kvsync.testing.kubernetes_cluster import ENGINES, INTERVAL_S, namespace_of
-from kvsync.testing.ledger import Ledger
-from kvsync.testing.machine import Machine
-from kvsync.testing.manifests import Manifests
-from kvsync.testing.wait import wait_for
+from kvsync.testing.clusters.kubernetes import manifests as render
+from kvsync.testing.clusters.kubernetes.api import HOPELESS, KubernetesApi, PodState
+from kvsync.testing.clusters.kubernetes.cluster import ENGINES, INTERVAL_S, namespace_of
+from kvsync.testing.clusters.kubernetes.machine import Machine
+from kvsync.testing.clusters.kubernetes.manifests import Manifests
+from kvsync.testing.processes.ledger import Ledger
+from kvsync.testing.processes.wait import wait_for
 
 LOG_LINES = 5
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import yaml
 
 from kvsync.ci.cluster_settings import ClusterSettings
-from kvsync.testing.command import Commands
+from kvsync.testing.processes.commands import Commands
 
 LOAD_TIMEOUT_S = 300.0
 ANSWER_TIMEOUT_S = 30.0

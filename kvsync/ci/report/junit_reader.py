@@ -20,8 +20,8 @@ from pathlib import Path
 from xml.etree.ElementTree import Element, ParseError, TreeBuilder, XMLParser
 
 from kvsync.ci.report.junit_writer import ILLEGAL
-from kvsync.testing.attempts import last_of
-from kvsync.testing.outcome import OUTCOMES, Attempt, Check, Kind, StageResult, merge
+from kvsync.testing.results.attempts import last_of
+from kvsync.testing.results.outcome import OUTCOMES, Attempt, Check, Kind, StageResult, merge
 
 MOST_BYTES = 64 * 2**20
 """What is read of a file; the rest of a larger one counts as cut off."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from junitparser import Error, Failure, Skipped
 from junitparser.xunit2 import FlakyFailure, JUnitXml, RerunFailure, TestCase, TestSuite
 
-from kvsync.testing.outcome import Check, Outcome, StageResult, merge
+from kvsync.testing.results.outcome import Check, Outcome, StageResult, merge
 
 ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Characters that XML 1.0 cannot hold in any form."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kvsync.ci.report.report import Report
-from kvsync.testing.outcome import Check, Kind, Outcome
+from kvsync.testing.results.outcome import Check, Kind, Outcome
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ from typing import Self, cast
 
 from kvsync.ci.run_folder import UNREADABLE
 from kvsync.errors import ConfigError
-from kvsync.testing.attempts import OTHER_CODE
-from kvsync.testing.outcome import Outcome, StageResult, worst
+from kvsync.testing.results.attempts import OTHER_CODE
+from kvsync.testing.results.outcome import Outcome, StageResult, worst
 
 EXIT_STATUS = {Outcome.PASSED: 0, Outcome.FAILED: 1, Outcome.UNKNOWN: 2}
 

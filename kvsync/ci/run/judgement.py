@@ -14,9 +14,9 @@ from kvsync.ci.run_folder import RunFolder
 from kvsync.ci.stages.pytest_stage import cut_short
 from kvsync.ci.stages.redaction import redact, redact_folder, secrets_of
 from kvsync.errors import ConfigError
-from kvsync.testing.history import read_lines
-from kvsync.testing.measurement import machine_facts
-from kvsync.testing.outcome import Outcome, StageResult
+from kvsync.testing.results.history import read_lines
+from kvsync.testing.results.measurement import machine_facts
+from kvsync.testing.results.outcome import Outcome, StageResult
 
 PACKAGES = ("kvsync", "prefect", "pyzmq", "msgpack", "xxhash", "pytest", "hypothesis", "starlette", "uvicorn")
 """Whose versions decide what was tested."""

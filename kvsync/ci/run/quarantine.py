@@ -28,7 +28,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from kvsync.errors import ConfigError
 from kvsync.pods import path, problems
-from kvsync.testing.outcome import Check, Outcome, StageResult, merge
+from kvsync.testing.results.outcome import Check, Outcome, StageResult, merge
 
 NAME = "quarantine.toml"
 """Where a run keeps the quarantine that it is judged by, in its folder."""

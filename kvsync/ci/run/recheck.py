@@ -16,13 +16,14 @@ from typing import cast
 from kvsync.ci.report.junit_reader import read_junit
 from kvsync.ci.report.report import Report
 from kvsync.ci.run_folder import RunFolder
-from kvsync.testing import rest, steady
-from kvsync.testing.attempts import INVARIANT, attempted
-from kvsync.testing.history import Record, read, read_lines
-from kvsync.testing.measurement import Measurement, read_measurements
-from kvsync.testing.outcome import OUTCOMES, Check, Kind, Outcome, StageResult, merge
-from kvsync.testing.recovery import GOAL_S
-from kvsync.testing.verdicts import Unproven
+from kvsync.testing.oracle import snapshot as rest
+from kvsync.testing.results.attempts import INVARIANT, attempted
+from kvsync.testing.results.history import Record, read, read_lines
+from kvsync.testing.results.measurement import Measurement, read_measurements
+from kvsync.testing.results.outcome import OUTCOMES, Check, Kind, Outcome, StageResult, merge
+from kvsync.testing.results.verdicts import Unproven
+from kvsync.testing.scenarios.recovery import GOAL_S
+from kvsync.testing.traffic import steady
 
 NAMES = {
     "oracle": "comparisons",

@@ -10,7 +10,7 @@ from kvsync.ci.revision import Revision, revision
 from kvsync.ci.run.parameters import Parameters, Repeat
 from kvsync.ci.run_folder import RunFolder
 from kvsync.errors import ConfigError, UnknownName
-from kvsync.testing.outcome import Outcome
+from kvsync.testing.results.outcome import Outcome
 
 
 def prepare(folder: RunFolder, stages: Sequence[str], *, failed_only: bool) -> Parameters:

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kvsync.ci.run_folder import RunFolder
-from kvsync.testing.history import Record, parse_lines
-from kvsync.testing.outcome import StageResult
+from kvsync.testing.results.history import Record, parse_lines
+from kvsync.testing.results.outcome import StageResult
 
 
 @dataclass(slots=True)

@@ -18,11 +18,11 @@ from typing import Literal
 
 from kvsync.ci.run_folder import RunFolder
 from kvsync.ci.stages.stage import LOCAL, StageContext, repeated
-from kvsync.testing.attempts import again, last_of, refused, to_retry, unknown_tests
-from kvsync.testing.history import Record, read_lines
-from kvsync.testing.ledger import scratch
-from kvsync.testing.outcome import Check, Kind, Outcome, StageResult, merge
-from kvsync.testing.runner import CommandResult, run
+from kvsync.testing.processes.ledger import scratch
+from kvsync.testing.processes.runner import CommandResult, run
+from kvsync.testing.results.attempts import again, last_of, refused, to_retry, unknown_tests
+from kvsync.testing.results.history import Record, read_lines
+from kvsync.testing.results.outcome import Check, Kind, Outcome, StageResult, merge
 
 FROM_OUTSIDE = (2, -2, -9, -15)
 """Exit codes that blame no test: interrupted, SIGINT, SIGKILL (also sent when memory is short), SIGTERM."""

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from kvsync.ci.run_folder import RunFolder
-from kvsync.testing.attempts import OTHER_CODE, again, unpassed
-from kvsync.testing.ledger import Ledger
-from kvsync.testing.outcome import StageResult
-from kvsync.testing.verdicts import unproven
+from kvsync.testing.processes.ledger import Ledger
+from kvsync.testing.results.attempts import OTHER_CODE, again, unpassed
+from kvsync.testing.results.outcome import StageResult
+from kvsync.testing.results.verdicts import unproven
 
 LOCAL = "local"
 """The cluster that is made of processes here, for each test anew; every other is made once for a run."""

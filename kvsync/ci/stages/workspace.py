@@ -14,9 +14,9 @@ from datetime import UTC, datetime
 from kvsync.ci.run_folder import RunFolder
 from kvsync.ci.stages.stage import StageContext
 from kvsync.errors import CommandError
-from kvsync.testing.command import Commands
-from kvsync.testing.outcome import Check, StageResult, merge
-from kvsync.testing.verdicts import NotRun
+from kvsync.testing.processes.commands import Commands
+from kvsync.testing.results.outcome import Check, StageResult, merge
+from kvsync.testing.results.verdicts import NotRun
 
 TIMEOUT_S = 300.0
 HEAD_TIMEOUT_S = 60.0

@@ -22,8 +22,8 @@ from kvsync.ci.settings import StoreSettings
 from kvsync.ci.store.store import Store
 from kvsync.ci.store.upload import MANIFEST
 from kvsync.errors import StoreError, UnknownName
-from kvsync.testing.ledger import Entry
-from kvsync.testing.outcome import Outcome
+from kvsync.testing.processes.ledger import Entry
+from kvsync.testing.results.outcome import Outcome
 
 _REPORT = "report.json"
 _REMOVED = ".removed"

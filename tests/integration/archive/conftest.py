@@ -13,8 +13,8 @@ import pytest
 
 from kvsync.ci.archive import Archive
 from kvsync.ci.report.report import Report
-from kvsync.testing.outcome import Check, Kind, merge
-from kvsync.testing.verdicts import NotRun
+from kvsync.testing.results.outcome import Check, Kind, merge
+from kvsync.testing.results.verdicts import NotRun
 
 START = datetime(2026, 11, 1, 3, 0, tzinfo=UTC)
 

@@ -11,8 +11,8 @@ from kvsync.ci.archive import Archive, PastStage, Scope
 from kvsync.ci.archive.flakiness import flakiness
 from kvsync.ci.archive.trends import trends_of
 from kvsync.ci.report.report import Report
-from kvsync.testing.measurement import Measurement
-from kvsync.testing.outcome import Attempt, Check, Outcome, merge
+from kvsync.testing.results.measurement import Measurement
+from kvsync.testing.results.outcome import Attempt, Check, Outcome, merge
 
 MakeReport = Callable[..., Report]
 

@@ -14,7 +14,7 @@ from sqlalchemy import create_engine, text
 
 from kvsync.ci.archive import Archive, ArchiveError
 from kvsync.ci.report.report import Report
-from kvsync.testing.measurement import Measurement
+from kvsync.testing.results.measurement import Measurement
 
 MakeReport = Callable[..., Report]
 

@@ -12,7 +12,7 @@ from kvsync.ci.archive import Archive
 from kvsync.ci.run.judgement import judge
 from kvsync.ci.run.parameters import Parameters, Source
 from kvsync.ci.run_folder import RunFolder
-from kvsync.testing.outcome import Check, Kind, Outcome, merge
+from kvsync.testing.results.outcome import Check, Kind, Outcome, merge
 from tasks.archive import archive_report, compared, known_tests
 
 NOW = datetime.now(UTC)

@@ -10,7 +10,7 @@ import yaml
 
 from deployments.catalogue import NIGHTLY
 from kvsync.ci.run.parameters import REPOSITORY
-from kvsync.testing.tools import ON_PATH
+from kvsync.testing.processes.tools import ON_PATH
 
 if TYPE_CHECKING:
     from kubernetes.client import ApiClient

@@ -12,8 +12,8 @@ import pytest
 
 from deployments.supervisor import Service, Supervisor
 from kvsync.ci.run.parameters import REPOSITORY
-from kvsync.testing.ledger import end
-from kvsync.testing.wait import wait_for
+from kvsync.testing.processes.ledger import end
+from kvsync.testing.processes.wait import wait_for
 
 FOREVER = "import time; print('up', flush=True); time.sleep(3600)"
 DEAF = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {FOREVER}"

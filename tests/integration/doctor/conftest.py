@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from kvsync.testing.tools import Tools
+from kvsync.testing.processes.tools import Tools
 
 
 class Programs:

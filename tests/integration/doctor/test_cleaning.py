@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from kvsync.ci.cleaning.residue import clear, find
-from kvsync.testing.ledger import Ledger, leftovers
-from kvsync.testing.tools import Tools
+from kvsync.testing.processes.ledger import Ledger, leftovers
+from kvsync.testing.processes.tools import Tools
 from tests.integration.doctor.conftest import Programs
 
 HERE = {"kubeconfig": "", "context": "dev", "kind_cluster": ""}

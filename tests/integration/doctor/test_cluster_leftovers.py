@@ -11,8 +11,8 @@ import pytest
 from kvsync.ci.cleaning.residue import clear, find
 from kvsync.ci.stages.pytest_stage import PytestStage
 from kvsync.ci.stages.stage import StageContext
-from kvsync.testing.ledger import Ledger, leftovers
-from kvsync.testing.outcome import Outcome
+from kvsync.testing.processes.ledger import Ledger, leftovers
+from kvsync.testing.results.outcome import Outcome
 from tests.integration.doctor.conftest import Programs
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -21,7 +21,7 @@ STAGE = """
 import sys, threading
 from pathlib import Path
 from kvsync.ci.cluster_settings import ClusterChoice, ClusterSettings
-from kvsync.testing.ledger import Ledger
+from kvsync.testing.processes.ledger import Ledger
 from kvsync.ci.provision.cluster_stage import ClusterStage, give_back
 from kvsync.ci.stages.stage import StageContext, run_safely
 

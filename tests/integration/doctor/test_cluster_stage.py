@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from kvsync.ci.run_folder import RunFolder
-from kvsync.testing.ledger import leftovers
-from kvsync.testing.machine import Machine
+from kvsync.testing.clusters.kubernetes.machine import Machine
+from kvsync.testing.processes.ledger import leftovers
 from tests.integration.doctor.conftest import Programs
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -18,7 +18,7 @@ RUN = """
 import shutil, sys, threading
 from pathlib import Path
 from kvsync.ci.cluster_settings import ClusterChoice, ClusterSettings
-from kvsync.testing.ledger import Ledger
+from kvsync.testing.processes.ledger import Ledger
 from kvsync.ci.provision.cluster_stage import ClusterStage, give_back
 from kvsync.ci.stages.stage import StageContext, run_safely
 reuse, settings, run_dir, repository = sys.argv[1:]

@@ -8,8 +8,8 @@ import pytest
 
 from kvsync.ci.cleaning.residue import clear, find
 from kvsync.ci.cluster_settings import ClusterSettings
-from kvsync.testing.ledger import Ledger
-from kvsync.testing.tools import ON_PATH
+from kvsync.testing.processes.ledger import Ledger
+from kvsync.testing.processes.tools import ON_PATH
 
 IMAGE = ClusterSettings().base_image
 

@@ -9,7 +9,7 @@ from kvsync.ci.cluster_settings import ClusterChoice, ClusterSettings
 from kvsync.ci.doctor.doctor import examine, kubeconfigs
 from kvsync.ci.doctor.findings import State, is_fit
 from kvsync.ci.doctor.kubernetes import TO_INJECT
-from kvsync.testing.tools import Tools
+from kvsync.testing.processes.tools import Tools
 from tests.integration.doctor.conftest import Programs
 
 KIND, LOCAL = ClusterChoice("kind"), ClusterChoice("local")

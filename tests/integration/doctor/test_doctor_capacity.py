@@ -6,7 +6,7 @@ import pytest
 
 from kvsync.ci.cluster_settings import ClusterSettings
 from kvsync.ci.doctor.findings import State
-from kvsync.testing.tools import Tools
+from kvsync.testing.processes.tools import Tools
 from tests.integration.doctor.conftest import Programs
 from tests.integration.doctor.test_doctor import KIND, KUBECTL, LOCAL, docker, look
 

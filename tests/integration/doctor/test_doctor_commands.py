@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from kvsync.testing.ledger import Ledger, leftovers
+from kvsync.testing.processes.ledger import Ledger, leftovers
 from tests.integration.doctor.conftest import Programs
 
 ROOT = Path(__file__).resolve().parents[3]

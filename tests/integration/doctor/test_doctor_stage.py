@@ -14,9 +14,9 @@ import pytest
 from kvsync.ci.doctor.kubernetes import NEEDED, TO_DRAIN
 from kvsync.ci.provision.image_trial import try_image
 from kvsync.ci.run_folder import RunFolder
-from kvsync.testing.ledger import Ledger, leftovers
-from kvsync.testing.machine import Machine
-from kvsync.testing.outcome import Outcome, StageResult
+from kvsync.testing.clusters.kubernetes.machine import Machine
+from kvsync.testing.processes.ledger import Ledger, leftovers
+from kvsync.testing.results.outcome import Outcome, StageResult
 from tests.integration.doctor.conftest import Programs
 from tests.integration.doctor.nodes import Nodes, serving
 from tests.integration.doctor.test_doctor import docker
@@ -27,7 +27,7 @@ STAGE = """
 import json, os, sys, threading
 from pathlib import Path
 from kvsync.ci.cluster_settings import ClusterChoice, ClusterSettings
-from kvsync.testing.ledger import Ledger
+from kvsync.testing.processes.ledger import Ledger
 from kvsync.ci.provision.cluster_stage import ClusterStage
 from kvsync.ci.stages.stage import StageContext, run_safely
 from kvsync.ci.stages.environment import stage_environment

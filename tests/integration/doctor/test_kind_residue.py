@@ -15,9 +15,9 @@ from kvsync.ci.doctor import kubernetes as kubernetes_findings
 from kvsync.ci.doctor.doctor import examine
 from kvsync.ci.doctor.findings import State, is_fit
 from kvsync.ci.settings import load_settings
-from kvsync.testing.ledger import Ledger
-from kvsync.testing.tools import ON_PATH, Answer, kubectl
-from kvsync.testing.wait import wait_for
+from kvsync.testing.processes.ledger import Ledger
+from kvsync.testing.processes.tools import ON_PATH, Answer, kubectl
+from kvsync.testing.processes.wait import wait_for
 
 RUN = "doctor"
 CLUSTER = f"kvsync-{RUN}"

@@ -7,7 +7,7 @@ import pytest
 from kvsync.ci.cleaning.reapers import reap
 from kvsync.ci.cleaning.residue import clear, find
 from kvsync.errors import ClusterError
-from kvsync.testing.ledger import Entry, Ledger, leftovers
+from kvsync.testing.processes.ledger import Entry, Ledger, leftovers
 from tests.integration.doctor.conftest import Programs
 
 DEV = {"kubeconfig": "/k", "context": "dev", "kind_cluster": ""}

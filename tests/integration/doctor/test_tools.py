@@ -4,8 +4,8 @@ import time
 
 import psutil
 
-from kvsync.testing.tools import Answer, Tools
-from kvsync.testing.wait import wait_for
+from kvsync.testing.processes.tools import Answer, Tools
+from kvsync.testing.processes.wait import wait_for
 from tests.integration.doctor.conftest import Programs
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from threading import Thread
 from urllib.parse import parse_qs, urlsplit
 
-from kvsync.testing.machine import Machine
+from kvsync.testing.clusters.kubernetes.machine import Machine
 
 Json = dict[str, object]
 

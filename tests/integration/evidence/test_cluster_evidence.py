@@ -14,9 +14,9 @@ from kvsync.ci.report.report import Report
 from kvsync.ci.run_folder import RunFolder
 from kvsync.ci.stages.pytest_stage import PytestStage
 from kvsync.ci.stages.stage import StageContext, run_safely
-from kvsync.testing.ledger import Ledger, leftovers
-from kvsync.testing.outcome import Check, Outcome, StageResult
-from kvsync.testing.wait import wait_for
+from kvsync.testing.processes.ledger import Ledger, leftovers
+from kvsync.testing.processes.wait import wait_for
+from kvsync.testing.results.outcome import Check, Outcome, StageResult
 from tests.integration.evidence.api_server import ApiServer
 
 pytestmark = pytest.mark.timeout(240)

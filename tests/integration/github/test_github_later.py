@@ -14,8 +14,8 @@ from kvsync.ci.notify.github_double import FakeGitHub
 from kvsync.ci.report.report import Report
 from kvsync.ci.run.parameters import Parameters, Source
 from kvsync.ci.run_folder import RunFolder
-from kvsync.testing.ledger import Ledger
-from kvsync.testing.outcome import Check, merge
+from kvsync.testing.processes.ledger import Ledger
+from kvsync.testing.results.outcome import Check, merge
 from tests.integration.github.conftest import REPOSITORY, TOKEN
 
 ROOT = Path(__file__).resolve().parents[3]

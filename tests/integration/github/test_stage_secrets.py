@@ -10,8 +10,8 @@ import pytest
 from kvsync.ci.stages.environment import stage_environment
 from kvsync.ci.stages.pytest_stage import PytestStage
 from kvsync.ci.stages.stage import StageContext, run_safely
-from kvsync.testing.ledger import RUN_VARIABLE, Ledger
-from kvsync.testing.outcome import Outcome
+from kvsync.testing.processes.ledger import RUN_VARIABLE, Ledger
+from kvsync.testing.results.outcome import Outcome
 
 PLANTED = {
     name: f"planted-{name}"

@@ -11,7 +11,7 @@ import pytest
 from kvsync.config import KubernetesConfig
 from kvsync.kube_discovery import KubernetesDiscovery
 from kvsync.pods import Pod
-from kvsync.testing.fake_api_server import FakeApiServer, pod_manifest
+from kvsync.testing.doubles.api_server import FakeApiServer, pod_manifest
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from kvsync.pods import Pod
-from kvsync.testing.fake_api_server import FakeApiServer, pod_manifest
+from kvsync.testing.doubles.api_server import FakeApiServer, pod_manifest
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Eventually

@@ -13,7 +13,7 @@ import pytest
 from kvsync.config import KubernetesConfig
 from kvsync.kube_discovery import pause_s
 from kvsync.pods import Pod
-from kvsync.testing.fake_api_server import FakeApiServer, pod_manifest
+from kvsync.testing.doubles.api_server import FakeApiServer, pod_manifest
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Eventually

@@ -15,8 +15,8 @@ from kvsync.config import GatewayConfig
 from kvsync.gateway.server import running
 from kvsync.simulator import run as simulator
 from kvsync.simulator.options import SimulatorOptions
-from kvsync.testing.addresses import LoopbackBlock
-from kvsync.testing.fake_api_server import FakeApiServer, pod_manifest
+from kvsync.testing.clusters.local.addresses import LoopbackBlock
+from kvsync.testing.doubles.api_server import FakeApiServer, pod_manifest
 
 ADDRESSES = LoopbackBlock(f"kube gateway {os.getpid()}")
 

@@ -13,18 +13,18 @@ import pytest
 
 from kvsync.ci.doctor.kubernetes import NEEDED, TO_DRAIN, TO_INJECT, Right
 from kvsync.errors import ClusterError, WaitTimeout
-from kvsync.testing.chaosmesh import GROUP, VERSION, plural
-from kvsync.testing.chaosmesh_injector import KINDS, ChaosMeshInjector
-from kvsync.testing.chaosmesh_resource import ExperimentResource, Reference
-from kvsync.testing.faults import Effect, Partition
-from kvsync.testing.history import History
-from kvsync.testing.kubernetes_api import KubernetesApi
-from kvsync.testing.kubernetes_cluster import KubernetesCluster, Site
-from kvsync.testing.kubernetes_proxy import KubernetesProxy
-from kvsync.testing.ledger import Ledger, leftovers
-from kvsync.testing.machine import Machine
-from kvsync.testing.manifests import Manifests
-from kvsync.testing.verdicts import NotRun
+from kvsync.testing.clusters.kubernetes.api import KubernetesApi
+from kvsync.testing.clusters.kubernetes.cluster import KubernetesCluster, Site
+from kvsync.testing.clusters.kubernetes.machine import Machine
+from kvsync.testing.clusters.kubernetes.manifests import Manifests
+from kvsync.testing.clusters.kubernetes.proxy import KubernetesProxy
+from kvsync.testing.faults.chaosmesh.injector import KINDS, ChaosMeshInjector
+from kvsync.testing.faults.chaosmesh.manifest import GROUP, VERSION, plural
+from kvsync.testing.faults.chaosmesh.resource import ExperimentResource, Reference
+from kvsync.testing.faults.fault import Effect, Partition
+from kvsync.testing.processes.ledger import Ledger, leftovers
+from kvsync.testing.results.history import History
+from kvsync.testing.results.verdicts import NotRun
 
 RUN = "r7"
 POD = "/api/v1/namespaces/kvsync-r7-a/pods/engine-1:8000/proxy"

@@ -12,7 +12,7 @@ import pytest
 
 from kvsync.simulator.pod import Pod
 from kvsync.simulator.run import SimulatorOptions, running
-from kvsync.testing.addresses import LoopbackBlock
+from kvsync.testing.clusters.local.addresses import LoopbackBlock
 
 ADDRESSES = LoopbackBlock(os.getpid())
 

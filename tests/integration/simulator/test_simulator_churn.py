@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from kvsync.simulator.pod import Pod
-from kvsync.testing.history import read_lines
+from kvsync.testing.results.history import read_lines
 
 Simulate = Callable[..., Awaitable[tuple[Pod, httpx.AsyncClient]]]
 

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
-from kvsync.testing.addresses import Address, LoopbackBlock
+from kvsync.testing.clusters.local.addresses import Address, LoopbackBlock
 
 ADDRESSES = LoopbackBlock(os.getpid() + 1)
 

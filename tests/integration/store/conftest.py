@@ -14,7 +14,7 @@ from kvsync.ci.settings import StoreSettings
 from kvsync.ci.store.directory import DirectoryStore
 from kvsync.ci.store.s3 import PATIENCE, S3Store
 from kvsync.ci.store.store import Store
-from kvsync.testing.proxy import FaultProxy
+from kvsync.testing.clusters.local.fault_proxy import FaultProxy
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

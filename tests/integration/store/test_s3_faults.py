@@ -16,8 +16,8 @@ from kvsync.ci.run_folder import RunFolder
 from kvsync.ci.store.s3 import S3Store
 from kvsync.ci.store.upload import is_uploaded, upload_run
 from kvsync.errors import StoreError
-from kvsync.testing.proxy import CLEAR, FaultProxy, Listener, Rules
-from kvsync.testing.wait import wait_for
+from kvsync.testing.clusters.local.fault_proxy import CLEAR, FaultProxy, Listener, Rules
+from kvsync.testing.processes.wait import wait_for
 from tests.integration.store.conftest import AWS, PART, Bucket, client_of
 
 RUN = "20261120-120000-ab12"

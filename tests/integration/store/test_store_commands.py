@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from kvsync.ci.run_folder import RunFolder
-from kvsync.testing.ledger import Ledger
+from kvsync.testing.processes.ledger import Ledger
 from tests.integration.store.conftest import AWS, Bucket
 
 COMMAND = [sys.executable, "-c", "from deployments.cli import main; main()"]

@@ -1,0 +1,105 @@
+"""A program that runs beside the tests until it is stopped, and never outlives them.
+
+- It is in the ledger before it exists, and its log has everything it wrote.
+- Its standard input is a pipe that we hold: programs started with `--exit-with-stdin` end when this process
+  does, however it ends.
+- It leads a process group within our session. When we die, the kernel sends SIGHUP and SIGCONT to such a
+  group if it is stopped, which ends a paused program that could not notice the end of its input.
+"""
+
+import signal
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import psutil
+
+from kvsync.errors import WaitTimeout
+from kvsync.testing.processes.ledger import Ledger
+from kvsync.testing.processes.runner import with_environment
+from kvsync.testing.processes.wait import wait_for
+
+GRACE_S = 5.0
+"""How long a program may take to end by itself before it is killed."""
+TAIL_BYTES = 4096
+"""The end of a log that goes into an error message."""
+
+
+class Program:
+    """A running program. Raises OSError when it cannot be started."""
+
+    def __init__(self, name: str, argv: Sequence[str], *, log: Path, ledger: Ledger) -> None:
+        self.name, self.log = name, log
+        self._ledger = ledger
+        self._entry = ledger.intend("process", name, log=str(log))
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("ab") as output:
+            self._begin = output.tell()
+            self._process = subprocess.Popen(
+                with_environment(argv, ledger.environment),
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                process_group=0,
+            )
+        self._handle = psutil.Process(self._process.pid)
+        self._entry = ledger.created(
+            self._entry, pid=self._process.pid, create_time=self._handle.create_time()
+        )
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it has not ended; a paused program runs in this sense."""
+        return self._process.poll() is None
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether the kernel keeps it stopped."""
+        return self.is_running and self._handle.status() == psutil.STATUS_STOPPED
+
+    def tail(self) -> str:
+        """Return the end of what it wrote; a program of the same name before it may have left more."""
+        return self.log.read_bytes()[self._begin :][-TAIL_BYTES:].decode(errors="replace")
+
+    def pause(self) -> None:
+        """Stop it where it is, as SIGSTOP does, and wait until the kernel says so.
+
+        A group that is not stopped yet when we die gets no signal, and then stops for good.
+        """
+        self._process.send_signal(signal.SIGSTOP)
+        wait_for(lambda: self.is_paused or not self.is_running, what=f"{self.name} stops", timeout_s=GRACE_S)
+
+    def resume(self) -> None:
+        """Let a paused program go on."""
+        self._process.send_signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        """End it at once, without its cooperation."""
+        self._process.kill()
+        self._process.wait()
+        self._release()
+
+    def ask_to_end(self) -> None:
+        """Tell it to end, also when it is paused, without waiting for it."""
+        self._process.terminate()
+        self.resume()
+
+    def stop(self) -> None:
+        """Let it end by itself, and kill it when it takes too long."""
+        self.ask_to_end()
+        try:
+            wait_for(lambda: not self.is_running, what=f"the end of {self.name}", timeout_s=GRACE_S)
+        except WaitTimeout:
+            self._process.kill()
+        self._process.wait()
+        self._release()
+
+    def _release(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._ledger.released(self._entry)

@@ -1,0 +1,155 @@
+"""Several attempts at one check: the last decides, and those before stay in sight. Pure.
+
+- A pass after a failure of the same code is flaky; after one of other code it is a pass.
+- An attempt that decides nothing, or was never made, undoes no failure.
+- Only what chance can decide is tried again: what the machine did (infra-error), and tests of whole clusters.
+  A broken invariant is evidence the first time. When more fails than the allowance of a run, it is an outage
+  and nothing is tried again: the failures would be bought off one by one.
+"""
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from kvsync.testing.results.outcome import Attempt, Check, Kind, Outcome, StageResult, merge
+
+AGAIN: frozenset[Kind] = frozenset({"failed", "error", "timeout", "infra-error"})
+"""How a check has to have ended to be tried again."""
+OTHER_CODE = "code"
+"""The property of a check whose attempts were not all of the run's code; it says what differed."""
+INVARIANT = "invariant"
+"""The property of a check that broke what must always hold; it says which."""
+FEWEST_ALLOWED, SHARE_ALLOWED = 5, 0.02
+"""Checks of a run that may be tried again: so many, or this share of its tests if that is more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retry:
+    """The checks to try again; or why none is, though some could."""
+
+    names: tuple[str, ...] = ()
+    refusal: str = ""
+
+
+def to_retry(result: StageResult, before: Iterable[StageResult] = ()) -> Retry:
+    """Choose what is tried again of a stage; `before` are the results of the run's earlier stages.
+
+    A stage that did not end by itself (a time limit, an interruption) has none.
+    """
+    if result.doubt:
+        return Retry()
+    chosen = [
+        check
+        for check in result.checks
+        if check.kind in AGAIN and INVARIANT not in check.properties and _is_test(check.name)
+    ]
+    earlier = [check for stage in before for check in stage.checks]
+    spent = sum(bool(check.attempts) for check in earlier)
+    allowed = max(FEWEST_ALLOWED, int(SHARE_ALLOWED * len([*earlier, *result.checks]))) - spent
+    if (counted := sum(check.kind != "infra-error" for check in chosen)) > allowed:
+        return Retry(refusal=f"not tried again: {counted} failed, {allowed} more may be in this run")
+    return Retry(names=tuple(check.name for check in chosen))
+
+
+def refused(result: StageResult, refusal: str) -> StageResult:
+    """Write the refusal down beside each check that might have been tried again."""
+    checks = [
+        replace(check, properties={**check.properties, "retry": refusal}) if check.kind in AGAIN else check
+        for check in result.checks
+    ]
+    return replace(result, checks=tuple(checks))
+
+
+def unknown_tests(result: StageResult, known: Collection[str] | None) -> tuple[str, ...]:
+    """Return the tests that passed and are not known; none where None says that nothing is known of any."""
+    if known is None or result.doubt:
+        return ()
+    return tuple(
+        c.name for c in result.checks if c.kind == "passed" and _is_test(c.name) and c.name not in known
+    )
+
+
+def unpassed(result: StageResult) -> tuple[str, ...]:
+    """Return the checks to repeat so that the stage could pass; none stands for all of them."""
+    bad = [c.name for c in result.checks if c.outcome is not Outcome.PASSED and c.kind != "skipped"]
+    return () if result.doubt or any(not _is_test(name) for name in bad) else tuple(bad)
+
+
+def _is_test(name: str) -> bool:
+    """Whether a check is a single test: a file that cannot be read, or a whole stage, is none."""
+    return "::" in name
+
+
+def last_of(endings: Sequence[Check], *, same_code: bool = True) -> Check:
+    """Merge the endings of one check, in the order in which they happened; there must be one."""
+    *earlier, last = endings
+    failed = any(each.outcome is Outcome.FAILED or each.kind == "flaky" for each in earlier)
+    before = [attempt for each in earlier for attempt in (*each.attempts, _attempt(each))]
+    if all(attempt.kind == last.kind == "passed" for attempt in before):
+        before = []
+    inherited = {
+        name: text for each in earlier for name, text in each.properties.items() if name == OTHER_CODE
+    }
+    flaky = same_code and failed and last.outcome is Outcome.PASSED
+    return replace(
+        last,
+        kind="flaky" if flaky else last.kind,
+        attempts=(*before, *last.attempts),
+        properties={**inherited, **last.properties},
+    )
+
+
+def attempted(name: str, attempt: int) -> str:
+    """Return the name under which histories tell an attempt at a test from those before it."""
+    return name if attempt == 1 else f"{name} (attempt {attempt})"
+
+
+def _attempt(check: Check) -> Attempt:
+    kind: Kind = "passed" if check.kind == "flaky" else check.kind
+    return Attempt(kind=kind, detail=check.detail, duration_s=check.duration_s)
+
+
+def again(
+    earlier: StageResult, later: StageResult, *, whole: bool = False, same_code: bool = True
+) -> StageResult:
+    """Merge a repetition, of the whole stage or of some of its tests, into what was known before.
+
+    What an earlier attempt left in doubt stays so until everything in it was tried again. A test that was
+    not there when the whole stage was repeated, to its end, is gone.
+    """
+    before, after = _by_name(earlier), _by_name(later)
+    if not before:
+        return later
+    if whole and after and not later.doubt:
+        before = {name: check for name, check in before.items() if name in after}
+    checks = [
+        _pair(before.get(name), after.get(name), same_code=same_code)
+        for name in dict.fromkeys([*before, *after])
+    ]
+    merged = merge(
+        earlier.name,
+        checks,
+        started_at=min(earlier.started_at, later.started_at),
+        duration_s=earlier.duration_s + later.duration_s,
+        log=later.log or earlier.log,
+    )
+    doubts = [later.doubt, "" if before.keys() <= after.keys() else earlier.doubt]
+    for doubt in filter(None, dict.fromkeys(doubts)):
+        merged = merged.doubted(doubt)
+    return merged
+
+
+def _by_name(result: StageResult) -> dict[str, Check]:
+    """Return the checks of a stage without that which stands for a stage that could not be carried out."""
+    return {check.name: check for check in result.checks if check.name != result.name}
+
+
+def _pair(before: Check | None, after: Check | None, *, same_code: bool) -> Check:
+    match before, after:
+        case Check(), None:
+            return before
+        case Check(outcome=Outcome.FAILED), Check(kind="not-run"):
+            return before
+        case Check(outcome=Outcome.FAILED), Check(outcome=Outcome.UNKNOWN):
+            detail = f"{before.detail}\n\nThe attempt after it decided nothing ({after.kind}): {after.detail}"
+            return replace(before, detail=detail.strip(), attempts=(*before.attempts, _attempt(before)))
+    return last_of([each for each in (before, after) if each], same_code=same_code)
