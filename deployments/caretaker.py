@@ -42,7 +42,7 @@ from kvsync.ci.interruption import stop_on_signal
 from kvsync.ci.run.parameters import REPOSITORY, Parameters
 from kvsync.ci.run_folder import RunFolder
 from kvsync.ci.settings import load_settings
-from kvsync.testing.processes.ledger import end
+from kvsync.testing.processes.living import end
 from tasks.identity import parameters_of
 from tasks.settlement import empty_floor, last_word
 

@@ -22,7 +22,8 @@ from kvsync.ci.report.report import Report
 from kvsync.ci.run.parameters import REPOSITORY, Parameters
 from kvsync.ci.run_folder import RunFolder
 from kvsync.ci.stages.progress import RunProgress
-from kvsync.testing.processes.ledger import Ledger, facts_of
+from kvsync.testing.processes.ledger import Ledger
+from kvsync.testing.processes.living import facts_of
 from tasks.settlement import empty_floor, last_word
 
 PATIENCE_S = 8.0

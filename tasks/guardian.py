@@ -34,7 +34,8 @@ from prefect.states import Cancelled, Crashed
 from kvsync.ci.cleaning.residue import is_running
 from kvsync.ci.run.parameters import REPOSITORY, Parameters
 from kvsync.ci.run_folder import RunFolder
-from kvsync.testing.processes.ledger import RUN_VARIABLE, facts_of, lives
+from kvsync.testing.processes.ledger import RUN_VARIABLE
+from kvsync.testing.processes.living import facts_of, lives
 from tasks.settlement import empty_floor, last_word
 
 WATCH_S = 5.0

@@ -17,7 +17,8 @@ from kvsync.ci.settings import load_settings
 from kvsync.ci.stages.environment import stage_environment
 from kvsync.ci.stages.redaction import redact_logs, secrets_of
 from kvsync.ci.stages.stage import StageContext
-from kvsync.testing.processes.ledger import Ledger, facts_of
+from kvsync.testing.processes.ledger import Ledger
+from kvsync.testing.processes.living import facts_of
 from tasks.guardian import FLOW_RUN_VARIABLE, post_guardian
 from tasks.identity import current_flow_run
 

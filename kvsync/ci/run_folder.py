@@ -11,6 +11,7 @@ from pathlib import Path
 
 from kvsync.ci.revision import Revision
 from kvsync.errors import ConfigError, UnknownName
+from kvsync.testing.results.journal import journal
 from kvsync.testing.results.outcome import StageResult
 
 UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError)
@@ -48,7 +49,7 @@ class RunFolder:
 
     def tests(self, stage: str) -> Path:
         """Return where the pytest plugin writes a line whenever a test of the stage starts or ends."""
-        return self.path / "history" / f"{stage}-tests.jsonl"
+        return journal(self.path, stage)
 
     def junit(self, stage: str) -> Path:
         """Return where the stage's JUnit file lies."""

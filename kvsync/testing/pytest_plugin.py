@@ -14,10 +14,10 @@ from typing import cast
 
 import pytest
 
-from kvsync.ci.run_folder import RunFolder
 from kvsync.errors import InfrastructureError
 from kvsync.testing.results.attempts import INVARIANT, attempted
 from kvsync.testing.results.history import History, append_line, end_torn_line
+from kvsync.testing.results.journal import journal
 from kvsync.testing.results.measurement import Measurements
 from kvsync.testing.results.outcome import OUTCOMES, Kind
 from kvsync.testing.results.verdicts import EVIDENCE, unproven, violated
@@ -79,7 +79,7 @@ def pytest_configure(config: pytest.Config) -> None:
     # but a stage is interrupted with SIGINT, and then has evidence to keep.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    config.pluginmanager.register(Recorder(RunFolder(run_dir).tests(config.getoption("--stage"))), RECORDER)
+    config.pluginmanager.register(Recorder(journal(run_dir, config.getoption("--stage"))), RECORDER)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -6,7 +6,8 @@ from typing import cast
 import pytest
 
 from kvsync.testing.clusters.cluster import Cluster
-from kvsync.testing.faults.fault import Fault, Injector
+from kvsync.testing.faults.fault import Fault
+from kvsync.testing.faults.holding import Injector
 from kvsync.testing.results.history import History
 from kvsync.testing.scenarios.fixtures import own_cluster, provider, scenario
 from kvsync.testing.scenarios.injectors import injector_class, make_injector

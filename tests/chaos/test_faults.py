@@ -28,10 +28,8 @@ from kvsync.testing.faults.fault import (
     CpuStress,
     Cut,
     DiskLatency,
-    Episode,
     Fault,
     HttpDelay,
-    Injector,
     Latency,
     MemoryStress,
     MessageLoss,
@@ -43,8 +41,8 @@ from kvsync.testing.faults.fault import (
     PodPause,
     PortsBlocked,
     Stall,
-    active,
 )
+from kvsync.testing.faults.holding import Episode, Injector, active
 from kvsync.testing.load.background import Load
 from kvsync.testing.scenarios.recovery import GOAL_S, await_recovery, problem_of
 from kvsync.testing.scenarios.scenario import Scenario

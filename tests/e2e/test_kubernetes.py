@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from kvsync.testing.clusters.endpoints import GatewayView
-from kvsync.testing.oracle.diagnosis import digest
+from kvsync.testing.oracle.tables import digest
 from kvsync.testing.results.verdicts import NotRun, Void
 from kvsync.testing.scenarios.scenario import Scenario
 from kvsync.testing.traffic.sender import Answer, BackgroundTraffic, Sender, availability

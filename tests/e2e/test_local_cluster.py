@@ -12,7 +12,8 @@ import pytest
 
 from kvsync.errors import ClusterError
 from kvsync.testing.clusters.local.cluster import LocalCluster
-from kvsync.testing.processes.ledger import find_strays, leftovers
+from kvsync.testing.processes.ledger import leftovers
+from kvsync.testing.processes.living import find_strays
 from kvsync.testing.processes.wait import wait_for
 
 pytestmark = [pytest.mark.timeout(180), pytest.mark.local_only]

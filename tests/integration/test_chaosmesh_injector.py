@@ -17,17 +17,8 @@ from kvsync.testing.doubles.chaos_mesh import Behaviour, FakeChaosMesh
 from kvsync.testing.faults.chaosmesh.experiment import PAUSE, Limits
 from kvsync.testing.faults.chaosmesh.injector import ChaosMeshInjector
 from kvsync.testing.faults.chaosmesh.manifest import GATEWAYS, GROUP, VERSION, Victims, plural
-from kvsync.testing.faults.fault import (
-    Effect,
-    Episode,
-    Fault,
-    Latency,
-    MessageLoss,
-    Partition,
-    PodFailure,
-    PodKill,
-    active,
-)
+from kvsync.testing.faults.fault import Fault, Latency, MessageLoss, Partition, PodFailure, PodKill
+from kvsync.testing.faults.holding import Effect, Episode, active
 from kvsync.testing.processes.ledger import Ledger, leftovers
 from kvsync.testing.processes.tools import Tools
 from kvsync.testing.processes.wait import wait_for

@@ -9,15 +9,14 @@ from kvsync.testing.clusters.kubernetes.machine import Machine
 from kvsync.testing.faults.chaosmesh.injector import ChaosMeshInjector
 from kvsync.testing.faults.fault import (
     DiskLatency,
-    Effect,
     Fault,
     HttpDelay,
-    Injector,
     Latency,
     MessageLoss,
     Partition,
     PodPause,
 )
+from kvsync.testing.faults.holding import Effect, Injector
 from kvsync.testing.faults.local.injector import LocalInjector
 from kvsync.testing.scenarios.injectors import injector_class
 from kvsync.testing.scenarios.kind_injector import KindInjector

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from kvsync.testing.clusters.cluster import PORTS, Port
 from kvsync.testing.clusters.local.cluster import LocalCluster, LocalProvider
 from kvsync.testing.clusters.local.fault_proxy import CLEAR, SILENT, Rules
 from kvsync.testing.faults.fault import (
-    PORTS,
     Bandwidth,
     ClockOffset,
     ContainerKill,
@@ -29,13 +29,13 @@ from kvsync.testing.faults.fault import (
     PodFailure,
     PodKill,
     PodPause,
-    Port,
     PortsBlocked,
     Stall,
-    active,
 )
+from kvsync.testing.faults.holding import active
 from kvsync.testing.faults.local.injector import LocalInjector
-from kvsync.testing.processes.ledger import Ledger, find_strays, leftovers
+from kvsync.testing.processes.ledger import Ledger, leftovers
+from kvsync.testing.processes.living import find_strays
 from kvsync.testing.results.history import History
 from kvsync.testing.results.verdicts import NotRun, Unproven
 

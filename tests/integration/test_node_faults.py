@@ -22,7 +22,6 @@ from kvsync.testing.faults.fault import (
     Corruption,
     CpuStress,
     Cut,
-    Episode,
     Fault,
     Latency,
     MemoryStress,
@@ -34,8 +33,8 @@ from kvsync.testing.faults.fault import (
     PodPause,
     PortsBlocked,
     Stall,
-    active,
 )
+from kvsync.testing.faults.holding import Episode, active
 from kvsync.testing.processes.ledger import Entry, Ledger, leftovers
 from kvsync.testing.processes.tools import ON_PATH
 from kvsync.testing.processes.wait import wait_for
@@ -179,7 +178,7 @@ ENDS = [
 @pytest.fixture(scope="module")
 def cluster(test_machine: Machine, tmp_path_factory: pytest.TempPathFactory) -> Iterator["KubernetesCluster"]:
     """A gateway and a few pods, which suffer all faults; at the end nothing is left of them."""
-    from kvsync.testing.clusters.kubernetes.cluster import KubernetesProvider
+    from kvsync.testing.clusters.kubernetes.provider import KubernetesProvider
 
     run_dir = tmp_path_factory.mktemp("node")
     provider = KubernetesProvider(

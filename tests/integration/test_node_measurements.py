@@ -6,8 +6,8 @@ from typing import cast
 
 import pytest
 
-from kvsync.testing.clusters.cluster import PodHandle
-from kvsync.testing.faults.fault import Corruption, Latency, PacketLoss, Partition, Port
+from kvsync.testing.clusters.cluster import PodHandle, Port
+from kvsync.testing.faults.fault import Corruption, Latency, PacketLoss, Partition
 from kvsync.testing.faults.node.network import RuleFault
 from kvsync.testing.faults.node.node import Node
 from kvsync.testing.faults.node.pod import NodePod

@@ -19,8 +19,6 @@ from kvsync.testing.faults.fault import (
     ContainerKill,
     CpuStress,
     DiskLatency,
-    Effect,
-    Episode,
     Fault,
     HttpDelay,
     MemoryStress,
@@ -29,8 +27,8 @@ from kvsync.testing.faults.fault import (
     PodKill,
     PodPause,
     PortsBlocked,
-    active,
 )
+from kvsync.testing.faults.holding import Effect, Episode, active
 from kvsync.testing.results.history import History
 from kvsync.testing.results.verdicts import NotRun, Unproven
 

@@ -19,8 +19,6 @@ from kvsync.testing.faults.fault import (
     ContainerKill,
     CpuStress,
     DiskLatency,
-    Effect,
-    Episode,
     Fault,
     HttpDelay,
     MemoryStress,
@@ -28,8 +26,8 @@ from kvsync.testing.faults.fault import (
     PodFailure,
     PodKill,
     PortsBlocked,
-    active,
 )
+from kvsync.testing.faults.holding import Effect, Episode, active
 from kvsync.testing.processes.ledger import Ledger
 from kvsync.testing.results.history import History
 from kvsync.testing.results.verdicts import NotRun, Unproven
@@ -137,7 +135,7 @@ class Seen:
 @pytest.fixture(scope="module")
 def cluster(test_machine: Machine, tmp_path_factory: pytest.TempPathFactory) -> Iterator["KubernetesCluster"]:
     """A gateway and two pods."""
-    from kvsync.testing.clusters.kubernetes.cluster import KubernetesProvider
+    from kvsync.testing.clusters.kubernetes.provider import KubernetesProvider
 
     run_dir = tmp_path_factory.mktemp("outside")
     provider = KubernetesProvider(

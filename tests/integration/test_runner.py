@@ -8,7 +8,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from kvsync.testing.processes.ledger import Ledger, find_strays, leftovers
+from kvsync.testing.processes.ledger import Ledger, leftovers
+from kvsync.testing.processes.living import find_strays
 from kvsync.testing.processes.runner import CommandResult, run
 
 IGNORES_SIGNALS = (

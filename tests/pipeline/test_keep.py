@@ -6,7 +6,7 @@ from collections.abc import Callable
 import httpx
 import pytest
 
-from kvsync.testing.processes.ledger import find_strays
+from kvsync.testing.processes.living import find_strays
 from tests.pipeline.conftest import Pipeline
 
 SOURCE = """

@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from kvsync.ci.cleaning.residue import find
-from kvsync.testing.processes.ledger import end, find_strays
+from kvsync.testing.processes.living import end, find_strays
 from kvsync.testing.processes.wait import wait_for
 from tests.pipeline.conftest import ROOT, Pipeline, guardians, words
 

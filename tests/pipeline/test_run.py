@@ -10,7 +10,7 @@ import psutil
 import pytest
 from junitparser import JUnitXml
 
-from kvsync.testing.processes.ledger import find_strays
+from kvsync.testing.processes.living import find_strays
 from kvsync.testing.processes.wait import wait_for
 from tests.pipeline.conftest import Pipeline, guardians, words
 

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 
 import pytest
 
+from kvsync.testing.clusters.cluster import Port
 from kvsync.testing.faults.effects import killed, restarted, saying, unanswered
-from kvsync.testing.faults.fault import Effect, Port
+from kvsync.testing.faults.holding import Effect
 from kvsync.testing.faults.node.pod import unwell
 
 STALLED: Mapping[Port, str] = {"http": "silent", "events": "accepted"}

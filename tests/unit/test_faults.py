@@ -8,16 +8,15 @@ from kvsync.errors import ClusterError
 from kvsync.testing.faults.fault import (
     ContainerKill,
     Cut,
-    Effect,
     Fault,
     Latency,
     MessageLoss,
     PodKill,
     PortsBlocked,
-    active,
     name_of,
     to_json,
 )
+from kvsync.testing.faults.holding import Effect, active
 from kvsync.testing.results.history import History, read
 from kvsync.testing.results.verdicts import Inconclusive, NotRun, Void
 

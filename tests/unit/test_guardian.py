@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from kvsync.ci.run_folder import RunFolder
-from kvsync.testing.processes.ledger import facts_of, lives
+from kvsync.testing.processes.living import facts_of, lives
 from kvsync.testing.processes.wait import wait_for
 from tasks.guardian import Guardian, Leave, Settle, Sight, Stop, Tell, Told, Wait, decide
 

@@ -13,7 +13,8 @@ import psutil
 import pytest
 
 from kvsync.errors import UnknownName
-from kvsync.testing.processes.ledger import Ledger, end, find_strays, leftovers, reap
+from kvsync.testing.processes.ledger import Ledger, leftovers
+from kvsync.testing.processes.living import end, find_strays, reap
 from kvsync.testing.processes.wait import wait_for
 
 IGNORES_TERM = (

@@ -3,7 +3,7 @@
 import pytest
 
 from kvsync.testing.faults.fault import CpuStress, MemoryStress
-from kvsync.testing.faults.local.stress import arguments, burning
+from kvsync.testing.faults.stressing import arguments, burning
 
 
 @pytest.mark.parametrize(

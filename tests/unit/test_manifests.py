@@ -9,7 +9,6 @@ import yaml
 from kvsync.ci.provision.image import versions
 from kvsync.ci.provision.kind import cluster_config
 from kvsync.config import load_gateway_config
-from kvsync.testing.clusters.kubernetes.cluster import namespace_of, namespaces_of
 from kvsync.testing.clusters.kubernetes.machine import Machine
 from kvsync.testing.clusters.kubernetes.manifests import (
     Manifest,
@@ -19,6 +18,7 @@ from kvsync.testing.clusters.kubernetes.manifests import (
     gateway,
     namespace,
 )
+from kvsync.testing.clusters.kubernetes.provider import namespace_of, namespaces_of
 
 INFRA = Path(__file__).resolve().parents[2] / "infra"
 

@@ -7,18 +7,8 @@ import pytest
 
 from kvsync.hashing import block_hashes
 from kvsync.testing.oracle.announcements import Announcement, announcements
-from kvsync.testing.oracle.diagnosis import (
-    Block,
-    BlockTable,
-    Comparison,
-    Entry,
-    IndexDump,
-    Lookup,
-    Prompt,
-    compare,
-    matches,
-    prompts,
-)
+from kvsync.testing.oracle.diagnosis import compare, matches, prompts
+from kvsync.testing.oracle.tables import Block, BlockTable, Comparison, Entry, IndexDump, Lookup, Prompt
 
 FIRST, SECOND, THIRD = (1, 2), (3, 4), (5, 6)
 """The tokens of the three blocks 0xa, 0xb and 0xc of one chain."""

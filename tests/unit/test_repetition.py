@@ -13,7 +13,8 @@ from kvsync.ci.run.parameters import Parameters
 from kvsync.ci.run.repetition import difference, prepare, to_repeat
 from kvsync.ci.run_folder import RunFolder, find_run
 from kvsync.errors import ConfigError, UnknownName
-from kvsync.testing.processes.ledger import Ledger, facts_of
+from kvsync.testing.processes.ledger import Ledger
+from kvsync.testing.processes.living import facts_of
 from kvsync.testing.results.outcome import Check, Kind, merge
 
 AT = datetime(2026, 11, 20, tzinfo=UTC)

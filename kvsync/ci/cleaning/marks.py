@@ -11,12 +11,10 @@ nothing to find. A docker that is there and does not answer is an entry of its o
 from collections.abc import Iterable
 
 from kvsync.errors import ClusterError
+from kvsync.testing.clusters.kubernetes.machine import CLUSTER_LABEL
 from kvsync.testing.clusters.kubernetes.manifests import RUN_LABEL
 from kvsync.testing.processes.ledger import Entry
 from kvsync.testing.processes.tools import ON_PATH, Tools, kubectl
-
-CLUSTER_LABEL = "io.x-k8s.kind.cluster"
-"""What kind puts on the containers of a cluster."""
 
 PREFIX = "kvsync"
 

@@ -22,12 +22,14 @@ import re
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 
-from kvsync.ci.cleaning.marks import ANSWER_S, CLUSTER_LABEL, UNKNOWN
+from kvsync.ci.cleaning.marks import ANSWER_S, UNKNOWN
 from kvsync.errors import ClusterError, UnknownName
+from kvsync.testing.clusters.kubernetes.machine import CLUSTER_LABEL
 from kvsync.testing.clusters.kubernetes.manifests import RUN_LABEL
 from kvsync.testing.clusters.kubernetes.namespace import Namespace
+from kvsync.testing.faults.node.changes import undo
 from kvsync.testing.faults.node.node import CONTAINERS
-from kvsync.testing.processes import ledger
+from kvsync.testing.processes import living
 from kvsync.testing.processes.ledger import Entry
 from kvsync.testing.processes.tools import ON_PATH, Answer, Tools, kubectl
 from kvsync.testing.processes.wait import wait_for
@@ -65,13 +67,6 @@ FORCE_S = 5.0
 FORCED = "chaos-mesh.chaos-mesh.org/cleanFinalizer=forced"
 """Chaos Mesh then lets a resource go that it could not undo, such as a fault in a pod that is dead."""
 
-_UNDONE = re.compile(
-    r"no such container|is not running|no such file|no such process|does a matching rule exist"
-    r"|no chain/target/match|cannot find device|handle of zero|invalid handle",
-    re.IGNORECASE,
-)
-"""What docker, nsenter, iptables and tc say when there is nothing to undo."""
-
 
 def in_order(entries: Iterable[Entry]) -> list[Entry]:
     """Return the entries, given newest first, in the order of their removal. Pure.
@@ -108,7 +103,7 @@ def reap(entry: Entry, tools: Tools = ON_PATH) -> bool:
     """
     match entry.kind:
         case "process" | "path":
-            return ledger.reap(entry)
+            return living.reap(entry)
         case "kind-cluster":
             return _remove(tools, lambda: _nodes(tools, entry.name), "rm", "--force", "--volumes")
         case "container":
@@ -128,7 +123,7 @@ def reap(entry: Entry, tools: Tools = ON_PATH) -> bool:
             _docker(tools, "ps", "--quiet")
             return False
         case "network-rule":
-            return _undo(entry, tools)
+            return undo(entry, tools)
         case "custom-resource" | "namespace" | "cordon" | "node-image" as kind:
             return not _is_gone(entry.facts.get("kind_cluster"), tools) and _INSIDE[kind](entry, tools)
     raise UnknownName("kind of ledger entry", entry.kind, KINDS)
@@ -192,17 +187,6 @@ def names_of(listed: Iterable[str], image: str) -> list[str]:
     rows = [row for line in listed if len(row := line.split()) > 2]
     digests = {digest for name, _, digest, *_ in rows if name == f"docker.io/library/{image}"}
     return [name for name, _, digest, *_ in rows if digest in digests]
-
-
-def _undo(entry: Entry, tools: Tools) -> bool:
-    match entry.facts:
-        case {"node": str(node), "undo": [*words]}:
-            answer = tools.ask("docker", "exec", node, *map(str, words), timeout_s=ANSWER_S)
-        case _:
-            raise ClusterError(f"the ledger does not say how to undo it: {dict(entry.facts)}")
-    if not answer.ok and not _UNDONE.search(answer.errors + answer.output):
-        raise ClusterError(f"cannot undo it in {node}: {answer.reason}")
-    return answer.ok
 
 
 class _Kubectl:

@@ -12,7 +12,8 @@ import psutil
 from kvsync.ci.cleaning import marks
 from kvsync.ci.cleaning.reapers import in_order, is_inside, reached_with, reap
 from kvsync.errors import ClusterError, KVSyncError, WaitTimeout
-from kvsync.testing.processes.ledger import Entry, Ledger, end, find_strays, leftovers, lives
+from kvsync.testing.processes.ledger import Entry, Ledger, leftovers
+from kvsync.testing.processes.living import end, find_strays, lives
 from kvsync.testing.processes.tools import ON_PATH, Tools
 from kvsync.testing.processes.wait import wait_for
 from kvsync.testing.results.history import read_lines

@@ -15,13 +15,13 @@ from pathlib import Path
 
 import psutil
 
-from kvsync.ci.cleaning.marks import CLUSTER_LABEL
 from kvsync.ci.cluster_settings import ClusterChoice, ClusterSettings
 from kvsync.ci.doctor import docker as docker_findings
 from kvsync.ci.doctor import findings as preflight
 from kvsync.ci.doctor import kubernetes as kubernetes_findings
 from kvsync.ci.doctor.findings import Finding, State
 from kvsync.ci.doctor.kubernetes import NEEDED, REVIEW_OUTPUT, TO_DRAIN, TO_INJECT, Contexts, Rights
+from kvsync.testing.clusters.kubernetes.machine import CLUSTER_LABEL
 from kvsync.testing.clusters.kubernetes.manifests import MANAGED
 from kvsync.testing.processes.tools import ON_PATH, Answer, Tools, kubectl
 

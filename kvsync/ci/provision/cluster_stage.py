@@ -22,7 +22,8 @@ from kvsync.ci.stages.stage import StageContext
 from kvsync.errors import CannotRun, ClusterError
 from kvsync.testing.clusters.kubernetes.machine import Machine
 from kvsync.testing.processes.commands import Commands
-from kvsync.testing.processes.ledger import Entry, Ledger, leftovers, scratch
+from kvsync.testing.processes.ledger import Entry, Ledger, leftovers
+from kvsync.testing.processes.scratch import scratch
 from kvsync.testing.processes.tools import ON_PATH, kubectl
 from kvsync.testing.results.outcome import Check, StageResult, merge
 from kvsync.testing.results.verdicts import NotRun

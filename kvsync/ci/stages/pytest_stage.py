@@ -18,8 +18,8 @@ from typing import Literal
 
 from kvsync.ci.run_folder import RunFolder
 from kvsync.ci.stages.stage import LOCAL, StageContext, repeated
-from kvsync.testing.processes.ledger import scratch
 from kvsync.testing.processes.runner import CommandResult, run
+from kvsync.testing.processes.scratch import scratch
 from kvsync.testing.results.attempts import again, last_of, refused, to_retry, unknown_tests
 from kvsync.testing.results.history import Record, read_lines
 from kvsync.testing.results.outcome import Check, Kind, Outcome, StageResult, merge

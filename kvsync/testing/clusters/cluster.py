@@ -2,9 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from kvsync.testing.oracle.announcements import Announcement
+
+Port = Literal["http", "events", "replay"]
+"""What a pod listens for: requests, subscribers, replay requests."""
+
+
+PORTS: tuple[Port, ...] = ("http", "events", "replay")
+
 
 Option = str | int | float | tuple[str, ...]
 """The value of an engine option; the names are those of SimulatorOptions, such as `capacity`."""

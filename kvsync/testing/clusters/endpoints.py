@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 
 from kvsync.errors import ClusterError
-from kvsync.testing.oracle.diagnosis import Block, BlockTable, Entry, IndexDump, Lookup, Prompt
+from kvsync.testing.oracle.tables import Block, BlockTable, Entry, IndexDump, Lookup, Prompt
 from kvsync.testing.results.history import Record
 
 TIMEOUT_S = 10.0

@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from kvsync.testing.faults.fault import Effect
+from kvsync.testing.faults.holding import Effect
 
 
 class Carrier(Protocol):

@@ -9,9 +9,9 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 import httpx
 
-from kvsync.testing.clusters.cluster import PodHandle
+from kvsync.testing.clusters.cluster import PodHandle, Port
 from kvsync.testing.clusters.endpoints import NO_CERTIFICATES, PodAdmin, answers, fetch
-from kvsync.testing.faults.fault import Effect, Port
+from kvsync.testing.faults.holding import Effect
 
 SILENCE_S = 0.5
 """A pod that says nothing for so long, where a healthy one takes milliseconds, is silent."""

@@ -5,7 +5,8 @@ from collections.abc import Callable
 from kvsync.testing.clusters.cluster import PodHandle
 from kvsync.testing.clusters.endpoints import PodAdmin
 from kvsync.testing.faults import effects
-from kvsync.testing.faults.fault import ClockOffset, Effect, MessageLoss
+from kvsync.testing.faults.fault import ClockOffset, MessageLoss
+from kvsync.testing.faults.holding import Effect
 
 
 class EngineFault:

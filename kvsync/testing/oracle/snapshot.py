@@ -15,7 +15,8 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from kvsync.testing.oracle.announcements import Announcement
-from kvsync.testing.oracle.diagnosis import BlockTable, Comparison, IndexDump, Lookup, compare
+from kvsync.testing.oracle.diagnosis import compare
+from kvsync.testing.oracle.tables import BlockTable, Comparison, IndexDump, Lookup
 from kvsync.testing.results.verdicts import Inconclusive, Violated
 
 FOLDER = "comparisons"

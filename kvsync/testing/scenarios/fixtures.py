@@ -30,7 +30,7 @@ def provider(run_dir: Path, seed: int, pytestconfig: pytest.Config) -> Iterator[
         provider = LocalProvider(run_dir=run_dir, ledger=ledger, seed=seed, outlive=outlive)
     else:
         # Imported here: the client of Kubernetes takes a second, which local runs do without.
-        from kvsync.testing.clusters.kubernetes.cluster import KubernetesProvider
+        from kvsync.testing.clusters.kubernetes.provider import KubernetesProvider
 
         provider = KubernetesProvider(Machine.read(path), run_dir=run_dir, ledger=ledger, seed=seed)
     yield provider

@@ -9,7 +9,7 @@ from pathlib import Path
 from kvsync.testing.clusters.cluster import Cluster
 from kvsync.testing.clusters.kubernetes.machine import Machine
 from kvsync.testing.clusters.local.cluster import LocalCluster
-from kvsync.testing.faults.fault import Injector
+from kvsync.testing.faults.holding import Injector
 from kvsync.testing.faults.local.injector import LocalInjector
 from kvsync.testing.results.history import History
 

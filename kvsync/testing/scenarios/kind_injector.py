@@ -9,7 +9,8 @@ from kvsync.testing.clusters.kubernetes.cluster import KubernetesCluster
 from kvsync.testing.faults.chaosmesh import manifest as chaosmesh
 from kvsync.testing.faults.chaosmesh.effects import Outside
 from kvsync.testing.faults.chaosmesh.injector import ChaosMeshInjector
-from kvsync.testing.faults.fault import Effect, Fault, Injector
+from kvsync.testing.faults.fault import Fault
+from kvsync.testing.faults.holding import Effect, Injector
 from kvsync.testing.faults.node.injector import NodeInjector
 from kvsync.testing.results.history import History
 

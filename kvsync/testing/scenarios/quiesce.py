@@ -7,8 +7,9 @@ from collections.abc import Callable, Collection, Mapping
 from kvsync.errors import WaitTimeout
 from kvsync.testing.clusters.cluster import Cluster
 from kvsync.testing.clusters.endpoints import GatewayView, PodAdmin
-from kvsync.testing.oracle.diagnosis import Comparison, prompts
+from kvsync.testing.oracle.diagnosis import prompts
 from kvsync.testing.oracle.snapshot import IndexState, Rest, keep, require
+from kvsync.testing.oracle.tables import Comparison
 from kvsync.testing.processes.wait import wait_for
 from kvsync.testing.results.history import History
 

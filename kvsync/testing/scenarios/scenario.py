@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from kvsync.testing.clusters.cluster import Cluster, PodHandle
 from kvsync.testing.clusters.endpoints import GatewayView, PodAdmin
-from kvsync.testing.oracle.diagnosis import Comparison, Prompt
+from kvsync.testing.oracle.tables import Comparison, Prompt
 from kvsync.testing.results.history import History
 from kvsync.testing.scenarios.quiesce import CONVERGENCE_S, settle, verify
 from kvsync.testing.traffic.sender import Answer, Sender

@@ -12,7 +12,7 @@ import pytest
 
 from deployments.supervisor import Service, Supervisor
 from kvsync.ci.run.parameters import REPOSITORY
-from kvsync.testing.processes.ledger import end
+from kvsync.testing.processes.living import end
 from kvsync.testing.processes.wait import wait_for
 
 FOREVER = "import time; print('up', flush=True); time.sleep(3600)"

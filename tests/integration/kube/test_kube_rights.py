@@ -21,7 +21,8 @@ from kvsync.testing.clusters.kubernetes.proxy import KubernetesProxy
 from kvsync.testing.faults.chaosmesh.injector import KINDS, ChaosMeshInjector
 from kvsync.testing.faults.chaosmesh.manifest import GROUP, VERSION, plural
 from kvsync.testing.faults.chaosmesh.resource import ExperimentResource, Reference
-from kvsync.testing.faults.fault import Effect, Partition
+from kvsync.testing.faults.fault import Partition
+from kvsync.testing.faults.holding import Effect
 from kvsync.testing.processes.ledger import Ledger, leftovers
 from kvsync.testing.results.history import History
 from kvsync.testing.results.verdicts import NotRun

@@ -6,10 +6,9 @@ Nothing here waits for another part: kubectl, Docker and the API server are each
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
-from kvsync.ci.cleaning.marks import CLUSTER_LABEL
 from kvsync.testing.clusters.evidence import MOST_PODS, Group, Part, read_url
 from kvsync.testing.clusters.kubernetes.api import KubernetesApi, PodState
-from kvsync.testing.clusters.kubernetes.machine import Machine
+from kvsync.testing.clusters.kubernetes.machine import CLUSTER_LABEL, Machine
 from kvsync.testing.clusters.kubernetes.manifests import ADMIN_PORT, MODEL_LABEL
 from kvsync.testing.clusters.kubernetes.proxy import KubernetesProxy
 from kvsync.testing.processes.tools import ON_PATH, kubectl

@@ -8,6 +8,9 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+CLUSTER_LABEL = "io.x-k8s.kind.cluster"
+"""What kind puts on the containers of a cluster."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:

@@ -10,6 +10,12 @@ from typing import Any
 
 import yaml
 
+from kvsync.testing.clusters.cluster import Port
+
+PORT_NUMBERS: Mapping[Port, int] = {"http": 8000, "events": 5557, "replay": 5558}
+"""Where the engines of infra/manifests listen."""
+
+
 Manifest = dict[str, Any]
 """One Kubernetes object as plain values; each kind has its own shape."""
 

@@ -9,11 +9,10 @@ from collections.abc import Callable, Collection
 
 from kvsync.errors import ClusterError, WaitTimeout
 from kvsync.pods import Pod
-from kvsync.testing.clusters.cluster import PodHandle
+from kvsync.testing.clusters.cluster import PORTS, PodHandle, Port
 from kvsync.testing.clusters.endpoints import answers
 from kvsync.testing.clusters.local.addresses import Address, LoopbackBlock
 from kvsync.testing.clusters.local.fault_proxy import CLEAR, FaultProxy, Listener, Rules
-from kvsync.testing.faults.fault import PORTS, Port
 from kvsync.testing.processes.program import Program
 from kvsync.testing.processes.wait import wait_for
 

@@ -20,10 +20,9 @@ from kvsync.testing.clusters.cluster import PodHandle
 from kvsync.testing.clusters.endpoints import answers
 from kvsync.testing.clusters.kubernetes.api import PodState
 from kvsync.testing.clusters.kubernetes.cluster import ENGINES, GATEWAYS
-from kvsync.testing.clusters.kubernetes.manifests import ADMIN_PORT, MODEL_LABEL
+from kvsync.testing.clusters.kubernetes.manifests import ADMIN_PORT, MODEL_LABEL, PORT_NUMBERS
 from kvsync.testing.faults import effects
 from kvsync.testing.faults.chaosmesh import probe as inside
-from kvsync.testing.faults.chaosmesh.manifest import PORT_NUMBERS
 from kvsync.testing.faults.fault import (
     Bandwidth,
     ClockOffset,
@@ -31,7 +30,6 @@ from kvsync.testing.faults.fault import (
     Corruption,
     CpuStress,
     DiskLatency,
-    Effect,
     Fault,
     HttpDelay,
     Latency,
@@ -43,6 +41,7 @@ from kvsync.testing.faults.fault import (
     PortsBlocked,
     name_of,
 )
+from kvsync.testing.faults.holding import Effect
 from kvsync.testing.results.verdicts import NotRun
 
 RETRANSMISSION_S = 0.2

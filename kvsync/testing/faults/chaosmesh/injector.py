@@ -21,7 +21,8 @@ from kvsync.testing.faults.chaosmesh.installation import lacking
 from kvsync.testing.faults.chaosmesh.manifest import GROUP, VERSION, Victims, impossible, plural, render
 from kvsync.testing.faults.chaosmesh.resource import INTERVAL_S, REQUEST_TIMEOUT_S, Reference
 from kvsync.testing.faults.chaosmesh.status import Status
-from kvsync.testing.faults.fault import Effect, Fault, OneShot, name_of, to_json
+from kvsync.testing.faults.fault import Fault, OneShot, name_of, to_json
+from kvsync.testing.faults.holding import Effect
 from kvsync.testing.processes.ledger import Entry, Ledger
 from kvsync.testing.processes.wait import wait_for
 from kvsync.testing.results.history import History

@@ -18,9 +18,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from kvsync.testing.clusters.kubernetes.manifests import Manifest
+from kvsync.testing.clusters.cluster import PORTS
+from kvsync.testing.clusters.kubernetes.manifests import PORT_NUMBERS, Manifest
 from kvsync.testing.faults.fault import (
-    PORTS,
+    BURST_BYTES,
+    QUEUE_BYTES,
     Bandwidth,
     ClockOffset,
     ContainerKill,
@@ -39,7 +41,6 @@ from kvsync.testing.faults.fault import (
     PodFailure,
     PodKill,
     PodPause,
-    Port,
     PortsBlocked,
     Stall,
     name_of,
@@ -47,14 +48,10 @@ from kvsync.testing.faults.fault import (
 from kvsync.testing.results.verdicts import NotRun
 
 GROUP, VERSION = "chaos-mesh.org", "v1alpha1"
-PORT_NUMBERS: Mapping[Port, int] = {"http": 8000, "events": 5557, "replay": 5558}
-"""Where the engines of infra/manifests listen."""
 
 EVERYBODY = ("0.0.0.0/1", "128.0.0.0/1")
 """All IPv4 addresses: the daemon keeps targets in an ipset of nets, which cannot hold 0.0.0.0/0."""
 
-QUEUE_BYTES, BURST_BYTES = 100_000, 10_000
-"""What waits for a narrow link, and what passes it at once; more is dropped."""
 
 Mode = Literal["one", "all", "fixed", "fixed-percent", "random-max-percent"]
 

@@ -22,7 +22,6 @@ from kvsync.testing.faults.fault import (
     CpuStress,
     Cut,
     DiskLatency,
-    Effect,
     Fault,
     MemoryStress,
     MessageLoss,
@@ -31,6 +30,7 @@ from kvsync.testing.faults.fault import (
     PodKill,
     PodPause,
 )
+from kvsync.testing.faults.holding import Effect
 from kvsync.testing.faults.local.network import CutFault, HeldFault
 from kvsync.testing.faults.local.stress import StressFault
 from kvsync.testing.results.verdicts import NotRun

@@ -3,22 +3,21 @@
 from collections.abc import Iterator, Mapping
 from functools import partial
 
+from kvsync.testing.clusters.cluster import PORTS, Port
 from kvsync.testing.clusters.local.fault_proxy import CLEAR, SILENT, Direction, Rules
 from kvsync.testing.clusters.local.pod import LocalPod
 from kvsync.testing.faults import effects
 from kvsync.testing.faults.fault import (
-    PORTS,
     Bandwidth,
     Corruption,
     Cut,
-    Effect,
     HttpDelay,
     Latency,
     Partition,
-    Port,
     PortsBlocked,
     Stall,
 )
+from kvsync.testing.faults.holding import Effect
 
 HeldNetworkFault = Partition | Stall | Latency | Bandwidth | Corruption | PortsBlocked | HttpDelay
 

@@ -7,21 +7,10 @@ from pathlib import Path
 import psutil
 
 from kvsync.testing.clusters.local.cluster import LocalCluster
-from kvsync.testing.faults.fault import CpuStress, Effect, MemoryStress
+from kvsync.testing.faults.fault import CpuStress, MemoryStress
+from kvsync.testing.faults.holding import Effect
+from kvsync.testing.faults.stressing import arguments, burning, require_memory
 from kvsync.testing.processes.program import Program
-from kvsync.testing.results.verdicts import NotRun
-
-LIMIT_S = 900.0
-"""Stress ends by itself after it, whatever happens to us; longer than any fault is held."""
-DEMAND_SHARE = 0.5
-"""Of the CPU time asked for, so much has to be used or waited for: it starts while the time runs already."""
-LEAST_SHARE = 0.05
-"""So much of it has to be used: where it gets no more, others keep all cores busy.
-
-Measured: 11 % among thirty other busy processes on two cores.
-"""
-SPARE_BYTES = 512 * 1024 * 1024
-"""What must stay free for everything else on the machine."""
 
 
 class StressFault:
@@ -69,29 +58,6 @@ class StressFault:
         held = sum(each.memory_info().rss for each in self._workers)
         evidence = f"{len(self._workers)} processes hold {held >> 20} MiB"
         return Effect(held >= size_bytes, evidence)
-
-
-def arguments(fault: CpuStress | MemoryStress) -> list[str]:
-    """Return the arguments of the stress program."""
-    match fault:
-        case CpuStress(workers=workers, load=load):
-            what = ["cpu", "--load", str(load)]
-        case MemoryStress(workers=workers, size_bytes=size_bytes):
-            what = ["memory", "--size", str(size_bytes)]
-    return [*what, "--workers", str(workers), "--for", str(LIMIT_S)]
-
-
-def burning(processes: int, use: float, wait: float, wanted: float) -> Effect:
-    """Judge how many cores were used and waited for against how many were asked for. Pure."""
-    evidence = f"{processes} processes use {use:.2f} cores and wait for {wait:.2f} of {wanted:g} asked for"
-    return Effect(use >= LEAST_SHARE * wanted and use + wait >= DEMAND_SHARE * wanted, evidence)
-
-
-def require_memory(size_bytes: int) -> None:
-    """Raise NotRun when so much memory would not be free beside what others need."""
-    available, needed = psutil.virtual_memory().available, size_bytes + SPARE_BYTES
-    if available < needed:
-        raise NotRun(f"needs {needed >> 20} MiB of free memory, {available >> 20} MiB are free")
 
 
 def _waited_s(pid: int) -> float:

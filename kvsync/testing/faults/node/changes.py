@@ -1,17 +1,17 @@
 """What is changed on a node at the moment: in the ledger before it is made, and out of it when it is undone.
 
-The entries are of the kind "network-rule", whoever the change is for: the reaper runs the command in
-`undo` on the node `node`, and an answer that says there is nothing to undo is as good.
+The entries are of the kind "network-rule", whoever the change is for: `undo` runs the command of that
+name on the node `node`, and an answer that says there is nothing to undo is as good.
 """
 
 import re
 from collections.abc import Sequence
 
-from kvsync.ci.cleaning.reapers import reap
 from kvsync.errors import ClusterError
 from kvsync.testing.faults.node.node import Node
 from kvsync.testing.faults.node.rules import Change
 from kvsync.testing.processes.ledger import Entry, Ledger
+from kvsync.testing.processes.tools import Tools
 from kvsync.testing.results.verdicts import NotRun
 
 _LACKING = re.compile(
@@ -20,6 +20,16 @@ _LACKING = re.compile(
     re.IGNORECASE,
 )
 """What tc, iptables, nsenter and docker say when kernel or node are without what a command needs."""
+
+_UNDONE = re.compile(
+    r"no such container|is not running|no such file|no such process|does a matching rule exist"
+    r"|no chain/target/match|cannot find device|handle of zero|invalid handle",
+    re.IGNORECASE,
+)
+"""What docker, nsenter, iptables and tc say when there is nothing to undo."""
+
+ANSWER_S = 15.0
+"""For an answer of the node's."""
 
 
 class Changes:
@@ -44,7 +54,7 @@ class Changes:
     def undo(self) -> None:
         """Undo them, the newest first. Raises ClusterError; what is not undone then stays in the ledger."""
         while self._entries:
-            reap(self._entries[-1], self._node.tools)
+            undo(self._entries[-1], self._node.tools)
             self._ledger.released(self._entries.pop())
 
     def _make(self, name: str, change: Change) -> None:
@@ -56,3 +66,15 @@ class Changes:
             if _LACKING.search(str(exc)):
                 raise NotRun(f"the kernel or the node is without what this needs: {exc}") from exc
             raise
+
+
+def undo(entry: Entry, tools: Tools) -> bool:
+    """Undo one change; False when there was nothing to undo. Raises ClusterError."""
+    match entry.facts:
+        case {"node": str(node), "undo": [*words]}:
+            answer = tools.ask("docker", "exec", node, *map(str, words), timeout_s=ANSWER_S)
+        case _:
+            raise ClusterError(f"the ledger does not say how to undo it: {dict(entry.facts)}")
+    if not answer.ok and not _UNDONE.search(answer.errors + answer.output):
+        raise ClusterError(f"cannot undo it in {node}: {answer.reason}")
+    return answer.ok

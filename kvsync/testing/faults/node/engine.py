@@ -6,7 +6,7 @@ for a container that ended before within ten minutes (measured: 15 s, 25 s, 44 s
 
 from kvsync.testing.clusters.kubernetes.cluster import KubernetesCluster
 from kvsync.testing.faults import effects
-from kvsync.testing.faults.fault import Effect
+from kvsync.testing.faults.holding import Effect
 from kvsync.testing.faults.node.changes import Changes
 from kvsync.testing.faults.node.pod import NodePod
 from kvsync.testing.faults.node.rules import Change

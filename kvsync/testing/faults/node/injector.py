@@ -12,18 +12,17 @@ import itertools
 from collections.abc import Mapping
 from functools import partial
 
+from kvsync.testing.clusters.cluster import PORTS
 from kvsync.testing.clusters.kubernetes.cluster import KubernetesCluster
 from kvsync.testing.faults import effects
 from kvsync.testing.faults.carrier import Carrier
 from kvsync.testing.faults.engine import EngineFault
 from kvsync.testing.faults.fault import (
-    PORTS,
     ClockOffset,
     ContainerKill,
     CpuStress,
     Cut,
     DiskLatency,
-    Effect,
     Fault,
     HttpDelay,
     Latency,
@@ -33,6 +32,7 @@ from kvsync.testing.faults.fault import (
     PodKill,
     PodPause,
 )
+from kvsync.testing.faults.holding import Effect
 from kvsync.testing.faults.node.changes import Changes
 from kvsync.testing.faults.node.engine import ContainerKillFault, FailureFault, KillFault, PauseFault
 from kvsync.testing.faults.node.network import CutFault, RuleFault

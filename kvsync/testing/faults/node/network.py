@@ -3,21 +3,20 @@
 import secrets
 from collections.abc import Collection, Mapping
 
+from kvsync.testing.clusters.cluster import PORTS, Port
 from kvsync.testing.faults import effects
 from kvsync.testing.faults.fault import (
-    PORTS,
     Bandwidth,
     Corruption,
     Cut,
-    Effect,
     Latency,
     PacketLoss,
     Partition,
-    Port,
     PortsBlocked,
     Stall,
     name_of,
 )
+from kvsync.testing.faults.holding import Effect
 from kvsync.testing.faults.node import rules
 from kvsync.testing.faults.node.changes import Changes
 from kvsync.testing.faults.node.node import ACCEPTED

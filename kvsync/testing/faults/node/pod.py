@@ -4,12 +4,13 @@ from collections.abc import Iterable, Mapping
 from functools import cached_property
 
 from kvsync.errors import ClusterError
+from kvsync.testing.clusters.cluster import Port
 from kvsync.testing.clusters.endpoints import PodAdmin
 from kvsync.testing.clusters.kubernetes.api import PodState
 from kvsync.testing.clusters.kubernetes.cluster import KubernetesCluster
+from kvsync.testing.clusters.kubernetes.manifests import PORT_NUMBERS
 from kvsync.testing.faults import effects
-from kvsync.testing.faults.chaosmesh.manifest import PORT_NUMBERS
-from kvsync.testing.faults.fault import Effect, Port
+from kvsync.testing.faults.holding import Effect
 from kvsync.testing.faults.node.node import Node
 
 

@@ -10,14 +10,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kvsync.testing.faults.chaosmesh.manifest import BURST_BYTES, PORT_NUMBERS, QUEUE_BYTES
+from kvsync.testing.clusters.cluster import Port
+from kvsync.testing.clusters.kubernetes.manifests import PORT_NUMBERS
 from kvsync.testing.faults.fault import (
+    BURST_BYTES,
+    QUEUE_BYTES,
     Bandwidth,
     Corruption,
     Latency,
     PacketLoss,
     Partition,
-    Port,
     PortsBlocked,
     Stall,
 )

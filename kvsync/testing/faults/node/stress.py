@@ -4,10 +4,11 @@ import time
 from collections.abc import Collection
 
 from kvsync.testing.clusters.kubernetes.cluster import KubernetesCluster
-from kvsync.testing.faults.fault import CpuStress, Effect, MemoryStress
-from kvsync.testing.faults.local.stress import arguments, burning, require_memory
+from kvsync.testing.faults.fault import CpuStress, MemoryStress
+from kvsync.testing.faults.holding import Effect
 from kvsync.testing.faults.node.node import Process
 from kvsync.testing.faults.node.pod import NodePod
+from kvsync.testing.faults.stressing import arguments, burning, require_memory
 from kvsync.testing.processes.program import Program
 from kvsync.testing.processes.tools import kubectl
 
