@@ -12,7 +12,7 @@ from threading import Thread
 import pytest
 from pydantic import SecretStr
 
-from deployments.staleness import StaleWatch
+from deployments.service.staleness import StaleWatch
 from kvsync.ci.archive import Archive
 from kvsync.ci.notify.people import Message, send
 from kvsync.ci.report.report import Report

@@ -8,8 +8,8 @@ import pytest
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.states import Running
 
-from deployments.caretaker import WORKER, Caretaker
-from deployments.presence import worker_name
+from deployments.service.caretaker import WORKER, Caretaker
+from deployments.service.presence import worker_name
 from kvsync.ci.run.parameters import Parameters
 from kvsync.ci.run_folder import RunFolder
 

@@ -14,7 +14,7 @@ import httpx
 import psutil
 import pytest
 
-from deployments.serve import surroundings
+from deployments.service.serve import surroundings
 from kvsync.ci.settings import ServeSettings
 from kvsync.testing.processes.wait import wait_for
 from tests.pipeline.conftest import COMMAND, ROOT, Pipeline, words
@@ -195,7 +195,9 @@ def test_what_is_killed_is_started_again_and_a_stop_ends_the_runs(
 ) -> None:
     """All services come back; on SIGTERM a run ends with its report, a true state and no process."""
     _until_ready(served)
-    victims = [served.child(name) for name in ("server start", "worker start", "deployments.caretaker")]
+    victims = [
+        served.child(name) for name in ("server start", "worker start", "deployments.service.caretaker")
+    ]
     for victim in victims:
         victim.kill()
     hanging = repository(unit=HANGING)

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from deployments.catalogue import catalogue, job_variables
-from deployments.mending import Mend, Sighting, decide
-from deployments.serve import Services, require_safe, surroundings
-from deployments.supervisor import delay_s, ending
+from deployments.service.mending import Mend, Sighting, decide
+from deployments.service.serve import Services, require_safe, surroundings
+from deployments.service.supervisor import delay_s, ending
 from kvsync.ci.settings import ServeSettings, Settings
 from kvsync.errors import ConfigError
 

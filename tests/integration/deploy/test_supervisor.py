@@ -10,7 +10,7 @@ from threading import Event
 import psutil
 import pytest
 
-from deployments.supervisor import Service, Supervisor
+from deployments.service.supervisor import Service, Supervisor
 from kvsync.ci.run.parameters import REPOSITORY
 from kvsync.testing.processes.living import end
 from kvsync.testing.processes.wait import wait_for
@@ -90,7 +90,7 @@ SUPERVISING = """
 import signal, sys
 from pathlib import Path
 from threading import Event
-from deployments.supervisor import Supervisor
+from deployments.service.supervisor import Supervisor
 signal.signal(signal.SIGINT, signal.SIG_IGN)
 supervisor = Supervisor(print)
 supervisor.start(service(Path(sys.argv[1]), sys.argv[2], parting=signal.Signals(int(sys.argv[3]))))

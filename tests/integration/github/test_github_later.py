@@ -26,7 +26,7 @@ DAY_S = 24 * 3600.0
 CARETAKER = """
 import sys
 from pathlib import Path
-from deployments.caretaker import Caretaker
+from deployments.service.caretaker import Caretaker
 
 now = 0.0
 caretaker = Caretaker(report_dir=Path(sys.argv[1]), home="", patience_s=60, clock=lambda: now)

@@ -2,12 +2,12 @@
 
 import os
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
+from deployments.commands.console import DEFAULT_REPORTS, ReportDir
 from kvsync.ci.cleaning.residue import is_running
 from kvsync.ci.run_folder import RunFolder, find_run
 from kvsync.ci.settings import StoreSettings, load_settings
@@ -18,7 +18,6 @@ from kvsync.errors import ConfigError
 if TYPE_CHECKING:
     from kvsync.ci.store.s3 import S3Store
 
-ReportDir = Annotated[Path, typer.Option("--report-dir", help="Where the folders of the runs lie.")]
 
 console = Console(highlight=False, markup=False, soft_wrap=True)
 
@@ -32,7 +31,7 @@ def upload(
         bool,
         typer.Option("--link", help="Print links as they are: a signed one opens the report for anyone."),
     ] = False,
-    report_dir: ReportDir = Path("reports"),
+    report_dir: ReportDir = DEFAULT_REPORTS,
 ) -> None:
     """Bring a run in the store up to date with its folder, and send GitHub what it did not take at its end.
 
@@ -78,7 +77,7 @@ def prune(
     lifecycle: Annotated[
         bool, typer.Option("--lifecycle", help="Have the bucket remove what nobody prunes, too.")
     ] = False,
-    report_dir: ReportDir = Path("reports"),
+    report_dir: ReportDir = DEFAULT_REPORTS,
 ) -> None:
     """Remove runs older than `keep_days` (or `keep_failed_days`) from the report folder and the store.
 

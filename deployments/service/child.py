@@ -1,4 +1,6 @@
-"""A command that lives no longer than who started it: `python -m deployments.child PARENT SIGNAL COMMAND...`.
+"""A command that lives no longer than who started it.
+
+`python -m deployments.service.child PARENT SIGNAL COMMAND...`
 
 - The kernel sends it the signal when the thread that started it ends, even by SIGKILL; so it is started
   from a main thread. Only Linux can do that; elsewhere the command just runs.

@@ -106,7 +106,7 @@ def ending(status: int) -> str:
 
 def bound(argv: Sequence[str], parting: signal.Signals = signal.SIGKILL) -> list[str]:
     """Return the command that gets a signal when this process dies."""
-    return [sys.executable, "-m", "deployments.child", str(os.getpid()), str(int(parting)), *argv]
+    return [sys.executable, "-m", "deployments.service.child", str(os.getpid()), str(int(parting)), *argv]
 
 
 def spawn(service: Service) -> subprocess.Popen[bytes]:

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
+from deployments.commands.console import DEFAULT_REPORTS, AsJson, ReportDir, console
 from deployments.progress import STYLES
 from kvsync.ci.report.report import EXIT_STATUS
 from kvsync.ci.run_folder import find_run
@@ -15,11 +15,6 @@ from kvsync.errors import ConfigError
 from kvsync.testing.results.outcome import Outcome
 
 Run = Annotated[str, typer.Argument(metavar="RUN", help="The id of a run, or `last`.")]
-ReportDir = Annotated[Path, typer.Option("--report-dir", help="Where the folders of the runs lie.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
-DEFAULT_REPORTS = Path("reports")
-
-console = Console()
 
 
 def rerun(
@@ -40,7 +35,7 @@ def rerun(
     A test that passes now and failed before with the same commit is flaky. Exit status: as of `run`.
     """
     # Imported here: cli imports this module, and `list` needs none of the rest.
-    from deployments.cli import run_once
+    from deployments.commands.run import run_once
     from kvsync.ci.run.repetition import prepare
 
     parameters = prepare(find_run(report_dir, run), stage or (), failed_only=failed)

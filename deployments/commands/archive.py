@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from deployments.commands.console import DEFAULT_REPORTS, AsJson, ReportDir, console
 from deployments.progress import STYLES
 from kvsync.ci.archive.comparison import CheckId
 from kvsync.ci.archive.flakiness import CLEAN_RUNS, Ending, Flakiness, failing_streak, flakiness
@@ -22,15 +22,10 @@ from kvsync.ci.settings import load_settings
 if TYPE_CHECKING:
     from kvsync.ci.archive import Archive, PastRun, PastStage, Scope
 
-ReportDir = Annotated[Path, typer.Option("--report-dir", help="Where the folders of the runs lie.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
-DEFAULT_REPORTS = Path("reports")
 
 LETTERS = {"passed": "[green]✓[/]", "failed": "[red]✗[/]", None: "[yellow]?[/]"}
 
 NO_RUN = "no run is in the archive; start one with: kvsync-ci run"
-
-console = Console()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

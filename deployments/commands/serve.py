@@ -1,21 +1,14 @@
 """`kvsync-ci deploy` and `kvsync-ci serve`."""
 
 import os
-from pathlib import Path
-from typing import Annotated
 
-import typer
-from rich.console import Console
 from rich.table import Table
 
+from deployments.commands.console import DEFAULT_REPORTS, ReportDir, console
 from kvsync.ci.settings import load_settings
 
-ReportDir = Annotated[Path, typer.Option("--report-dir", help="Where the folders of the runs lie.")]
 
-console = Console()
-
-
-def deploy(report_dir: ReportDir = Path("reports")) -> None:
+def deploy(report_dir: ReportDir = DEFAULT_REPORTS) -> None:
     """Make the deployments of the Prefect server at PREFECT_API_URL those of the catalogue.
 
     Done twice, the second time changes nothing, and what was changed in the UI stays. A change of catalogue
@@ -34,14 +27,14 @@ def deploy(report_dir: ReportDir = Path("reports")) -> None:
     console.print(table)
 
 
-def serve(report_dir: ReportDir = Path("reports")) -> None:
+def serve(report_dir: ReportDir = DEFAULT_REPORTS) -> None:
     """Prefect's server and UI, a worker and the webhook receiver, until Ctrl-C; kept alive meanwhile.
 
     With PREFECT_API_URL that server is used instead of an own one. Addresses, the number of runs at a time
     and the rest are in the tables "serve" and "webhook" of kvsync-ci.toml, or in KVSYNC_CI_SERVE_PORT, ...
     """
     # Imported here, since no other command needs it.
-    from deployments.serve import serve
+    from deployments.service.serve import serve
     from kvsync.ci.run.parameters import REPOSITORY
 
     settings = load_settings(REPOSITORY, os.environ)

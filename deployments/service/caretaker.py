@@ -1,4 +1,4 @@
-"""Gives runs whose processes are gone a true end: `python -m deployments.caretaker`, started by serve.
+"""Gives runs whose processes are gone a true end; serve starts it, `python -m deployments.service.caretaker`.
 
 Each run sees to its own end; this is for those that had no chance to: the machine went down, everything was
 killed. Every 15 s it compares the flow runs that Prefect believes to be going on with the processes here.
@@ -34,9 +34,9 @@ from prefect.states import Cancelled, Crashed, Scheduled
 from pydantic import ValidationError
 
 from deployments.catalogue import FLOW
-from deployments.mending import PATIENCE_S, Mend, Sighting, decide
-from deployments.presence import engines, living, worker_name
-from deployments.staleness import StaleWatch
+from deployments.service.mending import PATIENCE_S, Mend, Sighting, decide
+from deployments.service.presence import engines, living, worker_name
+from deployments.service.staleness import StaleWatch
 from kvsync.ci.cleaning.residue import is_running
 from kvsync.ci.interruption import stop_on_signal
 from kvsync.ci.run.parameters import REPOSITORY, Parameters

@@ -27,8 +27,8 @@ from threading import Event
 import httpx
 
 from deployments.launch import environment
-from deployments.presence import living, worker_name
-from deployments.supervisor import Service, Supervisor, bound
+from deployments.service.presence import living, worker_name
+from deployments.service.supervisor import Service, Supervisor, bound
 from kvsync.ci.interruption import stop_on_signal
 from kvsync.ci.run.parameters import REPOSITORY
 from kvsync.ci.settings import PREFIX, ServeSettings, Settings
@@ -127,7 +127,7 @@ class Services:
 
     @property
     def _caretaker(self) -> list[str]:
-        return ["deployments.caretaker", str(self.report_dir), self.env["PREFECT_HOME"]]
+        return ["deployments.service.caretaker", str(self.report_dir), self.env["PREFECT_HOME"]]
 
     def _once(self, *words: str) -> None:
         try:

@@ -1,0 +1,41 @@
+"""`kvsync-ci clean`: end and remove what runs left behind."""
+
+from typing import Annotated
+
+import typer
+
+from deployments.commands.console import DEFAULT_REPORTS, ReportDir, console
+from deployments.commands.show import folders
+from kvsync.ci.cleaning.marks import on_this_machine
+from kvsync.ci.cleaning.residue import clear, find, is_running
+from kvsync.testing.processes.ledger import Ledger
+
+
+def clean(
+    report_dir: ReportDir = DEFAULT_REPORTS,
+    check: Annotated[bool, typer.Option("--check", help="Only look; exit 1 when something is left.")] = False,
+) -> None:
+    """End and remove what runs left behind, even those that were killed; reports stay.
+
+    A run that is still going on is left alone.
+    """
+    left, failed = 0, 0
+    marked = on_this_machine()
+    for folder in folders(report_dir):
+        if is_running(folder.ledger):
+            console.print(f"{folder.path.name}: still running, left alone", markup=False)
+            continue
+        residue = find(folder.ledger, marked=marked)
+        fates = dict.fromkeys(residue.describe(), "") if check else clear(residue, Ledger(folder.ledger))
+        for line, failure in fates.items():
+            why = f": not removed: {failure}" if failure else ""
+            console.print(f"{folder.path.name}: {line}{why}", markup=False, soft_wrap=True)
+        left += len(fates)
+        failed += sum(map(bool, fates.values()))
+    if not left:
+        console.print("nothing is left behind")
+    elif check:
+        console.print(f"{left} left behind")
+    else:
+        console.print(f"{left - failed} removed" + (f", {failed} not" if failed else ""))
+    raise typer.Exit(1 if failed or (check and left) else 0)

@@ -1,0 +1,114 @@
+"""`kvsync-ci run`: run the pipeline."""
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from rich.console import Console
+
+from deployments.commands.console import DEFAULT_REPORTS, AsJson, ReportDir, console, verdict
+from kvsync.ci.cluster_settings import ClusterChoice
+from kvsync.ci.doctor.findings import require
+from kvsync.ci.report.report import Report
+from kvsync.ci.run_folder import RunFolder
+from kvsync.ci.settings import load_settings
+from kvsync.ci.stages.environment import stage_environment
+
+if TYPE_CHECKING:
+    from kvsync.ci.run.parameters import Parameters
+
+
+def run(
+    stages: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="unit, integration, property, e2e, benchmark, load, chaos, soak; all if none is named."
+        ),
+    ] = None,
+    profile: Annotated[
+        Literal["quick", "full"], typer.Option(help="quick takes minutes; full has real durations and sizes.")
+    ] = "quick",
+    cluster: Annotated[
+        str,
+        typer.Option(help="Where engines and gateway run: local, kind, kubeconfig or kubeconfig:CONTEXT."),
+    ] = "local",
+    reuse: Annotated[
+        str, typer.Option(metavar="NAME", help="With kind: use and leave the cluster of this name.")
+    ] = "",
+    node_image: Annotated[
+        list[str] | None,
+        typer.Option(metavar="IMAGE", help="With kind: the nodes' image; several make one run for each."),
+    ] = None,
+    report_dir: ReportDir = DEFAULT_REPORTS,
+    seed: Annotated[int, typer.Option(help="Decides everything that is drawn by chance.")] = 0,
+    trace: Annotated[
+        Path | None, typer.Option(help="A Mooncake-format request trace (JSON lines) to replay in e2e.")
+    ] = None,
+    repository: Annotated[Path | None, typer.Option(help="The folder whose tests/ are run.")] = None,
+    source: Annotated[
+        str,
+        typer.Option(metavar="URL@COMMIT", help="Test this commit, fetched for the run, not the files here."),
+    ] = "",
+    untrusted: Annotated[
+        bool, typer.Option("--untrusted", help="The commit is a fork's: it gets no secret and no cluster.")
+    ] = False,
+    keep: Annotated[
+        bool,
+        typer.Option("--keep", help="Leave the cluster of a failed test alive until `kvsync-ci clean`."),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run the pipeline. Exit status: 0 passed, 1 failed, 2 unknown (something could not be judged)."""
+    # Imported here, since `list` or `show` need none of it.
+    from kvsync.ci.run.parameters import REPOSITORY, Parameters, matrix, new_run_id
+
+    url, _, commit = source.rpartition("@")
+    fetched = {"url": url, "commit": commit, "trusted": not untrusted}
+    given = {"stages": stages, "repository": repository, "source": fetched if source or untrusted else None}
+    parameters = Parameters.checked(
+        profile=profile,
+        cluster=cluster,
+        reuse=reuse,
+        settings=load_settings(repository or REPOSITORY, os.environ).cluster,
+        report_dir=report_dir,
+        seed=seed,
+        trace=trace,
+        keep=keep,
+        run=new_run_id(),
+        **{name: value for name, value in given.items() if value},
+    )
+    reports = [run_once(each, as_json=as_json) for each in matrix(parameters, node_image or ())]
+    raise typer.Exit(max(reports, key=lambda report: report.verdict).exit_status)
+
+
+def run_once(parameters: "Parameters", *, as_json: bool) -> Report:
+    """Run once, showing how it goes and the verdict; CannotRun when the machine lacks something."""
+    from deployments.launch import launch
+    from kvsync.ci.doctor.doctor import examine
+    from kvsync.ci.run.parameters import settings_here
+
+    if parameters.needs_cluster:
+        findings = examine(
+            ClusterChoice.parse(parameters.cluster),
+            settings_here(parameters, os.environ),
+            folder=parameters.report_dir,
+            name=f"kvsync-{parameters.run}",
+            reuse=parameters.reuse,
+            environ=stage_environment(os.environ, trusted=True),
+        )
+        require(findings, parameters.cluster)
+    progress = Console(stderr=True) if as_json else console
+    attempt = f", attempt {parameters.repeat.attempt}" if parameters.repeat else ""
+    progress.print(
+        f"run {parameters.run}{attempt}: {', '.join(parameters.due)} "
+        f"({parameters.profile}, {parameters.cluster})"
+    )
+    report = launch(parameters, progress)
+    progress.print(f"report: {RunFolder(parameters.run_dir).page}", soft_wrap=True)
+    if as_json:
+        typer.echo(json.dumps(report.to_json(), indent=1))
+    else:
+        console.print(verdict(report), soft_wrap=True)
+    return report
