@@ -44,7 +44,7 @@ def create_app(
 
 def _discovery(config: GatewayConfig) -> Discovery:
     if config.kubernetes:
-        from kvsync.kube_discovery import KubernetesDiscovery  # takes a second and 40 MB
+        from kvsync.kube.discovery import KubernetesDiscovery
 
         return KubernetesDiscovery(config.kubernetes)
     return FileDiscovery(config.pods_file) if config.pods_file else StaticDiscovery(config.pods)

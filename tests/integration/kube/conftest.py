@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from kvsync.config import KubernetesConfig
-from kvsync.kube_discovery import KubernetesDiscovery
+from kvsync.kube.discovery import KubernetesDiscovery
 from kvsync.pods import Pod
 from kvsync.testing.doubles.api_server import FakeApiServer, pod_manifest
 

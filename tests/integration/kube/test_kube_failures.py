@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from kvsync.config import KubernetesConfig
-from kvsync.kube_discovery import pause_s
+from kvsync.kube.discovery import pause_s
 from kvsync.pods import Pod
 from kvsync.testing.doubles.api_server import FakeApiServer, pod_manifest
 
