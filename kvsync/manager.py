@@ -35,21 +35,21 @@ class Endpoints(NamedTuple):
     replay: str | None
 
 
-class Plan(NamedTuple):
+class SubscriptionPlan(NamedTuple):
     """What a new list of pods asks for: first stop and forget, then start."""
 
     stop: tuple[Source, ...]
     start: Mapping[Source, Endpoints]
 
 
-def plan(running: Mapping[Source, Endpoints], pods: Iterable[Pod]) -> Plan:
+def plan(running: Mapping[Source, Endpoints], pods: Iterable[Pod]) -> SubscriptionPlan:
     """Compare what is followed with what there is; a publisher at a new address is another one."""
     wanted = {
         source: Endpoints(pod.endpoint(source.rank), pod.replay_endpoint(source.rank))
         for pod in pods
         for source in pod.sources
     }
-    return Plan(
+    return SubscriptionPlan(
         stop=tuple(source for source, where in running.items() if wanted.get(source) != where),
         start={source: where for source, where in wanted.items() if running.get(source) != where},
     )

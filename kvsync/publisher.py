@@ -21,7 +21,7 @@ import zmq.asyncio
 from kvsync.codec import END_SEQUENCE, decode_sequence, encode_sequence
 from kvsync.errors import ConfigError, DecodeError, PortInUse
 
-Delivery = tuple[bytes, bytes, bytes]
+Frames = tuple[bytes, bytes, bytes]
 """What one live message consists of: topic, sequence, payload."""
 
 _IPV4 = re.compile(r"tcp://\d+\.\d+\.\d+\.\d+:")
@@ -42,7 +42,7 @@ class ReplayLayout(Enum):
 class Channel(Protocol):
     """What happens to a live message on its way out; the place for faults."""
 
-    def carry(self, message: Delivery) -> Sequence[Delivery]:
+    def carry(self, message: Frames) -> Sequence[Frames]:
         """The messages that leave instead of this one."""
 
 
@@ -119,7 +119,7 @@ class Publisher:
     def restart(self) -> None:
         """Forget everything published, as an engine does that restarts behind the same address."""
         self._next = 0
-        self._ring: deque[tuple[int, Delivery]] = deque(maxlen=self._buffer_steps)
+        self._ring: deque[tuple[int, Frames]] = deque(maxlen=self._buffer_steps)
 
     async def serve(self) -> None:
         """Answer requests for a replay until cancelled; others than `["", sequence]` are ignored."""
@@ -144,7 +144,7 @@ class Publisher:
                 return  # Restarted meanwhile: a dead engine does not end its replay either.
         await self._router.send_multipart([*envelope, *self._framed((b"", END_SEQUENCE, b""))])
 
-    def _framed(self, message: Delivery) -> Sequence[bytes]:
+    def _framed(self, message: Frames) -> Sequence[bytes]:
         return message if self._layout is ReplayLayout.NEW else message[1:]
 
 

@@ -8,7 +8,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
 from kvsync.ci.archive import open_archive
-from kvsync.ci.archive.comparison import Comparison
+from kvsync.ci.archive.comparison import RunComparison
 from kvsync.ci.archive.trends import trends_of
 from kvsync.ci.page.page import write_page
 from kvsync.ci.report.report import Report
@@ -20,17 +20,17 @@ Log = logging.Logger | logging.LoggerAdapter[logging.Logger]
 
 
 @task(name="archive", task_run_name="archive", cache_policy=NO_CACHE)
-def archive_report(parameters: Parameters, report: Report) -> Comparison:
+def archive_report(parameters: Parameters, report: Report) -> RunComparison:
     """Compare a run with those before it, keep it, and write its page; its verdict stands, come what may."""
     return compared(parameters, report, get_run_logger())
 
 
-def compared(parameters: Parameters, report: Report, log: Log) -> Comparison:
+def compared(parameters: Parameters, report: Report, log: Log) -> RunComparison:
     """Compare a run, keep it in the archive of the settings, and write the page that says what changed.
 
     An archive that does not answer is a warning; the page is written all the same.
     """
-    comparison, trends = Comparison.impossible("the archive did not answer"), None
+    comparison, trends = RunComparison.impossible("the archive did not answer"), None
     try:
         with open_archive(load_settings(REPOSITORY, os.environ), parameters.report_dir) as archive:
             comparison = archive.compare(report)

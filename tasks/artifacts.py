@@ -11,7 +11,7 @@ from prefect import task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
-from kvsync.ci.archive.comparison import Comparison
+from kvsync.ci.archive.comparison import RunComparison
 from kvsync.ci.page.charts import age, duration, number
 from kvsync.ci.page.evidence import Evidence, FaultWindow
 from kvsync.ci.page.page import evidence_of
@@ -33,7 +33,7 @@ Row = dict[str, str]
 
 @task(name="artifacts", task_run_name="artifacts", cache_policy=NO_CACHE)
 def show_report(
-    report: Report, parameters: Parameters, stored: str, comparison: Comparison | None = None
+    report: Report, parameters: Parameters, stored: str, comparison: RunComparison | None = None
 ) -> None:
     """Show beside the run what it found: verdict, stages, failures, measurements, faults, links.
 
@@ -61,7 +61,7 @@ def show_report(
             create_table_artifact(key=key, table=rows[:SHOWN_ROWS], description=f"{key.capitalize()}{more}")
 
 
-def verdict_page(report: Report, comparison: Comparison | None = None) -> str:
+def verdict_page(report: Report, comparison: RunComparison | None = None) -> str:
     """Return the verdict, why, what changed, and how to repeat the run, as Markdown."""
     parts = [f"# {report.verdict.name}", _code(report.reason)]
     if comparison:
@@ -99,7 +99,7 @@ def links_page(report: Report, link: str) -> str:
     return f"| run | report |\n|---|---|\n| {report.run} | [open the report](<{target}>) |"
 
 
-def stage_rows(report: Report, comparison: Comparison | None = None) -> list[Row]:
+def stage_rows(report: Report, comparison: RunComparison | None = None) -> list[Row]:
     """Return one row per stage."""
     return [
         {
@@ -114,7 +114,7 @@ def stage_rows(report: Report, comparison: Comparison | None = None) -> list[Row
     ]
 
 
-def change_rows(comparison: Comparison) -> list[Row]:
+def change_rows(comparison: RunComparison) -> list[Row]:
     """Return one row per check of which there is something to say."""
     return [
         {

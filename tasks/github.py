@@ -16,8 +16,8 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
-from kvsync.ci.archive.comparison import Comparison
-from kvsync.ci.notify.github import GitHub, NotSent, Status
+from kvsync.ci.archive.comparison import RunComparison
+from kvsync.ci.notify.github import CommitStatus, GitHub, NotSent
 from kvsync.ci.notify.github_text import (
     issue_change,
     issue_mark,
@@ -28,13 +28,13 @@ from kvsync.ci.notify.github_text import (
     stage_status,
 )
 from kvsync.ci.report.report import Report
-from kvsync.ci.run.parameters import REPOSITORY, Parameters, Source
+from kvsync.ci.run.parameters import REPOSITORY, CommitSource, Parameters
 from kvsync.ci.run_folder import RunFolder
 from kvsync.ci.settings import GitHubSettings, load_settings
 from kvsync.testing.results.outcome import StageResult
 
 Log = logging.Logger | logging.LoggerAdapter[logging.Logger]
-Step = Callable[[GitHub], None]
+GitHubStep = Callable[[GitHub], None]
 
 START_PATIENCE_S = 15.0
 END_PATIENCE_S = 60.0
@@ -75,7 +75,12 @@ def report_stage(parameters: Parameters, result: StageResult, log: Log) -> None:
 
 @task(name="github", task_run_name="github", cache_policy=NO_CACHE)
 def report_run(
-    parameters: Parameters, report: Report, comparison: Comparison | None, link: str, *, hurried: bool = False
+    parameters: Parameters,
+    report: Report,
+    comparison: RunComparison | None,
+    link: str,
+    *,
+    hurried: bool = False,
 ) -> None:
     """Send what a run found; see tell_github.
 
@@ -90,7 +95,7 @@ def report_run(
 def tell_github(
     parameters: Parameters,
     report: Report,
-    comparison: Comparison | None,
+    comparison: RunComparison | None,
     link: str,
     log: Log,
     *,
@@ -118,9 +123,9 @@ def _steps(
     parameters: Parameters,
     settings: GitHubSettings,
     report: Report,
-    comparison: Comparison | None,
+    comparison: RunComparison | None,
     link: str,
-) -> Iterator[Step]:
+) -> Iterator[GitHubStep]:
     context, source = settings.context, _source(parameters)
     if source:
         ours = set(parameters.stages) - _judged_later(parameters, source)
@@ -141,7 +146,7 @@ def _steps(
         )
 
 
-def _judged_later(parameters: Parameters, source: Source) -> set[str]:
+def _judged_later(parameters: Parameters, source: CommitSource) -> set[str]:
     """Return the stages of later runs of the same commit, whose statuses have replaced those of this run."""
     found: set[str] = set()
     for path in parameters.report_dir.glob("*/parameters.json"):
@@ -161,7 +166,7 @@ def _settings() -> GitHubSettings:
     return load_settings(REPOSITORY, os.environ).github
 
 
-def _source(parameters: Parameters) -> Source | None:
+def _source(parameters: Parameters) -> CommitSource | None:
     return parameters.source if parameters.source and parameters.source.repository else None
 
 
@@ -171,14 +176,14 @@ def _issues_in(parameters: Parameters, settings: GitHubSettings) -> str:
     return (settings.repository or (source.repository if source else "")) * (parameters.trigger == "schedule")
 
 
-def _tell_in_passing(parameters: Parameters, status: Callable[[str], Status], log: Log) -> None:
+def _tell_in_passing(parameters: Parameters, status: Callable[[str], CommitStatus], log: Log) -> None:
     settings = _settings()
     if source := _source(parameters):
         step = _statuses(source, [status(settings.context)])
         _tell(settings, [step], log, patience_s=PASSING_PATIENCE_S, timeout_s=SHORT_TIMEOUT_S)
 
 
-def _statuses(source: Source, statuses: Sequence[Status]) -> Step:
+def _statuses(source: CommitSource, statuses: Sequence[CommitStatus]) -> GitHubStep:
     """Set statuses of a commit, up to the first that cannot be set: the others would fail alike."""
 
     def step(github: GitHub) -> None:
@@ -189,7 +194,7 @@ def _statuses(source: Source, statuses: Sequence[Status]) -> Step:
 
 
 def _tell(
-    settings: GitHubSettings, steps: Sequence[Step], log: Log, *, patience_s: float, timeout_s: int = 10
+    settings: GitHubSettings, steps: Sequence[GitHubStep], log: Log, *, patience_s: float, timeout_s: int = 10
 ) -> bool:
     """Carry out the steps, each whether or not the one before could be; False if one may work later."""
     if not settings.token:

@@ -8,7 +8,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
 from kvsync.ci.archive import open_archive
-from kvsync.ci.archive.comparison import Comparison
+from kvsync.ci.archive.comparison import RunComparison
 from kvsync.ci.notify.people import about_run, send
 from kvsync.ci.report.report import Report
 from kvsync.ci.run.parameters import REPOSITORY, Parameters
@@ -22,13 +22,13 @@ LOOKBACK = 200
 
 
 @task(name="notify", task_run_name="notify", cache_policy=NO_CACHE)
-def notify_run(parameters: Parameters, report: Report, comparison: Comparison | None, link: str) -> None:
+def notify_run(parameters: Parameters, report: Report, comparison: RunComparison | None, link: str) -> None:
     """Tell people of a run; see tell_people."""
     tell_people(parameters, report, comparison, link, get_run_logger())
 
 
 def tell_people(
-    parameters: Parameters, report: Report, comparison: Comparison | None, link: str, log: Log
+    parameters: Parameters, report: Report, comparison: RunComparison | None, link: str, log: Log
 ) -> None:
     """Tell people, once, of a run that got worse, or was scheduled and did not pass; without URLs nobody."""
     notified = RunFolder(parameters.run_dir).notified

@@ -7,7 +7,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from kvsync.ci.revision import Revision
-from kvsync.ci.run.parameters import REPOSITORY, Parameters, Source
+from kvsync.ci.run.parameters import REPOSITORY, CommitSource, Parameters
 from kvsync.ci.run.quarantine import keep_quarantine
 from kvsync.ci.run_folder import RunFolder
 from kvsync.ci.settings import Settings, load_settings
@@ -47,7 +47,7 @@ def with_head(parameters: Parameters, context: StageContext) -> tuple[Parameters
 
 
 @task(name="head", task_run_name="head", retries=2, retry_delay_seconds=5, cache_policy=NO_CACHE)
-def find_head(context: StageContext) -> Source:
+def find_head(context: StageContext) -> CommitSource:
     """Return the newest commit of the reference branch; tried three times.
 
     A failure is a result in the run's folder, and is raised for Prefect to try again.
@@ -61,11 +61,11 @@ def find_head(context: StageContext) -> Source:
         mend = "look at github.repository, github.web_url, archive.branch and KVSYNC_CI_GITHUB_TOKEN"
         result = keep_result(StageResult.unknown(NAME, f"not run: {exc}; {mend}"), context, whole=True)
         raise ClusterError(result.reason) from exc
-    return Source(url=url, commit=commit, repository=repository, ref=branch)
+    return CommitSource(url=url, commit=commit, repository=repository, ref=branch)
 
 
 @task(name="workspace", task_run_name="workspace", retries=2, retry_delay_seconds=5, cache_policy=NO_CACHE)
-def check_out(source: Source, context: StageContext) -> StageResult:
+def check_out(source: CommitSource, context: StageContext) -> StageResult:
     """Fetch the commit for the run; tried three times, since networks have bad moments.
 
     The result is in the run's folder, also of a failure, which is raised for Prefect to try again. Only a

@@ -16,11 +16,11 @@ from deployments.commands.console import DEFAULT_REPORTS, AsJson, ReportDir, con
 from deployments.progress import STYLES
 from kvsync.ci.archive.comparison import CheckId
 from kvsync.ci.archive.flakiness import CLEAN_RUNS, Ending, Flakiness, failing_streak, flakiness
-from kvsync.ci.run.quarantine import Entry, load_quarantine
+from kvsync.ci.run.quarantine import QuarantineEntry, load_quarantine
 from kvsync.ci.settings import load_settings
 
 if TYPE_CHECKING:
-    from kvsync.ci.archive import Archive, PastRun, PastStage, Scope
+    from kvsync.ci.archive import Archive, PastRun, PastStage, RunScope
 
 
 LETTERS = {"passed": "[green]✓[/]", "failed": "[red]✗[/]", None: "[yellow]?[/]"}
@@ -32,7 +32,7 @@ NO_RUN = "no run is in the archive; start one with: kvsync-ci run"
 class Known:
     """One check of one scope, with how it ended lately, the oldest ending first."""
 
-    scope: "Scope"
+    scope: "RunScope"
     stage: str
     name: str
     endings: Sequence[Ending]
@@ -113,7 +113,7 @@ def flaky(
         console.print(_quarantine_table(held))
 
 
-def standing(entry: Entry, today: date, clean_runs: int) -> str:
+def standing(entry: QuarantineEntry, today: date, clean_runs: int) -> str:
     """Say what becomes of an entry of the quarantine: it is over, can be taken out, or holds."""
     if entry.is_over(today):
         return "over: the test gates again; mend it or take the entry out"
@@ -130,12 +130,12 @@ def _archive(report_dir: Path) -> "Archive":
     return existing_archive(load_settings(REPOSITORY, os.environ), report_dir)
 
 
-def _known(scope: "Scope", endings: Mapping[CheckId, Sequence[Ending]]) -> Iterator[Known]:
+def _known(scope: "RunScope", endings: Mapping[CheckId, Sequence[Ending]]) -> Iterator[Known]:
     for (stage, name), each in sorted(endings.items()):
         yield Known(scope=scope, stage=stage, name=name, endings=each)
 
 
-def _clean_runs(archive: "Archive", entry: Entry) -> int:
+def _clean_runs(archive: "Archive", entry: QuarantineEntry) -> int:
     """Return how often a test in quarantine passed last; of its cases and clusters the least often."""
     found = [
         flakiness(endings).clean_runs
@@ -214,7 +214,7 @@ def _flaky_table(bad: Sequence[Known]) -> Table:
     return table
 
 
-def _quarantine_table(held: Mapping[Entry, str]) -> Table:
+def _quarantine_table(held: Mapping[QuarantineEntry, str]) -> Table:
     table = Table(box=None, header_style="dim", title="quarantine", title_justify="left")
     for column in ("test", "owner", "until", "issue", ""):
         table.add_column(column, overflow="fold")

@@ -12,11 +12,11 @@ from rich.table import Table
 
 from deployments.commands.console import DEFAULT_REPORTS, AsJson, ReportDir, console
 from kvsync.ci.cluster_settings import ClusterChoice
-from kvsync.ci.doctor.findings import Finding, State, is_fit
+from kvsync.ci.doctor.findings import Finding, FindingState, is_fit
 from kvsync.ci.settings import load_settings
 from kvsync.ci.stages.environment import stage_environment
 
-FINDING_STYLES = {State.OK: "green", State.MISSING: "red", State.UNAVAILABLE: "yellow"}
+FINDING_STYLES = {FindingState.OK: "green", FindingState.MISSING: "red", FindingState.UNAVAILABLE: "yellow"}
 
 
 def doctor(

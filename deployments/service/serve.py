@@ -28,7 +28,7 @@ import httpx
 
 from deployments.launch import environment
 from deployments.service.presence import living, worker_name
-from deployments.service.supervisor import Service, Supervisor, bound
+from deployments.service.supervisor import SupervisedCommand, Supervisor, bound
 from kvsync.ci.interruption import stop_on_signal
 from kvsync.ci.run.parameters import REPOSITORY
 from kvsync.ci.settings import PREFIX, ServeSettings, Settings
@@ -89,7 +89,7 @@ class Services:
         """Where the services say what they do."""
         return Path(self.env["PREFECT_HOME"]) / "logs"
 
-    def server(self) -> Service:
+    def server(self) -> SupervisedCommand:
         """Prefect's server: it needs no secret but its own password."""
         env = {name: text for name, text in self.env.items() if not name.startswith(PREFIX)}
         if password := env.get(AUTH):
@@ -99,7 +99,7 @@ class Services:
             "server", "prefect", "server", "start", f"--host={host}", f"--port={port}", env=env
         )
 
-    def others(self) -> list[Service]:
+    def others(self) -> list[SupervisedCommand]:
         """The rest, in the order of their starts; without a secret there is no receiver.
 
         A pool of containers is not for a worker of processes: Prefect would let it take the runs.
@@ -156,8 +156,8 @@ class Services:
         env: Mapping[str, str] | None = None,
         grace_s: float = 10.0,
         parting: signal.Signals = signal.SIGKILL,
-    ) -> Service:
-        return Service(
+    ) -> SupervisedCommand:
+        return SupervisedCommand(
             name=name,
             argv=[sys.executable, "-m", *words],
             env=env or self.env,

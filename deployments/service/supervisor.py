@@ -29,7 +29,7 @@ LOG_BYTES = 10 * 1024**2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Service:
+class SupervisedCommand:
     """A command to be kept alive. `grace_s`: how long it may take to end after SIGTERM.
 
     `parting` is the signal that it gets when the supervisor dies.
@@ -50,10 +50,10 @@ def delay_s(deaths: int) -> float:
 
 
 @dataclass(slots=True)
-class Life:
+class ServiceLife:
     """A service, and how it went so far."""
 
-    service: Service
+    service: SupervisedCommand
     process: subprocess.Popen[bytes]
     started: float
     deaths: int = 0
@@ -66,11 +66,11 @@ class Supervisor:
 
     say: Callable[[str], None]
     clock: Callable[[], float] = time.monotonic
-    lives: dict[str, Life] = field(default_factory=dict)
+    lives: dict[str, ServiceLife] = field(default_factory=dict)
 
-    def start(self, service: Service) -> None:
+    def start(self, service: SupervisedCommand) -> None:
         """Start a service, which is kept alive from now on."""
-        self.lives[service.name] = Life(service, spawn(service), self.clock())
+        self.lives[service.name] = ServiceLife(service, spawn(service), self.clock())
 
     def watch(self, until: Callable[[], object], pause: Event) -> None:
         """Start again whatever ends, until a condition is true; `pause` cuts short the wait between looks."""
@@ -84,7 +84,7 @@ class Supervisor:
         if life := self.lives.pop(name, None):
             end(life.process, life.service.grace_s)
 
-    def _look(self, life: Life) -> None:
+    def _look(self, life: ServiceLife) -> None:
         now, service = self.clock(), life.service
         if life.again_at is not None:
             if now >= life.again_at:
@@ -109,7 +109,7 @@ def bound(argv: Sequence[str], parting: signal.Signals = signal.SIGKILL) -> list
     return [sys.executable, "-m", "deployments.service.child", str(os.getpid()), str(int(parting)), *argv]
 
 
-def spawn(service: Service) -> subprocess.Popen[bytes]:
+def spawn(service: SupervisedCommand) -> subprocess.Popen[bytes]:
     """Start a service once, in a session of its own, its output appended to its log."""
     log = service.log
     log.parent.mkdir(parents=True, exist_ok=True)

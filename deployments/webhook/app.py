@@ -35,7 +35,7 @@ from deployments.webhook.decision import Ignore, decide, path_filter
 from deployments.webhook.dispatch import Dispatcher
 from deployments.webhook.heads import Heads
 from deployments.webhook.inbox import Inbox
-from deployments.webhook.metrics import Metrics
+from deployments.webhook.metrics import ReceiverMetrics
 from deployments.webhook.payload import EVENTS, parse
 from kvsync.ci.settings import Settings, WebhookSettings
 from kvsync.errors import ConfigError, DecodeError
@@ -71,7 +71,7 @@ def create_app(
     if problems:
         raise ConfigError("configuration of the webhook receiver", problems)
     path_filter(settings.webhook.ignored_paths)
-    metrics = Metrics(inbox.depth)
+    metrics = ReceiverMetrics(inbox.depth)
     dispatcher = Dispatcher(
         inbox,
         Heads(settings.github, settings.webhook.ignored_paths),
@@ -111,7 +111,7 @@ class Receiver:
         settings: WebhookSettings,
         inbox: Inbox,
         dispatcher: Dispatcher,
-        metrics: Metrics,
+        metrics: ReceiverMetrics,
         clock: Callable[[], float],
     ) -> None:
         self._settings, self._inbox, self._dispatcher, self._metrics = settings, inbox, dispatcher, metrics

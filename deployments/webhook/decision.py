@@ -15,8 +15,15 @@ from urllib.parse import urlsplit
 from pathspec import GitIgnoreSpec
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
 
-from deployments.webhook.payload import Event, IssueComment, PullRequest, Push, Repository, WorkflowDispatch
-from kvsync.ci.run.parameters import Parameters, Source
+from deployments.webhook.payload import (
+    IssueComment,
+    PullRequest,
+    Push,
+    Repository,
+    WebhookEvent,
+    WorkflowDispatch,
+)
+from kvsync.ci.run.parameters import CommitSource, Parameters
 from kvsync.ci.settings import WebhookSettings
 from kvsync.ci.stages.catalogue import CLUSTERED, STAGES
 from kvsync.ci.stages.stage import LOCAL
@@ -57,7 +64,7 @@ class Start(_Value):
     kind: Literal["start"] = "start"
     deployment: Literal["commit", "pull-request", "adhoc"]
     asked: dict[str, JsonValue]
-    source: Source | Ask
+    source: CommitSource | Ask
     pull_request: str = ""
     at: AwareDatetime | None = None
     supersedes: bool = False
@@ -92,7 +99,7 @@ def tag(pull_request: str) -> str:
     return f"pr:{pull_request}"
 
 
-def decide(event: Event, settings: WebhookSettings) -> Work | Ignore:
+def decide(event: WebhookEvent, settings: WebhookSettings) -> Work | Ignore:
     """Say what follows from an event."""
     name = event.repository.full_name
     if not _is_among(name, settings.repositories):
@@ -138,7 +145,7 @@ def path_filter(patterns: tuple[str, ...]) -> GitIgnoreSpec:
         raise ConfigError("configuration of the pipeline", [f"webhook.ignored_paths: {exc}"]) from exc
 
 
-def request(start: Start, source: Source, defaults: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+def request(start: Start, source: CommitSource, defaults: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
     """Return the parameters of the run: those of the deployment, and what the delivery sets.
 
     An untrusted source is confined here, whatever the deployment says. Raises ConfigError with every
@@ -264,8 +271,8 @@ def _later(
     return Start(deployment=deployment, asked=asked, source=ask, pull_request=pull_request, at=at)
 
 
-def _source(repository: Repository, **fields: str | int | bool) -> Source:
-    return Source.model_validate(
+def _source(repository: Repository, **fields: str | int | bool) -> CommitSource:
+    return CommitSource.model_validate(
         {"url": repository.clone_url, "repository": repository.full_name, **fields},
     )
 

@@ -17,10 +17,10 @@ from prefect.client.orchestration import PrefectClient, get_client
 from deployments.webhook.decision import Ask, Cancel, Start, request, tag
 from deployments.webhook.heads import Heads
 from deployments.webhook.inbox import Delivery, Inbox
-from deployments.webhook.metrics import Metrics
-from deployments.webhook.refusal import NotNow, Refused
+from deployments.webhook.metrics import ReceiverMetrics
+from deployments.webhook.refusal import NotNow, RunRefused
 from deployments.webhook.runs import cancel, commit_of, create
-from kvsync.ci.run.parameters import Source
+from kvsync.ci.run.parameters import CommitSource
 from kvsync.errors import ConfigError
 from kvsync.ratelimit import RateLimit
 
@@ -74,7 +74,7 @@ class Dispatcher:
         self,
         inbox: Inbox,
         heads: Heads,
-        metrics: Metrics,
+        metrics: ReceiverMetrics,
         *,
         rng: random.Random,
         clock: Callable[[], float],
@@ -130,7 +130,7 @@ class Dispatcher:
         try:
             async with asyncio.timeout(ATTEMPT_TIMEOUT_S):
                 outcome, flow_run = await self._dispatch(client, delivery)
-        except (Refused, ConfigError) as exc:
+        except (RunRefused, ConfigError) as exc:
             outcome, flow_run = f"refused: {exc}", None
         except TimeoutError as exc:
             self._postpone(PREFECT, NotNow("prefect", f"no answer within {ATTEMPT_TIMEOUT_S:g} s"), exc)
@@ -177,7 +177,7 @@ class Dispatcher:
             await self._cancel_older(client, delivery, f"superseded by {source.commit}", source.commit)
         return "started", str(run.id)
 
-    async def _touches_nothing(self, source: Source) -> bool:
+    async def _touches_nothing(self, source: CommitSource) -> bool:
         with suppress(TimeoutError):
             async with asyncio.timeout(FILES_TIMEOUT_S):
                 return await asyncio.to_thread(self._heads.touches_nothing, source)

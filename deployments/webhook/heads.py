@@ -9,8 +9,8 @@ from github.File import File
 from pydantic import ValidationError
 
 from deployments.webhook.decision import Ask, are_ignored
-from deployments.webhook.refusal import NotNow, Refused
-from kvsync.ci.run.parameters import Source
+from deployments.webhook.refusal import NotNow, RunRefused
+from kvsync.ci.run.parameters import CommitSource
 from kvsync.ci.settings import GitHubSettings
 
 TIMEOUT_S = 10
@@ -33,7 +33,7 @@ class Heads:
             retry=None,  # the dispatcher comes back by itself
         )
 
-    def find(self, ask: Ask) -> Source:
+    def find(self, ask: Ask) -> CommitSource:
         """Return the commit that is meant. Blocks. Raises NotNow, or Refused where there is none."""
         with _mapped(ask):
             repository = self._github.get_repo(ask.repository)
@@ -41,11 +41,11 @@ class Heads:
                 # Before it is completed, PyGithub takes the hash from the URL: the name of the branch.
                 commit = repository.get_commit(ask.ref.removeprefix("refs/")).complete().sha
                 ref = ask.ref.split("/", 2)[2]
-                return Source(url=ask.url, commit=commit, repository=ask.repository, ref=ref)
+                return CommitSource(url=ask.url, commit=commit, repository=ask.repository, ref=ref)
             pull = repository.get_pull(ask.pull_request)
             if pull.state != "open":
-                raise Refused(f"{ask.repository}#{ask.pull_request} is not open any more")
-            return Source(
+                raise RunRefused(f"{ask.repository}#{ask.pull_request} is not open any more")
+            return CommitSource(
                 url=ask.url,
                 commit=pull.head.sha,
                 repository=ask.repository,
@@ -55,7 +55,7 @@ class Heads:
                 trusted=bool(pull.head.repo) and pull.head.repo.full_name == ask.repository,
             )
 
-    def touches_nothing(self, source: Source) -> bool:
+    def touches_nothing(self, source: CommitSource) -> bool:
         """Whether a pull request changes ignored paths only; False where GitHub does not tell. Blocks."""
         if source.pull_request is None or not self._ignored_paths:
             return False
@@ -81,9 +81,11 @@ def _mapped(ask: Ask) -> Iterator[None]:
         yield
     except GithubException as exc:
         if exc.status in GONE:
-            raise Refused(f"{what}: GitHub answered {exc.status}") from exc
+            raise RunRefused(f"{what}: GitHub answered {exc.status}") from exc
         raise NotNow("github", f"{what}: GitHub answered {exc.status}") from exc
     except requests.RequestException as exc:
         raise NotNow("github", f"{what}: {type(exc).__name__}") from exc
     except ValidationError as exc:
-        raise Refused(f"{what}: {exc.error_count()} fields of GitHub's answer are not fit for a run") from exc
+        raise RunRefused(
+            f"{what}: {exc.error_count()} fields of GitHub's answer are not fit for a run"
+        ) from exc

@@ -9,7 +9,7 @@ BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 PREFIX = "kvsync_ci_webhook"
 
 
-class Metrics:
+class ReceiverMetrics:
     """Counters in a registry of their own; `depth` says how many deliveries wait and how long (seconds)."""
 
     def __init__(self, depth: Callable[[], tuple[int, float]]) -> None:

@@ -113,9 +113,9 @@ class WorkflowDispatch(_Event):
     inputs: dict[str, object] | None = None
 
 
-Event = Push | PullRequest | IssueComment | WorkflowDispatch
+WebhookEvent = Push | PullRequest | IssueComment | WorkflowDispatch
 
-EVENTS: dict[str, type[Event]] = {
+EVENTS: dict[str, type[WebhookEvent]] = {
     "push": Push,
     "pull_request": PullRequest,
     "issue_comment": IssueComment,
@@ -124,7 +124,7 @@ EVENTS: dict[str, type[Event]] = {
 """What each value of X-GitHub-Event is read as; others start nothing."""
 
 
-def parse(name: str, body: bytes) -> Event:
+def parse(name: str, body: bytes) -> WebhookEvent:
     """Read the body of an event in EVENTS. Raises DecodeError with `reason` json or shape."""
     try:
         return EVENTS[name].model_validate_json(body)

@@ -5,7 +5,7 @@ from typing import Literal
 from kvsync.errors import KVSyncError
 
 
-class Refused(KVSyncError):
+class RunRefused(KVSyncError):
     """It can never be started; the text says why."""
 
 

@@ -16,7 +16,7 @@ from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.states import Cancelling
 from pydantic import JsonValue
 
-from deployments.webhook.refusal import NotNow, Refused
+from deployments.webhook.refusal import NotNow, RunRefused
 
 FLOW = "pipeline"
 LIVE = [StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.PAUSED]
@@ -24,13 +24,13 @@ INVALID = (400, 409, 422)
 """What Prefect answers to parameters that the flow does not take."""
 MAX_DETAIL = 300
 
-Fields = dict[str, JsonValue]
+RunFields = dict[str, JsonValue]
 
 
 async def create(
     client: PrefectClient,
     deployment: str,
-    build: Callable[[Mapping[str, JsonValue]], Fields],
+    build: Callable[[Mapping[str, JsonValue]], RunFields],
     *,
     key: str,
     tags: Sequence[str],
@@ -83,7 +83,7 @@ def _mapped(what: str) -> Iterator[None]:
     except PrefectHTTPStatusError as exc:
         status = exc.response.status_code
         if status in INVALID:
-            raise Refused(f"{what}: Prefect answered {status}: {exc.response.text[:MAX_DETAIL]}") from exc
+            raise RunRefused(f"{what}: Prefect answered {status}: {exc.response.text[:MAX_DETAIL]}") from exc
         raise NotNow("prefect", f"{what}: Prefect answered {status}") from exc
     except httpx.HTTPError as exc:
         raise NotNow("prefect", f"{what}: {type(exc).__name__}") from exc

@@ -19,13 +19,13 @@ from kvsync.discovery import Discovery, FileDiscovery, StaticDiscovery
 from kvsync.errors import TokenizeError
 from kvsync.gateway.catalog import listing
 from kvsync.gateway.health import HealthMonitor
-from kvsync.gateway.load import Load
-from kvsync.gateway.metrics import Metrics
+from kvsync.gateway.load import RunningRequests
+from kvsync.gateway.metrics import GatewayMetrics
 from kvsync.gateway.proxy import Proxy
 from kvsync.gateway.refusal import refused
 from kvsync.gateway.relay import Relay, read_body, understand
 from kvsync.gateway.router import Router
-from kvsync.gateway.status import Status
+from kvsync.gateway.status import StatusView
 from kvsync.gateway.tokens import Tokenizer
 from kvsync.gateway.transport import PeerTransport
 from kvsync.index import PrefixIndex
@@ -59,15 +59,15 @@ class Gateway:
         index = PrefixIndex(config.block_size, config.hash_seed)
         self._manager = EventManager(index, discovery, config.subscriber, subscribe=config.sync_enabled)
         self._health = HealthMonitor(self._client, lambda: self._manager.pods, config.health)
-        load = Load()
-        self._status = Status(
+        load = RunningRequests()
+        self._status = StatusView(
             config=config,
             manager=self._manager,
             index=index,
             health=self._health,
             load=load,
         )
-        self._metrics = Metrics(self._status)
+        self._metrics = GatewayMetrics(self._status)
         self._tokenizer = Tokenizer(self._client, config.tokenizer)
         self._router = Router(
             config,

@@ -12,7 +12,7 @@ from kvsync.pods import Pod
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Card:
+class ModelCard:
     """One entry of `/v1/models`: a base model, or an adapter of its `parent`."""
 
     id: str
@@ -32,7 +32,7 @@ class Card:
         }
 
 
-Cards = Callable[[Pod], Sequence[Card]]
+Cards = Callable[[Pod], Sequence[ModelCard]]
 """What a pod said it serves when it was last asked; nothing when it never answered."""
 
 
@@ -45,15 +45,15 @@ class Target:
     pods: tuple[Pod, ...]
 
 
-def cards_of(pod: Pod, cards: Cards) -> dict[str, Card]:
+def cards_of(pod: Pod, cards: Cards) -> dict[str, ModelCard]:
     """Say what one pod serves, by name."""
-    known = [Card(id=pod.model), *(Card(id=lora, parent=pod.model) for lora in pod.loras)]
+    known = [ModelCard(id=pod.model), *(ModelCard(id=lora, parent=pod.model) for lora in pod.loras)]
     return {card.id: card for card in (*known, *cards(pod))}
 
 
-def listing(pods: Sequence[Pod], cards: Cards) -> list[Card]:
+def listing(pods: Sequence[Pod], cards: Cards) -> list[ModelCard]:
     """List every name that some pod serves, sorted; the first pod to name it describes it."""
-    union: dict[str, Card] = {}
+    union: dict[str, ModelCard] = {}
     for pod in pods:
         union = cards_of(pod, cards) | union
     return sorted(union.values(), key=lambda card: card.id)
@@ -77,11 +77,11 @@ def resolve(name: str, pods: Sequence[Pod], cards: Cards) -> Target:
     return Target(model=first.model, lora=lora, pods=ready)
 
 
-def read_cards(answer: object) -> tuple[Card, ...]:
+def read_cards(answer: object) -> tuple[ModelCard, ...]:
     """Read the answer of `/v1/models`, leaving out what cannot be understood."""
     entries = answer.get("data") if isinstance(answer, dict) else None
     return tuple(
-        Card(
+        ModelCard(
             id=entry["id"],
             parent=parent if isinstance(parent := entry.get("parent"), str) else None,
             max_model_len=length if isinstance(length := entry.get("max_model_len"), int) else None,

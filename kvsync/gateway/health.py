@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import httpx
 
 from kvsync.config import HealthConfig
-from kvsync.gateway.catalog import Card, read_cards
+from kvsync.gateway.catalog import ModelCard, read_cards
 from kvsync.pods import Pod
 
 FIRST_PODS_S = 0.05
@@ -26,14 +26,14 @@ class Health:
     healthy: bool = False
     failures: int = 0
     problem: str = "not probed yet"
-    cards: tuple[Card, ...] = ()
+    cards: tuple[ModelCard, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Answered:
     """A probe that was answered; `cards` is None when the pod's models could not be read."""
 
-    cards: tuple[Card, ...] | None
+    cards: tuple[ModelCard, ...] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +55,11 @@ def judge(before: Health, probe: Answered | Unanswered, *, failures: int) -> Hea
             )
 
 
-Place = tuple[str, str]
+ProbedPod = tuple[str, str]
 """Name and URL of a pod: who is probed. Whether it is ready or which adapters it has may change meanwhile."""
 
 
-def _place(pod: Pod) -> Place:
+def _place(pod: Pod) -> ProbedPod:
     return pod.name, pod.url
 
 
@@ -75,14 +75,14 @@ class HealthMonitor:
         self._client = client
         self._pods = pods
         self._limits = limits
-        self._known: dict[Place, Health] = {}
-        self._watchers: dict[Place, list[Callable[[], None]]] = {}
+        self._known: dict[ProbedPod, Health] = {}
+        self._watchers: dict[ProbedPod, list[Callable[[], None]]] = {}
 
     def of(self, pod: Pod) -> Health:
         """Return what is known about `pod`; a pod at another address is another pod."""
         return self._known.get(_place(pod), Health())
 
-    def cards(self, pod: Pod) -> tuple[Card, ...]:
+    def cards(self, pod: Pod) -> tuple[ModelCard, ...]:
         """Return what `pod` said it serves."""
         return self.of(pod).cards
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
-class Load:
+class RunningRequests:
     """Counts running requests; the count is restored however a request ends."""
 
     def __init__(self) -> None:

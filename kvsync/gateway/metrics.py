@@ -14,7 +14,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from kvsync.gateway.router import Route
-from kvsync.gateway.status import Status
+from kvsync.gateway.status import StatusView
 from kvsync.sequence import Counters, State
 
 ROUTING_BUCKETS_S = tuple(1e-5 * 2**n for n in range(15))
@@ -29,10 +29,10 @@ SOURCE_GAUGES = {
 """Metrics of a source by the field of its status."""
 
 
-class Metrics:
+class GatewayMetrics:
     """The gateway's counters in a registry of their own."""
 
-    def __init__(self, status: Status) -> None:
+    def __init__(self, status: StatusView) -> None:
         self.registry = CollectorRegistry()
         self.registry.register(StatusCollector(status))
         ProcessCollector(registry=self.registry)
@@ -105,7 +105,7 @@ class Metrics:
 class StatusCollector(Collector):
     """Metrics of pods, sources and the index, read when they are asked for."""
 
-    def __init__(self, status: Status) -> None:
+    def __init__(self, status: StatusView) -> None:
         self._status = status
 
     def describe(self) -> list[Metric]:

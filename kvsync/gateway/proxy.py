@@ -41,7 +41,7 @@ UNAVAILABLE = frozenset((502, 503))
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class UpstreamFailure:
     """Why a pod gave no answer, or stopped amid one."""
 
     pod: str
@@ -49,12 +49,12 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class UpstreamAnswer:
     """An answer that has begun. `chunks` ends with a Failure when it broke off."""
 
     status: int
     headers: Headers
-    chunks: AsyncGenerator[bytes | Failure]
+    chunks: AsyncGenerator[bytes | UpstreamFailure]
 
 
 class Proxy:
@@ -70,7 +70,7 @@ class Proxy:
     @asynccontextmanager
     async def post(
         self, pod: Pod, path: str, headers: Headers, body: bytes, *, stream: bool
-    ) -> AsyncIterator[Answer | Failure]:
+    ) -> AsyncIterator[UpstreamAnswer | UpstreamFailure]:
         """Send the request to `pod`. Leaving the block ends the request at the pod, too.
 
         `stream` says whether a stream was asked for: without, the first byte comes with the last.
@@ -88,23 +88,23 @@ class Proxy:
 
     async def _begin(
         self, pod: Pod, request: httpx.Request, limit_s: float, stack: AsyncExitStack
-    ) -> Answer | Failure:
+    ) -> UpstreamAnswer | UpstreamFailure:
         try:
             async with self._patience(pod, limit_s):
                 response = await self._send(request)
                 stack.push_async_callback(response.aclose)
                 if response.status_code in UNAVAILABLE:
-                    return Failure(pod.name, f"status {response.status_code}")
+                    return UpstreamFailure(pod.name, f"status {response.status_code}")
                 chunks = response.aiter_raw()
                 first = (
                     await anext(chunks, b"") if _streams(response) else b"".join([c async for c in chunks])
                 )
         except TimeoutError:
             ill = self._health.of(pod).problem
-            return Failure(pod.name, ill or f"no answer within {limit_s:g} s")
+            return UpstreamFailure(pod.name, ill or f"no answer within {limit_s:g} s")
         except httpx.HTTPError as exc:
-            return Failure(pod.name, _reason(exc))
-        return Answer(
+            return UpstreamFailure(pod.name, _reason(exc))
+        return UpstreamAnswer(
             status=response.status_code,
             headers=passed_on(response.headers.raw, without={b"date"}),
             chunks=self._rest(pod, first, chunks),
@@ -134,7 +134,7 @@ class Proxy:
 
     async def _rest(
         self, pod: Pod, first: bytes, chunks: AsyncIterator[bytes]
-    ) -> AsyncGenerator[bytes | Failure]:
+    ) -> AsyncGenerator[bytes | UpstreamFailure]:
         yield first
         try:
             while True:
@@ -144,9 +144,9 @@ class Proxy:
                     return
                 yield chunk
         except TimeoutError:
-            yield Failure(pod.name, f"silent for {self._limits.idle_s:g} s")
+            yield UpstreamFailure(pod.name, f"silent for {self._limits.idle_s:g} s")
         except httpx.HTTPError as exc:
-            yield Failure(pod.name, _reason(exc))
+            yield UpstreamFailure(pod.name, _reason(exc))
 
 
 def passed_on(headers: Headers, *, without: Set[bytes]) -> list[tuple[bytes, bytes]]:

@@ -19,9 +19,9 @@ from starlette.types import Receive, Scope, Send
 from kvsync.errors import TokenizeError, UnknownName
 from kvsync.gateway.catalog import Target
 from kvsync.gateway.completion import Completion, TokenIds, parse
-from kvsync.gateway.load import Load
-from kvsync.gateway.metrics import Metrics
-from kvsync.gateway.proxy import Answer, Failure, Headers, Proxy
+from kvsync.gateway.load import RunningRequests
+from kvsync.gateway.metrics import GatewayMetrics
+from kvsync.gateway.proxy import Headers, Proxy, UpstreamAnswer, UpstreamFailure
 from kvsync.gateway.refusal import refusal
 from kvsync.gateway.router import Route, Router
 from kvsync.gateway.tokens import Tokenizer
@@ -108,7 +108,13 @@ class Relay:
     """An ASGI endpoint that passes completion requests on."""
 
     def __init__(
-        self, *, router: Router, tokenizer: Tokenizer, proxy: Proxy, load: Load, metrics: Metrics
+        self,
+        *,
+        router: Router,
+        tokenizer: Tokenizer,
+        proxy: Proxy,
+        load: RunningRequests,
+        metrics: GatewayMetrics,
     ) -> None:
         self._router = router
         self._tokenizer = tokenizer
@@ -141,7 +147,7 @@ class Relay:
         self._metrics.decided(model, route)
         pods = {pod.name: pod for pod in target.pods}
         path = f"{request.url.path}?{request.url.query}".removesuffix("?")
-        tried: list[Failure] = []
+        tried: list[UpstreamFailure] = []
         selection, status = "none", "disconnected"
         try:
             for choice in route.choices:
@@ -150,7 +156,7 @@ class Relay:
                     async with self._proxy.post(
                         pods[choice.pod], path, request.headers.raw, body, stream=completion.stream
                     ) as answer:
-                        if isinstance(answer, Answer):
+                        if isinstance(answer, UpstreamAnswer):
                             status = await self._pass_on(answer, choice, route, completion, send)
                             return
                         self._note(answer, "asking the next pod")
@@ -164,7 +170,7 @@ class Relay:
             self._metrics.requests.labels(model, selection, status).inc()
 
     async def _pass_on(
-        self, answer: Answer, choice: Choice, route: Route, completion: Completion, send: Send
+        self, answer: UpstreamAnswer, choice: Choice, route: Route, completion: Completion, send: Send
     ) -> str:
         """Send an answer to the client; says how that ended, as the label of a metric."""
         headers = [*answer.headers, *told(choice, route)]
@@ -172,7 +178,7 @@ class Relay:
         tail = b""
         async with aclosing(answer.chunks) as chunks:
             async for chunk in chunks:
-                if isinstance(chunk, Failure):
+                if isinstance(chunk, UpstreamFailure):
                     self._note(chunk, "the answer had begun: closing the client's connection")
                     return "broken"
                 tail = (tail + chunk)[-USAGE_TAIL_BYTES:]
@@ -191,7 +197,7 @@ class Relay:
             self._warn("tokens of a prompt are not known, routing without: %s", exc)
             return None
 
-    def _note(self, failed: Failure, then: str) -> None:
+    def _note(self, failed: UpstreamFailure, then: str) -> None:
         self._metrics.upstream_failures.labels(failed.pod).inc()
         self._warn("pod %s: %s; %s", failed.pod, failed.reason, then)
 

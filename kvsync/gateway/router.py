@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from kvsync.config import GatewayConfig
 from kvsync.gateway.catalog import Cards, Target, resolve
 from kvsync.gateway.completion import TokenIds
-from kvsync.gateway.load import Load
+from kvsync.gateway.load import RunningRequests
 from kvsync.hashing import block_hashes
 from kvsync.index import PrefixIndex
 from kvsync.pods import Pod
@@ -63,7 +63,7 @@ class Router:
         state: Callable[[str], State],
         cards: Cards,
         healthy: Callable[[Pod], bool],
-        load: Load,
+        load: RunningRequests,
         rng: random.Random,
     ) -> None:
         self._config = config

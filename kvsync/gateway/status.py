@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from kvsync.config import GatewayConfig
 from kvsync.events import Source
 from kvsync.gateway.health import HealthMonitor
-from kvsync.gateway.load import Load
+from kvsync.gateway.load import RunningRequests
 from kvsync.index import PrefixIndex
 from kvsync.manager import EventManager
 from kvsync.pods import Pod
@@ -18,14 +18,14 @@ Json = dict[str, object]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Status:
+class StatusView:
     """A view of the gateway's parts."""
 
     config: GatewayConfig
     manager: EventManager
     index: PrefixIndex
     health: HealthMonitor
-    load: Load
+    load: RunningRequests
 
     def to_json(self) -> Json:
         """Say everything but the blocks."""

@@ -18,7 +18,7 @@ from kubernetes.aio.config import load_incluster_config, load_kube_config
 from pydantic import ValidationError
 
 from kvsync.config import KubernetesConfig
-from kvsync.kube.pods import SELECTOR, WATCH_EVENT, Change, Failure, KubePodList, Refusal
+from kvsync.kube.pods import SELECTOR, WATCH_EVENT, KubePodList, PodChange, Refusal, WatchFailure
 
 ALL = "*"
 """The namespace that means all of them."""
@@ -34,11 +34,11 @@ _TEXT_CHARS = 300
 """Enough of a message or a body to tell what it is."""
 
 
-class Unreachable(Exception):
+class ApiUnreachable(Exception):
     """No answer, or not all of it; the next one may go on where this one ended."""
 
 
-class Refused(Exception):
+class ApiRefused(Exception):
     """The API server said no, or what is not understood; `code` is an HTTP status, or 0."""
 
     def __init__(self, text: str, code: int = 0) -> None:
@@ -46,7 +46,7 @@ class Refused(Exception):
         super().__init__(text)
 
 
-class Place(NamedTuple):
+class WatchedNamespace(NamedTuple):
     """Which pods: those of one namespace of a cluster, or of ALL."""
 
     url: str
@@ -57,7 +57,7 @@ class ApiServer:
     """An API server, and who we are to it."""
 
     def __init__(self, settings: Configuration, *, identity: str, namespace: str, timeout_s: float) -> None:
-        self.place = Place(settings.host, namespace)
+        self.place = WatchedNamespace(settings.host, namespace)
         self._client = ApiClient(settings)
         self._identity = identity
         self._timeout_s = timeout_s
@@ -70,13 +70,13 @@ class ApiServer:
         await self._client.close()  # type: ignore[no-untyped-call]  # the library has no types here
 
     async def list(self) -> KubePodList:
-        """All pods of now: to an unversioned question no cache may answer. Raises Unreachable, Refused."""
+        """All pods of now: no cache may answer an unversioned question. Raises ApiUnreachable, ApiRefused."""
         with self.failures():
             answer = await self._get(_request_timeout=self._timeout_s)
             return KubePodList.model_validate_json(await answer.read())
 
     async def watch(self, version: str, watch_s: int) -> "Watch":
-        """Follow what happens after a version, for so long. Raises Unreachable, Refused."""
+        """Follow what happens after a version, for so long. Raises ApiUnreachable, ApiRefused."""
         with self.failures():
             async with asyncio.timeout(self._timeout_s):
                 answer = await self._get(
@@ -100,7 +100,7 @@ class ApiServer:
             raise self.refused(answer.status, _message(await answer.text(errors="replace")))
         return answer
 
-    def refused(self, code: int, message: str) -> Refused:
+    def refused(self, code: int, message: str) -> ApiRefused:
         """Say what to do about a refusal."""
         match code:
             case 401:
@@ -109,7 +109,7 @@ class ApiServer:
                 text = f"{message}; allow {self._identity} to list and watch pods there"
             case _:
                 text = f"answered {code}: {message}"
-        return Refused(f"{self.place.url}: {text}", code)
+        return ApiRefused(f"{self.place.url}: {text}", code)
 
     @contextmanager
     def failures(self) -> Iterator[None]:
@@ -117,11 +117,11 @@ class ApiServer:
         try:
             yield
         except TimeoutError as error:
-            raise Unreachable(f"{self.place.url}: no answer in time") from error
+            raise ApiUnreachable(f"{self.place.url}: no answer in time") from error
         except (OSError, aiohttp.ClientError) as error:
-            raise Unreachable(f"{self.place.url}: {_short(error)}") from error
+            raise ApiUnreachable(f"{self.place.url}: {_short(error)}") from error
         except ValueError as error:  # what pydantic raises, and aiohttp for a line without an end
-            raise Refused(f"{self.place.url}: the answer is not understood: {_short(error)}") from error
+            raise ApiRefused(f"{self.place.url}: the answer is not understood: {_short(error)}") from error
 
 
 class Watch:
@@ -131,12 +131,12 @@ class Watch:
         self._server = server
         self._answer = answer
 
-    async def next(self) -> Change | None:
-        """Wait for a change; None: the API server ended the watch. Raises Unreachable, Refused."""
+    async def next(self) -> PodChange | None:
+        """Wait for a change; None: the API server ended the watch. Raises ApiUnreachable, ApiRefused."""
         with self._server.failures():
             line = await self._answer.content.readline()
             event = WATCH_EVENT.validate_json(line) if line else None
-        if isinstance(event, Failure):
+        if isinstance(event, WatchFailure):
             raise self._server.refused(event.object.code, _message(event.object.message))
         return event
 
@@ -150,10 +150,10 @@ async def connect(config: KubernetesConfig) -> ApiServer:
         return ApiServer(settings, identity=identity, namespace=namespace, timeout_s=config.timeout_s)
     except Exception as error:  # a wrong kubeconfig fails in a dozen ways: no YAML, no key, no certificate
         if config.kubeconfig is None:
-            raise Refused(
+            raise ApiRefused(
                 f"this is no pod of a cluster, give kubernetes.kubeconfig: {_short(error)}"
             ) from error
-        raise Refused(f"kubeconfig {config.kubeconfig}: {_short(error)}") from error
+        raise ApiRefused(f"kubeconfig {config.kubeconfig}: {_short(error)}") from error
 
 
 async def _credentials(config: KubernetesConfig, settings: Configuration) -> tuple[str, str]:

@@ -24,8 +24,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 
 from kvsync.config import KubernetesConfig
-from kvsync.kube.api import ALL, GONE, ApiServer, Place, Refused, Unreachable, Watch, connect
-from kvsync.kube.pods import Change, KubePod, Reading, read_pod
+from kvsync.kube.api import ALL, GONE, ApiRefused, ApiServer, ApiUnreachable, Watch, WatchedNamespace, connect
+from kvsync.kube.pods import KubePod, PodChange, Reading, read_pod
 from kvsync.pods import Pod
 from kvsync.ratelimit import RateLimit
 
@@ -58,7 +58,7 @@ class KubernetesDiscovery:
         self._sleep = sleep
         self._rng = rng or random.Random()  # noqa: S311 - no secret
         self._server: ApiServer | None = None
-        self._place: Place | None = None
+        self._place: WatchedNamespace | None = None
         self._version = ""
         self._watch: Watch | None = None
         self._watched_since = clock()
@@ -96,7 +96,7 @@ class KubernetesDiscovery:
                 self._take(change)
             else:
                 self._end(server)
-        except (Unreachable, Refused) as error:
+        except (ApiUnreachable, ApiRefused) as error:
             await self._disconnect()
             self._fail(error)
 
@@ -127,7 +127,7 @@ class KubernetesDiscovery:
             log.info("%s: the pods are followed", server.place.url)
             self.problem = ""
 
-    def _take(self, change: Change) -> None:
+    def _take(self, change: PodChange) -> None:
         match change.type:
             case "BOOKMARK":
                 pass
@@ -160,7 +160,7 @@ class KubernetesDiscovery:
         """The API server ended the watch: as it was asked to, or early, which is a failure."""
         self._watch = None
         if self._clock() - self._watched_since < self._config.watch_s / 2:
-            raise Unreachable(f"{server.place.url}: the watch was ended early")
+            raise ApiUnreachable(f"{server.place.url}: the watch was ended early")
         self._go_on()
 
     def _go_on(self) -> None:
@@ -168,9 +168,9 @@ class KubernetesDiscovery:
         self._failures, self._forgotten = 0, False
         self._heard_at = self._now()
 
-    def _fail(self, error: Unreachable | Refused) -> None:
+    def _fail(self, error: ApiUnreachable | ApiRefused) -> None:
         """Keep the pods, say why, and wait before the next attempt."""
-        if isinstance(error, Refused):
+        if isinstance(error, ApiRefused):
             self._version = ""
             if error.code == GONE and not self._forgotten:
                 self._forgotten = True

@@ -91,22 +91,22 @@ class Refusal(BaseModel):
     message: str = ""
 
 
-class Change(BaseModel):
+class PodChange(BaseModel):
     """What became of a pod; a BOOKMARK says only how far the watch has come."""
 
     type: Literal["ADDED", "MODIFIED", "DELETED", "BOOKMARK"]
     object: KubePod
 
 
-class Failure(BaseModel):
+class WatchFailure(BaseModel):
     """The watch cannot go on."""
 
     type: Literal["ERROR"]
     object: Refusal
 
 
-WATCH_EVENT: TypeAdapter[Change | Failure] = TypeAdapter(
-    Annotated[Change | Failure, Field(discriminator="type")]
+WATCH_EVENT: TypeAdapter[PodChange | WatchFailure] = TypeAdapter(
+    Annotated[PodChange | WatchFailure, Field(discriminator="type")]
 )
 """Reads one line of a watch."""
 

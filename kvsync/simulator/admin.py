@@ -12,11 +12,11 @@ from starlette.routing import Route
 from kvsync.simulator.channel import Faults
 from kvsync.simulator.churn import Churn, churn
 from kvsync.simulator.openai import ApiError, bad_request
-from kvsync.simulator.pod import Pod
+from kvsync.simulator.pod import SimulatedPod
 from kvsync.simulator.server import error_response, read_json
 
 
-def create_app(pod: Pod) -> Starlette:
+def create_app(pod: SimulatedPod) -> Starlette:
     """The admin interface of one pod."""
     admin = Admin(pod)
     routes = [
@@ -36,7 +36,7 @@ def create_app(pod: Pod) -> Starlette:
 class Admin:
     """The handlers of one pod's admin routes."""
 
-    def __init__(self, pod: Pod) -> None:
+    def __init__(self, pod: SimulatedPod) -> None:
         self._pod = pod
         self._rng = random.Random(f"{pod.options.seed} {pod.options.name}")  # noqa: S311 - no secret
 

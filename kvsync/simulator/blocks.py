@@ -33,7 +33,7 @@ class OutOfBlocks(KVSyncError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scope:
+class CacheScope:
     """What beside its tokens a block depends on: blocks of different scopes never match."""
 
     lora_name: str | None = None
@@ -46,7 +46,7 @@ class Scope:
         return tuple(key for key in keys if key is not None) or None
 
 
-BASE_MODEL = Scope()
+BASE_MODEL = CacheScope()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +78,7 @@ class _Content:
     parent: int | None
     token_ids: tuple[int, ...]
     extra: tuple[str, ...] | None
-    scope: Scope
+    scope: CacheScope
     copies: dict[int, "_Block"] = field(default_factory=dict)
 
 
@@ -95,7 +95,7 @@ class _Block:
 class _Sequence:
     """The computed tokens of one request, the blocks under them, the digests of the full ones."""
 
-    scope: Scope
+    scope: CacheScope
     tokens: list[int]
     blocks: list[_Block]
     digests: list[bytes]
@@ -122,7 +122,11 @@ class BlockCache:
         return 1 - len(self._free) / self.capacity
 
     def allocate(
-        self, request: str, token_ids: Sequence[int], scope: Scope = BASE_MODEL, budget: int | None = None
+        self,
+        request: str,
+        token_ids: Sequence[int],
+        scope: CacheScope = BASE_MODEL,
+        budget: int | None = None,
     ) -> Allocation:
         """Start a request: reuse what is cached of `token_ids`, compute at most `budget` tokens of the rest.
 
@@ -180,7 +184,7 @@ class BlockCache:
             for content in self._contents.values()
         )
 
-    def _cached_prefix(self, token_ids: Sequence[int], scope: Scope) -> list[_Block]:
+    def _cached_prefix(self, token_ids: Sequence[int], scope: CacheScope) -> list[_Block]:
         hits: list[_Block] = []
         parent = self._root
         for position in range((len(token_ids) - 1) // self.block_size):
@@ -191,7 +195,7 @@ class BlockCache:
             hits.append(next(iter(content.copies.values())))
         return hits
 
-    def _digest(self, parent: bytes, token_ids: Sequence[int], position: int, scope: Scope) -> bytes:
+    def _digest(self, parent: bytes, token_ids: Sequence[int], position: int, scope: CacheScope) -> bytes:
         return block_digest(parent, self._tokens_at(token_ids, position), scope.extra_keys(position))
 
     def _tokens_at(self, token_ids: Sequence[int], position: int) -> Sequence[int]:
@@ -259,7 +263,7 @@ class BlockCache:
             )
         return content
 
-    def _announce(self, scope: Scope, parent: int | None, stored: Sequence[_Content]) -> Event:
+    def _announce(self, scope: CacheScope, parent: int | None, stored: Sequence[_Content]) -> Event:
         return BlockStored(
             block_hashes=tuple(content.hash for content in stored),
             parent_block_hash=parent,

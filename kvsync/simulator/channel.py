@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 
-from kvsync.publisher import Delivery
+from kvsync.publisher import Frames
 
 _LIMITS = {"delay_s": (0.0, 60.0), "clock_offset_s": (-86_400.0, 86_400.0)}
 """The least and the most of what is no fraction: a minute, and a day either way."""
@@ -69,17 +69,17 @@ class FaultyChannel:
         self,
         rng: random.Random,
         *,
-        send: Callable[[Delivery], None],
+        send: Callable[[Frames], None],
         later: Callable[[float, Callable[[], None]], object],
         clock: Callable[[], float],
     ) -> None:
         self.faults = Faults()
         self.counts = Counts()
         self._rng, self._send, self._later, self._clock = rng, send, later, clock
-        self._held: Delivery | None = None
-        self._late: deque[tuple[float, Delivery]] = deque()
+        self._held: Frames | None = None
+        self._late: deque[tuple[float, Frames]] = deque()
 
-    def carry(self, message: Delivery) -> Sequence[Delivery]:
+    def carry(self, message: Frames) -> Sequence[Frames]:
         """Say what goes out now for a message that is to be sent; what is late is sent by itself."""
         self.counts.carried += 1
         return self._delay(self._disturb(message))
@@ -100,7 +100,7 @@ class FaultyChannel:
         """The faults now, and under `counts` what they did so far."""
         return {**asdict(self.faults), "counts": asdict(self.counts)}
 
-    def _disturb(self, message: Delivery) -> list[Delivery]:
+    def _disturb(self, message: Frames) -> list[Frames]:
         # One draw per fault and message, whatever is switched on: a fault does not shift the others' pattern.
         drop, duplicate, reorder = (self._rng.random() for _ in range(3))
         held, self._held = self._held, None
@@ -119,7 +119,7 @@ class FaultyChannel:
             out.remove(message)
         return out
 
-    def _delay(self, messages: list[Delivery]) -> list[Delivery]:
+    def _delay(self, messages: list[Frames]) -> list[Frames]:
         if not self.faults.delay_s and not self._late:
             return messages
         self.counts.delayed += len(messages)

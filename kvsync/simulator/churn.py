@@ -10,7 +10,7 @@ from array import array
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, fields
 
-from kvsync.simulator.pod import Pod
+from kvsync.simulator.pod import SimulatedPod
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +34,7 @@ class Churn:
 
 
 async def churn(
-    pod: Pod,
+    pod: SimulatedPod,
     wanted: Churn,
     rng: random.Random,
     *,

@@ -8,12 +8,12 @@ from typing import Literal
 
 from kvsync.errors import KVSyncError
 from kvsync.events import Event
-from kvsync.simulator.blocks import OutOfBlocks, Scope
-from kvsync.simulator.latency import Latency
-from kvsync.simulator.metrics import Metrics
+from kvsync.simulator.blocks import CacheScope, OutOfBlocks
+from kvsync.simulator.latency import LatencyModel
+from kvsync.simulator.metrics import EngineMetrics
 from kvsync.simulator.scheduler import Output, Request, Scheduler
 
-Ending = Literal["length", "stop"]
+FinishReason = Literal["length", "stop"]
 
 
 class EngineRestarted(KVSyncError):
@@ -21,13 +21,13 @@ class EngineRestarted(KVSyncError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Prompt:
+class Generation:
     """What to answer: `max_tokens` tokens, after which the answer ends for the reason `ending`."""
 
     token_ids: Sequence[int]
-    scope: Scope
+    scope: CacheScope
     max_tokens: int
-    ending: Ending = "length"
+    ending: FinishReason = "length"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +37,7 @@ class Token:
     index: int
     token: int
     cached_tokens: int
-    ending: Ending | None
+    ending: FinishReason | None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -45,7 +45,7 @@ class _Client:
     """Who waits for the tokens of a request, and since when."""
 
     index: int
-    prompt: Prompt
+    prompt: Generation
     queue: "asyncio.Queue[Token | None]"
     submitted: float
     last: float | None = None
@@ -62,13 +62,13 @@ class Engine:
         build: Callable[[], Scheduler],
         *,
         announce: Callable[[Sequence[Event]], None],
-        latency: Latency,
+        latency: LatencyModel,
         seed: int,
         clock: Callable[[], float],
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self.scheduler = build()
-        self.metrics = Metrics()
+        self.metrics = EngineMetrics()
         self._build, self._announce, self._latency, self._seed = build, announce, latency, seed
         self._clock, self._sleep = clock, sleep
         self._clients: dict[Request, _Client] = {}
@@ -83,7 +83,7 @@ class Engine:
             if self.scheduler.is_idle:
                 self._work.clear()
 
-    async def generate(self, prompts: Sequence[Prompt]) -> AsyncGenerator[Token]:
+    async def generate(self, prompts: Sequence[Generation]) -> AsyncGenerator[Token]:
         """Answer prompts side by side, giving each token as it comes.
 
         Closing the iterator early frees the blocks. Raises EngineRestarted.
@@ -130,7 +130,7 @@ class Engine:
             client.queue.put_nowait(None)
         self._clients.clear()
 
-    def _submit(self, index: int, prompt: Prompt, queue: "asyncio.Queue[Token | None]") -> Request:
+    def _submit(self, index: int, prompt: Generation, queue: "asyncio.Queue[Token | None]") -> Request:
         request = Request(
             name=str(next(self._numbers)),
             tokens=list(prompt.token_ids),

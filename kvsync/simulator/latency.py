@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Latency:
+class LatencyModel:
     """A step that computes prompt tokens costs a base and a price per token; any other, one token time.
 
     `scale` stretches everything; 0 waits for nothing.

@@ -65,7 +65,7 @@ class Histogram:
 
 
 @dataclass(slots=True, kw_only=True)
-class Metrics:
+class EngineMetrics:
     """What the engine did since it started; survives a restart in place, as nothing else does."""
 
     prompt_tokens: int = 0
@@ -78,7 +78,7 @@ class Metrics:
     request_s: Histogram = field(default_factory=lambda: Histogram(_REQUEST_S))
 
 
-def render(metrics: Metrics, scheduler: Scheduler, model: str) -> str:
+def render(metrics: EngineMetrics, scheduler: Scheduler, model: str) -> str:
     """All metrics as the text of a /metrics page."""
     labels = f'engine="0",model_name="{_escape(model)}"'
     cache = scheduler.cache

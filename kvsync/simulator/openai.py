@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from kvsync.errors import KVSyncError
-from kvsync.simulator.blocks import Scope
-from kvsync.simulator.engine import Ending, Prompt, Token
+from kvsync.simulator.blocks import CacheScope
+from kvsync.simulator.engine import FinishReason, Generation, Token
 from kvsync.simulator.tokenizer import apply_chat_template, detokenize, tokenize
 
 DEFAULT_MAX_TOKENS = 16
@@ -42,21 +42,21 @@ def bad_request(message: str, param: str | None = None) -> ApiError:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Card:
+class ServedModels:
     """The models that are served: one base model, and its LoRA adapters numbered from 1."""
 
     model: str
     loras: tuple[str, ...] = ()
     max_model_len: int
 
-    def scope(self, model: object, salt: str | None) -> Scope:
+    def scope(self, model: object, salt: str | None) -> CacheScope:
         """What the blocks of a request for `model` depend on; no model means the base model."""
         if model is None or model == self.model:
-            return Scope(salt=salt)
+            return CacheScope(salt=salt)
         if model not in self.loras:
             raise ApiError(404, "NotFoundError", f"The model `{model}` does not exist.", "model")
         name = str(model)
-        return Scope(lora_name=name, lora_id=1 + self.loras.index(name), salt=salt)
+        return CacheScope(lora_name=name, lora_id=1 + self.loras.index(name), salt=salt)
 
     def listing(self, created: int) -> Json:
         """The body of /v1/models."""
@@ -83,17 +83,17 @@ class Call:
     model: str
     prompts: tuple[Sequence[int], ...]
     copies: int
-    scope: Scope
+    scope: CacheScope
     max_tokens: int
-    ending: Ending
+    ending: FinishReason
     stream: bool
     include_usage: bool
     is_chat: bool
 
-    def work(self) -> list[Prompt]:
+    def work(self) -> list[Generation]:
         """One prompt per choice of the answer, in the order of the choices' indexes."""
         return [
-            Prompt(token_ids=prompt, scope=self.scope, max_tokens=self.max_tokens, ending=self.ending)
+            Generation(token_ids=prompt, scope=self.scope, max_tokens=self.max_tokens, ending=self.ending)
             for prompt in self.prompts
             for _ in range(self.copies)
         ]
@@ -111,13 +111,13 @@ class Call:
         }
 
 
-def parse_completion(body: Json, card: Card) -> Call:
+def parse_completion(body: Json, card: ServedModels) -> Call:
     """Read the body of /v1/completions. Raises ApiError."""
     prompts = _prompts(body.get("prompt"))
     return _call(body, card, prompts, _field(body, "max_tokens", int, None), is_chat=False)
 
 
-def parse_chat(body: Json, card: Card) -> Call:
+def parse_chat(body: Json, card: ServedModels) -> Call:
     """Read the body of /v1/chat/completions. Raises ApiError."""
     limit = _field(body, "max_completion_tokens", int, None) or _field(body, "max_tokens", int, None)
     return _call(body, card, (tokens_of_chat(body),), limit, is_chat=True)
@@ -194,7 +194,12 @@ def closing(call: Call, name: str, created: int, usage: Json) -> Json:
 
 
 def _call(
-    body: Json, card: Card, prompts: tuple[Sequence[int], ...], max_tokens: int | None, *, is_chat: bool
+    body: Json,
+    card: ServedModels,
+    prompts: tuple[Sequence[int], ...],
+    max_tokens: int | None,
+    *,
+    is_chat: bool,
 ) -> Call:
     scope = card.scope(_field(body, "model", str, None), _salt(body))
     options = _field(body, "stream_options", dict, None) or {}
@@ -270,7 +275,7 @@ def _whole(call: Call, text: str) -> Json:
     return {"text": text}
 
 
-def _chunk(call: Call, name: str, created: int, index: int, part: Json, ending: Ending | None) -> Json:
+def _chunk(call: Call, name: str, created: int, index: int, part: Json, ending: FinishReason | None) -> Json:
     kind = "chat.completion.chunk" if call.is_chat else "text_completion"
     choice = {"index": index, **part, "logprobs": None, "finish_reason": ending}
     return _envelope(kind, call, name, created, [choice])

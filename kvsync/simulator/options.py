@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Literal
 
 from kvsync.errors import ConfigError
-from kvsync.simulator.latency import Latency
-from kvsync.simulator.openai import Card
+from kvsync.simulator.latency import LatencyModel
+from kvsync.simulator.openai import ServedModels
 
 _AT_LEAST_ONE = (
     "block_size",
@@ -77,15 +77,15 @@ class SimulatorOptions:
             raise ConfigError(f"simulator {self.name}", problems)
 
     @property
-    def card(self) -> Card:
+    def card(self) -> ServedModels:
         """The models it serves; like vLLM, it takes no request that could not fit into its cache."""
         longest = min(self.max_model_len, self.capacity * self.block_size)
-        return Card(model=self.model, loras=self.loras, max_model_len=longest)
+        return ServedModels(model=self.model, loras=self.loras, max_model_len=longest)
 
     @property
-    def latency(self) -> Latency:
+    def latency(self) -> LatencyModel:
         """Its latency model."""
-        return Latency(
+        return LatencyModel(
             ttft_base_ms=self.ttft_base_ms,
             prefill_ms_per_token=self.prefill_ms_per_token,
             inter_token_ms=self.inter_token_ms,

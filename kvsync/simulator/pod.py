@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 from kvsync.codec import Encoding, encode
 from kvsync.events import AllBlocksCleared, BlockRemoved, BlockStored, Event, EventBatch
-from kvsync.publisher import Delivery, Publisher, ReplayLayout
+from kvsync.publisher import Frames, Publisher, ReplayLayout
 from kvsync.simulator.blocks import BlockCache
 from kvsync.simulator.channel import FaultyChannel
 from kvsync.simulator.engine import Engine
@@ -16,7 +16,7 @@ from kvsync.simulator.options import SimulatorOptions
 from kvsync.simulator.scheduler import Scheduler
 
 
-class Pod:
+class SimulatedPod:
     """Engine, publisher and channel of one pod.
 
     Everything happens in one event loop, and a cache never changes without its batch being published in the
@@ -99,7 +99,7 @@ class Pod:
             cache, max_num_seqs=options.max_num_seqs, max_batched_tokens=options.max_batched_tokens
         )
 
-    def _send(self, message: Delivery) -> None:
+    def _send(self, message: Frames) -> None:
         self.publisher.send_now(message)
 
     def _announce(self, events: Sequence[Event]) -> None:

@@ -18,7 +18,7 @@ from kvsync.errors import ConfigError, PortInUse
 from kvsync.publisher import listener_on
 from kvsync.simulator import admin, server
 from kvsync.simulator.options import SimulatorOptions
-from kvsync.simulator.pod import Pod
+from kvsync.simulator.pod import SimulatedPod
 
 __all__ = ["SimulatorOptions", "main", "running", "serve"]
 
@@ -29,14 +29,14 @@ _GRACE_S = 1
 
 
 @asynccontextmanager
-async def running(options: SimulatorOptions) -> AsyncIterator[Pod]:
+async def running(options: SimulatorOptions) -> AsyncIterator[SimulatedPod]:
     """A pod that serves within the block. Raises PortInUse, ConfigError."""
     async with AsyncExitStack() as stack:
         api = stack.enter_context(_bind(options.host, options.port))
         admin_socket = stack.enter_context(_bind(options.host, options.admin_port))
         history = stack.enter_context(_open(options.history)) if options.history else None
         loop = asyncio.get_running_loop()
-        pod = Pod(options, later=loop.call_later, sleep=asyncio.sleep, history=history)
+        pod = SimulatedPod(options, later=loop.call_later, sleep=asyncio.sleep, history=history)
         await stack.enter_async_context(pod.publisher)
         group = await stack.enter_async_context(asyncio.TaskGroup())
         tasks = [group.create_task(pod.engine.run()), group.create_task(pod.publisher.serve())]

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import xxhash
 
 from kvsync.events import Event
-from kvsync.simulator.blocks import BlockCache, OutOfBlocks, Scope
+from kvsync.simulator.blocks import BlockCache, CacheScope, OutOfBlocks
 
 ALPHABET = b"etaoin shrdlu cmfwyp "
 """The token ids an answer is made of: the code points of common letters and blanks."""
@@ -27,7 +27,7 @@ class Request:
 
     name: str
     tokens: list[int]
-    scope: Scope
+    scope: CacheScope
     max_tokens: int
     seed: int
     prompt_tokens: int = field(init=False)
@@ -54,7 +54,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class EngineStep:
     """What the engine computes next, and what that did to its cache."""
 
     events: tuple[Event, ...]
@@ -97,19 +97,19 @@ class Scheduler:
         elif request in self.running:
             self._release(request)
 
-    def schedule(self) -> Step:
+    def schedule(self) -> EngineStep:
         """Decide one step; its blocks are allocated, cached and announced when this returns."""
         plan = _Plan(self._budget)
         self._advance(plan)
         self._admit(plan)
-        return Step(
+        return EngineStep(
             events=tuple(plan.events),
             computed=tuple(plan.computed),
             prefill_tokens=plan.prefill_tokens,
             preempted=plan.preempted,
         )
 
-    def complete(self, step: Step) -> list[Output]:
+    def complete(self, step: EngineStep) -> list[Output]:
         """Take the tokens that the computed step generated; requests aborted meanwhile give none."""
         outputs = []
         for request in step.computed:

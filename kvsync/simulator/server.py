@@ -16,14 +16,14 @@ from starlette.types import Receive
 from kvsync.simulator import openai
 from kvsync.simulator.engine import Engine, EngineRestarted
 from kvsync.simulator.metrics import render
-from kvsync.simulator.openai import ApiError, Call, Card, Json
+from kvsync.simulator.openai import ApiError, Call, Json, ServedModels
 from kvsync.simulator.tokenizer import detokenize
 
 VERSION = "0.26.0"
 """The vLLM release whose behaviour is imitated."""
 
 
-def create_app(engine: Engine, card: Card) -> Starlette:
+def create_app(engine: Engine, card: ServedModels) -> Starlette:
     """The API of one engine; `engine.run` must be running beside it."""
     return Starlette(routes=Api(engine, card).routes(), exception_handlers={ApiError: error_response})
 
@@ -42,7 +42,7 @@ async def read_json(request: Request) -> Json:
 class Api:
     """The handlers of one engine's routes."""
 
-    def __init__(self, engine: Engine, card: Card) -> None:
+    def __init__(self, engine: Engine, card: ServedModels) -> None:
         self._engine, self._card = engine, card
         self._created = int(time.time())
         self._numbers = count()

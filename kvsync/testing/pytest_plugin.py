@@ -19,7 +19,7 @@ from kvsync.testing.results.attempts import INVARIANT, attempted
 from kvsync.testing.results.history import History, append_line, end_torn_line
 from kvsync.testing.results.journal import journal
 from kvsync.testing.results.measurement import Measurements
-from kvsync.testing.results.outcome import OUTCOMES, Kind
+from kvsync.testing.results.outcome import OUTCOMES, CheckKind
 from kvsync.testing.results.verdicts import EVIDENCE, unproven, violated
 
 TAIL_BYTES = 64 * 1024
@@ -188,7 +188,7 @@ class Recorder:
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """Record a file that cannot be collected: its tests will be missing."""
         if report.outcome != "passed":
-            kind: Kind = "error" if report.failed else "skipped"
+            kind: CheckKind = "error" if report.failed else "skipped"
             self._write("finished", nodeid=report.nodeid, **_ending(kind, 0.0, _reason(report), ""))
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
@@ -233,7 +233,7 @@ class Recorder:
         append_line(self._path, {"event": event, **fields})
 
 
-def _ending(kind: Kind, duration_s: float, detail: str, printed: str) -> dict[str, object]:
+def _ending(kind: CheckKind, duration_s: float, detail: str, printed: str) -> dict[str, object]:
     return {
         "outcome": OUTCOMES[kind].name.lower(),
         "kind": kind,
@@ -243,9 +243,9 @@ def _ending(kind: Kind, duration_s: float, detail: str, printed: str) -> dict[st
     }
 
 
-def _kind(report: pytest.TestReport) -> Kind:
+def _kind(report: pytest.TestReport) -> CheckKind:
     if hasattr(report, "kind"):
-        return cast("Kind", report.kind)
+        return cast("CheckKind", report.kind)
     if hasattr(report, "wasxfail"):
         return "xfailed"
     if report.failed and report.when != "call":

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from kvsync.testing.benchmarks.arrivals import receive
-from kvsync.testing.benchmarks.flood import Load
+from kvsync.testing.benchmarks.flood import EventLoad
 from kvsync.testing.benchmarks.gauge import Gauge
 from kvsync.testing.processes.ledger import Ledger
 from kvsync.testing.results.measurement import Measurements
@@ -15,7 +15,7 @@ SECONDS = 5
 def test_burst(seed: int, profile: str, tmp_path: Path, ledger: Ledger, measurements: Measurements) -> None:
     """Of ten thousand events offered in five seconds (full profile: five times as many) none is lost."""
     events = 10_000 if profile == "quick" else 50_000
-    load = Load(seed=seed, events=events, least=50, most=149, rate_per_s=events / SECONDS)
+    load = EventLoad(seed=seed, events=events, least=50, most=149, rate_per_s=events / SECONDS)
 
     reception = receive(load, log=tmp_path / "flood.log", ledger=ledger)
 

@@ -13,9 +13,9 @@ from kvsync.events import Source
 from kvsync.hashing import block_hashes
 from kvsync.index import PrefixIndex
 from kvsync.testing.benchmarks.arrivals import receive
-from kvsync.testing.benchmarks.flood import Load
+from kvsync.testing.benchmarks.flood import EventLoad
 from kvsync.testing.benchmarks.gauge import Gauge, feed, timed
-from kvsync.testing.benchmarks.workload import BLOCK_SIZE, Prompt, encoded, prompts, stored
+from kvsync.testing.benchmarks.workload import BLOCK_SIZE, PromptTokens, encoded, prompts, stored
 from kvsync.testing.processes.ledger import Ledger
 from kvsync.testing.results.measurement import Measurements
 
@@ -61,7 +61,7 @@ def test_publishers(
     publishers: int, seed: int, tmp_path: Path, ledger: Ledger, measurements: Measurements
 ) -> None:
     """A thousand events a second, of one or of many real publishers, are all applied to their sources."""
-    load = Load(seed=seed, events=1500, least=96, most=96, rate_per_s=1000, publishers=publishers)
+    load = EventLoad(seed=seed, events=1500, least=96, most=96, rate_per_s=1000, publishers=publishers)
 
     reception = receive(load, log=tmp_path / "flood.log", ledger=ledger)
 
@@ -75,7 +75,7 @@ class _Traffic:
     """Sources that send and clients that ask, each a task that gives way after every operation."""
 
     def __init__(
-        self, index: PrefixIndex, sources: Sequence[Source], payloads: Sequence[bytes], prompt: Prompt
+        self, index: PrefixIndex, sources: Sequence[Source], payloads: Sequence[bytes], prompt: PromptTokens
     ) -> None:
         self._index, self._sources, self._payloads, self._prompt = index, sources, payloads, prompt
         self.answers: list[dict[str, int]] = []

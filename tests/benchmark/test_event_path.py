@@ -7,7 +7,7 @@ import pytest
 import zmq
 
 from kvsync.testing.benchmarks.arrivals import receive
-from kvsync.testing.benchmarks.flood import Load
+from kvsync.testing.benchmarks.flood import EventLoad
 from kvsync.testing.benchmarks.gauge import Gauge, side_by_side
 from kvsync.testing.benchmarks.workload import BLOCK_SIZE, encoded, prompts, stored
 from kvsync.testing.processes.ledger import Ledger
@@ -30,7 +30,7 @@ def test_latency(
 ) -> None:
     """Events at a rate that leaves the subscriber time to sleep are all applied, each once."""
     events = rate_per_s * (1 if profile == "quick" else 10)
-    load = Load(
+    load = EventLoad(
         seed=seed, events=events, least=blocks * BLOCK_SIZE, most=blocks * BLOCK_SIZE, rate_per_s=rate_per_s
     )
 
@@ -58,7 +58,7 @@ def test_throughput(
 ) -> None:
     """Events sent as fast as possible are all applied, each once."""
     events = events if profile == "quick" else 2 * events
-    load = Load(seed=seed, events=events, least=blocks * BLOCK_SIZE, most=blocks * BLOCK_SIZE)
+    load = EventLoad(seed=seed, events=events, least=blocks * BLOCK_SIZE, most=blocks * BLOCK_SIZE)
 
     reception = receive(load, log=tmp_path / "flood.log", ledger=ledger)
 

@@ -9,7 +9,7 @@ from kvsync.hashing import block_hashes
 from kvsync.index import PrefixIndex
 from kvsync.routing import Candidate, Choice, Policy, choose
 from kvsync.testing.benchmarks.gauge import Gauge, feed, timed
-from kvsync.testing.benchmarks.workload import BLOCK_SIZE, Prompt, encoded, prompts, stored
+from kvsync.testing.benchmarks.workload import BLOCK_SIZE, PromptTokens, encoded, prompts, stored
 from kvsync.testing.results.measurement import Measurements
 
 BLOCKS = 10_000
@@ -22,7 +22,7 @@ P99_GOAL_US = 5000
 def test_prefixes_of_single_pods(rng: random.Random, rounds: int, measurements: Measurements) -> None:
     """Each query goes to the one pod that holds its prompt, with all its blocks matched."""
     index = PrefixIndex()
-    holders: dict[Prompt, str] = {}
+    holders: dict[PromptTokens, str] = {}
     while index.blocks_total < BLOCKS:
         (prompt,) = prompts(rng, 1, TOKENS)
         holders[prompt] = PODS[len(holders) % len(PODS)]
@@ -38,7 +38,7 @@ def test_prefixes_of_single_pods(rng: random.Random, rounds: int, measurements: 
 def test_prefixes_of_all_pods(rng: random.Random, rounds: int, measurements: Measurements) -> None:
     """Where every pod holds a part of every prefix, the one that holds it whole is chosen."""
     index = PrefixIndex()
-    shared: list[Prompt] = []
+    shared: list[PromptTokens] = []
     while index.blocks_total < BLOCKS:
         shared += prompts(rng, 1, TOKENS)
         for pod in PODS[1:]:
@@ -52,11 +52,11 @@ def test_prefixes_of_all_pods(rng: random.Random, rounds: int, measurements: Mea
     assert [choice.matched_blocks for choice in choices] == [len(each) // BLOCK_SIZE for each in queries]
 
 
-def _hold(index: PrefixIndex, pod: str, prompt: Prompt) -> None:
+def _hold(index: PrefixIndex, pod: str, prompt: PromptTokens) -> None:
     feed(index, Source(pod, "model"), encoded([stored(prompt)]))
 
 
-def _measure(index: PrefixIndex, queries: Sequence[Prompt], rounds: int, gauge: Gauge) -> list[Choice]:
+def _measure(index: PrefixIndex, queries: Sequence[PromptTokens], rounds: int, gauge: Gauge) -> list[Choice]:
     """Decide for each query, many times; returns the choices of the last time."""
     rng = random.Random(0)
     laps: list[list[float]] = []

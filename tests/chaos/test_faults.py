@@ -43,7 +43,7 @@ from kvsync.testing.faults.fault import (
     Stall,
 )
 from kvsync.testing.faults.holding import Episode, Injector, active
-from kvsync.testing.load.background import Load
+from kvsync.testing.load.background import BackgroundLoad
 from kvsync.testing.scenarios.recovery import GOAL_S, await_recovery, problem_of
 from kvsync.testing.scenarios.scenario import Scenario
 from kvsync.testing.traffic.steady import Disturbance, require_steady
@@ -125,12 +125,12 @@ def test_recovery_from(
     pods = cluster.deploy(MODEL, plan.replicas, capacity=192)
     faults = [replace(fault, pod=pod.name) for pod in pods[-plan.victims :]]
     observed_s = plan.observed_s(profile)
-    with Load(scenario, pods[0], duration_s=BASELINE_S[profile], seed=scenario.seed) as load:
+    with BackgroundLoad(scenario, pods[0], duration_s=BASELINE_S[profile], seed=scenario.seed) as load:
         load.await_all()
     baseline = load.service()
     require_steady(baseline)
     scenario.verify()
-    with Load(scenario, pods[0], duration_s=observed_s + SPARE_S, seed=scenario.seed + 1) as load:
+    with BackgroundLoad(scenario, pods[0], duration_s=observed_s + SPARE_S, seed=scenario.seed + 1) as load:
         with ExitStack() as held:
             episodes = [held.enter_context(active(each, injector, scenario.history)) for each in faults]
             if not isinstance(fault, OneShot):

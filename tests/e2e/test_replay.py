@@ -7,7 +7,7 @@ import pytest
 from kvsync.testing.scenarios.agreement import agreement
 from kvsync.testing.scenarios.scenario import Scenario
 from kvsync.testing.traffic.sender import Answer, Sender
-from kvsync.testing.traffic.trace import Request, generate, mooncake
+from kvsync.testing.traffic.trace import TraceRequest, generate, mooncake
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -22,7 +22,7 @@ CAPACITY = {"trace": 4096, "generated": 512}
 
 
 @pytest.fixture
-def requests(trace_path: Path | None, profile: str, seed: int) -> list[Request]:
+def requests(trace_path: Path | None, profile: str, seed: int) -> list[TraceRequest]:
     """A slice of the trace that was given, else generated requests."""
     count = REQUESTS[profile]
     if trace_path is None:
@@ -33,7 +33,7 @@ def requests(trace_path: Path | None, profile: str, seed: int) -> list[Request]:
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("settings", [{"block_size": BLOCK_SIZE}], ids=["blocks of 64 tokens"])
 def test_predictions_agree_with_caches(
-    scenario: Scenario, requests: list[Request], trace_path: Path | None
+    scenario: Scenario, requests: list[TraceRequest], trace_path: Path | None
 ) -> None:
     """With each request sent at rest, at least 99 % find exactly the cache that was predicted."""
     capacity = CAPACITY["generated" if trace_path is None else "trace"]

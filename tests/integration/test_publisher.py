@@ -9,7 +9,7 @@ import zmq
 import zmq.asyncio
 
 from kvsync.errors import ConfigError, PortInUse
-from kvsync.publisher import Delivery, Publisher, ReplayLayout
+from kvsync.publisher import Frames, Publisher, ReplayLayout
 
 Background = Callable[[Coroutine[object, object, None]], asyncio.Task[None]]
 
@@ -155,7 +155,7 @@ async def test_a_whole_ring_fits_through_a_replay(
 class EverySecondTwice:
     """A channel that loses even numbers and doubles odd ones."""
 
-    def carry(self, message: Delivery) -> Sequence[Delivery]:
+    def carry(self, message: Frames) -> Sequence[Frames]:
         """Decide by the last byte of the number."""
         return [message, message] if message[1][-1] % 2 else []
 

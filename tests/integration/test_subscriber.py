@@ -11,7 +11,7 @@ import pytest
 from kvsync.codec import encode
 from kvsync.errors import ConfigError
 from kvsync.events import AllBlocksCleared, BlockRemoved, BlockStored, EventBatch, Source
-from kvsync.publisher import Delivery, Publisher, ReplayLayout
+from kvsync.publisher import Frames, Publisher, ReplayLayout
 from kvsync.sequence import Counters, State
 from kvsync.subscriber import Subscriber, open_context
 from kvsync.testing.clusters.local.fault_proxy import CLEAR, SILENT, FaultProxy
@@ -40,7 +40,7 @@ class Lossy:
     def __init__(self, *lost: int) -> None:
         self.lost = [number.to_bytes(8, "big") for number in lost]
 
-    def carry(self, message: Delivery) -> Sequence[Delivery]:
+    def carry(self, message: Frames) -> Sequence[Frames]:
         """Lose it, or not."""
         return [] if message[1] in self.lost else [message]
 

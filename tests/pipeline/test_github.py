@@ -13,7 +13,7 @@ import pytest
 
 from kvsync.ci.notify.github_double import FakeGitHub
 from kvsync.ci.report.report import Report
-from kvsync.ci.run.parameters import Parameters, Source
+from kvsync.ci.run.parameters import CommitSource, Parameters
 from kvsync.ci.run_folder import RunFolder
 from kvsync.testing.processes.wait import wait_for
 from kvsync.testing.results.outcome import Outcome
@@ -54,7 +54,7 @@ def start(server: str, tmp_path: Path, repository: Callable[..., str]) -> Iterat
         commit = {"url": f"file://{folder}", "commit": asked.stdout.strip(), "repository": REPOSITORY}
         parameters = Parameters(
             stages=tuple(tests),
-            source=Source.model_validate(commit | source),
+            source=CommitSource.model_validate(commit | source),
             trigger=trigger,  # type: ignore[arg-type]  # checked by pydantic
             report_dir=tmp_path / "reports",
             run="20261120-030000-ab12",

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from kvsync.testing.processes.ledger import RUN_VARIABLE
-from kvsync.testing.processes.tools import ON_PATH, Answer, kubectl
+from kvsync.testing.processes.tools import ON_PATH, ToolAnswer, kubectl
 from kvsync.testing.processes.wait import wait_for
 from kvsync.testing.results.history import read_lines
 from tests.pipeline.conftest import Pipeline, guardians
@@ -189,7 +189,7 @@ def docker(*words: str) -> list[str]:
     return said(ON_PATH.ask("docker", *words, timeout_s=30))
 
 
-def said(answer: Answer) -> list[str]:
+def said(answer: ToolAnswer) -> list[str]:
     """Return the lines of an answer, which there has to be."""
     assert answer.ok, answer.reason
     return answer.lines

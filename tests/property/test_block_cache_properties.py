@@ -17,15 +17,15 @@ from hypothesis.stateful import (
 )
 
 from kvsync.events import AllBlocksCleared, BlockRemoved, BlockStored, Event
-from kvsync.simulator.blocks import BlockCache, OutOfBlocks, Scope
+from kvsync.simulator.blocks import BlockCache, CacheScope, OutOfBlocks
 
 BLOCK = 2
-Content = tuple[Scope, tuple[int, ...]]
+Content = tuple[CacheScope, tuple[int, ...]]
 """What a block stands for: the scope and every token from the root to its end."""
 
 # Two tokens and few scopes, so that prefixes are shared, diverge and come back.
 PROMPTS = st.lists(st.integers(0, 1), min_size=1, max_size=14)
-SCOPES = st.sampled_from([Scope(), Scope(lora_name="sql", lora_id=1), Scope(salt="tenant")])
+SCOPES = st.sampled_from([CacheScope(), CacheScope(lora_name="sql", lora_id=1), CacheScope(salt="tenant")])
 
 
 class CacheMachine(RuleBasedStateMachine):
@@ -39,11 +39,11 @@ class CacheMachine(RuleBasedStateMachine):
         self.cache, self.twin = (BlockCache(capacity, BLOCK, seed) for _ in range(2))
         self.resident: Counter[Content] = Counter()
         self.contents: dict[int, Content] = {}
-        self.running: dict[str, tuple[Scope, list[int]]] = {}
+        self.running: dict[str, tuple[CacheScope, list[int]]] = {}
         self.started = 0
 
     @rule(target=requests, prompt=PROMPTS, scope=SCOPES, budget=st.none() | st.integers(1, 6))
-    def allocate(self, prompt: list[int], scope: Scope, budget: int | None) -> object:
+    def allocate(self, prompt: list[int], scope: CacheScope, budget: int | None) -> object:
         """A new request reuses exactly the resident contiguous prefix, without its last token."""
         self.started += 1
         name = f"r{self.started}"
@@ -125,7 +125,7 @@ class CacheMachine(RuleBasedStateMachine):
             for end in range(BLOCK, len(tokens) + 1, BLOCK):
                 assert self.resident[scope, tuple(tokens[:end])] > 0
 
-    def resident_prefix(self, scope: Scope, prompt: list[int]) -> int:
+    def resident_prefix(self, scope: CacheScope, prompt: list[int]) -> int:
         """Blocks from the root up to the first that is not resident, never the one with the last token."""
         blocks = 0
         while (blocks + 1) * BLOCK < len(prompt):
@@ -134,7 +134,7 @@ class CacheMachine(RuleBasedStateMachine):
             blocks += 1
         return blocks
 
-    def replay(self, events: tuple[Event, ...], scope: Scope) -> None:
+    def replay(self, events: tuple[Event, ...], scope: CacheScope) -> None:
         """Read the events as a subscriber would; a parent must be resident when its child is stored."""
         for event in events:
             match event:
@@ -147,7 +147,7 @@ class CacheMachine(RuleBasedStateMachine):
                 case _:
                     pytest.fail(f"unexpected {event}")
 
-    def store(self, event: BlockStored, scope: Scope) -> None:
+    def store(self, event: BlockStored, scope: CacheScope) -> None:
         """Count one copy of each block, chained behind the announced parent."""
         prefix: tuple[int, ...] = ()
         if event.parent_block_hash is not None:

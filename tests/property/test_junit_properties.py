@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from kvsync.ci.report.junit_reader import read_junit
 from kvsync.ci.report.junit_writer import ILLEGAL, write_junit, write_prow
-from kvsync.testing.results.outcome import Attempt, Check, Kind, Outcome, StageResult, merge
+from kvsync.testing.results.outcome import Attempt, Check, CheckKind, Outcome, StageResult, merge
 
 Write = Callable[[StageResult, Path, Mapping[str, str]], None]
 
@@ -25,14 +25,14 @@ names = st.builds(
 )
 texts = st.text().map(lambda text: ILLEGAL.sub("", text).replace("\r", "").strip())
 attempts = st.builds(Attempt, kind=st.sampled_from(["failed", "error", "timeout"]), detail=texts)
-OTHER: list[Kind] = ["failed", "error", "timeout", "void", "skipped", "inconclusive"]
+OTHER: list[CheckKind] = ["failed", "error", "timeout", "void", "skipped", "inconclusive"]
 
 
 @st.composite
 def checks(draw: st.DrawFn, name: str) -> Check:
     """Return a check; one that passed has nothing to say but of its earlier attempts."""
     earlier = tuple(draw(st.lists(attempts, max_size=2)))
-    kind: Kind = draw(st.sampled_from([*OTHER, *(["flaky"] if earlier else ["passed", "xfailed"])]))
+    kind: CheckKind = draw(st.sampled_from([*OTHER, *(["flaky"] if earlier else ["passed", "xfailed"])]))
     detail = "" if kind in ("passed", "flaky") else draw(texts)
     return Check(name=name, kind=kind, detail=detail, log_tail=draw(texts), attempts=earlier)
 

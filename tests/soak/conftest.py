@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from kvsync.testing.clusters.cluster import Cluster, ClusterProvider
-from kvsync.testing.load.plan import PLANS, Plan
+from kvsync.testing.load.plan import PLANS, LoadPlan
 from kvsync.testing.load.run import MODEL, PODS, SETTINGS, Loader, Offered, deploy
 from kvsync.testing.load.vitals import Vitals
 from kvsync.testing.pytest_plugin import keeps
@@ -66,7 +66,7 @@ class Soak:
     """A cluster after hours of load, and what was seen of it; `before` is unknown where nothing tells it."""
 
     scenario: Scenario
-    plan: Plan
+    plan: LoadPlan
     offered: Offered
     before: Vitals | None
     changes: int

@@ -6,7 +6,7 @@ from typing import Protocol
 import pytest
 
 from kvsync.testing.benchmarks.gauge import Gauge
-from kvsync.testing.load.plan import Plan
+from kvsync.testing.load.plan import LoadPlan
 from kvsync.testing.load.run import Offered
 from kvsync.testing.load.service import failures, judge
 from kvsync.testing.load.vitals import Vitals, await_rest, growth, most_growth
@@ -21,7 +21,7 @@ class Soak(Protocol):
     """What the fixture gives; see conftest."""
 
     scenario: Scenario
-    plan: Plan
+    plan: LoadPlan
     offered: Offered
     before: Vitals | None
     changes: int

@@ -9,9 +9,9 @@ from kvsync.index import PrefixIndex
 from kvsync.sequence import Counters, State
 from kvsync.subscriber import SourceStatus
 from kvsync.testing.benchmarks.arrivals import Reception
-from kvsync.testing.benchmarks.flood import Load
+from kvsync.testing.benchmarks.flood import EventLoad
 
-LOAD = Load(seed=1, events=3, least=32, most=32, rate_per_s=2.0)
+LOAD = EventLoad(seed=1, events=3, least=32, most=32, rate_per_s=2.0)
 SOURCE = Source("pod-0", "model")
 
 
@@ -98,4 +98,4 @@ def test_flaws_are_named(received: Reception, flaws: list[str]) -> None:
 )
 def test_events_are_due_by_rate(rate_per_s: float, due_s: float) -> None:
     """An event is due by its number, whatever became of those before it."""
-    assert Load(seed=1, events=9, least=16, most=16, rate_per_s=rate_per_s).due_s(3) == due_s
+    assert EventLoad(seed=1, events=9, least=16, most=16, rate_per_s=rate_per_s).due_s(3) == due_s

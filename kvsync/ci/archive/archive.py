@@ -20,15 +20,15 @@ from pydantic import SecretStr
 from sqlalchemy import ColumnElement, Select, and_, delete, false, func, or_, select
 from sqlalchemy.orm import Session, selectinload
 
-from kvsync.ci.archive.comparison import CheckId, Comparison, compare
+from kvsync.ci.archive.comparison import CheckId, RunComparison, compare
 from kvsync.ci.archive.database import FILE, ArchiveError, Database
 from kvsync.ci.archive.flakiness import Ending, side
-from kvsync.ci.archive.records import PastRun, Scope, from_row, measurement_of, to_row
+from kvsync.ci.archive.records import PastRun, RunScope, from_row, measurement_of, to_row
 from kvsync.ci.archive.tables import CheckRow, MeasurementRow, RunRow, StageRow
 from kvsync.ci.report.report import Report
 from kvsync.ci.settings import Settings
 from kvsync.testing.results.measurement import Measurement
-from kvsync.testing.results.outcome import OUTCOMES, Kind
+from kvsync.testing.results.outcome import OUTCOMES, CheckKind
 
 LOOKBACK = 200
 
@@ -73,18 +73,18 @@ class Archive:
             session.add(row)
             session.flush()
 
-    def scope(self, parameters: Mapping[str, object]) -> Scope:
+    def scope(self, parameters: Mapping[str, object]) -> RunScope:
         """Return what the runs that one with these parameters can be compared with have in common."""
-        return Scope.of(parameters, self._repository)
+        return RunScope.of(parameters, self._repository)
 
-    def scopes(self) -> list[Scope]:
+    def scopes(self) -> list[RunScope]:
         """Return the scopes of all runs."""
         fields = (RunRow.repository, RunRow.profile, RunRow.cluster)
         with self._database.reading() as connection:
             rows = connection.execute(select(*fields).distinct().order_by(*fields)).all()
-        return [Scope(repository=row[0], profile=row[1], cluster=row[2]) for row in rows]
+        return [RunScope(repository=row[0], profile=row[1], cluster=row[2]) for row in rows]
 
-    def compare(self, report: Report) -> Comparison:
+    def compare(self, report: Report) -> RunComparison:
         """Say what is new in a run, by the runs that started before it."""
         scope, commit = self.scope(report.parameters), "" if report.differs else report.commit
         before = report.started_at
@@ -98,11 +98,11 @@ class Archive:
             last_green=self._last_green(scope, before),
         )
 
-    def endings(self, scope: Scope) -> dict[CheckId, list[Ending]]:
+    def endings(self, scope: RunScope) -> dict[CheckId, list[Ending]]:
         """Return how checks ended that failed lately, the oldest first."""
         return self._failed_among(scope, self._lately(scope, None))
 
-    def endings_of(self, name: str) -> dict[Scope, dict[CheckId, list[Ending]]]:
+    def endings_of(self, name: str) -> dict[RunScope, dict[CheckId, list[Ending]]]:
         """Return how the checks whose name contains `name` ended lately, by scope."""
         found = {}
         for scope in self.scopes():
@@ -110,7 +110,7 @@ class Archive:
             found[scope] = self._endings(scope, self._lately(scope, None), named)
         return {scope: endings for scope, endings in found.items() if endings}
 
-    def seen(self, scope: Scope, *, before: datetime | None = None) -> frozenset[CheckId]:
+    def seen(self, scope: RunScope, *, before: datetime | None = None) -> frozenset[CheckId]:
         """Return the checks that the reference of this repository ran lately, in whatever scope."""
         alike = [each for each in self.scopes() if each.repository == scope.repository]
         runs = [CheckRow.run_id.in_(self._runs(each, before, self._is_reference)) for each in alike]
@@ -139,7 +139,7 @@ class Archive:
         return {stage: statistics.median(each) for stage, each in times.items() if each}
 
     def series(
-        self, *, scope: Scope | None = None, reference: bool = False, stage: str = "", limit: int = 30
+        self, *, scope: RunScope | None = None, reference: bool = False, stage: str = "", limit: int = 30
     ) -> list[PastRun]:
         """Return the last runs, the newest first: of a scope, of the reference, with a stage, or all."""
         wanted: list[ColumnElement[bool]] = [self._in(scope)] if scope else []
@@ -175,14 +175,16 @@ class Archive:
         return and_(RunRow.branch == self._branch, RunRow.pull_request.is_(None), RunRow.dirty.is_(False))
 
     @staticmethod
-    def _in(scope: Scope) -> ColumnElement[bool]:
+    def _in(scope: RunScope) -> ColumnElement[bool]:
         return and_(
             RunRow.repository == scope.repository,
             RunRow.profile == scope.profile,
             RunRow.cluster == scope.cluster,
         )
 
-    def _runs(self, scope: Scope, before: datetime | None, wanted: ColumnElement[bool]) -> Select[tuple[str]]:
+    def _runs(
+        self, scope: RunScope, before: datetime | None, wanted: ColumnElement[bool]
+    ) -> Select[tuple[str]]:
         in_time = [RunRow.started_at < before] if before else []
         return (
             select(RunRow.id)
@@ -191,13 +193,13 @@ class Archive:
             .limit(LOOKBACK)
         )
 
-    def _lately(self, scope: Scope, before: datetime | None) -> ColumnElement[bool]:
+    def _lately(self, scope: RunScope, before: datetime | None) -> ColumnElement[bool]:
         """Select the checks of the last runs of the reference and of the others, each by their own number."""
         reference = self._runs(scope, before, self._is_reference)
         others = self._runs(scope, before, ~self._is_reference)
         return or_(CheckRow.run_id.in_(reference), CheckRow.run_id.in_(others))
 
-    def _stand_ins(self, scope: Scope, before: datetime) -> ColumnElement[bool]:
+    def _stand_ins(self, scope: RunScope, before: datetime) -> ColumnElement[bool]:
         """Select the reference's checks in the other profile of stages without a reference in this one."""
         other = replace(scope, profile="full" if scope.profile == "quick" else "quick")
         here = self._runs(scope, before, self._is_reference)
@@ -206,14 +208,14 @@ class Archive:
         return and_(CheckRow.stage.not_in(ended), CheckRow.run_id.in_(there))
 
     def _failed_among(
-        self, scope: Scope, among: ColumnElement[bool], commit: str = ""
+        self, scope: RunScope, among: ColumnElement[bool], commit: str = ""
     ) -> dict[CheckId, list[Ending]]:
         """Return the endings of the checks that failed at least once; and of all that ran at `commit`."""
         failed = select(CheckRow.name).where(among, or_(CheckRow.kind.in_(FAILING), CheckRow.mixed))
         same_commit = [RunRow.commit == commit] if commit else []
         return self._endings(scope, among, or_(CheckRow.name.in_(failed), *same_commit))
 
-    def _endings(self, scope: Scope, *wanted: ColumnElement[bool]) -> dict[CheckId, list[Ending]]:
+    def _endings(self, scope: RunScope, *wanted: ColumnElement[bool]) -> dict[CheckId, list[Ending]]:
         query = (
             select(
                 CheckRow.stage,
@@ -238,7 +240,7 @@ class Archive:
                         run=run,
                         commit=commit,
                         at=at,
-                        kind=cast("Kind", kind),
+                        kind=cast("CheckKind", kind),
                         mixed=mixed,
                         reference=bool(reference),
                         stands_in=bool(stands_in),
@@ -246,7 +248,7 @@ class Archive:
                 )
         return found
 
-    def _last_green(self, scope: Scope, before: datetime) -> tuple[str, str] | None:
+    def _last_green(self, scope: RunScope, before: datetime) -> tuple[str, str] | None:
         query = (
             select(RunRow.id, RunRow.commit)
             .where(
@@ -260,12 +262,12 @@ class Archive:
         return (row[0], row[1]) if row else None
 
 
-def _counts(session: Session, runs: Sequence[str]) -> Mapping[tuple[str, str], Mapping[Kind, int]]:
+def _counts(session: Session, runs: Sequence[str]) -> Mapping[tuple[str, str], Mapping[CheckKind, int]]:
     columns = (CheckRow.run_id, CheckRow.stage, CheckRow.kind)
     query = select(*columns, func.count()).where(CheckRow.run_id.in_(runs)).group_by(*columns)
-    found: dict[tuple[str, str], dict[Kind, int]] = defaultdict(dict)
+    found: dict[tuple[str, str], dict[CheckKind, int]] = defaultdict(dict)
     for run, stage, kind, count in session.execute(query):
-        found[run, stage][cast("Kind", kind)] = count
+        found[run, stage][cast("CheckKind", kind)] = count
     return {key: {kind: kinds[kind] for kind in OUTCOMES if kind in kinds} for key, kinds in found.items()}
 
 

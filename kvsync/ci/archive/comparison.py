@@ -15,7 +15,7 @@ from typing import Literal, Self, get_args
 from kvsync.ci.archive.flakiness import Ending, failing_streak, flakiness, is_mixed, side
 from kvsync.testing.results.outcome import Check, StageResult
 
-Status = Literal["new", "known", "flaky", "quarantined", "inconclusive", "fixed", "new-test"]
+CheckStatus = Literal["new", "known", "flaky", "quarantined", "inconclusive", "fixed", "new-test"]
 
 STATUS_CHARACTERS = 140
 """What GitHub takes as the description of a commit status."""
@@ -30,7 +30,7 @@ class Standing:
 
     check: str
     stage: str
-    status: Status
+    status: CheckStatus
     since_run: str = ""
     since_commit: str = ""
     since: datetime | None = None
@@ -45,7 +45,7 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
+class RunComparison:
     """What changed since the reference branch was last green; the run without a name when it never was.
 
     `standings` has the checks of which there is something to say; `at` is when the run started. `problem`
@@ -63,7 +63,7 @@ class Comparison:
         """Return the comparison that could not be made."""
         return cls(problem=problem)
 
-    def of(self, *statuses: Status, stage: str | None = None) -> list[Standing]:
+    def of(self, *statuses: CheckStatus, stage: str | None = None) -> list[Standing]:
         """Return the standings with one of these statuses, of one stage or of all."""
         return [each for each in self.standings if each.status in statuses and stage in (None, each.stage)]
 
@@ -72,12 +72,14 @@ class Comparison:
         if self.problem:
             return _cut(f"not compared: {self.problem}")
         counts = Counter(each.status for each in self.standings if stage in (None, each.stage))
-        parts = [self._part(status, counts[status], stage) for status in get_args(Status) if counts[status]]
+        parts = [
+            self._part(status, counts[status], stage) for status in get_args(CheckStatus) if counts[status]
+        ]
         if not parts:
             return "nothing changed" if self.last_green else "nothing to compare with yet"
         return _cut(", ".join(parts))
 
-    def _part(self, status: Status, count: int, stage: str | None) -> str:
+    def _part(self, status: CheckStatus, count: int, stage: str | None) -> str:
         if status == "new-test":
             return f"{count} new {'test' if count == 1 else 'tests'}"
         if status != "known" or self.at is None:
@@ -94,7 +96,7 @@ def compare(
     at: datetime,
     commit: str,
     last_green: tuple[str, str] | None,
-) -> Comparison:
+) -> RunComparison:
     """Compare a run that started at `at` with the endings of the runs before it, the oldest first.
 
     `past` needs the checks that do not pass now or did not lately; `seen` are all that ran on the reference
@@ -112,7 +114,7 @@ def compare(
             if standing:
                 found.append(standing)
     run, green_commit = last_green or (None, "")
-    return Comparison(last_green=run, last_green_commit=green_commit, standings=tuple(found), at=at)
+    return RunComparison(last_green=run, last_green_commit=green_commit, standings=tuple(found), at=at)
 
 
 def _standing(
@@ -136,7 +138,7 @@ def _standing(
     )
 
 
-def _status(check: Check, *, is_flaky: bool, was_failing: bool, is_seen: bool) -> Status | None:
+def _status(check: Check, *, is_flaky: bool, was_failing: bool, is_seen: bool) -> CheckStatus | None:
     match check.kind, side(check.kind):
         case ("quarantined" | "flaky") as kind, _:
             return kind

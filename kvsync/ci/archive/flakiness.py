@@ -17,7 +17,7 @@ from datetime import datetime
 from itertools import pairwise, takewhile
 from typing import Literal
 
-from kvsync.testing.results.outcome import OUTCOMES, Check, Kind, Outcome
+from kvsync.testing.results.outcome import OUTCOMES, Check, CheckKind, Outcome
 
 WINDOW = 20
 FLIPS = 3
@@ -41,7 +41,7 @@ class Ending:
     run: str
     commit: str
     at: datetime
-    kind: Kind
+    kind: CheckKind
     mixed: bool = False
     reference: bool = True
     stands_in: bool = False
@@ -78,7 +78,7 @@ class Flakiness:
         return wilson(self.failures, self.decided)
 
 
-def side(kind: Kind) -> Literal["passed", "failed"] | None:
+def side(kind: CheckKind) -> Literal["passed", "failed"] | None:
     """Return the side that a kind of ending is on; None for one that decides nothing."""
     if kind == "quarantined" or OUTCOMES[kind] is Outcome.FAILED:
         return "failed"

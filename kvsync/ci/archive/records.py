@@ -12,13 +12,13 @@ from kvsync.ci.archive.tables import CheckRow, MeasurementRow, RunRow, StageRow
 from kvsync.ci.report.problems import fingerprint
 from kvsync.ci.report.report import Report
 from kvsync.testing.results.measurement import Measurement
-from kvsync.testing.results.outcome import Kind, Outcome
+from kvsync.testing.results.outcome import CheckKind, Outcome
 
 LONGEST_FINGERPRINT = 300
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scope:
+class RunScope:
     """What runs must share to be comparable. `cluster` is a kind, such as "local"."""
 
     repository: str
@@ -44,7 +44,7 @@ class PastStage:
     name: str
     outcome: Outcome
     duration_s: float
-    counts: Mapping[Kind, int] = field(default_factory=dict)
+    counts: Mapping[CheckKind, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +54,7 @@ class PastRun:
     run: str
     started_at: datetime
     duration_s: float
-    scope: Scope
+    scope: RunScope
     commit: str
     branch: str
     pull_request: int | None
@@ -65,7 +65,7 @@ class PastRun:
     stages: Sequence[PastStage]
 
 
-def to_row(report: Report, scope: Scope, measurements: Sequence[Measurement]) -> RunRow:
+def to_row(report: Report, scope: RunScope, measurements: Sequence[Measurement]) -> RunRow:
     """Return what the archive keeps of a report, and of what was measured: every finite number."""
     asked = report.parameters
     source = asked.get("source")
@@ -128,13 +128,13 @@ def _measurement_row(position: int, measurement: Measurement) -> MeasurementRow:
     return MeasurementRow(position=position, conditions=dict(conditions), **fields)
 
 
-def from_row(row: RunRow, counts: Mapping[tuple[str, str], Mapping[Kind, int]]) -> PastRun:
+def from_row(row: RunRow, counts: Mapping[tuple[str, str], Mapping[CheckKind, int]]) -> PastRun:
     """Return a run as a value; `counts` by run and stage."""
     return PastRun(
         run=row.id,
         started_at=row.started_at,
         duration_s=row.duration_s,
-        scope=Scope(repository=row.repository, profile=row.profile, cluster=row.cluster),
+        scope=RunScope(repository=row.repository, profile=row.profile, cluster=row.cluster),
         commit=row.commit,
         branch=row.branch,
         pull_request=row.pull_request,

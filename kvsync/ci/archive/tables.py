@@ -26,7 +26,7 @@ class Moment(TypeDecorator[datetime]):
         return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
 
 
-class Words(TypeDecorator[str]):
+class AnyText(TypeDecorator[str]):
     """Any text: PostgreSQL takes no NUL, and neither database a lone surrogate."""
 
     impl = Text
@@ -40,7 +40,7 @@ class Words(TypeDecorator[str]):
 class Table(DeclarativeBase):
     """The root of the tables."""
 
-    type_annotation_map = {str: Words, float: Double, datetime: Moment}  # noqa: RUF012 - SQLAlchemy reads it from the class
+    type_annotation_map = {str: AnyText, float: Double, datetime: Moment}  # noqa: RUF012 - SQLAlchemy reads it from the class
 
 
 class RunRow(Table):

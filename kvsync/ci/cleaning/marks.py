@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from kvsync.errors import ClusterError
 from kvsync.testing.clusters.kubernetes.machine import CLUSTER_LABEL
 from kvsync.testing.clusters.kubernetes.manifests import RUN_LABEL
-from kvsync.testing.processes.ledger import Entry
+from kvsync.testing.processes.ledger import LedgerEntry
 from kvsync.testing.processes.tools import ON_PATH, Tools, kubectl
 
 PREFIX = "kvsync"
@@ -33,7 +33,7 @@ LOOK_S = 2.0
 _CONTAINER = f'{{{{.Names}}}}\t{{{{.Label "{CLUSTER_LABEL}"}}}}\t{{{{.Label "{RUN_LABEL}"}}}}'
 
 
-def on_this_machine(tools: Tools = ON_PATH, *, timeout_s: float = ANSWER_S) -> list[Entry]:
+def on_this_machine(tools: Tools = ON_PATH, *, timeout_s: float = ANSWER_S) -> list[LedgerEntry]:
     """Return the containers, Kind clusters and images of all runs, as entries that no ledger has.
 
     A docker that does not answer within `timeout_s` is the only entry, of the kind UNKNOWN and of no run.
@@ -49,7 +49,7 @@ def on_this_machine(tools: Tools = ON_PATH, *, timeout_s: float = ANSWER_S) -> l
         return [_entry(UNKNOWN, f"does not answer, so what is left there is unknown: {exc}", "")]
 
 
-def _nameless(tools: Tools, timeout_s: float) -> list[Entry]:
+def _nameless(tools: Tools, timeout_s: float) -> list[LedgerEntry]:
     unfinished = ["--filter=dangling=true", f"--filter=label={RUN_LABEL}", "--no-trunc", "--quiet"]
     ids = _docker(tools, timeout_s, "image", "ls", *unfinished)
     shown = f'--format={{{{.Id}}}}\t{{{{index .Config.Labels "{RUN_LABEL}"}}}}'
@@ -65,7 +65,7 @@ def _docker(tools: Tools, timeout_s: float, *words: str) -> list[str]:
     return answer.lines
 
 
-def containers(lines: Iterable[str]) -> list[Entry]:
+def containers(lines: Iterable[str]) -> list[LedgerEntry]:
     """Read a list of containers: each line has a name, a Kind cluster and a run, with tabs between. Pure."""
     rows = [line.split("\t") for line in lines]
     clusters = {cluster for _, cluster, _ in rows if cluster.startswith(f"{PREFIX}-")}
@@ -75,7 +75,7 @@ def containers(lines: Iterable[str]) -> list[Entry]:
     ]
 
 
-def beside(entry: Entry, tools: Tools) -> list[Entry]:
+def beside(entry: LedgerEntry, tools: Tools) -> list[LedgerEntry]:
     """Return the namespaces of the run of an entry, in the Kubernetes cluster that the entry is in."""
     where = {fact: entry.facts.get(fact, "") for fact in ("kubeconfig", "context", "kind_cluster")}
     words = [
@@ -89,5 +89,5 @@ def beside(entry: Entry, tools: Tools) -> list[Entry]:
     return [_entry("namespace", line.partition("/")[2], entry.run, **where) for line in found.lines]
 
 
-def _entry(kind: str, name: str, run: str, **facts: object) -> Entry:
-    return Entry(id="", kind=kind, name=name, run=run, facts=facts)
+def _entry(kind: str, name: str, run: str, **facts: object) -> LedgerEntry:
+    return LedgerEntry(id="", kind=kind, name=name, run=run, facts=facts)

@@ -30,8 +30,8 @@ from kvsync.testing.clusters.kubernetes.namespace import Namespace
 from kvsync.testing.faults.node.changes import undo
 from kvsync.testing.faults.node.node import CONTAINERS
 from kvsync.testing.processes import living
-from kvsync.testing.processes.ledger import Entry
-from kvsync.testing.processes.tools import ON_PATH, Answer, Tools, kubectl
+from kvsync.testing.processes.ledger import LedgerEntry
+from kvsync.testing.processes.tools import ON_PATH, ToolAnswer, Tools, kubectl
 from kvsync.testing.processes.wait import wait_for
 
 KINDS = (
@@ -68,7 +68,7 @@ FORCED = "chaos-mesh.chaos-mesh.org/cleanFinalizer=forced"
 """Chaos Mesh then lets a resource go that it could not undo, such as a fault in a pod that is dead."""
 
 
-def in_order(entries: Iterable[Entry]) -> list[Entry]:
+def in_order(entries: Iterable[LedgerEntry]) -> list[LedgerEntry]:
     """Return the entries, given newest first, in the order of their removal. Pure.
 
     The oldest process goes first, for it started the others and could start more; of all other kinds the
@@ -80,7 +80,7 @@ def in_order(entries: Iterable[Entry]) -> list[Entry]:
     return processes + sorted(others, key=lambda e: KINDS.index(e.kind) if e.kind in KINDS else len(KINDS))
 
 
-def is_inside(entry: Entry, cluster: Entry) -> bool:
+def is_inside(entry: LedgerEntry, cluster: LedgerEntry) -> bool:
     """Say whether an entry is in a Kind cluster, and so goes with it. Pure."""
     match entry.kind:
         case "network-rule":
@@ -90,12 +90,12 @@ def is_inside(entry: Entry, cluster: Entry) -> bool:
     return False
 
 
-def reached_with(entry: Entry, others: Iterable[Entry]) -> list[Entry]:
+def reached_with(entry: LedgerEntry, others: Iterable[LedgerEntry]) -> list[LedgerEntry]:
     """Return those of the others that are reached with a kubeconfig, which a path may be. Pure."""
     return [other for other in others if entry.kind == "path" and other.facts.get("kubeconfig") == entry.name]
 
 
-def reap(entry: Entry, tools: Tools = ON_PATH) -> bool:
+def reap(entry: LedgerEntry, tools: Tools = ON_PATH) -> bool:
     """Remove what an entry stands for; False when it was gone already.
 
     Raises UnknownName for another kind, WaitTimeout when a process survives SIGKILL or Docker goes on making
@@ -129,7 +129,7 @@ def reap(entry: Entry, tools: Tools = ON_PATH) -> bool:
     raise UnknownName("kind of ledger entry", entry.kind, KINDS)
 
 
-def _uncordon(entry: Entry, tools: Tools) -> bool:
+def _uncordon(entry: LedgerEntry, tools: Tools) -> bool:
     """Open a node that was closed for new pods."""
     argv = kubectl(entry.facts.get("kubeconfig"), entry.facts.get("context"), "uncordon", entry.name)
     answer = tools.ask(*argv, timeout_s=ANSWER_S)
@@ -170,7 +170,7 @@ def _remove(tools: Tools, listing: Callable[[], list[str]], *removal: str) -> bo
     return found
 
 
-def _remove_from_nodes(entry: Entry, tools: Tools) -> bool:
+def _remove_from_nodes(entry: LedgerEntry, tools: Tools) -> bool:
     """Take all names from an image that was loaded on the nodes: one that is left would keep it."""
     found = False
     for node in _nodes(tools, str(entry.facts.get("kind_cluster"))):
@@ -192,28 +192,28 @@ def names_of(listed: Iterable[str], image: str) -> list[str]:
 class _Kubectl:
     """kubectl for the cluster of an entry."""
 
-    def __init__(self, entry: Entry, tools: Tools) -> None:
+    def __init__(self, entry: LedgerEntry, tools: Tools) -> None:
         self._chosen, self._tools = (entry.facts.get("kubeconfig"), entry.facts.get("context")), tools
 
-    def ask(self, *words: str) -> Answer:
+    def ask(self, *words: str) -> ToolAnswer:
         """Ask for something that is answered at once."""
         words = (f"--request-timeout={ANSWER_S:.0f}s", *words)
         return self._tools.ask(*kubectl(*self._chosen, *words), timeout_s=ANSWER_S + 5)
 
-    def exists(self, *words: str) -> Answer | None:
+    def exists(self, *words: str) -> ToolAnswer | None:
         """Return an object as JSON, None when it is not there. Raises ClusterError."""
         answer = self.ask("get", *words, "--ignore-not-found", "--output=json")
         if "the server doesn't have a resource type" in answer.errors:
             return None
         return answer if _must(answer, "cannot ask the API server").lines else None
 
-    def delete(self, *words: str, timeout_s: float) -> Answer:
+    def delete(self, *words: str, timeout_s: float) -> ToolAnswer:
         """Delete an object and wait until it is gone."""
         words = ("delete", *words, "--ignore-not-found", f"--timeout={timeout_s:.0f}s")
         return self._tools.ask(*kubectl(*self._chosen, *words), timeout_s=timeout_s + 10)
 
 
-def _delete_namespace(entry: Entry, tools: Tools) -> bool:
+def _delete_namespace(entry: LedgerEntry, tools: Tools) -> bool:
     """Delete a namespace that bears the mark of the entry's run, and no other."""
     server = _Kubectl(entry, tools)
     if not (found := server.exists("namespace", entry.name)):
@@ -232,7 +232,7 @@ def _delete_namespace(entry: Entry, tools: Tools) -> bool:
     return True
 
 
-def _delete_resource(entry: Entry, tools: Tools) -> bool:
+def _delete_resource(entry: LedgerEntry, tools: Tools) -> bool:
     """Delete a custom resource; when that does not end, tell Chaos Mesh to let it go, or make it go."""
     match entry.facts:
         case {"group": group, "version": version, "plural": plural, "namespace": namespace}:
@@ -255,7 +255,7 @@ def _delete_resource(entry: Entry, tools: Tools) -> bool:
     return True
 
 
-def _must(answer: Answer, what: str) -> Answer:
+def _must(answer: ToolAnswer, what: str) -> ToolAnswer:
     if not answer.ok:
         raise ClusterError(f"{what}: {answer.reason}")
     return answer

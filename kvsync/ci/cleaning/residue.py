@@ -12,7 +12,7 @@ import psutil
 from kvsync.ci.cleaning import marks
 from kvsync.ci.cleaning.reapers import in_order, is_inside, reached_with, reap
 from kvsync.errors import ClusterError, KVSyncError, WaitTimeout
-from kvsync.testing.processes.ledger import Entry, Ledger, leftovers
+from kvsync.testing.processes.ledger import Ledger, LedgerEntry, leftovers
 from kvsync.testing.processes.living import end, find_strays, lives
 from kvsync.testing.processes.tools import ON_PATH, Tools
 from kvsync.testing.processes.wait import wait_for
@@ -34,7 +34,7 @@ class Residue:
     """What is left of one run."""
 
     run: str
-    entries: Sequence[Entry]
+    entries: Sequence[LedgerEntry]
     strays: Sequence[psutil.Process]
 
     def __bool__(self) -> bool:
@@ -53,8 +53,8 @@ class Residue:
             end(self.strays)
         except KVSyncError as exc:
             failures |= {_stray(stray): str(exc) for stray in self.strays if stray.is_running()}
-        clusters: list[Entry] = []
-        failed: list[Entry] = []
+        clusters: list[LedgerEntry] = []
+        failed: list[LedgerEntry] = []
         for entry in in_order(self.entries):
             try:
                 if needing := reached_with(entry, failed):
@@ -71,7 +71,7 @@ class Residue:
         return failures
 
 
-def find(ledger: Path, tools: Tools = ON_PATH, marked: Sequence[Entry] | None = None) -> Residue:
+def find(ledger: Path, tools: Tools = ON_PATH, marked: Sequence[LedgerEntry] | None = None) -> Residue:
     """Look for what the run of this ledger left, apart from the processes that we run in.
 
     `marked` is what bears the mark of any run on this machine, for a caller that looks at many runs. That a
@@ -122,7 +122,9 @@ def _look_again(before: Residue, ledger: Path, tools: Tools, known: Set[str]) ->
     return latest
 
 
-def _unlisted(run: str, entries: Sequence[Entry], marked: Sequence[Entry], tools: Tools) -> list[Entry]:
+def _unlisted(
+    run: str, entries: Sequence[LedgerEntry], marked: Sequence[LedgerEntry], tools: Tools
+) -> list[LedgerEntry]:
     """Return what bears the mark of a run and is not among its entries.
 
     Namespaces are looked for in the Kubernetes clusters where the run left one that it knew of.
@@ -137,7 +139,7 @@ def is_running(ledger: Path) -> bool:
     """Say whether the process that started the run is alive: then nothing of the run is left behind yet."""
     for entry in leftovers([ledger]):
         match entry:
-            case Entry(kind="launcher", facts={"pid": int(pid), "create_time": float(born)}):
+            case LedgerEntry(kind="launcher", facts={"pid": int(pid), "create_time": float(born)}):
                 return lives(pid, born)
     return False
 
@@ -163,7 +165,7 @@ def sweep(ledger: Ledger, *, keep: bool) -> StageResult:
     return merge("residue", checks or [nothing], started_at=datetime.now(UTC))
 
 
-def _name(entry: Entry) -> str:
+def _name(entry: LedgerEntry) -> str:
     pid = entry.facts.get("pid")
     return f"{entry.kind} {pid} {entry.name}" if pid else f"{entry.kind} {entry.name}"
 

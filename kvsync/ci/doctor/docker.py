@@ -4,7 +4,7 @@ import re
 from collections.abc import Collection, Sequence
 
 from kvsync.ci.doctor.findings import Finding, missing, ok, unavailable
-from kvsync.testing.processes.tools import Answer
+from kvsync.testing.processes.tools import ToolAnswer
 
 _BUILT_IN = re.compile(rb"kindest/node:v[0-9][\w.-]*@sha256:[0-9a-f]{64}")
 
@@ -27,7 +27,7 @@ _MEANS = {
 }
 
 
-def docker(version: Answer) -> Finding:
+def docker(version: ToolAnswer) -> Finding:
     """Judge the answer of `docker version --format {{.Server.Version}}`."""
     if version.ok and version.lines:
         return ok("docker", f"version {version.lines[0].strip()}")
@@ -43,7 +43,7 @@ def docker(version: Answer) -> Finding:
     return missing("docker", reason, mend)
 
 
-def kind(version: Answer) -> Finding:
+def kind(version: ToolAnswer) -> Finding:
     """Judge the answer of `kind version`."""
     if version.ok and version.lines:
         return ok("kind", version.lines[0].strip())
@@ -57,7 +57,7 @@ def built_in_image(program: bytes) -> str | None:
 
 
 def absent_image(
-    check: str, name: str, *, registry: Answer, setting: str, instead: Collection[str]
+    check: str, name: str, *, registry: ToolAnswer, setting: str, instead: Collection[str]
 ) -> Finding:
     """Judge an image that is not here by the answer of `docker manifest inspect`: can it be pulled?
 
@@ -97,7 +97,7 @@ def cluster_name(name: str, clusters: Collection[str]) -> Finding:
     return ok(check, "free")
 
 
-def kernel(probe: Answer | None) -> list[Finding]:
+def kernel(probe: ToolAnswer | None) -> list[Finding]:
     """Judge the answer of KERNEL_PROBE; None when there is no image to ask in yet."""
     found = []
     for means, without in _MEANS.items():

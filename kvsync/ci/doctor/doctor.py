@@ -19,11 +19,11 @@ from kvsync.ci.cluster_settings import ClusterChoice, ClusterSettings
 from kvsync.ci.doctor import docker as docker_findings
 from kvsync.ci.doctor import findings as preflight
 from kvsync.ci.doctor import kubernetes as kubernetes_findings
-from kvsync.ci.doctor.findings import Finding, State
+from kvsync.ci.doctor.findings import Finding, FindingState
 from kvsync.ci.doctor.kubernetes import NEEDED, REVIEW_OUTPUT, TO_DRAIN, TO_INJECT, Contexts, Rights
 from kvsync.testing.clusters.kubernetes.machine import CLUSTER_LABEL
 from kvsync.testing.clusters.kubernetes.manifests import MANAGED
-from kvsync.testing.processes.tools import ON_PATH, Answer, Tools, kubectl
+from kvsync.testing.processes.tools import ON_PATH, ToolAnswer, Tools, kubectl
 
 REGISTRY_S = 8.0
 """A registry takes a token and two round trips to answer."""
@@ -37,9 +37,9 @@ AVAILABLE = "jsonpath={range .items[*]}{.metadata.name} {.status.availableReplic
 
 SERVER_VERSION = ("get", "--raw", "/version")
 
-Check = Callable[[], Sequence[Finding]]
+Examination = Callable[[], Sequence[Finding]]
 
-Ask = Callable[..., Answer]
+AskServer = Callable[..., ToolAnswer]
 """Asks the API server with words of kubectl, and a `text` as its input."""
 
 
@@ -63,7 +63,7 @@ def examine(
         case "local":
             return [*reports, preflight.memory(psutil.virtual_memory().available, nodes=0)]
         case "kind":
-            checks: list[Check] = [
+            checks: list[Examination] = [
                 lambda: [docker_findings.kind(tools.ask("kind", "version")), _kubectl(tools)],
                 lambda: _docker(tools, settings, name, reuse),
             ]
@@ -75,13 +75,13 @@ def examine(
     return [*_all(checks), *reports]
 
 
-def _all(checks: Sequence[Check]) -> list[Finding]:
+def _all(checks: Sequence[Examination]) -> list[Finding]:
     """Make checks side by side; a defect in one of them is a finding like any other."""
     with ThreadPoolExecutor(max_workers=len(checks)) as pool:
         return [finding for findings in pool.map(_guarded, checks) for finding in findings]
 
 
-def _guarded(check: Check) -> Sequence[Finding]:
+def _guarded(check: Examination) -> Sequence[Finding]:
     try:
         return check()
     except Exception as exc:  # programs and kernels may answer in ways that nobody has thought of
@@ -90,7 +90,7 @@ def _guarded(check: Check) -> Sequence[Finding]:
 
 def _docker(tools: Tools, settings: ClusterSettings, name: str, reuse: str) -> list[Finding]:
     found = docker_findings.docker(tools.ask("docker", "version", "--format", "{{.Server.Version}}"))
-    if found.state is not State.OK:
+    if found.state is not FindingState.OK:
         rest = ("node image", "base image", "cluster name", "memory", "kernel")
         return [found, *(preflight.unavailable(each, "not looked at: see docker") for each in rest)]
     clusters = _clusters(tools)
@@ -99,7 +99,7 @@ def _docker(tools: Tools, settings: ClusterSettings, name: str, reuse: str) -> l
     else:
         named = docker_findings.cluster_name(reuse or name, clusters)
     nodes = 0 if in_use else settings.workers + 1
-    checks: list[Check] = [
+    checks: list[Examination] = [
         lambda: _node_image(tools, settings.node_image, needed=not in_use),
         lambda: [_our_image(tools, settings)],
         lambda: _capacity(tools, nodes),
@@ -138,7 +138,7 @@ def _image(tools: Tools, check: str, image: str, setting: str) -> tuple[Finding,
     return finding, instead
 
 
-def _kernel(tools: Tools, image: str) -> Answer:
+def _kernel(tools: Tools, image: str) -> ToolAnswer:
     """Try in a container without a network, which ends by itself whatever becomes of us."""
     container = ["docker", "run", "--rm", "--network=none", "--cap-add=NET_ADMIN", f"--label={OURS}"]
     return tools.ask(*container, "--entrypoint=timeout", image, "5", "sh", "-c", docker_findings.KERNEL_PROBE)
@@ -209,13 +209,13 @@ def _kubeconfig(
     view = tools.ask(*kubectl(settings.kubeconfig, None, "config", "view", "--output=json"))
     found = [kubernetes_findings.kubeconfig(view, settings.kubeconfig)]
     contexts = Contexts.read(view.document)
-    if found[0].state is State.OK:
+    if found[0].state is FindingState.OK:
         found.append(kubernetes_findings.context(wanted, contexts, settings.allowed_contexts))
-    if found[-1].state is State.OK:
+    if found[-1].state is FindingState.OK:
         context = wanted or contexts.current
         ask = asking(replace(tools, environ=environ), settings.kubeconfig, context)
         server = kubernetes_findings.api_server(version := ask(*SERVER_VERSION))
-        if server.state is State.OK:
+        if server.state is FindingState.OK:
             checks = [lambda: _rights(ask), lambda: [stuck_namespaces(ask)], lambda: [_chaos_mesh(ask)]]
             return [*found, server, *_all(checks)]
         hidden = environ is not None and asking(tools, settings.kubeconfig, context)(*SERVER_VERSION).ok
@@ -226,32 +226,32 @@ def _kubeconfig(
     return found + [preflight.unavailable(each, because) for each in rest if each not in asked]
 
 
-def asking(tools: Tools, kubeconfig: object, context: object) -> Ask:
+def asking(tools: Tools, kubeconfig: object, context: object) -> AskServer:
     """Return what asks the API server of a context."""
 
-    def ask(*words: str, text: str = "") -> Answer:
+    def ask(*words: str, text: str = "") -> ToolAnswer:
         argv = kubectl(kubeconfig, context, "--request-timeout=5s", *words)
         return tools.ask(*argv, text=text, timeout_s=REGISTRY_S)
 
     return ask
 
 
-def _rights(ask: Ask) -> list[Finding]:
+def _rights(ask: AskServer) -> list[Finding]:
     return kubernetes_findings.permissions(_reviewed(ask, [*NEEDED, *TO_DRAIN]))
 
 
-def _reviewed(ask: Ask, rights: Rights) -> Answer:
+def _reviewed(ask: AskServer, rights: Rights) -> ToolAnswer:
     question = json.dumps(kubernetes_findings.reviews(rights))
     return ask("create", "--filename=-", f"--output={REVIEW_OUTPUT}", text=question)
 
 
-def stuck_namespaces(ask: Ask) -> Finding:
+def stuck_namespaces(ask: AskServer) -> Finding:
     """Look whether a namespace of any run cannot be deleted."""
     listed = ask("get", "namespaces", f"--selector={OURS}", "--output=json")
     return kubernetes_findings.namespaces(listed, datetime.now(UTC))
 
 
-def _chaos_mesh(ask: Ask) -> Finding:
+def _chaos_mesh(ask: AskServer) -> Finding:
     controllers = (
         "--selector=app.kubernetes.io/part-of=chaos-mesh,app.kubernetes.io/component=controller-manager"
     )

@@ -25,7 +25,7 @@ NODE_INSTANCES, NODE_WATCHES = 32, 1024
 """inotify in one Kind node. Measured: 13 instances and 221 watches before the first of our pods."""
 
 
-class State(StrEnum):
+class FindingState(StrEnum):
     """What a check found. Only what is MISSING keeps a run from starting."""
 
     OK = "ok"
@@ -38,34 +38,34 @@ class Finding:
     """One thing that was looked at: what is the case, what that means, and how to mend it."""
 
     check: str
-    state: State
+    state: FindingState
     meaning: str
     mend: str = ""
 
 
 def ok(check: str, meaning: str) -> Finding:
     """Return a finding of what is there."""
-    return Finding(check, State.OK, meaning)
+    return Finding(check, FindingState.OK, meaning)
 
 
 def missing(check: str, meaning: str, mend: str) -> Finding:
     """Return a finding of what is needed and not there."""
-    return Finding(check, State.MISSING, meaning, mend)
+    return Finding(check, FindingState.MISSING, meaning, mend)
 
 
 def unavailable(check: str, meaning: str, mend: str = "") -> Finding:
     """Return a finding of what a run can do without: some checks will be not-run."""
-    return Finding(check, State.UNAVAILABLE, meaning, mend)
+    return Finding(check, FindingState.UNAVAILABLE, meaning, mend)
 
 
 def is_fit(findings: Iterable[Finding]) -> bool:
     """Say whether a run can start."""
-    return all(finding.state is not State.MISSING for finding in findings)
+    return all(finding.state is not FindingState.MISSING for finding in findings)
 
 
 def require(findings: Iterable[Finding], cluster: object) -> None:
     """Raise CannotRun, with every mend, when something that the cluster needs is missing."""
-    lacking = [finding for finding in findings if finding.state is State.MISSING]
+    lacking = [finding for finding in findings if finding.state is FindingState.MISSING]
     if lacking:
         problems = [f"{finding.check}: {finding.meaning}; mend: {finding.mend}" for finding in lacking]
         raise CannotRun(f"--cluster {cluster} cannot run here", problems)

@@ -9,7 +9,7 @@ from pathlib import Path
 from kvsync.ci.cluster_settings import FILE
 from kvsync.ci.doctor.findings import Finding, missing, ok, unavailable
 from kvsync.testing.clusters.kubernetes.namespace import Namespace
-from kvsync.testing.processes.tools import Answer
+from kvsync.testing.processes.tools import ToolAnswer
 
 NEEDED = (
     ("create", "namespaces", ""),
@@ -76,7 +76,7 @@ class Contexts:
         return cls(names, str(view.get("current-context") or ""))
 
 
-def kubectl(version: Answer) -> Finding:
+def kubectl(version: ToolAnswer) -> Finding:
     """Judge the answer of `kubectl version --client -o json`."""
     match version.document:
         case {"clientVersion": {"gitVersion": str(number)}}:
@@ -84,7 +84,7 @@ def kubectl(version: Answer) -> Finding:
     return missing("kubectl", version.reason, "install it: https://kubernetes.io/docs/tasks/tools/")
 
 
-def kubeconfig(view: Answer, path: Path | None) -> Finding:
+def kubeconfig(view: ToolAnswer, path: Path | None) -> Finding:
     """Judge the answer of `kubectl config view -o json`; `path` is the file, if one was named."""
     mend = "name a kubeconfig: KVSYNC_CI_KUBECONFIG=FILE, or KUBECONFIG as kubectl has it"
     if path and not path.is_file():
@@ -114,7 +114,7 @@ def context(wanted: str | None, contexts: Contexts, allowed: Sequence[str]) -> F
     return ok("context", f"{name} is allowed")
 
 
-def api_server(version: Answer) -> Finding:
+def api_server(version: ToolAnswer) -> Finding:
     """Judge the answer of `kubectl get --raw /version`."""
     match version.document:
         case {"gitVersion": str(number)}:
@@ -123,7 +123,7 @@ def api_server(version: Answer) -> Finding:
     return missing("API server", f"does not answer: {version.reason}", mend)
 
 
-def hidden_login(version: Answer) -> Finding:
+def hidden_login(version: ToolAnswer) -> Finding:
     """Return the finding of an API server that answers us, but not with the environment of tests."""
     return missing(
         "API server",
@@ -145,7 +145,7 @@ REVIEW_OUTPUT = (
 """One line for each review: `create pods/proxy true`, `list pods/ false`."""
 
 
-def permissions(answer: Answer) -> list[Finding]:
+def permissions(answer: ToolAnswer) -> list[Finding]:
     """Judge the lines of REVIEW_OUTPUT for NEEDED and TO_DRAIN."""
     lacking, for_drains = _lacking(NEEDED, answer), _lacking(TO_DRAIN, answer)
     found = []
@@ -163,7 +163,7 @@ def permissions(answer: Answer) -> list[Finding]:
     return found
 
 
-def namespaces(answer: Answer, now: datetime) -> Finding:
+def namespaces(answer: ToolAnswer, now: datetime) -> Finding:
     """Judge our namespaces, the answer of `kubectl get namespaces -l ... -o json`: is one stuck?"""
     items = answer.document.get("items")
     ours = [Namespace.read(item) for item in items] if isinstance(items, list) else []
@@ -187,7 +187,7 @@ def image(name: str | None) -> Finding:
     return missing("image", "an image that is built here is not on the nodes of another cluster", mend)
 
 
-def chaos_mesh(resources: Answer, controllers: Answer, rights: Answer) -> Finding:
+def chaos_mesh(resources: ToolAnswer, controllers: ToolAnswer, rights: ToolAnswer) -> Finding:
     """Judge `kubectl get crd -o name`, a list of its controllers that are available, and what we may do.
 
     The last is the lines of REVIEW_OUTPUT for TO_INJECT.
@@ -215,7 +215,7 @@ def _review(verb: str, resource: str, group: str) -> dict[str, object]:
     }
 
 
-def _lacking(rights: Rights, answer: Answer) -> list[str]:
+def _lacking(rights: Rights, answer: ToolAnswer) -> list[str]:
     """Name those that the lines of REVIEW_OUTPUT do not grant."""
     granted = {" ".join(words[:2]) for words in map(str.split, answer.lines) if words[2:] == ["true"]}
     return [

@@ -22,7 +22,7 @@ from requests import RequestException
 from kvsync.ci.settings import GitHubSettings
 from kvsync.errors import KVSyncError
 
-State = Literal["pending", "success", "failure", "error"]
+CommitState = Literal["pending", "success", "failure", "error"]
 
 SECONDARY_LIMIT_S = 60.0
 """What GitHub's documentation demands where its answer names no time."""
@@ -42,17 +42,17 @@ class NotSent(KVSyncError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Status:
+class CommitStatus:
     """A status of a commit; `link` is an http(s) address or ""."""
 
     context: str
-    state: State
+    state: CommitState
     description: str
     link: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Comment:
+class StickyComment:
     """A comment that is there once: an earlier one that begins with `mark` is edited if it may be replaced.
 
     `replaces` is asked with the text of the earlier one.
@@ -70,7 +70,7 @@ class IssueChange:
     title: str
     body: str
     is_open: bool = True
-    news: Comment | None = None
+    news: StickyComment | None = None
 
 
 class GitHub:
@@ -113,7 +113,7 @@ class GitHub:
         """Return the login of whom the token belongs to; "" for an app."""
         return self._do("whose token it is", lambda: self._login)
 
-    def set_status(self, repository: str, commit: str, status: Status) -> None:
+    def set_status(self, repository: str, commit: str, status: CommitStatus) -> None:
         """Set a status of a commit; the newest one of a context counts."""
         wanted = {"context": status.context, "state": status.state, "description": status.description}
         wanted |= {"target_url": status.link} if status.link else {}
@@ -127,7 +127,7 @@ class GitHub:
 
         self._do(f"status {status.context} of {commit} in {repository}", post)
 
-    def keep_comment(self, repository: str, number: int, comment: Comment) -> None:
+    def keep_comment(self, repository: str, number: int, comment: StickyComment) -> None:
         """Write the comment of a pull request or issue, in place of our earlier one."""
 
         def keep() -> None:
@@ -163,7 +163,7 @@ class GitHub:
 
         self._do(f"issue {label!r} in {repository}", keep)
 
-    def _keep_comment(self, issue: Issue, comment: Comment) -> None:
+    def _keep_comment(self, issue: Issue, comment: StickyComment) -> None:
         ours = (each for each in issue.get_comments() if self._is_ours(each, comment.mark))
         found = next(ours, None)
         if not found:

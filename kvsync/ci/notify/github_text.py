@@ -8,8 +8,8 @@ import re
 from collections.abc import Iterator
 from hashlib import sha256
 
-from kvsync.ci.archive.comparison import STATUS_CHARACTERS, Comparison
-from kvsync.ci.notify.github import Comment, IssueChange, State, Status
+from kvsync.ci.archive.comparison import STATUS_CHARACTERS, RunComparison
+from kvsync.ci.notify.github import CommitState, CommitStatus, IssueChange, StickyComment
 from kvsync.ci.report.report import Report
 from kvsync.testing.results.outcome import Check, Outcome, StageResult
 
@@ -24,7 +24,7 @@ TAIL_CHARACTERS = 2000
 
 ISSUE_TITLE = "The scheduled run fails"
 
-_STATES: dict[Outcome, State] = {
+_STATES: dict[Outcome, CommitState] = {
     Outcome.PASSED: "success",
     Outcome.FAILED: "failure",
     Outcome.UNKNOWN: "error",
@@ -47,8 +47,8 @@ def stage_context(context: str, stage: str) -> str:
 
 
 def stage_status(
-    context: str, result: StageResult, *, link: str = "", comparison: Comparison | None = None
-) -> Status:
+    context: str, result: StageResult, *, link: str = "", comparison: RunComparison | None = None
+) -> CommitStatus:
     """Return the status of a stage that ended: what is new where it failed, else how many ended how."""
     text = ", ".join(f"{count} {kind}" for kind, count in result.counts.items())
     return _status(
@@ -63,15 +63,15 @@ def stage_status(
 
 
 def run_status(
-    context: str, report: Report, *, link: str = "", comparison: Comparison | None = None
-) -> Status:
+    context: str, report: Report, *, link: str = "", comparison: RunComparison | None = None
+) -> CommitStatus:
     """Return the status of the whole run."""
     return _status(context, report.verdict, report.reason, report.reason, link, comparison, None)
 
 
-def pending(context: str, text: str) -> Status:
+def pending(context: str, text: str) -> CommitStatus:
     """Return a status that waits for a result."""
-    return Status(context=context, state="pending", description=text)
+    return CommitStatus(context=context, state="pending", description=text)
 
 
 def _status(
@@ -80,21 +80,23 @@ def _status(
     text: str,
     reason: str,
     link: str,
-    comparison: Comparison | None,
+    comparison: RunComparison | None,
     stage: str | None,
-) -> Status:
+) -> CommitStatus:
     if outcome is Outcome.UNKNOWN:
         text = f"not judged: {reason}"
     elif outcome is Outcome.FAILED and comparison and not comparison.problem:
         text = comparison.status_text(stage)
     description = _cut(_one_line(text), STATUS_CHARACTERS)
-    return Status(context=context, state=_STATES[outcome], description=description, link=_web(link))
+    return CommitStatus(context=context, state=_STATES[outcome], description=description, link=_web(link))
 
 
-def report_comment(context: str, report: Report, comparison: Comparison | None, link: str) -> Comment:
+def report_comment(
+    context: str, report: Report, comparison: RunComparison | None, link: str
+) -> StickyComment:
     """Return the comment on a pull request; it replaces that of an earlier run, and never a later one's."""
     mark = f"<!-- {context} report "
-    return Comment(
+    return StickyComment(
         mark=mark,
         body=_page(
             f"{mark}run={report.run} -->", f"{context}: {report.verdict.name}", report, comparison, link
@@ -109,7 +111,7 @@ def issue_mark(context: str) -> str:
 
 
 def issue_change(
-    context: str, report: Report, comparison: Comparison | None, link: str, earlier: str
+    context: str, report: Report, comparison: RunComparison | None, link: str, earlier: str
 ) -> IssueChange | None:
     """Say what a scheduled run changes about the open issue, whose text is `earlier` ("" for none).
 
@@ -131,7 +133,7 @@ def issue_change(
             mark, f"Failing: {', '.join(sorted(after)) or 'nothing any more'}", report, comparison, link
         ),
         is_open=bool(after),
-        news=Comment(mark=news, body=f"{news}\n{text}") if before else None,
+        news=StickyComment(mark=news, body=f"{news}\n{text}") if before else None,
     )
 
 
@@ -172,7 +174,7 @@ def _news(report: Report, before: dict[str, str], after: dict[str, str], link: s
     return "\n".join([*told, "", _origin(report, link)])
 
 
-def _page(mark: str, title: str, report: Report, comparison: Comparison | None, link: str) -> str:
+def _page(mark: str, title: str, report: Report, comparison: RunComparison | None, link: str) -> str:
     """Compose a page of whole parts, as many as GitHub takes; the last ones are there in any case."""
     head = [mark, f"### {title}", code_span(report.reason), _table(report, comparison)]
     foot = [_origin(report, link), "Repeat it with:", code_block(report.command)]
@@ -188,7 +190,7 @@ def _page(mark: str, title: str, report: Report, comparison: Comparison | None, 
     return "\n\n".join([*head, *shown, *foot])
 
 
-def _table(report: Report, comparison: Comparison | None) -> str:
+def _table(report: Report, comparison: RunComparison | None) -> str:
     rows = ["| stage | outcome | checks | compared | time |", "|---|---|---|---|---|"]
     for stage in report.stages:
         counts = ", ".join(f"{count} {kind}" for kind, count in stage.counts.items())
@@ -198,7 +200,7 @@ def _table(report: Report, comparison: Comparison | None) -> str:
     return "\n".join(rows)
 
 
-def _standings(report: Report, comparison: Comparison | None) -> Iterator[str]:
+def _standings(report: Report, comparison: RunComparison | None) -> Iterator[str]:
     """Say what is new, known and flaky; each section is one part."""
     if not comparison or comparison.problem:
         return

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
 
-from kvsync.ci.archive.comparison import Comparison
+from kvsync.ci.archive.comparison import RunComparison
 from kvsync.ci.report.report import Report
 from kvsync.testing.results.outcome import Outcome
 
@@ -35,7 +35,7 @@ class Message:
 
 
 def about_run(
-    report: Report, earlier: Sequence["PastRun"], comparison: Comparison | None, link: str
+    report: Report, earlier: Sequence["PastRun"], comparison: RunComparison | None, link: str
 ) -> Message | None:
     """Say what a run found, None if nobody has to hear of it. `earlier`: runs like it, the newest first."""
     trigger = str(report.parameters.get("trigger", "manual"))

@@ -23,7 +23,7 @@ KINDS = frozenset({"fault", "recovery", "service", "request", "oracle", "replay"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Served:
+class ServedRecord:
     """How requests were served during a fault, against the same run's baseline; `ok` within all limits."""
 
     ok: bool
@@ -50,7 +50,7 @@ class FaultWindow:
     stop_proof: str = ""
     recovery_s: float | None = None
     recovered: bool | None = None
-    served: Served | None = None
+    served: ServedRecord | None = None
 
     @property
     def label(self) -> str:
@@ -73,7 +73,7 @@ class RequestPoint:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
+class IndexComparison:
     """The index compared with what the pods really hold."""
 
     test: str
@@ -94,7 +94,7 @@ class PodEvent:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Agreement:
+class TraceAgreement:
     """A trace replayed: how many requests met the cache that was predicted, and why the others did not."""
 
     test: str
@@ -117,8 +117,8 @@ class Evidence:
 
     faults: Sequence[FaultWindow] = ()
     requests: Mapping[str, Sequence[RequestPoint]] = field(default_factory=dict)
-    comparisons: Sequence[Comparison] = ()
-    agreements: Sequence[Agreement] = ()
+    comparisons: Sequence[IndexComparison] = ()
+    agreements: Sequence[TraceAgreement] = ()
     pods: Sequence[PodEvent] = ()
     clock_s: float | None = None
 
@@ -199,7 +199,7 @@ def _see_recovery(faults: list[FaultWindow], record: Record) -> None:
 
 def _see_service(faults: list[FaultWindow], record: Record) -> None:
     """It belongs to the faults of its test of which nothing is known yet, like a recovery."""
-    served = Served(
+    served = ServedRecord(
         ok=record.get("type") == "ok",
         requests=int(_number(record, "requests")),
         availability=_number(record, "availability"),
@@ -221,8 +221,8 @@ def _request(record: Record) -> RequestPoint:
     )
 
 
-def _comparison(record: Record) -> Comparison:
-    return Comparison(
+def _comparison(record: Record) -> IndexComparison:
+    return IndexComparison(
         test=_test(record),
         ok=record.get("type") == "ok",
         pods=int(_number(record, "pods")),
@@ -240,9 +240,9 @@ def _pod_event(record: Record) -> PodEvent:
     )
 
 
-def _agreement(record: Record) -> Agreement:
+def _agreement(record: Record) -> TraceAgreement:
     explained = cast("Mapping[str, int]", record.get("explained", {}))
-    return Agreement(
+    return TraceAgreement(
         test=_test(record),
         requests=int(_number(record, "requests")),
         agreeing=int(_number(record, "agreeing")),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from kvsync.ci.archive.comparison import Comparison
+from kvsync.ci.archive.comparison import RunComparison
 from kvsync.ci.page import charts
 from kvsync.ci.page.evidence import KINDS, Evidence
 from kvsync.ci.page.timeline import Timeline, local_pods
@@ -48,7 +48,7 @@ def write_page(
     run_dir: Path,
     name: str = "report.html",
     *,
-    comparison: Comparison | None = None,
+    comparison: RunComparison | None = None,
     trends: "Trends | None" = None,
 ) -> Path:
     """Write the page of a run, with what its files and the archive say; returns its path."""
@@ -81,7 +81,7 @@ def render(
     evidence: Evidence,
     measurements: Sequence[Measurement],
     *,
-    comparison: Comparison | None = None,
+    comparison: RunComparison | None = None,
     trends: "Trends | None" = None,
 ) -> str:
     """Return the page; every text in it is escaped."""

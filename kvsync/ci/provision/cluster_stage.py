@@ -16,13 +16,13 @@ from kvsync.ci.cluster_settings import ClusterChoice, ClusterSettings
 from kvsync.ci.doctor.doctor import asking, examine, pin, stuck_namespaces
 from kvsync.ci.doctor.findings import Finding, require
 from kvsync.ci.provision.image import build
-from kvsync.ci.provision.kind import Kind
+from kvsync.ci.provision.kind import KindCommand
 from kvsync.ci.run_folder import RunFolder
 from kvsync.ci.stages.stage import StageContext
 from kvsync.errors import CannotRun, ClusterError
 from kvsync.testing.clusters.kubernetes.machine import Machine
 from kvsync.testing.processes.commands import Commands
-from kvsync.testing.processes.ledger import Entry, Ledger, leftovers
+from kvsync.testing.processes.ledger import Ledger, LedgerEntry, leftovers
 from kvsync.testing.processes.scratch import scratch
 from kvsync.testing.processes.tools import ON_PATH, kubectl
 from kvsync.testing.results.outcome import Check, StageResult, merge
@@ -88,7 +88,7 @@ class ClusterStage:
                 self.reuse or f"kvsync-{context.ledger.run}",
                 str(folder.path / "kubeconfig"),
             )
-            kind = Kind(settings=settings, commands=commands)
+            kind = KindCommand(settings=settings, commands=commands)
             self._make(cluster, Path(kubeconfig), kind, ledger, steps)
             with steps.step("load the image on every node"):
                 if self.reuse and settings.image is None:
@@ -134,7 +134,7 @@ class ClusterStage:
         except CannotRun as exc:
             raise NotRun(f"--cluster {self.choice} cannot run here: {'; '.join(exc.problems)}") from exc
 
-    def _make(self, name: str, kubeconfig: Path, kind: Kind, ledger: Ledger, steps: _Steps) -> None:
+    def _make(self, name: str, kubeconfig: Path, kind: KindCommand, ledger: Ledger, steps: _Steps) -> None:
         unfinished = _unfinished(name, ledger)
         if others := {entry.run for entry in unfinished} - {ledger.run}:
             why = f"{name} was not finished by the run {', '.join(sorted(others))}"
@@ -153,7 +153,7 @@ class ClusterStage:
             ledger.created(entry, ready=True)
 
 
-def _unfinished(cluster: str, ledger: Ledger) -> list[Entry]:
+def _unfinished(cluster: str, ledger: Ledger) -> list[LedgerEntry]:
     """Return the entries, of this run or those beside it, of a Kind cluster whose making did not end."""
     entries = leftovers(ledger.path.parent.parent.glob(f"*/{ledger.path.name}"))
     made = [entry for entry in entries if (entry.kind, entry.name) == ("kind-cluster", cluster)]

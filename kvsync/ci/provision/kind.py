@@ -13,7 +13,7 @@ ANSWER_TIMEOUT_S = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kind:
+class KindCommand:
     """The `kind` command; every call raises CommandError when it fails."""
 
     settings: ClusterSettings

@@ -21,7 +21,7 @@ from xml.etree.ElementTree import Element, ParseError, TreeBuilder, XMLParser
 
 from kvsync.ci.report.junit_writer import ILLEGAL
 from kvsync.testing.results.attempts import last_of
-from kvsync.testing.results.outcome import OUTCOMES, Attempt, Check, Kind, StageResult, merge
+from kvsync.testing.results.outcome import OUTCOMES, Attempt, Check, CheckKind, StageResult, merge
 
 MOST_BYTES = 64 * 2**20
 """What is read of a file; the rest of a larger one counts as cut off."""
@@ -29,13 +29,13 @@ OUTPUT_CHARACTERS = 2**20
 """What is kept of the output of one test, its end; the file has all of it."""
 
 LOST = "this attempt was repeated, and pytest-rerunfailures kept no text of it"
-INTERIM: Mapping[str, Kind] = {
+INTERIM: Mapping[str, CheckKind] = {
     "flakyFailure": "failed",
     "rerunFailure": "failed",
     "flakyError": "error",
     "rerunError": "error",
 }
-ENDINGS: Mapping[str, Sequence[Kind]] = {
+ENDINGS: Mapping[str, Sequence[CheckKind]] = {
     "skipped": ("skipped", "xfailed", "quarantined"),
     "failure": ("failed",),
     "error": ("error", "timeout", "void", "inconclusive", "infra-error", "not-run"),
@@ -240,7 +240,7 @@ def _name(suite: str, case: Element, number: int) -> str:
 def _ending(case: Element, name: str) -> Check:
     if case.tag == CUT:
         return Check(name=name, kind="inconclusive", detail="the file ends within this test case")
-    kind: Kind = "skipped" if case.get("status") == "notrun" else "passed"
+    kind: CheckKind = "skipped" if case.get("status") == "notrun" else "passed"
     detail = ""
     for tag in ENDINGS:
         if (found := case.find(tag)) is not None:
@@ -259,7 +259,7 @@ def _ending(case: Element, name: str) -> Check:
     )
 
 
-def _kind(element: Element) -> Kind:
+def _kind(element: Element) -> CheckKind:
     possible, said = ENDINGS[element.tag], element.get("type", "")
     if said == XFAIL_TYPE:
         said = "xfailed"

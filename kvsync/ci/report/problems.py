@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kvsync.ci.report.report import Report
-from kvsync.testing.results.outcome import Check, Kind, Outcome
+from kvsync.testing.results.outcome import Check, CheckKind, Outcome
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
     """Checks that did not pass, for what looks like one cause; each with the name of its stage."""
 
-    kind: Kind
+    kind: CheckKind
     headline: str
     checks: Sequence[tuple[str, Check]]
 
@@ -25,7 +25,7 @@ class Problem:
 
 def problems(report: Report) -> list[Problem]:
     """Group what did not pass by its likely cause: the worst first, and the most frequent first."""
-    groups: dict[tuple[Kind, str], list[tuple[str, Check]]] = defaultdict(list)
+    groups: dict[tuple[CheckKind, str], list[tuple[str, Check]]] = defaultdict(list)
     for stage in report.stages:
         for check in stage.checks:
             if check.outcome is not Outcome.PASSED and check.kind != "skipped":

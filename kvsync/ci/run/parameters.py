@@ -38,7 +38,7 @@ def new_run_id(at: datetime | None = None, unique: str = "") -> str:
     return f"{at or datetime.now(UTC):%Y%m%d-%H%M%S}-{unique.replace('-', '')[:12] or secrets.token_hex(2)}"
 
 
-class Source(BaseModel):
+class CommitSource(BaseModel):
     """The commit that a run tests: it is fetched into a workspace of its own.
 
     `ref` and everything else that a contributor names is text to be shown, never part of a command.
@@ -134,7 +134,8 @@ class Parameters(BaseModel):
     repository: Annotated[Path, Field(description="The folder whose tests/ are run")] = REPOSITORY
     keep: Annotated[bool, Field(description="End a stage at a failure, leave that cluster alive")] = False
     source: Annotated[
-        Source | None, Field(description="The commit to test; without one, the repository as it lies here")
+        CommitSource | None,
+        Field(description="The commit to test; without one, the repository as it lies here"),
     ] = None
     trigger: Annotated[
         Literal["manual", "schedule", "push", "pull-request", "comment", "dispatch"],

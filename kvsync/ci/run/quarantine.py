@@ -41,7 +41,7 @@ LARGEST_SHARE = 0.1
 Words = Annotated[str, Field(min_length=1, max_length=500)]
 
 
-class Entry(BaseModel):
+class QuarantineEntry(BaseModel):
     """One test in quarantine, who mends it, and until when."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -85,9 +85,9 @@ class Quarantine(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    quarantine: tuple[Entry, ...] = ()
+    quarantine: tuple[QuarantineEntry, ...] = ()
 
-    def entry(self, check: Check) -> Entry | None:
+    def entry(self, check: Check) -> QuarantineEntry | None:
         """Return the entry that covers a check, the one that lasts longest if there are several."""
         covering = [entry for entry in self.quarantine if entry.covers(check.name)]
         return max(covering, key=lambda entry: entry.expires, default=None)
@@ -146,7 +146,7 @@ def most_covered(checks: int) -> int:
     return min(max(1, int(checks * LARGEST_SHARE)), checks - 1)
 
 
-def _judged(check: Check, entry: Entry, today: date, *, is_too_large: bool) -> Check:
+def _judged(check: Check, entry: QuarantineEntry, today: date, *, is_too_large: bool) -> Check:
     if check.outcome is not Outcome.FAILED or today < entry.added:
         return check
     if entry.is_over(today):

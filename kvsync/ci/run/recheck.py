@@ -20,7 +20,7 @@ from kvsync.testing.oracle import snapshot as rest
 from kvsync.testing.results.attempts import INVARIANT, attempted
 from kvsync.testing.results.history import Record, read, read_lines
 from kvsync.testing.results.measurement import Measurement, read_measurements
-from kvsync.testing.results.outcome import OUTCOMES, Check, Kind, Outcome, StageResult, merge
+from kvsync.testing.results.outcome import OUTCOMES, Check, CheckKind, Outcome, StageResult, merge
 from kvsync.testing.results.verdicts import Unproven
 from kvsync.testing.scenarios.recovery import GOAL_S
 from kvsync.testing.traffic import steady
@@ -37,10 +37,10 @@ SPOILED = frozenset({"quarantined"})
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class EvidenceFinding:
     """How a check has to be judged by one piece of evidence, and why."""
 
-    kind: Kind
+    kind: CheckKind
     why: str
 
 
@@ -48,27 +48,27 @@ class Finding:
 class _Ending:
     """How a test ended, in which attempt at its stage; `current` if the report has to have it."""
 
-    kind: Kind
+    kind: CheckKind
     attempt: int = 1
     current: bool = True
 
     @property
-    def finding(self) -> Finding:
+    def finding(self) -> EvidenceFinding:
         """What it says of its check."""
-        return Finding(self.kind, f"by the lines that the tests wrote, it ended as {self.kind}")
+        return EvidenceFinding(self.kind, f"by the lines that the tests wrote, it ended as {self.kind}")
 
 
 NO_ENDING = _Ending("not-run")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
+class ChangedVerdict:
     """A check that is judged otherwise than the report says."""
 
     stage: str
     check: str
-    before: Kind
-    after: Kind
+    before: CheckKind
+    after: CheckKind
     why: str
 
 
@@ -77,7 +77,7 @@ class Rechecked:
     """The report of today, what is other in it, and how much was looked at."""
 
     report: Report
-    changes: Sequence[Change]
+    changes: Sequence[ChangedVerdict]
     looked_at: Mapping[str, int]
     not_kept: int
     missed_goals: Sequence[Measurement]
@@ -104,7 +104,7 @@ class Rechecked:
 @dataclass(slots=True)
 class _Recheck:
     folder: RunFolder
-    changes: list[Change] = field(default_factory=list)
+    changes: list[ChangedVerdict] = field(default_factory=list)
     looked_at: dict[str, int] = field(default_factory=lambda: dict.fromkeys(NAMES, 0))
     not_kept: int = 0
 
@@ -149,17 +149,17 @@ class _Recheck:
             compared = [record for record in records if record["f"] == "oracle" and "kept" in record]
             if compared and compared[-1]["type"] == "fail":
                 why = "nothing is wrong, by today's rules, in the comparison at which this test ended"
-                return self._changed(stage, check, Finding("inconclusive", why))
+                return self._changed(stage, check, EvidenceFinding("inconclusive", why))
         return check
 
-    def _changed(self, stage: str, check: Check, found: Finding) -> Check:
+    def _changed(self, stage: str, check: Check, found: EvidenceFinding) -> Check:
         changed = replace(
             check, kind=found.kind, detail=f"judged again: {found.why}\n\n{check.detail}".strip()
         )
         self.changes.append(_change(stage, changed, check.kind, found.why))
         return changed
 
-    def _judge(self, record: Record) -> Iterator[Finding]:
+    def _judge(self, record: Record) -> Iterator[EvidenceFinding]:
         """Judge one record of a test's history."""
         kind = str(record["f"])
         self.looked_at[kind] += 1
@@ -170,19 +170,21 @@ class _Recheck:
                     comparison = look.compared()
                     rest.require(look.wrong(comparison), comparison, at_least=at_least)
                 case {"f": "fault", "type": "start", "proof": ""}:
-                    yield Finding("void", f"no effect was measured of {record['fault']}")
+                    yield EvidenceFinding("void", f"no effect was measured of {record['fault']}")
                 case {"f": "fault", "type": "stop", "proof": ""}:
-                    yield Finding("inconclusive", f"it was not seen to go away: {record['fault']}")
+                    yield EvidenceFinding("inconclusive", f"it was not seen to go away: {record['fault']}")
                 case {"f": "recovery", "seconds": int() | float() as seconds} if seconds > GOAL_S:
-                    yield Finding("failed", f"recovery took {seconds:.1f} s, the goal is {GOAL_S:g} s")
+                    yield EvidenceFinding(
+                        "failed", f"recovery took {seconds:.1f} s, the goal is {GOAL_S:g} s"
+                    )
                 case {"f": "service", "baseline": dict(), "during": dict()}:
                     steady.Disturbance.recorded(record).judge()
                 case {"f": "oracle" | "service"}:
                     self.not_kept += 1
         except Unproven as exc:
-            yield Finding(exc.kind, str(exc))
+            yield EvidenceFinding(exc.kind, str(exc))
         except (AssertionError, KeyError, TypeError, ValueError) as exc:
-            yield Finding(
+            yield EvidenceFinding(
                 "failed", str(exc) if isinstance(exc, AssertionError) else f"broken record: {exc!r}"
             )
 
@@ -201,8 +203,8 @@ def recheck(folder: RunFolder, report: Report) -> Rechecked:
     )
 
 
-def _change(stage: str, check: Check, before: Kind, why: str) -> Change:
-    return Change(stage=stage, check=check.name, before=before, after=check.kind, why=why)
+def _change(stage: str, check: Check, before: CheckKind, why: str) -> ChangedVerdict:
+    return ChangedVerdict(stage=stage, check=check.name, before=before, after=check.kind, why=why)
 
 
 def _endings(folder: RunFolder, stage: StageResult) -> dict[str, _Ending]:
@@ -216,7 +218,7 @@ def _endings(folder: RunFolder, stage: StageResult) -> dict[str, _Ending]:
                 if not record.get("only"):  # a test that is gone from the whole stage is gone from its report
                     endings = {name: replace(each, current=False) for name, each in endings.items()}
             case {"event": "finished", "nodeid": str(nodeid), "kind": str(kind)} if kind in OUTCOMES:
-                endings[nodeid] = _Ending(cast("Kind", kind), attempt=max(attempt, 1))
+                endings[nodeid] = _Ending(cast("CheckKind", kind), attempt=max(attempt, 1))
     path = folder.junit(stage.name)
     if endings or not path.exists():
         return endings

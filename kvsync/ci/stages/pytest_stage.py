@@ -22,7 +22,7 @@ from kvsync.testing.processes.runner import CommandResult, run
 from kvsync.testing.processes.scratch import scratch
 from kvsync.testing.results.attempts import again, last_of, refused, to_retry, unknown_tests
 from kvsync.testing.results.history import Record, read_lines
-from kvsync.testing.results.outcome import Check, Kind, Outcome, StageResult, merge
+from kvsync.testing.results.outcome import Check, CheckKind, Outcome, StageResult, merge
 
 FROM_OUTSIDE = (2, -2, -9, -15)
 """Exit codes that blame no test: interrupted, SIGINT, SIGKILL (also sent when memory is short), SIGTERM."""
@@ -176,7 +176,7 @@ def cut_short(records: Iterable[Record], *, name: str, why: str) -> StageResult:
     return merge(name, checks, started_at=datetime.now(UTC)).doubted(why)
 
 
-def checks_from(records: Iterable[Record], *, running: Kind, why: str, tail: str = "") -> list[Check]:
+def checks_from(records: Iterable[Record], *, running: CheckKind, why: str, tail: str = "") -> list[Check]:
     """Turn the plugin's lines into checks, in the order of collection.
 
     A test that started and did not finish becomes `running` and carries the `tail` of pytest's output, one
@@ -228,7 +228,7 @@ def _why_it_ended_early(command: CommandResult) -> str:
     return "the run was interrupted" if command.stopped else ""
 
 
-def _running(command: CommandResult) -> Kind:
+def _running(command: CommandResult) -> CheckKind:
     """Say what becomes of the test that was running when pytest ended."""
     if command.timed_out:
         return "timeout"

@@ -22,7 +22,7 @@ from kvsync.ci.settings import StoreSettings
 from kvsync.ci.store.store import Store
 from kvsync.ci.store.upload import MANIFEST
 from kvsync.errors import StoreError, UnknownName
-from kvsync.testing.processes.ledger import Entry
+from kvsync.testing.processes.ledger import LedgerEntry
 from kvsync.testing.results.outcome import Outcome
 
 _REPORT = "report.json"
@@ -95,7 +95,7 @@ def remove_stored(store: Store, keys: Sequence[str]) -> None:
 
 
 def expired_in_folder(
-    report_dir: Path, *, now: datetime, settings: StoreSettings, marked: Sequence[Entry]
+    report_dir: Path, *, now: datetime, settings: StoreSettings, marked: Sequence[LedgerEntry]
 ) -> Iterator[tuple[Kept, RunFolder, str]]:
     """Find the runs of a report folder to remove, each with why it has to stay, or "".
 
@@ -122,7 +122,7 @@ def remove_folders(report_dir: Path, folders: Iterable[RunFolder]) -> None:
         raise StoreError(f"remove {exc.filename}", exc.strerror or str(exc), "correct its rights") from exc
 
 
-def _why_not(folder: RunFolder, marked: Sequence[Entry]) -> str:
+def _why_not(folder: RunFolder, marked: Sequence[LedgerEntry]) -> str:
     if is_running(folder.ledger):
         return "still running"
     left = len(find(folder.ledger, marked=marked).describe())

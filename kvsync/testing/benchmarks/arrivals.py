@@ -19,7 +19,7 @@ from kvsync.events import EventBatch, Source
 from kvsync.index import PrefixIndex
 from kvsync.sequence import State
 from kvsync.subscriber import SourceStatus, Subscriber, open_context
-from kvsync.testing.benchmarks.flood import Flood, Load
+from kvsync.testing.benchmarks.flood import EventLoad, Flood
 from kvsync.testing.benchmarks.gauge import Timing
 from kvsync.testing.processes.ledger import Ledger
 
@@ -46,7 +46,7 @@ class Reception:
     pauses: Sequence[Timing]
     cpu_s: float
 
-    def flaws(self, load: Load) -> list[str]:
+    def flaws(self, load: EventLoad) -> list[str]:
         """Say what is not as if every event had been applied once; nothing when all is well."""
         blocks = sum(len(event.block_hashes) for event in load.stored())
         counts = [
@@ -124,7 +124,7 @@ def _many_sockets() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_NOFILE, (before, most))
 
 
-def receive(load: Load, *, log: Path, ledger: Ledger) -> Reception:
+def receive(load: EventLoad, *, log: Path, ledger: Ledger) -> Reception:
     """Offer a load and receive it; what did not arrive in time is missing in the result.
 
     Raises WaitTimeout when the publishers do not start or the subscribers do not join them.

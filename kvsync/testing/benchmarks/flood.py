@@ -47,7 +47,7 @@ _READY_TIMEOUT_S = 20.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Load:
+class EventLoad:
     """Events of prompts of `least` to `most` tokens; a rate of 0 is as fast as possible."""
 
     seed: int
@@ -70,7 +70,7 @@ class Load:
 class Flood:
     """The process that offers a load. Ready to begin on entering, ended on leaving. Raises WaitTimeout."""
 
-    def __init__(self, load: Load, *, log: Path, ledger: Ledger) -> None:
+    def __init__(self, load: EventLoad, *, log: Path, ledger: Ledger) -> None:
         self.load = load
         self._log, self._ledger = log, ledger
 
@@ -107,7 +107,7 @@ class Flood:
         )
 
 
-async def _offer(load: Load) -> None:
+async def _offer(load: EventLoad) -> None:
     payloads = encoded(load.stored(), events_as=Encoding.MAP)
     begin = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, begin.set)
@@ -128,7 +128,7 @@ async def _offer(load: Load) -> None:
         _say(sent=await _send(load, payloads, publishers))
 
 
-async def _send(load: Load, payloads: list[bytes], publishers: list[Publisher]) -> list[float]:
+async def _send(load: EventLoad, payloads: list[bytes], publishers: list[Publisher]) -> list[float]:
     """Publish each payload when it is due; returns when they left."""
     sent = []
     start = time.monotonic()
@@ -152,4 +152,4 @@ def _end_with_stdin() -> None:
 
 if __name__ == "__main__":
     threading.Thread(target=_end_with_stdin, daemon=True).start()
-    asyncio.run(_offer(Load(**json.loads(sys.argv[1]))))
+    asyncio.run(_offer(EventLoad(**json.loads(sys.argv[1]))))

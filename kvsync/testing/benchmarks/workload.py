@@ -19,15 +19,15 @@ VOCABULARY = range(151_936)
 ENGINE_SEED = 1
 """Root of the hashes in events: another one than the index's, as it is with engines."""
 
-Prompt = tuple[int, ...]
+PromptTokens = tuple[int, ...]
 
 
-def prompts(rng: random.Random, count: int, tokens: range) -> list[Prompt]:
+def prompts(rng: random.Random, count: int, tokens: range) -> list[PromptTokens]:
     """Return prompts that share no block; `tokens` is the range of their lengths."""
     return [tuple(rng.choices(VOCABULARY, k=rng.choice(tokens))) for _ in range(count)]
 
 
-def stored(prompt: Prompt) -> BlockStored:
+def stored(prompt: PromptTokens) -> BlockStored:
     """Return what an engine announces after computing a prompt: its full blocks, from the root."""
     hashes = tuple(block_hashes(prompt, BLOCK_SIZE, seed=ENGINE_SEED))
     return BlockStored(

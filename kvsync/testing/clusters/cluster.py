@@ -6,11 +6,11 @@ from typing import Literal, Protocol
 
 from kvsync.testing.oracle.announcements import Announcement
 
-Port = Literal["http", "events", "replay"]
+PortName = Literal["http", "events", "replay"]
 """What a pod listens for: requests, subscribers, replay requests."""
 
 
-PORTS: tuple[Port, ...] = ("http", "events", "replay")
+PORTS: tuple[PortName, ...] = ("http", "events", "replay")
 
 
 Option = str | int | float | tuple[str, ...]

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 
 from kvsync.errors import ClusterError
-from kvsync.testing.oracle.tables import Block, BlockTable, Entry, IndexDump, Lookup, Prompt
+from kvsync.testing.oracle.tables import Block, BlockTable, IndexDump, IndexEntry, Lookup, LookupPrompt
 from kvsync.testing.results.history import Record
 
 TIMEOUT_S = 10.0
@@ -137,7 +137,7 @@ class GatewayView:
                 state=source["state"],
                 last=source["last"],
                 blocks={
-                    int(each["engine"], 16): Entry(own=int(each["own"], 16), lora=each["lora"])
+                    int(each["engine"], 16): IndexEntry(own=int(each["own"], 16), lora=each["lora"])
                     for each in source["blocks"]
                 },
             )
@@ -145,7 +145,7 @@ class GatewayView:
         ]
         return sorted(dumps, key=lambda dump: (dump.model, dump.pod))
 
-    def lookup(self, prompt: Prompt) -> Lookup:
+    def lookup(self, prompt: LookupPrompt) -> Lookup:
         """Ask which pods hold how much of a prompt."""
         query: dict[str, object] = {"model": prompt.model, "token_ids": prompt.token_ids}
         if prompt.lora:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 import httpx
 
-from kvsync.testing.clusters.cluster import PodHandle, Port
+from kvsync.testing.clusters.cluster import PodHandle, PortName
 from kvsync.testing.clusters.endpoints import NO_CERTIFICATES, PodAdmin, answers, fetch
 from kvsync.testing.faults.holding import Effect
 
@@ -130,12 +130,12 @@ def restarted(what: str, before: tuple[int, int], now: tuple[int, int]) -> Effec
     return Effect(other != one and newer > epoch, f"{what} {other} after {one}, epoch {newer} after {epoch}")
 
 
-def saying(said: Mapping[Port, str], expected: Mapping[Port, str]) -> Effect:
+def saying(said: Mapping[PortName, str], expected: Mapping[PortName, str]) -> Effect:
     """Judge whether each of these ports says what is expected of it. Pure."""
     return Effect(said == expected, _listed(said))
 
 
-def unanswered(said: Mapping[Port, str]) -> Effect:
+def unanswered(said: Mapping[PortName, str]) -> Effect:
     """Judge whether one of these ports is not answered. Pure."""
     return Effect(set(said.values()) != {ANSWERED}, _listed(said))
 
@@ -146,5 +146,5 @@ def missing(pods: Sequence[PodHandle], expected: int) -> Effect:
     return Effect(ready < expected, f"{ready} of {expected} pods are ready")
 
 
-def _listed(said: Mapping[Port, str]) -> str:
+def _listed(said: Mapping[PortName, str]) -> str:
     return ", ".join(f"{port} {answer}" for port, answer in said.items())

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Literal, get_args
 
-from kvsync.testing.clusters.cluster import PORTS, Port
+from kvsync.testing.clusters.cluster import PORTS, PortName
 
 QUEUE_BYTES, BURST_BYTES = 100_000, 10_000
 """What waits for a narrow link, and what passes it at once; more is dropped."""
@@ -52,7 +52,7 @@ class Stall:
     """Connections to these ports stay open, new ones are accepted, and nothing passes."""
 
     pod: str
-    ports: tuple[Port, ...] = PORTS
+    ports: tuple[PortName, ...] = PORTS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +60,7 @@ class Cut:
     """Connections to these ports are reset, once; new ones are accepted."""
 
     pod: str
-    ports: tuple[Port, ...] = PORTS
+    ports: tuple[PortName, ...] = PORTS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +74,7 @@ class Latency:
     delay_s: float
     jitter_s: float = 0.0
     correlation: float = 0.0
-    ports: tuple[Port, ...] = PORTS
+    ports: tuple[PortName, ...] = PORTS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +120,7 @@ class PortsBlocked:
     """
 
     pod: str
-    ports: tuple[Port, ...]
+    ports: tuple[PortName, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

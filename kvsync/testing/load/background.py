@@ -17,7 +17,7 @@ RATE_PER_S = 20.0
 CONTROL_RATE_PER_S = 5.0
 
 
-class Load:
+class BackgroundLoad:
     """Sends requests while the context is open, and for about `duration_s` at most."""
 
     def __init__(self, scenario: Scenario, control: PodHandle, *, duration_s: float, seed: int) -> None:

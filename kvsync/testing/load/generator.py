@@ -26,7 +26,7 @@ from kvsync.testing.processes.program import Program
 from kvsync.testing.processes.wait import wait_for
 from kvsync.testing.results.history import History, Record, read_lines
 from kvsync.testing.traffic.sender import Sender
-from kvsync.testing.traffic.trace import Request
+from kvsync.testing.traffic.trace import TraceRequest
 
 WORKERS = 1024
 """Requests that can be unanswered at a time: three seconds of the highest rate without a single answer."""
@@ -35,7 +35,7 @@ _READY_TIMEOUT_S = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stream:
+class RequestStream:
     """Requests to one place; their records are of the kind `f`."""
 
     f: str
@@ -44,7 +44,7 @@ class Stream:
     phases: Sequence[Phase]
     seed: int
 
-    def requests(self) -> Iterable[Request]:
+    def requests(self) -> Iterable[TraceRequest]:
         """Return what is sent: also for who wants to know whether all of it was."""
         return requests(self.phases, model=self.model, seed=self.seed)
 
@@ -56,7 +56,7 @@ class Generator:
     """
 
     def __init__(
-        self, streams: Sequence[Stream], *, history: Path, test: str, log: Path, ledger: Ledger
+        self, streams: Sequence[RequestStream], *, history: Path, test: str, log: Path, ledger: Ledger
     ) -> None:
         plan = {"streams": [asdict(each) for each in streams], "history": str(history), "test": test}
         self._argv = [sys.executable, "-m", __name__, json.dumps(plan)]
@@ -99,7 +99,7 @@ class Generator:
         return next((float(str(each)) for each in began), None)
 
 
-def _send(sender: Sender, coming: Iterable[Request], began: float) -> None:
+def _send(sender: Sender, coming: Iterable[TraceRequest], began: float) -> None:
     """Send requests when they are due, and wait for the last answer."""
     with ThreadPoolExecutor(WORKERS) as pool:
         for request in coming:
@@ -120,8 +120,8 @@ def _main(plan: Mapping[str, Any]) -> None:
         each.result()
 
 
-def _stream(*, phases: Sequence[Mapping[str, Any]], **fields: Any) -> Stream:
-    return Stream(phases=[Phase(**each) for each in phases], **fields)
+def _stream(*, phases: Sequence[Mapping[str, Any]], **fields: Any) -> RequestStream:
+    return RequestStream(phases=[Phase(**each) for each in phases], **fields)
 
 
 def _end_with_stdin() -> None:

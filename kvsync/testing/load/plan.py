@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, cycle
 
-from kvsync.testing.traffic.trace import Request, generate
+from kvsync.testing.traffic.trace import TraceRequest, generate
 
 CONTENTS = 1000
 """Different requests, which are repeated: together they have several times the blocks that pods can hold."""
@@ -30,7 +30,7 @@ class Phase:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class LoadPlan:
     """Phases one after the other, and the events that each pod announces beside the requests' own.
 
     The gateway is looked at every `interval_s`. In a soak one pod changes every `change_s`.
@@ -55,13 +55,17 @@ def _steps(rates: Sequence[int], seconds: float) -> tuple[Phase, ...]:
     return _phases(*((f"{rate}/s", seconds, rate) for rate in rates))
 
 
-PLANS: Mapping[str, Mapping[str, Plan]] = {
+PLANS: Mapping[str, Mapping[str, LoadPlan]] = {
     "basic": {
-        "quick": Plan(phases=_phases(("warm-up", 1, 20), ("base", 5, 20)), events_per_s=50, interval_s=0.5),
-        "full": Plan(phases=_phases(("warm-up", 60, 40), ("base", 1440, 40)), events_per_s=300, interval_s=5),
+        "quick": LoadPlan(
+            phases=_phases(("warm-up", 1, 20), ("base", 5, 20)), events_per_s=50, interval_s=0.5
+        ),
+        "full": LoadPlan(
+            phases=_phases(("warm-up", 60, 40), ("base", 1440, 40)), events_per_s=300, interval_s=5
+        ),
     },
     "spike": {
-        "quick": Plan(
+        "quick": LoadPlan(
             phases=_phases(
                 ("warm-up", 1, 15),
                 ("before", 5, 15),
@@ -72,7 +76,7 @@ PLANS: Mapping[str, Mapping[str, Plan]] = {
             events_per_s=20,
             interval_s=0.5,
         ),
-        "full": Plan(
+        "full": LoadPlan(
             phases=_phases(
                 ("warm-up", 30, 40),
                 ("before", 180, 40),
@@ -85,17 +89,17 @@ PLANS: Mapping[str, Mapping[str, Plan]] = {
         ),
     },
     "stress": {
-        "quick": Plan(phases=_steps([50, 100, 200, 400], 1), events_per_s=20, interval_s=0.5),
-        "full": Plan(phases=_steps(range(50, 1451, 50), 120), events_per_s=100, interval_s=5),
+        "quick": LoadPlan(phases=_steps([50, 100, 200, 400], 1), events_per_s=20, interval_s=0.5),
+        "full": LoadPlan(phases=_steps(range(50, 1451, 50), 120), events_per_s=100, interval_s=5),
     },
     "soak": {
-        "quick": Plan(
+        "quick": LoadPlan(
             phases=_phases(("warm-up", 2, 20), ("soak", 12, 20)),
             events_per_s=20,
             interval_s=0.5,
             change_s=3,
         ),
-        "full": Plan(
+        "full": LoadPlan(
             phases=_phases(("warm-up", 600, 20), ("soak", 6600, 20)),
             events_per_s=50,
             interval_s=10,
@@ -116,7 +120,7 @@ def arrivals(phases: Sequence[Phase], rng: random.Random) -> Iterator[float]:
         start += phase.seconds
 
 
-def requests(phases: Sequence[Phase], *, model: str, seed: int) -> Iterator[Request]:
+def requests(phases: Sequence[Phase], *, model: str, seed: int) -> Iterator[TraceRequest]:
     """Give the requests of a load, conversations like those of `generate`: the same for the same seed."""
     contents = cycle(generate(seed, CONTENTS, model=model))
     times = enumerate(arrivals(phases, random.Random(seed)))  # noqa: S311 - no secret

@@ -15,8 +15,8 @@ from kvsync.errors import ClusterError
 from kvsync.testing.benchmarks.gauge import Gauge
 from kvsync.testing.clusters.cluster import Cluster, Option, PodHandle
 from kvsync.testing.clusters.endpoints import PodAdmin
-from kvsync.testing.load.generator import Generator, Stream
-from kvsync.testing.load.plan import PASSAGES, Plan
+from kvsync.testing.load.generator import Generator, RequestStream
+from kvsync.testing.load.plan import PASSAGES, LoadPlan
 from kvsync.testing.load.service import LATE_SHARE, Sample, Served, served
 from kvsync.testing.load.vitals import Vitals, behind
 from kvsync.testing.processes.ledger import Ledger
@@ -85,7 +85,7 @@ class Loader:
         self._run_dir, self._test = run_dir, test
         self._loads = 0
 
-    def offer(self, plan: Plan, *, change: Callable[[], object] | None = None) -> Offered:
+    def offer(self, plan: LoadPlan, *, change: Callable[[], object] | None = None) -> Offered:
         """Offer a load to its end and look at the gateway meanwhile; `change` is called every `change_s`."""
         self._loads += 1
         cluster, history = self._scenario.cluster, self._scenario.history
@@ -119,16 +119,16 @@ class Loader:
             intended_events_per_s=PODS * plan.events_per_s,
         )
 
-    def _streams(self, plan: Plan) -> tuple[Stream, Stream]:
+    def _streams(self, plan: LoadPlan) -> tuple[RequestStream, RequestStream]:
         seed, pod = self._scenario.seed + self._loads, self._control
         url = self._scenario.cluster.gateway_url
         beside = [replace(phase, rate_per_s=CONTROL_RATE_PER_S) for phase in plan.phases]
         return (
-            Stream(f="request", url=url, model=MODEL, phases=plan.phases, seed=seed),
-            Stream(f="control", url=pod.url, model=pod.model, phases=beside, seed=seed),
+            RequestStream(f="request", url=url, model=MODEL, phases=plan.phases, seed=seed),
+            RequestStream(f="control", url=pod.url, model=pod.model, phases=beside, seed=seed),
         )
 
-    def _generator(self, streams: Sequence[Stream]) -> Generator:
+    def _generator(self, streams: Sequence[RequestStream]) -> Generator:
         name = f"load-{self._scenario.cluster.name}-{self._loads}"
         return Generator(
             streams,
@@ -174,6 +174,6 @@ class _Events:
         return announced
 
 
-def _limit_s(plan: Plan) -> float:
+def _limit_s(plan: LoadPlan) -> float:
     """Return when the last request must have been answered."""
     return plan.starts[-1] + 2 * REQUEST_TIMEOUT_S

@@ -54,7 +54,7 @@ def _announcement(record: Record) -> Announcement:
 
 
 @dataclass(slots=True)
-class Life:
+class BlockLife:
     """The batches of one epoch in which a block was stored, removed and cleared."""
 
     stored: list[int] = field(default_factory=list)
@@ -70,7 +70,7 @@ class Story:
     """
 
     epoch: int = 0
-    lives: dict[int, Life] = field(default_factory=dict)
+    lives: dict[int, BlockLife] = field(default_factory=dict)
     batches: dict[int, tuple[int, ...]] = field(default_factory=dict)
 
     def reach(self, epoch: int) -> None:
@@ -78,16 +78,16 @@ class Story:
         if epoch != self.epoch:
             self.epoch = epoch
             self.batches.clear()
-            self.lives = {block: Life() for block in self.lives}
+            self.lives = {block: BlockLife() for block in self.lives}
 
     def add(self, batch: Announcement) -> None:
         """Take the pod's next batch."""
         self.reach(batch.epoch)
         self.batches[batch.seq] = batch.stored
         for each in batch.stored:
-            self.lives.setdefault(each, Life()).stored.append(batch.seq)
+            self.lives.setdefault(each, BlockLife()).stored.append(batch.seq)
         for each in batch.removed:
-            self.lives.setdefault(each, Life()).removed.append(batch.seq)
+            self.lives.setdefault(each, BlockLife()).removed.append(batch.seq)
         if batch.cleared:
             for life in self.lives.values():
                 life.cleared.append(batch.seq)

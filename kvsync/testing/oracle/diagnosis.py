@@ -19,7 +19,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 
 from kvsync.hashing import DEFAULT_SEED, block_hashes
-from kvsync.testing.oracle.announcements import Announcement, Life, Story, stories
+from kvsync.testing.oracle.announcements import Announcement, BlockLife, Story, stories
 from kvsync.testing.oracle.tables import (
     PARENT_LOST,
     PARENT_MISFILED,
@@ -27,23 +27,23 @@ from kvsync.testing.oracle.tables import (
     BlockTable,
     Comparison,
     IndexDump,
-    Kind,
     Lookup,
-    Prompt,
+    LookupPrompt,
     Violation,
+    ViolationKind,
 )
 
-NO_LIFE = Life()
+NO_LIFE = BlockLife()
 
 
-def prompts(tables: Sequence[BlockTable], rng: random.Random, count: int) -> list[Prompt]:
+def prompts(tables: Sequence[BlockTable], rng: random.Random, count: int) -> list[LookupPrompt]:
     """Choose prompts to look up: each is the way from a root to a block that some pod holds."""
     held = [(table, block) for table in tables for block in _own_hashes(table, DEFAULT_SEED)]
     chosen = rng.sample(held, min(count, len(held)))
     return [_prompt(table, block) for table, block in chosen]
 
 
-def matches(tables: Iterable[BlockTable], prompt: Prompt) -> dict[str, int]:
+def matches(tables: Iterable[BlockTable], prompt: LookupPrompt) -> dict[str, int]:
     """Return how many blocks of a prompt each pod holds, from the root without a hole; 0 is left out."""
     counted = {table.pod: _matched(table, prompt) for table in tables if table.model == prompt.model}
     return {pod: count for pod, count in counted.items() if count}
@@ -109,17 +109,17 @@ def _mismatches(tables: Collection[BlockTable], lookup: Lookup) -> Iterator[Viol
             yield Violation(kind="lookup", pod=pod, cause=cause, evidence=evidence)
 
 
-def _prompt(table: BlockTable, last: int) -> Prompt:
+def _prompt(table: BlockTable, last: int) -> LookupPrompt:
     path = []
     block: int | None = last
     while block is not None:
         path.append(table.blocks[block])
         block = table.blocks[block].parent
     tokens = tuple(chain.from_iterable(each.token_ids for each in reversed(path)))
-    return Prompt(model=table.model, lora=path[0].lora, salt=path[-1].salt, token_ids=tokens)
+    return LookupPrompt(model=table.model, lora=path[0].lora, salt=path[-1].salt, token_ids=tokens)
 
 
-def _matched(table: BlockTable, prompt: Prompt) -> int:
+def _matched(table: BlockTable, prompt: LookupPrompt) -> int:
     by_content = {(b.parent, b.token_ids, b.lora, b.salt): each for each, b in table.blocks.items()}
     parent, salt, count, size = None, prompt.salt, 0, table.block_size
     while (tokens := prompt.token_ids[count * size : (count + 1) * size]) and len(tokens) == size:
@@ -156,7 +156,7 @@ class _Pair:
             if each not in lost:
                 yield from self._filed(each)
 
-    def _violation(self, kind: Kind, cause: str, evidence: str) -> Violation:
+    def _violation(self, kind: ViolationKind, cause: str, evidence: str) -> Violation:
         return Violation(kind=kind, pod=self._table.pod, cause=cause, evidence=evidence)
 
     def _lost(self, block: int, lost: set[int]) -> Violation:
@@ -199,7 +199,7 @@ class _Pair:
     def _phantom(self, block: int) -> Violation:
         life = self._story.lives.get(block)
         evidence = f"block {block:016x}"
-        kind: Kind = "phantom"
+        kind: ViolationKind = "phantom"
         if not self._story.lives and not self._others:
             cause = "unknown: nothing was written down of what the pods announced"
         elif life is None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["lost", "phantom", "isolation", "misfiled", "unconverged", "lookup"]
+ViolationKind = Literal["lost", "phantom", "isolation", "misfiled", "unconverged", "lookup"]
 
 PARENT_LOST = "its parent is lost too"
 
@@ -40,7 +40,7 @@ class BlockTable:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class IndexEntry:
     """What an index says of one block: our own hash, and the adapter."""
 
     own: int
@@ -55,14 +55,14 @@ class IndexDump:
     model: str
     state: str
     last: int | None
-    blocks: Mapping[int, Entry]
+    blocks: Mapping[int, IndexEntry]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Violation:
     """One thing that is wrong; `cause` groups what probably has one reason, `evidence` is this one's."""
 
-    kind: Kind
+    kind: ViolationKind
     pod: str
     cause: str
     evidence: str = ""
@@ -93,7 +93,7 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Prompt:
+class LookupPrompt:
     """Something to look up in the index: a whole number of blocks."""
 
     model: str
@@ -106,7 +106,7 @@ class Prompt:
 class Lookup:
     """What the index answered for a prompt: how many blocks of it each pod holds; 0 is left out."""
 
-    prompt: Prompt
+    prompt: LookupPrompt
     matched: Mapping[str, int]
 
 

@@ -23,7 +23,7 @@ RUN_VARIABLE = "KVSYNC_RUN"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class LedgerEntry:
     """One thing a run creates; `facts` say how to find it."""
 
     id: str
@@ -48,22 +48,22 @@ class Ledger:
         """What to add to the environment of every child."""
         return {RUN_VARIABLE: self.run}
 
-    def intend(self, kind: str, name: str, **facts: object) -> Entry:
+    def intend(self, kind: str, name: str, **facts: object) -> LedgerEntry:
         """Write down what is about to be created."""
-        entry = Entry(id=secrets.token_hex(4), kind=kind, name=name, run=self.run, facts=facts)
+        entry = LedgerEntry(id=secrets.token_hex(4), kind=kind, name=name, run=self.run, facts=facts)
         self._append("intend", entry, kind=kind, name=name, run=self.run, facts=facts)
         return entry
 
-    def created(self, entry: Entry, **facts: object) -> Entry:
+    def created(self, entry: LedgerEntry, **facts: object) -> LedgerEntry:
         """Write down that it exists, and how to find it; returns the entry with these facts."""
         self._append("created", entry, facts=facts)
         return replace(entry, facts={**entry.facts, **facts})
 
-    def released(self, entry: Entry) -> None:
+    def released(self, entry: LedgerEntry) -> None:
         """Write down that it is gone."""
         self._append("released", entry)
 
-    def _append(self, event: str, entry: Entry, **fields: object) -> None:
+    def _append(self, event: str, entry: LedgerEntry, **fields: object) -> None:
         record = {"event": event, "id": entry.id, "wall": time.time(), **fields}
         self._write(json.dumps(record, default=str).encode() + b"\n")
 
@@ -73,18 +73,18 @@ class Ledger:
             os.fsync(file.fileno())
 
 
-def leftovers(paths: Iterable[Path]) -> list[Entry]:
+def leftovers(paths: Iterable[Path]) -> list[LedgerEntry]:
     """Return what these ledgers do not know to be gone, the newest first."""
     return unreleased(record for path in paths for record in read_lines(path))
 
 
-def unreleased(records: Iterable[Record]) -> list[Entry]:
+def unreleased(records: Iterable[Record]) -> list[LedgerEntry]:
     """Return the entries without a release among the lines of a ledger, the newest first."""
-    entries: dict[object, Entry] = {}
+    entries: dict[object, LedgerEntry] = {}
     for record in records:
         match record:
             case {"event": "intend", "id": str(id_), "kind": str(kind), "name": str(name), "run": str(run)}:
-                entries[id_] = Entry(id=id_, kind=kind, name=name, run=run, facts=_facts(record))
+                entries[id_] = LedgerEntry(id=id_, kind=kind, name=name, run=run, facts=_facts(record))
             case {"event": "created", "id": id_} if id_ in entries:
                 known = entries[id_]
                 entries[id_] = replace(known, facts={**known.facts, **_facts(record)})

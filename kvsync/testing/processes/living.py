@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 
 from kvsync.errors import UnknownName
-from kvsync.testing.processes.ledger import RUN_VARIABLE, Entry
+from kvsync.testing.processes.ledger import RUN_VARIABLE, LedgerEntry
 from kvsync.testing.processes.scratch import remove
 from kvsync.testing.processes.wait import wait_for
 
@@ -21,7 +21,7 @@ START_TOLERANCE_S = 1.0
 """Start times derive from the boot time, which the kernel rounds to seconds and clock changes move."""
 
 
-def reap(entry: Entry, *, grace_s: float = GRACE_S) -> bool:
+def reap(entry: LedgerEntry, *, grace_s: float = GRACE_S) -> bool:
     """Remove what an entry stands for; False when it was gone already.
 
     Raises UnknownName for a kind that needs other means, and WaitTimeout when a process survives SIGKILL.
@@ -74,7 +74,7 @@ def lives(pid: int, born: float) -> bool:
         return False
 
 
-def _members(entry: Entry) -> list[psutil.Process]:
+def _members(entry: LedgerEntry) -> list[psutil.Process]:
     """Return the process of an entry and its group; without the leader, only those marked with the run."""
     match entry.facts:
         case {"pid": int(pid), "create_time": float(born)}:

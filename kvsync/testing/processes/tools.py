@@ -21,7 +21,7 @@ ANSWER_S = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class ToolAnswer:
     """What a program said; `exit_code` is None when it is not there or did not end in time.
 
     Of one that did not end in time `errors` has all that it said: what is not whole is no output.
@@ -71,10 +71,10 @@ class Tools:
         """Return the path of a program, None when it is not there."""
         return shutil.which(program, path=self.search_path)
 
-    def ask(self, *argv: str, timeout_s: float = ANSWER_S, text: str = "") -> Answer:
+    def ask(self, *argv: str, timeout_s: float = ANSWER_S, text: str = "") -> ToolAnswer:
         """Run a command with `text` as its input; at the time limit it is killed with all it started."""
         if not self.find(argv[0]):
-            return Answer(exit_code=None, errors=f"{argv[0]} is not installed")
+            return ToolAnswer(exit_code=None, errors=f"{argv[0]} is not installed")
         # Programs call each other (kind calls docker), so that the path is for them, too.
         command = with_environment(argv, {"PATH": self.search_path} if self.search_path else {})
         temporary = tempfile.TemporaryFile
@@ -88,12 +88,12 @@ class Tools:
                 process.wait(timeout_s)
             except subprocess.TimeoutExpired:
                 late = f"{argv[0]} did not answer within {timeout_s:g} s"
-                return Answer(exit_code=None, errors=f"{_read(out)}{_read(err)}\n{late}".lstrip())
+                return ToolAnswer(exit_code=None, errors=f"{_read(out)}{_read(err)}\n{late}".lstrip())
             finally:
                 with suppress(ProcessLookupError, PermissionError):
                     killpg(process.pid, signal.SIGKILL)
                 process.wait()
-            return Answer(exit_code=process.returncode, output=_read(out), errors=_read(err))
+            return ToolAnswer(exit_code=process.returncode, output=_read(out), errors=_read(err))
 
 
 ON_PATH = Tools()

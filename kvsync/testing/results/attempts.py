@@ -10,9 +10,9 @@
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from kvsync.testing.results.outcome import Attempt, Check, Kind, Outcome, StageResult, merge
+from kvsync.testing.results.outcome import Attempt, Check, CheckKind, Outcome, StageResult, merge
 
-AGAIN: frozenset[Kind] = frozenset({"failed", "error", "timeout", "infra-error"})
+AGAIN: frozenset[CheckKind] = frozenset({"failed", "error", "timeout", "infra-error"})
 """How a check has to have ended to be tried again."""
 OTHER_CODE = "code"
 """The property of a check whose attempts were not all of the run's code; it says what differed."""
@@ -104,7 +104,7 @@ def attempted(name: str, attempt: int) -> str:
 
 
 def _attempt(check: Check) -> Attempt:
-    kind: Kind = "passed" if check.kind == "flaky" else check.kind
+    kind: CheckKind = "passed" if check.kind == "flaky" else check.kind
     return Attempt(kind=kind, detail=check.detail, duration_s=check.duration_s)
 
 

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from enum import IntEnum
 from typing import Literal, Self, cast
 
-Kind = Literal[
+CheckKind = Literal[
     "passed",
     "xfailed",
     "flaky",
@@ -39,7 +39,7 @@ class Outcome(IntEnum):
     FAILED = 2
 
 
-OUTCOMES: Mapping[Kind, Outcome] = {
+OUTCOMES: Mapping[CheckKind, Outcome] = {
     "passed": Outcome.PASSED,
     "xfailed": Outcome.PASSED,
     "flaky": Outcome.PASSED,
@@ -54,7 +54,7 @@ OUTCOMES: Mapping[Kind, Outcome] = {
     "timeout": Outcome.FAILED,
 }
 
-ASIDE: frozenset[Kind] = frozenset({"skipped", "quarantined"})
+ASIDE: frozenset[CheckKind] = frozenset({"skipped", "quarantined"})
 """What a merge looks past: kinds that are shown and decide nothing."""
 
 
@@ -67,7 +67,7 @@ def worst(outcomes: Iterable[Outcome]) -> Outcome:
 class Attempt:
     """An earlier attempt at a check."""
 
-    kind: Kind
+    kind: CheckKind
     detail: str = ""
     duration_s: float = 0.0
 
@@ -77,7 +77,7 @@ class Check:
     """One thing that was checked. `detail` says why it did not pass, `log_tail` is what it printed last."""
 
     name: str
-    kind: Kind
+    kind: CheckKind
     detail: str = ""
     duration_s: float = 0.0
     log_tail: str = ""
@@ -145,7 +145,7 @@ class StageResult:
         )
 
     @property
-    def counts(self) -> Mapping[Kind, int]:
+    def counts(self) -> Mapping[CheckKind, int]:
         """How many checks ended in each way, in the order of `Kind`."""
         found = Counter(check.kind for check in self.checks)
         return {kind: found[kind] for kind in OUTCOMES if found[kind]}

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from kvsync.testing.clusters.cluster import Cluster, PodHandle
 from kvsync.testing.clusters.endpoints import GatewayView, PodAdmin
-from kvsync.testing.oracle.tables import Comparison, Prompt
+from kvsync.testing.oracle.tables import Comparison, LookupPrompt
 from kvsync.testing.results.history import History
 from kvsync.testing.scenarios.quiesce import CONVERGENCE_S, settle, verify
 from kvsync.testing.traffic.sender import Answer, Sender
-from kvsync.testing.traffic.trace import Request
+from kvsync.testing.traffic.trace import TraceRequest
 
 BLOCK = 16
 """Tokens per block unless a test says otherwise: vLLM's default."""
@@ -38,9 +38,9 @@ class Scenario:
 
     def request(
         self, model: str, tokens: Tokens, *, max_tokens: int = 1, cache_salt: str | None = None
-    ) -> Request:
+    ) -> TraceRequest:
         """Make a request to send now."""
-        return Request(
+        return TraceRequest(
             number=next(self._numbers),
             at_s=0.0,
             model=model,
@@ -65,7 +65,7 @@ class Scenario:
         return answer
 
     def send(
-        self, requests: Iterable[Request], *, pod: PodHandle | None = None, workers: int = 1
+        self, requests: Iterable[TraceRequest], *, pod: PodHandle | None = None, workers: int = 1
     ) -> list[Answer]:
         """Send requests through the gateway, or past it to one pod; failures are answers, too."""
         with Sender(pod.url if pod else self.cluster.gateway_url, self.history) as sender:
@@ -84,7 +84,9 @@ class Scenario:
     ) -> dict[str, int]:
         """Verify the index, then return how many blocks of a prompt it says that each pod holds."""
         self.verify(at_least=0)
-        return dict(self.view.lookup(Prompt(model=model, lora=lora, salt=salt, token_ids=tokens)).matched)
+        return dict(
+            self.view.lookup(LookupPrompt(model=model, lora=lora, salt=salt, token_ids=tokens)).matched
+        )
 
     def verify(self, *, timeout_s: float = CONVERGENCE_S, at_least: int = 1) -> Comparison:
         """Compare the index with the pods at rest; see `quiesce.verify`."""

@@ -16,7 +16,7 @@ import httpx
 from kvsync.testing.clusters.endpoints import NO_CERTIFICATES
 from kvsync.testing.processes.wait import wait_for
 from kvsync.testing.results.history import History
-from kvsync.testing.traffic.trace import Request
+from kvsync.testing.traffic.trace import TraceRequest
 
 REQUEST_TIMEOUT_S = 15.0
 """Longer than any fault of the quick profile: a request that a fault delays is late, not lost."""
@@ -71,7 +71,7 @@ class Sender:
     ) -> None:
         self._client.close()
 
-    def send(self, request: Request, due: float | None = None) -> Answer:
+    def send(self, request: TraceRequest, due: float | None = None) -> Answer:
         """Send one request now and wait for its answer; a failure is an answer too."""
         sent = time.monotonic()
         began = sent if due is None else due
@@ -91,7 +91,7 @@ class Sender:
         self._history.append(f=self._f, type="ok" if answer.ok else "fail", **_fields(answer))
         return answer
 
-    def send_all(self, requests: Iterable[Request], *, workers: int = 1) -> list[Answer]:
+    def send_all(self, requests: Iterable[TraceRequest], *, workers: int = 1) -> list[Answer]:
         """Send requests as fast as `workers` of them at a time are answered; answers in their order."""
         with ThreadPoolExecutor(workers) as pool:
             return list(pool.map(self.send, requests))
@@ -104,7 +104,7 @@ class BackgroundTraffic:
     `workers` are unanswered the others wait, and the wait counts as their latency.
     """
 
-    def __init__(self, sender: Sender, requests: Sequence[Request], *, workers: int = 32) -> None:
+    def __init__(self, sender: Sender, requests: Sequence[TraceRequest], *, workers: int = 32) -> None:
         self._sender, self._requests = sender, requests
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="traffic")
         self._stop = threading.Event()
@@ -150,7 +150,7 @@ def availability(answers: Sequence[Answer]) -> float:
     return sum(answer.ok for answer in answers) / len(answers) if answers else float("nan")
 
 
-def _answer(request: Request, began: float, response: httpx.Response) -> Answer:
+def _answer(request: TraceRequest, began: float, response: httpx.Response) -> Answer:
     if response.status_code != httpx.codes.OK:
         return _failure(request, began, response.text[:500], response.status_code)
     usage = response.json().get("usage") or {}
@@ -172,7 +172,7 @@ def _answer(request: Request, began: float, response: httpx.Response) -> Answer:
     )
 
 
-def _failure(request: Request, began: float, error: str, status: int = 0) -> Answer:
+def _failure(request: TraceRequest, began: float, error: str, status: int = 0) -> Answer:
     return Answer(
         number=request.number,
         model=request.model,

@@ -29,7 +29,7 @@ _LONG = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class TraceRequest:
     """A completion to ask for, `at_s` seconds after the start. `model` may be the name of a LoRA adapter."""
 
     number: int
@@ -40,7 +40,7 @@ class Request:
     cache_salt: str | None = None
 
 
-def mooncake(path: Path, *, model: str, limit: int, max_tokens: int) -> list[Request]:
+def mooncake(path: Path, *, model: str, limit: int, max_tokens: int) -> list[TraceRequest]:
     """Read the first `limit` requests of a recorded trace; answers are cut to `max_tokens`.
 
     Raises ConfigError, with the line number, for a line that is no request.
@@ -52,7 +52,7 @@ def mooncake(path: Path, *, model: str, limit: int, max_tokens: int) -> list[Req
         ]
 
 
-def _recorded(line: str, number: int, origin: str, model: str, max_tokens: int) -> Request:
+def _recorded(line: str, number: int, origin: str, model: str, max_tokens: int) -> TraceRequest:
     try:
         record = json.loads(line)
         length, ids = int(record["input_length"]), [int(each) for each in record["hash_ids"]]
@@ -62,7 +62,7 @@ def _recorded(line: str, number: int, origin: str, model: str, max_tokens: int) 
     if not 0 < length <= len(ids) * TRACE_BLOCK:
         raise ConfigError(origin, [f"input_length {length} does not fit {len(ids)} hash ids"])
     tokens = tuple(chain.from_iterable(_block(each) for each in ids))[:length]
-    return Request(
+    return TraceRequest(
         number=number, at_s=at_s, model=model, token_ids=tokens, max_tokens=max(1, min(answer, max_tokens))
     )
 
@@ -75,7 +75,7 @@ def _block(hash_id: int) -> tuple[int, ...]:
 
 def generate(
     seed: int, count: int, *, model: str, rate_per_s: float = 10.0, max_tokens: int = 8
-) -> list[Request]:
+) -> list[TraceRequest]:
     """Make conversations that share a few system prompts and grow with each turn, as chat traffic does.
 
     Arrivals are a Poisson process. A prefix of a longer list is the shorter list of the same seed.
@@ -83,7 +83,7 @@ def generate(
     rng = random.Random(seed)  # noqa: S311 - no secret
     systems = [_tokens(rng, _SYSTEM_TOKENS) for _ in range(_SYSTEM_PROMPTS)]
     conversations: list[tuple[int, ...]] = []
-    requests: list[Request] = []
+    requests: list[TraceRequest] = []
     at_s = 0.0
     for number in range(count):
         at_s += rng.expovariate(rate_per_s)
@@ -95,7 +95,7 @@ def generate(
         if len(prompt) >= _LONG:
             conversations.pop(which)
         requests.append(
-            Request(number=number, at_s=at_s, model=model, token_ids=prompt, max_tokens=max_tokens)
+            TraceRequest(number=number, at_s=at_s, model=model, token_ids=prompt, max_tokens=max_tokens)
         )
     return requests
 

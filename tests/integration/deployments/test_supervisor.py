@@ -10,7 +10,7 @@ from threading import Event
 import psutil
 import pytest
 
-from deployments.service.supervisor import Service, Supervisor
+from deployments.service.supervisor import SupervisedCommand, Supervisor
 from kvsync.ci.run.parameters import REPOSITORY
 from kvsync.testing.processes.living import end
 from kvsync.testing.processes.wait import wait_for
@@ -22,9 +22,9 @@ WITHIN_S = 30.0
 
 def service(
     tmp_path: Path, program: str, *, parting: signal.Signals = signal.SIGKILL, grace_s: float = 0.5
-) -> Service:
+) -> SupervisedCommand:
     """A service that is a Python program."""
-    return Service(
+    return SupervisedCommand(
         name="a",
         argv=[sys.executable, "-c", program],
         env={"PYTHONPATH": str(REPOSITORY)},
@@ -49,7 +49,7 @@ def supervisor(said: list[str]) -> Iterator[Supervisor]:
     supervisor.stop("a")
 
 
-def ups(one: Service) -> int:
+def ups(one: SupervisedCommand) -> int:
     """How often a service said that it is up."""
     return one.log.read_text().count("up") if one.log.exists() else 0
 

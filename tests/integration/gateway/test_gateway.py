@@ -16,7 +16,7 @@ from kvsync.gateway.server import running
 from kvsync.pods import Pod
 from kvsync.simulator import run as simulator
 from kvsync.simulator.options import SimulatorOptions
-from kvsync.simulator.pod import Pod as Engine
+from kvsync.simulator.pod import SimulatedPod as Engine
 from kvsync.testing.clusters.local.addresses import LoopbackBlock
 
 ADDRESSES = LoopbackBlock(f"gateway {os.getpid()}")

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from kvsync.simulator.pod import Pod
+from kvsync.simulator.pod import SimulatedPod
 from kvsync.simulator.run import SimulatorOptions, running
 from kvsync.testing.clusters.local.addresses import LoopbackBlock
 
@@ -19,7 +19,7 @@ ADDRESSES = LoopbackBlock(os.getpid())
 NO_CERTIFICATES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 """For clients that speak plain HTTP only: reading all certificates takes a quarter of a second."""
 
-Simulate = Callable[..., Awaitable[tuple[Pod, httpx.AsyncClient]]]
+Simulate = Callable[..., Awaitable[tuple[SimulatedPod, httpx.AsyncClient]]]
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ async def simulate() -> AsyncIterator[Simulate]:
     """Start a simulator of the model `base` that waits for nothing; returns it and a client of its API."""
     async with AsyncExitStack() as stack:
 
-        async def start(**options: Any) -> tuple[Pod, httpx.AsyncClient]:
+        async def start(**options: Any) -> tuple[SimulatedPod, httpx.AsyncClient]:
             address = ADDRESSES.next()
             settings = SimulatorOptions(
                 name="a",

@@ -7,12 +7,12 @@ from collections.abc import Awaitable, Callable
 import httpx
 import pytest
 
-from kvsync.simulator.pod import Pod
+from kvsync.simulator.pod import SimulatedPod
 
 SLOW_MS = 3_600_000
 """A time that no test waits for."""
 
-Simulate = Callable[..., Awaitable[tuple[Pod, httpx.AsyncClient]]]
+Simulate = Callable[..., Awaitable[tuple[SimulatedPod, httpx.AsyncClient]]]
 Eventually = Callable[[Callable[[], object]], Awaitable[None]]
 
 

@@ -8,13 +8,13 @@ from typing import Any
 import httpx
 import pytest
 
-from kvsync.simulator.pod import Pod
+from kvsync.simulator.pod import SimulatedPod
 from kvsync.testing.results.history import read_lines
 
-Simulate = Callable[..., Awaitable[tuple[Pod, httpx.AsyncClient]]]
+Simulate = Callable[..., Awaitable[tuple[SimulatedPod, httpx.AsyncClient]]]
 
 
-async def churn(pod: Pod, client: httpx.AsyncClient, wanted: object) -> httpx.Response:
+async def churn(pod: SimulatedPod, client: httpx.AsyncClient, wanted: object) -> httpx.Response:
     """Ask for a churn."""
     return await client.post(f"http://{pod.options.host}:{pod.options.admin_port}/churn", json=wanted)
 

@@ -13,14 +13,14 @@ import zmq.asyncio
 from kvsync.codec import Encoding, decode, encode
 from kvsync.errors import ConfigError, PortInUse
 from kvsync.events import AllBlocksCleared, BlockRemoved, BlockStored
-from kvsync.simulator.pod import Pod
+from kvsync.simulator.pod import SimulatedPod
 from kvsync.simulator.run import SimulatorOptions, running
 
 END = b"\xff" * 8
 SLOW_MS = 3_600_000
 """A time that no test waits for."""
 
-Simulate = Callable[..., Awaitable[tuple[Pod, httpx.AsyncClient]]]
+Simulate = Callable[..., Awaitable[tuple[SimulatedPod, httpx.AsyncClient]]]
 Eventually = Callable[[Callable[[], object]], Awaitable[None]]
 
 
@@ -32,12 +32,12 @@ async def context() -> AsyncIterator[zmq.asyncio.Context]:
         context.destroy(linger=0)
 
 
-def admin(pod: Pod, path: str) -> str:
+def admin(pod: SimulatedPod, path: str) -> str:
     """The URL of a path of the admin interface."""
     return f"http://{pod.options.host}:{pod.options.admin_port}{path}"
 
 
-async def subscribed(context: zmq.asyncio.Context, pod: Pod) -> tuple[zmq.asyncio.Socket, int]:
+async def subscribed(context: zmq.asyncio.Context, pod: SimulatedPod) -> tuple[zmq.asyncio.Socket, int]:
     """A SUB socket that gets what is published from now on, and the number that comes next."""
     socket = context.socket(zmq.SUB)
     socket.subscribe(b"")
@@ -49,7 +49,7 @@ async def subscribed(context: zmq.asyncio.Context, pod: Pod) -> tuple[zmq.asynci
     return socket, pod.publisher.next_sequence
 
 
-async def replayed(context: zmq.asyncio.Context, pod: Pod) -> list[list[bytes]]:
+async def replayed(context: zmq.asyncio.Context, pod: SimulatedPod) -> list[list[bytes]]:
     """Everything the pod published, as a DEALER sees it, without the end marker."""
     socket = context.socket(zmq.DEALER)
     socket.connect(pod.publisher.replay_endpoint or "")

@@ -3,7 +3,7 @@
 import pytest
 
 from kvsync.errors import UnknownName
-from kvsync.gateway.catalog import Card, Target, listing, read_cards, resolve
+from kvsync.gateway.catalog import ModelCard, Target, listing, read_cards, resolve
 from kvsync.pods import Pod
 
 A = Pod(name="a", model="base", host="h1")
@@ -13,14 +13,18 @@ DOWN = Pod(name="d", model="gone", host="h4", ready=False)
 PODS = (A, B, C, DOWN)
 
 REPORTED = {
-    "a": (Card(id="base", max_model_len=4096), Card(id="alias"), Card(id="poet", parent="base")),
+    "a": (
+        ModelCard(id="base", max_model_len=4096),
+        ModelCard(id="alias"),
+        ModelCard(id="poet", parent="base"),
+    ),
     "b": (),
-    "c": (Card(id="other"),),
+    "c": (ModelCard(id="other"),),
     "d": (),
 }
 
 
-def cards(pod: Pod) -> tuple[Card, ...]:
+def cards(pod: Pod) -> tuple[ModelCard, ...]:
     """What a pod reported."""
     return REPORTED[pod.name]
 
@@ -84,7 +88,7 @@ def test_listing_is_the_union() -> None:
     [
         pytest.param(
             {"data": [{"id": "m", "max_model_len": 10}, {"id": "l", "parent": "m", "root": "/path"}]},
-            (Card(id="m", max_model_len=10), Card(id="l", parent="m")),
+            (ModelCard(id="m", max_model_len=10), ModelCard(id="l", parent="m")),
             id="base-and-adapter",
         ),
         pytest.param({"data": [{"name": "m"}, 7, {"id": 3}]}, (), id="entries-without-a-name"),
@@ -93,6 +97,6 @@ def test_listing_is_the_union() -> None:
         pytest.param([], (), id="not-an-object"),
     ],
 )
-def test_read_cards(answer: object, expected: tuple[Card, ...]) -> None:
+def test_read_cards(answer: object, expected: tuple[ModelCard, ...]) -> None:
     """Whatever a pod answers about its models, what can be understood is kept."""
     assert read_cards(answer) == expected

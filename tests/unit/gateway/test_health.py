@@ -2,10 +2,10 @@
 
 import pytest
 
-from kvsync.gateway.catalog import Card
+from kvsync.gateway.catalog import ModelCard
 from kvsync.gateway.health import Answered, Health, Unanswered, judge
 
-CARDS = (Card(id="m"),)
+CARDS = (ModelCard(id="m"),)
 UP = Health(healthy=True, problem="", cards=CARDS)
 
 

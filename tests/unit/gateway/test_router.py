@@ -7,7 +7,7 @@ import pytest
 from kvsync.config import GatewayConfig
 from kvsync.events import BlockStored, Source
 from kvsync.gateway.catalog import Target
-from kvsync.gateway.load import Load
+from kvsync.gateway.load import RunningRequests
 from kvsync.gateway.router import Route, Router, percent_bucket
 from kvsync.index import PrefixIndex
 from kvsync.pods import Pod
@@ -29,7 +29,7 @@ def holding(**tokens: list[int]) -> PrefixIndex:
 
 
 def router(
-    index: PrefixIndex, healthy: tuple[Pod, ...], load: Load | None = None, **settings: object
+    index: PrefixIndex, healthy: tuple[Pod, ...], load: RunningRequests | None = None, **settings: object
 ) -> Router:
     """A router for blocks of 4 tokens; every source is EXACT."""
     config = GatewayConfig.model_validate({"pods": [A, B, C], "block_size": 4, **settings})
@@ -40,7 +40,7 @@ def router(
         state=lambda _: State.EXACT,
         cards=lambda _: (),
         healthy=lambda pod: pod in healthy,
-        load=load or Load(),
+        load=load or RunningRequests(),
         rng=random.Random(0),
     )
 
@@ -88,7 +88,7 @@ def test_without_a_prefix_the_least_loaded_comes_first(
     settings: dict[str, object], tokens: list[int] | None, salt: str | None
 ) -> None:
     """Where no prefix can match, the pods' load alone decides."""
-    load = Load()
+    load = RunningRequests()
     with load.running("a"), load.running("b"), load.running("b"):
         route = router(holding(a=[1, 2, 3, 4]), (A, B, C), load, **settings).route(TARGET, tokens, salt)
 
@@ -98,7 +98,7 @@ def test_without_a_prefix_the_least_loaded_comes_first(
 
 def test_tokenizers_are_healthy_and_idle_ones_first() -> None:
     """Prompts are tokenized by the pod with least to do among those that answer."""
-    load = Load()
+    load = RunningRequests()
     with load.running("a"):
         urls = router(holding(), (A, B), load).tokenizers(TARGET)
 
@@ -144,7 +144,7 @@ def test_percent_bucket(matched: int, blocks: int, label: str) -> None:
 
 def test_load_is_restored_however_a_request_ends() -> None:
     """A request counts while it runs, also when it ends with an error."""
-    load = Load()
+    load = RunningRequests()
     with load.running("a"):
         assert load.of("a") == 1
         with pytest.raises(KeyError), load.running("a"):

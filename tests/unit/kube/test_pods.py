@@ -2,7 +2,7 @@
 
 import pytest
 
-from kvsync.kube.pods import WATCH_EVENT, Change, Failure, KubePod, KubePodList, read_pod
+from kvsync.kube.pods import WATCH_EVENT, KubePod, KubePodList, PodChange, WatchFailure, read_pod
 from kvsync.pods import Pod
 
 ENABLED = {"model.aibrix.ai/kv-events-enabled": "true"}
@@ -217,7 +217,7 @@ def test_a_bookmark_has_a_version() -> None:
         '{"resourceVersion": "12746", "creationTimestamp": null}, "spec": {"containers": null}}}'
     )
 
-    assert isinstance(event, Change)
+    assert isinstance(event, PodChange)
     assert event.object.metadata.version == "12746"
 
 
@@ -228,5 +228,5 @@ def test_an_error_says_why() -> None:
         '"Failure", "message": "too old resource version: 1 (9)", "reason": "Expired", "code": 410}}'
     )
 
-    assert isinstance(event, Failure)
+    assert isinstance(event, WatchFailure)
     assert (event.object.code, event.object.message) == (410, "too old resource version: 1 (9)")

@@ -7,9 +7,9 @@ in the same spelling: `+AB` stores A and B at the root, `C+D` stores D behind C,
 import pytest
 
 from kvsync.events import AllBlocksCleared, BlockRemoved, BlockStored, Event
-from kvsync.simulator.blocks import BASE_MODEL, BlockCache, OutOfBlocks, Resident, Scope
+from kvsync.simulator.blocks import BASE_MODEL, BlockCache, CacheScope, OutOfBlocks, Resident
 
-SQL = Scope(lora_name="sql", lora_id=1)
+SQL = CacheScope(lora_name="sql", lora_id=1)
 
 
 def spell(prompt: str) -> list[int]:
@@ -25,7 +25,7 @@ class Story:
         self._names: dict[int | None, str] = {None: ""}
 
     def allocate(
-        self, request: str, prompt: str, scope: Scope = BASE_MODEL, budget: int | None = None
+        self, request: str, prompt: str, scope: CacheScope = BASE_MODEL, budget: int | None = None
     ) -> tuple[int, str]:
         """Cached tokens, and what happened."""
         got = self.cache.allocate(request, spell(prompt), scope, budget)
@@ -282,22 +282,22 @@ def test_salt_enters_the_first_block_only() -> None:
     """A salted chain is separate from the first block on; only that block names the salt."""
     story = Story()
     story.allocate("r", "ABx")
-    assert story.allocate("s", "ABx", Scope(salt="tenant")) == (0, "+AB")
+    assert story.allocate("s", "ABx", CacheScope(salt="tenant")) == (0, "+AB")
 
-    (event,) = BlockCache(8, 4).allocate("r", spell("AB"), Scope(salt="tenant")).events
+    (event,) = BlockCache(8, 4).allocate("r", spell("AB"), CacheScope(salt="tenant")).events
     assert isinstance(event, BlockStored)
     assert event.extra_keys == (("tenant",), None)
 
 
 def test_adapter_comes_before_the_salt() -> None:
     """Extra keys are in vLLM's order: adapter, then salt."""
-    assert Scope(lora_name="sql", lora_id=1, salt="tenant").extra_keys(0) == ("sql", "tenant")
+    assert CacheScope(lora_name="sql", lora_id=1, salt="tenant").extra_keys(0) == ("sql", "tenant")
 
 
 def test_table_tells_what_a_block_stands_for() -> None:
     """A resident block has its parent, its tokens, adapter and, where it entered, the salt."""
     blocks = BlockCache(8, 2)
-    blocks.allocate("r", [1, 2, 3, 4], Scope(lora_name="sql", lora_id=1, salt="tenant"))
+    blocks.allocate("r", [1, 2, 3, 4], CacheScope(lora_name="sql", lora_id=1, salt="tenant"))
 
     assert blocks.table() == (
         Resident(hash=0x3E3B57EDF073BA96, parent=None, token_ids=(1, 2), lora="sql", salt="tenant", copies=1),

@@ -5,11 +5,11 @@ from collections.abc import Callable
 
 import pytest
 
-from kvsync.publisher import Delivery
+from kvsync.publisher import Frames
 from kvsync.simulator.channel import Faults, FaultyChannel
 
 
-def message(number: int) -> Delivery:
+def message(number: int) -> Frames:
     """The message with a number."""
     return (b"", bytes([number]), b"payload")
 

@@ -7,17 +7,17 @@ import pytest
 
 from kvsync.events import AllBlocksCleared, BlockStored, Event
 from kvsync.simulator.blocks import BASE_MODEL, BlockCache
-from kvsync.simulator.engine import Engine, EngineRestarted, Prompt, Token
-from kvsync.simulator.latency import Latency
+from kvsync.simulator.engine import Engine, EngineRestarted, Generation, Token
+from kvsync.simulator.latency import LatencyModel
 from kvsync.simulator.scheduler import Scheduler
 
-LATENCY = Latency(ttft_base_ms=10, prefill_ms_per_token=2, inter_token_ms=3, scale=1)
+LATENCY = LatencyModel(ttft_base_ms=10, prefill_ms_per_token=2, inter_token_ms=3, scale=1)
 
 
 class Bench:
     """An engine over four-token blocks, with time that passes only when the engine sleeps."""
 
-    def __init__(self, latency: Latency = LATENCY) -> None:
+    def __init__(self, latency: LatencyModel = LATENCY) -> None:
         self.now = 0.0
         self.waits: list[float] = []
         self.batches: list[tuple[Event, ...]] = []
@@ -30,7 +30,7 @@ class Bench:
             sleep=self._sleep,
         )
 
-    async def answer(self, *prompts: Prompt) -> list[Token]:
+    async def answer(self, *prompts: Generation) -> list[Token]:
         """All tokens of the answers."""
         return [token async for token in self.engine.generate(prompts)]
 
@@ -54,9 +54,9 @@ async def bench() -> AsyncIterator[Bench]:
     assert task.cancelled()
 
 
-def prompt(tokens: range, max_tokens: int) -> Prompt:
+def prompt(tokens: range, max_tokens: int) -> Generation:
     """A prompt of the base model."""
-    return Prompt(token_ids=tokens, scope=BASE_MODEL, max_tokens=max_tokens)
+    return Generation(token_ids=tokens, scope=BASE_MODEL, max_tokens=max_tokens)
 
 
 async def test_first_token_costs_the_prompt_and_each_further_one_a_token_time(bench: Bench) -> None:
@@ -77,7 +77,7 @@ async def test_cached_tokens_cost_nothing(bench: Bench) -> None:
 @pytest.mark.parametrize(("scale", "waits"), [(0, [0, 0]), (2, [0.04, 0.006])], ids=["none", "double"])
 def test_scale_stretches_every_wait(scale: float, waits: list[float]) -> None:
     """The scale multiplies prefill and decode time."""
-    latency = Latency(ttft_base_ms=10, prefill_ms_per_token=2, inter_token_ms=3, scale=scale)
+    latency = LatencyModel(ttft_base_ms=10, prefill_ms_per_token=2, inter_token_ms=3, scale=scale)
 
     assert [latency.step_s(5), latency.step_s(0)] == waits
 

@@ -2,11 +2,11 @@
 
 import pytest
 
-from kvsync.simulator.blocks import Scope
-from kvsync.simulator.openai import ApiError, Call, Card, Json, ids, parse_chat, parse_completion
+from kvsync.simulator.blocks import CacheScope
+from kvsync.simulator.openai import ApiError, Call, Json, ServedModels, ids, parse_chat, parse_completion
 from kvsync.simulator.tokenizer import apply_chat_template
 
-CARD = Card(model="base", loras=("sql", "chat"), max_model_len=100)
+CARD = ServedModels(model="base", loras=("sql", "chat"), max_model_len=100)
 MESSAGES = [{"role": "user", "content": "hi"}]
 
 
@@ -16,7 +16,7 @@ def test_completion_has_openai_defaults() -> None:
         model="base",
         prompts=([104, 105],),
         copies=1,
-        scope=Scope(),
+        scope=CacheScope(),
         max_tokens=16,
         ending="length",
         stream=False,
@@ -55,7 +55,7 @@ def test_adapter_and_salt_make_the_scope() -> None:
     """A LoRA is asked for by its name, and numbered in the order given."""
     call = parse_completion({"prompt": "hi", "model": "chat", "cache_salt": "tenant"}, CARD)
 
-    assert (call.model, call.scope) == ("chat", Scope(lora_name="chat", lora_id=2, salt="tenant"))
+    assert (call.model, call.scope) == ("chat", CacheScope(lora_name="chat", lora_id=2, salt="tenant"))
 
 
 def test_options_are_read() -> None:

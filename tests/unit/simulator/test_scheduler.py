@@ -1,7 +1,7 @@
 """The scheduler batches as vLLM V1's does."""
 
-from kvsync.simulator.blocks import BASE_MODEL, BlockCache, Scope
-from kvsync.simulator.scheduler import Request, Scheduler, Step
+from kvsync.simulator.blocks import BASE_MODEL, BlockCache, CacheScope
+from kvsync.simulator.scheduler import EngineStep, Request, Scheduler
 
 
 def scheduler(capacity: int = 16, *, seats: int = 8, budget: int = 64) -> Scheduler:
@@ -9,12 +9,14 @@ def scheduler(capacity: int = 16, *, seats: int = 8, budget: int = 64) -> Schedu
     return Scheduler(BlockCache(capacity, 4), max_num_seqs=seats, max_batched_tokens=budget)
 
 
-def request(name: str, prompt: range, max_tokens: int, scope: Scope = BASE_MODEL, seed: int = 0) -> Request:
+def request(
+    name: str, prompt: range, max_tokens: int, scope: CacheScope = BASE_MODEL, seed: int = 0
+) -> Request:
     """A request for an answer of `max_tokens` tokens."""
     return Request(name=name, tokens=list(prompt), scope=scope, max_tokens=max_tokens, seed=seed)
 
 
-def run(engine: Scheduler) -> list[Step]:
+def run(engine: Scheduler) -> list[EngineStep]:
     """Step until nothing is left to do."""
     steps = []
     while not engine.is_idle:
@@ -23,7 +25,7 @@ def run(engine: Scheduler) -> list[Step]:
     return steps
 
 
-def names(step: Step) -> list[str]:
+def names(step: EngineStep) -> list[str]:
     """Who computed in a step."""
     return [one.name for one in step.computed]
 
@@ -190,7 +192,7 @@ def test_answer_depends_on_seed_model_and_prompt_alone() -> None:
         return one.tokens[one.prompt_tokens :]
 
     base = answer(request("r", range(9), 12))
-    sql = Scope(lora_name="sql", lora_id=1)
+    sql = CacheScope(lora_name="sql", lora_id=1)
     assert base == answer(request("x", range(9), 12))
     assert base not in (
         answer(request("r", range(9), 12, seed=1)),

@@ -27,7 +27,7 @@ from kvsync.testing.clusters.kubernetes.manifests import (
 )
 from kvsync.testing.clusters.kubernetes.proxy import KubernetesProxy
 from kvsync.testing.oracle.announcements import Announcement, announcements
-from kvsync.testing.processes.ledger import Entry, Ledger
+from kvsync.testing.processes.ledger import Ledger, LedgerEntry
 from kvsync.testing.processes.tools import Tools, kubectl
 from kvsync.testing.processes.wait import wait_for
 from kvsync.testing.results.verdicts import NotRun
@@ -63,7 +63,7 @@ class KubernetesCluster:
         self._seed, self._settings = seed, settings
         self._api, self._proxy = site.api, site.proxy
         self._replicas: dict[str, int] = {}
-        self._cordons: dict[str, Entry] = {}
+        self._cordons: dict[str, LedgerEntry] = {}
 
     @property
     def gateway_url(self) -> str:

@@ -10,9 +10,9 @@ from typing import Any
 
 import yaml
 
-from kvsync.testing.clusters.cluster import Port
+from kvsync.testing.clusters.cluster import PortName
 
-PORT_NUMBERS: Mapping[Port, int] = {"http": 8000, "events": 5557, "replay": 5558}
+PORT_NUMBERS: Mapping[PortName, int] = {"http": 8000, "events": 5557, "replay": 5558}
 """Where the engines of infra/manifests listen."""
 
 

@@ -12,7 +12,7 @@ from kvsync.testing.clusters.kubernetes.cluster import INTERVAL_S, KubernetesClu
 from kvsync.testing.clusters.kubernetes.machine import Machine
 from kvsync.testing.clusters.kubernetes.manifests import Manifests
 from kvsync.testing.clusters.kubernetes.proxy import KubernetesProxy
-from kvsync.testing.processes.ledger import Entry, Ledger
+from kvsync.testing.processes.ledger import Ledger, LedgerEntry
 from kvsync.testing.processes.wait import wait_for
 from kvsync.testing.results.history import History
 from kvsync.testing.results.verdicts import EVIDENCE
@@ -49,7 +49,7 @@ class KubernetesProvider:
             ledger=ledger,
         )
         self._clusters: dict[str, KubernetesCluster] = {}
-        self._entries: dict[str, Entry] = {}
+        self._entries: dict[str, LedgerEntry] = {}
 
     def create(self, name: str, **settings: object) -> KubernetesCluster:
         """See ClusterProvider; settings are fields of the gateway's configuration. Raises ClusterError."""

@@ -25,7 +25,7 @@ from kvsync.errors import ClusterError, PortInUse
 
 T = TypeVar("T")
 Direction = Literal["up", "down"]
-Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+StreamPair = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 _CALL_TIMEOUT_S = 10.0
 """How long a change of rules may take: each only flips values and closes sockets."""
@@ -60,7 +60,7 @@ SILENT = Rules(stall=frozenset({"up", "down"}))
 
 
 @dataclass(slots=True)
-class Counters:
+class ListenerCounters:
     """What a listener did since it was opened; bytes are counted when they are passed on."""
 
     connections: int = 0
@@ -135,7 +135,7 @@ class Listener:
         self._server: socket.socket | None = None
         self._connections: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
-        self._counters = Counters()
+        self._counters = ListenerCounters()
 
     @property
     def rules(self) -> Rules:
@@ -154,7 +154,7 @@ class Listener:
         """Reset every open connection."""
         self._proxy.call(self._cut())
 
-    def counters(self) -> Counters:
+    def counters(self) -> ListenerCounters:
         """What happened so far."""
         return replace(self._counters, passed_bytes=dict(self._counters.passed_bytes))
 
@@ -278,7 +278,7 @@ async def _both(*work: Coroutine[object, object, None]) -> None:
 
 
 @asynccontextmanager
-async def _closing(opening: Coroutine[object, object, Stream]) -> AsyncIterator[Stream]:
+async def _closing(opening: Coroutine[object, object, StreamPair]) -> AsyncIterator[StreamPair]:
     """A connection that is closed at the end, and reset when the end is an error."""
     reader, writer = await opening
     try:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection
 
 from kvsync.errors import ClusterError, WaitTimeout
 from kvsync.pods import Pod
-from kvsync.testing.clusters.cluster import PORTS, PodHandle, Port
+from kvsync.testing.clusters.cluster import PORTS, PodHandle, PortName
 from kvsync.testing.clusters.endpoints import answers
 from kvsync.testing.clusters.local.addresses import Address, LoopbackBlock
 from kvsync.testing.clusters.local.fault_proxy import CLEAR, FaultProxy, Listener, Rules
@@ -33,7 +33,7 @@ class LocalPod:
         self._addresses, self._proxy, self._launch = addresses, proxy, launch
         self._back = addresses.next()
         self._front = addresses.next()
-        self._listeners: dict[Port, Listener] = {}
+        self._listeners: dict[PortName, Listener] = {}
         self._program: Program | None = None
 
     @property
@@ -51,10 +51,10 @@ class LocalPod:
         """Where the engine itself listens, past the proxy."""
         return f"http://{self._back.host}:{self._back.port}"
 
-    def direct(self, port: Port) -> tuple[str, int]:
+    def direct(self, port: PortName) -> tuple[str, int]:
         """Return the address of one of the engine's own ports, past the proxy."""
         back = self._back
-        numbers: dict[Port, int] = {
+        numbers: dict[PortName, int] = {
             "http": back.port,
             "events": back.event_port,
             "replay": back.replay_port,
@@ -80,7 +80,7 @@ class LocalPod:
             raise ClusterError(f"pod {self.name} was never started")
         return self._program
 
-    def listener(self, port: Port) -> Listener:
+    def listener(self, port: PortName) -> Listener:
         """Return the proxy's side of one of its ports."""
         return self._listeners[port]
 
@@ -128,19 +128,19 @@ class LocalPod:
             self._program.stop()
         self._unlisten()
 
-    def apply(self, rules: Rules, ports: Collection[Port] = PORTS) -> None:
+    def apply(self, rules: Rules, ports: Collection[PortName] = PORTS) -> None:
         """Put rules in force on some of its ports."""
         for port in ports:
             self._listeners[port].apply(rules)
 
-    def cut(self, ports: Collection[Port] = PORTS) -> None:
+    def cut(self, ports: Collection[PortName] = PORTS) -> None:
         """Reset the connections to some of its ports."""
         for port in ports:
             self._listeners[port].cut()
 
     def _listen(self) -> None:
         front = self._front
-        fronts: dict[Port, int] = {
+        fronts: dict[PortName, int] = {
             "http": front.port,
             "events": front.event_port,
             "replay": front.replay_port,

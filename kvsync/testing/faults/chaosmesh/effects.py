@@ -49,7 +49,7 @@ RETRANSMISSION_S = 0.2
 REQUESTS = 20
 """With every tenth packet lost, none of so many requests is late once in a hundred times or less."""
 
-Load = Latency | HttpDelay | CpuStress | MemoryStress | DiskLatency
+RaisingFault = Latency | HttpDelay | CpuStress | MemoryStress | DiskLatency
 """Faults that raise something; half of what they say is taken for them, because others need it, too."""
 
 
@@ -214,7 +214,7 @@ class Outside:
         return measured
 
 
-def risen(fault: Load, by: float) -> Effect:
+def risen(fault: RaisingFault, by: float) -> Effect:
     """Judge by how much the level that a fault raises is above what it was. Pure."""
     match fault:
         case Latency(delay_s=delay_s) | HttpDelay(delay_s=delay_s):

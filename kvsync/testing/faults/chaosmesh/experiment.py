@@ -16,7 +16,7 @@ from kvsync.testing.faults.chaosmesh.resource import (
     ExperimentResource,
     Reference,
 )
-from kvsync.testing.faults.chaosmesh.status import Status
+from kvsync.testing.faults.chaosmesh.status import ExperimentStatus
 from kvsync.testing.processes.wait import wait_for
 from kvsync.testing.results.verdicts import NotRun, Void
 
@@ -43,7 +43,7 @@ EXPLANATION = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class StepLimits:
     """How long each step may take, in seconds.
 
     `free_s`: until no other experiment acts on the pod. `select_s`: an experiment that selects something
@@ -67,7 +67,7 @@ class RunningExperiment:
         self,
         client: ApiClient,
         reference: Reference,
-        limits: Limits,
+        limits: StepLimits,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = reference.name
@@ -79,19 +79,19 @@ class RunningExperiment:
         """Create its resource."""
         self._resource.create(manifest)
 
-    def status(self) -> Status | None:
+    def status(self) -> ExperimentStatus | None:
         """Return what its records say, None when it is gone."""
         found = self._resource.read()
-        return None if found is None else Status.parse(found)
+        return None if found is None else ExperimentStatus.parse(found)
 
-    def await_injected(self) -> Status:
+    def await_injected(self) -> ExperimentStatus:
         """Wait until every victim is injected.
 
         Raises Void when nothing is selected or not everything injected in time, and NotRun when the node's
         kernel cannot do it, or its daemon not and nobody says why.
         """
         select_until = self._clock() + self._limits.select_s
-        seen: Status | None = None
+        seen: ExperimentStatus | None = None
 
         def injected() -> bool:
             nonlocal seen
@@ -109,7 +109,7 @@ class RunningExperiment:
             raise Void(reason)
         return seen
 
-    def recover(self) -> Status | None:
+    def recover(self) -> ExperimentStatus | None:
         """Wait until what was injected is recovered, as long as that may take; returns the last status."""
         status = self.status()
         if status is None or not status.is_injected:
@@ -129,7 +129,7 @@ class RunningExperiment:
         """See ExperimentResource.remove."""
         return self._resource.remove(timeout_s=self._limits.delete_s, force_timeout_s=self._limits.force_s)
 
-    def _give_up(self, status: Status | None, *, late: bool) -> None:
+    def _give_up(self, status: ExperimentStatus | None, *, late: bool) -> None:
         """Raise when waiting longer is of no use."""
         if status is None:
             raise Void(f"{self.name} was deleted by somebody else before it was injected")

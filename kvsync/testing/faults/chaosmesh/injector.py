@@ -16,14 +16,14 @@ from kvsync.errors import WaitTimeout
 from kvsync.testing.clusters.kubernetes.api_errors import NOT_FOUND, Forbidden, failures
 from kvsync.testing.clusters.kubernetes.machine import Machine
 from kvsync.testing.clusters.kubernetes.manifests import MANAGED, RUN_LABEL, Manifest
-from kvsync.testing.faults.chaosmesh.experiment import Limits, RunningExperiment
+from kvsync.testing.faults.chaosmesh.experiment import RunningExperiment, StepLimits
 from kvsync.testing.faults.chaosmesh.installation import lacking
 from kvsync.testing.faults.chaosmesh.manifest import GROUP, VERSION, Victims, impossible, plural, render
 from kvsync.testing.faults.chaosmesh.resource import INTERVAL_S, REQUEST_TIMEOUT_S, Reference
-from kvsync.testing.faults.chaosmesh.status import Status
+from kvsync.testing.faults.chaosmesh.status import ExperimentStatus
 from kvsync.testing.faults.fault import Fault, OneShot, name_of, to_json
 from kvsync.testing.faults.holding import Effect
-from kvsync.testing.processes.ledger import Entry, Ledger
+from kvsync.testing.processes.ledger import Ledger, LedgerEntry
 from kvsync.testing.processes.wait import wait_for
 from kvsync.testing.results.history import History
 from kvsync.testing.results.verdicts import NotRun
@@ -59,12 +59,12 @@ class ChaosMeshInjector:
         history: History,
         measure: Measure,
         peers: Victims | None = None,
-        limits: Limits | None = None,
+        limits: StepLimits | None = None,
     ) -> None:
         self._client, self._namespace, self._machine = client, namespace, machine
         self._ledger, self._history, self._measure = ledger, history, measure
-        self._peers, self._limits = peers, limits or Limits()
-        self._held: dict[Fault, tuple[RunningExperiment, Entry]] = {}
+        self._peers, self._limits = peers, limits or StepLimits()
+        self._held: dict[Fault, tuple[RunningExperiment, LedgerEntry]] = {}
         self._past: dict[Fault, str] = {}
         self._lock = threading.Lock()
 
@@ -186,14 +186,14 @@ class ChaosMeshInjector:
 
     def _concerns(self, resource: Manifest, pod: str) -> bool:
         is_for = resource["metadata"].get("labels", {}).get(POD_LABEL) == pod
-        return is_for or Status.parse(resource).concerns(self._namespace, pod)
+        return is_for or ExperimentStatus.parse(resource).concerns(self._namespace, pod)
 
     def _note(
         self,
         type_: str,
         fault: Fault,
         experiment: RunningExperiment,
-        status: Status | None,
+        status: ExperimentStatus | None,
         **more: object,
     ) -> None:
         times = {
@@ -205,5 +205,5 @@ class ChaosMeshInjector:
         self._history.append(f="experiment", type=type_, **facts)
 
 
-def _account(experiment: RunningExperiment, status: Status | None) -> str:
+def _account(experiment: RunningExperiment, status: ExperimentStatus | None) -> str:
     return f"{experiment.name} {status.describe() if status else 'is gone'}"

@@ -33,7 +33,7 @@ class RecordEvent:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
+class VictimRecord:
     """One victim: `id` is namespace/pod, or namespace/pod/container."""
 
     id: str
@@ -54,14 +54,14 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Status:
+class ExperimentStatus:
     """The state of one experiment. `selected` is None as long as no controller has said anything."""
 
     selected: bool | None
-    records: Sequence[Record]
+    records: Sequence[VictimRecord]
 
     @classmethod
-    def parse(cls, resource: Manifest) -> "Status":
+    def parse(cls, resource: Manifest) -> "ExperimentStatus":
         """Read the status of a custom resource; one without a status was seen by no controller yet."""
         status = cast("dict[str, Any]", resource.get("status") or {})
         conditions = {each["type"]: each["status"] for each in status.get("conditions") or ()}
@@ -133,8 +133,8 @@ class Status:
         )
 
 
-def _record(raw: dict[str, Any]) -> Record:
-    return Record(
+def _record(raw: dict[str, Any]) -> VictimRecord:
+    return VictimRecord(
         id=raw["id"],
         phase=raw["phase"],
         injected=raw["injectedCount"],

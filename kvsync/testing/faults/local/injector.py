@@ -31,8 +31,8 @@ from kvsync.testing.faults.fault import (
     PodPause,
 )
 from kvsync.testing.faults.holding import Effect
-from kvsync.testing.faults.local.network import CutFault, HeldFault
-from kvsync.testing.faults.local.stress import StressFault
+from kvsync.testing.faults.local.network import HeldFault, LocalCut
+from kvsync.testing.faults.local.stress import LocalStress
 from kvsync.testing.results.verdicts import NotRun
 
 IMPOSSIBLE: Mapping[type[Fault], str] = {
@@ -85,12 +85,12 @@ class LocalInjector:
             case PodPause():
                 return _Paused(pod)
             case CpuStress() | MemoryStress():
-                return StressFault(self._cluster, fault)
+                return LocalStress(self._cluster, fault)
             case MessageLoss() | ClockOffset():
                 stimulate = partial(effects.publish, pod.direct_url, pod.model, self._numbers)
                 return EngineFault(pod.handle, fault, stimulate)
             case Cut():
-                return CutFault(pod, fault)
+                return LocalCut(pod, fault)
             case PacketLoss() | DiskLatency():
                 return _Impossible(self.impossible(fault))
             case _:

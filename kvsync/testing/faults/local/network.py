@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from functools import partial
 
-from kvsync.testing.clusters.cluster import PORTS, Port
+from kvsync.testing.clusters.cluster import PORTS, PortName
 from kvsync.testing.clusters.local.fault_proxy import CLEAR, SILENT, Direction, Rules
 from kvsync.testing.clusters.local.pod import LocalPod
 from kvsync.testing.faults import effects
@@ -19,7 +19,7 @@ from kvsync.testing.faults.fault import (
 )
 from kvsync.testing.faults.holding import Effect
 
-HeldNetworkFault = Partition | Stall | Latency | Bandwidth | Corruption | PortsBlocked | HttpDelay
+LocalNetworkFault = Partition | Stall | Latency | Bandwidth | Corruption | PortsBlocked | HttpDelay
 
 WAYS: Mapping[str, frozenset[Direction]] = {
     "both": SILENT.stall,
@@ -31,7 +31,7 @@ TIMEOUT_S = 10.0
 """For what is timed; far above any delay that is asked for."""
 
 
-def rules(fault: HeldNetworkFault) -> Rules:
+def rules(fault: LocalNetworkFault) -> Rules:
     """Return what the proxy does to the ports of the fault."""
     match fault:
         case Partition(direction=direction):
@@ -50,7 +50,7 @@ def rules(fault: HeldNetworkFault) -> Rules:
             return Rules(delay_s=delay_s / 2)  # each way
 
 
-def ports(fault: HeldNetworkFault) -> tuple[Port, ...]:
+def ports(fault: LocalNetworkFault) -> tuple[PortName, ...]:
     """Return the ports that the fault is about."""
     match fault:
         case Stall() | Latency() | PortsBlocked():
@@ -66,7 +66,7 @@ def ports(fault: HeldNetworkFault) -> tuple[Port, ...]:
 class HeldFault:
     """The proxy has other rules while the fault acts."""
 
-    def __init__(self, pod: LocalPod, fault: HeldNetworkFault, numbers: Iterator[int]) -> None:
+    def __init__(self, pod: LocalPod, fault: LocalNetworkFault, numbers: Iterator[int]) -> None:
         self._pod, self._fault, self._numbers = pod, fault, numbers
         self._acting = False
 
@@ -118,7 +118,7 @@ class HeldFault:
             return effects.saying(said, dict.fromkeys(said, expected))
         return effects.unanswered(said)
 
-    def _late(self, port: Port, added_s: float) -> Effect:
+    def _late(self, port: PortName, added_s: float) -> Effect:
         """Compare a request, or for other ports the greeting, with one past the proxy."""
         listener, direct = self._pod.listener(port), self._pod.direct(port)
         if port == "http":
@@ -138,7 +138,7 @@ class HeldFault:
         return Effect(corrupted > 0, f"{corrupted} pieces of the events connection corrupted")
 
 
-class CutFault:
+class LocalCut:
     """The connections that are open at one moment are reset."""
 
     def __init__(self, pod: LocalPod, fault: Cut) -> None:
@@ -165,7 +165,7 @@ class CutFault:
         return sum(self._pod.listener(port).counters().cut for port in self._ports)
 
 
-def say(pod: LocalPod, port: Port) -> str:
+def say(pod: LocalPod, port: PortName) -> str:
     """Say in words what a client of one of the pod's ports gets."""
     if port == "http":
         return effects.ask(pod.handle.url)

@@ -13,7 +13,7 @@ from kvsync.testing.faults.stressing import arguments, burning, require_memory
 from kvsync.testing.processes.program import Program
 
 
-class StressFault:
+class LocalStress:
     """Processes that burn CPU or hold memory while the fault acts."""
 
     def __init__(self, cluster: LocalCluster, fault: CpuStress | MemoryStress) -> None:

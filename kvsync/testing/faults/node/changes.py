@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 from kvsync.errors import ClusterError
 from kvsync.testing.faults.node.node import Node
-from kvsync.testing.faults.node.rules import Change
-from kvsync.testing.processes.ledger import Entry, Ledger
+from kvsync.testing.faults.node.rules import NodeChange
+from kvsync.testing.processes.ledger import Ledger, LedgerEntry
 from kvsync.testing.processes.tools import Tools
 from kvsync.testing.results.verdicts import NotRun
 
@@ -37,9 +37,9 @@ class Changes:
 
     def __init__(self, node: Node, ledger: Ledger) -> None:
         self._node, self._ledger = node, ledger
-        self._entries: list[Entry] = []
+        self._entries: list[LedgerEntry] = []
 
-    def make(self, name: str, changes: Sequence[Change]) -> None:
+    def make(self, name: str, changes: Sequence[NodeChange]) -> None:
         """Make all of them or, when one fails, none.
 
         Raises NotRun when the node lacks what a change needs, and ClusterError when it fails otherwise.
@@ -57,7 +57,7 @@ class Changes:
             undo(self._entries[-1], self._node.tools)
             self._ledger.released(self._entries.pop())
 
-    def _make(self, name: str, change: Change) -> None:
+    def _make(self, name: str, change: NodeChange) -> None:
         facts = {"node": self._node.name, "undo": change.undo}
         self._entries.append(self._ledger.intend("network-rule", name, **facts))
         try:
@@ -68,7 +68,7 @@ class Changes:
             raise
 
 
-def undo(entry: Entry, tools: Tools) -> bool:
+def undo(entry: LedgerEntry, tools: Tools) -> bool:
     """Undo one change; False when there was nothing to undo. Raises ClusterError."""
     match entry.facts:
         case {"node": str(node), "undo": [*words]}:

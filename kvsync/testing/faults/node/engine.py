@@ -9,7 +9,7 @@ from kvsync.testing.faults import effects
 from kvsync.testing.faults.holding import Effect
 from kvsync.testing.faults.node.changes import Changes
 from kvsync.testing.faults.node.pod import NodePod
-from kvsync.testing.faults.node.rules import Change
+from kvsync.testing.faults.node.rules import NodeChange
 from kvsync.testing.results.verdicts import NotRun
 
 PAUSE_IMAGE = "/pause:"
@@ -119,7 +119,7 @@ class PauseFault:
     def inject(self) -> None:
         """Stop it."""
         pid = self._pod.main_pid()
-        stop = Change(do=("kill", "-STOP", str(pid)), undo=("kill", "-CONT", str(pid)))
+        stop = NodeChange(do=("kill", "-STOP", str(pid)), undo=("kill", "-CONT", str(pid)))
         self._changes.make(f"pause of {self._pod.name}", [stop])
         self._pid = pid
 

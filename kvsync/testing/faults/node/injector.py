@@ -35,9 +35,9 @@ from kvsync.testing.faults.fault import (
 from kvsync.testing.faults.holding import Effect
 from kvsync.testing.faults.node.changes import Changes
 from kvsync.testing.faults.node.engine import ContainerKillFault, FailureFault, KillFault, PauseFault
-from kvsync.testing.faults.node.network import CutFault, RuleFault
+from kvsync.testing.faults.node.network import NodeCut, RuleFault
 from kvsync.testing.faults.node.pod import NodePod
-from kvsync.testing.faults.node.stress import StressFault
+from kvsync.testing.faults.node.stress import NodeStress
 from kvsync.testing.results.verdicts import NotRun
 
 IMPOSSIBLE: Mapping[type[Fault], str] = {
@@ -97,12 +97,12 @@ class NodeInjector:
             case PodPause():
                 return PauseFault(pod, Changes(pod.node, ledger))
             case CpuStress() | MemoryStress():
-                return StressFault(self._cluster, pod, fault)
+                return NodeStress(self._cluster, pod, fault)
             case MessageLoss() | ClockOffset():
                 stimulate = partial(effects.publish, pod.handle.url, pod.handle.model, self._numbers)
                 return EngineFault(pod.handle, fault, stimulate)
             case Cut():
-                return CutFault(pod, fault)
+                return NodeCut(pod, fault)
             case DiskLatency() | HttpDelay():
                 raise NotRun(self.impossible(fault))
             case _:

@@ -3,7 +3,7 @@
 import secrets
 from collections.abc import Collection, Mapping
 
-from kvsync.testing.clusters.cluster import PORTS, Port
+from kvsync.testing.clusters.cluster import PORTS, PortName
 from kvsync.testing.faults import effects
 from kvsync.testing.faults.fault import (
     Bandwidth,
@@ -32,7 +32,7 @@ REQUESTS = 5
 class RuleFault:
     """The pod's network has other rules while the fault acts."""
 
-    def __init__(self, pod: NodePod, fault: rules.HeldNetworkFault, ledger: Ledger) -> None:
+    def __init__(self, pod: NodePod, fault: rules.NodeNetworkFault, ledger: Ledger) -> None:
         self._pod, self._fault = pod, fault
         self._changes, self._acting = Changes(pod.node, ledger), False
         self._mark = f"kvsync-{ledger.run}-{secrets.token_hex(4)}"
@@ -86,7 +86,7 @@ class RuleFault:
         hit = {chain for chain, packets in lost.items() if packets}
         return Effect(said == effects.SILENT and hit == set(chains), evidence)
 
-    def _saying(self, expected: Mapping[Port, str]) -> Effect:
+    def _saying(self, expected: Mapping[PortName, str]) -> Effect:
         return effects.saying({port: self._pod.say(port) for port in expected}, expected)
 
     def _late(self, delay_s: float) -> Effect:
@@ -117,7 +117,7 @@ class RuleFault:
         return rules.retransmitted(self._pod.node.run(*rules.statistics(self._pod.network)))
 
 
-class CutFault:
+class NodeCut:
     """The connections that are open at one moment are reset."""
 
     def __init__(self, pod: NodePod, fault: Cut) -> None:

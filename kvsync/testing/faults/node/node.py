@@ -12,7 +12,7 @@ from typing import Self
 from kvsync.errors import ClusterError
 from kvsync.testing.faults.effects import ANSWERED, REFUSED, SILENCE_S, SILENT
 from kvsync.testing.faults.node.rules import connections
-from kvsync.testing.processes.tools import ON_PATH, Answer, Tools
+from kvsync.testing.processes.tools import ON_PATH, ToolAnswer, Tools
 from kvsync.testing.results.verdicts import NotRun
 
 ANSWER_S = 15.0
@@ -63,7 +63,7 @@ class Node:
     name: str
     tools: Tools = ON_PATH
 
-    def ask(self, *words: str) -> Answer:
+    def ask(self, *words: str) -> ToolAnswer:
         """Run a command to its end, however that is."""
         return self.tools.ask("docker", "exec", self.name, *words, timeout_s=ANSWER_S)
 
@@ -132,7 +132,7 @@ class Node:
         return greeting(self.ask(*inside, "timeout", str(SILENCE_S), "bash", "-c", GREETING, host, str(port)))
 
 
-def greeting(answer: Answer) -> str:
+def greeting(answer: ToolAnswer) -> str:
     """Say in words what an attempt to be greeted came to. Pure."""
     match answer.output.split():
         case ["open", "1"]:

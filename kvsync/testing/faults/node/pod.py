@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from functools import cached_property
 
 from kvsync.errors import ClusterError
-from kvsync.testing.clusters.cluster import Port
+from kvsync.testing.clusters.cluster import PortName
 from kvsync.testing.clusters.endpoints import PodAdmin
 from kvsync.testing.clusters.kubernetes.api import PodState
 from kvsync.testing.clusters.kubernetes.cluster import KubernetesCluster
@@ -47,21 +47,21 @@ class NodePod:
             return pid
         raise ClusterError(f"container {container[:12]} of {self.name} does not run")
 
-    def say(self, port: Port) -> str:
+    def say(self, port: PortName) -> str:
         """Say in words what a client of one of its ports gets; requests come through the API server."""
         number = PORT_NUMBERS[port]
         return effects.ask(self.handle.url) if port == "http" else self.node.knock(self.ip, number)
 
-    def reset(self, ports: Iterable[Port]) -> int:
+    def reset(self, ports: Iterable[PortName]) -> int:
         """Reset the open connections to its ports; see Node."""
         return self.node.reset(sorted(PORT_NUMBERS[port] for port in ports), self.network)
 
-    def unwell(self, *ports: Port) -> Effect:
+    def unwell(self, *ports: PortName) -> Effect:
         """Measure whether a port is not answered, or Kubernetes does not find the pod ready."""
         return unwell({port: self.say(port) for port in ports or ("http",)}, self.state().ready)
 
 
-def unwell(said: Mapping[Port, str], is_ready: bool) -> Effect:
+def unwell(said: Mapping[PortName, str], is_ready: bool) -> Effect:
     """Judge whether a port is not answered, or the pod is not ready. Pure."""
     unanswered = effects.unanswered(said)
     readiness = "the pod is ready" if is_ready else "the pod is not ready"

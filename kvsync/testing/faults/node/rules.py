@@ -10,7 +10,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kvsync.testing.clusters.cluster import Port
+from kvsync.testing.clusters.cluster import PortName
 from kvsync.testing.clusters.kubernetes.manifests import PORT_NUMBERS
 from kvsync.testing.faults.fault import (
     BURST_BYTES,
@@ -24,7 +24,7 @@ from kvsync.testing.faults.fault import (
     Stall,
 )
 
-HeldNetworkFault = Partition | Stall | PortsBlocked | PacketLoss | Bandwidth | Latency | Corruption
+NodeNetworkFault = Partition | Stall | PortsBlocked | PacketLoss | Bandwidth | Latency | Corruption
 
 INTERFACES = {"INPUT": ("-i", "eth0"), "OUTPUT": ("-o", "eth0")}
 """The chains that packets to and from a pod pass, and how a rule there says that it is for eth0."""
@@ -36,20 +36,20 @@ LOCK_S = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class NodeChange:
     """A command that changes something on a node, and the one that takes it back."""
 
     do: tuple[str, ...]
     undo: tuple[str, ...]
 
 
-def changes(fault: HeldNetworkFault, network: str, peer: str, mark: str) -> list[Change]:
+def changes(fault: NodeNetworkFault, network: str, peer: str, mark: str) -> list[NodeChange]:
     """Return what makes the fault act on the pod with this network namespace.
 
     `peer` is the node's end of the pod's link; `mark` is the comment of each rule of iptables.
     """
 
-    def rule(chain: str, *what: str) -> Change:
+    def rule(chain: str, *what: str) -> NodeChange:
         return _rule([chain, *INTERFACES[chain], *what, "-m", "comment", "--comment", mark], network)
 
     match fault:
@@ -95,7 +95,7 @@ def connections(ports: Sequence[int], network: str = "", *, reset: bool = False)
     return (*_inside(network), "ss", *options, "state", "established", f"( {which} )")
 
 
-def refusal(port: int, mark: str) -> Change:
+def refusal(port: int, mark: str) -> NodeChange:
     """Return what makes a node refuse everybody who talks to this port of its own."""
     rule = ("INPUT", "-p", "tcp", "--dport", str(port), "-j", "REJECT", "--reject-with", "tcp-reset")
     return _rule([*rule, "-m", "comment", "--comment", mark])
@@ -116,23 +116,23 @@ def _inside(network: str) -> tuple[str, ...]:
     return ("nsenter", f"--net={network}") if network else ()
 
 
-def _rule(rule: Sequence[str], network: str = "") -> Change:
+def _rule(rule: Sequence[str], network: str = "") -> NodeChange:
     iptables = (*_inside(network), "iptables", "-w", str(LOCK_S))
-    return Change(do=(*iptables, "-I", *rule), undo=(*iptables, "-D", *rule))
+    return NodeChange(do=(*iptables, "-I", *rule), undo=(*iptables, "-D", *rule))
 
 
-def _tcp(side: str, ports: Sequence[Port]) -> tuple[str, ...]:
+def _tcp(side: str, ports: Sequence[PortName]) -> tuple[str, ...]:
     return "-p", "tcp", "-m", "multiport", side, ",".join(str(PORT_NUMBERS[port]) for port in ports)
 
 
-def _both_ends(network: str, peer: str, *netem: str) -> list[Change]:
+def _both_ends(network: str, peer: str, *netem: str) -> list[NodeChange]:
     return [_qdisc("eth0", "netem", *netem, network=network), _qdisc(peer, "netem", *netem)]
 
 
-def _qdisc(device: str, *what: str, network: str = "") -> Change:
+def _qdisc(device: str, *what: str, network: str = "") -> NodeChange:
     tc = (*_inside(network), "tc", "qdisc")
     where = ("dev", device, "root")
-    return Change(do=(*tc, "add", *where, *what), undo=(*tc, "del", *where))
+    return NodeChange(do=(*tc, "add", *where, *what), undo=(*tc, "del", *where))
 
 
 def _percent(fraction: float) -> str:

@@ -15,7 +15,7 @@ from kvsync.testing.processes.tools import kubectl
 MODULE = "kvsync.testing.faults.stress"
 
 
-class StressFault:
+class NodeStress:
     """Processes that burn CPU or hold memory while the fault acts.
 
     They end with their input, which goes with `kubectl exec`, which goes with us.

@@ -13,14 +13,20 @@ import pytest
 
 from kvsync.ci.archive import Archive
 from kvsync.ci.report.report import Report
-from kvsync.testing.results.outcome import Check, Kind, merge
+from kvsync.testing.results.outcome import Check, CheckKind, merge
 from kvsync.testing.results.verdicts import NotRun
 
 START = datetime(2026, 11, 1, 3, 0, tzinfo=UTC)
 
 TIMEOUT_S = 30
 
-KINDS: Mapping[str, Kind] = {"P": "passed", "F": "failed", "R": "flaky", "S": "skipped", "Q": "quarantined"}
+KINDS: Mapping[str, CheckKind] = {
+    "P": "passed",
+    "F": "failed",
+    "R": "flaky",
+    "S": "skipped",
+    "Q": "quarantined",
+}
 
 MakeReport = Callable[..., Report]
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from kvsync.ci.archive import Archive, PastStage, Scope
+from kvsync.ci.archive import Archive, PastStage, RunScope
 from kvsync.ci.archive.flakiness import flakiness
 from kvsync.ci.archive.trends import trends_of
 from kvsync.ci.report.report import Report
@@ -37,7 +37,7 @@ def test_a_run_comes_back(archive: Archive, make_report: MakeReport) -> None:
         Outcome.FAILED,
         "unit: 1 of 3 failed: test_c: 3 != 4",
     )
-    assert found.scope == Scope(repository="kvsync", profile="quick", cluster="local")
+    assert found.scope == RunScope(repository="kvsync", profile="quick", cluster="local")
     assert found.started_at == make_report(1).started_at
     assert list(found.stages) == [
         PastStage(name="unit", outcome=Outcome.FAILED, duration_s=11.0, counts={"passed": 2, "failed": 1}),
@@ -275,7 +275,7 @@ def test_series(archive: Archive, make_report: MakeReport) -> None:
     archive.record(make_report(1, unit="P"))
     archive.record(make_report(2, e2e="P", branch="topic"))
     archive.record(make_report(3, unit="P", profile="full"))
-    scope = Scope(repository="kvsync", profile="quick", cluster="local")
+    scope = RunScope(repository="kvsync", profile="quick", cluster="local")
 
     assert [run.run for run in archive.series()] == ["run-3", "run-2", "run-1"]
     assert [run.run for run in archive.series(limit=1)] == ["run-3"]

@@ -10,9 +10,9 @@ from prefect.logging import disable_run_logger
 
 from kvsync.ci.archive import Archive
 from kvsync.ci.run.judgement import judge
-from kvsync.ci.run.parameters import Parameters, Source
+from kvsync.ci.run.parameters import CommitSource, Parameters
 from kvsync.ci.run_folder import RunFolder
-from kvsync.testing.results.outcome import Check, Kind, Outcome, merge
+from kvsync.testing.results.outcome import Check, CheckKind, Outcome, merge
 from tasks.archive import archive_report, compared, known_tests
 
 NOW = datetime.now(UTC)
@@ -24,7 +24,7 @@ def parameters(tmp_path: Path) -> Parameters:
     return Parameters(run="run-1", stages=("unit",), repository=tmp_path, report_dir=tmp_path / "reports")
 
 
-def ended(parameters: Parameters, *kinds: Kind, quarantine: Sequence[str] = ()) -> None:
+def ended(parameters: Parameters, *kinds: CheckKind, quarantine: Sequence[str] = ()) -> None:
     """Leave in the folder of the run what it leaves there: the stage's result, and the quarantine."""
     folder = RunFolder(parameters.run_dir)
     folder.logs.mkdir(parents=True)
@@ -87,7 +87,7 @@ def test_a_run_is_compared_and_kept(parameters: Parameters) -> None:
 
 def test_tests_of_the_reference_are_known_to_pull_requests(parameters: Parameters) -> None:
     """What the reference branch ran is known to a run of a pull request; to others nothing is new."""
-    branch = Source(url="https://host/a/b", commit="a" * 40, repository="a/b", ref="main")
+    branch = CommitSource(url="https://host/a/b", commit="a" * 40, repository="a/b", ref="main")
     on_branch = parameters.model_copy(update={"source": branch})
     proposed = branch.model_copy(update={"pull_request": 7, "ref": "topic"})
     on_request = parameters.model_copy(update={"source": proposed, "run": "run-2"})

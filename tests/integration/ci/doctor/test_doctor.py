@@ -7,7 +7,7 @@ import pytest
 
 from kvsync.ci.cluster_settings import ClusterChoice, ClusterSettings
 from kvsync.ci.doctor.doctor import examine, kubeconfigs
-from kvsync.ci.doctor.findings import State, is_fit
+from kvsync.ci.doctor.findings import FindingState, is_fit
 from kvsync.ci.doctor.kubernetes import TO_INJECT
 from kvsync.testing.processes.tools import Tools
 from tests.integration.ci.doctor.conftest import Programs
@@ -21,7 +21,7 @@ VIEW = json.dumps({"contexts": [{"name": "dev"}, {"name": "prod"}], "current-con
 KUBECTL = """version*) echo '{"clientVersion": {"gitVersion": "v1.34.0"}}'"""
 CONFIG = f"config*) echo '{VIEW}'"
 
-Found = dict[str, tuple[State, str]]
+Found = dict[str, tuple[FindingState, str]]
 
 
 def docker(*cases: str) -> list[str]:
@@ -45,13 +45,13 @@ def look(
     return {finding.check: (finding.state, finding.meaning) for finding in findings}
 
 
-def states(found: Found) -> dict[str, State]:
+def states(found: Found) -> dict[str, FindingState]:
     """Return what is not in order, without what depends on the machine that the tests run on."""
     here = ("memory", "disk", "inotify")
     return {
         check: state
         for check, (state, _) in found.items()
-        if state is not State.OK and not check.startswith(here)
+        if state is not FindingState.OK and not check.startswith(here)
     }
 
 
@@ -68,9 +68,12 @@ def test_a_machine_that_has_everything_is_fit(machine: Programs) -> None:
     """What is missing are faults that the kernel cannot do, and Chaos Mesh."""
     found = look(KIND, SETTINGS, machine.tools)
 
-    assert states(found) == {"kernel: netem": State.UNAVAILABLE, "Chaos Mesh": State.UNAVAILABLE}
-    assert found["node image"] == (State.OK, f"{NODE_IMAGE} is here")
-    assert found["kind"] == (State.OK, "kind v0.33.0")
+    assert states(found) == {
+        "kernel: netem": FindingState.UNAVAILABLE,
+        "Chaos Mesh": FindingState.UNAVAILABLE,
+    }
+    assert found["node image"] == (FindingState.OK, f"{NODE_IMAGE} is here")
+    assert found["kind"] == (FindingState.OK, "kind v0.33.0")
     assert machine.calls("docker pull", "docker rm", "kind create", "kind delete") == []
 
 
@@ -79,11 +82,11 @@ def test_a_machine_with_nothing_names_all_three_programs(programs: Programs) -> 
     found = look(KIND, SETTINGS, programs.tools)
 
     assert {check: found[check] for check in ("docker", "kind", "kubectl")} == {
-        "docker": (State.MISSING, "docker is not installed"),
-        "kind": (State.MISSING, "kind is not installed"),
-        "kubectl": (State.MISSING, "kubectl is not installed"),
+        "docker": (FindingState.MISSING, "docker is not installed"),
+        "kind": (FindingState.MISSING, "kind is not installed"),
+        "kubectl": (FindingState.MISSING, "kubectl is not installed"),
     }
-    assert found["node image"] == (State.UNAVAILABLE, "not looked at: see docker")
+    assert found["node image"] == (FindingState.UNAVAILABLE, "not looked at: see docker")
 
 
 def test_without_docker_kind_is_still_looked_at(machine: Programs) -> None:
@@ -92,8 +95,8 @@ def test_without_docker_kind_is_still_looked_at(machine: Programs) -> None:
 
     found = look(KIND, SETTINGS, machine.tools)
 
-    assert [check for check, (state, _) in found.items() if state is State.MISSING] == ["docker"]
-    assert found["kind"] == (State.OK, "kind v0.33.0")
+    assert [check for check, (state, _) in found.items() if state is FindingState.MISSING] == ["docker"]
+    assert found["kind"] == (FindingState.OK, "kind v0.33.0")
 
 
 def test_an_image_that_cannot_be_pulled_is_missing_and_others_are_offered(machine: Programs) -> None:
@@ -106,7 +109,7 @@ def test_an_image_that_cannot_be_pulled_is_missing_and_others_are_offered(machin
     findings = examine(KIND, SETTINGS, folder=Path(), tools=machine.tools)
 
     node, base = (next(f for f in findings if f.check == check) for check in ("node image", "base image"))
-    assert (node.state, base.state) == (State.MISSING, State.MISSING)
+    assert (node.state, base.state) == (FindingState.MISSING, FindingState.MISSING)
     assert node.mend.startswith(
         "set KVSYNC_CI_KIND_NODE_IMAGE to one that is here (kindest/node:v1.20.2), or"
     )
@@ -120,8 +123,8 @@ def test_an_image_that_can_be_pulled_is_no_problem(machine: Programs) -> None:
 
     found = look(KIND, SETTINGS, machine.tools)
 
-    assert found["node image"] == (State.OK, f"{NODE_IMAGE} is not here; it will be pulled")
-    assert found["kernel: tbf"] == (State.OK, "the nodes have it")
+    assert found["node image"] == (FindingState.OK, f"{NODE_IMAGE} is not here; it will be pulled")
+    assert found["kernel: tbf"] == (FindingState.OK, "the nodes have it")
     (run,) = machine.calls("docker run")
     assert "kindest/node:v1.20.2 5 sh -c" in run
 
@@ -132,12 +135,12 @@ def test_the_image_that_kind_was_released_with_is_the_default(machine: Programs)
     machine("kind", f"version) : {built_in}; echo kind v0.34.0")
     default = ClusterSettings(workers=0)
 
-    assert look(KIND, default, machine.tools)["node image"] == (State.OK, f"{built_in} is here")
+    assert look(KIND, default, machine.tools)["node image"] == (FindingState.OK, f"{built_in} is here")
 
     machine("kind", "version) echo kind v0.35.0")
 
     assert look(KIND, default, machine.tools)["node image"] == (
-        State.OK,
+        FindingState.OK,
         "what kind was released with; it is pulled if it is not here",
     )
 
@@ -148,7 +151,7 @@ def test_an_image_that_exists_already_needs_no_base_image(machine: Programs) -> 
 
     found = look(KIND, settings, machine.tools)
 
-    assert found["image"] == (State.OK, "kvsync:1 is here")
+    assert found["image"] == (FindingState.OK, "kvsync:1 is here")
     assert "base image" not in found
 
 
@@ -159,8 +162,8 @@ def test_a_cluster_of_the_same_name_is_a_problem_unless_it_is_to_be_used(machine
     taken = look(KIND, SETTINGS, machine.tools, name="kvsync-7")
     used = look(KIND, SETTINGS, machine.tools, name="kvsync-8", reuse="kvsync-7")
 
-    assert taken["cluster name"] == (State.MISSING, "a Kind cluster named kvsync-7 exists already")
-    assert used["cluster name"] == (State.OK, "kvsync-7 is there, and will be used")
+    assert taken["cluster name"] == (FindingState.MISSING, "a Kind cluster named kvsync-7 exists already")
+    assert used["cluster name"] == (FindingState.OK, "kvsync-7 is there, and will be used")
     assert "node image" not in used
 
 
@@ -170,8 +173,8 @@ def test_an_answer_that_makes_no_sense_hides_no_other_check(machine: Programs) -
 
     found = look(ClusterChoice("kubeconfig"), DEV, machine.tools)
 
-    assert found["doctor"] == (State.MISSING, "a check broke: KeyError('name')")
-    assert found["kubectl"] == (State.OK, "v1.34.0")
+    assert found["doctor"] == (FindingState.MISSING, "a check broke: KeyError('name')")
+    assert found["kubectl"] == (FindingState.OK, "v1.34.0")
 
 
 def test_a_local_cluster_needs_no_program_at_all() -> None:
@@ -186,11 +189,11 @@ def test_a_context_that_is_not_allowed_is_not_asked_anything(programs: Programs)
     found = look(ClusterChoice("kubeconfig", "prod"), DEV, programs.tools)
 
     assert states(found) == {
-        "context": State.MISSING,
-        "API server": State.UNAVAILABLE,
-        "permissions": State.UNAVAILABLE,
-        "namespaces": State.UNAVAILABLE,
-        "Chaos Mesh": State.UNAVAILABLE,
+        "context": FindingState.MISSING,
+        "API server": FindingState.UNAVAILABLE,
+        "permissions": FindingState.UNAVAILABLE,
+        "namespaces": FindingState.UNAVAILABLE,
+        "Chaos Mesh": FindingState.UNAVAILABLE,
     }
     assert sorted(programs.calls("kubectl")) == ["kubectl config view", "kubectl version"]
 
@@ -223,8 +226,8 @@ def test_an_api_server_that_does_not_answer_is_asked_no_more(programs: Programs)
 
     found = look(ClusterChoice("kubeconfig"), DEV, programs.tools)
 
-    assert found["API server"] == (State.MISSING, "does not answer: Unable to connect: i/o timeout")
-    assert found["permissions"] == (State.UNAVAILABLE, "not looked at: see API server")
+    assert found["API server"] == (FindingState.MISSING, "does not answer: Unable to connect: i/o timeout")
+    assert found["permissions"] == (FindingState.UNAVAILABLE, "not looked at: see API server")
 
 
 def test_a_cluster_that_can_be_used_is_fit(programs: Programs) -> None:
@@ -243,10 +246,10 @@ def test_a_cluster_that_can_be_used_is_fit(programs: Programs) -> None:
 
     found = look(ClusterChoice("kubeconfig"), DEV, programs.tools)
 
-    assert found["context"] == (State.OK, "dev is allowed")
-    assert found["API server"] == (State.OK, "answers; Kubernetes v1.34.0")
-    assert found["permissions"][0] is State.MISSING
+    assert found["context"] == (FindingState.OK, "dev is allowed")
+    assert found["API server"] == (FindingState.OK, "answers; Kubernetes v1.34.0")
+    assert found["permissions"][0] is FindingState.MISSING
     assert "create namespaces," not in found["permissions"][1]
     assert "delete namespaces," in found["permissions"][1]
-    assert found["namespaces"] == (State.OK, "of other runs: none")
-    assert found["Chaos Mesh"] == (State.OK, "kinds of experiment: 1; its controller runs")
+    assert found["namespaces"] == (FindingState.OK, "of other runs: none")
+    assert found["Chaos Mesh"] == (FindingState.OK, "kinds of experiment: 1; its controller runs")

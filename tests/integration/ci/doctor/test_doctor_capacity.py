@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from kvsync.ci.cluster_settings import ClusterSettings
-from kvsync.ci.doctor.findings import State
+from kvsync.ci.doctor.findings import FindingState
 from kvsync.testing.processes.tools import Tools
 from tests.integration.ci.doctor.conftest import Programs
 from tests.integration.ci.doctor.test_doctor import KIND, KUBECTL, LOCAL, docker, look
@@ -32,8 +32,8 @@ def test_a_docker_that_is_too_small_is_found(machine: Programs, reuse: str, memo
     """Its own memory counts where the machine has more, and its own disk beside that of the reports."""
     found = look(KIND, ClusterSettings(node_image="n:1", workers=2), machine.tools, reuse=reuse)
 
-    assert found["memory"] == (State.MISSING, memory)
-    assert found["disk of /proc"] == (State.MISSING, "0.0 GiB free, 5.0 GiB needed")
+    assert found["memory"] == (FindingState.MISSING, memory)
+    assert found["disk of /proc"] == (FindingState.MISSING, "0.0 GiB free, 5.0 GiB needed")
     assert found["disk of ."][1].endswith(" GiB free, 1.0 GiB needed")
 
 
@@ -47,7 +47,7 @@ def test_limits_of_inotify_that_are_too_low_for_all_nodes_are_found(machine: Pro
     found = look(KIND, ClusterSettings(node_image="n:1", workers=1_000_000), machine.tools)
 
     assert found["inotify limits"] == (
-        State.MISSING,
+        FindingState.MISSING,
         f"{instances} instances and {watches} watches; 1000001 nodes need 32000032 and 1024001024",
     )
 

@@ -14,7 +14,7 @@ import pytest
 
 from kvsync.ci.cluster_settings import ClusterChoice, ClusterSettings
 from kvsync.ci.doctor.doctor import examine
-from kvsync.ci.doctor.findings import State
+from kvsync.ci.doctor.findings import FindingState
 
 pytestmark = pytest.mark.skipif(
     not (shutil.which("kubectl") and shutil.which("openssl")), reason="needs kubectl and openssl"
@@ -82,14 +82,14 @@ def _kubeconfig(folder: Path, server: str) -> Path:
 @pytest.mark.parametrize(
     ("seen", "has_file", "state", "said"),
     [
-        ({}, False, State.MISSING, "does not answer"),
-        ({}, True, State.OK, "answers; Kubernetes v1.34.0"),
-        ({"CLOUD_SECRET": "s"}, False, State.OK, "answers; Kubernetes v1.34.0"),
+        ({}, False, FindingState.MISSING, "does not answer"),
+        ({}, True, FindingState.OK, "answers; Kubernetes v1.34.0"),
+        ({"CLOUD_SECRET": "s"}, False, FindingState.OK, "answers; Kubernetes v1.34.0"),
     ],
     ids=["nobody has it", "it is in a file", "tests see it"],
 )
 def test_a_plugin_logs_in_with_what_tests_see(
-    tmp_path: Path, seen: dict[str, str], has_file: bool, state: State, said: str
+    tmp_path: Path, seen: dict[str, str], has_file: bool, state: FindingState, said: str
 ) -> None:
     """The login that the kubeconfig names is used with their environment, and no other."""
     if has_file:

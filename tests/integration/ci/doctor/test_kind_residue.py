@@ -13,10 +13,10 @@ from kvsync.ci.cleaning.residue import clear, find
 from kvsync.ci.cluster_settings import ClusterChoice, ClusterSettings
 from kvsync.ci.doctor import kubernetes as kubernetes_findings
 from kvsync.ci.doctor.doctor import examine
-from kvsync.ci.doctor.findings import State, is_fit
+from kvsync.ci.doctor.findings import FindingState, is_fit
 from kvsync.ci.settings import load_settings
 from kvsync.testing.processes.ledger import Ledger
-from kvsync.testing.processes.tools import ON_PATH, Answer, kubectl
+from kvsync.testing.processes.tools import ON_PATH, ToolAnswer, kubectl
 from kvsync.testing.processes.wait import wait_for
 
 RUN = "doctor"
@@ -65,7 +65,7 @@ def where(kubeconfig: Path) -> dict[str, str]:
     return {"kubeconfig": str(kubeconfig), "context": f"kind-{CLUSTER}", "kind_cluster": ""}
 
 
-def ask(kubeconfig: Path, *words: str, text: str = "") -> Answer:
+def ask(kubeconfig: Path, *words: str, text: str = "") -> ToolAnswer:
     """Ask the cluster."""
     answer = ON_PATH.ask(*kubectl(kubeconfig, f"kind-{CLUSTER}", *words), text=text, timeout_s=30)
     assert answer.ok, answer.errors
@@ -107,8 +107,8 @@ def test_a_cluster_of_ones_own_is_fit(kubeconfig: Path) -> None:
 
     assert is_fit(found)
     states = {finding.check: finding.state for finding in found}
-    assert states["API server"] == states["permissions"] == states["namespaces"] == State.OK
-    assert states["Chaos Mesh"] is State.UNAVAILABLE
+    assert states["API server"] == states["permissions"] == states["namespaces"] == FindingState.OK
+    assert states["Chaos Mesh"] is FindingState.UNAVAILABLE
 
 
 def test_rights_are_those_of_the_user(kubeconfig: Path) -> None:
@@ -121,7 +121,7 @@ def test_rights_are_those_of_the_user(kubeconfig: Path) -> None:
 
     found = kubernetes_findings.permissions(answer)[0]
 
-    assert found.state is State.MISSING
+    assert found.state is FindingState.MISSING
     assert found.meaning.startswith("not allowed: create namespaces, get namespaces, list namespaces,")
 
 
@@ -162,7 +162,7 @@ def test_a_namespace_stuck_in_terminating_says_what_holds_it(
 
     listed = ask(kubeconfig, "get", "namespaces", "-l", f"kvsync.dev/run={RUN}", "-o", "json")
     finding = kubernetes_findings.namespaces(listed, datetime.now(UTC) + timedelta(minutes=5))
-    assert finding.state is State.MISSING
+    assert finding.state is FindingState.MISSING
     assert "configmaps. has 1 resource instances" in finding.meaning
     assert "kvsync.dev/test in 1 resource instances" in finding.meaning
 

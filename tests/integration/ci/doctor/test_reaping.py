@@ -7,15 +7,15 @@ import pytest
 from kvsync.ci.cleaning.reapers import reap
 from kvsync.ci.cleaning.residue import clear, find
 from kvsync.errors import ClusterError
-from kvsync.testing.processes.ledger import Entry, Ledger, leftovers
+from kvsync.testing.processes.ledger import Ledger, LedgerEntry, leftovers
 from tests.integration.ci.doctor.conftest import Programs
 
 DEV = {"kubeconfig": "/k", "context": "dev", "kind_cluster": ""}
 
 
-def entry(kind: str, name: str, **facts: object) -> Entry:
+def entry(kind: str, name: str, **facts: object) -> LedgerEntry:
     """Return an entry of the run "run-7"."""
-    return Entry(id="1", kind=kind, name=name, run="run-7", facts=facts)
+    return LedgerEntry(id="1", kind=kind, name=name, run="run-7", facts=facts)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import time
 
 import psutil
 
-from kvsync.testing.processes.tools import Answer, Tools
+from kvsync.testing.processes.tools import ToolAnswer, Tools
 from kvsync.testing.processes.wait import wait_for
 from tests.integration.ci.doctor.conftest import Programs
 
@@ -15,7 +15,7 @@ def test_an_answer_has_what_was_printed_and_why_it_failed(programs: Programs) ->
 
     answer = programs.tools.ask("docker", "hello")
 
-    assert answer == Answer(exit_code=3, output="one\n", errors="two\nRun 'docker --help' for more\n")
+    assert answer == ToolAnswer(exit_code=3, output="one\n", errors="two\nRun 'docker --help' for more\n")
     assert (answer.ok, answer.reason) == (False, "two")
 
 
@@ -92,6 +92,6 @@ def test_a_program_reads_its_input(programs: Programs) -> None:
 
 def test_output_that_is_no_json_object_is_an_empty_document() -> None:
     """Whoever reads it needs no error path of its own."""
-    assert Answer(exit_code=0, output='{"a": 1}').document == {"a": 1}
-    assert Answer(exit_code=0, output="[1]").document == {}
-    assert Answer(exit_code=0, output="{").document == {}
+    assert ToolAnswer(exit_code=0, output='{"a": 1}').document == {"a": 1}
+    assert ToolAnswer(exit_code=0, output="[1]").document == {}
+    assert ToolAnswer(exit_code=0, output="{").document == {}

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 import requests
 
-from kvsync.ci.notify.github import Comment, GitHub, IssueChange, NotSent, Status, pause_s
+from kvsync.ci.notify.github import CommitStatus, GitHub, IssueChange, NotSent, StickyComment, pause_s
 from kvsync.ci.notify.github_double import FakeGitHub
 
 REPOSITORY = "octo/engine"
@@ -17,17 +17,19 @@ TOKEN = "ghp_veryPrivate123"  # noqa: S105 - of the double
 COMMIT = "c" * 40
 MARK = "<!-- ci report "
 
-PASSED = Status(context="ci/unit", state="success", description="3 passed")
+PASSED = CommitStatus(context="ci/unit", state="success", description="3 passed")
 
 
-def comment(text: str, run: int = 1) -> Comment:
+def comment(text: str, run: int = 1) -> StickyComment:
     """Return a comment that replaces those of earlier runs."""
-    return Comment(
+    return StickyComment(
         mark=MARK, body=f"{MARK}run={run} -->\n{text}", replaces=lambda old: old < f"{MARK}run={run} -->"
     )
 
 
-def opened(body: str, *, is_open: bool = True, news: Comment | None = None) -> Callable[[str], IssueChange]:
+def opened(
+    body: str, *, is_open: bool = True, news: StickyComment | None = None
+) -> Callable[[str], IssueChange]:
     """Decide so, whatever the issue says."""
     return lambda _: IssueChange(title="It fails", body=MARK + body, is_open=is_open, news=news)
 
@@ -94,7 +96,7 @@ def test_comments_of_other_pull_requests_stay(double: FakeGitHub, github: GitHub
 
 def test_an_issue_is_opened_changed_and_closed(double: FakeGitHub, github: GitHub) -> None:
     """There is one from the first failure to the end of the last; a later failure opens a new one."""
-    news = Comment(mark="<!-- ci news run=2 -->", body="<!-- ci news run=2 -->\nworse")
+    news = StickyComment(mark="<!-- ci news run=2 -->", body="<!-- ci news run=2 -->\nworse")
     github.keep_issue(REPOSITORY, "ci", MARK, opened("1"))
     github.keep_issue(REPOSITORY, "ci", MARK, opened("2", news=news))
     github.keep_issue(REPOSITORY, "ci", MARK, opened("3", is_open=False))
@@ -159,7 +161,7 @@ def test_what_was_carried_out_and_answered_with_an_error_is_there_once(
     double: FakeGitHub, github: GitHub, on: str
 ) -> None:
     """A comment or issue whose answer was lost is found by the next try, not made again."""
-    news = Comment(mark="<!-- ci news run=2 -->", body="<!-- ci news run=2 -->\nworse")
+    news = StickyComment(mark="<!-- ci news run=2 -->", body="<!-- ci news run=2 -->\nworse")
     double.fail(502, on=on, times=3, done_before=True)
 
     github.keep_comment(REPOSITORY, 7, comment("text"))

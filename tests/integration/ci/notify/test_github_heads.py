@@ -7,7 +7,7 @@ from pydantic import SecretStr
 
 from deployments.webhook.heads import Heads
 from kvsync.ci.notify.github_double import FakeGitHub
-from kvsync.ci.run.parameters import Source
+from kvsync.ci.run.parameters import CommitSource
 from kvsync.ci.settings import GitHubSettings
 from tests.integration.ci.notify.conftest import REPOSITORY, TOKEN
 
@@ -24,7 +24,7 @@ def asked(double: FakeGitHub, token: str = TOKEN, **source: object) -> bool:
         "pull_request": 7,
     }
     settings = GitHubSettings(api_url=double.url, token=SecretStr(token))
-    return Heads(settings, IGNORED).touches_nothing(Source.model_validate(given | source))
+    return Heads(settings, IGNORED).touches_nothing(CommitSource.model_validate(given | source))
 
 
 DOCS = {f"docs/{number}.txt": "" for number in range(150)}

@@ -12,7 +12,7 @@ import pytest
 
 from kvsync.ci.notify.github_double import FakeGitHub
 from kvsync.ci.report.report import Report
-from kvsync.ci.run.parameters import Parameters, Source
+from kvsync.ci.run.parameters import CommitSource, Parameters
 from kvsync.ci.run_folder import RunFolder
 from kvsync.testing.processes.ledger import Ledger
 from kvsync.testing.results.outcome import Check, merge
@@ -49,7 +49,7 @@ def ended(tmp_path: Path) -> Ended:
         source = {"url": f"https://github.com/{REPOSITORY}.git", "commit": COMMIT, "repository": REPOSITORY}
         names = tuple(stages.split())
         parameters = Parameters(
-            stages=names, source=Source.model_validate(source), report_dir=tmp_path / "reports", run=run
+            stages=names, source=CommitSource.model_validate(source), report_dir=tmp_path / "reports", run=run
         )
         folder, at = RunFolder(parameters.run_dir), datetime(2026, 11, 20, 3, tzinfo=UTC)
         folder.path.mkdir(parents=True)

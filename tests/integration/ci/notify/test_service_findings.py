@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from kvsync.ci.doctor.findings import State, is_fit
+from kvsync.ci.doctor.findings import FindingState, is_fit
 from kvsync.ci.doctor.services import services
 from kvsync.ci.notify.github_double import FakeGitHub
 from kvsync.ci.settings import GitHubSettings, Settings, StoreSettings
@@ -28,8 +28,8 @@ def test_services_that_answer(double: FakeGitHub, tmp_path: Path) -> None:
     found = list(services(settings_of(double.url, TOKEN, str(tmp_path))))
 
     assert [(each.check, each.state) for each in found] == [
-        ("report store", State.OK),
-        ("GitHub", State.OK),
+        ("report store", FindingState.OK),
+        ("GitHub", FindingState.OK),
     ]
 
 
@@ -39,8 +39,8 @@ def test_services_that_do_not(double: FakeGitHub, tmp_path: Path) -> None:
     found = list(services(settings_of(double.url, "ghp_wrong", str(tmp_path / "file"))))
 
     assert [(each.check, each.state) for each in found] == [
-        ("report store", State.UNAVAILABLE),
-        ("GitHub", State.UNAVAILABLE),
+        ("report store", FindingState.UNAVAILABLE),
+        ("GitHub", FindingState.UNAVAILABLE),
     ]
     assert "KVSYNC_CI_GITHUB_TOKEN" in found[1].meaning
     assert is_fit(found)

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from kvsync.ci.archive.comparison import Comparison
+from kvsync.ci.archive.comparison import RunComparison
 from kvsync.ci.archive.trends import Trends
 from kvsync.ci.page.evidence import Evidence, FaultWindow, RequestPoint
 from kvsync.ci.page.page import render
@@ -45,8 +45,8 @@ def test_what_changed_is_told_with_age_and_first_failing_commit() -> None:
 
 def test_what_could_not_be_compared_says_why() -> None:
     """Without an archive the section says so, and without any green run, too."""
-    lost = Page(render(report(), Evidence(), [], comparison=Comparison.impossible("it is away"))).text
-    first = Page(render(report(), Evidence(), [], comparison=Comparison(at=NOON))).text
+    lost = Page(render(report(), Evidence(), [], comparison=RunComparison.impossible("it is away"))).text
+    first = Page(render(report(), Evidence(), [], comparison=RunComparison(at=NOON))).text
 
     assert "Not compared: it is away." in lost
     assert "Nothing to compare with yet." in first

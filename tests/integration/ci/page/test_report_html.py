@@ -10,14 +10,14 @@ from typing import get_args
 
 import pytest
 
-from kvsync.ci.archive import PastRun, PastStage, Scope
-from kvsync.ci.archive.comparison import Comparison, Standing, Status
+from kvsync.ci.archive import PastRun, PastStage, RunScope
+from kvsync.ci.archive.comparison import CheckStatus, RunComparison, Standing
 from kvsync.ci.archive.trends import Trends
-from kvsync.ci.page.evidence import Evidence, FaultWindow, PodEvent, RequestPoint, Served
+from kvsync.ci.page.evidence import Evidence, FaultWindow, PodEvent, RequestPoint, ServedRecord
 from kvsync.ci.page.page import render, write_page
 from kvsync.ci.report.report import Report
 from kvsync.testing.results.measurement import Measurement, Measurements
-from kvsync.testing.results.outcome import Attempt, Check, Kind, Outcome, StageResult, merge
+from kvsync.testing.results.outcome import Attempt, Check, CheckKind, Outcome, StageResult, merge
 
 NOON = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 HOSTILE = "$\\frac$ <script>alert(1)</script>\"'><img src=x onerror=alert(1)> {{ 7 * 7 }} \x00\x1b[31m"
@@ -89,7 +89,7 @@ def report(*stages: StageResult, **facts: object) -> Report:
     return Report(stages=stages, **fields)  # type: ignore[arg-type]  # facts of a report
 
 
-def changed(text: str) -> Comparison:
+def changed(text: str) -> RunComparison:
     """Return a comparison with a check of every status, each named `text` and its status."""
     standings = [
         Standing(
@@ -100,14 +100,14 @@ def changed(text: str) -> Comparison:
             since_commit=text if status == "known" else "",
             since=NOON - timedelta(days=12) if status == "known" else None,
         )
-        for status in get_args(Status)
+        for status in get_args(CheckStatus)
     ]
-    return Comparison(last_green=text, last_green_commit=text, standings=standings, at=NOON)
+    return RunComparison(last_green=text, last_green_commit=text, standings=standings, at=NOON)
 
 
 def trends(text: str) -> Trends:
     """Return the trends of three runs, the second of which failed."""
-    scope = Scope(repository=text, profile="quick", cluster="local")
+    scope = RunScope(repository=text, profile="quick", cluster="local")
     runs = [
         PastRun(
             run=f"{text} {number}",
@@ -260,7 +260,7 @@ def test_verdict_comes_first() -> None:
     [(("passed",), "✓ PASSED"), (("void",), "? UNKNOWN"), ((), "? UNKNOWN")],
     ids=["passed", "unknown", "nothing ran"],
 )
-def test_verdict_of_small_reports(kinds: Sequence[Kind], title: str) -> None:
+def test_verdict_of_small_reports(kinds: Sequence[CheckKind], title: str) -> None:
     """A report with little in it is a page too, without empty sections."""
     checks = [Check(name="t.py::test_a", kind=kind) for kind in kinds]
     stages = [stage("unit", *checks)] if kinds else []
@@ -285,7 +285,7 @@ def test_evidence_is_shown() -> None:
         stop_proof="12 of 12 accepted",
         recovery_s=2.25,
         recovered=True,
-        served=Served(
+        served=ServedRecord(
             ok=True,
             requests=1200,
             availability=0.995,

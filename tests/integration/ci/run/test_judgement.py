@@ -7,7 +7,7 @@ import pytest
 
 from kvsync.ci.revision import Revision
 from kvsync.ci.run.judgement import judge
-from kvsync.ci.run.parameters import REPOSITORY, Parameters, Repeat, Source
+from kvsync.ci.run.parameters import REPOSITORY, CommitSource, Parameters, Repeat
 from kvsync.ci.run_folder import RunFolder
 from kvsync.testing.results.outcome import Check, Outcome, merge
 
@@ -42,7 +42,7 @@ def test_the_code_is_that_of_the_start(parameters: Parameters, folder: RunFolder
 @pytest.mark.usefixtures("folder")
 def test_the_code_of_a_run_that_died_before_it_began(parameters: Parameters) -> None:
     """It is not known, but for a commit that was asked for."""
-    source = Source(url="https://host/a/b", commit="b" * 40, ref="topic")
+    source = CommitSource(url="https://host/a/b", commit="b" * 40, ref="topic")
 
     unknown, asked = judge(parameters), judge(parameters.model_copy(update={"source": source}))
 

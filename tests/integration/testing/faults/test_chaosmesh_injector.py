@@ -14,7 +14,7 @@ from kvsync.errors import ClusterError
 from kvsync.testing.clusters.kubernetes.machine import Machine
 from kvsync.testing.clusters.kubernetes.manifests import Manifest
 from kvsync.testing.doubles.chaos_mesh import Behaviour, FakeChaosMesh
-from kvsync.testing.faults.chaosmesh.experiment import PAUSE, Limits
+from kvsync.testing.faults.chaosmesh.experiment import PAUSE, StepLimits
 from kvsync.testing.faults.chaosmesh.injector import ChaosMeshInjector
 from kvsync.testing.faults.chaosmesh.manifest import GATEWAYS, GROUP, VERSION, Victims, plural
 from kvsync.testing.faults.fault import Fault, Latency, MessageLoss, Partition, PodFailure, PodKill
@@ -35,7 +35,7 @@ KINDS = ("NetworkChaos", "PodChaos")
 
 LONG = 50.0
 """Longer than any test may take: what ends by such a limit fails."""
-PATIENT = Limits(free_s=LONG, select_s=LONG, inject_s=LONG, recover_s=LONG, delete_s=LONG, force_s=LONG)
+PATIENT = StepLimits(free_s=LONG, select_s=LONG, inject_s=LONG, recover_s=LONG, delete_s=LONG, force_s=LONG)
 
 
 class World:
@@ -51,7 +51,7 @@ class World:
         self.effect: bool | None = None
         self.acting: list[bool] = []
 
-    def injector(self, limits: Limits = PATIENT, peers: Victims | None = None) -> ChaosMeshInjector:
+    def injector(self, limits: StepLimits = PATIENT, peers: Victims | None = None) -> ChaosMeshInjector:
         """Return an injector whose faults have the effect that their pod is a victim."""
         return ChaosMeshInjector(
             self.client,
@@ -73,7 +73,7 @@ class World:
         except Unproven as exc:
             pytest.fail(f"not proved: {exc}")
 
-    def inject(self, fault: Fault, limits: Limits = PATIENT) -> ChaosMeshInjector:
+    def inject(self, fault: Fault, limits: StepLimits = PATIENT) -> ChaosMeshInjector:
         """Inject a fault, or fail the test; returns the injector that holds it."""
         injector = self.injector(limits)
         try:
@@ -214,7 +214,7 @@ def test_nothing_selected_is_void_at_once(world: World) -> None:
 def test_nothing_selected_is_void_without_an_event(world: World) -> None:
     """The condition alone is believed after a while: it is false for a moment for every experiment."""
     world.mesh.behaviour = Behaviour.SELECTS_NOTHING_SILENTLY
-    limits = Limits(select_s=0.5, inject_s=LONG)
+    limits = StepLimits(select_s=0.5, inject_s=LONG)
 
     with refused(Void, r"selected no pod \(its condition says so\).*inject=enabled"):
         world.injector(limits).inject(PARTITION)
@@ -233,7 +233,7 @@ def test_failed_injection_is_void(world: World) -> None:
 
     with (
         refused(Void, said),
-        active(PARTITION, world.injector(Limits(inject_s=5)), world.history),
+        active(PARTITION, world.injector(StepLimits(inject_s=5)), world.history),
     ):
         pass
     assert world.is_clean()
@@ -260,7 +260,7 @@ def test_a_daemon_that_does_not_say_why_is_not_run(world: World) -> None:
     with refused(
         NotRun, rf"not injected within 2 s: .*unable to set tcs for pod {POD}; .* xt_set.* chaos-daemon"
     ):
-        world.injector(Limits(inject_s=2)).inject(Latency(pod=POD, delay_s=0.1))
+        world.injector(StepLimits(inject_s=2)).inject(Latency(pod=POD, delay_s=0.1))
     assert world.is_clean()
 
 
@@ -291,21 +291,21 @@ def test_an_effect_without_an_experiment_is_reported(world: World) -> None:
     [
         pytest.param(
             Behaviour.NEVER_RECOVERS,
-            Limits(recover_s=3, delete_s=0.2, force_s=LONG),
+            StepLimits(recover_s=3, delete_s=0.2, force_s=LONG),
             "recover: the daemon said no",
             True,
             id="never recovers",
         ),
         pytest.param(
             Behaviour.KEEPS_FINALIZER,
-            Limits(recover_s=LONG, delete_s=0.2, force_s=LONG),
+            StepLimits(recover_s=LONG, delete_s=0.2, force_s=LONG),
             "acted from",
             True,
             id="keeps its finalizer",
         ),
         pytest.param(
             Behaviour.DEAD,
-            Limits(recover_s=0.2, delete_s=0.2, force_s=0.2),
+            StepLimits(recover_s=0.2, delete_s=0.2, force_s=0.2),
             "was injected at",
             False,
             id="controllers are gone",
@@ -313,7 +313,7 @@ def test_an_effect_without_an_experiment_is_reported(world: World) -> None:
     ],
 )
 def test_what_does_not_go_is_forced(
-    behaviour: Behaviour, limits: Limits, told: str, by_controllers: bool, world: World
+    behaviour: Behaviour, limits: StepLimits, told: str, by_controllers: bool, world: World
 ) -> None:
     """Recovery is bounded: the finalizer is forced, by controllers if they live; proof and history say so."""
     injector = world.inject(PARTITION, limits)
@@ -343,7 +343,7 @@ def test_an_effect_that_outlives_the_experiment_is_no_proof(world: World) -> Non
 
 def test_a_fault_that_ended_by_itself_does_not_act(world: World) -> None:
     """Past its duration, which counts from its creation, an experiment is over, whoever still holds it."""
-    injector = world.inject(PARTITION, Limits(hold_s=5))
+    injector = world.inject(PARTITION, StepLimits(hold_s=5))
 
     ended = wait_for(
         # Its records are changed after its effect is gone.
@@ -373,7 +373,7 @@ def test_what_acts_once_is_not_waited_for(world: World) -> None:
 
 def test_one_experiment_at_a_time_acts_on_a_pod(world: World) -> None:
     """Another injector waits until the pod is free, and gives up with the name of what holds it."""
-    first, second = world.inject(PARTITION), world.injector(Limits(free_s=0.5))
+    first, second = world.inject(PARTITION), world.injector(StepLimits(free_s=0.5))
     (resource,) = world.experiments()
 
     with refused(NotRun, f"{resource['metadata']['name']} acted on {POD} for 0.5 s"):
@@ -398,12 +398,12 @@ def test_an_experiment_waits_for_its_pod(world: World) -> None:
 def test_an_experiment_without_records_counts(world: World) -> None:
     """A pod is taken from the moment that an experiment for it is created."""
     world.mesh.behaviour = Behaviour.DEAD
-    first = world.injector(Limits(inject_s=0.2, delete_s=0.2, force_s=0.2))
+    first = world.injector(StepLimits(inject_s=0.2, delete_s=0.2, force_s=0.2))
 
     with refused(Void, r"not injected within 0\.2 s: is not injected"):
         first.inject(PARTITION)
     with refused(NotRun, f"acted on {POD} for 0.2 s"):
-        world.injector(Limits(free_s=0.2)).inject(PodFailure(pod=POD))
+        world.injector(StepLimits(free_s=0.2)).inject(PodFailure(pod=POD))
     first.recover(PARTITION)
     assert world.is_clean()
 
@@ -415,7 +415,7 @@ def test_an_experiment_that_is_somebody_elses_counts(world: World) -> None:
     world.change(resource, {"labels": None})
 
     with refused(NotRun, resource["metadata"]["name"]):
-        world.injector(Limits(free_s=0.5)).inject(PodFailure(pod=POD))
+        world.injector(StepLimits(free_s=0.5)).inject(PodFailure(pod=POD))
     first.recover(PARTITION)
 
 

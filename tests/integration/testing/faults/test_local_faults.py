@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kvsync.testing.clusters.cluster import PORTS, Port
+from kvsync.testing.clusters.cluster import PORTS, PortName
 from kvsync.testing.clusters.local.cluster import LocalCluster, LocalProvider
 from kvsync.testing.clusters.local.fault_proxy import CLEAR, SILENT, Rules
 from kvsync.testing.faults.fault import (
@@ -212,7 +212,7 @@ def test_a_fault_acts_until_it_is_taken_back(
     ],
 )
 def test_half_of_a_fault_is_no_proof_of_it_nor_of_its_end(
-    fault: Fault, on: tuple[Port, ...], rest: Rules, left: Rules, cluster: LocalCluster
+    fault: Fault, on: tuple[PortName, ...], rest: Rules, left: Rules, cluster: LocalCluster
 ) -> None:
     """It has to show in all directions and on all ports, and to go from all of them."""
     name = cluster.pods()[0].name

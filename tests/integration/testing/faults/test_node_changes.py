@@ -7,7 +7,7 @@ import pytest
 from kvsync.errors import ClusterError
 from kvsync.testing.faults.node.changes import Changes
 from kvsync.testing.faults.node.node import Node
-from kvsync.testing.faults.node.rules import Change
+from kvsync.testing.faults.node.rules import NodeChange
 from kvsync.testing.processes.ledger import Ledger, leftovers
 from kvsync.testing.processes.tools import Tools
 from kvsync.testing.results.verdicts import NotRun
@@ -23,10 +23,10 @@ case "$*" in
   *stuck*) echo "resource temporarily unavailable" >&2; exit 4 ;;
 esac
 """
-A = Change(do=("iptables", "-I", "a"), undo=("iptables", "-D", "a"))
-B = Change(do=("iptables", "-I", "b"), undo=("iptables", "-D", "b"))
+A = NodeChange(do=("iptables", "-I", "a"), undo=("iptables", "-D", "a"))
+B = NodeChange(do=("iptables", "-I", "b"), undo=("iptables", "-D", "b"))
 LACKING = "the kernel or the node is without what this needs: cannot run tc says"
-STUCK = Change(do=("tc", "add"), undo=("tc", "stuck"))
+STUCK = NodeChange(do=("tc", "add"), undo=("tc", "stuck"))
 
 
 class Stage:
@@ -128,7 +128,7 @@ def test_when_one_change_fails_none_stays(
     said: str, error: type[Exception], message: str, stage: Stage
 ) -> None:
     """What the kernel lacks is told from what went wrong."""
-    failing = Change(do=("tc", "says", said), undo=("tc", "del"))
+    failing = NodeChange(do=("tc", "says", said), undo=("tc", "del"))
     with pytest.raises(error, match=message):
         stage.changes.make("latency of a", [A, failing])
 

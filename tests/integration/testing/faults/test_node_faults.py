@@ -35,7 +35,7 @@ from kvsync.testing.faults.fault import (
     Stall,
 )
 from kvsync.testing.faults.holding import Episode, active
-from kvsync.testing.processes.ledger import Entry, Ledger, leftovers
+from kvsync.testing.processes.ledger import Ledger, LedgerEntry, leftovers
 from kvsync.testing.processes.tools import ON_PATH
 from kvsync.testing.processes.wait import wait_for
 from kvsync.testing.results.history import History
@@ -221,7 +221,7 @@ def renewed(cluster: "KubernetesCluster") -> "NodePod":
     return newest(cluster)
 
 
-def rules(cluster: "KubernetesCluster") -> list[Entry]:
+def rules(cluster: "KubernetesCluster") -> list[LedgerEntry]:
     """Return what the ledger says would have to be undone on nodes."""
     return [each for each in leftovers([cluster.site.ledger.path]) if each.kind == "network-rule"]
 

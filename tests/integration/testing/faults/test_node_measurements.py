@@ -6,12 +6,12 @@ from typing import cast
 
 import pytest
 
-from kvsync.testing.clusters.cluster import PodHandle, Port
+from kvsync.testing.clusters.cluster import PodHandle, PortName
 from kvsync.testing.faults.fault import Corruption, Latency, PacketLoss, Partition
 from kvsync.testing.faults.node.network import RuleFault
 from kvsync.testing.faults.node.node import Node
 from kvsync.testing.faults.node.pod import NodePod
-from kvsync.testing.faults.node.rules import HeldNetworkFault
+from kvsync.testing.faults.node.rules import NodeNetworkFault
 from kvsync.testing.processes.ledger import Ledger
 from kvsync.testing.processes.tools import Tools
 
@@ -42,7 +42,7 @@ class Pod:
     peer: str = "veth7"
     handle: PodHandle = HANDLE
 
-    def say(self, port: Port) -> str:
+    def say(self, port: PortName) -> str:
         """See NodePod."""
         return self.said
 
@@ -50,7 +50,7 @@ class Pod:
 class Stage:
     """A pod, a fault of it, and what the kernel of its node counted."""
 
-    def __init__(self, folder: Path, fault: HeldNetworkFault) -> None:
+    def __init__(self, folder: Path, fault: NodeNetworkFault) -> None:
         self._folder = folder
         (folder / "docker").write_text(DOCKER.format(folder=folder))
         (folder / "docker").chmod(0o755)
@@ -102,7 +102,7 @@ def test_a_partition_loses_packets_on_its_ways_alone(
     ],
 )
 def test_a_loss_shows_in_what_is_sent_again_since_it_began(
-    tmp_path: Path, fault: HeldNetworkFault, resent: int, dropped: int, is_proved: bool
+    tmp_path: Path, fault: NodeNetworkFault, resent: int, dropped: int, is_proved: bool
 ) -> None:
     """What the pod sent again before is none of it."""
     stage = Stage(tmp_path, fault)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from kvsync.errors import ClusterError
-from kvsync.testing.load.generator import Generator, Stream
+from kvsync.testing.load.generator import Generator, RequestStream
 from kvsync.testing.load.plan import Phase
 from kvsync.testing.load.service import Sample, Served, served
 from kvsync.testing.processes.ledger import Ledger, leftovers
@@ -61,7 +61,7 @@ def url() -> Iterator[str]:
 
 def offered(url: str, tmp_path: Path) -> list[Served]:
     """Offer the load to its end and return how it was served."""
-    stream = Stream(f="request", url=url, model="m", phases=PHASES, seed=1)
+    stream = RequestStream(f="request", url=url, model="m", phases=PHASES, seed=1)
     ledger = Ledger(tmp_path / "ledger.jsonl")
     with Generator(
         [stream], history=tmp_path / "h.jsonl", test="t", log=tmp_path / "log", ledger=ledger
@@ -95,7 +95,7 @@ def test_a_gateway_that_is_not_there_fails_every_request(tmp_path: Path) -> None
 
 def test_a_generator_that_cannot_begin_says_why(tmp_path: Path) -> None:
     """Its own words are in the error."""
-    stream = Stream(f="request", url="http://nowhere", model="m", phases=PHASES, seed=1)
+    stream = RequestStream(f="request", url="http://nowhere", model="m", phases=PHASES, seed=1)
     (tmp_path / "file").touch()
 
     with (

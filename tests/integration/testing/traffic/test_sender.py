@@ -10,7 +10,7 @@ import pytest
 
 from kvsync.testing.results.history import History, read
 from kvsync.testing.traffic.sender import Answer, BackgroundTraffic, Sender, availability
-from kvsync.testing.traffic.trace import Request
+from kvsync.testing.traffic.trace import TraceRequest
 
 SLOW_S = 0.3
 HEADERS = {
@@ -62,9 +62,9 @@ def history(tmp_path: Path) -> History:
     return History(tmp_path / "h.jsonl", "test")
 
 
-def request(number: int, model: str, at_s: float = 0.0) -> Request:
+def request(number: int, model: str, at_s: float = 0.0) -> TraceRequest:
     """A request of five tokens."""
-    return Request(number=number, at_s=at_s, model=model, token_ids=(1, 2, 3, 4, 5), max_tokens=1)
+    return TraceRequest(number=number, at_s=at_s, model=model, token_ids=(1, 2, 3, 4, 5), max_tokens=1)
 
 
 def test_an_answer_says_what_was_predicted_and_what_was_cached(url: str, history: History) -> None:

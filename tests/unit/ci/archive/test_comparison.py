@@ -5,13 +5,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from kvsync.ci.archive.comparison import CheckId, Comparison, Standing, compare
+from kvsync.ci.archive.comparison import CheckId, RunComparison, Standing, compare
 from kvsync.ci.archive.flakiness import Ending
-from kvsync.testing.results.outcome import Check, Kind, merge
+from kvsync.testing.results.outcome import Check, CheckKind, merge
 
 NOW = datetime(2026, 11, 21, 6, 0, tzinfo=UTC)
 
-KINDS: dict[str, Kind] = {"P": "passed", "F": "failed", "Q": "quarantined", "I": "inconclusive"}
+KINDS: dict[str, CheckKind] = {"P": "passed", "F": "failed", "Q": "quarantined", "I": "inconclusive"}
 
 TEST = "tests/e2e/test_a.py::test_x"
 
@@ -30,7 +30,9 @@ def past(text: str, *, reference: bool = True) -> list[Ending]:
     ]
 
 
-def compared(kind: Kind, endings: Sequence[Ending], *, name: str = TEST, commit: str = "now") -> Comparison:
+def compared(
+    kind: CheckKind, endings: Sequence[Ending], *, name: str = TEST, commit: str = "now"
+) -> RunComparison:
     """Compare a run of one check with what it did before."""
     key: CheckId = ("e2e", name)
     return compare(
@@ -61,7 +63,7 @@ def compared(kind: Kind, endings: Sequence[Ending], *, name: str = TEST, commit:
         ("passed", "", "new-test", None),
     ],
 )
-def test_statuses(kind: Kind, before: str, status: str, since: str | None) -> None:
+def test_statuses(kind: CheckKind, before: str, status: str, since: str | None) -> None:
     """A check is judged by its last decided ending; the age is that of the failures no pass interrupts."""
     (standing,) = compared(kind, past(before)).standings
 
@@ -69,7 +71,7 @@ def test_statuses(kind: Kind, before: str, status: str, since: str | None) -> No
 
 
 @pytest.mark.parametrize(("kind", "before"), [("passed", "PP"), ("passed", "PFPF"), ("skipped", "PF")])
-def test_nothing_to_say(kind: Kind, before: str) -> None:
+def test_nothing_to_say(kind: CheckKind, before: str) -> None:
     """A pass after a pass, a pass of what is flaky and a skip are not worth a word."""
     assert compared(kind, past(before)).standings == ()
 
@@ -142,7 +144,7 @@ def standings(**counts: int) -> list[Standing]:
 )
 def test_status_text(counts: dict[str, int], text: str) -> None:
     """One line says what changed, the worst first."""
-    made = Comparison(last_green="run-0", standings=standings(**counts), at=NOW)
+    made = RunComparison(last_green="run-0", standings=standings(**counts), at=NOW)
 
     assert made.status_text() == made.status_text("e2e") == text
     assert made.status_text("unit") == "nothing changed"
@@ -150,6 +152,6 @@ def test_status_text(counts: dict[str, int], text: str) -> None:
 
 def test_status_text_without_anything_to_compare_with() -> None:
     """The first run says so, and so does one whose archive could not be read; in what a status can hold."""
-    assert Comparison().status_text() == "nothing to compare with yet"
-    problem = Comparison.impossible("the archive cannot be read:\n" + "x" * 200).status_text("unit")
+    assert RunComparison().status_text() == "nothing to compare with yet"
+    problem = RunComparison.impossible("the archive cannot be read:\n" + "x" * 200).status_text("unit")
     assert (problem[:46], len(problem)) == ("not compared: the archive cannot be read: xxxx", 140)

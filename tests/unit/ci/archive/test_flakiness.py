@@ -7,11 +7,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from kvsync.ci.archive.flakiness import Ending, flakiness, is_mixed, wilson
-from kvsync.testing.results.outcome import Attempt, Check, Kind
+from kvsync.testing.results.outcome import Attempt, Check, CheckKind
 
 START = datetime(2026, 11, 1, tzinfo=UTC)
 
-KINDS: dict[str, Kind] = {
+KINDS: dict[str, CheckKind] = {
     "P": "passed",
     "F": "failed",
     "T": "timeout",
@@ -157,7 +157,7 @@ def test_rates() -> None:
         ("passed", ["inconclusive"], False),
     ],
 )
-def test_attempts_on_both_sides(kind: Kind, attempts: list[Kind], *, mixed: bool) -> None:
+def test_attempts_on_both_sides(kind: CheckKind, attempts: list[CheckKind], *, mixed: bool) -> None:
     """Attempts of one run that ended on both sides are as good as two runs of one commit."""
     check = Check(name="a", kind=kind, attempts=[Attempt(kind=each) for each in attempts])
 

@@ -5,13 +5,13 @@ import pytest
 from kvsync.ci.cleaning.marks import containers
 from kvsync.ci.cleaning.reapers import in_order, is_inside, reap
 from kvsync.errors import ClusterError, UnknownName
-from kvsync.testing.processes.ledger import Entry
+from kvsync.testing.processes.ledger import LedgerEntry
 from kvsync.testing.processes.tools import Tools
 
 
-def entry(kind: str, name: str = "x", **facts: object) -> Entry:
+def entry(kind: str, name: str = "x", **facts: object) -> LedgerEntry:
     """Return an entry of the run "7"."""
-    return Entry(id="1", kind=kind, name=name, run="7", facts=facts)
+    return LedgerEntry(id="1", kind=kind, name=name, run="7", facts=facts)
 
 
 def test_what_can_create_goes_first_and_what_holds_others_before_those() -> None:
@@ -55,9 +55,9 @@ def test_what_can_create_goes_first_and_what_holds_others_before_those() -> None
         (entry("node-image", kind_cluster="kvsync-7"), True),
         (entry("image", "kvsync:7", kind_cluster="kvsync-7"), False),
     ],
-    ids=lambda value: value.kind if isinstance(value, Entry) else "",
+    ids=lambda value: value.kind if isinstance(value, LedgerEntry) else "",
 )
-def test_what_is_in_a_kind_cluster_goes_with_it(thing: Entry, inside: bool) -> None:
+def test_what_is_in_a_kind_cluster_goes_with_it(thing: LedgerEntry, inside: bool) -> None:
     """Rules in its nodes, its namespaces and resources; not what is on this machine."""
     assert is_inside(thing, entry("kind-cluster", "kvsync-7")) is inside
 

@@ -4,17 +4,17 @@ import pytest
 
 from kvsync.ci.doctor import docker as docker_findings
 from kvsync.ci.doctor import findings as preflight
-from kvsync.ci.doctor.findings import GIB, Finding, State, is_fit, require
+from kvsync.ci.doctor.findings import GIB, Finding, FindingState, is_fit, require
 from kvsync.errors import CannotRun, ClusterError
-from kvsync.testing.processes.tools import Answer
+from kvsync.testing.processes.tools import ToolAnswer
 
 START = "start it (sudo systemctl start docker, or Docker Desktop); is DOCKER_HOST right?"
 CARRY = "`docker pull x:1` and `docker save` where there is a network, `docker load` here"
 
 
-def failed(errors: str) -> Answer:
+def failed(errors: str) -> ToolAnswer:
     """Return the answer of a program that failed."""
-    return Answer(exit_code=1, errors=errors)
+    return ToolAnswer(exit_code=1, errors=errors)
 
 
 @pytest.mark.parametrize(
@@ -46,28 +46,28 @@ def failed(errors: str) -> Answer:
 )
 def test_docker_that_does_not_answer_has_a_mend(errors: str, meaning: str, mend: str) -> None:
     """Each way in which Docker cannot be reached is told apart."""
-    assert docker_findings.docker(failed(errors)) == Finding("docker", State.MISSING, meaning, mend)
+    assert docker_findings.docker(failed(errors)) == Finding("docker", FindingState.MISSING, meaning, mend)
 
 
 def test_docker_and_kind_that_answer_are_named_with_their_version() -> None:
     """What is there is shown as the program says it."""
-    docker = docker_findings.docker(Answer(exit_code=0, output="28.2.2\n"))
-    kind = docker_findings.kind(Answer(exit_code=0, output="kind v0.33.0 go1.27\n"))
+    docker = docker_findings.docker(ToolAnswer(exit_code=0, output="28.2.2\n"))
+    kind = docker_findings.kind(ToolAnswer(exit_code=0, output="kind v0.33.0 go1.27\n"))
 
-    assert docker == Finding("docker", State.OK, "version 28.2.2")
-    assert kind == Finding("kind", State.OK, "kind v0.33.0 go1.27")
+    assert docker == Finding("docker", FindingState.OK, "version 28.2.2")
+    assert kind == Finding("kind", FindingState.OK, "kind v0.33.0 go1.27")
 
 
 def test_a_client_without_a_server_is_no_docker() -> None:
     """A client that exits with 0 and prints no server's version has not reached one."""
-    assert docker_findings.docker(Answer(exit_code=0, output="\n")).state is State.MISSING
+    assert docker_findings.docker(ToolAnswer(exit_code=0, output="\n")).state is FindingState.MISSING
 
 
 def test_kind_that_is_absent_has_a_mend() -> None:
     """It says where kind comes from."""
     assert docker_findings.kind(failed("kind is not installed")) == Finding(
         "kind",
-        State.MISSING,
+        FindingState.MISSING,
         "kind is not installed",
         "install it: https://kind.sigs.k8s.io/docs/user/quick-start/",
     )
@@ -84,25 +84,25 @@ def test_the_node_image_of_a_kind_is_in_its_program() -> None:
 @pytest.mark.parametrize(
     ("registry", "instead", "state", "meaning", "mend"),
     [
-        (Answer(exit_code=0, output="{}"), [], State.OK, "x:1 is not here; it will be pulled", ""),
+        (ToolAnswer(exit_code=0, output="{}"), [], FindingState.OK, "x:1 is not here; it will be pulled", ""),
         (
             failed("no such manifest: docker.io/library/x:1"),
             [],
-            State.MISSING,
+            FindingState.MISSING,
             "x:1 is not here, and cannot be pulled: no such manifest: docker.io/library/x:1",
             "correct KVSYNC_CI_X, or `docker login`",
         ),
         (
             failed("dial tcp: lookup registry-1.docker.io: no such host"),
             ["x:3", "x:2"],
-            State.MISSING,
+            FindingState.MISSING,
             "x:1 is not here, and cannot be pulled: dial tcp: lookup registry-1.docker.io: no such host",
             f"set KVSYNC_CI_X to one that is here (x:2, x:3), or {CARRY}",
         ),
         (
             failed("docker did not answer within 8 s"),
             [],
-            State.MISSING,
+            FindingState.MISSING,
             "x:1 is not here, and cannot be pulled: docker did not answer within 8 s",
             CARRY,
         ),
@@ -110,7 +110,7 @@ def test_the_node_image_of_a_kind_is_in_its_program() -> None:
     ids=["can be pulled", "does not exist", "no network", "no answer"],
 )
 def test_an_image_that_is_not_here_can_be_pulled_or_has_a_mend(
-    registry: Answer, instead: list[str], state: State, meaning: str, mend: str
+    registry: ToolAnswer, instead: list[str], state: FindingState, meaning: str, mend: str
 ) -> None:
     """What the registry says decides; without a network the image has to be carried here."""
     found = docker_findings.absent_image(
@@ -132,7 +132,7 @@ def test_a_cluster_of_the_same_name_is_in_the_way() -> None:
     """It can be deleted or used."""
     assert docker_findings.cluster_name("kvsync-7", {"kvsync-7", "other"}) == Finding(
         "cluster name",
-        State.MISSING,
+        FindingState.MISSING,
         "a Kind cluster named kvsync-7 exists already",
         "kind delete cluster --name kvsync-7, or use it: --reuse kvsync-7",
     )
@@ -146,25 +146,25 @@ def test_clusters_of_other_runs_are_named() -> None:
 
     assert found == Finding(
         "cluster name",
-        State.OK,
+        FindingState.OK,
         "free; of other runs: kvsync-7, kvsync-80, kvsync-9 (`kvsync-ci clean` ends those that were killed)",
     )
-    assert docker_findings.cluster_name("", {"mine"}) == Finding("cluster name", State.OK, "free")
+    assert docker_findings.cluster_name("", {"mine"}) == Finding("cluster name", FindingState.OK, "free")
 
 
 def test_what_the_kernel_lacks_is_not_available_and_keeps_no_run_from_starting() -> None:
     """Each means has its own line, with the faults that do without it."""
-    found = docker_findings.kernel(Answer(exit_code=0, output="tbf\niptables\n", errors="Error: unknown"))
+    found = docker_findings.kernel(ToolAnswer(exit_code=0, output="tbf\niptables\n", errors="Error: unknown"))
 
     assert found == [
         Finding(
             "kernel: netem",
-            State.UNAVAILABLE,
+            FindingState.UNAVAILABLE,
             "delay, jitter, corruption and reordering on the nodes will be not-run",
             "another kernel",
         ),
-        Finding("kernel: tbf", State.OK, "the nodes have it"),
-        Finding("kernel: iptables", State.OK, "the nodes have it"),
+        Finding("kernel: tbf", FindingState.OK, "the nodes have it"),
+        Finding("kernel: iptables", FindingState.OK, "the nodes have it"),
     ]
     assert is_fit(found)
 
@@ -180,11 +180,11 @@ def test_what_the_kernel_lacks_is_not_available_and_keeps_no_run_from_starting()
     ],
     ids=["nothing to ask in", "no container"],
 )
-def test_a_kernel_that_cannot_be_asked_is_not_judged(probe: Answer | None, begin: str) -> None:
+def test_a_kernel_that_cannot_be_asked_is_not_judged(probe: ToolAnswer | None, begin: str) -> None:
     """Nothing is claimed of it."""
     found = docker_findings.kernel(probe)
 
-    assert [finding.state for finding in found] == [State.UNAVAILABLE] * 3
+    assert [finding.state for finding in found] == [FindingState.UNAVAILABLE] * 3
     assert found[0].meaning.startswith(begin)
 
 
@@ -192,18 +192,20 @@ def test_memory_is_needed_for_every_node() -> None:
     """Three nodes and ten pods need 2.5 GiB, a local cluster 1 GiB."""
     mend = "end other programs, or give Docker's machine more"
 
-    assert preflight.memory(4 * GIB, nodes=3) == Finding("memory", State.OK, "4.0 GiB free, 2.5 GiB needed")
-    assert preflight.memory(2 * GIB, nodes=3) == Finding(
-        "memory", State.MISSING, "2.0 GiB free, 2.5 GiB needed", mend
+    assert preflight.memory(4 * GIB, nodes=3) == Finding(
+        "memory", FindingState.OK, "4.0 GiB free, 2.5 GiB needed"
     )
-    assert preflight.memory(2 * GIB, nodes=0).state is State.OK
+    assert preflight.memory(2 * GIB, nodes=3) == Finding(
+        "memory", FindingState.MISSING, "2.0 GiB free, 2.5 GiB needed", mend
+    )
+    assert preflight.memory(2 * GIB, nodes=0).state is FindingState.OK
 
 
 def test_a_full_disk_is_named() -> None:
     """The finding says which disk, and how much is needed."""
     assert preflight.disk(GIB, place="/data", needed=5 * GIB) == Finding(
         "disk of /data",
-        State.MISSING,
+        FindingState.MISSING,
         "1.0 GiB free, 5.0 GiB needed",
         "free space on the disk of /data; `docker system prune` removes what Docker does not use",
     )
@@ -211,11 +213,11 @@ def test_a_full_disk_is_named() -> None:
 
 @pytest.mark.parametrize(
     ("instances", "watches", "state"),
-    [(96, 3072, State.OK), (95, 3072, State.MISSING), (96, 3071, State.MISSING)],
+    [(96, 3072, FindingState.OK), (95, 3072, FindingState.MISSING), (96, 3071, FindingState.MISSING)],
     ids=["enough", "too few instances", "too few watches"],
 )
 def test_the_limits_of_inotify_are_those_of_all_nodes_together(
-    instances: int, watches: int, state: State
+    instances: int, watches: int, state: FindingState
 ) -> None:
     """Each node needs its share."""
     assert preflight.inotify(instances, watches, nodes=3).state is state

@@ -7,24 +7,24 @@ from pathlib import Path
 import pytest
 
 from kvsync.ci.doctor import kubernetes as findings
-from kvsync.ci.doctor.findings import Finding, State
+from kvsync.ci.doctor.findings import Finding, FindingState
 from kvsync.ci.doctor.kubernetes import Contexts
 from kvsync.testing.clusters.kubernetes.namespace import Namespace
-from kvsync.testing.processes.tools import Answer
+from kvsync.testing.processes.tools import ToolAnswer
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
 CONTEXTS = Contexts(["dev", "prod"], "dev")
 NO_FILE = "name a kubeconfig: KVSYNC_CI_KUBECONFIG=FILE, or KUBECONFIG as kubectl has it"
 
 
-def said(document: object) -> Answer:
+def said(document: object) -> ToolAnswer:
     """Return the answer of a program that printed JSON."""
-    return Answer(exit_code=0, output=json.dumps(document))
+    return ToolAnswer(exit_code=0, output=json.dumps(document))
 
 
-def failed(errors: str) -> Answer:
+def failed(errors: str) -> ToolAnswer:
     """Return the answer of a program that failed."""
-    return Answer(exit_code=1, errors=errors)
+    return ToolAnswer(exit_code=1, errors=errors)
 
 
 def namespace(name: str, **more: object) -> dict[str, object]:
@@ -65,10 +65,10 @@ def test_kubectl_is_there_or_has_a_mend() -> None:
     """Its version is shown, or where it comes from."""
     version = said({"clientVersion": {"gitVersion": "v1.32.4"}})
 
-    assert findings.kubectl(version) == Finding("kubectl", State.OK, "v1.32.4")
+    assert findings.kubectl(version) == Finding("kubectl", FindingState.OK, "v1.32.4")
     assert findings.kubectl(failed("kubectl is not installed")) == Finding(
         "kubectl",
-        State.MISSING,
+        FindingState.MISSING,
         "kubectl is not installed",
         "install it: https://kubernetes.io/docs/tasks/tools/",
     )
@@ -87,16 +87,18 @@ def test_kubectl_is_there_or_has_a_mend() -> None:
     ],
     ids=["no file", "no kubeconfig", "empty"],
 )
-def test_a_kubeconfig_that_cannot_be_used_has_a_mend(view: Answer, path: Path | None, meaning: str) -> None:
+def test_a_kubeconfig_that_cannot_be_used_has_a_mend(
+    view: ToolAnswer, path: Path | None, meaning: str
+) -> None:
     """A file that is not there, is none or is empty is told apart."""
-    assert findings.kubeconfig(view, path) == Finding("kubeconfig", State.MISSING, meaning, NO_FILE)
+    assert findings.kubeconfig(view, path) == Finding("kubeconfig", FindingState.MISSING, meaning, NO_FILE)
 
 
 def test_the_contexts_of_a_kubeconfig_are_named() -> None:
     """They are what can be asked for."""
     view = said({"contexts": [{"name": "dev"}, {"name": "prod"}], "current-context": "dev"})
 
-    assert findings.kubeconfig(view, None) == Finding("kubeconfig", State.OK, "contexts: dev, prod")
+    assert findings.kubeconfig(view, None) == Finding("kubeconfig", FindingState.OK, "contexts: dev, prod")
     assert Contexts.read(view.document) == CONTEXTS
     assert Contexts.read({"contexts": None}) == Contexts([], "")
 
@@ -104,15 +106,15 @@ def test_the_contexts_of_a_kubeconfig_are_named() -> None:
 @pytest.mark.parametrize(
     ("wanted", "contexts", "allowed", "found"),
     [
-        ("prod", CONTEXTS, ["prod"], Finding("context", State.OK, "prod is allowed")),
-        (None, CONTEXTS, ["dev"], Finding("context", State.OK, "dev is allowed")),
+        ("prod", CONTEXTS, ["prod"], Finding("context", FindingState.OK, "prod is allowed")),
+        (None, CONTEXTS, ["dev"], Finding("context", FindingState.OK, "dev is allowed")),
         (
             "prod",
             CONTEXTS,
             ["dev"],
             Finding(
                 "context",
-                State.MISSING,
+                FindingState.MISSING,
                 "prod is not allowed: a run touches only contexts that are allowed by name",
                 "KVSYNC_CI_ALLOWED_CONTEXTS=prod, or allowed_contexts in kvsync-ci.toml, if runs may use "
                 "that cluster",
@@ -122,7 +124,7 @@ def test_the_contexts_of_a_kubeconfig_are_named() -> None:
             "moon",
             CONTEXTS,
             ["moon"],
-            Finding("context", State.MISSING, "there is no context moon", "one of: dev, prod"),
+            Finding("context", FindingState.MISSING, "there is no context moon", "one of: dev, prod"),
         ),
         (
             None,
@@ -130,7 +132,7 @@ def test_the_contexts_of_a_kubeconfig_are_named() -> None:
             ["dev"],
             Finding(
                 "context",
-                State.MISSING,
+                FindingState.MISSING,
                 "no context is current",
                 "--cluster kubeconfig:CONTEXT, one of: dev",
             ),
@@ -150,32 +152,34 @@ def test_an_api_server_that_does_not_answer_has_a_mend() -> None:
     refused = failed("E1121 memcache.go:265] x\nThe connection to the server 127.0.0.1:1 was refused")
 
     assert findings.api_server(said({"gitVersion": "v1.34.0"})) == Finding(
-        "API server", State.OK, "answers; Kubernetes v1.34.0"
+        "API server", FindingState.OK, "answers; Kubernetes v1.34.0"
     )
     assert findings.api_server(refused) == Finding(
         "API server",
-        State.MISSING,
+        FindingState.MISSING,
         "does not answer: The connection to the server 127.0.0.1:1 was refused",
         "try `kubectl version` in this context: is the cluster up, the network right, the login valid?",
     )
 
 
-def lines(*without: str) -> Answer:
+def lines(*without: str) -> ToolAnswer:
     """Return the answer to all reviews, where these rights are not granted."""
     rights = [*findings.NEEDED, *findings.TO_DRAIN, *findings.TO_INJECT]
     named = [f"{verb} {resource if '/' in resource else resource + '/'}" for verb, resource, _ in rights]
-    return Answer(exit_code=0, output="\n".join(f"{n} {'false' if n in without else 'true'}" for n in named))
+    return ToolAnswer(
+        exit_code=0, output="\n".join(f"{n} {'false' if n in without else 'true'}" for n in named)
+    )
 
 
 def test_rights_that_a_run_needs_are_named_when_they_are_not_granted() -> None:
     """A subresource is another right than its resource."""
     assert findings.permissions(lines()) == [
-        Finding("permissions", State.OK, "all that a run does is allowed")
+        Finding("permissions", FindingState.OK, "all that a run does is allowed")
     ]
     assert findings.permissions(lines("create namespaces/", "get pods/log")) == [
         Finding(
             "permissions",
-            State.MISSING,
+            FindingState.MISSING,
             "not allowed: create namespaces, get pods/log",
             "ask the cluster's administrator for a role that allows it",
         )
@@ -185,10 +189,10 @@ def test_rights_that_a_run_needs_are_named_when_they_are_not_granted() -> None:
 def test_without_the_right_to_drain_nodes_only_that_is_not_run() -> None:
     """Draining a node is one scenario of many."""
     assert findings.permissions(lines("patch nodes/")) == [
-        Finding("permissions", State.OK, "all that a run does is allowed"),
+        Finding("permissions", FindingState.OK, "all that a run does is allowed"),
         Finding(
             "permission to drain nodes",
-            State.UNAVAILABLE,
+            FindingState.UNAVAILABLE,
             "not allowed: patch nodes; draining a node will be not-run",
             "the same, if drains matter",
         ),
@@ -200,7 +204,7 @@ def test_rights_that_cannot_be_found_out_are_missing() -> None:
     assert findings.permissions(failed("error: Forbidden")) == [
         Finding(
             "permissions",
-            State.MISSING,
+            FindingState.MISSING,
             "could not be found out: error: Forbidden",
             "ask the cluster's administrator",
         )
@@ -233,7 +237,7 @@ def test_a_namespace_stuck_in_terminating_is_named_with_what_holds_it() -> None:
     """Kubernetes' own words say what is left in it."""
     assert findings.namespaces(said({"items": [namespace("kvsync-8"), HELD]}), NOW) == Finding(
         "namespaces",
-        State.MISSING,
+        FindingState.MISSING,
         f"kvsync-7 is stuck in Terminating: {WHY}",
         "delete what holds it, or take its finalizers away; then `kvsync-ci clean`",
     )
@@ -244,16 +248,16 @@ def test_a_namespace_that_is_being_deleted_is_not_stuck_yet() -> None:
     going = namespace("kvsync-9", deletionTimestamp="2026-03-01T11:59:00Z")
 
     assert findings.namespaces(said({"items": [going]}), NOW) == Finding(
-        "namespaces", State.OK, "of other runs: kvsync-9"
+        "namespaces", FindingState.OK, "of other runs: kvsync-9"
     )
     assert findings.namespaces(said({"items": []}), NOW) == Finding(
-        "namespaces", State.OK, "of other runs: none"
+        "namespaces", FindingState.OK, "of other runs: none"
     )
 
 
 def test_namespaces_that_cannot_be_listed_are_a_problem() -> None:
     """Whether one is in the way is then not known."""
-    assert findings.namespaces(failed("Forbidden"), NOW).state is State.MISSING
+    assert findings.namespaces(failed("Forbidden"), NOW).state is FindingState.MISSING
 
 
 def test_a_namespace_is_read_with_its_labels_and_what_holds_it() -> None:
@@ -272,11 +276,11 @@ def test_a_namespace_is_read_with_its_labels_and_what_holds_it() -> None:
 def test_another_cluster_needs_an_image_that_it_can_pull() -> None:
     """What is built here is not there."""
     assert findings.image("registry/kvsync:1") == Finding(
-        "image", State.OK, "registry/kvsync:1; the cluster's nodes have to be able to pull it"
+        "image", FindingState.OK, "registry/kvsync:1; the cluster's nodes have to be able to pull it"
     )
     assert findings.image(None) == Finding(
         "image",
-        State.MISSING,
+        FindingState.MISSING,
         "an image that is built here is not on the nodes of another cluster",
         "build infra/docker/Dockerfile, push it where the cluster pulls from, and set KVSYNC_CI_IMAGE",
     )
@@ -289,36 +293,36 @@ WITHOUT = "faults that need it will be not-run"
 @pytest.mark.parametrize(
     ("kinds", "controllers", "rights", "state", "meaning"),
     [
-        ("", "", lines(), State.UNAVAILABLE, f"not installed; {WITHOUT}"),
+        ("", "", lines(), FindingState.UNAVAILABLE, f"not installed; {WITHOUT}"),
         (
             "customresourcedefinition.apiextensions.k8s.io/podchaos.chaos-mesh.org",
             "chaos-controller-manager \n",
             lines(),
-            State.UNAVAILABLE,
+            FindingState.UNAVAILABLE,
             f"its resources are known, but no controller runs; {WITHOUT}",
         ),
         (
             "x/podchaos.chaos-mesh.org",
             RUNS,
             lines("create podchaos/", "delete iochaos/"),
-            State.UNAVAILABLE,
+            FindingState.UNAVAILABLE,
             f"not allowed: create podchaos, delete iochaos; {WITHOUT}",
         ),
         (
             "x/podchaos.chaos-mesh.org\nx/other.example.org\nx/iochaos.chaos-mesh.org",
             RUNS,
             lines(),
-            State.OK,
+            FindingState.OK,
             "kinds of experiment: 2; its controller runs",
         ),
     ],
     ids=["absent", "no controller", "not allowed", "runs"],
 )
 def test_chaos_mesh_needs_its_kinds_its_controller_and_rights(
-    kinds: str, controllers: str, rights: Answer, state: State, meaning: str
+    kinds: str, controllers: str, rights: ToolAnswer, state: FindingState, meaning: str
 ) -> None:
     """Without one of them its faults are not-run, and the run starts."""
-    known, running = (Answer(exit_code=0, output=text) for text in (kinds, controllers))
+    known, running = (ToolAnswer(exit_code=0, output=text) for text in (kinds, controllers))
 
     found = findings.chaos_mesh(known, running, rights)
 

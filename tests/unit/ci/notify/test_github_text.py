@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from markdown_it import MarkdownIt
 
-from kvsync.ci.archive.comparison import Comparison, Standing
+from kvsync.ci.archive.comparison import RunComparison, Standing
 from kvsync.ci.notify.github_text import (
     MAX_BYTES,
     code_block,
@@ -19,13 +19,13 @@ from kvsync.ci.notify.github_text import (
     stage_status,
 )
 from kvsync.ci.report.report import Report
-from kvsync.testing.results.outcome import Check, Kind, StageResult, merge
+from kvsync.testing.results.outcome import Check, CheckKind, StageResult, merge
 
 AT = datetime(2026, 11, 20, 3, tzinfo=UTC)
 LINK = "https://reports.example/kvsync/20261120-030000-ab12/report.html"
-NOTHING_NEW = Comparison(last_green="20261119-030000-aa11", at=AT)
+NOTHING_NEW = RunComparison(last_green="20261119-030000-aa11", at=AT)
 
-FAILING = Comparison(
+FAILING = RunComparison(
     at=AT,
     standings=(
         Standing(check="t::new", stage="e2e", status="new"),
@@ -42,7 +42,7 @@ FAILING = Comparison(
 )
 
 
-def stage(name: str = "e2e", detail: str = "", **checks: Kind) -> StageResult:
+def stage(name: str = "e2e", detail: str = "", **checks: CheckKind) -> StageResult:
     """Return a stage of checks that ended so."""
     every = [Check(name=f"t::{each}", kind=kind, detail=detail) for each, kind in checks.items()]
     return merge(name, every, started_at=AT)
@@ -76,7 +76,7 @@ UNDECIDED = stage("chaos", detail="too few samples", a="inconclusive")
         (PASSED, FAILING, "success", "2 passed, 1 flaky"),
         (FAILED, None, "failure", "1 passed, 2 failed"),
         (FAILED, FAILING, "failure", "1 new, 1 known (oldest 12 d)"),
-        (FAILED, Comparison.impossible("no database"), "failure", "1 passed, 2 failed"),
+        (FAILED, RunComparison.impossible("no database"), "failure", "1 passed, 2 failed"),
         (UNDECIDED, FAILING, "error", "not judged: 1 of 1 undecided: a: too few samples"),
         (
             StageResult.unknown("e2e", "not run: interrupted"),
@@ -88,7 +88,7 @@ UNDECIDED = stage("chaos", detail="too few samples", a="inconclusive")
     ids=["passed", "failed", "compared", "incomparable", "undecided", "interrupted"],
 )
 def test_the_status_of_a_stage(
-    result: StageResult, comparison: Comparison | None, state: str, text: str
+    result: StageResult, comparison: RunComparison | None, state: str, text: str
 ) -> None:
     """Counts, or what is new; what was not judged is an error and never a success."""
     status = stage_status("ci", result, comparison=comparison)
@@ -226,7 +226,7 @@ HOSTILE = {
 def test_hostile_text_stays_code(text: str) -> None:
     """Whatever tests, messages, branches and commands say: outside of code a page has only our words."""
     result = merge("e2e", [Check(name=f"t::{text}", kind="failed", detail=text)], started_at=AT)
-    comparison = Comparison(at=AT, standings=(Standing(check=f"t::{text}", stage="e2e", status="new"),))
+    comparison = RunComparison(at=AT, standings=(Standing(check=f"t::{text}", stage="e2e", status="new"),))
 
     body = report_comment("ci", report(result, command=f"run {text}"), comparison, LINK).body
 
@@ -234,7 +234,7 @@ def test_hostile_text_stays_code(text: str) -> None:
         report_comment(
             "ci",
             report(merge("e2e", [Check(name="t::x", kind="failed", detail="x")], started_at=AT)),
-            Comparison(at=AT, standings=(Standing(check="t::x", stage="e2e", status="new"),)),
+            RunComparison(at=AT, standings=(Standing(check="t::x", stage="e2e", status="new"),)),
             LINK,
         ).body
     )
@@ -244,7 +244,7 @@ def test_hostile_text_stays_code(text: str) -> None:
 def test_hostile_text_stays_in_its_cell(text: str) -> None:
     """Why nothing could be compared stands in a table, whose rows keep their cells."""
     problem, harmless = (
-        report_comment("ci", report(PASSED), Comparison.impossible(why), LINK).body for why in (text, "x")
+        report_comment("ci", report(PASSED), RunComparison.impossible(why), LINK).body for why in (text, "x")
     )
 
     assert outside_code(problem) == outside_code(harmless)
@@ -266,7 +266,7 @@ def test_a_comment_fits_into_what_github_takes() -> None:
     standings = tuple(Standing(check=each.name, stage="e2e", status="new") for each in every)
 
     body = report_comment(
-        "ci", report(merge("e2e", every, started_at=AT)), Comparison(at=AT, standings=standings), ""
+        "ci", report(merge("e2e", every, started_at=AT)), RunComparison(at=AT, standings=standings), ""
     ).body
 
     assert len(body.encode()) <= MAX_BYTES

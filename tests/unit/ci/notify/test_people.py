@@ -5,11 +5,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from kvsync.ci.archive import PastRun, Scope
-from kvsync.ci.archive.comparison import Comparison
+from kvsync.ci.archive import PastRun, RunScope
+from kvsync.ci.archive.comparison import RunComparison
 from kvsync.ci.notify.people import Message, about_run, about_silence
 from kvsync.ci.report.report import Report
-from kvsync.testing.results.outcome import Check, Kind, Outcome, merge
+from kvsync.testing.results.outcome import Check, CheckKind, Outcome, merge
 
 NOON = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 
@@ -17,7 +17,7 @@ BEFORE = PastRun(
     run="run-0",
     started_at=NOON - timedelta(hours=1),
     duration_s=1.0,
-    scope=Scope(repository="a", profile="quick", cluster="local"),
+    scope=RunScope(repository="a", profile="quick", cluster="local"),
     commit="c",
     branch="main",
     pull_request=None,
@@ -29,7 +29,7 @@ BEFORE = PastRun(
 )
 
 
-def report(kind: Kind, trigger: str = "push", branch: str = "main") -> Report:
+def report(kind: CheckKind, trigger: str = "push", branch: str = "main") -> Report:
     """Return the report of a run of one check."""
     return Report(
         run="run-1",
@@ -59,7 +59,7 @@ def report(kind: Kind, trigger: str = "push", branch: str = "main") -> Report:
     ],
 )
 def test_what_got_worse_is_told_and_every_bad_night(
-    kind: Kind, trigger: str, before: Outcome, told: bool
+    kind: CheckKind, trigger: str, before: Outcome, told: bool
 ) -> None:
     """Against the run before it of the same trigger and branch."""
     earlier = [replace(BEFORE, trigger=trigger, verdict=before)]
@@ -86,7 +86,7 @@ def test_other_runs_say_nothing(other: PastRun) -> None:
 
 def test_a_message_has_all_there_is_to_know() -> None:
     """Verdict, reason, what changed, link and command; the title is one short line."""
-    found = about_run(report("failed", branch="a\nb" * 200), [], Comparison(), "https://s3/report.html")
+    found = about_run(report("failed", branch="a\nb" * 200), [], RunComparison(), "https://s3/report.html")
 
     assert found is not None
     assert found.title.startswith("kvsync-ci: FAILED: push run of a ba b")

@@ -1,6 +1,13 @@
 """Evidence: what the records of a history say about faults, requests and comparisons."""
 
-from kvsync.ci.page.evidence import Agreement, Comparison, Evidence, FaultWindow, RequestPoint, Served
+from kvsync.ci.page.evidence import (
+    Evidence,
+    FaultWindow,
+    IndexComparison,
+    RequestPoint,
+    ServedRecord,
+    TraceAgreement,
+)
 from kvsync.testing.results.history import Record
 
 
@@ -108,7 +115,7 @@ def test_a_service_belongs_to_the_faults_before_it() -> None:
         ]
     )
 
-    served = Served(
+    served = ServedRecord(
         ok=True,
         requests=600,
         availability=0.995,
@@ -153,8 +160,10 @@ def test_comparisons_and_agreement() -> None:
         ]
     )
 
-    assert found.comparisons == [Comparison(test="t", ok=False, pods=3, blocks=40, violations=("lost a",))]
-    assert found.agreements == [Agreement(test="t", requests=100, agreeing=90, explained=explained)]
+    assert found.comparisons == [
+        IndexComparison(test="t", ok=False, pods=3, blocks=40, violations=("lost a",))
+    ]
+    assert found.agreements == [TraceAgreement(test="t", requests=100, agreeing=90, explained=explained)]
     assert found.agreements[0].unexplained == 4
 
 

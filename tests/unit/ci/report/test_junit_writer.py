@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import pytest
 
 from kvsync.ci.report.junit_writer import write_junit, write_prow
-from kvsync.testing.results.outcome import Attempt, Check, Kind, merge
+from kvsync.testing.results.outcome import Attempt, Check, CheckKind, merge
 
 
 def written(tmp_path: Path, checks: Sequence[Check]) -> ElementTree.Element:
@@ -38,7 +38,7 @@ def written(tmp_path: Path, checks: Sequence[Check]) -> ElementTree.Element:
         ("not-run", ["error"]),
     ],
 )
-def test_kinds(tmp_path: Path, kind: Kind, elements: list[str]) -> None:
+def test_kinds(tmp_path: Path, kind: CheckKind, elements: list[str]) -> None:
     """What is not decided is an error, since JUnit has no word for it that is not harmless."""
     suite = written(tmp_path, [Check(name="tests/e2e/test_a.py::test_x", kind=kind, detail="E   why\nmore")])
 
@@ -78,7 +78,7 @@ def test_counts_and_names(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("kind", "tag"), [("flaky", "flakyFailure"), ("failed", "rerunFailure")])
-def test_attempts(tmp_path: Path, kind: Kind, tag: str) -> None:
+def test_attempts(tmp_path: Path, kind: CheckKind, tag: str) -> None:
     """Earlier attempts are kept, in the words of Surefire."""
     attempt = Attempt(kind="failed", detail="first")
 

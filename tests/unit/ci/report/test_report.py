@@ -11,12 +11,12 @@ from kvsync.ci.report.problems import fingerprint, problems
 from kvsync.ci.report.report import Report, versions_of
 from kvsync.ci.run_folder import RunFolder
 from kvsync.errors import ConfigError
-from kvsync.testing.results.outcome import Check, Kind, Outcome, StageResult, merge
+from kvsync.testing.results.outcome import Check, CheckKind, Outcome, StageResult, merge
 
 NOON = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 
 
-def stage(name: str, *kinds: Kind, detail: str = "E   assert 3 == 4\nmore") -> StageResult:
+def stage(name: str, *kinds: CheckKind, detail: str = "E   assert 3 == 4\nmore") -> StageResult:
     """Return a stage with one check of each kind."""
     checks = [Check(name=f"t.py::test_{i}", kind=kind, detail=detail) for i, kind in enumerate(kinds)]
     return merge(name, checks, started_at=NOON, duration_s=1.0)

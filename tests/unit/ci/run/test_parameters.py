@@ -5,7 +5,7 @@ import traceback
 
 import pytest
 
-from kvsync.ci.run.parameters import Parameters, Source, matrix
+from kvsync.ci.run.parameters import CommitSource, Parameters, matrix
 from kvsync.errors import ConfigError
 
 COMMIT = "a" * 40
@@ -37,7 +37,7 @@ def test_every_problem_is_told_at_once() -> None:
 )
 def test_what_git_fetches_from(url: str) -> None:
     """Servers, people on servers, and folders."""
-    assert Source(url=url, commit=COMMIT).url == url
+    assert CommitSource(url=url, commit=COMMIT).url == url
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_passwords_are_refused_and_not_repeated(url: str) -> None:
 
 def test_the_form_refuses_passwords_too() -> None:
     """Prefect checks parameters by the schema before it keeps them."""
-    url = Source.model_json_schema()["properties"]["url"]
+    url = CommitSource.model_json_schema()["properties"]["url"]
 
     assert re.search(url["pattern"], "https://github.com/owner/name")
     assert not re.search(url["pattern"], "https://user:s3cret@host/name")
@@ -75,7 +75,7 @@ def test_the_form_refuses_passwords_too() -> None:
 
 def test_the_command_keeps_a_fork_confined() -> None:
     """Repeated by hand, the code of a fork is trusted no more than before."""
-    fork = Source(url="https://host/name", commit=COMMIT, trusted=False)
+    fork = CommitSource(url="https://host/name", commit=COMMIT, trusted=False)
 
     assert f"--source https://host/name@{COMMIT} --untrusted" in Parameters(source=fork).command
     assert "--untrusted" not in Parameters(source=fork.model_copy(update={"trusted": True})).command

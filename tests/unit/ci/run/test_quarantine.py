@@ -5,26 +5,37 @@ from pathlib import Path
 
 import pytest
 
-from kvsync.ci.run.quarantine import Entry, Quarantine, apply, keep_quarantine, load_quarantine, most_covered
+from kvsync.ci.run.quarantine import (
+    Quarantine,
+    QuarantineEntry,
+    apply,
+    keep_quarantine,
+    load_quarantine,
+    most_covered,
+)
 from kvsync.errors import ConfigError
-from kvsync.testing.results.outcome import Check, Kind, Outcome, StageResult, merge
+from kvsync.testing.results.outcome import Check, CheckKind, Outcome, StageResult, merge
 
 NOON = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
 TODAY = NOON.date()
 
 
-def entry(test: str, *, added: date = date(2026, 11, 20), expires: date = date(2026, 12, 1)) -> Entry:
+def entry(
+    test: str, *, added: date = date(2026, 11, 20), expires: date = date(2026, 12, 1)
+) -> QuarantineEntry:
     """Return an entry for a test."""
-    return Entry(test=test, owner="@ana", reason="slow exit", issue="#12", added=added, expires=expires)
+    return QuarantineEntry(
+        test=test, owner="@ana", reason="slow exit", issue="#12", added=added, expires=expires
+    )
 
 
-def stage(*kinds: Kind) -> StageResult:
+def stage(*kinds: CheckKind) -> StageResult:
     """Return a stage with a check of each kind, named t.py::test_0 and so on."""
     checks = [Check(name=f"t.py::test_{i}", kind=kind, detail="E   why") for i, kind in enumerate(kinds)]
     return merge("e2e", checks, started_at=NOON, duration_s=3.0, log="logs/e2e.log")
 
 
-def kinds(result: StageResult) -> list[Kind]:
+def kinds(result: StageResult) -> list[CheckKind]:
     """Return how the checks of a stage ended."""
     return [check.kind for check in result.checks]
 
@@ -43,7 +54,7 @@ def kinds(result: StageResult) -> list[Kind]:
     ],
     ids=["failure", "timeout", "another", "nothing else", "undecided", "not a failure", "pass", "all"],
 )
-def test_failures_are_set_aside(given: list[Kind], expected: list[Kind], outcome: Outcome) -> None:
+def test_failures_are_set_aside(given: list[CheckKind], expected: list[CheckKind], outcome: Outcome) -> None:
     """A quarantined failure does not gate; it hides no other, and is no pass where nothing else passed."""
     result = apply(Quarantine(quarantine=(entry("t.py::test_0"),)), stage(*given), TODAY)
 
@@ -75,7 +86,7 @@ def test_who_and_until_when_is_said() -> None:
         (date(2026, 12, 2), "failed", "is over: the test gates again"),
     ],
 )
-def test_an_entry_holds_for_its_days(today: date, kind: Kind, said: str) -> None:
+def test_an_entry_holds_for_its_days(today: date, kind: CheckKind, said: str) -> None:
     """Before and after its days the test gates; a failure after them says why."""
     result = apply(Quarantine(quarantine=(entry("t.py::test_0"),)), stage("failed", "passed"), today)
 
@@ -116,7 +127,7 @@ def test_most_covered(checks: int, most: int) -> None:
 
 
 @pytest.mark.parametrize(("covered", "kind"), [(2, "quarantined"), (3, "failed")])
-def test_too_large_a_quarantine_does_not_hold(covered: int, kind: Kind) -> None:
+def test_too_large_a_quarantine_does_not_hold(covered: int, kind: CheckKind) -> None:
     """Above a tenth of the stage everything gates, also what passed being counted."""
     held = Quarantine(quarantine=tuple(entry(f"t.py::test_{number}") for number in range(covered)))
 

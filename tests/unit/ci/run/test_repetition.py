@@ -15,13 +15,13 @@ from kvsync.ci.run_folder import RunFolder, find_run
 from kvsync.errors import ConfigError, UnknownName
 from kvsync.testing.processes.ledger import Ledger
 from kvsync.testing.processes.living import facts_of
-from kvsync.testing.results.outcome import Check, Kind, merge
+from kvsync.testing.results.outcome import Check, CheckKind, merge
 
 AT = datetime(2026, 11, 20, tzinfo=UTC)
 GIVEN = Parameters(stages=("unit", "e2e", "chaos"), run="r1")
 
 
-def report(commit: str = "", **stages: Kind) -> Report:
+def report(commit: str = "", **stages: CheckKind) -> Report:
     """Return the report of a run whose stages ended like this."""
     return Report(
         run="r1",

@@ -25,13 +25,13 @@ from kvsync.ci.store.retention import (
 )
 from kvsync.ci.store.upload import upload_run
 from kvsync.testing.processes.ledger import Ledger
-from kvsync.testing.results.outcome import Check, Kind, Outcome, merge
+from kvsync.testing.results.outcome import Check, CheckKind, Outcome, merge
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 KEEP = StoreSettings()
 
 
-def report(run: str, kind: Kind, began: datetime = NOW) -> Report:
+def report(run: str, kind: CheckKind, began: datetime = NOW) -> Report:
     """Return a run's report with one check that ended so."""
     return Report(
         run=run,
@@ -45,7 +45,7 @@ def report(run: str, kind: Kind, began: datetime = NOW) -> Report:
     )
 
 
-def made(report_dir: Path, run: str, kind: Kind | None) -> RunFolder:
+def made(report_dir: Path, run: str, kind: CheckKind | None) -> RunFolder:
     """Return a run's folder, with a report unless the run died."""
     folder = RunFolder(report_dir / run)
     Ledger(folder.ledger).released(Ledger(folder.ledger).intend("path", str(report_dir / "gone")))

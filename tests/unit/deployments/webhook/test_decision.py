@@ -19,7 +19,7 @@ from deployments.webhook.decision import (
     request,
 )
 from deployments.webhook.payload import parse
-from kvsync.ci.run.parameters import Source
+from kvsync.ci.run.parameters import CommitSource
 from kvsync.ci.settings import WebhookSettings
 from kvsync.errors import ConfigError, DecodeError
 from tests.payloads.recorded import payload
@@ -42,7 +42,7 @@ def test_a_push_to_a_configured_branch_runs_its_commit() -> None:
     assert decided("push") == Start(
         deployment="commit",
         asked={"trigger": "push"},
-        source=Source(url=URL, commit=COMMIT, repository=NAME, ref="main"),
+        source=CommitSource(url=URL, commit=COMMIT, repository=NAME, ref="main"),
     )
 
 
@@ -51,7 +51,7 @@ def test_a_pull_request_of_a_branch_here_is_trusted_and_supersedes() -> None:
     found = decided("pull_request")
 
     assert isinstance(found, Start)
-    assert found.source == Source(
+    assert found.source == CommitSource(
         url=URL, commit=COMMIT, repository=NAME, ref="forget-pods", pull_request=7, trusted=True
     )
     assert (found.deployment, found.supersedes) == ("pull-request", True)
@@ -65,7 +65,7 @@ def test_a_fork_is_untrusted_and_fetched_from_the_repository_it_asks(repo: str |
     found = decided("pull_request_fork", **changes)
 
     assert isinstance(found, Start)
-    assert found.source == Source(
+    assert found.source == CommitSource(
         url=URL, commit=FORK_COMMIT, repository=NAME, ref="main", pull_request=7, trusted=False
     )
 
@@ -222,9 +222,9 @@ def test_a_body_that_is_no_payload_is_told_apart(body: bytes, text: str) -> None
     assert text in str(raised.value)
 
 
-def source(*, trusted: bool) -> Source:
+def source(*, trusted: bool) -> CommitSource:
     """A commit of a pull request."""
-    return Source(url=URL, commit=COMMIT, repository=NAME, pull_request=7, trusted=trusted)
+    return CommitSource(url=URL, commit=COMMIT, repository=NAME, pull_request=7, trusted=trusted)
 
 
 def start(**asked: Any) -> Start:

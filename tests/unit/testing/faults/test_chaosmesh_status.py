@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from kvsync.testing.clusters.kubernetes.manifests import Manifest
-from kvsync.testing.faults.chaosmesh.status import Status
+from kvsync.testing.faults.chaosmesh.status import ExperimentStatus
 
 Step = tuple[str, str, int]
 """The type of an event, its operation, and the second in which it happened."""
@@ -32,9 +32,9 @@ def record(phase: str, *events: Step, pod: str = "a", **counts: int) -> Manifest
     }
 
 
-def status(*records: Manifest, **conditions: str) -> Status:
+def status(*records: Manifest, **conditions: str) -> ExperimentStatus:
     """Read a resource with these records."""
-    return Status.parse(
+    return ExperimentStatus.parse(
         {
             "status": {
                 "conditions": [{"type": type_, "status": state} for type_, state in conditions.items()],
@@ -156,14 +156,14 @@ def test_what_was_injected_again_acted_since_then() -> None:
         ),
     ],
 )
-def test_description(seen: Status, text: str) -> None:
+def test_description(seen: ExperimentStatus, text: str) -> None:
     """The description says how far it came, and what went wrong last."""
     assert seen.describe() == text
 
 
 def test_a_resource_without_a_status() -> None:
     """What no controller has seen is neither selected nor not selected."""
-    seen = Status.parse({"spec": {}})
+    seen = ExperimentStatus.parse({"spec": {}})
 
     assert (seen.selected, seen.records, seen.acted_s) == (None, [], None)
 

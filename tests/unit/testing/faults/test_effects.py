@@ -4,12 +4,12 @@ from collections.abc import Mapping
 
 import pytest
 
-from kvsync.testing.clusters.cluster import Port
+from kvsync.testing.clusters.cluster import PortName
 from kvsync.testing.faults.effects import killed, restarted, saying, unanswered
 from kvsync.testing.faults.holding import Effect
 from kvsync.testing.faults.node.pod import unwell
 
-STALLED: Mapping[Port, str] = {"http": "silent", "events": "accepted"}
+STALLED: Mapping[PortName, str] = {"http": "silent", "events": "accepted"}
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_an_engine_was_restarted_when_process_and_epoch_are_others(
         pytest.param({"http": "accepted", "events": "silent"}, False, id="each what the other should"),
     ],
 )
-def test_a_fault_of_ports_has_to_show_on_each(said: Mapping[Port, str], is_proved: bool) -> None:
+def test_a_fault_of_ports_has_to_show_on_each(said: Mapping[PortName, str], is_proved: bool) -> None:
     """Not every port says the same."""
     assert saying(said, STALLED).present is is_proved
 

@@ -10,36 +10,36 @@ from kvsync.testing.clusters.kubernetes.machine import Machine
 from kvsync.testing.faults.fault import CpuStress, DiskLatency, Fault, HttpDelay, Latency, PacketLoss
 from kvsync.testing.faults.node.injector import NodeInjector
 from kvsync.testing.faults.node.node import Process, greeting
-from kvsync.testing.processes.tools import Answer
+from kvsync.testing.processes.tools import ToolAnswer
 from kvsync.testing.results.verdicts import NotRun
 
 
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        pytest.param(Answer(exit_code=0, output="open\n1\n"), "answered", id="greeted"),
+        pytest.param(ToolAnswer(exit_code=0, output="open\n1\n"), "answered", id="greeted"),
         pytest.param(
-            Answer(exit_code=124, output="open\n"), "accepted and silent for 0.5 s", id="nothing is said"
+            ToolAnswer(exit_code=124, output="open\n"), "accepted and silent for 0.5 s", id="nothing is said"
         ),
-        pytest.param(Answer(exit_code=124), "silent for 0.5 s", id="no connection"),
+        pytest.param(ToolAnswer(exit_code=124), "silent for 0.5 s", id="no connection"),
         pytest.param(
-            Answer(exit_code=1, errors="bash: connect: Connection refused\nbash: line 1: ..."),
+            ToolAnswer(exit_code=1, errors="bash: connect: Connection refused\nbash: line 1: ..."),
             "refused",
             id="refused",
         ),
         pytest.param(
-            Answer(exit_code=0, output="open\n0\n", errors="head: Connection reset by peer"),
+            ToolAnswer(exit_code=0, output="open\n0\n", errors="head: Connection reset by peer"),
             "broken off (head: Connection reset by peer)",
             id="reset",
         ),
         pytest.param(
-            Answer(exit_code=1, errors="bash: connect: No route to host"),
+            ToolAnswer(exit_code=1, errors="bash: connect: No route to host"),
             "broken off (bash: connect: No route to host)",
             id="no route",
         ),
     ],
 )
-def test_what_a_connection_gets_is_said_in_words(answer: Answer, said: str) -> None:
+def test_what_a_connection_gets_is_said_in_words(answer: ToolAnswer, said: str) -> None:
     """The words are those of other clusters' measurements."""
     assert greeting(answer) == said
 

@@ -12,7 +12,7 @@ from kvsync.testing.faults.fault import (
     Stall,
 )
 from kvsync.testing.faults.node.rules import (
-    HeldNetworkFault,
+    NodeNetworkFault,
     changes,
     connections,
     counters,
@@ -89,14 +89,14 @@ QDISCS = [
 ]
 
 
-def rendered(fault: HeldNetworkFault) -> list[tuple[str, str]]:
+def rendered(fault: NodeNetworkFault) -> list[tuple[str, str]]:
     """Return each command and the one that takes it back, as a person would type them."""
     made = changes(fault, "/run/netns/n", "veth7", "kvsync-7-1")
     return [(" ".join(change.do), " ".join(change.undo)) for change in made]
 
 
 @pytest.mark.parametrize(("fault", "rules"), RULES)
-def test_a_rule_is_inserted_and_deleted_in_the_same_words(fault: HeldNetworkFault, rules: list[str]) -> None:
+def test_a_rule_is_inserted_and_deleted_in_the_same_words(fault: NodeNetworkFault, rules: list[str]) -> None:
     """It is in the pod's network namespace, for eth0, and bears the mark of the run."""
     expected = [(f"{IN_POD} iptables -w 5 -I {rule}", f"{IN_POD} iptables -w 5 -D {rule}") for rule in rules]
     assert rendered(fault) == expected
@@ -104,7 +104,7 @@ def test_a_rule_is_inserted_and_deleted_in_the_same_words(fault: HeldNetworkFaul
 
 @pytest.mark.parametrize(("fault", "qdiscs"), QDISCS)
 def test_a_queue_is_added_at_the_end_where_packets_leave(
-    fault: HeldNetworkFault, qdiscs: list[tuple[str, str, str]]
+    fault: NodeNetworkFault, qdiscs: list[tuple[str, str, str]]
 ) -> None:
     """What the pod sends leaves its eth0; what comes to it leaves the node's end of the link."""
     assert rendered(fault) == [

@@ -8,7 +8,15 @@ import pytest
 from kvsync.hashing import block_hashes
 from kvsync.testing.oracle.announcements import Announcement, announcements
 from kvsync.testing.oracle.diagnosis import compare, matches, prompts
-from kvsync.testing.oracle.tables import Block, BlockTable, Comparison, Entry, IndexDump, Lookup, Prompt
+from kvsync.testing.oracle.tables import (
+    Block,
+    BlockTable,
+    Comparison,
+    IndexDump,
+    IndexEntry,
+    Lookup,
+    LookupPrompt,
+)
 
 FIRST, SECOND, THIRD = (1, 2), (3, 4), (5, 6)
 """The tokens of the three blocks 0xa, 0xb and 0xc of one chain."""
@@ -27,10 +35,10 @@ def table(pod: str = "p", epoch: int = 1, **changed: Block | None) -> BlockTable
 
 
 def dump(
-    pod: str = "p", last: int = 1, state: str = "exact", missing: str = "", **changed: Entry
+    pod: str = "p", last: int = 1, state: str = "exact", missing: str = "", **changed: IndexEntry
 ) -> IndexDump:
     """What a right index says of such a pod; an entry can be replaced, and some can be missing."""
-    entries = {each: Entry(own=own) for each, own in OWN.items()}
+    entries = {each: IndexEntry(own=own) for each, own in OWN.items()}
     entries |= {int(name, 16): entry for name, entry in changed.items()}
     blocks = {each: entry for each, entry in entries.items() if f"{each:x}" not in missing}
     return IndexDump(pod=pod, model="m", state=state, last=last, blocks=blocks)
@@ -209,7 +217,7 @@ def test_a_phantom_block_has_a_cause(told: tuple[Announcement, ...], kind: str, 
 )
 def test_a_block_under_a_wrong_hash_has_a_cause(told: tuple[Announcement, ...], own: int, cause: str) -> None:
     """A block that its prompt cannot find is misfiled, and the parent it was given is found out."""
-    assert found(compare([table()], [dump(c=Entry(own=own))], told)) == [("misfiled", cause)]
+    assert found(compare([table()], [dump(c=IndexEntry(own=own))], told)) == [("misfiled", cause)]
 
 
 def test_children_of_a_misfiled_block_do_not_hide_the_first() -> None:
@@ -217,7 +225,7 @@ def test_children_of_a_misfiled_block_do_not_hide_the_first() -> None:
     wrong = 99
     after = block_hashes(THIRD, 2, parent=wrong)[0]
 
-    assert found(compare([table()], [dump(b=Entry(own=wrong), c=Entry(own=after))], TOLD)) == [
+    assert found(compare([table()], [dump(b=IndexEntry(own=wrong), c=IndexEntry(own=after))], TOLD)) == [
         ("misfiled", "its hash comes from none of its ancestors: other tokens or other extra keys"),
         ("misfiled", "its parent is filed wrongly too"),
     ]
@@ -229,7 +237,7 @@ def test_a_salt_enters_the_own_hash_of_the_root() -> None:
     own = block_hashes(FIRST, 2, extra=[("tenant",)])[0]
     held = table(a=salted, b=None, c=None)
 
-    assert compare([held], [dump(missing="bc", a=Entry(own=own))]).violations == ()
+    assert compare([held], [dump(missing="bc", a=IndexEntry(own=own))]).violations == ()
     assert [kind for kind, _ in found(compare([held], [dump(missing="bc")]))] == ["misfiled"]
 
 
@@ -246,14 +254,14 @@ def test_what_came_after_a_missed_restart_has_its_cause() -> None:
 
 def test_a_block_under_another_adapter_is_no_isolation() -> None:
     """The adapter of an entry is the one that its block was computed with."""
-    comparison = compare([table()], [dump(c=Entry(own=OWN[0xC], lora="sql"))], TOLD)
+    comparison = compare([table()], [dump(c=IndexEntry(own=OWN[0xC], lora="sql"))], TOLD)
 
     assert found(comparison) == [("isolation", "filed under another LoRA adapter")]
 
 
 def test_a_block_whose_parent_was_evicted_is_not_judged_by_hash() -> None:
     """Without all tokens before it nobody can say which own hash is right; that it is held still counts."""
-    assert compare([table(b=None)], [dump(missing="b", c=Entry(own=7))]).violations == ()
+    assert compare([table(b=None)], [dump(missing="b", c=IndexEntry(own=7))]).violations == ()
 
 
 @pytest.mark.parametrize(
@@ -328,12 +336,12 @@ def test_a_prompt_matches_what_pods_hold_from_its_beginning(
     """The right answer to a lookup follows from the tables alone."""
     tables = [table("p"), table("q", b=None), replace(table("r"), model="other")]
 
-    assert matches(tables, Prompt(model="m", lora="", salt=None, token_ids=prompt)) == expected
+    assert matches(tables, LookupPrompt(model="m", lora="", salt=None, token_ids=prompt)) == expected
 
 
 def test_a_wrong_lookup_is_a_violation() -> None:
     """A prompt for which the index promises less or more than the pod holds is named."""
-    prompt = Prompt(model="m", lora="", salt=None, token_ids=FIRST + SECOND)
+    prompt = LookupPrompt(model="m", lora="", salt=None, token_ids=FIRST + SECOND)
     comparison = compare([table()], [dump()], TOLD, [Lookup(prompt=prompt, matched={"p": 1, "q": 2})])
 
     assert found(comparison) == [

@@ -7,18 +7,18 @@ from datetime import UTC, datetime
 import pytest
 
 from kvsync.testing.results.attempts import INVARIANT, OTHER_CODE, again, to_retry, unpassed
-from kvsync.testing.results.outcome import Attempt, Check, Kind, Outcome, StageResult, merge
+from kvsync.testing.results.outcome import Attempt, Check, CheckKind, Outcome, StageResult, merge
 
 AT = datetime(2026, 11, 20, tzinfo=UTC)
 
 
-def stage(**kinds: Kind) -> StageResult:
+def stage(**kinds: CheckKind) -> StageResult:
     """Return a stage of ten seconds whose checks ended like this."""
     checks = [Check(name=f"t.py::{name}", kind=kind, detail=f"{name} {kind}") for name, kind in kinds.items()]
     return merge("e2e", checks, started_at=AT, duration_s=10.0)
 
 
-def many(count: int, kind: Kind, prefix: str = "t") -> list[Check]:
+def many(count: int, kind: CheckKind, prefix: str = "t") -> list[Check]:
     """Return so many checks that ended like this."""
     return [Check(name=f"t.py::{prefix}{number}", kind=kind) for number in range(count)]
 
@@ -92,7 +92,9 @@ def test_a_stage_that_did_not_end_is_not_tried_again() -> None:
         ("passed", "not-run", True, "not-run", ["passed"]),
     ],
 )
-def test_two_attempts(first: Kind, then: Kind, same_code: bool, kind: Kind, earlier: list[Kind]) -> None:
+def test_two_attempts(
+    first: CheckKind, then: CheckKind, same_code: bool, kind: CheckKind, earlier: list[CheckKind]
+) -> None:
     """The last attempt decides and the one before is kept; one that decides nothing undoes no failure."""
     (check,) = again(stage(a=first), stage(a=then), same_code=same_code).checks
 

@@ -5,17 +5,26 @@ from datetime import UTC, datetime
 
 import pytest
 
-from kvsync.testing.results.outcome import OUTCOMES, Attempt, Check, Kind, Outcome, StageResult, merge, worst
+from kvsync.testing.results.outcome import (
+    OUTCOMES,
+    Attempt,
+    Check,
+    CheckKind,
+    Outcome,
+    StageResult,
+    merge,
+    worst,
+)
 
 NOON = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 
 
-def checks(*kinds: Kind) -> list[Check]:
+def checks(*kinds: CheckKind) -> list[Check]:
     """Return one check of each kind, named after its position."""
     return [Check(name=f"t.py::test_{i}", kind=kind, detail="E   why") for i, kind in enumerate(kinds)]
 
 
-def merged(*kinds: Kind) -> StageResult:
+def merged(*kinds: CheckKind) -> StageResult:
     """Return the result of a stage with checks of these kinds."""
     return merge("some", checks(*kinds), started_at=NOON)
 
@@ -61,7 +70,7 @@ def test_kinds() -> None:
     ],
     ids=lambda value: "-".join(value) or "none" if isinstance(value, tuple) else "",
 )
-def test_merge(kinds: tuple[Kind, ...], outcome: Outcome, reason: str) -> None:
+def test_merge(kinds: tuple[CheckKind, ...], outcome: Outcome, reason: str) -> None:
     """A stage is as bad as its worst check; a skipped one proves nothing and spoils nothing."""
     result = merged(*kinds)
 
