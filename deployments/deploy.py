@@ -26,7 +26,7 @@ from pydantic_core import to_json
 
 from deployments.catalogue import ENTRYPOINT, FLOW, TAG, Deployment, job_variables, pull_steps
 from flows.pipeline import run_pipeline
-from kvsync.errors import CannotRun
+from kvsync.ci.errors import CannotRun
 
 Fate = Literal["created", "updated", "unchanged", "removed"]
 

@@ -1,21 +1,22 @@
-"""Every error this package raises, by what the caller can do about it.
+"""Every error that the library raises, by what the caller can do about it.
 
 KVSyncError
 ├── ConfigError       our configuration is wrong: lists every problem, mend and start again
 ├── UnknownName       a name was asked for that does not exist: lists the valid ones
-├── PortInUse         an address is taken: says by whom where that can be known
-├── DecodeError       a peer sent bytes that are no event batch: count it by `reason`, go on
+├── PortInUse         an address is taken: says by which process where that can be known
+├── DecodeError       a peer sent bytes that are not an event batch: count it by `reason`, go on
 ├── TokenizeError     no tokenizer answered: route without a prefix
 ├── NoPodReady        nothing can serve the request: answer 503, try later
-├── CommandError      a command failed: carries argv, exit code and the end of its output
-├── WaitTimeout       a condition did not come true in time: carries what was last seen
-├── StoreError        a report could not be stored, read or removed: says where and the mend, and if to retry
-└── ClusterError      a test cluster could not do what was asked
-    ├── CannotRun     what it needs is missing here: lists every problem with its mend
-    └── InfrastructureError  what carries it failed: no verdict on the product that runs in it
+├── ApiUnreachable    Kubernetes did not answer: ask again
+├── ApiRefused        Kubernetes said no: says what to change, ask again later
+├── ApiError          the simulator answers a request with an error (kvsync.simulator.openai)
+├── EngineRestarted   the simulated engine restarted during a request (kvsync.simulator.engine)
+└── OutOfBlocks       the simulated cache is full until a request ends (kvsync.simulator.blocks)
+
+The test kit and the pipeline draw their own: kvsync.testing.errors, kvsync.ci.errors.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 
 class KVSyncError(Exception):
@@ -64,41 +65,13 @@ class NoPodReady(KVSyncError):
     """No ready pod serves the model."""
 
 
-class CommandError(KVSyncError):
-    """A command that did not exit with 0, with the end of what it printed."""
-
-    def __init__(self, argv: Sequence[str], outcome: str, tail: str = "") -> None:
-        self.argv, self.outcome, self.tail = tuple(argv), outcome, tail
-        super().__init__("\n".join(filter(None, [f"{' '.join(argv)}: {outcome}", tail.rstrip()])))
+class ApiUnreachable(KVSyncError):
+    """No answer, or not all of it; the next one may go on where this one ended."""
 
 
-class WaitTimeout(KVSyncError):
-    """A condition that did not come true in time."""
+class ApiRefused(KVSyncError):
+    """The API server said no, or what is not understood; `code` is an HTTP status, or 0."""
 
-    def __init__(self, what: str, timeout_s: float, last_seen: object) -> None:
-        self.what, self.timeout_s, self.last_seen = what, timeout_s, last_seen
-        super().__init__(f"not within {timeout_s:g} s: {what}; last seen: {last_seen}")
-
-
-class StoreError(KVSyncError):
-    """A store of reports that did not do what was asked; `passing` when the same call may work later."""
-
-    def __init__(self, what: str, problem: str, mend: str, *, passing: bool = False) -> None:
-        self.mend, self.passing = mend, passing
-        super().__init__(f"cannot {what}: {problem}; {mend}")
-
-
-class ClusterError(KVSyncError):
-    """A test cluster could not be created, changed or deleted."""
-
-
-class CannotRun(ClusterError):
-    """A machine without something that a run needs, with the mend of each."""
-
-    def __init__(self, what: str, problems: Iterable[str]) -> None:
-        self.problems = tuple(problems)
-        super().__init__("\n".join([f"{what}: {len(self.problems)} problem(s)", *self.problems]))
-
-
-class InfrastructureError(ClusterError):
-    """What carries a test cluster failed it, not the product that runs in it."""
+    def __init__(self, text: str, code: int = 0) -> None:
+        self.code = code
+        super().__init__(text)

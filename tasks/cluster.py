@@ -9,7 +9,7 @@ from kvsync.ci.cluster_settings import ClusterChoice
 from kvsync.ci.provision.cluster_stage import ClusterStage, give_back
 from kvsync.ci.run.parameters import Parameters, settings_here
 from kvsync.ci.stages.stage import StageContext, run_safely
-from kvsync.errors import ClusterError
+from kvsync.testing.errors import ClusterError
 from kvsync.testing.results.outcome import Outcome, StageResult
 
 

@@ -21,12 +21,12 @@ from prefect.cache_policies import NO_CACHE
 from prefect.context import TaskRunContext
 from prefect.logging import get_run_logger
 
+from kvsync.ci.errors import StoreError
 from kvsync.ci.run.parameters import REPOSITORY, Parameters
 from kvsync.ci.run_folder import RunFolder
 from kvsync.ci.settings import load_settings
 from kvsync.ci.store.opening import open_store
 from kvsync.ci.store.upload import Uploaded, upload_run
-from kvsync.errors import StoreError
 
 RETRIES = 2
 

@@ -13,7 +13,7 @@ from kvsync.ci.run_folder import RunFolder
 from kvsync.ci.settings import Settings, load_settings
 from kvsync.ci.stages.stage import StageContext, keep_result, run_safely
 from kvsync.ci.stages.workspace import NAME, WorkspaceStage, head
-from kvsync.errors import ClusterError
+from kvsync.testing.errors import ClusterError
 from kvsync.testing.results.outcome import Outcome, StageResult
 from kvsync.testing.results.verdicts import NotRun
 

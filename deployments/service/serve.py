@@ -29,11 +29,13 @@ import httpx
 from deployments.launch import environment
 from deployments.service.presence import living, worker_name
 from deployments.service.supervisor import SupervisedCommand, Supervisor, bound
+from kvsync.ci.errors import CannotRun
 from kvsync.ci.interruption import stop_on_signal
 from kvsync.ci.run.parameters import REPOSITORY
 from kvsync.ci.settings import PREFIX, ServeSettings, Settings
-from kvsync.errors import CannotRun, ConfigError, PortInUse, WaitTimeout
+from kvsync.errors import ConfigError, PortInUse
 from kvsync.publisher import listener_on
+from kvsync.testing.errors import WaitTimeout
 from kvsync.testing.processes.wait import wait_for
 
 START_S = 120.0

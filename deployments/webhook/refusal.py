@@ -1,4 +1,9 @@
-"""Why a delivery that was accepted is not started, by what is to be done about it."""
+"""Why a delivery that was accepted is not started, by what is to be done about it.
+
+KVSyncError (kvsync.errors)
+├── RunRefused        it can never be started: says why
+└── NotNow            it may be started later: says whose fault it is
+"""
 
 from typing import Literal
 

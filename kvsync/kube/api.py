@@ -18,6 +18,7 @@ from kubernetes.aio.config import load_incluster_config, load_kube_config
 from pydantic import ValidationError
 
 from kvsync.config import KubernetesConfig
+from kvsync.errors import ApiRefused, ApiUnreachable
 from kvsync.kube.pods import SELECTOR, WATCH_EVENT, KubePodList, PodChange, Refusal, WatchFailure
 
 ALL = "*"
@@ -32,18 +33,6 @@ _OWN_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 _TEXT_CHARS = 300
 """Enough of a message or a body to tell what it is."""
-
-
-class ApiUnreachable(Exception):
-    """No answer, or not all of it; the next one may go on where this one ended."""
-
-
-class ApiRefused(Exception):
-    """The API server said no, or what is not understood; `code` is an HTTP status, or 0."""
-
-    def __init__(self, text: str, code: int = 0) -> None:
-        self.code = code
-        super().__init__(text)
 
 
 class WatchedNamespace(NamedTuple):
@@ -142,7 +131,7 @@ class Watch:
 
 
 async def connect(config: KubernetesConfig) -> ApiServer:
-    """Read who and where we are, without asking the API server anything. Raises Refused."""
+    """Read who and where we are, without asking the API server anything. Raises ApiRefused."""
     settings = Configuration()
     try:
         async with asyncio.timeout(config.timeout_s):

@@ -24,7 +24,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 
 from kvsync.config import KubernetesConfig
-from kvsync.kube.api import ALL, GONE, ApiRefused, ApiServer, ApiUnreachable, Watch, WatchedNamespace, connect
+from kvsync.errors import ApiRefused, ApiUnreachable
+from kvsync.kube.api import ALL, GONE, ApiServer, Watch, WatchedNamespace, connect
 from kvsync.kube.pods import KubePod, PodChange, Reading, read_pod
 from kvsync.pods import Pod
 from kvsync.ratelimit import RateLimit

@@ -14,7 +14,7 @@ from typing import cast
 
 import pytest
 
-from kvsync.errors import InfrastructureError
+from kvsync.testing.errors import InfrastructureError
 from kvsync.testing.results.attempts import INVARIANT, attempted
 from kvsync.testing.results.history import History, append_line, end_torn_line
 from kvsync.testing.results.journal import journal

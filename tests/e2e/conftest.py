@@ -5,9 +5,9 @@ from contextlib import suppress
 
 import pytest
 
-from kvsync.errors import ClusterError
 from kvsync.testing.clusters.cluster import Cluster, ClusterProvider
 from kvsync.testing.clusters.endpoints import GatewayView
+from kvsync.testing.errors import ClusterError
 from kvsync.testing.pytest_plugin import keeps
 from kvsync.testing.scenarios.fixtures import keep_evidence, own_cluster, provider, scenario, write_down
 

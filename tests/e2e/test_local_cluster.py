@@ -10,8 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from kvsync.errors import ClusterError
 from kvsync.testing.clusters.local.cluster import LocalCluster
+from kvsync.testing.errors import ClusterError
 from kvsync.testing.processes.ledger import leftovers
 from kvsync.testing.processes.living import find_strays
 from kvsync.testing.processes.wait import wait_for

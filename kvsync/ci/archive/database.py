@@ -20,7 +20,8 @@ from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from kvsync.errors import KVSyncError, WaitTimeout
+from kvsync.errors import KVSyncError
+from kvsync.testing.errors import WaitTimeout
 from kvsync.testing.processes.wait import wait_for
 
 FILE = "archive.db"

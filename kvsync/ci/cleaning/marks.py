@@ -10,9 +10,9 @@ nothing to find. A docker that is there and does not answer is an entry of its o
 
 from collections.abc import Iterable
 
-from kvsync.errors import ClusterError
 from kvsync.testing.clusters.kubernetes.machine import CLUSTER_LABEL
 from kvsync.testing.clusters.kubernetes.manifests import RUN_LABEL
+from kvsync.testing.errors import ClusterError
 from kvsync.testing.processes.ledger import LedgerEntry
 from kvsync.testing.processes.tools import ON_PATH, Tools, kubectl
 

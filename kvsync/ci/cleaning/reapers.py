@@ -23,10 +23,11 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 
 from kvsync.ci.cleaning.marks import ANSWER_S, UNKNOWN
-from kvsync.errors import ClusterError, UnknownName
+from kvsync.errors import UnknownName
 from kvsync.testing.clusters.kubernetes.machine import CLUSTER_LABEL
 from kvsync.testing.clusters.kubernetes.manifests import RUN_LABEL
 from kvsync.testing.clusters.kubernetes.namespace import Namespace
+from kvsync.testing.errors import ClusterError
 from kvsync.testing.faults.node.changes import undo
 from kvsync.testing.faults.node.node import CONTAINERS
 from kvsync.testing.processes import living

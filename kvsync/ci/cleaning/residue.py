@@ -11,7 +11,8 @@ import psutil
 
 from kvsync.ci.cleaning import marks
 from kvsync.ci.cleaning.reapers import in_order, is_inside, reached_with, reap
-from kvsync.errors import ClusterError, KVSyncError, WaitTimeout
+from kvsync.errors import KVSyncError
+from kvsync.testing.errors import ClusterError, WaitTimeout
 from kvsync.testing.processes.ledger import Ledger, LedgerEntry, leftovers
 from kvsync.testing.processes.living import end, find_strays, lives
 from kvsync.testing.processes.tools import ON_PATH, Tools

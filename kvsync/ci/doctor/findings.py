@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from kvsync.errors import CannotRun
+from kvsync.ci.errors import CannotRun
 
 GIB = 1024**3
 

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 from kvsync.ci.doctor import findings as preflight
 from kvsync.ci.doctor.findings import Finding
+from kvsync.ci.errors import StoreError
 from kvsync.ci.notify.github import GitHub, NotSent
 from kvsync.ci.settings import GitHubSettings, Settings, StoreSettings
 from kvsync.ci.store.opening import open_store
-from kvsync.errors import StoreError
 
 PATIENCE_S = 5.0
 

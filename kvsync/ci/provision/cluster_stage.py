@@ -15,12 +15,13 @@ from kvsync.ci.cleaning.reapers import reached_with, reap
 from kvsync.ci.cluster_settings import ClusterChoice, ClusterSettings
 from kvsync.ci.doctor.doctor import asking, examine, pin, stuck_namespaces
 from kvsync.ci.doctor.findings import Finding, require
+from kvsync.ci.errors import CannotRun
 from kvsync.ci.provision.image import build
 from kvsync.ci.provision.kind import KindCommand
 from kvsync.ci.run_folder import RunFolder
 from kvsync.ci.stages.stage import StageContext
-from kvsync.errors import CannotRun, ClusterError
 from kvsync.testing.clusters.kubernetes.machine import Machine
+from kvsync.testing.errors import ClusterError
 from kvsync.testing.processes.commands import Commands
 from kvsync.testing.processes.ledger import Ledger, LedgerEntry, leftovers
 from kvsync.testing.processes.scratch import scratch

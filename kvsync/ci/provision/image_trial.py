@@ -8,13 +8,13 @@ from contextlib import suppress
 from pathlib import Path
 
 from kvsync.ci.doctor.findings import Finding, missing, ok
-from kvsync.errors import WaitTimeout
 from kvsync.testing.clusters.kubernetes import manifests as render
 from kvsync.testing.clusters.kubernetes.api import HOPELESS, KubernetesApi, PodState
 from kvsync.testing.clusters.kubernetes.cluster import ENGINES, INTERVAL_S
 from kvsync.testing.clusters.kubernetes.machine import Machine
 from kvsync.testing.clusters.kubernetes.manifests import Manifests
 from kvsync.testing.clusters.kubernetes.provider import namespace_of
+from kvsync.testing.errors import WaitTimeout
 from kvsync.testing.processes.ledger import Ledger
 from kvsync.testing.processes.wait import wait_for
 

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 
 from kvsync.ci.run_folder import RunFolder
 from kvsync.ci.stages.stage import StageContext
-from kvsync.errors import CommandError
+from kvsync.testing.errors import CommandError
 from kvsync.testing.processes.commands import Commands
 from kvsync.testing.results.outcome import Check, StageResult, merge
 from kvsync.testing.results.verdicts import NotRun

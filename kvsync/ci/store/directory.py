@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+from kvsync.ci.errors import StoreError
 from kvsync.ci.store.store import Stored, beside, checked, digest, static_link
-from kvsync.errors import StoreError, UnknownName
+from kvsync.errors import UnknownName
 
 
 class DirectoryStore:

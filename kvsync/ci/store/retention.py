@@ -16,12 +16,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from kvsync.ci.cleaning.residue import find, is_running
+from kvsync.ci.errors import StoreError
 from kvsync.ci.report.report import Report
 from kvsync.ci.run_folder import UNREADABLE, RunFolder
 from kvsync.ci.settings import StoreSettings
 from kvsync.ci.store.store import Store
 from kvsync.ci.store.upload import MANIFEST
-from kvsync.errors import StoreError, UnknownName
+from kvsync.errors import UnknownName
 from kvsync.testing.processes.ledger import LedgerEntry
 from kvsync.testing.results.outcome import Outcome
 

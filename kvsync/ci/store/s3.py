@@ -22,6 +22,7 @@ from boto3.session import Session
 from botocore import exceptions as boto
 from botocore.config import Config
 
+from kvsync.ci.errors import StoreError
 from kvsync.ci.settings import StoreSettings
 from kvsync.ci.store.store import (
     STALE_UPLOAD_DAYS,
@@ -32,7 +33,7 @@ from kvsync.ci.store.store import (
     digest,
     static_link,
 )
-from kvsync.errors import StoreError, UnknownName
+from kvsync.errors import UnknownName
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -15,9 +15,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from kvsync.ci.errors import StoreError
 from kvsync.ci.run_folder import RunFolder
 from kvsync.ci.store.store import Store, Stored, checked, content_type, digest
-from kvsync.errors import StoreError, UnknownName
+from kvsync.errors import UnknownName
 
 MANIFEST = "manifest.json"
 

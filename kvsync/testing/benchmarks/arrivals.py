@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-from kvsync.errors import WaitTimeout
 from kvsync.events import EventBatch, Source
 from kvsync.index import PrefixIndex
 from kvsync.sequence import State
 from kvsync.subscriber import SourceStatus, Subscriber, open_context
 from kvsync.testing.benchmarks.flood import EventLoad, Flood
 from kvsync.testing.benchmarks.gauge import Timing
+from kvsync.testing.errors import WaitTimeout
 from kvsync.testing.processes.ledger import Ledger
 
 _JOIN_TIMEOUT_S = 20.0

@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 
-from kvsync.errors import ClusterError
+from kvsync.testing.errors import ClusterError
 from kvsync.testing.oracle.tables import Block, BlockTable, IndexDump, IndexEntry, Lookup, LookupPrompt
 from kvsync.testing.results.history import Record
 

@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Protocol
 
-from kvsync.errors import ClusterError, WaitTimeout
+from kvsync.testing.errors import ClusterError, WaitTimeout
 from kvsync.testing.faults.fault import Fault, OneShot, name_of, to_json
 from kvsync.testing.processes.wait import wait_for
 from kvsync.testing.results.history import History

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from kvsync.errors import ClusterError, WaitTimeout
+from kvsync.testing.errors import ClusterError, WaitTimeout
 from kvsync.testing.load.plan import Phase, requests
 from kvsync.testing.processes.ledger import Ledger
 from kvsync.testing.processes.program import Program

@@ -11,10 +11,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from kvsync.errors import ClusterError
 from kvsync.testing.benchmarks.gauge import Gauge
 from kvsync.testing.clusters.cluster import Cluster, Option, PodHandle
 from kvsync.testing.clusters.endpoints import PodAdmin
+from kvsync.testing.errors import ClusterError
 from kvsync.testing.load.generator import Generator, RequestStream
 from kvsync.testing.load.plan import PASSAGES, LoadPlan
 from kvsync.testing.load.service import LATE_SHARE, Sample, Served, served

@@ -12,9 +12,9 @@ from typing import Self
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
-from kvsync.errors import ClusterError, WaitTimeout
 from kvsync.testing.clusters.cluster import Cluster
 from kvsync.testing.clusters.endpoints import NO_CERTIFICATES, TIMEOUT_S, GatewayView, PodAdmin
+from kvsync.testing.errors import ClusterError, WaitTimeout
 from kvsync.testing.processes.wait import wait_for
 from kvsync.testing.results.history import History
 from kvsync.testing.results.verdicts import Inconclusive, NotRun

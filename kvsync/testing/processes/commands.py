@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kvsync.errors import CommandError
+from kvsync.testing.errors import CommandError
 from kvsync.testing.processes.ledger import Ledger
 from kvsync.testing.processes.runner import run
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from kvsync.errors import WaitTimeout
+from kvsync.testing.errors import WaitTimeout
 from kvsync.testing.processes.ledger import Ledger
 from kvsync.testing.processes.runner import with_environment
 from kvsync.testing.processes.wait import wait_for

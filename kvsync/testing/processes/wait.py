@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from kvsync.errors import WaitTimeout
+from kvsync.testing.errors import WaitTimeout
 
 T = TypeVar("T")
 

@@ -4,9 +4,9 @@ import random
 import time
 from collections.abc import Callable, Collection, Mapping
 
-from kvsync.errors import WaitTimeout
 from kvsync.testing.clusters.cluster import Cluster
 from kvsync.testing.clusters.endpoints import GatewayView, PodAdmin
+from kvsync.testing.errors import WaitTimeout
 from kvsync.testing.oracle.diagnosis import prompts
 from kvsync.testing.oracle.snapshot import IndexState, Rest, keep, require
 from kvsync.testing.oracle.tables import Comparison

@@ -8,8 +8,8 @@ afterwards.
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
-from kvsync.errors import ClusterError, WaitTimeout
 from kvsync.testing.clusters.endpoints import GatewayView, PodAdmin, SourceView
+from kvsync.testing.errors import ClusterError, WaitTimeout
 from kvsync.testing.processes.wait import wait_for
 from kvsync.testing.results.history import History
 from kvsync.testing.scenarios.scenario import Scenario

@@ -12,12 +12,12 @@ from typing import cast
 import pytest
 
 from kvsync.ci.doctor.kubernetes import NEEDED, TO_DRAIN, TO_INJECT, Right
-from kvsync.errors import ClusterError, WaitTimeout
 from kvsync.testing.clusters.kubernetes.api import KubernetesApi
 from kvsync.testing.clusters.kubernetes.cluster import KubernetesCluster, Site
 from kvsync.testing.clusters.kubernetes.machine import Machine
 from kvsync.testing.clusters.kubernetes.manifests import Manifests
 from kvsync.testing.clusters.kubernetes.proxy import KubernetesProxy
+from kvsync.testing.errors import ClusterError, WaitTimeout
 from kvsync.testing.faults.chaosmesh.injector import KINDS, ChaosMeshInjector
 from kvsync.testing.faults.chaosmesh.manifest import GROUP, VERSION, plural
 from kvsync.testing.faults.chaosmesh.resource import ExperimentResource, Reference

@@ -8,10 +8,10 @@ from kubernetes import client
 from kubernetes.config import new_client_from_config
 from kubernetes.utils import create_from_dict
 
-from kvsync.errors import ClusterError
 from kvsync.testing.clusters.kubernetes.api_errors import NOT_FOUND, failures
 from kvsync.testing.clusters.kubernetes.machine import Machine
 from kvsync.testing.clusters.kubernetes.manifests import Manifest
+from kvsync.testing.errors import ClusterError
 from kvsync.testing.results.history import Record
 
 TIMEOUT_S = 30.0

@@ -10,7 +10,7 @@ from kubernetes.client import ApiException
 from kubernetes.config import ConfigException
 from kubernetes.utils import FailToCreateError
 
-from kvsync.errors import InfrastructureError
+from kvsync.testing.errors import InfrastructureError
 
 NOT_FOUND = 404
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from kvsync.errors import ClusterError, InfrastructureError, UnknownName, WaitTimeout
+from kvsync.errors import UnknownName
 from kvsync.testing.clusters.cluster import GATEWAY, Option, PodHandle, flags
 from kvsync.testing.clusters.endpoints import GatewayView, PodAdmin, answers
 from kvsync.testing.clusters.evidence import MOST_PODS, Group
@@ -26,6 +26,7 @@ from kvsync.testing.clusters.kubernetes.manifests import (
     Manifests,
 )
 from kvsync.testing.clusters.kubernetes.proxy import KubernetesProxy
+from kvsync.testing.errors import ClusterError, InfrastructureError, WaitTimeout
 from kvsync.testing.oracle.announcements import Announcement, announcements
 from kvsync.testing.processes.ledger import Ledger, LedgerEntry
 from kvsync.testing.processes.tools import Tools, kubectl

@@ -5,13 +5,13 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from kvsync.errors import ClusterError, InfrastructureError, WaitTimeout
 from kvsync.testing.clusters.evidence import INTERRUPTED_S, WITHIN_S, collect, new_folder
 from kvsync.testing.clusters.kubernetes.api import KubernetesApi
 from kvsync.testing.clusters.kubernetes.cluster import INTERVAL_S, KubernetesCluster, Site
 from kvsync.testing.clusters.kubernetes.machine import Machine
 from kvsync.testing.clusters.kubernetes.manifests import Manifests
 from kvsync.testing.clusters.kubernetes.proxy import KubernetesProxy
+from kvsync.testing.errors import ClusterError, InfrastructureError, WaitTimeout
 from kvsync.testing.processes.ledger import Ledger, LedgerEntry
 from kvsync.testing.processes.wait import wait_for
 from kvsync.testing.results.history import History

@@ -9,8 +9,8 @@ import re
 import sys
 from pathlib import Path
 
-from kvsync.errors import InfrastructureError, WaitTimeout
 from kvsync.testing.clusters.kubernetes.machine import Machine
+from kvsync.testing.errors import InfrastructureError, WaitTimeout
 from kvsync.testing.processes.ledger import Ledger
 from kvsync.testing.processes.program import Program
 from kvsync.testing.processes.tools import kubectl

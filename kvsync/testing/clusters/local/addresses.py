@@ -10,7 +10,7 @@ import sys
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from kvsync.errors import ClusterError
+from kvsync.testing.errors import ClusterError
 
 _TRIES = 200
 """Addresses looked at before giving up: more than a machine full of test runs occupies in a row."""

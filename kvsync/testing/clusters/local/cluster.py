@@ -12,12 +12,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Self
 
-from kvsync.errors import ClusterError, UnknownName, WaitTimeout
+from kvsync.errors import UnknownName
 from kvsync.testing.clusters.cluster import GATEWAY, Option, PodHandle, flags
 from kvsync.testing.clusters.endpoints import GatewayView
 from kvsync.testing.clusters.local.addresses import Address, LoopbackBlock
 from kvsync.testing.clusters.local.fault_proxy import FaultProxy
 from kvsync.testing.clusters.local.pod import READY_TIMEOUT_S, LocalPod
+from kvsync.testing.errors import ClusterError, WaitTimeout
 from kvsync.testing.oracle.announcements import Announcement, announcements
 from kvsync.testing.processes.ledger import Ledger
 from kvsync.testing.processes.program import Program

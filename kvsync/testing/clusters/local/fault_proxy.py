@@ -21,7 +21,8 @@ from functools import partial
 from types import TracebackType
 from typing import Literal, Self, TypeVar
 
-from kvsync.errors import ClusterError, PortInUse
+from kvsync.errors import PortInUse
+from kvsync.testing.errors import ClusterError
 
 T = TypeVar("T")
 Direction = Literal["up", "down"]

@@ -7,12 +7,12 @@ it has a new one after a move.
 
 from collections.abc import Callable, Collection
 
-from kvsync.errors import ClusterError, WaitTimeout
 from kvsync.pods import Pod
 from kvsync.testing.clusters.cluster import PORTS, PodHandle, PortName
 from kvsync.testing.clusters.endpoints import answers
 from kvsync.testing.clusters.local.addresses import Address, LoopbackBlock
 from kvsync.testing.clusters.local.fault_proxy import CLEAR, FaultProxy, Listener, Rules
+from kvsync.testing.errors import ClusterError, WaitTimeout
 from kvsync.testing.processes.program import Program
 from kvsync.testing.processes.wait import wait_for
 

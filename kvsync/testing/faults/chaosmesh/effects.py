@@ -15,12 +15,13 @@ from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from kvsync.errors import ClusterError, UnknownName
+from kvsync.errors import UnknownName
 from kvsync.testing.clusters.cluster import PodHandle
 from kvsync.testing.clusters.endpoints import answers
 from kvsync.testing.clusters.kubernetes.api import PodState
 from kvsync.testing.clusters.kubernetes.cluster import ENGINES, GATEWAYS
 from kvsync.testing.clusters.kubernetes.manifests import ADMIN_PORT, MODEL_LABEL, PORT_NUMBERS
+from kvsync.testing.errors import ClusterError
 from kvsync.testing.faults import effects
 from kvsync.testing.faults.chaosmesh import probe as inside
 from kvsync.testing.faults.fault import (

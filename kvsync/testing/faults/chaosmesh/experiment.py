@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from kubernetes.client import ApiClient, CoreV1Api
 
-from kvsync.errors import WaitTimeout
 from kvsync.testing.clusters.kubernetes.api_errors import failures
 from kvsync.testing.clusters.kubernetes.manifests import Manifest
+from kvsync.testing.errors import WaitTimeout
 from kvsync.testing.faults.chaosmesh.resource import (
     INTERVAL_S,
     REQUEST_TIMEOUT_S,

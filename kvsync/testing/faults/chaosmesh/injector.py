@@ -12,10 +12,10 @@ from typing import Any, Protocol, cast
 
 from kubernetes.client import ApiClient, CustomObjectsApi
 
-from kvsync.errors import WaitTimeout
 from kvsync.testing.clusters.kubernetes.api_errors import NOT_FOUND, Forbidden, failures
 from kvsync.testing.clusters.kubernetes.machine import Machine
 from kvsync.testing.clusters.kubernetes.manifests import MANAGED, RUN_LABEL, Manifest
+from kvsync.testing.errors import WaitTimeout
 from kvsync.testing.faults.chaosmesh.experiment import RunningExperiment, StepLimits
 from kvsync.testing.faults.chaosmesh.installation import lacking
 from kvsync.testing.faults.chaosmesh.manifest import GROUP, VERSION, Victims, impossible, plural, render

@@ -5,9 +5,9 @@ from typing import cast
 
 from kubernetes.client import ApiClient, ApiException, CustomObjectsApi
 
-from kvsync.errors import WaitTimeout
 from kvsync.testing.clusters.kubernetes.api_errors import NOT_FOUND, failures
 from kvsync.testing.clusters.kubernetes.manifests import Manifest
+from kvsync.testing.errors import WaitTimeout
 from kvsync.testing.processes.wait import wait_for
 
 REQUEST_TIMEOUT_S = 10.0

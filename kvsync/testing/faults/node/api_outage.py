@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from kvsync.errors import ClusterError
 from kvsync.testing.clusters.endpoints import answers
 from kvsync.testing.clusters.kubernetes.api import KubernetesApi
 from kvsync.testing.clusters.kubernetes.machine import Machine
 from kvsync.testing.clusters.kubernetes.manifests import GATEWAY_PORT, Manifest
+from kvsync.testing.errors import ClusterError
 from kvsync.testing.faults.node.changes import Changes
 from kvsync.testing.faults.node.node import Node
 from kvsync.testing.faults.node.rules import refusal

@@ -7,7 +7,7 @@ name on the node `node`, and an answer that says there is nothing to undo is as 
 import re
 from collections.abc import Sequence
 
-from kvsync.errors import ClusterError
+from kvsync.testing.errors import ClusterError
 from kvsync.testing.faults.node.node import Node
 from kvsync.testing.faults.node.rules import NodeChange
 from kvsync.testing.processes.ledger import Ledger, LedgerEntry

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from kvsync.errors import ClusterError
+from kvsync.testing.errors import ClusterError
 from kvsync.testing.faults.effects import ANSWERED, REFUSED, SILENCE_S, SILENT
 from kvsync.testing.faults.node.rules import connections
 from kvsync.testing.processes.tools import ON_PATH, ToolAnswer, Tools

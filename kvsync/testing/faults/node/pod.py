@@ -3,12 +3,12 @@
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 
-from kvsync.errors import ClusterError
 from kvsync.testing.clusters.cluster import PortName
 from kvsync.testing.clusters.endpoints import PodAdmin
 from kvsync.testing.clusters.kubernetes.api import PodState
 from kvsync.testing.clusters.kubernetes.cluster import KubernetesCluster
 from kvsync.testing.clusters.kubernetes.manifests import PORT_NUMBERS
+from kvsync.testing.errors import ClusterError
 from kvsync.testing.faults import effects
 from kvsync.testing.faults.holding import Effect
 from kvsync.testing.faults.node.node import Node

@@ -6,7 +6,7 @@ import pytest
 
 from kvsync.ci.cleaning.reapers import reap
 from kvsync.ci.cleaning.residue import clear, find
-from kvsync.errors import ClusterError
+from kvsync.testing.errors import ClusterError
 from kvsync.testing.processes.ledger import Ledger, LedgerEntry, leftovers
 from tests.integration.ci.doctor.conftest import Programs
 

@@ -11,7 +11,7 @@ from kvsync.ci.cluster_settings import ClusterSettings
 from kvsync.ci.run.parameters import Parameters
 from kvsync.ci.run_folder import RunFolder
 from kvsync.ci.stages.stage import StageContext
-from kvsync.errors import ClusterError
+from kvsync.testing.errors import ClusterError
 from kvsync.testing.processes.ledger import Ledger
 from tasks.cluster import create_cluster
 

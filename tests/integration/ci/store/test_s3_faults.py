@@ -12,10 +12,10 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 
+from kvsync.ci.errors import StoreError
 from kvsync.ci.run_folder import RunFolder
 from kvsync.ci.store.s3 import S3Store
 from kvsync.ci.store.upload import is_uploaded, upload_run
-from kvsync.errors import StoreError
 from kvsync.testing.clusters.local.fault_proxy import CLEAR, FaultProxy, Listener, Rules
 from kvsync.testing.processes.wait import wait_for
 from tests.integration.ci.store.conftest import AWS, PART, Bucket, client_of

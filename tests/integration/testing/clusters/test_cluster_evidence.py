@@ -119,7 +119,7 @@ def test_each_failure_has_its_evidence_and_its_verdict(
 ) -> None:
     """No image and no node are no verdict, a gateway that crashes is one; each has all there is, linked."""
     result = run_tests(
-        "from kvsync.errors import InfrastructureError\n"
+        "from kvsync.testing.errors import InfrastructureError\n"
         "def test_breaks(own_cluster): raise InfrastructureError('cannot list pods')\n"
         "def test_no_image(own_cluster): pass\n"
         "def test_no_node(own_cluster): pass\n"

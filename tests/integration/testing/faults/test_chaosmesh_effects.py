@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from kvsync.errors import ClusterError, UnknownName
+from kvsync.errors import UnknownName
 from kvsync.testing.clusters.cluster import PodHandle
 from kvsync.testing.clusters.kubernetes.api import PodState
+from kvsync.testing.errors import ClusterError
 from kvsync.testing.faults.chaosmesh import probe as inside
 from kvsync.testing.faults.chaosmesh.effects import Outside, risen
 from kvsync.testing.faults.fault import (

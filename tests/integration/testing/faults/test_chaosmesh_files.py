@@ -8,8 +8,8 @@ import pytest
 import yaml
 from kubernetes.client import ApiClient
 
-from kvsync.errors import ClusterError
 from kvsync.testing.clusters.kubernetes.manifests import Manifest
+from kvsync.testing.errors import ClusterError
 from kvsync.testing.faults.chaosmesh.manifest import GROUP, VERSION, plural
 from kvsync.testing.faults.chaosmesh.resource import ExperimentResource, Reference
 

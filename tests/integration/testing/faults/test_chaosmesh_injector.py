@@ -10,10 +10,10 @@ import pytest
 from kubernetes.client import ApiClient, CoreV1Api, CustomObjectsApi
 
 from kvsync.ci.cleaning.reapers import reap
-from kvsync.errors import ClusterError
 from kvsync.testing.clusters.kubernetes.machine import Machine
 from kvsync.testing.clusters.kubernetes.manifests import Manifest
 from kvsync.testing.doubles.chaos_mesh import Behaviour, FakeChaosMesh
+from kvsync.testing.errors import ClusterError
 from kvsync.testing.faults.chaosmesh.experiment import PAUSE, StepLimits
 from kvsync.testing.faults.chaosmesh.injector import ChaosMeshInjector
 from kvsync.testing.faults.chaosmesh.manifest import GATEWAYS, GROUP, VERSION, Victims, plural

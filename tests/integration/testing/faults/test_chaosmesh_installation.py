@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from kubernetes.client import ApiClient, Configuration
 
-from kvsync.errors import ClusterError
+from kvsync.testing.errors import ClusterError
 from kvsync.testing.faults.chaosmesh.installation import lacking
 
 Serve = Callable[[Mapping[str, object], Mapping[str, bool]], ApiClient]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from kvsync.errors import ClusterError
+from kvsync.testing.errors import ClusterError
 from kvsync.testing.faults.node.node import Node
 from kvsync.testing.processes.tools import Tools
 

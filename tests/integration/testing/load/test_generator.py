@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from kvsync.errors import ClusterError
+from kvsync.testing.errors import ClusterError
 from kvsync.testing.load.generator import Generator, RequestStream
 from kvsync.testing.load.plan import Phase
 from kvsync.testing.load.service import Sample, Served, served

@@ -4,7 +4,8 @@ import pytest
 
 from kvsync.ci.cleaning.marks import containers
 from kvsync.ci.cleaning.reapers import in_order, is_inside, reap
-from kvsync.errors import ClusterError, UnknownName
+from kvsync.errors import UnknownName
+from kvsync.testing.errors import ClusterError
 from kvsync.testing.processes.ledger import LedgerEntry
 from kvsync.testing.processes.tools import Tools
 

@@ -5,7 +5,8 @@ import pytest
 from kvsync.ci.doctor import docker as docker_findings
 from kvsync.ci.doctor import findings as preflight
 from kvsync.ci.doctor.findings import GIB, Finding, FindingState, is_fit, require
-from kvsync.errors import CannotRun, ClusterError
+from kvsync.ci.errors import CannotRun
+from kvsync.testing.errors import ClusterError
 from kvsync.testing.processes.tools import ToolAnswer
 
 START = "start it (sudo systemctl start docker, or Docker Desktop); is DOCKER_HOST right?"

@@ -5,12 +5,13 @@ from pathlib import Path
 import pytest
 from botocore import exceptions as boto
 
+from kvsync.ci.errors import StoreError
 from kvsync.ci.settings import StoreSettings, load_settings
 from kvsync.ci.store.directory import DirectoryStore
 from kvsync.ci.store.opening import open_store
 from kvsync.ci.store.s3 import S3Store, failure
 from kvsync.ci.store.store import content_type
-from kvsync.errors import ConfigError, StoreError
+from kvsync.errors import ConfigError
 
 
 def written(tmp_path: Path, text: str) -> Path:

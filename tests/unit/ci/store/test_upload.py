@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from kvsync.ci.errors import StoreError
 from kvsync.ci.run_folder import RunFolder
 from kvsync.ci.store.directory import DirectoryStore
 from kvsync.ci.store.upload import is_uploaded, survey, upload_run
-from kvsync.errors import StoreError
 
 
 def test_only_what_others_can_use_is_stored(tmp_path: Path) -> None:

@@ -4,8 +4,8 @@ import socket
 
 import pytest
 
-from kvsync.errors import WaitTimeout
 from kvsync.testing.clusters.local.addresses import LoopbackBlock
+from kvsync.testing.errors import WaitTimeout
 from kvsync.testing.processes.wait import wait_for
 
 

@@ -3,8 +3,8 @@
 import pytest
 from kubernetes.client import ApiException
 
-from kvsync.errors import ClusterError
 from kvsync.testing.clusters.kubernetes.api_errors import NOT_FOUND, failures
+from kvsync.testing.errors import ClusterError
 
 
 def test_the_status_that_is_expected_is_no_failure() -> None:

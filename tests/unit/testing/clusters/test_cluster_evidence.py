@@ -5,10 +5,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from threading import Event
 
-from kvsync.errors import ClusterError
 from kvsync.testing.clusters.cluster import PodHandle
 from kvsync.testing.clusters.evidence import NOT_READ, Group, Part, collect, new_folder
 from kvsync.testing.clusters.local.cluster import LocalCluster
+from kvsync.testing.errors import ClusterError
 
 
 class Odd(LocalCluster):

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from kvsync.errors import WaitTimeout
 from kvsync.testing.clusters.endpoints import SourceView
+from kvsync.testing.errors import WaitTimeout
 from kvsync.testing.results.history import History, read
 from kvsync.testing.scenarios.recovery import await_recovery, problems
 from kvsync.testing.traffic.sender import Answer

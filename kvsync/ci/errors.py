@@ -1,0 +1,30 @@
+"""Every error that the pipeline's machinery raises, by what the caller can do about it.
+
+KVSyncError (kvsync.errors)
+├── StoreError        a report was not stored, read or removed: says where and the mend, and if to retry
+├── ArchiveError      the archive cannot be used: says which, why and the mend (kvsync.ci.archive.database)
+├── NotSent           GitHub did not take something: says the mend, and if to retry (kvsync.ci.notify.github)
+└── ClusterError (kvsync.testing.errors)
+    └── CannotRun     what a run needs is missing here: lists every problem with its mend
+"""
+
+from collections.abc import Iterable
+
+from kvsync.errors import KVSyncError
+from kvsync.testing.errors import ClusterError
+
+
+class StoreError(KVSyncError):
+    """A store of reports that did not do what was asked; `passing` when the same call may work later."""
+
+    def __init__(self, what: str, problem: str, mend: str, *, passing: bool = False) -> None:
+        self.mend, self.passing = mend, passing
+        super().__init__(f"cannot {what}: {problem}; {mend}")
+
+
+class CannotRun(ClusterError):
+    """A machine without something that a run needs, with the mend of each."""
+
+    def __init__(self, what: str, problems: Iterable[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join([f"{what}: {len(self.problems)} problem(s)", *self.problems]))
