@@ -4,15 +4,14 @@ import asyncio
 import contextlib
 import errno
 import logging
-import os
 import resource
 import signal
 import socket
-import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import uvicorn
 
+from kvsync import stdin
 from kvsync.config import GatewayConfig
 from kvsync.errors import ConfigError, PortInUse
 from kvsync.gateway.app import create_app
@@ -43,7 +42,7 @@ async def serve(config: GatewayConfig, *, exit_with_stdin: bool = False) -> None
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, server.stop)
     if exit_with_stdin:
-        threading.Thread(target=_await_end_of_stdin, args=(loop, server.stop), daemon=True).start()
+        stdin.on_end(lambda: loop.call_soon_threadsafe(server.stop))
     for warning in config.warnings:
         log.warning(warning)
     room, sources = room_for_sources(), sum(len(pod.sources) for pod in config.pods)
@@ -140,10 +139,3 @@ def room_for_sources() -> int:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
         limit = most
     return max(0, limit - OTHER_FILES) // FILES_PER_SOURCE
-
-
-def _await_end_of_stdin(loop: asyncio.AbstractEventLoop, stop: Callable[[], None]) -> None:
-    # Not sys.stdin: a thread blocked in its buffer would hold a lock that the end of the process needs.
-    while os.read(0, 4096):
-        pass
-    loop.call_soon_threadsafe(stop)

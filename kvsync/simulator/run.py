@@ -2,18 +2,17 @@
 
 import asyncio
 import errno
-import os
 import signal
 import socket
-import threading
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 import uvicorn
 from starlette.types import ASGIApp
 
+from kvsync import stdin
 from kvsync.errors import ConfigError, PortInUse
 from kvsync.publisher import listener_on
 from kvsync.simulator import admin, server
@@ -68,18 +67,10 @@ async def _serve_until_stopped(options: SimulatorOptions) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, serving.cancel)
     if options.exit_with_stdin:
-        # A thread, because not every kind of file that standard input can be is one an event loop can watch.
-        threading.Thread(target=_wait_for_end_of_stdin, args=(loop, serving), daemon=True).start()
+        stdin.on_end(lambda: loop.call_soon_threadsafe(serving.cancel))
     await asyncio.wait([serving])
     if not serving.cancelled():
         serving.result()
-
-
-def _wait_for_end_of_stdin(loop: asyncio.AbstractEventLoop, serving: "asyncio.Task[None]") -> None:
-    with suppress(OSError):
-        while os.read(0, 4096):
-            pass
-    loop.call_soon_threadsafe(serving.cancel)
 
 
 def _open(history: Path) -> BinaryIO:

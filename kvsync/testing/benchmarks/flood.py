@@ -19,7 +19,6 @@ import os
 import random
 import signal
 import sys
-import threading
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -28,6 +27,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, cast
 
+from kvsync import stdin
 from kvsync.codec import Encoding, encode
 from kvsync.events import BlockStored, EventBatch
 from kvsync.publisher import Publisher
@@ -145,11 +145,6 @@ def _say(**fields: object) -> None:
     print(json.dumps(fields), flush=True)
 
 
-def _end_with_stdin() -> None:
-    sys.stdin.buffer.read()
-    os.kill(os.getpid(), signal.SIGTERM)
-
-
 if __name__ == "__main__":
-    threading.Thread(target=_end_with_stdin, daemon=True).start()
+    stdin.on_end(lambda: os.kill(os.getpid(), signal.SIGTERM))
     asyncio.run(_offer(EventLoad(**json.loads(sys.argv[1]))))

@@ -1,18 +1,18 @@
 """Burns CPU or holds memory: `python -m kvsync.testing.faults.stress cpu --workers 2 --load 0.8 --for 60`.
 
-It also runs inside engine containers, so it imports nothing but the standard library. No worker outlives who
-started it: each ends after `--for` seconds, or when standard input, a pipe whose other end the starter
-holds, is closed.
+It also runs inside engine containers, so it imports nothing that their image lacks. No worker outlives the
+process that started it: each ends after `--for` seconds, or when standard input ends.
 """
 
 import argparse
 import os
-import select
 import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+
+from kvsync import stdin
 
 PERIOD_S = 0.1
 """How often a worker works and rests: short against a request, long against a turn of the scheduler."""
@@ -75,9 +75,7 @@ def _hold(size_bytes: int, ends_at: float) -> None:
 def _goes_on(ends_at: float, *, wait_s: float) -> bool:
     """Wait, and say whether there is time left and somebody still holds the other end of standard input."""
     rest_s = max(0.0, min(wait_s, ends_at - time.monotonic()))
-    readable, _, _ = select.select([0], [], [], rest_s)
-    is_closed = bool(readable) and not os.read(0, 4096)
-    return not is_closed and time.monotonic() < ends_at
+    return not stdin.has_ended(rest_s) and time.monotonic() < ends_at
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """Sends requests when they are due, in a process of its own: `python -m kvsync.testing.load.generator PLAN`.
 
 Each request becomes a record of a history when it is answered, so a killed generator keeps what it measured.
-When so many are unanswered that nobody is left to send the next one, it leaves late, and its record says so;
-latencies count from when requests were due in any case.
+When too many are unanswered for the next one to be sent, it leaves late, and its record says so; latencies
+count from when requests were due in any case. After SIGTERM nothing more is sent, and the process ends with
+the last answer.
 """
 
 import json
@@ -12,26 +13,32 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from kvsync.testing.errors import ClusterError, WaitTimeout
+from kvsync import stdin
+from kvsync.testing.errors import WaitTimeout
 from kvsync.testing.load.plan import Phase, requests
 from kvsync.testing.processes.ledger import Ledger
-from kvsync.testing.processes.program import Program
+from kvsync.testing.processes.program import Program, ProgramEnded
 from kvsync.testing.processes.wait import wait_for
 from kvsync.testing.results.history import History, Record, read_lines
-from kvsync.testing.traffic.sender import Sender
+from kvsync.testing.traffic.sender import REQUEST_TIMEOUT_S, Sender
 from kvsync.testing.traffic.trace import TraceRequest
 
 WORKERS = 1024
 """Requests that can be unanswered at a time: three seconds of the highest rate without a single answer."""
+_LAST_ANSWER_S = REQUEST_TIMEOUT_S + 5.0
+"""By then the last request was answered or given up."""
 _READY_TIMEOUT_S = 60.0
 """For a start on a machine that is busy with other starts; alone it takes half a second."""
+
+_TURN_S = 0.1
+"""How soon a signal is noticed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,37 +52,44 @@ class RequestStream:
     seed: int
 
     def requests(self) -> Iterable[TraceRequest]:
-        """Return what is sent: also for who wants to know whether all of it was."""
+        """Return what is to be sent, so that what was sent can be held against it."""
         return requests(self.phases, model=self.model, seed=self.seed)
 
 
 class Generator:
     """The process that sends streams side by side: begun on entering, ended on leaving.
 
-    Raises WaitTimeout when it does not begin.
+    On leaving without an error it waits for the answers to what was sent. Its records are filed under `test`,
+    in a history of the run that is named after it. Raises WaitTimeout when it does not begin, and
+    ProgramEnded when it fails.
     """
 
-    def __init__(
-        self, streams: Sequence[RequestStream], *, history: Path, test: str, log: Path, ledger: Ledger
-    ) -> None:
-        plan = {"streams": [asdict(each) for each in streams], "history": str(history), "test": test}
+    def __init__(self, streams: Sequence[RequestStream], *, run_dir: Path, name: str, test: str) -> None:
+        self._history, self._log = run_dir / "history" / f"{name}.jsonl", run_dir / "logs" / f"{name}.log"
+        plan = {"streams": [asdict(each) for each in streams], "history": str(self._history), "test": test}
         self._argv = [sys.executable, "-m", __name__, json.dumps(plan)]
-        self._history, self._log, self._ledger = history, log, ledger
+        self._ledger = Ledger(run_dir / "ledger.jsonl")
 
     def __enter__(self) -> Self:
-        self._program = Program("load generator", self._argv, log=self._log, ledger=self._ledger)
+        self._program = Program(
+            "the load generator", self._argv, log=self._log, ledger=self._ledger, may_end=True
+        )
         try:
             self.began = wait_for(
                 self._told, what="the load begins", timeout_s=_READY_TIMEOUT_S, last_seen=self._program.tail
             )
         except BaseException:
-            self._program.stop()
+            with suppress(ProgramEnded):
+                self._program.stop()
             raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if kind is None:
+            self._program.ask_to_end()
+            self.await_end(_LAST_ANSWER_S)
         self._program.stop()
 
     @property
@@ -84,7 +98,7 @@ class Generator:
         return self._program.is_running
 
     def await_end(self, timeout_s: float) -> None:
-        """Wait until the last request was answered, or for so long."""
+        """Wait until the last request was answered, at most `timeout_s`."""
         with suppress(WaitTimeout):
             wait_for(lambda: not self.is_running, what="the end of the load", timeout_s=timeout_s)
 
@@ -93,29 +107,34 @@ class Generator:
         return (each for each in read_lines(self._history) if each["f"] != "load")
 
     def _told(self) -> float | None:
-        if not self.is_running:
-            raise ClusterError(f"the load generator ended; its log ends with:\n{self._program.tail()}")
+        self._program.check()
         began = (each["t_mono"] for each in read_lines(self._history) if each["f"] == "load")
         return next((float(str(each)) for each in began), None)
 
 
-def _send(sender: Sender, coming: Iterable[TraceRequest], began: float) -> None:
-    """Send requests when they are due, and wait for the last answer."""
-    with ThreadPoolExecutor(WORKERS) as pool:
+def _send(sender: Sender, coming: Iterable[TraceRequest], began: float, stop: threading.Event) -> None:
+    """Send requests when they are due, until `stop` is set, and wait for the last answer."""
+    with sender, ThreadPoolExecutor(WORKERS) as pool:
         for request in coming:
             due = began + request.at_s
-            time.sleep(max(0.0, due - time.monotonic()))
+            if stop.wait(max(0.0, due - time.monotonic())):
+                return
             pool.submit(sender.send, request, due)
 
 
 def _main(plan: Mapping[str, Any]) -> None:
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
     history = History(Path(plan["history"]), proc="load").bind(test=plan["test"])
     streams = [_stream(**each) for each in plan["streams"]]
     prepared = [(Sender(each.url, history, f=each.f), each.requests()) for each in streams]
     began = time.monotonic()
     history.append(f="load", type="start")
     with ThreadPoolExecutor() as pool:
-        sent = [pool.submit(_send, sender, coming, began) for sender, coming in prepared]
+        sent = [pool.submit(_send, sender, coming, began, stop) for sender, coming in prepared]
+        # A handler runs in the main thread, which a signal that another thread got does not wake up.
+        while wait(sent, _TURN_S).not_done:
+            pass
     for each in sent:
         each.result()
 
@@ -124,11 +143,6 @@ def _stream(*, phases: Sequence[Mapping[str, Any]], **fields: Any) -> RequestStr
     return RequestStream(phases=[Phase(**each) for each in phases], **fields)
 
 
-def _end_with_stdin() -> None:
-    sys.stdin.buffer.read()
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
 if __name__ == "__main__":
-    threading.Thread(target=_end_with_stdin, daemon=True).start()
+    stdin.on_end(lambda: os.kill(os.getpid(), signal.SIGKILL))
     _main(json.loads(sys.argv[1]))

@@ -19,7 +19,6 @@ from kvsync.testing.load.generator import Generator, RequestStream
 from kvsync.testing.load.plan import PASSAGES, LoadPlan
 from kvsync.testing.load.service import LATE_SHARE, Sample, Served, served
 from kvsync.testing.load.vitals import Vitals, behind
-from kvsync.testing.processes.ledger import Ledger
 from kvsync.testing.results.verdicts import NotRun
 from kvsync.testing.scenarios.scenario import Scenario
 from kvsync.testing.traffic.sender import REQUEST_TIMEOUT_S
@@ -130,13 +129,7 @@ class Loader:
 
     def _generator(self, streams: Sequence[RequestStream]) -> Generator:
         name = f"load-{self._scenario.cluster.name}-{self._loads}"
-        return Generator(
-            streams,
-            history=self._run_dir / "history" / f"{name}.jsonl",
-            test=self._test,
-            log=self._run_dir / "logs" / f"{name}.log",
-            ledger=Ledger(self._run_dir / "ledger.jsonl"),
-        )
+        return Generator(streams, run_dir=self._run_dir, name=name, test=self._test)
 
 
 class _Events:

@@ -1,15 +1,19 @@
-"""Runs a program that ends with its standard input: `python lifeline.py PROGRAM WORDS...`.
+"""Runs a program that ends with its standard input: `python -m kvsync.testing.processes.lifeline PROGRAM`.
 
-For programs that know nothing of `--exit-with-stdin`: the input is a pipe that whoever started us holds, so
-the program ends when that process does, however it ends. Run as a file, it imports nothing of ours.
+For programs that know nothing of `--exit-with-stdin`: the input is a pipe that the process that started us
+holds, so the program ends when that process does, however it ends.
 """
 
-import os
 import signal
 import subprocess
 import sys
 import threading
 from queue import SimpleQueue
+
+from kvsync import stdin
+
+LIFELINE = (sys.executable, "-m", "kvsync.testing.processes.lifeline")
+"""The beginning of a command that ends with its input; the program and its arguments follow."""
 
 
 def main(argv: list[str]) -> int:
@@ -24,18 +28,13 @@ def main(argv: list[str]) -> int:
         print(f"cannot start {argv[0]}: {exc}; install it", file=sys.stderr)
         return 127
 
-    def follow() -> None:
-        while os.read(sys.stdin.fileno(), 4096):
-            pass
-        told.put(None)
-
     def end() -> None:
         while True:
             told.get()
             program.terminate()
 
-    for work in (follow, end):
-        threading.Thread(target=work, daemon=True).start()
+    stdin.on_end(lambda: told.put(None))
+    threading.Thread(target=end, daemon=True).start()
     status = program.wait()
     return status if status >= 0 else 128 - status
 

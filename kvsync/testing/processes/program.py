@@ -3,6 +3,8 @@
 - It is in the ledger before it exists, and its log has everything it wrote.
 - Its standard input is a pipe that we hold: programs started with `--exit-with-stdin` end when this process
   does, however it ends.
+- An end that nobody asked for, and one after which the exit code says something else than that it was asked,
+  is noticed when it is stopped or killed at the latest.
 - It leads a process group within our session. When we die, the kernel sends SIGHUP and SIGCONT to such a
   group if it is stopped, which ends a paused program that could not notice the end of its input.
 """
@@ -14,7 +16,7 @@ from pathlib import Path
 
 import psutil
 
-from kvsync.testing.errors import WaitTimeout
+from kvsync.testing.errors import ClusterError, WaitTimeout
 from kvsync.testing.processes.ledger import Ledger
 from kvsync.testing.processes.runner import with_environment
 from kvsync.testing.processes.wait import wait_for
@@ -23,14 +25,29 @@ GRACE_S = 5.0
 """How long a program may take to end by itself before it is killed."""
 TAIL_BYTES = 4096
 """The end of a log that goes into an error message."""
+WHEN_ASKED = (0, -signal.SIGTERM, 128 + signal.SIGTERM)
+"""Exit codes of a program that was asked to end; the last one is what a process in between says of it."""
+
+
+class ProgramEnded(ClusterError):
+    """A program that ended without being asked to, or failed when it was; carries the end of its log."""
+
+    def __init__(self, program: "Program", how: str) -> None:
+        super().__init__(f"{program.name} {how}; its log ends with:\n{program.tail()}")
 
 
 class Program:
-    """A running program. Raises OSError when it cannot be started."""
+    """A running program; with `may_end` it is one that ends by itself, with exit code 0, when it is done.
 
-    def __init__(self, name: str, argv: Sequence[str], *, log: Path, ledger: Ledger) -> None:
+    Raises OSError when it cannot be started.
+    """
+
+    def __init__(
+        self, name: str, argv: Sequence[str], *, log: Path, ledger: Ledger, may_end: bool = False
+    ) -> None:
         self.name, self.log = name, log
-        self._ledger = ledger
+        self._ledger, self._may_end = ledger, may_end
+        self._asked = self._killed = self._over = False
         self._entry = ledger.intend("process", name, log=str(log))
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as output:
@@ -78,28 +95,48 @@ class Program:
         """Let a paused program go on."""
         self._process.send_signal(signal.SIGCONT)
 
+    def check(self) -> None:
+        """Raise ProgramEnded when it has ended, unless that was asked for or is what it is to do."""
+        if (code := self._process.poll()) is None or self._killed:
+            return
+        if not self._asked and not (self._may_end and code == 0):
+            raise ProgramEnded(self, f"ended by itself with exit code {code}")
+        if self._asked and code not in WHEN_ASKED:
+            raise ProgramEnded(self, f"was asked to end and did with exit code {code}")
+
     def kill(self) -> None:
-        """End it at once, without its cooperation."""
-        self._process.kill()
-        self._process.wait()
-        self._release()
+        """End it at once, without its cooperation. Raises ProgramEnded like `stop`."""
+        if self.is_running:
+            self._killed = True
+            self._process.kill()
+        self._finish()
 
     def ask_to_end(self) -> None:
         """Tell it to end, also when it is paused, without waiting for it."""
-        self._process.terminate()
-        self.resume()
+        if self.is_running:
+            self._asked = True
+            self._process.terminate()
+            self.resume()
 
     def stop(self) -> None:
-        """Let it end by itself, and kill it when it takes too long."""
+        """Let it end by itself, and kill it when it takes too long.
+
+        Raises ProgramEnded, once and when it is gone, if it had ended before or did not end well.
+        """
         self.ask_to_end()
         try:
             wait_for(lambda: not self.is_running, what=f"the end of {self.name}", timeout_s=GRACE_S)
         except WaitTimeout:
+            self._killed = True
             self._process.kill()
-        self._process.wait()
-        self._release()
+        self._finish()
 
-    def _release(self) -> None:
+    def _finish(self) -> None:
+        self._process.wait()
+        if self._over:
+            return
+        self._over = True
         assert self._process.stdin is not None
         self._process.stdin.close()
         self._ledger.released(self._entry)
+        self.check()

@@ -6,20 +6,17 @@ user of this machine can connect to it, so it leads nowhere else.
 """
 
 import re
-import sys
 from pathlib import Path
 
 from kvsync.testing.clusters.kubernetes.machine import Machine
 from kvsync.testing.errors import InfrastructureError, WaitTimeout
 from kvsync.testing.processes.ledger import Ledger
+from kvsync.testing.processes.lifeline import LIFELINE
 from kvsync.testing.processes.program import Program
 from kvsync.testing.processes.tools import kubectl
 from kvsync.testing.processes.wait import wait_for
 
 START_TIMEOUT_S = 30.0
-
-LIFELINE = (sys.executable, str(Path(__file__).with_name("lifeline.py")))
-"""`kubectl proxy` would outlive tests that are killed."""
 
 GOES_BACK = r"(^|/)\.\.(/|$)"
 """kubectl reads paths decoded, but passes %2e%2e on as it is."""

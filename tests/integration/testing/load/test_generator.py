@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from kvsync.testing.errors import ClusterError
 from kvsync.testing.load.generator import Generator, RequestStream
 from kvsync.testing.load.plan import Phase
 from kvsync.testing.load.service import Sample, Served, served
-from kvsync.testing.processes.ledger import Ledger, leftovers
+from kvsync.testing.processes.ledger import leftovers
+from kvsync.testing.processes.program import ProgramEnded
+from kvsync.testing.processes.wait import wait_for
 
 PHASES = (Phase(name="stall", seconds=1, rate_per_s=60), Phase(name="after", seconds=0.5, rate_per_s=60))
 STALL_S = 1.0
@@ -62,10 +63,7 @@ def url() -> Iterator[str]:
 def offered(url: str, tmp_path: Path) -> list[Served]:
     """Offer the load to its end and return how it was served."""
     stream = RequestStream(f="request", url=url, model="m", phases=PHASES, seed=1)
-    ledger = Ledger(tmp_path / "ledger.jsonl")
-    with Generator(
-        [stream], history=tmp_path / "h.jsonl", test="t", log=tmp_path / "log", ledger=ledger
-    ) as generator:
+    with Generator([stream], run_dir=tmp_path, name="load", test="t") as generator:
         generator.await_end(30)
         assert not generator.is_running
     samples = [Sample.of(record, generator.began) for record in generator.records()]
@@ -96,18 +94,30 @@ def test_a_gateway_that_is_not_there_fails_every_request(tmp_path: Path) -> None
 def test_a_generator_that_cannot_begin_says_why(tmp_path: Path) -> None:
     """Its own words are in the error."""
     stream = RequestStream(f="request", url="http://nowhere", model="m", phases=PHASES, seed=1)
-    (tmp_path / "file").touch()
+    (tmp_path / "history").touch()
 
     with (
         pytest.raises(
-            ClusterError, match=r"(?s)the load generator ended; its log ends with.*FileExistsError"
+            ProgramEnded, match=r"(?s)the load generator ended by itself with exit code 1;.*FileExistsError"
         ),
-        Generator(
-            [stream],
-            history=tmp_path / "file" / "h.jsonl",
-            test="t",
-            log=tmp_path / "log",
-            ledger=Ledger(tmp_path / "ledger.jsonl"),
-        ),
+        Generator([stream], run_dir=tmp_path, name="load", test="t"),
     ):
         pass
+    assert leftovers([tmp_path / "ledger.jsonl"]) == []
+
+
+def test_leaving_ends_the_load_and_waits_for_its_answers(url: str, tmp_path: Path) -> None:
+    """What is not due yet is not sent, and what was sent has its answer."""
+    endless = (Phase(name="endless", seconds=60, rate_per_s=60),)
+    stream = RequestStream(f="request", url=url, model="m", phases=endless, seed=1)
+
+    with Generator([stream], run_dir=tmp_path, name="load", test="t") as generator:
+        wait_for(lambda: time.monotonic() > generator.began + 0.5, what="some requests", timeout_s=10)
+        left = time.monotonic()
+
+    samples = [Sample.of(record, 0.0) for record in generator.records()]
+    due = [each.at_s for each in stream.requests() if generator.began + each.at_s < left - 0.2]
+    assert len(due) > 5
+    assert len(samples) >= len(due)
+    assert all(each.ok for each in samples)
+    assert max(each.due for each in samples) < left + 0.5

@@ -6,7 +6,7 @@ import sys
 import psutil
 import pytest
 
-from kvsync.testing.clusters.kubernetes.proxy import LIFELINE
+from kvsync.testing.processes.lifeline import LIFELINE
 from kvsync.testing.processes.wait import wait_for
 
 ENDLESS = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"

@@ -2,14 +2,15 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import pytest
 
 from kvsync.testing.processes.ledger import Ledger, leftovers
-from kvsync.testing.processes.program import Program
+from kvsync.testing.processes.program import Program, ProgramEnded
 from kvsync.testing.processes.wait import wait_for
 
 UNTIL_STDIN_ENDS = """
@@ -49,7 +50,8 @@ def program(tmp_path: Path, ledger: Ledger) -> Iterator[Program]:
     running = Program("reader", argv, log=tmp_path / "logs" / "reader.log", ledger=ledger)
     wait_for(lambda: "up" in running.tail(), what="the program is up", timeout_s=10)
     yield running
-    running.kill()
+    with suppress(ProgramEnded):
+        running.kill()
 
 
 def test_a_running_program_is_in_the_ledger(program: Program, ledger: Ledger) -> None:
@@ -82,6 +84,89 @@ def test_killing_twice_is_no_error(program: Program) -> None:
     program.stop()
 
     assert not program.is_running
+
+
+Start = Callable[..., Program]
+
+
+@pytest.fixture
+def start(tmp_path: Path, ledger: Ledger) -> Start:
+    """Start a Python program and wait until it is up, which it says."""
+
+    def started(code: str, *, may_end: bool = False) -> Program:
+        argv = [sys.executable, "-c", f"print('up', flush=True)\n{code}"]
+        program = Program("brief", argv, log=tmp_path / "brief.log", ledger=ledger, may_end=may_end)
+        wait_for(lambda: "up" in program.tail(), what="the program is up", timeout_s=10)
+        return program
+
+    return started
+
+
+def await_end(program: Program) -> None:
+    """Wait until a program has ended."""
+    wait_for(lambda: not program.is_running, what="the program ends", timeout_s=10)
+
+
+ABORT = "import os; print('why', flush=True); os.abort()"
+
+
+@pytest.mark.parametrize("end", [Program.stop, Program.kill, Program.check], ids=["stop", "kill", "check"])
+@pytest.mark.parametrize(("code", "status"), [(ABORT, -6), ("raise SystemExit(0)", 0)], ids=["abort", "0"])
+def test_a_program_that_ended_by_itself_is_noticed(
+    start: Start, ledger: Ledger, end: Callable[[Program], None], code: str, status: int
+) -> None:
+    """Whoever ends it is told with which code it had ended, and the end of its log; nothing is left of it."""
+    program = start(code)
+    await_end(program)
+
+    with pytest.raises(ProgramEnded, match=rf"(?s)^brief ended by itself with exit code {status}; .*up"):
+        end(program)
+
+    with suppress(ProgramEnded):
+        program.stop()
+    program.stop()  # what was told once is not told again
+    assert leftovers([ledger.path]) == []
+
+
+def test_a_program_may_end_by_itself_when_it_is_done(start: Start) -> None:
+    """A program with an end of its own may reach it, and may not fail."""
+    done, failed = start("pass", may_end=True), start("raise SystemExit(3)", may_end=True)
+    await_end(done)
+    await_end(failed)
+
+    done.check()
+    done.stop()
+    with pytest.raises(ProgramEnded, match="ended by itself with exit code 3"):
+        failed.stop()
+
+
+def test_a_program_that_fails_when_it_is_asked_to_end_is_noticed(start: Start) -> None:
+    """What it does last may be what goes wrong."""
+    program = start(
+        "import signal, sys, time\n"
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))\nprint('set', flush=True)\ntime.sleep(60)"
+    )
+    wait_for(lambda: "set" in program.tail(), what="the handler is there", timeout_s=10)
+
+    with pytest.raises(ProgramEnded, match="was asked to end and did with exit code 1"):
+        program.stop()
+
+
+@pytest.mark.parametrize("end", [Program.stop, Program.kill], ids=["stop", "kill"])
+def test_that_a_program_was_killed_explains_its_exit_code(
+    start: Start, ledger: Ledger, end: Callable[[Program], None]
+) -> None:
+    """Whether it was to be killed, or did not end when it was asked to."""
+    program = start(
+        "import signal, time\n"
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint('set', flush=True)\ntime.sleep(60)"
+    )
+    wait_for(lambda: "set" in program.tail(), what="the handler is there", timeout_s=10)
+
+    end(program)
+
+    assert not program.is_running
+    assert leftovers([ledger.path]) == []
 
 
 @pytest.mark.parametrize("state", ["running", "paused"])
