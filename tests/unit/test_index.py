@@ -1,5 +1,6 @@
 """The prefix index: what events do to it, what it answers, and every defect known of its kind."""
 
+import pickle
 from dataclasses import replace
 
 import pytest
@@ -198,6 +199,19 @@ def test_forgetting_drops_a_source_and_its_bit() -> None:
     assert index.match("llama", "", OWN) == {"b": 2, "c": 1}
     assert index.blocks(POD_A) == {}
     assert index.digest(POD_A) == Digest(0, 0)
+
+
+def test_sources_that_were_forgotten_leave_nothing_behind() -> None:
+    """Pods come and go with every roll-out: neither their bits in the masks nor anything else is kept."""
+    used, fresh = make_index(), make_index()
+    for number in range(100):
+        used.apply(Source(f"pod-{number}", "llama"), stored(1, 4, lora="tuned"))
+        used.apply(Source(f"pod-{number}", "llama"), stored(0, 2))
+        used.forget(Source(f"pod-{number}", "llama"))
+    for index in (used, fresh):
+        index.apply(POD_A, stored())
+
+    assert pickle.dumps(used) == pickle.dumps(fresh)
 
 
 @pytest.mark.parametrize(
