@@ -18,7 +18,7 @@ EXIT_REFUSED = 2
 
 
 class _Commands(typer.Typer):
-    """Reports our own errors as messages: they say what is wrong and how to mend it, a traceback does not."""
+    """Reports our own errors as messages: they say what is wrong and how to fix it, a traceback does not."""
 
     def __call__(self, *args: object, **kwargs: object) -> object:
         try:
@@ -86,7 +86,7 @@ SIMULATOR_HELP = {
     "General": {
         "name": "Name of the pod, written into histories.",
         "model": "Name of the model it serves.",
-        "loras": "Name of an adapter that it serves, too; may be repeated.",
+        "loras": "Name of an adapter that it also serves; may be repeated.",
         "seed": "Decides block hashes, generated tokens and faults.",
         "exit_with_stdin": EXIT_WITH_STDIN,
     },

@@ -6,8 +6,8 @@ Rules of reading, because engines of several years must be understood at once:
    nil rank is None. A bare event is a batch of one with ts 0.
 2. An event is an array read by position or a map read by name; surplus fields are ignored, missing optional
    ones are None.
-3. One unreadable event is skipped with a reason; the rest of its batch survives. Bytes that are no batch at
-   all raise DecodeError.
+3. One unreadable event is skipped with a reason; the rest of its batch survives. Bytes that are not a
+   batch at all raise DecodeError.
 4. A hash becomes an unsigned 64-bit integer: integers modulo 2**64, bytes and hex text by their last eight
    bytes, which is the part of the digest that vLLM sends when it sends integers.
 5. Nothing that a peer declares is believed before it was compared with a limit.
@@ -80,8 +80,8 @@ LIMITS = Limits()
 def decode(payload: bytes, limits: Limits = LIMITS) -> EventBatch:
     """Read one message; events that cannot be read are in `skipped`, with reasons.
 
-    Raises DecodeError when the payload is no batch: too_large, malformed (not msgpack, cut short or beyond a
-    limit), nesting, trailing, not_a_batch, too_many_events.
+    Raises DecodeError when the payload is not a batch: too_large, malformed (not msgpack, cut short or
+    beyond a limit), nesting, trailing, not_a_batch, too_many_events.
     """
     ts, raw_events, rank = _envelope(_unpack(payload, limits))
     if len(raw_events) > limits.events:
@@ -189,7 +189,7 @@ def _stored(raw: Fields, limits: Limits) -> BlockStored:
         by_position(raw, STORED_FIELDS)
     )
     if extra is None and parent is None and isinstance(raw, dict) and (salt := raw.get("cache_salt")):
-        # SGLang names the salt beside the tokens; vLLM as the extra key of the first block.
+        # SGLang sends the salt in a field of its own; vLLM as the extra key of the first block.
         extra = ((salt,), *(None for _ in hashes[1:])) if isinstance(hashes, tuple) else None
     return BlockStored(
         block_hashes=read_hashes(hashes, limits.hashes),

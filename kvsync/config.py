@@ -1,4 +1,4 @@
-"""What the gateway is told: frozen settings from a file and the environment.
+"""The gateway's configuration: frozen settings from a file and the environment.
 
 Precedence: `KVSYNC_*` over AIBrix' variables over the file over the defaults. A variable names its field
 in capitals, `__` between the levels: `KVSYNC_TOKENIZER__KIND=remote`. A value that starts with `[` or `{`
@@ -41,13 +41,13 @@ PREFIX = "KVSYNC_"
 
 _SYNC = ("AIBRIX_PREFIX_CACHE_KV_EVENT_SYNC_ENABLED", "AIBRIX_KV_EVENT_SYNC_ENABLED")
 _REMOTE = ("AIBRIX_PREFIX_CACHE_USE_REMOTE_TOKENIZER", "AIBRIX_USE_REMOTE_TOKENIZER")
-"""A switch and the older name of it."""
+"""A switch and its older name."""
 
 _TYPE = "AIBRIX_PREFIX_CACHE_TOKENIZER_TYPE"
 _ENDPOINT = "AIBRIX_PREFIX_CACHE_REMOTE_TOKENIZER_ENDPOINT"
 
 _OTHERS = re.compile(r"KVSYNC_(RUN|CONFIG|CI_.*|(.+_)?SERVICE_(HOST|PORT.*)|(.+_)?PORT_\d+_.*)")
-"""Variables that are no settings: this project's other ones, and those that Kubernetes adds to every
+"""Variables that are not settings: this project's other ones, and those that Kubernetes adds to every
 container for each service whose name starts with kvsync."""
 
 _LINKS = ("tcp://", "udp://", "sctp://")
@@ -59,7 +59,7 @@ class _Settings(BaseModel):
 
 
 class TokenizerConfig(_Settings):
-    """Who turns text into token ids: the pods themselves, one remote service, or nobody."""
+    """What turns text into token ids: the pods themselves, one remote service, or nothing."""
 
     kind: Literal["pod", "remote", "none"] = "pod"
     endpoint: Annotated[str, Field(pattern=r"^https?://[^\s/]+")] | None = Field(
@@ -104,7 +104,7 @@ class SubscriberOptions(_Settings):
 
 
 class HealthConfig(_Settings):
-    """How often a pod is asked whether it lives, and after how many failures it is left out."""
+    """How often each pod is probed, and how many failures in a row make it unhealthy."""
 
     interval_s: PositiveFloat = 1.0
     timeout_s: PositiveFloat = 1.0
@@ -130,8 +130,8 @@ class KubernetesConfig(_Settings):
     Without `kubeconfig` the gateway asks the cluster it runs in, as its service account; without `context`
     the kubeconfig's current one counts. `namespace` is the gateway's own, or that of the context, when it is
     not given, and `"*"` means all. The API server must begin to answer within `timeout_s`, and ends a watch
-    after `watch_s`: a connection that says nothing for the sum of both is dead. Between attempts that failed
-    lie `retry_s`, then twice as much each time, up to `retry_max_s`.
+    after `watch_s`: a connection that is silent for the sum of both is dead. The pause after a failed attempt
+    is `retry_s`, then twice as long each time, up to `retry_max_s`.
     """
 
     kubeconfig: Path | None = None
@@ -151,7 +151,7 @@ class KubernetesConfig(_Settings):
 
 
 class GatewayConfig(_Settings):
-    """Everything the gateway is told. `block_size` (tokens) must be that of the engines.
+    """All settings of the gateway. `block_size` (tokens) must be that of the engines.
 
     Which pods there are comes from exactly one of `pods`, `pods_file` and `kubernetes`.
     """
@@ -173,7 +173,7 @@ class GatewayConfig(_Settings):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What was understood but will disappoint."""
+        """Settings that are valid but do not have the effect that one would expect."""
         return self._warnings
 
     @field_validator("kubernetes")

@@ -42,8 +42,8 @@ class StaticDiscovery:
 class FileDiscovery:
     """The pods of a file `{"pods": [...]}`, looked at every `interval_s`.
 
-    It is read anew each time, since a time stamp is too coarse to show two changes of one moment. While it
-    cannot be read the last good list stays; a writer replaces the file by renaming to avoid even that.
+    It is read anew each time, since a time stamp is too coarse to show two changes in quick succession. While
+    it cannot be read, the last good list stays; a writer that replaces the file by renaming avoids even that.
     """
 
     def __init__(

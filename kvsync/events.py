@@ -1,4 +1,4 @@
-"""What an engine says about its KV cache, as values.
+"""What an engine announces about its KV cache, as values.
 
 Hashes are unsigned 64-bit integers whatever the wire carried (signed, unsigned, bytes or hex): the codec
 normalises them. `None` means that the engine did not say.
@@ -24,8 +24,8 @@ class BlockStored:
     """Contiguous full blocks now resident; the first follows `parent_block_hash` (None: the root).
 
     `token_ids` is flat, `len(block_hashes) * block_size` long when the engine is well behaved. An
-    off-loading placeholder has no tokens and `block_size` 0. `extra_keys` holds, per block, what beside
-    the tokens entered the engine's hash (multi-modal ids, LoRA name, cache salt), or None.
+    off-loading placeholder has no tokens and `block_size` 0. `extra_keys` holds, per block, what entered
+    the engine's hash besides the tokens (multi-modal ids, LoRA name, cache salt), or None.
     """
 
     block_hashes: tuple[int, ...]

@@ -21,7 +21,7 @@ DEFAULT_SEED = 0
 """The root of every chain unless configured; gateways that should agree must share it."""
 
 Extra = tuple[object, ...]
-"""What beside the tokens tells two blocks apart, e.g. a cache salt: anything that msgpack can write."""
+"""What tells two blocks of the same tokens apart, e.g. a cache salt: anything that msgpack can write."""
 
 
 def block_hashes(
@@ -36,7 +36,7 @@ def block_hashes(
 
     `parent` continues a chain; None starts at the root. `extra` belongs to the blocks in order; blocks
     beyond its end, None and an empty tuple all add nothing. Raises ValueError for a block size below 1 or
-    a token that is no unsigned 32-bit integer.
+    a token that is not an unsigned 32-bit integer.
     """
     if block_size < 1:
         raise ValueError(f"block size must be at least 1, not {block_size}")

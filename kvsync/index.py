@@ -47,7 +47,8 @@ FULL_ATTENTION = frozenset({"full_attention", "mla_attention", "sink_full_attent
 Applied = dict[str, int]
 """What an event did, counted by label.
 
-stored, removed: copies of blocks taken up or dropped; orphaned, reattached: blocks parked or found a parent;
+stored, removed: copies of blocks added or dropped; orphaned, reattached: blocks parked, or unparked because
+their parent came;
 dropped: blocks beyond a bound; unknown_removed: removals of blocks not held; mismatched: 1 when hashes and
 tokens disagree; skipped_medium, skipped_group, skipped_block_size, skipped_hash_only: 1 for an event that is
 not indexed.
@@ -97,7 +98,7 @@ class PrefixIndex:
         self._by_bit: dict[int, _Holding] = {}
 
     def apply(self, source: Source, event: Event) -> Applied:
-        """Take up one event of a source; whatever the engine sent, it is counted and not raised."""
+        """Apply one event of a source; nothing that an engine sends raises, it is counted instead."""
         holding = self._holdings.get(source) or self._admit(source)
         match event:
             case BlockStored():
@@ -216,7 +217,7 @@ class PrefixIndex:
     def _add(
         self, holding: _Holding, lora: str, hashes: Sequence[int], owns: Sequence[int], applied: Applied
     ) -> None:
-        """Take up one copy of blocks whose own hashes are known, and every block that waited for them."""
+        """Add one copy of blocks whose own hashes are known, and every block that waited for them."""
         self._place(holding, lora, hashes, owns, 1, applied, "stored")
         arrived = list(hashes) if holding.orphans else []
         while arrived:  # no recursion: a chain of orphans can be longer than Python's stack
@@ -229,7 +230,7 @@ class PrefixIndex:
                 arrived.append(child)
 
     def _add_or_park(self, holding: _Holding, engine_hash: int, orphan: Orphan, applied: Applied) -> None:
-        """Take up one block of an event that began with an unknown parent."""
+        """Add or park one block of an event that began with an unknown parent."""
         if engine_hash in holding.blocks:
             lora, own = holding.loras.get(engine_hash, ""), holding.blocks[engine_hash]
             self._add(holding, lora, [engine_hash], [own], applied)

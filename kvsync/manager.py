@@ -1,6 +1,6 @@
 """The index follows the pods: one subscriber for each publisher of each pod that discovery knows.
 
-Only this module starts subscribers. What a publisher told is forgotten when its pod is deleted, moves to
+Only this module starts subscribers. What a publisher announced is forgotten when its pod is deleted, moves to
 another address or serves another model. A subscriber that fails is started again and disturbs no other. All
 of this, and all writing to the index, happens in one event loop.
 """
@@ -36,14 +36,14 @@ class Endpoints(NamedTuple):
 
 
 class SubscriptionPlan(NamedTuple):
-    """What a new list of pods asks for: first stop and forget, then start."""
+    """What a new list of pods calls for: first stop and forget, then start."""
 
     stop: tuple[Source, ...]
     start: Mapping[Source, Endpoints]
 
 
 def plan(running: Mapping[Source, Endpoints], pods: Iterable[Pod]) -> SubscriptionPlan:
-    """Compare what is followed with what there is; a publisher at a new address is another one."""
+    """Compare the sources that are followed with the pods; a publisher at a new address is another one."""
     wanted = {
         source: Endpoints(pod.endpoint(source.rank), pod.replay_endpoint(source.rank))
         for pod in pods
@@ -126,7 +126,7 @@ class EventManager:
         return min(states, key=_WORST_FIRST.index, default=State.BLIND)
 
     def apply(self, source: Source, batch: EventBatch) -> None:
-        """Take up the next batch of a source."""
+        """Apply the next batch of a source."""
         for event in batch.events:
             self.events[source.pod, _KINDS[type(event)]] += 1
             for label, count in self._index.apply(source, event).items():
@@ -168,7 +168,7 @@ class EventManager:
         while True:
             try:
                 await followed.subscriber.run()
-            except Exception as error:  # whatever it is, the other sources go on
+            except Exception as error:  # of any kind: the other sources go on
                 log.exception("%s: the subscriber failed, next try in %g s", source, self._options.retry_s)
                 followed.problem = f"the subscriber failed: {error}"
                 self.forget(source, followed.problem)

@@ -108,7 +108,7 @@ def parse_pods(text: str, origin: str) -> tuple[Pod, ...]:
 
 
 def parse_document(text: str, origin: str) -> object:
-    """Read JSON, TOML or YAML, by the ending of `origin`; raises ConfigError when it is none of these."""
+    """Read JSON, TOML or YAML, by the ending of `origin`; raises ConfigError when it cannot."""
     try:
         match PurePath(origin).suffix:
             case ".json":

@@ -102,7 +102,7 @@ class Publisher:
         return self._next
 
     def publish(self, payload: bytes) -> int:
-        """Send a batch and keep it for replays, also when the channel loses it. Never waits."""
+        """Send a batch and keep it for replays, even if the channel loses it. Never waits."""
         number = self._next
         self._next += 1
         message = (self._topic, encode_sequence(number), payload)
@@ -112,7 +112,7 @@ class Publisher:
         return number
 
     def send_now(self, message: Sequence[bytes]) -> None:
-        """Send any frames as one live message, past the ring and the channel; after closing, lose it."""
+        """Send frames as one live message, bypassing ring and channel; after closing they are lost."""
         if not self._live.closed:
             self._live.send_multipart(message, zmq.NOBLOCK)
 
@@ -161,7 +161,7 @@ def _bind(socket: zmq.Socket[bytes] | zmq.asyncio.Socket, endpoint: str) -> str:
 
 
 def listener_on(endpoint: str) -> str | None:
-    """Who listens on an endpoint like `tcp://127.0.0.1:5557`, as `name (pid 7)`, where this user may know."""
+    """Who listens on `tcp://127.0.0.1:5557`, say, as `name (pid 7)`; None if this user may not know."""
     import psutil  # Costs 50 ms, and only a start that fails needs it.
 
     host, _, port = endpoint.removeprefix("tcp://").rpartition(":")

@@ -6,11 +6,11 @@ Rules, in order:
    ones may serve.
 2. The longest cached prefix comes first, then the fewest running requests, then chance.
 3. A pod with a prefix serves if its load is at most the mean plus `sigma` standard deviations of all
-   candidates; otherwise the next one is looked at.
+   candidates; otherwise the next one is considered.
 4. Without a prefix that may be used, the idlest candidate serves.
 
 Reasons: a cached prefix saves prefill work but not a queue, so load bounds how far it may pull requests
-together. What a source that is not connected is said to hold is stale, so its matches are no prefix. Mean and
+together. What is known of a source that is not connected is stale, so its matches do not count. Mean and
 sample deviation (n - 1) over all candidates follow AIBrix, so that its settings keep their meaning.
 """
 
@@ -53,7 +53,7 @@ class Policy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """A pod and why it; `matched_blocks` is what it holds even where that was not the reason."""
+    """The chosen pod, and why; `matched_blocks` is what it holds even where that was not the reason."""
 
     pod: str
     matched_blocks: int

@@ -79,7 +79,7 @@ Step = Deliver | Replay | Forget
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counters:
-    """What happened to a source since it is watched."""
+    """What happened to a source since we began watching it."""
 
     gaps: int = 0
     duplicates: int = 0
@@ -125,7 +125,7 @@ class SequenceTracker:
         self._replays = replays
         self._replay: _Replaying | None = None
         self._attempts = 0
-        self._flaw = ""  # why history is incomplete, whatever the live frames say
+        self._flaw = ""  # why history is incomplete, even if the live frames are in order
         self._healable = False
         self._heals = 0
 
@@ -277,7 +277,7 @@ class SequenceTracker:
         return self._give_up(reason)
 
     def _give_up(self, reason: str) -> list[Step]:
-        """Serve on what is there."""
+        """Keep serving what we have."""
         steps = self._deliver_waiting()
         if self._is_missing():
             steps += self._forget(f"frames from {self._next()} on are lost: {reason}")

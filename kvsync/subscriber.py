@@ -6,8 +6,8 @@ Rules:
    fifth of what `recv_multipart` costs (measured: 1.9 against 10 us on a busy machine).
 2. A message with another number of frames is consumed wholly and counted. A short one shows only after
    frames of the next message were taken; that one is recognised by its topic and kept.
-3. Each replay has a DEALER of its own, so answers to an earlier request never mix in. An answer that is no
-   replayed batch ends the replay as failed.
+3. Each replay has a DEALER of its own, so answers to an earlier request never mix in. An answer that is not
+   a replayed batch ends the replay as failed.
 4. Nothing a peer sends ends the subscriber, and after `turn_s` of messages other tasks run. It is a time, not
    a number: 256 messages took 29 to 98 ms (measured), in which a gateway routes nothing.
 5. A socket monitor tells the state of the connection, and ZMTP heartbeats notice a peer that died without
@@ -61,7 +61,7 @@ class Sink(Protocol):
     """Where a subscriber puts what it understood."""
 
     def apply(self, source: Source, batch: EventBatch) -> None:
-        """Take up the next batch of a source."""
+        """Apply the next batch of a source."""
 
     def forget(self, source: Source, reason: str) -> None:
         """Drop everything known of a source, because its history was lost."""
@@ -105,7 +105,7 @@ def open_context() -> Iterator[Context]:
 
 
 class _Inbox:
-    """Three-frame messages off a SUB socket, whatever else arrives there."""
+    """Three-frame messages off a SUB socket; anything else that arrives is counted and passed over."""
 
     def __init__(self, socket: zmq.Socket[bytes], fault: Callable[[str, str], None]) -> None:
         self._recv = socket.recv
@@ -270,7 +270,7 @@ class Subscriber:
             await asyncio.sleep(0)
 
     def _read_live(self, inbox: _Inbox) -> bool:
-        """Take up live messages; whether there may be more."""
+        """Read live messages for one turn; returns whether there may be more."""
         try:
             for _ in self._turn():
                 if message := inbox.take():
@@ -307,7 +307,7 @@ class Subscriber:
                 return
 
     def _turn(self) -> Iterator[None]:
-        """Go on with one message after the other until it is time for other tasks."""
+        """Allow one message after the other until it is time for other tasks."""
         until = self._clock() + self._options.turn_s
         yield
         while self._clock() < until:
@@ -433,6 +433,7 @@ def _answer(socket: zmq.Socket[bytes]) -> tuple[int | None, bytes]:
         frames.append(frame.bytes)
         more = frame.more
     if len(frames) not in _ANSWER_FRAMES:
-        raise DecodeError("replay_frames", f"{'at least ' * more}{len(frames)} frame(s)")
+        least = "at least " if more else ""
+        raise DecodeError("replay_frames", f"{least}{len(frames)} frame(s)")
     *_, number, payload = frames
     return None if number == END_SEQUENCE else decode_sequence(number), payload

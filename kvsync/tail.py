@@ -47,7 +47,7 @@ class _Printer:
 
 
 def fields_of(event: Event | Skipped) -> dict[str, object]:
-    """Return an event's fields as JSON takes them, hashes as 16 hexadecimal digits, unknown ones left out."""
+    """Return an event's fields ready for JSON: hashes as 16 hexadecimal digits, without empty fields."""
     known = {name: value for name, value in asdict(event).items() if value is not None}
     hashes = {name: _hex(known[name]) for name in _HASHES & known.keys()}
     return {"type": type(event).__name__, **known, **hashes}

@@ -49,7 +49,7 @@ def by_position(fields: Fields, names: tuple[str, ...]) -> tuple[object, ...]:
 
 
 def read_optional(name: str, raw: object, kind: type[T]) -> T | None:
-    """Return a field that may be nil; a bool is no int."""
+    """Return a field that may be nil; a bool does not count as an int."""
     if raw is None or type(raw) is kind:
         return raw
     raise DecodeError("bad_field", f"{name} is {reprlib.repr(raw)}")

@@ -35,7 +35,7 @@ from kvsync.manager import EventManager
 def create_app(
     config: GatewayConfig, *, discovery: Discovery | None = None, rng: random.Random | None = None
 ) -> Starlette:
-    """Build the gateway. Its lifespan follows the pods' events and probes the pods.
+    """Build the gateway. During its lifespan it follows the pods' events and probes the pods.
 
     `discovery` replaces the list of pods in `config`; `rng` decides between pods that are equally good.
     """

@@ -60,7 +60,7 @@ def listing(pods: Sequence[Pod], cards: Cards) -> list[ModelCard]:
 
 
 def resolve(name: str, pods: Sequence[Pod], cards: Cards) -> Target:
-    """Find who serves `name`. Raises UnknownName, with the names that exist, when nobody does.
+    """Find who serves `name`. Raises UnknownName, with the names that exist, when no pod serves it.
 
     A model of which no pod is ready has a target without pods. An adapter of two base models leads to the
     base model of the first pod that has it.

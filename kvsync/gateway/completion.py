@@ -1,7 +1,7 @@
 """What a client asks for: the part of an OpenAI completion request that matters for routing it.
 
-The body itself goes to the pod byte for byte. What the gateway does not understand is the engine's to
-judge: it is passed on without a prefix rather than refused.
+The body itself goes to the pod byte for byte. What the gateway does not understand is for the engine
+to judge: it is passed on without a prefix rather than refused.
 """
 
 import json
@@ -20,7 +20,7 @@ TEMPLATE_FIELDS = (
     "mm_processor_kwargs",
     "tools",
 )
-"""Request fields beside prompt and messages that change which tokens vLLM makes of a prompt."""
+"""Request fields besides prompt and messages that change the tokens that vLLM makes of a prompt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ def parse(body: bytes) -> Completion:
     try:
         request = json.loads(body)
     except (ValueError, RecursionError) as exc:
-        raise ValueError(f"the body is no valid JSON: {exc}") from exc
+        raise ValueError(f"the body is not valid JSON: {exc}") from exc
     if not isinstance(request, dict):
         raise ValueError("the body must be a JSON object")
     model = request.get("model")

@@ -1,4 +1,4 @@
-"""Whether each pod answers, and what it says it serves: probed every interval, evenly spread over it.
+"""Whether each pod answers, and what it says it serves; the probes are spread evenly over each interval.
 
 A pod is healthy once it answered, and unhealthy after some failures in a row: one lost probe must not move
 the traffic of a whole prefix. A pod that was never probed is not healthy yet; it is used when no other is.
@@ -44,7 +44,7 @@ class Unanswered:
 
 
 def judge(before: Health, probe: Answered | Unanswered, *, failures: int) -> Health:
-    """Say what a probe makes of a pod's health; `failures` in a row make it unhealthy."""
+    """Return a pod's health after a probe; `failures` in a row make it unhealthy."""
     match probe:
         case Answered(cards=cards):
             return Health(healthy=True, problem="", cards=before.cards if cards is None else cards)
@@ -56,7 +56,7 @@ def judge(before: Health, probe: Answered | Unanswered, *, failures: int) -> Hea
 
 
 ProbedPod = tuple[str, str]
-"""Name and URL of a pod: who is probed. Whether it is ready or which adapters it has may change meanwhile."""
+"""Name and URL of a pod: what is probed. Readiness and adapters may change without making it another pod."""
 
 
 def _place(pod: Pod) -> ProbedPod:

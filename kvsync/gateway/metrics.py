@@ -1,6 +1,6 @@
 """What the gateway counts, and what is read from its parts when Prometheus asks.
 
-Only what happens in passing is counted here: requests, decisions, failures. What the event manager and the
+Only what leaves no other trace is counted here: requests, decisions, failures. What the event manager and the
 index know is read from them at scrape time, so that a metric cannot differ from what they do.
 """
 
@@ -42,7 +42,7 @@ class GatewayMetrics:
 
         self.requests = counter(
             "requests",
-            "Completion requests by how they ended: a status, broken amid the answer, client disconnected.",
+            "Completion requests by how they ended: a status, cut off mid-answer, client disconnected.",
             "model",
             "selection",
             "status",
@@ -62,7 +62,7 @@ class GatewayMetrics:
             registry=self.registry,
         )
         self.tokenize_failures = counter(
-            "tokenize_failures", "Prompts routed without a prefix because no tokenizer told their tokens."
+            "tokenize_failures", "Prompts routed without a prefix because no tokenizer returned their tokens."
         )
         self.upstream_failures = counter(
             "upstream_failures", "Requests that a pod did not answer, or not to the end.", "pod"
@@ -95,7 +95,7 @@ class GatewayMetrics:
         self.reported.labels(pod).inc(reported)
 
     def keep(self, pods: Collection[str]) -> None:
-        """Drop the series of all other pods: names of pods change with every roll-out, without an end."""
+        """Drop the series of all other pods: names change with every roll-out, and would pile up."""
         for counter in (self.upstream_failures, self.predictions, self.predicted, self.reported):
             for sample in next(iter(counter.collect())).samples:
                 if sample.labels["pod"] not in pods:
@@ -109,7 +109,7 @@ class StatusCollector(Collector):
         self._status = status
 
     def describe(self) -> list[Metric]:
-        """Name nothing beforehand: the registry would have to scrape for that."""
+        """Name nothing in advance: the registry would have to scrape for that."""
         return []
 
     def collect(self) -> Iterator[Metric]:

@@ -42,7 +42,7 @@ UNAVAILABLE = frozenset((502, 503))
 
 @dataclass(frozen=True, slots=True)
 class UpstreamFailure:
-    """Why a pod gave no answer, or stopped amid one."""
+    """Why a pod gave no answer, or broke off partway."""
 
     pod: str
     reason: str
@@ -50,7 +50,7 @@ class UpstreamFailure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpstreamAnswer:
-    """An answer that has begun. `chunks` ends with a Failure when it broke off."""
+    """An answer that has begun. `chunks` ends with an UpstreamFailure when it broke off."""
 
     status: int
     headers: Headers
@@ -71,14 +71,14 @@ class Proxy:
     async def post(
         self, pod: Pod, path: str, headers: Headers, body: bytes, *, stream: bool
     ) -> AsyncIterator[UpstreamAnswer | UpstreamFailure]:
-        """Send the request to `pod`. Leaving the block ends the request at the pod, too.
+        """Send the request to `pod`. Leaving the block also ends the request at the pod.
 
-        `stream` says whether a stream was asked for: without, the first byte comes with the last.
+        `stream` says whether a stream was asked for; otherwise the first byte comes with the last.
         """
         request = httpx.Request(
             "POST",
             pod.url + path,
-            headers=[*passed_on(headers, without=OURS), (b"accept-encoding", b"identity")],
+            headers=[*forwarded_headers(headers, without=OURS), (b"accept-encoding", b"identity")],
             content=body,
             extensions={"timeout": httpx.Timeout(None, connect=self._limits.connect_s).as_dict()},
         )
@@ -100,14 +100,14 @@ class Proxy:
                     await anext(chunks, b"") if _streams(response) else b"".join([c async for c in chunks])
                 )
         except TimeoutError:
-            ill = self._health.of(pod).problem
-            return UpstreamFailure(pod.name, ill or f"no answer within {limit_s:g} s")
+            unhealthy = self._health.of(pod).problem
+            return UpstreamFailure(pod.name, unhealthy or f"no answer within {limit_s:g} s")
         except httpx.HTTPError as exc:
             return UpstreamFailure(pod.name, _reason(exc))
         return UpstreamAnswer(
             status=response.status_code,
-            headers=passed_on(response.headers.raw, without={b"date"}),
-            chunks=self._rest(pod, first, chunks),
+            headers=forwarded_headers(response.headers.raw, without={b"date"}),
+            chunks=self._remaining(pod, first, chunks),
         )
 
     async def _send(self, request: httpx.Request) -> httpx.Response:
@@ -119,9 +119,9 @@ class Proxy:
 
     @asynccontextmanager
     async def _patience(self, pod: Pod, limit_s: float) -> AsyncIterator[None]:
-        """Limit the time to an answer; it is up at once when the pod becomes unhealthy.
+        """Limit the time to an answer; it ends at once when the pod becomes unhealthy.
 
-        A pod behind a dead link neither answers nor refuses, and its probes tell so long before the limit.
+        A pod behind a dead link neither answers nor refuses; its probes show that long before the limit.
         """
         async with asyncio.timeout(limit_s) as limit:
 
@@ -132,7 +132,7 @@ class Proxy:
             with self._health.watching(pod, give_up):
                 yield
 
-    async def _rest(
+    async def _remaining(
         self, pod: Pod, first: bytes, chunks: AsyncIterator[bytes]
     ) -> AsyncGenerator[bytes | UpstreamFailure]:
         yield first
@@ -149,7 +149,7 @@ class Proxy:
             yield UpstreamFailure(pod.name, _reason(exc))
 
 
-def passed_on(headers: Headers, *, without: Set[bytes]) -> list[tuple[bytes, bytes]]:
+def forwarded_headers(headers: Headers, *, without: Set[bytes]) -> list[tuple[bytes, bytes]]:
     """Return the headers that go to the other side: all but hop-by-hop ones and those in `without`."""
     named = (value for name, value in headers if name.lower() == b"connection")
     own = {token.strip().lower() for value in named for token in value.split(b",")}

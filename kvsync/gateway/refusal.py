@@ -17,7 +17,7 @@ def refusal(status: int, message: str) -> Response:
 
 
 def refused(request: Request, exc: Exception) -> Response:
-    """Answer what an endpoint or the table of routes refused."""
+    """Answer a request that an endpoint or the table of routes refused."""
     status = exc.status_code if isinstance(exc, HTTPException) else HTTPStatus.INTERNAL_SERVER_ERROR
     detail = exc.detail if isinstance(exc, HTTPException) else "the gateway failed; its log says why"
     return refusal(status, f"{request.method} {request.url.path}: {detail}")

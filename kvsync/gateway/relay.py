@@ -2,7 +2,7 @@
 
 While a pod is ready the client gets an answer: another pod is asked as long as no byte was passed on. An
 answer that breaks off afterwards ends with a closed connection, which no client takes for a complete one.
-A client that hangs up ends its request at the pod, too.
+A client that hangs up also ends its request at the pod.
 """
 
 import asyncio
@@ -34,8 +34,8 @@ MAX_BODY_BYTES = 32 * 1024 * 1024
 """Larger requests are refused: four million token ids, or some twenty large images."""
 
 MAX_DRAINED_BYTES = 4 * MAX_BODY_BYTES
-"""How much of a body too large is read away: a client whose connection is closed while it still sends never
-sees the answer that says why."""
+"""How much of an oversized body is read and discarded: a client whose connection is closed while it is still
+sending never sees the answer that says why."""
 
 LOG_INTERVAL_S = 1.0
 """At most one warning in this time: a pod that dies fails all its requests at once. Metrics count each."""
@@ -77,7 +77,7 @@ async def _hung_up(receive: Receive) -> None:
 
 
 def understand(body: bytes, router: Router) -> tuple[Completion, Target]:
-    """Read a request and find who serves its model. Raises HTTPException 400 or 404."""
+    """Read a request and find the pods that serve its model. Raises HTTPException 400 or 404."""
     try:
         completion = parse(body)
         return completion, router.resolve(completion.model)
@@ -87,7 +87,7 @@ def understand(body: bytes, router: Router) -> tuple[Completion, Target]:
         raise HTTPException(404, str(exc)) from exc
 
 
-def told(choice: Choice, route: Route) -> Headers:
+def routing_headers(choice: Choice, route: Route) -> Headers:
     """Return the headers by which an answer says how it was routed."""
     return [
         (b"x-kvsync-pod", choice.pod.encode("latin-1", "replace")),
@@ -99,7 +99,7 @@ def told(choice: Choice, route: Route) -> Headers:
 
 
 def reported_cached_tokens(tail: bytes) -> int | None:
-    """Find what an answer says about its prompt's cached tokens, at its end; None when it says nothing."""
+    """Find what the end of an answer says about its prompt's cached tokens; None when it says nothing."""
     found = _CACHED_TOKENS.findall(tail)
     return int(found[-1]) if found else None
 
@@ -124,7 +124,7 @@ class Relay:
         self._limit = RateLimit(LOG_INTERVAL_S, time.monotonic)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request. Raises HTTPException for requests that no pod is asked about."""
+        """Answer one request. Raises HTTPException for a request that is not passed on to any pod."""
         request = Request(scope, receive)
         try:
             body = await read_body(request)
@@ -134,7 +134,7 @@ class Relay:
         try:
             await unless_gone(receive, self._serve(request, send, body, completion, target))
         except asyncio.CancelledError:
-            # uvicorn cancels what outlasts its grace at the end, and would print this as a defect.
+            # uvicorn cancels what outlasts the grace period, and would print this as a defect.
             log.warning("a request to %s was cut off by the end of the gateway", request.url.path)
 
     async def _serve(
@@ -172,8 +172,8 @@ class Relay:
     async def _pass_on(
         self, answer: UpstreamAnswer, choice: Choice, route: Route, completion: Completion, send: Send
     ) -> str:
-        """Send an answer to the client; says how that ended, as the label of a metric."""
-        headers = [*answer.headers, *told(choice, route)]
+        """Send an answer to the client; returns how that ended, as the label of a metric."""
+        headers = [*answer.headers, *routing_headers(choice, route)]
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         tail = b""
         async with aclosing(answer.chunks) as chunks:

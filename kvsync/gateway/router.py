@@ -1,7 +1,7 @@
 """From a prompt's tokens to the order in which pods are asked: hash, match, rank.
 
-Pods that do not answer their probes come last rather than never: when all are unhealthy the probes may be
-what is wrong, and a request that could be served must not be refused.
+Pods that do not answer their probes come last rather than never: when all are unhealthy, the probes may be
+at fault, and a request that could be served must not be refused.
 """
 
 import math
@@ -81,7 +81,7 @@ class Router:
         return resolve(model, self._pods(), self._cards)
 
     def tokenizers(self, target: Target) -> list[str]:
-        """Return the base URLs of the target's pods, those that answer and have least to do first."""
+        """Return the base URLs of the target's pods, healthy ones with the least to do first."""
         order = sorted(target.pods, key=lambda pod: (not self._healthy(pod), self._load.of(pod.name)))
         return [pod.url for pod in order]
 
@@ -95,7 +95,7 @@ class Router:
         return self._index.match(target.model, target.lora, hashes)
 
     def route(self, target: Target, tokens: TokenIds | None, cache_salt: str | None) -> Route:
-        """Rank the pods of `target`; tokens None means that the prompt's are not known."""
+        """Rank the pods of `target`; None as `tokens` means that they are not known."""
         hashes = self.hashes(tokens, cache_salt) if tokens and self._config.sync_enabled else []
         matched = self.match(target, hashes) if hashes else {}
         choices: list[Choice] = []

@@ -29,7 +29,7 @@ FILES_PER_SOURCE = 6
 """Open files that following one publisher takes (measured: 615 for 100 of them)."""
 
 OTHER_FILES = 256
-"""Kept for everything else: two for each request that runs, and the process itself."""
+"""Kept for everything else: two for each running request, and the process itself."""
 
 
 async def serve(config: GatewayConfig, *, exit_with_stdin: bool = False) -> None:
@@ -54,7 +54,7 @@ async def serve(config: GatewayConfig, *, exit_with_stdin: bool = False) -> None
 
 
 class Server:
-    """A gateway that listens from the beginning and serves while `run` runs."""
+    """A gateway that listens as soon as it is made and serves while `run` runs."""
 
     def __init__(self, config: GatewayConfig) -> None:
         self._listener = listen(config.host, config.port)
@@ -78,7 +78,7 @@ class Server:
     async def run(self) -> None:
         """Serve until `stop` is called; running requests get a moment to end.
 
-        Raises SystemExit when the work behind the requests failed, which is a defect: the log has it.
+        Raises SystemExit when a background task failed, which is a defect: the log shows it.
         """
         await self._web.serve(sockets=[self._listener])
         if self._web.lifespan.error_occurred:
@@ -102,11 +102,11 @@ async def running(config: GatewayConfig) -> AsyncIterator[str]:
 
 
 class _Web(uvicorn.Server):
-    """uvicorn's server, but it leaves signals alone and ends when the application's work does."""
+    """uvicorn's server, but it leaves signals alone and ends when a background task fails."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        # uvicorn would raise the signal once more in the end, and so end the process with an error.
+        # uvicorn would raise the signal again at the end, and so end the process with an error.
         yield
 
     async def on_tick(self, counter: int) -> bool:

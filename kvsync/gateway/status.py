@@ -28,7 +28,7 @@ class StatusView:
     load: RunningRequests
 
     def to_json(self) -> Json:
-        """Say everything but the blocks."""
+        """Return everything but the blocks."""
         sources: dict[str, list[Json]] = {}
         for status in self.manager.statuses():
             sources.setdefault(status.source.pod, []).append(self._source(status))
@@ -77,7 +77,7 @@ class StatusView:
     async def dump(self, pod: str | None) -> AsyncIterator[str]:
         """Write the index as JSON, one source at a time, each as of one moment.
 
-        Other requests are served in between, for a full index is large: 100 bytes a block.
+        Other requests are served in between, since a full index is large: 100 bytes a block.
         """
         separator = '{"sources": ['
         for source in [status.source for status in self.manager.statuses()]:

@@ -21,7 +21,7 @@ from kvsync.errors import TokenizeError
 from kvsync.gateway.completion import Prompt, Text, TokenIds
 
 COOL_DOWN_S = 1.0
-"""How long a tokenizer is left alone after it did not answer: short, for it may be back with the next pod."""
+"""How long a tokenizer is left alone after it did not answer: short, since the next pod may answer again."""
 
 ATTEMPTS = 2
 """How many pods are asked for one prompt; each may cost the time limit."""
@@ -71,9 +71,9 @@ class Tokenizer:
         self._silent_until = -float("inf")
 
     async def tokens(self, prompt: Prompt, pods: Sequence[str]) -> TokenIds | None:
-        """Return the token ids of a prompt, None when there is nobody to tell them.
+        """Return the token ids of a prompt, None when there is no tokenizer.
 
-        `pods` are base URLs in order of preference. Raises TokenizeError when those asked did not tell.
+        `pods` are base URLs in order of preference. Raises TokenizeError when no tokenizer answered.
         """
         match prompt:
             case Text(fields=fields):

@@ -15,7 +15,7 @@ KEEP_ALIVE_S = 3.0
 """Idle connections are closed before vLLM closes them after 5 s: a request sent just then would fail."""
 
 FORGET_S = 600.0
-"""Peers not asked for that long are gone, for pods are probed all the time; so are their last requests."""
+"""Peers unused for this long are gone, since pods are probed all the time; so are their last requests."""
 
 
 @dataclass(slots=True)

@@ -2,7 +2,7 @@
 
 `kubernetes.aio` gives credentials, TLS and requests. Its `Watch` is not used: in 37.0 it begins again without
 any pause when a connection ends, asks again with the version that a 410 has just refused, hands out a body
-that is no JSON (a proxy's "502 Bad Gateway") as an event, and makes a model of every field of every pod.
+that is not JSON (a proxy's "502 Bad Gateway") as an event, and makes a model of every field of every pod.
 """
 
 import asyncio
@@ -43,7 +43,7 @@ class WatchedNamespace(NamedTuple):
 
 
 class ApiServer:
-    """An API server, and who we are to it."""
+    """An API server, and the identity we have there."""
 
     def __init__(self, settings: Configuration, *, identity: str, namespace: str, timeout_s: float) -> None:
         self.place = WatchedNamespace(settings.host, namespace)
@@ -53,19 +53,20 @@ class ApiServer:
         self._answer: aiohttp.ClientResponse | None = None
 
     async def close(self) -> None:
-        """Close all connections; one in the middle of an answer closes with the answer."""
+        """Close all connections, including one whose answer is still being read."""
         if self._answer:
             self._answer.close()
         await self._client.close()  # type: ignore[no-untyped-call]  # the library has no types here
 
     async def list(self) -> KubePodList:
-        """All pods of now: no cache may answer an unversioned question. Raises ApiUnreachable, ApiRefused."""
+        """All pods as they are now: no cache may answer a question without a version. Raises ApiUnreachable,
+        ApiRefused."""
         with self.failures():
             answer = await self._get(_request_timeout=self._timeout_s)
             return KubePodList.model_validate_json(await answer.read())
 
     async def watch(self, version: str, watch_s: int) -> "Watch":
-        """Follow what happens after a version, for so long. Raises ApiUnreachable, ApiRefused."""
+        """Follow what happens after a version, for `watch_s`. Raises ApiUnreachable, ApiRefused."""
         with self.failures():
             async with asyncio.timeout(self._timeout_s):
                 answer = await self._get(
@@ -131,7 +132,7 @@ class Watch:
 
 
 async def connect(config: KubernetesConfig) -> ApiServer:
-    """Read who and where we are, without asking the API server anything. Raises ApiRefused."""
+    """Read credentials and namespace, without asking the API server anything. Raises ApiRefused."""
     settings = Configuration()
     try:
         async with asyncio.timeout(config.timeout_s):
@@ -140,13 +141,13 @@ async def connect(config: KubernetesConfig) -> ApiServer:
     except Exception as error:  # a wrong kubeconfig fails in a dozen ways: no YAML, no key, no certificate
         if config.kubeconfig is None:
             raise ApiRefused(
-                f"this is no pod of a cluster, give kubernetes.kubeconfig: {_short(error)}"
+                f"this is not a pod of a cluster; give kubernetes.kubeconfig: {_short(error)}"
             ) from error
         raise ApiRefused(f"kubeconfig {config.kubeconfig}: {_short(error)}") from error
 
 
 async def _credentials(config: KubernetesConfig, settings: Configuration) -> tuple[str, str]:
-    """Complete the settings; say who we are and which namespace is meant."""
+    """Complete the settings; returns our identity and the namespace that is meant."""
     if config.kubeconfig is None:
         load_incluster_config(settings)  # type: ignore[no-untyped-call]  # as above
         return "this pod's service account", config.namespace or _own_namespace()

@@ -1,8 +1,8 @@
 """Pods as a Kubernetes cluster has them: a list, then a watch that goes on from the list's version.
 
 Rules
-- When a watch ends, which the API server does after `watch_s`, or its connection breaks, the next one goes on
-  from the last version heard of, and tells what happened in between. Bookmarks keep that version young while
+- When the API server ends a watch after `watch_s`, or its connection breaks, the next one goes on from the
+  last version seen, and reports what happened in between. Bookmarks keep that version young while
   no pod changes.
 - Whatever the API server refuses, 410 Gone among it, starts over with a list. A list takes the place of the
   pods in one step, so none vanishes meanwhile.
@@ -165,12 +165,12 @@ class KubernetesDiscovery:
         self._go_on()
 
     def _go_on(self) -> None:
-        """A version led on: whatever failed before is over."""
+        """A version was still valid: earlier failures are over."""
         self._failures, self._forgotten = 0, False
         self._heard_at = self._now()
 
     def _fail(self, error: ApiUnreachable | ApiRefused) -> None:
-        """Keep the pods, say why, and wait before the next attempt."""
+        """Keep the pods, note why, and wait before the next attempt."""
         if isinstance(error, ApiRefused):
             self._version = ""
             if error.code == GONE and not self._forgotten:
@@ -184,6 +184,6 @@ class KubernetesDiscovery:
 
 
 def pause_s(config: KubernetesConfig, failures: int, rng: random.Random) -> float:
-    """How long to wait after so many failures in a row: half to all of what has doubled up to the limit."""
+    """How long to wait after `failures` in a row: half to all of a pause that doubles up to the limit."""
     doubled = config.retry_s * 2.0 ** min(failures - 1, 30)
     return min(doubled, config.retry_max_s) * rng.uniform(0.5, 1)

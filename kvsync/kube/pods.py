@@ -1,8 +1,8 @@
-"""Which pods of a Kubernetes cluster are engines to follow, and how they say where they listen.
+"""Which pods of a Kubernetes cluster are engines to follow, and how they declare where they listen.
 
 A pod is one of ours while it is labelled `model.aibrix.ai/kv-events-enabled: "true"`, names its model in
 `model.aibrix.ai/name` (label or annotation), is in phase Running with an address, and is not being deleted.
-While its Ready condition is not true it is followed all the same, for its cache lives on, but gets no
+While its Ready condition is not true it is still followed, since its cache lives on, but gets no
 requests.
 
     model.aibrix.ai/port            HTTP port                           8000
@@ -10,10 +10,10 @@ requests.
     kvsync.dev/replay-port          replays of rank 0; 0: there is none 5558
     kvsync.dev/data-parallel-size   ranks, each on the next port        1
 
-These, too, are labels or annotations; a label wins. A wrong value is told as a problem of that pod, and the
-default takes its place: what is meant to make routing better must not take an engine away. The last three
+These, too, are labels or annotations; a label wins. A wrong value is reported as a problem of that pod,
+and the default takes its place: what is meant to improve routing must not take an engine away. The last three
 must fit together, so they fall back together. Without the name of a model no request could reach a pod; it
-is left out, which is told too.
+is left out, which is also reported.
 
 AIBrix' label `model.aibrix.ai/lora-id` is not read: it is a number without a name, and events name the
 adapter of each block themselves; the adapters a pod serves come from its `/v1/models`.
@@ -26,7 +26,7 @@ from pydantic import BaseModel, BeforeValidator, Field, TypeAdapter, ValidationE
 from kvsync.pods import Pod, problems
 
 SELECTOR = "model.aibrix.ai/kv-events-enabled=true"
-"""What the API server selects by; the rest cannot be said in a selector."""
+"""What the API server selects by; the rest cannot be expressed in a selector."""
 
 _ENABLED, _, _TRUE = SELECTOR.partition("=")
 _MODEL = "model.aibrix.ai/name"
@@ -63,7 +63,7 @@ class Condition(BaseModel):
 
 
 class PodStatus(BaseModel):
-    """How a pod is."""
+    """The state of a pod."""
 
     phase: str = ""
     ip: str = Field(default="", alias="podIP")
@@ -85,14 +85,14 @@ class KubePodList(BaseModel):
 
 
 class Refusal(BaseModel):
-    """Why the API server does not do what was asked."""
+    """Why the API server refused."""
 
     code: int = 0
     message: str = ""
 
 
 class PodChange(BaseModel):
-    """What became of a pod; a BOOKMARK says only how far the watch has come."""
+    """What happened to a pod; a BOOKMARK says only how far the watch has come."""
 
     type: Literal["ADDED", "MODIFIED", "DELETED", "BOOKMARK"]
     object: KubePod
@@ -112,7 +112,7 @@ WATCH_EVENT: TypeAdapter[PodChange | WatchFailure] = TypeAdapter(
 
 
 class Reading(NamedTuple):
-    """What a pod says of itself: an engine or not, and what is wrong with it."""
+    """What was read of a pod: an engine or not, and what is wrong with it."""
 
     pod: Pod | None
     problems: tuple[str, ...] = ()

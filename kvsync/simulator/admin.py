@@ -49,7 +49,7 @@ class Admin:
         return JSONResponse({"epoch": self._pod.epoch, "seq": self._pod.publisher.next_sequence - 1})
 
     async def clock(self, _: Request) -> Response:
-        """What the engine takes for the time, in seconds since 1970."""
+        """The engine's clock, in seconds since 1970."""
         return JSONResponse({"wall": self._pod.wall()})
 
     async def faults(self, _: Request) -> Response:
@@ -66,13 +66,13 @@ class Admin:
         return await self.faults(request)
 
     async def published(self, _: Request) -> Response:
-        """What it published, if it was told to keep a history: also what was lost on the way."""
+        """Everything it published, including what was lost on the way, if it was started with a history."""
         history = self._pod.options.history
         lines = history.read_bytes().splitlines() if history else []
         return JSONResponse({"records": [json.loads(line) for line in lines]})
 
     async def churn(self, request: Request) -> Response:
-        """Compute prompts that nobody sent, at a rate; answers when the last is done, with their number."""
+        """Compute prompts without requests, at a rate; answers with their number when all are done."""
         try:
             wanted = Churn.parse(await read_json(request))
         except ValueError as exc:

@@ -34,7 +34,7 @@ class OutOfBlocks(KVSyncError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CacheScope:
-    """What beside its tokens a block depends on: blocks of different scopes never match."""
+    """What a block depends on besides its tokens: blocks of different scopes never match."""
 
     lora_name: str | None = None
     lora_id: int | None = None
@@ -102,7 +102,7 @@ class _Sequence:
 
 
 class BlockCache:
-    """Physical blocks, who uses them, and which content they hold. Deterministic; does no I/O."""
+    """Physical blocks, which requests use them, and which content they hold. Deterministic; does no I/O."""
 
     def __init__(self, capacity: int, block_size: int = 16, seed: int = 0) -> None:
         self.capacity, self.block_size = capacity, block_size

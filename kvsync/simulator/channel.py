@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, fields
 from kvsync.publisher import Frames
 
 _LIMITS = {"delay_s": (0.0, 60.0), "clock_offset_s": (-86_400.0, 86_400.0)}
-"""The least and the most of what is no fraction: a minute, and a day either way."""
+"""Bounds of the values that are not fractions: a minute, and a day either way."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +80,7 @@ class FaultyChannel:
         self._late: deque[tuple[float, Frames]] = deque()
 
     def carry(self, message: Frames) -> Sequence[Frames]:
-        """Say what goes out now for a message that is to be sent; what is late is sent by itself."""
+        """Return what goes out now in place of a message; what is delayed is sent later, through `send`."""
         self.counts.carried += 1
         return self._delay(self._disturb(message))
 
@@ -101,7 +101,7 @@ class FaultyChannel:
         return {**asdict(self.faults), "counts": asdict(self.counts)}
 
     def _disturb(self, message: Frames) -> list[Frames]:
-        # One draw per fault and message, whatever is switched on: a fault does not shift the others' pattern.
+        # One draw per fault and message, even for faults that are off: none shifts the others' pattern.
         drop, duplicate, reorder = (self._rng.random() for _ in range(3))
         held, self._held = self._held, None
         if drop < self.faults.drop:

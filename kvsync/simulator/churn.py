@@ -1,4 +1,4 @@
-"""Events without requests: prompts that nobody sent are computed in no time, at a rate.
+"""Events without requests: made-up prompts are computed in no time, at a rate.
 
 It changes the cache and is announced like any prompt, so what the pod says it holds stays the truth, and a
 full cache evicts for it.
@@ -15,7 +15,7 @@ from kvsync.simulator.pod import SimulatedPod
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Churn:
-    """So many prompts of so many full blocks, spread evenly over so many seconds."""
+    """`prompts` prompts of `blocks` full blocks each, spread evenly over `seconds`."""
 
     prompts: int
     seconds: float
@@ -41,7 +41,7 @@ async def churn(
     sleep: Callable[[float], Awaitable[None]],
     clock: Callable[[], float] = time.monotonic,
 ) -> int:
-    """Compute each prompt when it is due, however late the one before was; returns how many found room."""
+    """Compute each prompt when it is due, even if the one before was late; returns how many found room."""
     began, computed = clock(), 0
     for number in range(wanted.prompts):
         await sleep(max(0.0, began + number * wanted.seconds / wanted.prompts - clock()))

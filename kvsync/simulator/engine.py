@@ -42,7 +42,7 @@ class Token:
 
 @dataclass(slots=True, kw_only=True)
 class _Client:
-    """Who waits for the tokens of a request, and since when."""
+    """What waits for the tokens of a request, and since when."""
 
     index: int
     prompt: Generation

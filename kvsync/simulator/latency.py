@@ -16,7 +16,7 @@ class LatencyModel:
     scale: float = 1.0
 
     def step_s(self, prefill_tokens: int) -> float:
-        """Seconds for a step that computes `prefill_tokens` prompt tokens beside any decoding."""
+        """Seconds for a step that computes `prefill_tokens` prompt tokens besides any decoding."""
         if prefill_tokens == 0:
             return self.scale * self.inter_token_ms / 1000
         return self.scale * (self.ttft_base_ms + prefill_tokens * self.prefill_ms_per_token) / 1000

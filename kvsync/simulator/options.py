@@ -1,4 +1,4 @@
-"""What a simulator is told when it is started."""
+"""The options of a simulator."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,7 +69,7 @@ class SimulatorOptions:
             ]
         for name in _PORTS:
             if not 0 <= getattr(self, name) <= 65_535:
-                problems.append(f"{name}: {getattr(self, name)} is no port number")
+                problems.append(f"{name}: {getattr(self, name)} is not a port number")
         if self.model in self.loras or len(set(self.loras)) < len(self.loras):
             given = ", ".join(self.loras)
             problems.append(f"loras: names must differ from each other and from the model, got {given}")

@@ -59,14 +59,14 @@ class SimulatedPod:
         self._history = history
 
     def restart(self) -> None:
-        """Crash and come back behind the same addresses: empty, numbering from 0, without a word about it."""
+        """Crash and come back behind the same addresses: empty, numbering from 0, announcing nothing."""
         self.engine.restart()
         self.channel.lose()
         self.publisher.restart()
         self.epoch = time.time_ns()
 
     def wall(self) -> float:
-        """What the engine takes for the time, in seconds since 1970."""
+        """The engine's clock, in seconds since 1970."""
         return time.time() + self.channel.faults.clock_offset_s
 
     def blocks(self) -> dict[str, object]:

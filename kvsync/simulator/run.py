@@ -24,7 +24,7 @@ __all__ = ["SimulatorOptions", "main", "running", "serve"]
 _KEEP_ALIVE_S = 60
 """Longer than any client keeps an idle connection: the simulator is never the first to close it."""
 _GRACE_S = 1
-"""How long requests that run at the end may still take."""
+"""How long requests that are still running at the end may take."""
 
 
 @asynccontextmanager

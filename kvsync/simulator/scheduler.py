@@ -91,7 +91,7 @@ class Scheduler:
         self.waiting.append(request)
 
     def abort(self, request: Request) -> None:
-        """Drop a request whose client has gone; one that ended already is no error."""
+        """Drop a request whose client has gone; one that has already ended is not an error."""
         if request in self.waiting:
             self.waiting.remove(request)
         elif request in self.running:

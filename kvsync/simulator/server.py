@@ -24,7 +24,7 @@ VERSION = "0.26.0"
 
 
 def create_app(engine: Engine, card: ServedModels) -> Starlette:
-    """The API of one engine; `engine.run` must be running beside it."""
+    """The API of one engine; `engine.run` must be running as well."""
     return Starlette(routes=Api(engine, card).routes(), exception_handlers={ApiError: error_response})
 
 

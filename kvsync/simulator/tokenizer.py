@@ -18,7 +18,7 @@ def tokenize(text: str) -> list[int]:
 
 
 def detokenize(token_ids: Iterable[int]) -> str:
-    """The text of the ids; an id that is no character, or no complete one, becomes U+FFFD."""
+    """The text of the ids; an id that is not a character becomes U+FFFD."""
     return "".join(map(_character, token_ids))
 
 

@@ -83,7 +83,7 @@ async def until(ask: Callable[[], Awaitable[Json | None]]) -> Json:
     return answer
 
 
-def told(answer: httpx.Response) -> dict[str, str]:
+def routing(answer: httpx.Response) -> dict[str, str]:
     """What an answer's headers say of its routing."""
     return {
         name.removeprefix("x-kvsync-"): value
@@ -121,14 +121,14 @@ async def test_a_prompt_goes_where_its_prefix_is(site: Site) -> None:
     longer = await client.post("/v1/completions", json={**request, "prompt": [*TOKENS, 1, 2]})
     again = await client.post("/v1/completions", json=request)
 
-    assert told(first) == {
+    assert routing(first) == {
         "pod": first.headers["x-kvsync-pod"],
         "selection": "least_request",
         "matched-blocks": "0",
         "predicted-cached-tokens": "0",
         "source-state": "exact",
     }
-    assert told(longer) == {
+    assert routing(longer) == {
         "pod": first.headers["x-kvsync-pod"],
         "selection": "prefix_match",
         "matched-blocks": "4",
@@ -136,7 +136,7 @@ async def test_a_prompt_goes_where_its_prefix_is(site: Site) -> None:
         "source-state": "exact",
     }
     assert longer.json()["usage"]["prompt_tokens_details"] == {"cached_tokens": 64}
-    assert told(again)["predicted-cached-tokens"] == "48", "the engine computes the last block anew"
+    assert routing(again)["predicted-cached-tokens"] == "48", "the engine computes the last block anew"
     assert again.json()["usage"]["prompt_tokens_details"] == {"cached_tokens": 48}
 
 
@@ -163,9 +163,9 @@ async def test_every_kind_of_prompt_finds_its_prefix(site: Site, path: str, fiel
     await site.settled(client)
     again = await client.post(path, json=request)
 
-    assert (told(again)["pod"], told(again)["selection"]) == (told(first)["pod"], "prefix_match")
+    assert (routing(again)["pod"], routing(again)["selection"]) == (routing(first)["pod"], "prefix_match")
     cached = again.json()["usage"]["prompt_tokens_details"]["cached_tokens"]
-    assert told(again)["predicted-cached-tokens"] == str(cached) != "0"
+    assert routing(again)["predicted-cached-tokens"] == str(cached) != "0"
 
 
 async def test_prefixes_of_adapters_and_salts_are_their_own(site: Site) -> None:
@@ -251,7 +251,7 @@ async def test_concurrent_requests_spread_over_the_pods(site: Site) -> None:
 
     answers = await asyncio.gather(*(client.post("/v1/completions", json=body) for body in requests))
 
-    assert sorted(told(answer)["pod"] for answer in answers) == ["a", "b", "c", "d"]
+    assert sorted(routing(answer)["pod"] for answer in answers) == ["a", "b", "c", "d"]
 
 
 async def test_without_sync_requests_go_to_the_least_loaded(site: Site) -> None:
@@ -263,7 +263,7 @@ async def test_without_sync_requests_go_to_the_least_loaded(site: Site) -> None:
     for _ in range(2):
         answer = await client.post("/v1/completions", json=request)
 
-    assert (told(answer)["selection"], told(answer)["source-state"]) == ("least_request", "blind")
+    assert (routing(answer)["selection"], routing(answer)["source-state"]) == ("least_request", "blind")
     status = (await client.get("/status")).json()
     assert (status["sync_enabled"], status["index"], status["pods"][0]["sources"]) == (
         False,
@@ -281,7 +281,7 @@ async def test_a_failing_tokenizer_costs_the_prefix_only(site: Site) -> None:
     answer = await client.post("/v1/completions", json={"model": "base", "prompt": "hello", "max_tokens": 1})
     query = await client.post("/index/query", json={"model": "base", "prompt": "hello"})
 
-    assert (answer.status_code, told(answer)["selection"]) == (200, "least_request")
+    assert (answer.status_code, routing(answer)["selection"]) == (200, "least_request")
     assert metric((await client.get("/metrics")).text, "kvsync_tokenize_failures_total") == 1
     assert (query.status_code, query.json()["error"]["type"]) == (503, "ServiceUnavailableError")
 

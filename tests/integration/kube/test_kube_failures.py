@@ -325,7 +325,7 @@ async def test_outside_of_a_cluster_a_kubeconfig_is_needed(
     followed = follow(kubeconfig=None)
     await eventually(lambda: followed.snapshots == [()])
 
-    assert "this is no pod of a cluster, give kubernetes.kubeconfig" in followed.problem
+    assert "this is not a pod of a cluster; give kubernetes.kubeconfig" in followed.problem
 
 
 async def test_renewed_credentials_are_found(

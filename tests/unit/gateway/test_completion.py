@@ -60,10 +60,10 @@ def test_fields_that_tell_requests_apart() -> None:
 @pytest.mark.parametrize(
     ("body", "complaint"),
     [
-        pytest.param(b"{", "the body is no valid JSON: Expecting property name", id="broken-json"),
-        pytest.param(b"\xff\xfe{", "the body is no valid JSON", id="not-text"),
-        pytest.param(b"[" * 100_000, "the body is no valid JSON", id="nested-too-deeply"),
-        pytest.param(b"", "the body is no valid JSON", id="empty"),
+        pytest.param(b"{", "the body is not valid JSON: Expecting property name", id="broken-json"),
+        pytest.param(b"\xff\xfe{", "the body is not valid JSON", id="not-text"),
+        pytest.param(b"[" * 100_000, "the body is not valid JSON", id="nested-too-deeply"),
+        pytest.param(b"", "the body is not valid JSON", id="empty"),
         pytest.param(b"[1]", "the body must be a JSON object", id="not-an-object"),
         pytest.param(b'{"prompt": "a"}', "`model` must be the name of a model", id="no-model"),
         pytest.param(b'{"model": 7}', "`model` must be the name of a model", id="model-not-text"),

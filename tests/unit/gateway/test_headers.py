@@ -2,7 +2,7 @@
 
 import pytest
 
-from kvsync.gateway.proxy import passed_on
+from kvsync.gateway.proxy import forwarded_headers
 from kvsync.gateway.relay import reported_cached_tokens
 
 
@@ -19,7 +19,7 @@ def test_headers_of_one_connection_stay_behind() -> None:
         (b"Set-Cookie", b"b=2"),
     ]
 
-    assert passed_on(headers, without={b"host"}) == [
+    assert forwarded_headers(headers, without={b"host"}) == [
         (b"X-Request-Id", b"r-1"),
         (b"Authorization", b"Bearer k"),
         (b"Set-Cookie", b"a=1"),

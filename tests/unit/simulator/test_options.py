@@ -15,7 +15,7 @@ def test_every_problem_is_reported() -> None:
         "model: must not be empty",
         "capacity: 0 is less than 1",
         "time_scale: -1 is less than 0",
-        "port: 70000 is no port number",
+        "port: 70000 is not a port number",
         "loras: names must differ from each other and from the model, got x, x",
     )
 
