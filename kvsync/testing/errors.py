@@ -4,6 +4,7 @@ KVSyncError (kvsync.errors)
 ├── CommandError      a command failed: carries argv, exit code and the end of its output
 ├── WaitTimeout       a condition did not come true in time: carries what was last seen
 ├── ClusterError      a test cluster could not do what was asked
+│   ├── ProgramEnded         a program ended by itself, or failed (kvsync.testing.processes.program)
 │   └── InfrastructureError  what carries it failed: no verdict on the product that runs in it
 │       └── Forbidden        a right is missing there (kvsync.testing.clusters.kubernetes.api_errors)
 └── Unproven          a test can say neither "passed" nor "failed" (kvsync.testing.results.verdicts)

@@ -423,7 +423,7 @@ def _replace(file: Path, text: str) -> None:
 @pytest.mark.parametrize(
     ("body", "status", "kind", "message"),
     [
-        pytest.param(b"{", 400, "BadRequestError", "no valid JSON", id="malformed"),
+        pytest.param(b"{", 400, "BadRequestError", "not valid JSON", id="malformed"),
         pytest.param(b'{"prompt": "a"}', 400, "BadRequestError", "`model`", id="no-model"),
         pytest.param(
             b'{"model": "x"}', 404, "NotFoundError", "unknown model 'x'; valid: base", id="unknown-model"
