@@ -5,7 +5,6 @@ killed, and a display can follow one that is going on.
 """
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from kvsync.ci.revision import Revision
 from kvsync.errors import ConfigError, UnknownName
 from kvsync.testing.results.journal import journal
 from kvsync.testing.results.outcome import StageResult
+from kvsync.testing.results.whole import write_whole
 
 UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError)
 """What reading raises of a file that is torn, or not what it should be."""
@@ -61,7 +61,7 @@ class RunFolder:
 
     def save(self, result: StageResult) -> None:
         """Keep the result of a stage; a reader sees it whole or not at all."""
-        _write(self._result(result.name), result.to_json())
+        write_whole(self._result(result.name), json.dumps(result.to_json(), indent=1))
 
     def result(self, stage: str) -> StageResult | None:
         """Return the result of a stage that ended, None before; of a file that is torn, that it is."""
@@ -78,7 +78,7 @@ class RunFolder:
 
     def keep_revision(self, code: Revision) -> None:
         """Keep which code the run tests, while that is still the code there is."""
-        _write(self._revision, asdict(code))
+        write_whole(self._revision, json.dumps(asdict(code), indent=1))
 
     @property
     def revision(self) -> Revision | None:
@@ -103,10 +103,3 @@ class RunFolder:
 
     def _result(self, stage: str) -> Path:
         return self.path / "results" / f"{stage}.json"
-
-
-def _write(path: Path, value: Mapping[str, object]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(value, indent=1))
-    partial.replace(path)

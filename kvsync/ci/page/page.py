@@ -18,6 +18,7 @@ from kvsync.ci.run_folder import RunFolder
 from kvsync.testing.results.history import read, read_lines
 from kvsync.testing.results.measurement import Measurement, read_measurements
 from kvsync.testing.results.outcome import OUTCOMES, Outcome
+from kvsync.testing.results.whole import write_whole
 
 if TYPE_CHECKING:
     from kvsync.ci.archive.trends import Trends
@@ -60,10 +61,8 @@ def write_page(
         comparison=comparison,
         trends=trends,
     )
-    partial = path.with_suffix(".partial")
     # A lone surrogate, which JSON can carry, has no UTF-8 form.
-    partial.write_text(page, encoding="utf-8", errors="replace")
-    partial.replace(path)
+    write_whole(path, page.encode(errors="replace"))
     return path
 
 

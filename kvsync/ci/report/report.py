@@ -12,6 +12,7 @@ from kvsync.ci.run_folder import UNREADABLE
 from kvsync.errors import ConfigError
 from kvsync.testing.results.attempts import OTHER_CODE
 from kvsync.testing.results.outcome import Outcome, StageResult, worst
+from kvsync.testing.results.whole import write_whole
 
 EXIT_STATUS = {Outcome.PASSED: 0, Outcome.FAILED: 1, Outcome.UNKNOWN: 2}
 
@@ -104,9 +105,7 @@ class Report:
 
     def write(self, path: Path) -> None:
         """Write the report as JSON; a reader sees all of it or nothing."""
-        partial = path.with_suffix(".partial")
-        partial.write_text(json.dumps(self.to_json(), indent=1, default=str) + "\n", encoding="utf-8")
-        partial.replace(path)
+        write_whole(path, json.dumps(self.to_json(), indent=1, default=str) + "\n")
 
     @classmethod
     def read(cls, path: Path) -> Self:

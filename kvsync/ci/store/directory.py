@@ -1,7 +1,6 @@
 """A store in a directory of this machine."""
 
 import os
-import secrets
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from pathlib import Path
 from kvsync.ci.errors import StoreError
 from kvsync.ci.store.store import Stored, beside, checked, digest, static_link
 from kvsync.errors import UnknownName
+from kvsync.testing.results.whole import is_partial, replacing
 
 
 class DirectoryStore:
@@ -22,16 +22,9 @@ class DirectoryStore:
     def put(self, key: str, source: Path) -> Stored:
         """See Store; whoever reads the key meanwhile sees the old or the new one, whole."""
         target = self._path(key)
-        partial = target.with_name(f".{secrets.token_hex(8)}.partial")
-        with _working(f"store {target}"):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                shutil.copyfile(source, partial)
-                stored = digest(partial)
-                partial.replace(target)
-            finally:
-                partial.unlink(missing_ok=True)
-        return stored
+        with _working(f"store {target}"), replacing(target) as partial:
+            shutil.copyfile(source, partial)
+            return digest(partial)
 
     def get(self, key: str) -> bytes:
         """See Store."""
@@ -49,7 +42,8 @@ class DirectoryStore:
 
     def list(self, prefix: str = "") -> list[str]:
         """See Store; unfinished copies are no files."""
-        keys = (path.relative_to(self._root).as_posix() for path in self._below(prefix) if not _partial(path))
+        whole = (path for path in self._below(prefix) if not is_partial(path))
+        keys = (path.relative_to(self._root).as_posix() for path in whole)
         return sorted(key for key in keys if key.startswith(prefix))
 
     def delete(self, keys: Iterable[str]) -> None:
@@ -63,7 +57,7 @@ class DirectoryStore:
 
     def tidy(self, prefix: str, before: datetime | None = None) -> None:
         """See Store."""
-        for path in filter(_partial, self._below(prefix)):
+        for path in filter(is_partial, self._below(prefix)):
             with _working(f"delete {path}"):
                 if before is None or datetime.fromtimestamp(path.stat().st_mtime, UTC) < before:
                     path.unlink(missing_ok=True)
@@ -86,10 +80,6 @@ class DirectoryStore:
         if not path.is_relative_to(self._root):
             raise ValueError(f"not a key below the root: {key!r}")
         return path
-
-
-def _partial(path: Path) -> bool:
-    return path.name.startswith(".") and path.suffix == ".partial"
 
 
 @contextmanager

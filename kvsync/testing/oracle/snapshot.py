@@ -18,6 +18,7 @@ from kvsync.testing.oracle.announcements import Announcement
 from kvsync.testing.oracle.diagnosis import compare
 from kvsync.testing.oracle.tables import BlockTable, Comparison, IndexDump, Lookup
 from kvsync.testing.results.verdicts import Inconclusive, Violated
+from kvsync.testing.results.whole import write_whole
 
 FOLDER = "comparisons"
 
@@ -67,11 +68,7 @@ def keep(rest: Rest, folder: Path) -> str:
     """Write what was compared to a file below `folder`, and return its name, a digest."""
     content = _adapter().dump_json(rest)
     digest = hashlib.sha256(content).hexdigest()
-    path = _path(folder, digest)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_bytes(gzip.compress(content, mtime=0))
-    partial.replace(path)
+    write_whole(_path(folder, digest), gzip.compress(content, mtime=0))
     return digest
 
 

@@ -11,6 +11,8 @@ from typing import Literal
 
 import psutil
 
+from kvsync.testing.results.whole import write_whole
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement:
@@ -45,12 +47,9 @@ class Measurements:
 
     def add(self, measurement: Measurement) -> None:
         """Write one more measurement."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         every = [*read_measurements(self.path), measurement]
         content = {"machine": machine_facts(), "measurements": [asdict(each) for each in every]}
-        unfinished = self.path.with_suffix(".partial")
-        unfinished.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-        unfinished.replace(self.path)
+        write_whole(self.path, json.dumps(content, indent=1) + "\n")
 
 
 def read_measurements(path: Path) -> list[Measurement]:

@@ -24,6 +24,7 @@ from kvsync.testing.processes.ledger import Ledger
 from kvsync.testing.processes.program import Program
 from kvsync.testing.processes.wait import wait_for
 from kvsync.testing.results.history import read
+from kvsync.testing.results.whole import write_whole
 
 
 @dataclass(slots=True)
@@ -267,9 +268,7 @@ class LocalCluster:
 
     def _list_pods(self) -> None:
         listed = {"pods": [asdict(pod.listed) for pod in self._pods.values()]}
-        unfinished = self._pods_file.with_suffix(".partial")
-        unfinished.write_text(json.dumps(listed, indent=1))
-        unfinished.replace(self._pods_file)
+        write_whole(self._pods_file, json.dumps(listed, indent=1))
 
     def _await_gateway(self) -> None:
         expected = {pod.name: pod.listed.host for pod in self._pods.values()}

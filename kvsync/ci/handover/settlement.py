@@ -30,11 +30,12 @@ def last_word(
     if folder.told.exists():
         return Report.read(folder.report)
     # Imported here: this takes long, and only a run that died is judged from outside.
-    from kvsync.ci.run.judgement import judge
     from tasks.archive import compared
     from tasks.github import tell_github
     from tasks.notify import tell_people
     from tasks.upload import stored
+
+    from kvsync.ci.run.judgement import judge
 
     log = logging.getLogger(__name__)
     report = Report.read(folder.report) if folder.report.exists() else judge(parameters, broken=broken)
