@@ -1,4 +1,8 @@
-"""`kvsync-ci`: see what a run needs, run the pipeline, look at its runs, clean up after them."""
+"""`kvsync-ci`: see what a run needs, run the pipeline, look at its runs, clean up after them.
+
+What takes long to import (Prefect, SQLAlchemy, boto3, charts, Kubernetes) is imported within the commands
+that need it, so that `list` and `show` answer at once.
+"""
 
 import typer
 

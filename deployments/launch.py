@@ -17,50 +17,49 @@ from rich.console import Console
 
 from deployments.progress import follow
 from kvsync.ci.cleaning.residue import LAUNCHER
+from kvsync.ci.handover.settlement import remove_leftovers, settle
 from kvsync.ci.interruption import stop_on_signal
 from kvsync.ci.report.report import Report
-from kvsync.ci.run.parameters import REPOSITORY, Parameters
-from kvsync.ci.run_folder import RunFolder
+from kvsync.ci.run.parameters import REPOSITORY
+from kvsync.ci.run.run import Run
 from kvsync.ci.stages.progress import RunProgress
 from kvsync.testing.processes.ledger import Ledger
 from kvsync.testing.processes.living import facts_of
-from tasks.settlement import empty_floor, last_word
 
 PATIENCE_S = 8.0
 """How long an interrupted run may take to write its report before it is killed: Ctrl-C promises 10 s."""
 
 
-def launch(parameters: Parameters, console: Console) -> Report:
-    """Run the pipeline to its end and return its report, whatever happened to the run."""
-    folder = RunFolder(parameters.run_dir)
+def launch(run: Run, console: Console, environ: Mapping[str, str]) -> Report:
+    """Run the pipeline in this environment to its end; returns its report, whatever happened to the run."""
+    parameters, folder = run.parameters, run.folder
     folder.logs.mkdir(parents=True, exist_ok=True)
     if parameters.repeat:
         folder.make_room()
     ledger = Ledger(folder.ledger, run=parameters.run)
     launcher = ledger.created(ledger.intend(LAUNCHER, "kvsync-ci run"), **facts_of(os.getpid()))
-    folder.parameters.write_text(parameters.model_dump_json(indent=1))
+    parameters.keep_in(folder)
     with stop_on_signal() as stop, follow(RunProgress(folder, parameters.due), console):
-        exit_code = _run_process(parameters, folder, ledger, stop)
-    for line in empty_floor(parameters):
+        exit_code = _run_process(run, ledger, stop, environ)
+    for line in remove_leftovers(parameters):
         console.print(line, markup=False, soft_wrap=True)
-    os.environ.update(environment(parameters.report_dir, os.environ))
     why = f"the pipeline's process ended with {exit_code}; see {folder.logs / 'pipeline.log'}"
-    report = last_word(parameters, broken=why, for_people=not stop.is_set())
+    report = settle(run, why, "quiet" if stop.is_set() else "full")
     ledger.released(launcher)
     return report
 
 
-def _run_process(parameters: Parameters, folder: RunFolder, ledger: Ledger, stop: threading.Event) -> int:
+def _run_process(run: Run, ledger: Ledger, stop: threading.Event, environ: Mapping[str, str]) -> int:
     entry = ledger.intend("process", "pipeline")
-    with (folder.logs / "pipeline.log").open("ab") as log:
+    with (run.folder.logs / "pipeline.log").open("ab") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "deployments.process", str(folder.parameters)],
+            [sys.executable, "-m", "deployments.process", str(run.folder.path)],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
             cwd=REPOSITORY,
-            env=environment(parameters.report_dir, os.environ) | ledger.environment,
+            env={**environ, **ledger.environment},
         )
     ledger.created(entry, **facts_of(process.pid))
     _await(process, stop)

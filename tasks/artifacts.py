@@ -7,18 +7,15 @@ tables, which one of the two UIs renders as Markdown, it loses what makes links,
 import re
 from collections.abc import Iterator, Sequence
 
-from prefect import task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
-from prefect.cache_policies import NO_CACHE
 
 from kvsync.ci.archive.comparison import RunComparison
+from kvsync.ci.handover.handover import Handover
 from kvsync.ci.page.charts import age, duration, number
 from kvsync.ci.page.evidence import Evidence, FaultWindow
 from kvsync.ci.page.page import evidence_of
 from kvsync.ci.report.problems import Problem, problems
 from kvsync.ci.report.report import Report
-from kvsync.ci.run.parameters import Parameters
-from kvsync.ci.run_folder import RunFolder
 from kvsync.ci.store.directory import DirectoryStore
 from kvsync.testing.results.measurement import Measurement, read_measurements
 
@@ -31,16 +28,14 @@ CELL_CHARACTERS = 300
 Row = dict[str, str]
 
 
-@task(name="artifacts", task_run_name="artifacts", cache_policy=NO_CACHE)
-def show_report(
-    report: Report, parameters: Parameters, stored: str, comparison: RunComparison | None = None
-) -> None:
+def show_report(handover: Handover) -> None:
     """Show beside the run what it found: verdict, stages, failures, measurements, faults, links.
 
-    `stored` is the link to the report in the store, "" for the one on this machine.
+    The link leads to the report in the store, or to the one on this machine.
     """
-    folder = RunFolder(parameters.run_dir)
-    link = stored or DirectoryStore(parameters.report_dir).url(f"{report.run}/report.html")
+    report, comparison, folder = handover.report, handover.comparison, handover.run.folder
+    stored = handover.uploaded.address if handover.uploaded else ""
+    link = stored or DirectoryStore(handover.run.parameters.report_dir).url(f"{report.run}/report.html")
     pages = {
         "verdict": verdict_page(report, comparison),
         "failures": failures_page(problems(report)),

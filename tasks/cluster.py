@@ -1,26 +1,24 @@
 """The cluster of a run: made once, before the first stage that needs one, and deleted at the end."""
 
-import os
-
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from kvsync.ci.cluster_settings import ClusterChoice
 from kvsync.ci.provision.cluster_stage import ClusterStage, give_back
-from kvsync.ci.run.parameters import Parameters, settings_here
+from kvsync.ci.run.run import Run
 from kvsync.ci.stages.stage import StageContext, run_safely
 from kvsync.testing.errors import ClusterError
 from kvsync.testing.results.outcome import Outcome, StageResult
 
 
 @task(name="cluster", task_run_name="cluster", retries=1, retry_delay_seconds=5, cache_policy=NO_CACHE)
-def create_cluster(parameters: Parameters, context: StageContext) -> StageResult:
+def create_cluster(run: Run, context: StageContext) -> StageResult:
     """Make the cluster that the run asks for; tried twice, since daemons and registries have bad moments.
 
     The result is in the run's folder, also of a failure, which is raised for Prefect to try again.
     """
-    choice = ClusterChoice.parse(parameters.cluster)
-    stage = ClusterStage(choice, settings_here(parameters, os.environ), parameters.reuse)
+    choice = ClusterChoice.parse(run.parameters.cluster)
+    stage = ClusterStage(choice, run.cluster_settings, run.parameters.reuse)
     result = run_safely(stage, context)
     if result.outcome is not Outcome.PASSED:
         raise ClusterError(result.reason)

@@ -16,11 +16,12 @@ import subprocess
 import sys
 import time
 import traceback
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
 import httpx
@@ -32,11 +33,15 @@ from prefect.settings import get_current_settings
 from prefect.states import Cancelled, Crashed
 
 from kvsync.ci.cleaning.residue import is_running
+from kvsync.ci.handover.settlement import remove_leftovers, settle
 from kvsync.ci.run.parameters import REPOSITORY, Parameters
+from kvsync.ci.run.run import Installation, Run
 from kvsync.ci.run_folder import RunFolder
 from kvsync.testing.processes.ledger import RUN_VARIABLE
 from kvsync.testing.processes.living import facts_of, lives
-from tasks.settlement import empty_floor, last_word
+
+if TYPE_CHECKING:
+    from kvsync.ci.handover.roads import Road
 
 WATCH_S = 5.0
 """How often Prefect is asked while the flow lives."""
@@ -143,6 +148,7 @@ class Guardian:
     flow_run: UUID
     pid: int
     born: float
+    installation: Installation
     grace_s: float = GRACE_S
     why: str = "the run's process ended before the run did"
     stopped: bool = False
@@ -200,9 +206,10 @@ class Guardian:
             self.why = f"cancelled: {self.why}"
         self.settled = True
         try:
-            parameters = Parameters.model_validate_json(self.folder.parameters.read_text())
-            broken = "; ".join([self.why, *empty_floor(parameters)])
-            _say(last_word(parameters, broken, for_people=not by_somebody).verdict_line())
+            parameters = Parameters.of(self.folder)
+            broken = "; ".join([self.why, *remove_leftovers(parameters)])
+            road: Road = "quiet" if by_somebody else "full"
+            _say(settle(Run(parameters, self.installation), broken, road).verdict_line())
         except Exception as exc:
             traceback.print_exc()
             self.why += f"; it could not be cleaned up or judged: {type(exc).__name__}: {exc}"
@@ -249,10 +256,10 @@ def ask(flow_run: UUID) -> Told:
     return "final"
 
 
-def post_guardian(folder: RunFolder, flow_run: UUID) -> None:
-    """Start the guardian of the run that this process carries out."""
+def post_guardian(folder: RunFolder, flow_run: UUID, environ: Mapping[str, str]) -> None:
+    """Start the guardian of the run that this process carries out in `environ`."""
     words = [str(folder.path), str(flow_run), *map(str, facts_of(os.getpid()).values())]
-    unmarked = {name: value for name, value in os.environ.items() if name != RUN_VARIABLE}
+    unmarked = {name: value for name, value in environ.items() if name != RUN_VARIABLE}
     with (folder.logs / "guardian.log").open("ab") as log:
         subprocess.Popen(
             [sys.executable, "-m", "tasks.guardian", *words],
@@ -271,4 +278,5 @@ def _say(text: str) -> None:
 
 if __name__ == "__main__":
     run_dir, flow_run, pid, born = sys.argv[1:]
-    Guardian(RunFolder(Path(run_dir)), UUID(flow_run), int(pid), float(born)).guard()
+    here = Installation.of(os.environ)
+    Guardian(RunFolder(Path(run_dir)), UUID(flow_run), int(pid), float(born), here).guard()

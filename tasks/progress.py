@@ -6,7 +6,6 @@ briefly, and what it cannot tell Prefect is not told.
 
 import contextvars
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,13 +15,10 @@ from uuid import UUID
 
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
-from kvsync.ci.archive import open_archive
+from kvsync.ci.handover.archiving import expected_s
 from kvsync.ci.page.charts import duration
-from kvsync.ci.run.parameters import REPOSITORY, Parameters
-from kvsync.ci.run_folder import RunFolder
-from kvsync.ci.settings import load_settings
+from kvsync.ci.run.run import Run
 from kvsync.ci.stages.progress import NewLines, StageProgress
-from kvsync.errors import KVSyncError
 from kvsync.testing.results.history import Record
 from kvsync.testing.results.outcome import OUTCOMES, Outcome
 from tasks.artifacts import plain
@@ -34,7 +30,7 @@ SHOW_EVERY_S = 5.0
 """Each time is a request to Prefect; a stage that is shorter needs no artifact."""
 
 END_S = 1.0
-"""How long the end of the thread is waited for; a server that is away shall not delay a run."""
+"""How long the end of the thread is waited for; a server that is away must not delay a run."""
 
 MOST_PASSED, MOST_OTHERS = 100, 400
 """Lines of one stage in Prefect's log; the stage's own log has everything."""
@@ -69,13 +65,13 @@ class Endings:
 
 
 @contextmanager
-def shown_progress(parameters: Parameters, stage: str, log: Log, stop: threading.Event) -> Iterator[None]:
+def shown_progress(run: Run, stage: str, log: Log, stop: threading.Event) -> Iterator[None]:
     """Show how a stage goes while the body runs it."""
     done = threading.Event()
     # Prefect knows by the context to which task run a line or an artifact belongs.
     context = contextvars.copy_context()
     thread = threading.Thread(
-        target=context.run, args=(_follow, parameters, stage, log, done), name="progress", daemon=True
+        target=context.run, args=(_follow, run, stage, log, done), name="progress", daemon=True
     )
     thread.start()
     try:
@@ -85,8 +81,8 @@ def shown_progress(parameters: Parameters, stage: str, log: Log, stop: threading
         thread.join(0 if stop.is_set() else END_S)
 
 
-def _follow(parameters: Parameters, stage: str, log: Log, done: threading.Event) -> None:
-    lines = NewLines(RunFolder(parameters.run_dir).tests(stage))
+def _follow(run: Run, stage: str, log: Log, done: threading.Event) -> None:
+    lines = NewLines(run.folder.tests(stage))
     progress, endings = StageProgress(stage), Endings(lambda level, line: log.log(level, "%s", line))
     began = time.monotonic()
     artifact, shown = None, began
@@ -99,7 +95,7 @@ def _follow(parameters: Parameters, stage: str, log: Log, done: threading.Event)
         if time.monotonic() - shown >= SHOW_EVERY_S or (last and artifact):
             shown = time.monotonic()
             try:
-                artifact = artifact or _Artifact.create(stage, _expected_s(parameters, stage))
+                artifact = artifact or _Artifact.create(stage, expected_s(run, stage))
                 artifact.update(progress, 100.0 if last else progress.percent, shown - began)
             except Exception as error:
                 log.debug("the progress of %s is not shown: %s", stage, error)
@@ -123,11 +119,3 @@ class _Artifact:
         update_progress_artifact(
             artifact_id=self.id, progress=percent, description=", ".join(filter(None, parts))
         )
-
-
-def _expected_s(parameters: Parameters, stage: str) -> float | None:
-    try:
-        with open_archive(load_settings(REPOSITORY, os.environ), parameters.report_dir) as archive:
-            return archive.eta([stage], parameters.profile, parameters.cluster).get(stage)
-    except KVSyncError:
-        return None

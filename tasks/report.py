@@ -5,10 +5,10 @@ from prefect.cache_policies import NO_CACHE
 
 from kvsync.ci.report.report import Report
 from kvsync.ci.run.judgement import judge
-from kvsync.ci.run.parameters import Parameters
+from kvsync.ci.run.run import Run
 
 
 @task(name="report", task_run_name="report", cache_policy=NO_CACHE)
-def write_report(parameters: Parameters) -> Report:
+def write_report(run: Run) -> Report:
     """Judge the run by what its folder holds, and write the report there."""
-    return judge(parameters)
+    return judge(run)

@@ -10,12 +10,11 @@ from prefect.cache_policies import NO_CACHE
 
 from kvsync.ci.cleaning.residue import LAUNCHER, is_running
 from kvsync.ci.revision import revision
-from kvsync.ci.run.parameters import REPOSITORY, Parameters
+from kvsync.ci.run.parameters import Parameters
 from kvsync.ci.run.quarantine import keep_quarantine
-from kvsync.ci.run_folder import RunFolder
-from kvsync.ci.settings import load_settings
+from kvsync.ci.run.run import Installation, Run
 from kvsync.ci.stages.environment import stage_environment
-from kvsync.ci.stages.redaction import redact_logs, secrets_of
+from kvsync.ci.stages.redaction import redact_logs
 from kvsync.ci.stages.stage import StageContext
 from kvsync.testing.processes.ledger import Ledger
 from kvsync.testing.processes.living import facts_of
@@ -24,24 +23,27 @@ from tasks.identity import current_flow_run
 
 
 @task(name="start", task_run_name="start", cache_policy=NO_CACHE)
-def start_run(parameters: Parameters, stop: threading.Event) -> StageContext:
-    """Make the folder of the run and write down what was asked for, before anything else happens."""
-    redact_logs(secrets_of(os.environ))
-    folder, repeat = RunFolder(parameters.run_dir), parameters.repeat
+def start_run(parameters: Parameters, stop: threading.Event) -> tuple[Run, StageContext]:
+    """Make the folder of the run and write down what was asked for, before anything else happens.
+
+    Here the flow reads its environment. Raises ConfigError, before anything is made, if settings are wrong.
+    """
+    run = Run(parameters, Installation.of(os.environ))
+    redact_logs(run.installation.secrets)
+    folder, repeat = run.folder, parameters.repeat
     folder.logs.mkdir(parents=True, exist_ok=True)
-    folder.parameters.write_text(parameters.model_dump_json(indent=1))
+    parameters.keep_in(folder)
     ledger = Ledger(folder.ledger, run=parameters.run)
     if not is_running(ledger.path):
         ledger.created(ledger.intend(LAUNCHER, "flow run"), **facts_of(os.getpid()))
-    post_guardian(folder, current_flow_run())
+    post_guardian(folder, current_flow_run(), os.environ)
     if FLOW_RUN_VARIABLE in os.environ:
         _print_to(folder.logs / "pipeline.log")
     if not parameters.source:
-        file = load_settings(REPOSITORY, os.environ).archive.quarantine
-        keep_quarantine(parameters.checkout, file, folder.path)
+        keep_quarantine(parameters.checkout, run.settings.archive.quarantine, folder.path)
         if not repeat or folder.revision is None:
             folder.keep_revision(revision(parameters.repository, reports=parameters.report_dir))
-    return StageContext(
+    return run, StageContext(
         run_dir=folder.path,
         repository=parameters.checkout,
         ledger=ledger,

@@ -1,16 +1,15 @@
 """The commit that a run tests."""
 
-import os
 from dataclasses import replace
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from kvsync.ci.revision import Revision
-from kvsync.ci.run.parameters import REPOSITORY, CommitSource, Parameters
+from kvsync.ci.run.parameters import CommitSource, Parameters
 from kvsync.ci.run.quarantine import keep_quarantine
+from kvsync.ci.run.run import Run
 from kvsync.ci.run_folder import RunFolder
-from kvsync.ci.settings import Settings, load_settings
 from kvsync.ci.stages.stage import StageContext, keep_result, run_safely
 from kvsync.ci.stages.workspace import NAME, WorkspaceStage, head
 from kvsync.testing.errors import ClusterError
@@ -18,12 +17,12 @@ from kvsync.testing.results.outcome import Outcome, StageResult
 from kvsync.testing.results.verdicts import NotRun
 
 
-def follows_branch(parameters: Parameters) -> bool:
+def follows_branch(run: Run) -> bool:
     """Say whether a run has yet to find its commit.
 
-    Without `github.repository` nobody knows of which repository, and the files are tested as they lie here.
+    Without `github.repository` it is not known of which repository: the files are tested as they lie here.
     """
-    return means_the_newest(parameters) and bool(_settings().github.repository)
+    return means_the_newest(run.parameters) and bool(run.settings.github.repository)
 
 
 def means_the_newest(parameters: Parameters) -> bool:
@@ -35,24 +34,25 @@ def means_the_newest(parameters: Parameters) -> bool:
     return is_bare and not (parameters.repeat and not RunFolder(parameters.run_dir).result(NAME))
 
 
-def with_head(parameters: Parameters, context: StageContext) -> tuple[Parameters, StageContext]:
+def with_head(run: Run, context: StageContext) -> tuple[Run, StageContext]:
     """Return the same with the commit that such a run tests, if it can be found; its folder says so, too."""
-    state, folder = find_head(context, return_state=True), RunFolder(parameters.run_dir)
+    state = find_head(run, context, return_state=True)
     if not state.is_completed():
-        folder.keep_revision(Revision())  # the files that lie here are not tested either
-        return parameters, context
-    parameters = parameters.model_copy(update={"source": state.result()})
-    folder.parameters.write_text(parameters.model_dump_json(indent=1))
-    return parameters, replace(context, repository=parameters.checkout, other_code="")
+        run.folder.keep_revision(Revision())  # the files that lie here are not tested either
+        return run, context
+    parameters = run.parameters.model_copy(update={"source": state.result()})
+    parameters.keep_in(run.folder)
+    context = replace(context, repository=parameters.checkout, other_code="")
+    return replace(run, parameters=parameters), context
 
 
 @task(name="head", task_run_name="head", retries=2, retry_delay_seconds=5, cache_policy=NO_CACHE)
-def find_head(context: StageContext) -> CommitSource:
+def find_head(run: Run, context: StageContext) -> CommitSource:
     """Return the newest commit of the reference branch; tried three times.
 
     A failure is a result in the run's folder, and is raised for Prefect to try again.
     """
-    settings = _settings()
+    settings = run.settings
     repository, branch = settings.github.repository, settings.archive.branch
     url = f"{settings.github.web_url}/{repository}"
     try:
@@ -65,13 +65,14 @@ def find_head(context: StageContext) -> CommitSource:
 
 
 @task(name="workspace", task_run_name="workspace", retries=2, retry_delay_seconds=5, cache_policy=NO_CACHE)
-def check_out(source: CommitSource, context: StageContext) -> StageResult:
+def check_out(run: Run, context: StageContext) -> StageResult:
     """Fetch the commit for the run; tried three times, since networks have bad moments.
 
     The result is in the run's folder, also of a failure, which is raised for Prefect to try again. Only a
     trusted source is fetched with our token, and only from the server that the token belongs to.
     """
-    settings = _settings()
+    source, settings = run.parameters.source, run.settings
+    assert source is not None
     ours = source.trusted and source.url.startswith(f"{settings.github.web_url}/")
     token = settings.github.token.get_secret_value() if ours else ""
     result = run_safely(WorkspaceStage(source.url, source.commit, token), context)
@@ -79,8 +80,3 @@ def check_out(source: CommitSource, context: StageContext) -> StageResult:
         raise ClusterError(result.reason)
     keep_quarantine(context.repository, settings.archive.quarantine, context.run_dir)
     return result
-
-
-def _settings() -> Settings:
-    """Return those of the pipeline, never those of the tested commit."""
-    return load_settings(REPOSITORY, os.environ)

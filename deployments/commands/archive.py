@@ -1,7 +1,5 @@
 """`kvsync-ci history` and `kvsync-ci flaky`: what the archive knows of the runs so far."""
 
-import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -10,22 +8,34 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
-from rich.table import Table
 
-from deployments.commands.console import DEFAULT_REPORTS, AsJson, ReportDir, console
-from deployments.progress import STYLES
+from deployments.commands.console import (
+    DEFAULT_REPORTS,
+    START_ONE,
+    AsJson,
+    ReportDir,
+    coloured,
+    console,
+    installation,
+    say,
+    say_json,
+)
+from deployments.commands.tables import plain_table, say_table
 from kvsync.ci.archive.comparison import CheckId
 from kvsync.ci.archive.flakiness import CLEAN_RUNS, Ending, Flakiness, failing_streak, flakiness
+from kvsync.ci.run.parameters import REPOSITORY
 from kvsync.ci.run.quarantine import QuarantineEntry, load_quarantine
-from kvsync.ci.settings import load_settings
 
 if TYPE_CHECKING:
-    from kvsync.ci.archive import Archive, PastRun, PastStage, RunScope
+    from rich.table import Table
+
+    from kvsync.ci.archive.archive import Archive
+    from kvsync.ci.archive.records import PastRun, PastStage, RunScope
 
 
 LETTERS = {"passed": "[green]✓[/]", "failed": "[red]✗[/]", None: "[yellow]?[/]"}
 
-NO_RUN = "no run is in the archive; start one with: kvsync-ci run"
+NO_RUN = f"no run is in the archive; {START_ONE}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,9 +100,7 @@ def flaky(
     as_json: AsJson = False,
 ) -> None:
     """Show which tests are flaky and which are broken, and the tests in quarantine with their end."""
-    from kvsync.ci.run.parameters import REPOSITORY
-
-    file = (repository or REPOSITORY) / load_settings(REPOSITORY, os.environ).archive.quarantine
+    file = (repository or REPOSITORY) / installation().settings.archive.quarantine
     quarantine = load_quarantine(file).quarantine
     today = datetime.now(UTC).date()
     with _archive(report_dir) as archive:
@@ -106,11 +114,14 @@ def flaky(
         held = {entry: standing(entry, today, _clean_runs(archive, entry)) for entry in quarantine}
     if as_json:
         entries = [{**entry.model_dump(mode="json"), "standing": text} for entry, text in held.items()]
-        typer.echo(json.dumps({"tests": [each.to_json() for each in bad], "quarantine": entries}, indent=1))
+        say_json({"tests": [each.to_json() for each in bad], "quarantine": entries})
         return
-    console.print(_flaky_table(bad) if bad else "no test is flaky or broken" if scopes else NO_RUN)
+    if bad:
+        say_table(_flaky_table(bad))
+    else:
+        say("no test is flaky or broken" if scopes else NO_RUN)
     if held:
-        console.print(_quarantine_table(held))
+        say_table(_quarantine_table(held))
 
 
 def standing(entry: QuarantineEntry, today: date, clean_runs: int) -> str:
@@ -123,11 +134,9 @@ def standing(entry: QuarantineEntry, today: date, clean_runs: int) -> str:
 
 
 def _archive(report_dir: Path) -> "Archive":
-    # Imported here: SQLAlchemy and Alembic take time, and no other command needs them.
-    from kvsync.ci.archive import existing_archive
-    from kvsync.ci.run.parameters import REPOSITORY
+    from kvsync.ci.archive.archive import existing_archive
 
-    return existing_archive(load_settings(REPOSITORY, os.environ), report_dir)
+    return existing_archive(installation().settings, report_dir)
 
 
 def _known(scope: "RunScope", endings: Mapping[CheckId, Sequence[Ending]]) -> Iterator[Known]:
@@ -148,14 +157,12 @@ def _clean_runs(archive: "Archive", entry: QuarantineEntry) -> int:
 
 def _show_runs(runs: Sequence["PastRun"], stage: str, *, as_json: bool) -> None:
     if as_json:
-        typer.echo(json.dumps([_run_json(run) for run in runs], indent=1))
+        say_json([_run_json(run) for run in runs])
         return
     if not runs:
-        console.print(NO_RUN)
+        say(NO_RUN)
         return
-    table = Table(box=None, header_style="dim")
-    for column in ("run", "commit", "of", "profile", "verdict", "stages"):
-        table.add_column(column, overflow="fold")
+    table = plain_table("run", "commit", "of", "profile", "verdict", "stages", whole=("run", "commit"))
     for run in runs:
         shown = [each for each in run.stages if stage in ("", each.name)]
         table.add_row(
@@ -163,14 +170,14 @@ def _show_runs(runs: Sequence["PastRun"], stage: str, *, as_json: bool) -> None:
             escape(run.commit[:10]) + ("*" if run.dirty else ""),
             escape(f"#{run.pull_request}" if run.pull_request else run.branch),
             escape(f"{run.scope.profile}, {run.scope.cluster}"),
-            f"[{STYLES[run.verdict]}]{run.verdict.name.lower()}[/]",
+            coloured(run.verdict, run.verdict.name.lower()),
             ", ".join(_stage_text(each, counts=bool(stage)) for each in shown),
         )
-    console.print(table)
+    say_table(table)
 
 
 def _stage_text(stage: "PastStage", *, counts: bool) -> str:
-    text = f"[{STYLES[stage.outcome]}]{escape(stage.name)}[/]"
+    text = coloured(stage.outcome, stage.name)
     if not counts:
         return text
     kinds = ", ".join(f"{count} {kind}" for kind, count in stage.counts.items())
@@ -179,27 +186,25 @@ def _stage_text(stage: "PastStage", *, counts: bool) -> str:
 
 def _show_tests(known: Sequence[Known], limit: int, *, as_json: bool) -> None:
     if as_json:
-        typer.echo(json.dumps([each.to_json() for each in known], indent=1))
+        say_json([each.to_json() for each in known])
         return
     if not known:
-        console.print("no such test is in the archive")
+        say("no such test is in the archive")
     for each in known:
-        console.print(
-            f"{each.name} ({each.scope.profile}, {each.scope.cluster})", markup=False, soft_wrap=True
-        )
+        say(f"{each.name} ({each.scope.profile}, {each.scope.cluster})")
         row = "".join(LETTERS[ending.side] for ending in each.endings[-limit:])
         found, streak = each.flakiness, failing_streak(each.endings)
         low, high = found.failure_rate
         since = f", failing since {_first(streak[0])}" if streak else ""
         console.print(
-            f"  {row} {found.verdict}, fails in {low:.0%} to {high:.0%}{escape(since)}", highlight=False
+            f"  {row} {found.verdict}, fails in {low:.0%} to {high:.0%}{escape(since)}",
+            highlight=False,
+            soft_wrap=True,
         )
 
 
-def _flaky_table(bad: Sequence[Known]) -> Table:
-    table = Table(box=None, header_style="dim")
-    for column in ("test", "profile", "verdict", "fails in", "changed sides", "passed and failed at"):
-        table.add_column(column, overflow="fold")
+def _flaky_table(bad: Sequence[Known]) -> "Table":
+    table = plain_table("test", "profile", "verdict", "fails in", "changed sides", "passed and failed at")
     for each in sorted(bad, key=lambda each: (-each.flakiness.flips, each.name)):
         found = each.flakiness
         low, high = found.failure_rate
@@ -214,10 +219,8 @@ def _flaky_table(bad: Sequence[Known]) -> Table:
     return table
 
 
-def _quarantine_table(held: Mapping[QuarantineEntry, str]) -> Table:
-    table = Table(box=None, header_style="dim", title="quarantine", title_justify="left")
-    for column in ("test", "owner", "until", "issue", ""):
-        table.add_column(column, overflow="fold")
+def _quarantine_table(held: Mapping[QuarantineEntry, str]) -> "Table":
+    table = plain_table("test", "owner", "until", "issue", "", title="quarantine")
     for entry, text in held.items():
         table.add_row(escape(entry.test), escape(entry.owner), str(entry.expires), escape(entry.issue), text)
     return table

@@ -4,8 +4,7 @@ from typing import Annotated
 
 import typer
 
-from deployments.commands.console import DEFAULT_REPORTS, ReportDir, console
-from deployments.commands.show import folders
+from deployments.commands.console import DEFAULT_REPORTS, ReportDir, run_folders, say
 from kvsync.ci.cleaning.marks import on_this_machine
 from kvsync.ci.cleaning.residue import clear, find, is_running
 from kvsync.testing.processes.ledger import Ledger
@@ -21,21 +20,21 @@ def clean(
     """
     left, failed = 0, 0
     marked = on_this_machine()
-    for folder in folders(report_dir):
+    for folder in reversed(run_folders(report_dir)):
         if is_running(folder.ledger):
-            console.print(f"{folder.path.name}: still running, left alone", markup=False)
+            say(f"{folder.path.name}: still running, left alone")
             continue
         residue = find(folder.ledger, marked=marked)
         fates = dict.fromkeys(residue.describe(), "") if check else clear(residue, Ledger(folder.ledger))
         for line, failure in fates.items():
             why = f": not removed: {failure}" if failure else ""
-            console.print(f"{folder.path.name}: {line}{why}", markup=False, soft_wrap=True)
+            say(f"{folder.path.name}: {line}{why}")
         left += len(fates)
         failed += sum(map(bool, fates.values()))
     if not left:
-        console.print("nothing is left behind")
+        say("nothing is left behind")
     elif check:
-        console.print(f"{left} left behind")
+        say(f"{left} left behind")
     else:
-        console.print(f"{left - failed} removed" + (f", {failed} not" if failed else ""))
+        say(f"{left - failed} removed" + (f", {failed} not" if failed else ""))
     raise typer.Exit(1 if failed or (check and left) else 0)

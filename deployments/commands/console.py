@@ -1,5 +1,7 @@
-"""What all commands share: where the runs lie, how they print, how they say what went wrong."""
+"""What all commands share: their surroundings, read here and handed down, and how they print."""
 
+import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,9 +13,17 @@ from rich.markup import escape
 
 from deployments.progress import STYLES
 from kvsync.ci.report.report import Report
+from kvsync.ci.run.run import Installation
+from kvsync.ci.run_folder import RunFolder
 from kvsync.errors import KVSyncError
+from kvsync.testing.results.outcome import Outcome
 
 console = Console()
+
+environ = os.environ
+"""The environment of the command."""
+
+RunId = Annotated[str, typer.Argument(metavar="RUN", help="The id of a run, or `last`.")]
 
 ReportDir = Annotated[Path, typer.Option("--report-dir", help="Where the folders of the runs lie.")]
 
@@ -21,11 +31,37 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")
 
 DEFAULT_REPORTS = Path("reports")
 
+START_ONE = "start one with: kvsync-ci run"
 
-def verdict(report: Report) -> str:
-    """Return the last line of a run in the colour of its verdict, as rich markup."""
-    style = STYLES[report.verdict]
-    return f"[bold {style}]{escape(report.verdict_line())}[/]"
+
+def installation() -> Installation:
+    """Return how the pipeline is set up here. Raises ConfigError."""
+    return Installation.of(environ)
+
+
+def run_folders(report_dir: Path) -> list[RunFolder]:
+    """Return the folders of all runs, the oldest first."""
+    return [RunFolder(ledger.parent) for ledger in sorted(report_dir.glob("*/ledger.jsonl"))]
+
+
+def say(text: str) -> None:
+    """Print a text as it is, however wide the terminal."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def say_json(value: object) -> None:
+    """Print JSON."""
+    typer.echo(json.dumps(value, indent=1))
+
+
+def coloured(outcome: Outcome, text: str) -> str:
+    """Return a text in the colour of an outcome, as rich markup."""
+    return f"[{STYLES[outcome]}]{escape(text)}[/]"
+
+
+def say_verdict(report: Report) -> None:
+    """Print the last line of a run, in the colour of its verdict."""
+    console.print(f"[bold]{coloured(report.verdict, report.verdict_line())}[/]", soft_wrap=True)
 
 
 def complain(error: KVSyncError) -> None:

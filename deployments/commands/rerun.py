@@ -1,24 +1,31 @@
 """`kvsync-ci rerun`, `recheck` and `junit`: try again, judge again, and read what others found."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.markup import escape
 
-from deployments.commands.console import DEFAULT_REPORTS, AsJson, ReportDir, console
-from deployments.progress import STYLES
+from deployments.commands.console import (
+    DEFAULT_REPORTS,
+    AsJson,
+    ReportDir,
+    RunId,
+    coloured,
+    console,
+    say,
+    say_json,
+    say_verdict,
+)
+from deployments.commands.run import run_once
 from kvsync.ci.report.report import EXIT_STATUS
 from kvsync.ci.run_folder import find_run
 from kvsync.errors import ConfigError
 from kvsync.testing.results.outcome import Outcome
 
-Run = Annotated[str, typer.Argument(metavar="RUN", help="The id of a run, or `last`.")]
-
 
 def rerun(
-    run: Run,
+    run: RunId,
     failed: Annotated[
         bool,
         typer.Option("--failed", help="Repeat only the tests that did not pass, not their whole stages."),
@@ -34,20 +41,17 @@ def rerun(
 
     A test that passes now and failed before with the same commit is flaky. Exit status: as of `run`.
     """
-    # Imported here: cli imports this module, and `list` needs none of the rest.
-    from deployments.commands.run import run_once
     from kvsync.ci.run.repetition import prepare
 
     parameters = prepare(find_run(report_dir, run), stage or (), failed_only=failed)
     raise typer.Exit(run_once(parameters, as_json=as_json).exit_status)
 
 
-def recheck(run: Run, report_dir: ReportDir = DEFAULT_REPORTS, as_json: AsJson = False) -> None:
+def recheck(run: RunId, report_dir: ReportDir = DEFAULT_REPORTS, as_json: AsJson = False) -> None:
     """Judge a run again with today's checkers, by the evidence in its folder: nothing is run.
 
     Writes report-rechecked.json and .html beside the report. Exit status: as of `run`.
     """
-    # Imported here, as above; charts take long to import.
     from kvsync.ci.page.page import write_page
     from kvsync.ci.report.report import Report
     from kvsync.ci.run.recheck import recheck
@@ -60,19 +64,15 @@ def recheck(run: Run, report_dir: ReportDir = DEFAULT_REPORTS, as_json: AsJson =
     found.report.write(folder.path / "report-rechecked.json")
     page = write_page(found.report, folder.path, "report-rechecked.html")
     if as_json:
-        typer.echo(json.dumps(found.to_json(), indent=1))
+        say_json(found.to_json())
         raise typer.Exit(found.report.exit_status)
     for change in found.changes:
-        text = f"{change.stage}: {change.check}: {change.before} -> {change.after}: {change.why}"
-        console.print(text, markup=False, highlight=False, soft_wrap=True)
+        say(f"{change.stage}: {change.check}: {change.before} -> {change.after}: {change.why}")
     for goal in found.missed_goals:
-        text = f"goal missed: {goal.name}: {goal.metric} {goal.value:g} {goal.unit}, wanted {goal.goal:g}"
-        console.print(text, markup=False, highlight=False, soft_wrap=True)
-    console.print(found.summary(), markup=False, highlight=False, soft_wrap=True)
-    console.print(f"report: {page}", soft_wrap=True)
-    console.print(
-        f"[bold {STYLES[found.report.verdict]}]{escape(found.report.verdict_line())}[/]", soft_wrap=True
-    )
+        say(f"goal missed: {goal.name}: {goal.metric} {goal.value:g} {goal.unit}, wanted {goal.goal:g}")
+    say(found.summary())
+    say(f"report: {page}")
+    say_verdict(found.report)
     raise typer.Exit(found.report.exit_status)
 
 
@@ -88,16 +88,15 @@ def junit(
 
     Exit status: 0 passed, 1 failed, 2 unknown.
     """
-    # Imported here, as above.
     from kvsync.ci.report.junit_reader import read_junit
 
     result = read_junit(files, name=stage)
     if as_json:
-        typer.echo(json.dumps(result.to_json(), indent=1))
+        say_json(result.to_json())
     else:
         for check in result.checks:
             if check.kind == "flaky" or check.outcome is not Outcome.PASSED:
                 told = escape(": ".join(filter(None, [check.name, check.headline])))
-                console.print(f"[{STYLES[check.outcome]}]{check.kind}[/] {told}", soft_wrap=True)
-        console.print(f"[{STYLES[result.outcome]}]{escape(result.summary())}[/]", soft_wrap=True)
+                console.print(f"{coloured(check.outcome, check.kind)} {told}", soft_wrap=True)
+        console.print(coloured(result.outcome, result.summary()), soft_wrap=True)
     raise typer.Exit(EXIT_STATUS[result.outcome])

@@ -1,23 +1,28 @@
 """`kvsync-ci run`: run the pipeline."""
 
-import json
-import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
 
-from deployments.commands.console import DEFAULT_REPORTS, AsJson, ReportDir, console, verdict
+from deployments.commands.console import (
+    DEFAULT_REPORTS,
+    AsJson,
+    ReportDir,
+    console,
+    environ,
+    installation,
+    say_json,
+    say_verdict,
+)
 from kvsync.ci.cluster_settings import ClusterChoice
 from kvsync.ci.doctor.findings import require
 from kvsync.ci.report.report import Report
-from kvsync.ci.run_folder import RunFolder
+from kvsync.ci.run.parameters import REPOSITORY, Parameters, matrix, new_run_id
+from kvsync.ci.run.run import Run
 from kvsync.ci.settings import load_settings
 from kvsync.ci.stages.environment import stage_environment
-
-if TYPE_CHECKING:
-    from kvsync.ci.run.parameters import Parameters
 
 
 def run(
@@ -61,9 +66,6 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Run the pipeline. Exit status: 0 passed, 1 failed, 2 unknown (something could not be judged)."""
-    # Imported here, since `list` or `show` need none of it.
-    from kvsync.ci.run.parameters import REPOSITORY, Parameters, matrix, new_run_id
-
     url, _, commit = source.rpartition("@")
     fetched = {"url": url, "commit": commit, "trusted": not untrusted}
     given = {"stages": stages, "repository": repository, "source": fetched if source or untrusted else None}
@@ -71,7 +73,7 @@ def run(
         profile=profile,
         cluster=cluster,
         reuse=reuse,
-        settings=load_settings(repository or REPOSITORY, os.environ).cluster,
+        settings=load_settings(repository or REPOSITORY, environ).cluster,
         report_dir=report_dir,
         seed=seed,
         trace=trace,
@@ -83,20 +85,20 @@ def run(
     raise typer.Exit(max(reports, key=lambda report: report.verdict).exit_status)
 
 
-def run_once(parameters: "Parameters", *, as_json: bool) -> Report:
+def run_once(parameters: Parameters, *, as_json: bool) -> Report:
     """Run once, showing how it goes and the verdict; CannotRun when the machine lacks something."""
-    from deployments.launch import launch
+    from deployments.launch import environment, launch
     from kvsync.ci.doctor.doctor import examine
-    from kvsync.ci.run.parameters import settings_here
 
+    run = Run(parameters, installation())
     if parameters.needs_cluster:
         findings = examine(
             ClusterChoice.parse(parameters.cluster),
-            settings_here(parameters, os.environ),
+            run.cluster_settings,
             folder=parameters.report_dir,
             name=f"kvsync-{parameters.run}",
             reuse=parameters.reuse,
-            environ=stage_environment(os.environ, trusted=True),
+            environ=stage_environment(environ, trusted=True),
         )
         require(findings, parameters.cluster)
     progress = Console(stderr=True) if as_json else console
@@ -105,10 +107,11 @@ def run_once(parameters: "Parameters", *, as_json: bool) -> Report:
         f"run {parameters.run}{attempt}: {', '.join(parameters.due)} "
         f"({parameters.profile}, {parameters.cluster})"
     )
-    report = launch(parameters, progress)
-    progress.print(f"report: {RunFolder(parameters.run_dir).page}", soft_wrap=True)
+    environ.update(environment(parameters.report_dir, environ))  # the charts of a run that died keep a cache
+    report = launch(run, progress, environ)
+    progress.print(f"report: {run.folder.page}", soft_wrap=True)
     if as_json:
-        typer.echo(json.dumps(report.to_json(), indent=1))
+        say_json(report.to_json())
     else:
-        console.print(verdict(report), soft_wrap=True)
+        say_verdict(report)
     return report

@@ -1,14 +1,12 @@
 """`kvsync-ci stale`: do scheduled runs still happen? For cron."""
 
-import os
 from datetime import UTC, datetime
 
 import typer
 
-from deployments.commands.console import DEFAULT_REPORTS, ReportDir
+from deployments.commands.console import DEFAULT_REPORTS, ReportDir, installation
 from deployments.service.staleness import last_scheduled
 from kvsync.ci.notify.people import about_silence, send
-from kvsync.ci.settings import load_settings
 
 
 def stale(report_dir: ReportDir = DEFAULT_REPORTS) -> None:
@@ -16,11 +14,9 @@ def stale(report_dir: ReportDir = DEFAULT_REPORTS) -> None:
 
     Exit status: 0 they do, 1 they ceased, 2 nothing is known, as before the first one.
     """
-    # Imported here, as the archive is elsewhere: SQLAlchemy takes time.
-    from kvsync.ci.archive import existing_archive
-    from kvsync.ci.run.parameters import REPOSITORY
+    from kvsync.ci.archive.archive import existing_archive
 
-    settings = load_settings(REPOSITORY, os.environ)
+    settings = installation().settings
     with existing_archive(settings, report_dir) as archive:
         last = last_scheduled(archive)
     if last is None:

@@ -1,16 +1,16 @@
 """`kvsync-ci upload` and `kvsync-ci prune`."""
 
-import os
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
-from deployments.commands.console import DEFAULT_REPORTS, ReportDir
+from deployments.commands.console import DEFAULT_REPORTS, ReportDir, RunId, installation, run_folders, say
 from kvsync.ci.cleaning.residue import is_running
-from kvsync.ci.run_folder import RunFolder, find_run
-from kvsync.ci.settings import StoreSettings, load_settings
+from kvsync.ci.handover.settlement import settle
+from kvsync.ci.run.parameters import Parameters
+from kvsync.ci.run.run import Run
+from kvsync.ci.run_folder import find_run
 from kvsync.ci.store.opening import open_store
 from kvsync.ci.store.store import STALE_UPLOAD_DAYS, Store
 from kvsync.errors import ConfigError
@@ -19,11 +19,8 @@ if TYPE_CHECKING:
     from kvsync.ci.store.s3 import S3Store
 
 
-console = Console(highlight=False, markup=False, soft_wrap=True)
-
-
 def upload(
-    run_id: Annotated[str, typer.Argument(metavar="RUN", help="The id of a run, or `last`.")] = "last",
+    run_id: RunId = "last",
     every: Annotated[
         bool, typer.Option("--all", help="All runs whose report is not in the store, or not on GitHub, yet.")
     ] = False,
@@ -37,38 +34,33 @@ def upload(
 
     Only what differs is sent. Exit status: 1 when GitHub did not take it again.
     """
-    # Imported here, since no other command needs it.
-    from kvsync.ci.run.parameters import REPOSITORY
     from kvsync.ci.store.upload import is_uploaded, upload_run
 
-    settings, store = _store()
-    to_github, refused = bool(load_settings(REPOSITORY, os.environ).github.token), False
+    here = installation()
+    settings, store = here.settings.store, open_store(here.settings.store)
+    to_github, refused = bool(here.settings.github.token), False
     if store is None and not to_github:
         raise ConfigError("configuration of the pipeline", ["store.url: no store; set KVSYNC_CI_STORE_URL"])
-    folders = [RunFolder(ledger.parent) for ledger in sorted(report_dir.glob("*/ledger.jsonl"))]
-    for folder in folders if every else [find_run(report_dir, run_id, having="ledger.jsonl")]:
+    for folder in run_folders(report_dir) if every else [find_run(report_dir, run_id, having="ledger.jsonl")]:
         if is_running(folder.ledger):
-            console.print(f"{folder.path.name}: still running, left alone")
+            say(f"{folder.path.name}: still running, left alone")
             continue
         if store and not (every and is_uploaded(folder, store, settings.project)):
             done = upload_run(folder, store, settings.project)
             where = done.url if link else done.address
-            console.print(f"{folder.path.name}: {done.files} files, {done.bytes} bytes sent: {where}")
+            say(f"{folder.path.name}: {done.files} files, {done.bytes} bytes sent: {where}")
             for name in done.refused:
-                console.print(f"{folder.path.name}: not stored, it has no name that can be kept: {name!r}")
+                say(f"{folder.path.name}: not stored, it has no name that can be kept: {name!r}")
         if to_github and folder.report.exists() and not folder.told.exists():
-            refused |= not _tell(folder)
+            refused |= not _tell(Run(Parameters.of(folder), here))
     raise typer.Exit(1 if refused else 0)
 
 
-def _tell(folder: RunFolder) -> bool:
+def _tell(run: Run) -> bool:
     """Send GitHub what it did not take of a run; False when it does not take it now."""
-    from kvsync.ci.run.parameters import Parameters
-    from tasks.settlement import last_word
-
-    last_word(Parameters.model_validate_json(folder.parameters.read_text()), broken="", for_people=False)
-    is_told = folder.told.exists()
-    console.print(f"{folder.path.name}: GitHub {'has been told' if is_told else 'did not take it'}")
+    settle(run, broken="", road="quiet")
+    is_told = run.folder.told.exists()
+    say(f"{run.folder.path.name}: GitHub {'has been told' if is_told else 'did not take it'}")
     return is_told
 
 
@@ -83,28 +75,28 @@ def prune(
 
     What still runs, and what left something behind, stays.
     """
-    # Imported here, since no other command needs it.
     from kvsync.ci.cleaning.marks import on_this_machine
     from kvsync.ci.store import retention
 
-    settings, store = _store()
+    settings = installation().settings.store
+    store = open_store(settings)
     bucket, now = _bucket(store) if lifecycle else None, datetime.now(UTC)
     removed = "to be removed" if check else "removed"
     old = list(retention.expired_in_folder(report_dir, now=now, settings=settings, marked=on_this_machine()))
     if not check:
         retention.remove_folders(report_dir, [folder for _, folder, why_not in old if not why_not])
     for kept, _, why_not in old:
-        console.print(f"{report_dir}: {kept}, {f'stays: {why_not}' if why_not else removed}")
+        say(f"{report_dir}: {kept}, {f'stays: {why_not}' if why_not else removed}")
     if store is not None:
         for kept, keys in retention.expired_in_store(store, now=now, settings=settings):
             if not check:
                 retention.remove_stored(store, keys)
-            console.print(f"{settings.url}: {kept}, {removed}")
+            say(f"{settings.url}: {kept}, {removed}")
         if not check:
             store.tidy(f"{settings.project}/", before=now - timedelta(days=STALE_UPLOAD_DAYS))
     if bucket:
         told = "the bucket would get its lifecycle rule" if check else bucket.put_lifecycle()
-        console.print(f"{settings.url}: {told}")
+        say(f"{settings.url}: {told}")
 
 
 def _bucket(store: Store | None) -> "S3Store":
@@ -115,10 +107,3 @@ def _bucket(store: Store | None) -> "S3Store":
             "configuration of the pipeline", ["store.url: only an s3:// bucket has a lifecycle"]
         )
     return store
-
-
-def _store() -> tuple[StoreSettings, Store | None]:
-    from kvsync.ci.run.parameters import REPOSITORY
-
-    settings = load_settings(REPOSITORY, os.environ).store
-    return settings, open_store(settings)

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 import httpx
@@ -38,13 +39,16 @@ from deployments.service.mending import PATIENCE_S, Mend, Sighting, decide
 from deployments.service.presence import engines, living, worker_name
 from deployments.service.staleness import StaleWatch
 from kvsync.ci.cleaning.residue import is_running
+from kvsync.ci.handover.settlement import remove_leftovers, settle
 from kvsync.ci.interruption import stop_on_signal
-from kvsync.ci.run.parameters import REPOSITORY, Parameters
+from kvsync.ci.run.parameters import Parameters
+from kvsync.ci.run.run import Installation, Run
 from kvsync.ci.run_folder import RunFolder
-from kvsync.ci.settings import load_settings
 from kvsync.testing.processes.living import end
 from tasks.identity import parameters_of
-from tasks.settlement import empty_floor, last_word
+
+if TYPE_CHECKING:
+    from kvsync.ci.handover.roads import Road
 
 EVERY_S = 15.0
 
@@ -75,6 +79,7 @@ class Caretaker:
 
     report_dir: Path
     home: str
+    installation: Installation
     patience_s: float
     clock: Callable[[], float] = time.monotonic
     missing: dict[object, float] = field(default_factory=dict)
@@ -104,12 +109,12 @@ class Caretaker:
         path = min(due, key=lambda path: due[path], default=None)
         if path and now - due[path] >= SEND_AGAIN_S:
             self.tried[path] = now
-            self._end_run(path, hurried=True)
+            self._end_run(path, "again")
 
-    def _end_run(self, path: Path, *, hurried: bool = False) -> bool:
-        """Make an end of a run; a folder of which none can be made keeps nobody from the others."""
+    def _end_run(self, path: Path, road: "Road" = "full") -> bool:
+        """Make an end of a run; if none can be made of a folder, the others still get theirs."""
         try:
-            verdict, problem = end_run(path, hurried=hurried), ""
+            verdict, problem = end_run(RunFolder(path), self.installation, road), ""
         except Exception as exc:
             verdict, problem = "", f"no end could be made of it: {exc!r}"
         line = f"{path.name}: {verdict or problem}"
@@ -139,14 +144,11 @@ class Caretaker:
             )
 
 
-def end_run(path: Path, *, hurried: bool = False) -> str:
-    """Remove what a dead run left, write its report and tell of it; returns the verdict.
-
-    `hurried`: for one that has its report, of which only GitHub is to be told.
-    """
-    parameters = Parameters.model_validate_json(RunFolder(path).parameters.read_text())
-    broken = "; ".join(["the run's process is gone", *empty_floor(parameters)])
-    return last_word(parameters, broken, for_people=not hurried, hurried=hurried).verdict_line()
+def end_run(folder: RunFolder, here: Installation, road: "Road") -> str:
+    """Remove what a dead run left, write its report and hand it over; returns the verdict."""
+    parameters = Parameters.of(folder)
+    broken = "; ".join(["the run's process is gone", *remove_leftovers(parameters)])
+    return settle(Run(parameters, here), broken, road).verdict_line()
 
 
 def _open_runs(client: SyncPrefectClient) -> list[FlowRun]:
@@ -185,11 +187,13 @@ def _untold(report_dir: Path, now: float) -> list[Path]:
 
 def main(report_dir: Path, home: str, *, final: bool = False) -> None:
     """Look every 15 s until SIGTERM, and then end the runs; with --final look once, and without patience."""
-    caretaker = Caretaker(report_dir=report_dir, home=home, patience_s=0 if final else PATIENCE_S)
+    here = Installation.of(os.environ)
+    patience_s = 0 if final else PATIENCE_S
+    caretaker = Caretaker(report_dir=report_dir, home=home, installation=here, patience_s=patience_s)
     with get_client(sync_client=True) as client:
         if final:
             return caretaker.look(client)
-        watch = StaleWatch(settings=load_settings(REPOSITORY, os.environ), report_dir=report_dir)
+        watch = StaleWatch(settings=here.settings, report_dir=report_dir)
         with stop_on_signal() as stop:
             while not stop.is_set():
                 try:

@@ -11,7 +11,7 @@ from kvsync.ci.notify.people import SCHEDULE, Message, about_silence, send
 from kvsync.ci.settings import Settings
 
 if TYPE_CHECKING:
-    from kvsync.ci.archive import Archive
+    from kvsync.ci.archive.archive import Archive
 
 TOLD = "told-stale"
 """The file in the report folder whose time is that of the last notification."""
@@ -24,7 +24,7 @@ LOOKBACK = 2000
 
 def silence(settings: Settings, report_dir: Path, now: datetime) -> Message | None:
     """Return what there is to say of a schedule that went silent, None otherwise. Raises ArchiveError."""
-    from kvsync.ci.archive import open_archive
+    from kvsync.ci.archive.archive import open_archive
 
     with open_archive(settings, report_dir) as archive:
         last = last_scheduled(archive)

@@ -7,8 +7,7 @@ from pathlib import Path
 
 from deployments.commands.console import complaining
 from deployments.webhook.app import serve_webhook
-from kvsync.ci.run.parameters import REPOSITORY
-from kvsync.ci.settings import load_settings
+from kvsync.ci.run.run import Installation
 
 DEFAULT_INBOX = Path("reports/webhook.db")
 
@@ -19,4 +18,4 @@ if __name__ == "__main__":
     # It logs each request with its URL, which may hold a password.
     logging.getLogger("httpx").setLevel(logging.WARNING)
     path = Path(sys.argv[1]) if len(sys.argv) > 1 else DEFAULT_INBOX
-    complaining(lambda: serve_webhook(load_settings(REPOSITORY, os.environ), path))
+    complaining(lambda: serve_webhook(Installation.of(os.environ).settings, path))

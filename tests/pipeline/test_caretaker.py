@@ -11,7 +11,9 @@ from prefect.states import Running
 from deployments.service.caretaker import WORKER, Caretaker
 from deployments.service.presence import worker_name
 from kvsync.ci.run.parameters import Parameters
+from kvsync.ci.run.run import Installation
 from kvsync.ci.run_folder import RunFolder
+from kvsync.ci.settings import Settings
 
 
 @pytest.fixture
@@ -40,7 +42,13 @@ def test_a_folder_that_nobody_can_read_keeps_no_run_open(
     (folder.path / "results").mkdir(parents=True)
     folder.parameters.write_text(parameters.model_dump_json())
     (folder.path / "results" / "unit.json").write_text("[" * 100_000)
-    caretaker = Caretaker(report_dir=report_dir, home=str(tmp_path), patience_s=60, clock=lambda: now)
+    caretaker = Caretaker(
+        report_dir=report_dir,
+        home=str(tmp_path),
+        installation=Installation(Settings()),
+        patience_s=60,
+        clock=lambda: now,
+    )
     lost = lost_run(client, report_dir)
     for now in (0.0, 60.0, 120.0):  # noqa: B007 - the caretaker's clock
         caretaker.look(client)

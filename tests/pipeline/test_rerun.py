@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from junitparser import JUnitXml
 
-from kvsync.ci.archive import Archive
+from kvsync.ci.archive.archive import Archive
 from kvsync.testing.results.outcome import Outcome
 from tests.pipeline.conftest import Pipeline
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kvsync.ci.archive import Archive
+from kvsync.ci.archive.archive import Archive
 from kvsync.ci.run.parameters import Parameters, Repeat
 from kvsync.ci.run.repetition import prepare
 from kvsync.ci.run_folder import RunFolder

@@ -8,21 +8,34 @@ from pathlib import Path
 
 import pytest
 
-from tasks.upload import ends_all
+from kvsync.ci.handover.storing import ends_all
 
 pytestmark = pytest.mark.timeout(120)
 
 FLOW = """
-import sys
+import os, sys
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from prefect import flow
+from prefect.logging import get_run_logger
+from kvsync.ci.handover.handover import Handover
+from kvsync.ci.handover.roads import UPLOAD
+from kvsync.ci.report.report import Report
 from kvsync.ci.run.parameters import Parameters
-from tasks.upload import upload_report
+from kvsync.ci.run.run import Installation, Run
+from tasks.handover import in_task
+
+REPORT = Report(
+    run="run-1", started_at=datetime.now(UTC), duration_s=1.0, command="", stages=(), parameters={},
+    versions={}, machine={},
+)
 
 @flow(name="upload")
 def only_upload(report_dir: str) -> str:
     parameters = Parameters(stages=("unit",), report_dir=Path(report_dir), run="run-1")
-    return str(upload_report.with_options(retry_delay_seconds=0)(parameters))
+    handover = Handover(run=Run(parameters, Installation.of(os.environ)), report=REPORT)
+    return str(in_task(replace(UPLOAD, retry_delay_s=0), handover, get_run_logger()).uploaded)
 
 print("ended with", only_upload(sys.argv[1]))
 """
@@ -80,16 +93,17 @@ def test_a_store_that_is_away_is_tried_again_and_then_a_warning(server: str, tmp
 
 
 SOON = """
-import logging, sys
+import logging, os, sys
 from pathlib import Path
-from kvsync.ci.run_folder import RunFolder
+from kvsync.ci.handover.storing import stored_soon
 from kvsync.ci.run.parameters import Parameters
-from tasks.upload import stored_soon
+from kvsync.ci.run.run import Installation, Run
 
 logging.basicConfig()
 parameters = Parameters(stages=("unit",), report_dir=Path(sys.argv[1]), run="run-1")
-RunFolder(parameters.run_dir).parameters.write_text(parameters.model_dump_json())
-print("ended with", stored_soon(parameters, logging.getLogger(), within_s=float(sys.argv[2])))
+run = Run(parameters, Installation.of(os.environ))
+parameters.keep_in(run.folder)
+print("ended with", stored_soon(run, logging.getLogger(), within_s=float(sys.argv[2])))
 """
 
 
@@ -132,10 +146,42 @@ def test_only_in_a_container_of_its_own_it_has_to(init: str, alone: bool) -> Non
     assert ends_all(init.split()) is alone
 
 
-def test_a_configuration_that_is_wrong_is_a_warning_at_once(server: str, tmp_path: Path) -> None:
+def test_a_store_that_only_a_person_can_mend_is_a_warning_at_once(server: str, tmp_path: Path) -> None:
     """What cannot pass by itself is not tried again."""
-    printed = uploaded(server, tmp_path / "reports", KVSYNC_CI_STORE_URL="gs://bucket")
+    (tmp_path / "store").write_text("no folder")
+    printed = uploaded(server, tmp_path / "reports", KVSYNC_CI_STORE_URL=str(tmp_path / "store"))
 
-    assert "not uploaded: configuration of the pipeline: 1 problem(s)" in printed
+    assert "not uploaded: cannot " in printed
+    assert "free the disk or correct its rights" in printed
     assert "Retry" not in printed
     assert "ended with None" in printed
+
+
+BEGINNING = """
+import sys
+from pathlib import Path
+from flows.pipeline import run_pipeline
+from kvsync.ci.run.parameters import Parameters
+
+parameters = Parameters(stages=("unit",), report_dir=Path(sys.argv[1]), run="run-1")
+print("ended with", run_pipeline(parameters, return_state=True).message)
+"""
+
+
+def test_a_run_does_not_begin_with_a_wrong_configuration(server: str, tmp_path: Path) -> None:
+    """It ends at once, its state says what is wrong, and no half-made folder waits for anyone."""
+    done = subprocess.run(
+        [sys.executable, "-c", BEGINNING, str(tmp_path / "reports")],
+        env={**os.environ, "PREFECT_API_URL": server, "KVSYNC_CI_STORE_URL": "gs://bucket"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        stdin=subprocess.DEVNULL,
+        text=True,
+        timeout=100,
+        check=True,
+    )
+
+    assert (
+        "ConfigError: configuration of the pipeline: 1 problem(s)" in done.stdout.partition("ended with")[2]
+    )
+    assert not (tmp_path / "reports").exists()

@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from kvsync.ci.archive import Archive, PastRun
+from kvsync.ci.archive.archive import Archive
+from kvsync.ci.archive.records import PastRun
 from kvsync.ci.report.report import Report
 from kvsync.testing.results.outcome import OUTCOMES, Outcome
 

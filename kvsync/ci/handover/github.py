@@ -1,22 +1,17 @@
-"""What goes back to GitHub. It decides nothing: what cannot be sent is in the log, with its mend.
+"""What goes to GitHub. It decides nothing: what cannot be sent is in the log, with its mend.
 
-Statuses while a run goes on are sent by plain calls, once and with little patience: as tasks with retries
-they would cost more than they tell, and the end of the run sends every status again. Only the beginning and
-the end are tasks. A fork's run is reported like any other: the token is used here, not where its code runs.
+Statuses while a run goes on are sent once and with little patience: as tasks with retries they would cost
+more than they tell, and the end of the run sends every status again. A fork's run is reported like any other:
+the token is used here, not where its code runs.
 """
 
-import logging
-import os
-import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-from prefect.logging import get_run_logger
-
-from kvsync.ci.archive.comparison import RunComparison
+from kvsync.ci.handover.handover import Handover, Log
+from kvsync.ci.handover.storing import upload_again
 from kvsync.ci.notify.github import CommitStatus, GitHub, NotSent
 from kvsync.ci.notify.github_text import (
     issue_change,
@@ -27,18 +22,16 @@ from kvsync.ci.notify.github_text import (
     stage_context,
     stage_status,
 )
-from kvsync.ci.report.report import Report
-from kvsync.ci.run.parameters import REPOSITORY, CommitSource, Parameters
-from kvsync.ci.run_folder import RunFolder
-from kvsync.ci.settings import GitHubSettings, load_settings
+from kvsync.ci.run.parameters import CommitSource, Parameters
+from kvsync.ci.run.run import Run
+from kvsync.ci.settings import GitHubSettings
 from kvsync.testing.results.outcome import StageResult
 
-Log = logging.Logger | logging.LoggerAdapter[logging.Logger]
 GitHubStep = Callable[[GitHub], None]
 
 START_PATIENCE_S = 15.0
 END_PATIENCE_S = 60.0
-HURRIED_PATIENCE_S = 3.0
+BRIEF_PATIENCE_S = 3.0
 """An interrupted run has a few seconds to end by itself before it is killed."""
 
 PASSING_PATIENCE_S = 0.5
@@ -48,85 +41,54 @@ SHORT_TIMEOUT_S = 3
 """Of a request while somebody waits."""
 
 
-@task(name="announce", task_run_name="announce", cache_policy=NO_CACHE)
-def announce_stages(parameters: Parameters) -> None:
+def announce(run: Run, log: Log) -> None:
     """Show every stage as pending on the commit, so that none is missing when the run dies."""
-    folder = RunFolder(parameters.run_dir)
-    folder.told.unlink(missing_ok=True)
-    folder.notified.unlink(missing_ok=True)
-    settings, log, source = _settings(), get_run_logger(), _source(parameters)
-    if not settings.token and (source or _issues_in(parameters, settings)):
+    run.folder.told.unlink(missing_ok=True)
+    run.folder.notified.unlink(missing_ok=True)
+    settings, source = run.settings.github, _source(run.parameters)
+    if not settings.token and (source or _issues_in(run)):
         log.warning("nothing is sent to GitHub: there is no token; put one into KVSYNC_CI_GITHUB_TOKEN")
     if source:
-        names = [settings.context, *(stage_context(settings.context, name) for name in parameters.stages)]
-        waiting = [pending(name, "waiting") for name in names]
+        stages = [stage_context(settings.context, name) for name in run.parameters.stages]
+        waiting = [pending(name, "waiting") for name in (settings.context, *stages)]
         _tell(settings, [_statuses(source, waiting)], log, patience_s=START_PATIENCE_S)
 
 
-def report_start(parameters: Parameters, stage: str, log: Log) -> None:
+def report_start(run: Run, stage: str, log: Log) -> None:
     """Show that a stage runs."""
-    _tell_in_passing(parameters, lambda context: pending(stage_context(context, stage), "running"), log)
+    _tell_in_passing(run, pending(stage_context(run.settings.github.context, stage), "running"), log)
 
 
-def report_stage(parameters: Parameters, result: StageResult, log: Log) -> None:
-    """Show how a stage ended; what is new about it is known at the end of the run only."""
-    _tell_in_passing(parameters, lambda context: stage_status(context, result), log)
-
-
-@task(name="github", task_run_name="github", cache_policy=NO_CACHE)
-def report_run(
-    parameters: Parameters,
-    report: Report,
-    comparison: RunComparison | None,
-    link: str,
-    *,
-    hurried: bool = False,
-) -> None:
-    """Send what a run found; see tell_github.
-
-    `hurried`: give up soon, and leave what takes time to whoever sees to the end of the run.
-    """
-    settings = load_settings(REPOSITORY, os.environ)
-    is_told = tell_github(parameters, report, comparison, link, get_run_logger(), hurried=hurried)
-    if is_told and not (hurried and (settings.store.url or settings.notify.urls)):
-        RunFolder(parameters.run_dir).told.touch()
+def report_stage(run: Run, result: StageResult, log: Log) -> None:
+    """Show how a stage ended; what is new about it is known only at the end of the run."""
+    _tell_in_passing(run, stage_status(run.settings.github.context, result), log)
 
 
 def tell_github(
-    parameters: Parameters,
-    report: Report,
-    comparison: RunComparison | None,
-    link: str,
-    log: Log,
-    *,
-    hurried: bool = False,
-) -> bool:
+    handover: Handover, log: Log, *, patience_s: float = END_PATIENCE_S, timeout_s: int = 10
+) -> Handover:
     """Send every status, the pull request's comment, and what a scheduled run means for the issue.
 
     Doing it again changes nothing, so another process can do it for a run whose folder does not say `told`.
-    `link`: of the report, "" for none. `hurried`: give up soon. Returns False when there is something that
-    GitHub may take later.
+    What GitHub may take later is pending then.
     """
-    settings = _settings()
-    steps = list(_steps(parameters, settings, report, comparison, link))
-    if hurried:
-        done = _tell(settings, steps, log, patience_s=HURRIED_PATIENCE_S, timeout_s=SHORT_TIMEOUT_S)
-    else:
-        done = _tell(settings, steps, log, patience_s=END_PATIENCE_S)
-    if not done:
-        again = ["kvsync-ci", "upload", parameters.run, "--report-dir", str(parameters.report_dir)]
-        log.warning("`kvsync-ci serve` tries for a day to send it to GitHub; now: %s", shlex.join(again))
-    return done
+    run, steps = handover.run, list(_steps(handover))
+    if _tell(run.settings.github, steps, log, patience_s=patience_s, timeout_s=timeout_s):
+        return handover
+    again = upload_again(run)
+    log.warning("`kvsync-ci serve` tries for a day to send it to GitHub; now: %s", again)
+    return replace(handover, pending=True)
 
 
-def _steps(
-    parameters: Parameters,
-    settings: GitHubSettings,
-    report: Report,
-    comparison: RunComparison | None,
-    link: str,
-) -> Iterator[GitHubStep]:
-    context, source = settings.context, _source(parameters)
+def tell_github_briefly(handover: Handover, log: Log) -> Handover:
+    """Do the same, and give up soon."""
+    return tell_github(handover, log, patience_s=BRIEF_PATIENCE_S, timeout_s=SHORT_TIMEOUT_S)
+
+
+def _steps(handover: Handover) -> Iterator[GitHubStep]:
+    run, report, comparison, link = handover.run, handover.report, handover.comparison, handover.link
+    context, parameters = run.settings.github.context, run.parameters
+    source = _source(parameters)
     if source:
         ours = set(parameters.stages) - _judged_later(parameters, source)
         ended = [stage for stage in report.stages if stage.name in ours]
@@ -139,7 +101,7 @@ def _steps(
         yield partial(
             GitHub.keep_comment, repository=source.repository, number=source.pull_request, comment=comment
         )
-    if repository := _issues_in(parameters, settings):
+    if repository := _issues_in(run):
         decide = partial(issue_change, context, report, comparison, link)
         yield partial(
             GitHub.keep_issue, repository=repository, label=context, mark=issue_mark(context), decide=decide
@@ -161,26 +123,22 @@ def _judged_later(parameters: Parameters, source: CommitSource) -> set[str]:
     return found
 
 
-def _settings() -> GitHubSettings:
-    """Return those of the pipeline, never those of the tested commit, which could send the token anywhere."""
-    return load_settings(REPOSITORY, os.environ).github
-
-
 def _source(parameters: Parameters) -> CommitSource | None:
     return parameters.source if parameters.source and parameters.source.repository else None
 
 
-def _issues_in(parameters: Parameters, settings: GitHubSettings) -> str:
+def _issues_in(run: Run) -> str:
     """Return the repository whose issue a run opens and closes, "" if it does neither."""
-    source = _source(parameters)
-    return (settings.repository or (source.repository if source else "")) * (parameters.trigger == "schedule")
+    if run.parameters.trigger != "schedule":
+        return ""
+    source = _source(run.parameters)
+    return run.settings.github.repository or (source.repository if source else "")
 
 
-def _tell_in_passing(parameters: Parameters, status: Callable[[str], CommitStatus], log: Log) -> None:
-    settings = _settings()
-    if source := _source(parameters):
-        step = _statuses(source, [status(settings.context)])
-        _tell(settings, [step], log, patience_s=PASSING_PATIENCE_S, timeout_s=SHORT_TIMEOUT_S)
+def _tell_in_passing(run: Run, status: CommitStatus, log: Log) -> None:
+    if source := _source(run.parameters):
+        step = _statuses(source, [status])
+        _tell(run.settings.github, [step], log, patience_s=PASSING_PATIENCE_S, timeout_s=SHORT_TIMEOUT_S)
 
 
 def _statuses(source: CommitSource, statuses: Sequence[CommitStatus]) -> GitHubStep:

@@ -18,7 +18,7 @@ from kvsync.ci.report.report import Report
 from kvsync.testing.results.outcome import Outcome
 
 if TYPE_CHECKING:
-    from kvsync.ci.archive import PastRun
+    from kvsync.ci.archive.records import PastRun
 
 SCHEDULE = "schedule"
 """The trigger of runs that nobody started."""

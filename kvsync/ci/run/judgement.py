@@ -1,7 +1,6 @@
 """The verdict on a run, made of what its folder holds; works for a run that died too."""
 
 import json
-import os
 import platform
 from datetime import UTC, datetime
 
@@ -10,9 +9,10 @@ from kvsync.ci.report.report import Report, versions_of
 from kvsync.ci.revision import Revision
 from kvsync.ci.run.parameters import Parameters
 from kvsync.ci.run.quarantine import NAME, apply, load_quarantine
+from kvsync.ci.run.run import Run
 from kvsync.ci.run_folder import RunFolder
 from kvsync.ci.stages.pytest_stage import cut_short
-from kvsync.ci.stages.redaction import redact, redact_folder, secrets_of
+from kvsync.ci.stages.redaction import redact, redact_folder
 from kvsync.errors import ConfigError
 from kvsync.testing.results.history import read_lines
 from kvsync.testing.results.measurement import machine_facts
@@ -22,15 +22,15 @@ PACKAGES = ("kvsync", "prefect", "pyzmq", "msgpack", "xxhash", "pytest", "hypoth
 """Whose versions decide what was tested."""
 
 
-def judge(parameters: Parameters, *, broken: str = "") -> Report:
+def judge(run: Run, *, broken: str = "") -> Report:
     """Merge the results on disk into a report, and write report.json and junit/*.xml.
 
-    The page comes when the run was compared with others (tasks.archive).
+    The page comes when the run was compared with others (kvsync.ci.handover.archiving).
 
     A stage without a result is unknown, and so is the run when `broken` says that it ended badly. The
     quarantine is the one that the run kept, at the date of each stage: judged again, the verdict is the same.
     """
-    folder, secrets = RunFolder(parameters.run_dir), secrets_of(os.environ)
+    parameters, folder, secrets = run.parameters, run.folder, run.installation.secrets
     redact_folder(folder.path, secrets)
     results = [made for name in ("workspace", "cluster") if (made := folder.result(name))]
     stages = [folder.result(stage) or _cut_short(folder, stage) for stage in parameters.stages]

@@ -3,7 +3,7 @@
 import re
 import secrets
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -11,10 +11,11 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from kvsync.ci.cluster_settings import ClusterName, ClusterSettings
-from kvsync.ci.settings import load_settings
+from kvsync.ci.run_folder import RunFolder
 from kvsync.ci.stages.catalogue import CLUSTERED, STAGES
 from kvsync.ci.stages.stage import LOCAL
 from kvsync.errors import ConfigError, UnknownName
+from kvsync.testing.results.whole import write_whole
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 
@@ -200,6 +201,18 @@ class Parameters(BaseModel):
             ]
             raise ConfigError("parameters of the run", problems) from exc
 
+    @classmethod
+    def of(cls, folder: RunFolder) -> Self:
+        """Read the parameters that the folder of a run keeps.
+
+        Raises OSError without them, and pydantic's ValidationError for what are none.
+        """
+        return cls.model_validate_json(folder.parameters.read_bytes())
+
+    def keep_in(self, folder: RunFolder) -> None:
+        """Write the parameters into the folder of the run; a reader sees all of them or none."""
+        write_whole(folder.parameters, self.model_dump_json(indent=1))
+
     @property
     def run_dir(self) -> Path:
         """The folder that holds everything this run leaves."""
@@ -236,16 +249,6 @@ class Parameters(BaseModel):
         if self.repository != REPOSITORY:
             words += ["--repository", str(self.repository)]
         return shlex.join(words)
-
-
-def settings_here(parameters: Parameters, environ: Mapping[str, str]) -> ClusterSettings:
-    """Return how the cluster is made, but a kubeconfig and its allowed contexts as they are configured here.
-
-    Whoever starts a run can give it any parameters; which clusters it may touch is not theirs to say.
-    """
-    here = load_settings(REPOSITORY, environ).cluster
-    ours = {"kubeconfig": here.kubeconfig, "allowed_contexts": here.allowed_contexts}
-    return parameters.settings.model_copy(update=ours)
 
 
 def matrix(parameters: Parameters, node_images: Sequence[str]) -> list[Parameters]:

@@ -21,7 +21,7 @@ def prepare(folder: RunFolder, stages: Sequence[str], *, failed_only: bool) -> P
     if is_running(folder.ledger):
         raise ConfigError(folder.path.name, ["the run is still going on; wait for it or stop it"])
     try:
-        given = Parameters.model_validate_json(folder.parameters.read_bytes())
+        given = Parameters.of(folder)
     except ValidationError as exc:
         why = "; ".join(each["msg"] for each in exc.errors())
         raise ConfigError(

@@ -10,10 +10,14 @@ from uuid import uuid4
 import psutil
 import pytest
 
+from kvsync.ci.run.run import Installation
 from kvsync.ci.run_folder import RunFolder
+from kvsync.ci.settings import Settings
 from kvsync.testing.processes.living import facts_of, lives
 from kvsync.testing.processes.wait import wait_for
 from tasks.guardian import Guardian, Leave, Settle, Sight, Stop, Tell, Told, Wait, decide
+
+HERE = Installation(Settings())
 
 GONE = "the command that started the run is gone"
 IGNORED = "nobody acted upon the cancellation"
@@ -90,11 +94,11 @@ def test_a_flow_that_does_not_listen_is_killed(tmp_path: Path, deaf: "subprocess
     born = psutil.Process(deaf.pid).create_time()
     folder = RunFolder(tmp_path)
 
-    Guardian(folder, uuid4(), deaf.pid, born - 60, grace_s=0.05).stop("why")
+    Guardian(folder, uuid4(), deaf.pid, born - 60, HERE, grace_s=0.05).stop("why")
     deaf.stdin.write("here\n")
     deaf.stdin.flush()
     assert deaf.stdout.readline() == "here\n"
-    Guardian(folder, uuid4(), deaf.pid, born, grace_s=0.05).stop("why")
+    Guardian(folder, uuid4(), deaf.pid, born, HERE, grace_s=0.05).stop("why")
     assert not lives(deaf.pid, born)
 
 

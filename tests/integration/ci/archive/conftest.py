@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from kvsync.ci.archive import Archive
+from kvsync.ci.archive.archive import Archive
 from kvsync.ci.report.report import Report
 from kvsync.testing.results.outcome import Check, CheckKind, merge
 from kvsync.testing.results.verdicts import NotRun

@@ -7,8 +7,9 @@ from datetime import timedelta
 
 import pytest
 
-from kvsync.ci.archive import Archive, PastStage, RunScope
+from kvsync.ci.archive.archive import Archive
 from kvsync.ci.archive.flakiness import flakiness
+from kvsync.ci.archive.records import PastStage, RunScope
 from kvsync.ci.archive.trends import trends_of
 from kvsync.ci.report.report import Report
 from kvsync.testing.results.measurement import Measurement

@@ -10,7 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 from deployments.cli import app
-from kvsync.ci.archive import Archive, ArchiveError
+from kvsync.ci.archive.archive import Archive
+from kvsync.ci.archive.database import ArchiveError
 from kvsync.ci.report.report import Report
 
 MakeReport = Callable[..., Report]

@@ -12,7 +12,8 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import create_engine, text
 
-from kvsync.ci.archive import Archive, ArchiveError
+from kvsync.ci.archive.archive import Archive
+from kvsync.ci.archive.database import ArchiveError
 from kvsync.ci.report.report import Report
 from kvsync.testing.results.measurement import Measurement
 
@@ -21,7 +22,7 @@ MakeReport = Callable[..., Report]
 AT_ONCE = """
 import sys
 from pathlib import Path
-from kvsync.ci.archive import Archive
+from kvsync.ci.archive.archive import Archive
 from kvsync.ci.report.report import Report
 report = Report.read(Path(sys.argv[2]))
 print("ready", flush=True)

@@ -2,31 +2,44 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from prefect.logging import disable_run_logger
 
-from kvsync.ci.archive import Archive
+from kvsync.ci.archive.archive import Archive
+from kvsync.ci.archive.comparison import RunComparison
+from kvsync.ci.handover.archiving import archive, known_tests
+from kvsync.ci.handover.handover import Handover
 from kvsync.ci.run.judgement import judge
 from kvsync.ci.run.parameters import CommitSource, Parameters
-from kvsync.ci.run_folder import RunFolder
+from kvsync.ci.run.run import Installation, Run
+from kvsync.ci.settings import Settings
 from kvsync.testing.results.outcome import Check, CheckKind, Outcome, merge
-from tasks.archive import archive_report, compared, known_tests
 
 NOW = datetime.now(UTC)
+LOG = logging.getLogger()
 
 
 @pytest.fixture
-def parameters(tmp_path: Path) -> Parameters:
-    """The parameters of a run of the unit stage."""
-    return Parameters(run="run-1", stages=("unit",), repository=tmp_path, report_dir=tmp_path / "reports")
+def run(tmp_path: Path) -> Run:
+    """A run of the unit stage."""
+    reports = tmp_path / "reports"
+    parameters = Parameters(run="run-1", stages=("unit",), repository=tmp_path, report_dir=reports)
+    return Run(parameters, Installation(Settings()))
 
 
-def ended(parameters: Parameters, *kinds: CheckKind, quarantine: Sequence[str] = ()) -> None:
+def archived(run: Run) -> RunComparison:
+    """Judge a run, and take the first step of its road."""
+    comparison = archive(Handover(run=run, report=judge(run)), LOG).comparison
+    assert comparison
+    return comparison
+
+
+def ended(run: Run, *kinds: CheckKind, quarantine: Sequence[str] = ()) -> None:
     """Leave in the folder of the run what it leaves there: the stage's result, and the quarantine."""
-    folder = RunFolder(parameters.run_dir)
+    folder = run.folder
     folder.logs.mkdir(parents=True)
     checks = [Check(name=f"t.py::test_{i}", kind=kind, detail="E   why") for i, kind in enumerate(kinds)]
     folder.save(merge("unit", checks, started_at=NOW))
@@ -44,14 +57,14 @@ ENTRY = (
 )
 
 
-def test_a_quarantined_failure_does_not_gate_and_is_shown(parameters: Parameters) -> None:
+def test_a_quarantined_failure_does_not_gate_and_is_shown(run: Run) -> None:
     """The run passes; verdict, page and JUnit say that a failure was set aside, and by whom."""
-    ended(parameters, "failed", "passed", quarantine=ENTRY)
+    ended(run, "failed", "passed", quarantine=ENTRY)
 
-    report = judge(parameters)
-    compared(parameters, report, logging.getLogger())
+    report = judge(run)
+    archive(Handover(run=run, report=report), LOG)
 
-    folder = RunFolder(parameters.run_dir)
+    folder = run.folder
     assert report.verdict_line() == "PASSED: 1 stage, 2 checks, 1 of them quarantined"
     assert "by @ana: slow exit (#12)" in folder.page.read_text()
     junit = folder.junit("unit").read_text()
@@ -59,11 +72,11 @@ def test_a_quarantined_failure_does_not_gate_and_is_shown(parameters: Parameters
     assert "<failure" not in junit
 
 
-def test_a_broken_quarantine_hides_nothing(parameters: Parameters) -> None:
+def test_a_broken_quarantine_hides_nothing(run: Run) -> None:
     """With a quarantine that cannot be read every failure gates, and the report says what is wrong."""
-    ended(parameters, "failed", "passed", quarantine=[*ENTRY, 'until = "some day"'])
+    ended(run, "failed", "passed", quarantine=[*ENTRY, 'until = "some day"'])
 
-    report = judge(parameters)
+    report = judge(run)
 
     assert [(stage.name, stage.outcome) for stage in report.stages] == [
         ("unit", Outcome.FAILED),
@@ -72,43 +85,40 @@ def test_a_broken_quarantine_hides_nothing(parameters: Parameters) -> None:
     assert "quarantine[0].until: unknown key" in report.stages[1].reason
 
 
-def test_a_run_is_compared_and_kept(parameters: Parameters) -> None:
+def test_a_run_is_compared_and_kept(run: Run) -> None:
     """What is new is said before the run is part of what later ones are compared with."""
-    ended(parameters, "failed", "passed")
-    report = judge(parameters)
-
-    with disable_run_logger():
-        found = archive_report.fn(parameters, report)
+    ended(run, "failed", "passed")
+    found = archived(run)
 
     assert [each.status for each in found.standings] == ["new", "new-test"]
-    with Archive.open("", parameters.report_dir) as archive:
-        assert [run.run for run in archive.series()] == ["run-1"]
+    with Archive.open("", run.parameters.report_dir) as opened:
+        assert [past.run for past in opened.series()] == ["run-1"]
 
 
-def test_tests_of_the_reference_are_known_to_pull_requests(parameters: Parameters) -> None:
+def test_tests_of_the_reference_are_known_to_pull_requests(run: Run) -> None:
     """What the reference branch ran is known to a run of a pull request; to others nothing is new."""
     branch = CommitSource(url="https://host/a/b", commit="a" * 40, repository="a/b", ref="main")
-    on_branch = parameters.model_copy(update={"source": branch})
     proposed = branch.model_copy(update={"pull_request": 7, "ref": "topic"})
-    on_request = parameters.model_copy(update={"source": proposed, "run": "run-2"})
-    assert known_tests(on_request, "unit") is None
+    on_branch, on_request = (
+        replace(run, parameters=run.parameters.model_copy(update={"source": source, "run": name}))
+        for name, source in (("run-1", branch), ("run-2", proposed))
+    )
+    assert known_tests(on_request, "unit", LOG) is None
     ended(on_branch, "passed", "failed")
-    compared(on_branch, judge(on_branch), logging.getLogger())
+    archived(on_branch)
 
-    assert known_tests(on_request, "unit") == frozenset(["t.py::test_0", "t.py::test_1"])
-    assert known_tests(on_request, "e2e") is None
-    assert known_tests(on_branch, "unit") is None
+    assert known_tests(on_request, "unit", LOG) == frozenset(["t.py::test_0", "t.py::test_1"])
+    assert known_tests(on_request, "e2e", LOG) is None
+    assert known_tests(on_branch, "unit", LOG) is None
 
 
-def test_an_archive_that_fails_changes_no_verdict(parameters: Parameters) -> None:
+def test_an_archive_that_fails_changes_no_verdict(run: Run) -> None:
     """Without its archive a run is not compared, and that is all."""
-    ended(parameters, "passed")
-    report = judge(parameters)
-    (parameters.report_dir / "archive.db").mkdir()
+    ended(run, "passed")
+    (run.parameters.report_dir / "archive.db").mkdir()
 
-    with disable_run_logger():
-        found = archive_report.fn(parameters, report)
+    found = archived(run)
 
     assert found.standings == ()
     assert found.status_text("unit") == "not compared: the archive did not answer"
-    assert "Not compared: the archive did not answer." in RunFolder(parameters.run_dir).page.read_text()
+    assert "Not compared: the archive did not answer." in run.folder.page.read_text()

@@ -24,12 +24,15 @@ MINUTE_S = 60.0
 DAY_S = 24 * 3600.0
 
 CARETAKER = """
-import sys
+import os, sys
 from pathlib import Path
 from deployments.service.caretaker import Caretaker
+from kvsync.ci.run.run import Installation
 
-now = 0.0
-caretaker = Caretaker(report_dir=Path(sys.argv[1]), home="", patience_s=60, clock=lambda: now)
+now, here = 0.0, Installation.of(os.environ)
+caretaker = Caretaker(
+    report_dir=Path(sys.argv[1]), home="", installation=here, patience_s=60, clock=lambda: now
+)
 for word in sys.argv[2:]:
     now = float(word)
     caretaker.send_again()

@@ -13,7 +13,7 @@ import pytest
 from pydantic import SecretStr
 
 from deployments.service.staleness import StaleWatch
-from kvsync.ci.archive import Archive
+from kvsync.ci.archive.archive import Archive
 from kvsync.ci.notify.people import Message, send
 from kvsync.ci.report.report import Report
 from kvsync.ci.settings import NotifySettings, Settings

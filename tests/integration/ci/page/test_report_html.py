@@ -10,8 +10,8 @@ from typing import get_args
 
 import pytest
 
-from kvsync.ci.archive import PastRun, PastStage, RunScope
 from kvsync.ci.archive.comparison import CheckStatus, RunComparison, Standing
+from kvsync.ci.archive.records import PastRun, PastStage, RunScope
 from kvsync.ci.archive.trends import Trends
 from kvsync.ci.page.evidence import Evidence, FaultWindow, PodEvent, RequestPoint, ServedRecord
 from kvsync.ci.page.page import render, write_page

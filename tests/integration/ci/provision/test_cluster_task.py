@@ -9,7 +9,9 @@ import pytest
 
 from kvsync.ci.cluster_settings import ClusterSettings
 from kvsync.ci.run.parameters import Parameters
+from kvsync.ci.run.run import Installation, Run
 from kvsync.ci.run_folder import RunFolder
+from kvsync.ci.settings import Settings
 from kvsync.ci.stages.stage import StageContext
 from kvsync.testing.errors import ClusterError
 from kvsync.testing.processes.ledger import Ledger
@@ -37,7 +39,7 @@ def test_parameters_allow_no_context(tmp_path: Path) -> None:
     )
 
     with pytest.raises(ClusterError, match="cannot run here"):
-        create_cluster.fn(parameters, run)
+        create_cluster.fn(Run(parameters, Installation(Settings())), run)
 
     result = RunFolder(tmp_path).result("cluster")
     assert result

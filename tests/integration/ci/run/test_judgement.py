@@ -8,9 +8,12 @@ import pytest
 from kvsync.ci.revision import Revision
 from kvsync.ci.run.judgement import judge
 from kvsync.ci.run.parameters import REPOSITORY, CommitSource, Parameters, Repeat
+from kvsync.ci.run.run import Installation, Run
 from kvsync.ci.run_folder import RunFolder
+from kvsync.ci.settings import Settings
 from kvsync.testing.results.outcome import Check, Outcome, merge
 
+HERE = Installation(Settings())
 LONG_AGO = datetime.now(UTC) - timedelta(days=93)
 
 
@@ -34,7 +37,7 @@ def test_the_code_is_that_of_the_start(parameters: Parameters, folder: RunFolder
     repeat = Repeat(attempt=2, stages=("unit",), other_code="bbbbbbbbbb")
 
     for each in (parameters, parameters.model_copy(update={"repeat": repeat})):
-        report = judge(each)
+        report = judge(Run(each, HERE))
 
         assert (report.commit, report.dirty, report.branch) == ("a" * 40, True, "topic")
 
@@ -44,7 +47,8 @@ def test_the_code_of_a_run_that_died_before_it_began(parameters: Parameters) -> 
     """It is not known, but for a commit that was asked for."""
     source = CommitSource(url="https://host/a/b", commit="b" * 40, ref="topic")
 
-    unknown, asked = judge(parameters), judge(parameters.model_copy(update={"source": source}))
+    unknown = judge(Run(parameters, HERE))
+    asked = judge(Run(parameters.model_copy(update={"source": source}), HERE))
 
     assert (unknown.commit, unknown.dirty, unknown.branch) == ("", False, "")
     assert (asked.commit, asked.dirty, asked.branch) == ("b" * 40, False, "topic")
@@ -55,7 +59,7 @@ def test_a_report_says_when_it_was_made(parameters: Parameters) -> None:
     """A run that is repeated began long ago and ends now."""
     before = datetime.now(UTC)
 
-    report = judge(parameters)
+    report = judge(Run(parameters, HERE))
 
     assert report.started_at == LONG_AGO
     assert report.ended_at is not None
@@ -66,7 +70,7 @@ def test_a_result_that_cannot_be_read(parameters: Parameters, folder: RunFolder)
     """Its stage is unknown with the reason, and the report is made all the same."""
     (folder.path / "results" / "unit.json").write_text("")
 
-    report = judge(parameters)
+    report = judge(Run(parameters, HERE))
 
     assert report.verdict is Outcome.UNKNOWN
     assert report.reason.startswith("unit: its result cannot be read: ")

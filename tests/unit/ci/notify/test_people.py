@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from kvsync.ci.archive import PastRun, RunScope
 from kvsync.ci.archive.comparison import RunComparison
+from kvsync.ci.archive.records import PastRun, RunScope
 from kvsync.ci.notify.people import Message, about_run, about_silence
 from kvsync.ci.report.report import Report
 from kvsync.testing.results.outcome import Check, CheckKind, Outcome, merge

@@ -1,0 +1,45 @@
+"""The road of a report after the last stage: the archive, the store, the view, people, GitHub."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Literal
+
+from kvsync.ci.handover.archiving import archive
+from kvsync.ci.handover.github import tell_github, tell_github_briefly
+from kvsync.ci.handover.handover import Handover, HandoverStep, Log
+from kvsync.ci.handover.people import leave_people, tell_people
+from kvsync.ci.handover.storing import store, store_at_last
+
+
+def show(handover: Handover, _: Log) -> Handover:
+    """Show the report, with its link."""
+    handover.show(handover)
+    return handover
+
+
+ARCHIVE = HandoverStep(name="archive", act=archive, vital=True)
+"""Vital, since it writes the page."""
+
+UPLOAD = HandoverStep(name="upload", act=store, retries=2)
+SHOW = HandoverStep(name="artifacts", act=show, vital=True)
+PEOPLE = HandoverStep(name="notify", act=tell_people)
+GITHUB = HandoverStep(name="github", act=tell_github)
+BRIEFLY = replace(GITHUB, act=tell_github_briefly)
+
+Road = Literal["full", "quiet", "again", "last seconds"]
+
+ROADS: Mapping[Road, Sequence[HandoverStep]] = {
+    "full": (ARCHIVE, UPLOAD, SHOW, PEOPLE, GITHUB),
+    # Those who ended the run themselves need no notification.
+    "quiet": (ARCHIVE, UPLOAD, SHOW, GITHUB),
+    # For what GitHub did not take: one run among many, so that it may not take long.
+    "again": (ARCHIVE, UPLOAD, SHOW, BRIEFLY),
+    # An interrupted run is killed soon; its guardian or its command then takes another road.
+    "last seconds": (
+        ARCHIVE,
+        replace(UPLOAD, act=store_at_last, retries=0),
+        SHOW,
+        replace(PEOPLE, act=leave_people),
+        BRIEFLY,
+    ),
+}
