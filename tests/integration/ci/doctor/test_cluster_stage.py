@@ -10,7 +10,7 @@ import pytest
 from kvsync.ci.run_folder import RunFolder
 from kvsync.testing.clusters.kubernetes.machine import Machine
 from kvsync.testing.processes.ledger import leftovers
-from tests.integration.ci.doctor.conftest import Programs
+from tests.integration.ci.conftest import Programs
 
 ROOT = Path(__file__).resolve().parents[4]
 

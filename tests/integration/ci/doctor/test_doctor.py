@@ -10,7 +10,7 @@ from kvsync.ci.doctor.doctor import examine, kubeconfigs
 from kvsync.ci.doctor.findings import FindingState, is_fit
 from kvsync.ci.doctor.kubernetes import TO_INJECT
 from kvsync.testing.processes.tools import Tools
-from tests.integration.ci.doctor.conftest import Programs
+from tests.integration.ci.conftest import Programs
 
 KIND, LOCAL = ClusterChoice("kind"), ClusterChoice("local")
 NODE_IMAGE = "kindest/node:v1.34.0"

@@ -7,7 +7,7 @@ import pytest
 from kvsync.ci.cluster_settings import ClusterSettings
 from kvsync.ci.doctor.findings import FindingState
 from kvsync.testing.processes.tools import Tools
-from tests.integration.ci.doctor.conftest import Programs
+from tests.integration.ci.conftest import Programs
 from tests.integration.ci.doctor.test_doctor import KIND, KUBECTL, LOCAL, docker, look
 
 TINY = 'info*) echo \'{"MemTotal": 107374182, "DockerRootDir": "/proc"}\''

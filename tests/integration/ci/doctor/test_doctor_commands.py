@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from kvsync.testing.processes.ledger import Ledger, leftovers
-from tests.integration.ci.doctor.conftest import Programs
+from tests.integration.ci.conftest import Programs
 
 ROOT = Path(__file__).resolve().parents[4]
 

@@ -17,7 +17,7 @@ from kvsync.ci.run_folder import RunFolder
 from kvsync.testing.clusters.kubernetes.machine import Machine
 from kvsync.testing.processes.ledger import Ledger, leftovers
 from kvsync.testing.results.outcome import Outcome, StageResult
-from tests.integration.ci.doctor.conftest import Programs
+from tests.integration.ci.conftest import Programs
 from tests.integration.ci.doctor.nodes import Nodes, serving
 from tests.integration.ci.doctor.test_doctor import docker
 

@@ -6,7 +6,7 @@ import psutil
 
 from kvsync.testing.processes.tools import ToolAnswer, Tools
 from kvsync.testing.processes.wait import wait_for
-from tests.integration.ci.doctor.conftest import Programs
+from tests.integration.ci.conftest import Programs
 
 
 def test_an_answer_has_what_was_printed_and_why_it_failed(programs: Programs) -> None:

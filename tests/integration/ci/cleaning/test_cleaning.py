@@ -10,7 +10,7 @@ import pytest
 from kvsync.ci.cleaning.residue import clear, find
 from kvsync.testing.processes.ledger import Ledger, leftovers
 from kvsync.testing.processes.tools import Tools
-from tests.integration.ci.doctor.conftest import Programs
+from tests.integration.ci.conftest import Programs
 
 HERE = {"kubeconfig": "", "context": "dev", "kind_cluster": ""}
 PODCHAOS = {"group": "chaos-mesh.org", "version": "v1alpha1", "plural": "podchaos", "namespace": "kvsync-7-a"}

@@ -8,7 +8,7 @@ from kvsync.ci.cleaning.reapers import reap
 from kvsync.ci.cleaning.residue import clear, find
 from kvsync.testing.errors import ClusterError
 from kvsync.testing.processes.ledger import Ledger, LedgerEntry, leftovers
-from tests.integration.ci.doctor.conftest import Programs
+from tests.integration.ci.conftest import Programs
 
 DEV = {"kubeconfig": "/k", "context": "dev", "kind_cluster": ""}
 

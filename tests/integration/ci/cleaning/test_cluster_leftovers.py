@@ -13,7 +13,7 @@ from kvsync.ci.stages.pytest_stage import PytestStage
 from kvsync.ci.stages.stage import StageContext
 from kvsync.testing.processes.ledger import Ledger, leftovers
 from kvsync.testing.results.outcome import Outcome
-from tests.integration.ci.doctor.conftest import Programs
+from tests.integration.ci.conftest import Programs
 
 ROOT = Path(__file__).resolve().parents[4]
 

@@ -1,0 +1,54 @@
+"""What serve starts, with which environment, and what it refuses to."""
+
+from pathlib import Path
+
+import pytest
+
+from deployments.service.serve import Services, require_safe, surroundings
+from kvsync.ci.settings import ServeSettings, Settings
+from kvsync.errors import ConfigError
+
+
+@pytest.mark.parametrize(("image", "names"), [("", ["worker", "caretaker"]), ("pipeline:1", ["caretaker"])])
+def test_containers_are_started_by_a_worker_elsewhere(image: str, names: list[str]) -> None:
+    """Prefect lets a worker of processes take runs from a pool of containers, so there is none."""
+    services = Services(Path("r"), Settings(serve=ServeSettings(image=image)), {"PREFECT_HOME": "/h"})
+
+    assert [each.name for each in services.others()] == names
+
+
+def test_an_own_server_is_where_all_look_for_it() -> None:
+    """Its database is in the report folder, a browser finds it, and only the receiver knows its secret."""
+    given = {"PATH": "/bin", "KVSYNC_CI_WEBHOOK_SECRET": "s3cret", "PREFECT_API_AUTH_STRING": "a:b"}
+    env = surroundings(Path("/r"), ServeSettings(host="0.0.0.0", port=1234), given)  # noqa: S104
+
+    assert env["PREFECT_HOME"] == "/r/.prefect"
+    assert env["PREFECT_API_URL"] == "http://127.0.0.1:1234/api"
+    assert env["PREFECT_UI_URL"] == "http://127.0.0.1:1234"
+    assert env["PREFECT_SERVER_ALLOW_EPHEMERAL_MODE"] == "false"
+    assert env["PREFECT_SERVER_ANALYTICS_ENABLED"] == "false"
+    assert env["PREFECT_API_AUTH_STRING"] == "a:b"
+    assert "s3cret" not in env.values()
+
+
+def test_a_server_that_is_there_is_used() -> None:
+    """Its address is left alone, and nothing is said of a UI."""
+    env = surroundings(Path("/r"), ServeSettings(), {"PREFECT_API_URL": "http://there:4200/api"})
+
+    assert env["PREFECT_API_URL"] == "http://there:4200/api"
+    assert "PREFECT_UI_URL" not in env
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", "localhost"])
+def test_loopback_needs_no_password(host: str) -> None:
+    """Only this machine reaches it."""
+    require_safe(ServeSettings(host=host), {})
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.2", "ci.example.com"])  # noqa: S104
+def test_an_address_that_others_reach_needs_a_password(host: str) -> None:
+    """Whoever reaches the server can run commands."""
+    with pytest.raises(ConfigError, match="PREFECT_API_AUTH_STRING"):
+        require_safe(ServeSettings(host=host), {})
+
+    require_safe(ServeSettings(host=host), {"PREFECT_API_AUTH_STRING": "user:password"})
