@@ -47,7 +47,10 @@ WATCH_S = 5.0
 """How often Prefect is asked while the flow lives."""
 
 IGNORED_S = 20.0
-"""A worker acts upon a cancellation within seconds; after this time there is none."""
+"""A worker acts upon a cancellation within seconds, and most runs end soon after."""
+
+IGNORED = f"it had not ended {IGNORED_S:.0f} s after its cancellation"
+"""Be it that no worker is there, or that the run takes long to end: which of them is not known."""
 
 GRACE_S = 20.0
 """How long a flow that was asked to end may take to stop its stage, clean up and write its report."""
@@ -124,7 +127,7 @@ def decide(sight: Sight) -> Wait | Stop | Settle | Tell | Leave:
         case Sight(flow=True, command=False):
             return Stop("the command that started the run is gone")
         case Sight(flow=True, told="cancelling" | "cancelled", told_s=ignored_s) if ignored_s > IGNORED_S:
-            return Stop("nobody acted upon the cancellation")
+            return Stop(IGNORED)
         case Sight(flow=True):
             return Wait(WATCH_S)
         case Sight(settled=False, command=True):

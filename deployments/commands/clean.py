@@ -5,8 +5,6 @@ from typing import Annotated
 import typer
 
 from deployments.commands.console import DEFAULT_REPORTS, ReportDir, run_folders, say
-from kvsync.ci.cleaning.marks import on_this_machine
-from kvsync.ci.cleaning.residue import clear, find, is_running
 from kvsync.testing.processes.ledger import Ledger
 
 
@@ -18,6 +16,9 @@ def clean(
 
     A run that is still going on is left alone.
     """
+    from kvsync.ci.cleaning.marks import on_this_machine
+    from kvsync.ci.cleaning.residue import clear, find, is_running
+
     left, failed = 0, 0
     marked = on_this_machine()
     for folder in reversed(run_folders(report_dir)):

@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from deployments.commands.console import DEFAULT_REPORTS, ReportDir, RunId, installation, run_folders, say
-from kvsync.ci.cleaning.residue import is_running
-from kvsync.ci.handover.settlement import settle
 from kvsync.ci.run.parameters import Parameters
 from kvsync.ci.run.run import Run
 from kvsync.ci.run_folder import find_run
@@ -34,6 +32,7 @@ def upload(
 
     Only what differs is sent. Exit status: 1 when GitHub did not take it again.
     """
+    from kvsync.ci.cleaning.residue import is_running
     from kvsync.ci.store.upload import is_uploaded, upload_run
 
     here = installation()
@@ -58,6 +57,8 @@ def upload(
 
 def _tell(run: Run) -> bool:
     """Send GitHub what it did not take of a run; False when it does not take it now."""
+    from kvsync.ci.handover.settlement import settle
+
     settle(run, broken="", road="quiet")
     is_told = run.folder.told.exists()
     say(f"{run.folder.path.name}: GitHub {'has been told' if is_told else 'did not take it'}")

@@ -20,7 +20,7 @@ from tasks.guardian import Guardian, Leave, Settle, Sight, Stop, Tell, Told, Wai
 HERE = Installation(Settings())
 
 GONE = "the command that started the run is gone"
-IGNORED = "nobody acted upon the cancellation"
+IGNORED = "it had not ended 20 s after its cancellation"
 
 
 @pytest.mark.parametrize(
