@@ -4,8 +4,8 @@
 the effect is absent before; inject; measure the effect (a fault without one is void: what follows would
 have tested nothing); the body; recover, whatever happened; measure that the effect is gone.
 
-Some faults are over as soon as they happened (OneShot): nobody holds them, and what they broke comes back
-by itself. Their effect is that it happened, compared with what was noted just before; it is gone when
+Some faults are over as soon as they happen (OneShot): they are not held, and what they broke comes back by
+itself. Their effect is that they happened, compared with what was noted just before; it is gone when
 everything is back. Their recovery counts from the moment they were injected.
 """
 
@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from typing import Protocol
 
 from kvsync.testing.errors import ClusterError, WaitTimeout
@@ -33,30 +34,40 @@ class Effect:
     evidence: str
 
 
-class Injector(Protocol):
-    """Carries faults out on one cluster.
+class Injection(Protocol):
+    """Carries out one fault, once, and remembers what was before."""
 
-    There are two reasons why one is not carried out. What no cluster of the kind can ever have is
-    `impossible`: its test is left out. What this cluster or machine lacks is found by `inject`: its test
-    was to run and did not, which stays an open question until somebody provides what is missing.
+    def inject(self) -> None:
+        """Make the fault act. Raises NotRun, with nothing changed, when something it needs is missing."""
+
+    def recover(self) -> None:
+        """Take the fault back, without waiting for the pod to be well; harmless if it never acted."""
+
+    def measure(self) -> Effect:
+        """Measure, independently of what is tested, whether the fault acts now.
+
+        From `inject` to `recover` a OneShot fault is present if it happened, whatever came back since; at
+        any other time it is present while something is not back. Raises ClusterError when nothing can be
+        measured now.
+        """
+
+
+class Injector(Protocol):
+    """Says who carries out which fault on one cluster.
+
+    There are two reasons not to carry one out. What no cluster of the kind can ever have is `impossible`:
+    its test is left out. What this cluster or machine lacks is found by `prepare` or `inject`: its test was
+    to run and did not, which stays an open question until somebody provides what is missing.
     """
 
     @staticmethod
     def impossible(fault: Fault) -> str:
         """Say why no cluster of this kind can have the fault; "" when it can. Needs no cluster."""
 
-    def inject(self, fault: Fault) -> None:
-        """Make the fault act. Raises NotRun, with nothing changed, when something it needs is missing."""
+    def prepare(self, fault: Fault) -> Injection:
+        """Look at the fault's pod while it is well, and change nothing.
 
-    def recover(self, fault: Fault) -> None:
-        """Take the fault back, without waiting for the pod to be well; does no harm when it never acted."""
-
-    def measure(self, fault: Fault) -> Effect:
-        """Measure, from outside of what is tested, whether the fault acts now.
-
-        From `inject` to `recover` a OneShot fault is present when it happened, whatever came back since; at
-        any other time it is present while something is not back. Raises ClusterError when nothing can be
-        measured now.
+        Raises NotRun for what is impossible or missing here, ClusterError when the pod cannot be asked now.
         """
 
 
@@ -64,8 +75,8 @@ class Injector(Protocol):
 class Episode:
     """A fault on the clock (monotonic seconds): when it acted, and what was measured then and afterwards.
 
-    It may act from `started` on, and does from `proven` on: injecting and measuring take their time, which
-    is none of the time that it is to be held. A OneShot fault ended when it started.
+    It may act from `started` on, and does from `proven` on: injecting and measuring take time, which does
+    not count towards the time it is held. A OneShot fault ended when it started.
     """
 
     fault: Fault
@@ -91,42 +102,47 @@ def active(
     effect does not go away, and NotRun when the injector does.
     """
     history = history.bind(fault=to_json(fault))
-    before = _await(fault, injector, proof_timeout_s, present=False)
+    prepared = cache(lambda: injector.prepare(fault))  # tried until it succeeds, like a measurement
+
+    def await_effect(*, present: bool) -> Effect:
+        return _await(lambda: prepared().measure(), name_of(fault), proof_timeout_s, present=present)
+
+    before = await_effect(present=False)
     if before.present:
         raise Void(f"{name_of(fault)} acts before it was injected: {before.evidence}")
     episode = Episode(fault, clock())
     try:
-        injector.inject(fault)
-        effect = _await(fault, injector, proof_timeout_s, present=True)
+        prepared().inject()
+        effect = await_effect(present=True)
         if not effect.present:
             raise Void(f"{name_of(fault)} had no measured effect: {effect.evidence}")
         episode.proof, episode.proven = effect.evidence, clock()
         history.append(f="fault", type="start", t_mono=episode.started, proof=effect.evidence)
         yield episode
     finally:
-        injector.recover(fault)
+        prepared().recover()
         episode.ended = episode.started if isinstance(fault, OneShot) else clock()
-        rest = _await(fault, injector, proof_timeout_s, present=False)
-        episode.absence = "" if rest.present else rest.evidence
+        after = await_effect(present=False)
+        episode.absence = "" if after.present else after.evidence
         if episode.proof:
             held_s = max(0.0, episode.ended - (episode.proven or episode.ended))
             history.append(f="fault", type="stop", t_mono=episode.ended, proof=episode.absence, held_s=held_s)
-    if rest.present:
-        raise Inconclusive(f"{name_of(fault)} did not go away: {rest.evidence}")
+    if after.present:
+        raise Inconclusive(f"{name_of(fault)} did not go away: {after.evidence}")
 
 
-def _await(fault: Fault, injector: Injector, timeout_s: float, *, present: bool) -> Effect:
+def _await(measure: Callable[[], Effect], what: str, timeout_s: float, *, present: bool) -> Effect:
     """Measure until the effect is, or is not, there; return the last measurement either way."""
     seen = Effect(not present, "")
 
     def measured() -> bool:
         nonlocal seen
         try:
-            seen = injector.measure(fault)
+            seen = measure()
         except ClusterError as exc:  # neither there nor not there
             seen = Effect(not present, f"not measured: {exc}")
         return seen.present is present
 
     with suppress(WaitTimeout):
-        wait_for(measured, what=name_of(fault), timeout_s=timeout_s)
+        wait_for(measured, what=what, timeout_s=timeout_s)
     return seen

@@ -7,10 +7,10 @@ neither is ever passed, and both say more exactly what is missing than one probe
 
 from kvsync.testing.clusters.kubernetes.cluster import KubernetesCluster
 from kvsync.testing.faults.chaosmesh import manifest as chaosmesh
-from kvsync.testing.faults.chaosmesh.effects import Outside
+from kvsync.testing.faults.chaosmesh.effects import Observation
 from kvsync.testing.faults.chaosmesh.injector import ChaosMeshInjector
 from kvsync.testing.faults.fault import Fault
-from kvsync.testing.faults.holding import Effect, Injector
+from kvsync.testing.faults.holding import Injection, Injector
 from kvsync.testing.faults.node.injector import NodeInjector
 from kvsync.testing.results.history import History
 
@@ -19,12 +19,12 @@ def chaos_mesh(cluster: KubernetesCluster, history: History) -> ChaosMeshInjecto
     """Return the injector for a cluster whose nodes cannot be entered."""
     site = cluster.site
     return ChaosMeshInjector(
-        site.api.client,
+        client=site.api.client,
         namespace=cluster.namespace,
         machine=site.machine,
         ledger=site.ledger,
         history=history,
-        measure=Outside(cluster).measure,
+        observe=lambda fault: Observation(cluster, fault).measure,
     )
 
 
@@ -43,17 +43,7 @@ class KindInjector:
         reasons = NodeInjector.impossible(fault), chaosmesh.impossible(fault)
         return "; ".join(reasons) if all(reasons) else ""
 
-    def inject(self, fault: Fault) -> None:
+    def prepare(self, fault: Fault) -> Injection:
         """See Injector."""
-        self._for(fault).inject(fault)
-
-    def recover(self, fault: Fault) -> None:
-        """See Injector."""
-        self._for(fault).recover(fault)
-
-    def measure(self, fault: Fault) -> Effect:
-        """See Injector."""
-        return self._for(fault).measure(fault)
-
-    def _for(self, fault: Fault) -> Injector:
-        return self._mesh if NodeInjector.impossible(fault) else self._nodes
+        injector = self._mesh if NodeInjector.impossible(fault) else self._nodes
+        return injector.prepare(fault)

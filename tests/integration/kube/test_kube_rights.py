@@ -259,19 +259,19 @@ def test_a_fault_that_may_not_be_made_is_not_run(
     api.answers["GET /api/v1/pods"] = {"items": [ENGINE]}
     api.refusals[refused.format(f"/apis/{GROUP}/{VERSION}/namespaces/n")] = LACKING
     injector = ChaosMeshInjector(
-        KubernetesApi(api.machine).client,
+        client=KubernetesApi(api.machine).client,
         namespace="n",
         machine=api.machine,
         ledger=ledger,
         history=History(tmp_path / "history.jsonl", proc="test"),
-        measure=lambda fault, *, acting: Effect(acting, ""),
+        observe=lambda fault: lambda *, acting: Effect(acting, ""),
     )
-    fault = Partition(pod="engine-1")
+    injection = injector.prepare(Partition(pod="engine-1"))
 
     with pytest.raises(NotRun, match=f"cannot inject partition: .*403: {LACKING}"):
-        injector.inject(fault)
+        injection.inject()
     asked = list(api.asked)
-    injector.recover(fault)
+    injection.recover()
 
     assert api.asked == asked
     assert leftovers([ledger.path]) == []

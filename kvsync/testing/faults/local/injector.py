@@ -1,6 +1,5 @@
 """Carries faults out on a local cluster: signals for processes, the fault proxy for the network.
 
-Each fault is one object that injects, recovers and measures it, and remembers in between what was before.
 Effects are measured with requests of our own, to the pod's front address as clients use it and past the
 proxy to the engine itself. While a fault acts, the whole effect has to show; at other times anything short
 of a healthy pod is taken for the fault.
@@ -14,7 +13,6 @@ from kvsync.testing.clusters.endpoints import PodAdmin
 from kvsync.testing.clusters.local.cluster import LocalCluster
 from kvsync.testing.clusters.local.pod import LocalPod
 from kvsync.testing.faults import effects
-from kvsync.testing.faults.carrier import Carrier
 from kvsync.testing.faults.engine import EngineFault
 from kvsync.testing.faults.fault import (
     ClockOffset,
@@ -30,8 +28,8 @@ from kvsync.testing.faults.fault import (
     PodKill,
     PodPause,
 )
-from kvsync.testing.faults.holding import Effect
-from kvsync.testing.faults.local.network import HeldFault, LocalCut
+from kvsync.testing.faults.holding import Effect, Injection
+from kvsync.testing.faults.local.network import LocalCut, ProxyFault
 from kvsync.testing.faults.local.stress import LocalStress
 from kvsync.testing.results.verdicts import NotRun
 
@@ -47,7 +45,6 @@ class LocalInjector:
     def __init__(self, cluster: LocalCluster) -> None:
         self._cluster = cluster
         self._numbers = itertools.count(1_000_000)
-        self._carriers: dict[Fault, Carrier] = {}
 
     @staticmethod
     def impossible(fault: Fault) -> str:
@@ -55,26 +52,9 @@ class LocalInjector:
         reason = IMPOSSIBLE.get(type(fault))
         return f"not possible on a local cluster: {reason}" if reason else ""
 
-    def inject(self, fault: Fault) -> None:
+    def prepare(self, fault: Fault) -> Injection:
         """See Injector."""
-        self._carrier(fault).inject()
-
-    def recover(self, fault: Fault) -> None:
-        """See Injector."""
-        if fault in self._carriers:
-            self._carriers[fault].recover()
-
-    def measure(self, fault: Fault) -> Effect:
-        """See Injector."""
-        return self._carrier(fault).measure()
-
-    def _carrier(self, fault: Fault) -> Carrier:
-        """Return the one object for a fault; made while its pod is there, which it may not be later."""
-        if fault not in self._carriers:
-            self._carriers[fault] = self._make(fault, self._cluster.pod(fault.pod))
-        return self._carriers[fault]
-
-    def _make(self, fault: Fault, pod: LocalPod) -> Carrier:
+        pod = self._cluster.pod(fault.pod)
         match fault:
             case PodKill():
                 return _Killed(self._cluster, pod)
@@ -92,9 +72,9 @@ class LocalInjector:
             case Cut():
                 return LocalCut(pod, fault)
             case PacketLoss() | DiskLatency():
-                return _Impossible(self.impossible(fault))
+                raise NotRun(self.impossible(fault))
             case _:
-                return HeldFault(pod, fault, self._numbers)
+                return ProxyFault(pod, fault, self._numbers)
 
 
 class _Killed:
@@ -188,22 +168,6 @@ class _Paused:
         shows = self._pod.program.is_paused and said == effects.SILENT
         evidence = f"{_state(self._pod)}, a request is {said}"
         return Effect(shows if self._acting else said != effects.ANSWERED, evidence)
-
-
-class _Impossible:
-    """What no local cluster can have."""
-
-    def __init__(self, reason: str) -> None:
-        self._reason = reason
-
-    def inject(self) -> None:
-        raise NotRun(self._reason)
-
-    def recover(self) -> None:
-        pass
-
-    def measure(self) -> Effect:
-        return Effect(False, self._reason)
 
 
 def _state(pod: LocalPod) -> str:

@@ -63,7 +63,7 @@ def ports(fault: LocalNetworkFault) -> tuple[PortName, ...]:
             return PORTS
 
 
-class HeldFault:
+class ProxyFault:
     """The proxy has other rules while the fault acts."""
 
     def __init__(self, pod: LocalPod, fault: LocalNetworkFault, numbers: Iterator[int]) -> None:

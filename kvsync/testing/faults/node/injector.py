@@ -1,8 +1,8 @@
 """Carries faults out on a Kind cluster, whose nodes are containers here and can be entered.
 
-Each fault is one object that injects, recovers and measures it (see Carrier). Effects are measured with
-requests and connections of our own, and by the node's kernel. While a fault acts, the whole effect has to
-show; at other times anything short of a healthy pod, which Kubernetes finds ready, is taken for the fault.
+Effects are measured with requests and connections of our own, and by the node's kernel. While a fault acts,
+the whole effect has to show; at other times anything short of a healthy pod, which Kubernetes finds ready,
+is taken for the fault.
 
 What is done to the network hits the kubelet's probes like everybody else, so a pod that they cannot reach is
 soon not ready, and the gateway is told so by Kubernetes. A real partition does the same.
@@ -15,7 +15,6 @@ from functools import partial
 from kvsync.testing.clusters.cluster import PORTS
 from kvsync.testing.clusters.kubernetes.cluster import KubernetesCluster
 from kvsync.testing.faults import effects
-from kvsync.testing.faults.carrier import Carrier
 from kvsync.testing.faults.engine import EngineFault
 from kvsync.testing.faults.fault import (
     ClockOffset,
@@ -32,7 +31,7 @@ from kvsync.testing.faults.fault import (
     PodKill,
     PodPause,
 )
-from kvsync.testing.faults.holding import Effect
+from kvsync.testing.faults.holding import Injection
 from kvsync.testing.faults.node.changes import Changes
 from kvsync.testing.faults.node.engine import ContainerKillFault, FailureFault, KillFault, PauseFault
 from kvsync.testing.faults.node.network import NodeCut, RuleFault
@@ -52,7 +51,6 @@ class NodeInjector:
     def __init__(self, cluster: KubernetesCluster) -> None:
         self._cluster = cluster
         self._numbers = itertools.count(1_000_000)
-        self._carriers: dict[Fault, Carrier] = {}
 
     @staticmethod
     def impossible(fault: Fault) -> str:
@@ -62,31 +60,13 @@ class NodeInjector:
             reason = "netem delays all that passes a pod's link, not one port alone"
         return f"not possible from a node: {reason}" if reason else ""
 
-    def inject(self, fault: Fault) -> None:
+    def prepare(self, fault: Fault) -> Injection:
         """See Injector."""
-        self._carrier(fault).inject()
-
-    def recover(self, fault: Fault) -> None:
-        """See Injector."""
-        if fault in self._carriers:
-            self._carriers[fault].recover()
-
-    def measure(self, fault: Fault) -> Effect:
-        """See Injector."""
-        return self._carrier(fault).measure()
-
-    def _carrier(self, fault: Fault) -> Carrier:
-        """Return the one object for a fault; made while its pod is there, which it may not be later."""
         if reason := self.impossible(fault):
             raise NotRun(reason)
         if not self._cluster.site.machine.kind:
             raise NotRun("only the nodes of a Kind cluster can be entered, and this one is not Kind's")
-        if fault not in self._carriers:
-            self._carriers[fault] = self._make(fault, NodePod(self._cluster, fault.pod))
-        return self._carriers[fault]
-
-    def _make(self, fault: Fault, pod: NodePod) -> Carrier:
-        ledger = self._cluster.site.ledger
+        pod, ledger = NodePod(self._cluster, fault.pod), self._cluster.site.ledger
         match fault:
             case PodKill():
                 return KillFault(self._cluster, pod)

@@ -15,7 +15,7 @@ from kvsync.testing.clusters.cluster import PodHandle
 from kvsync.testing.clusters.kubernetes.api import PodState
 from kvsync.testing.errors import ClusterError
 from kvsync.testing.faults.chaosmesh import probe as inside
-from kvsync.testing.faults.chaosmesh.effects import Outside, risen
+from kvsync.testing.faults.chaosmesh.effects import Observation, risen
 from kvsync.testing.faults.fault import (
     ContainerKill,
     CpuStress,
@@ -154,29 +154,34 @@ def cluster(engine: Engine) -> Cluster:
 
 
 class Doer:
-    """An Injector of one fault that does `act` to the cluster, and `heal` when it is taken back."""
+    """An Injector, and an Injection, that does `act` to the cluster, and `heal` when it is taken back."""
 
     def __init__(self, cluster: Cluster, act: Callable[[], None], heal: Callable[[], None]) -> None:
-        self._outside, self._act, self._heal, self._acting = Outside(cluster), act, heal, False
+        self._cluster, self._act, self._heal, self._acting = cluster, act, heal, False
 
     @staticmethod
     def impossible(fault: Fault) -> str:
         """See Injector."""
         return f"impossible: {fault}"
 
-    def inject(self, fault: Fault) -> None:
+    def prepare(self, fault: Fault) -> "Doer":
         """See Injector."""
+        self._observation = Observation(self._cluster, fault)
+        return self
+
+    def inject(self) -> None:
+        """See Injection."""
         self._act()
         self._acting = True
 
-    def recover(self, fault: Fault) -> None:
-        """See Injector."""
+    def recover(self) -> None:
+        """See Injection."""
         self._heal()
         self._acting = False
 
-    def measure(self, fault: Fault) -> Effect:
-        """See Injector."""
-        return self._outside.measure(fault, acting=self._acting)
+    def measure(self) -> Effect:
+        """See Injection."""
+        return self._observation.measure(acting=self._acting)
 
 
 @contextmanager
@@ -224,42 +229,40 @@ def test_a_killed_container_is_ready_again(cluster: Cluster, tmp_path: Path) -> 
 )
 def test_a_kill_that_did_not_happen(cluster: Cluster, engines: list[str], evidence: str) -> None:
     """Neither is a pod killed that is there, nor one that nobody replaced."""
-    outside, kill = Outside(cluster), PodKill(pod="qwen-1")
-    outside.measure(kill, acting=False)
+    observation = Observation(cluster, PodKill(pod="qwen-1"))
     cluster.engines = [pod(name, "") for name in engines]
 
-    assert outside.measure(kill, acting=True) == Effect(False, evidence)
+    assert observation.measure(acting=True) == Effect(False, evidence)
 
 
 def test_too_few_pods_after_a_kill(cluster: Cluster) -> None:
     """A kill is not over while a pod of the model is missing or not ready; another model's does not count."""
-    outside, kill = Outside(cluster), PodKill(pod="qwen-1")
-    outside.measure(kill, acting=False)
+    observation = Observation(cluster, PodKill(pod="qwen-1"))
     llama = pod("llama-1", "10.0.0.4", labels={"model.aibrix.ai/name": "llama"})
     cluster.engines = [pod("qwen-2", "10.0.0.2"), llama]
 
-    assert outside.measure(kill, acting=False) == Effect(True, "1 of 2 pods are ready")
+    assert observation.measure(acting=False) == Effect(True, "1 of 2 pods are ready")
 
 
 def test_a_pod_that_is_not_ready_is_not_well(cluster: Cluster) -> None:
     """That it answers is not enough: requests come only when Kubernetes finds it ready."""
-    outside, kill = Outside(cluster), ContainerKill(pod="qwen-1")
-    assert outside.measure(kill, acting=False) == WELL
-    assert outside.measure(kill, acting=True) == Effect(False, "its container was started again 0 times")
+    observation = Observation(cluster, ContainerKill(pod="qwen-1"))
+    assert observation.measure(acting=False) == WELL
+    assert observation.measure(acting=True) == Effect(False, "its container was started again 0 times")
     cluster.change("qwen-1", ready=False)
 
     unwell = Effect(True, "a request is answered, the pod is not ready")
-    assert outside.measure(kill, acting=False) == unwell
+    assert observation.measure(acting=False) == unwell
 
 
 def test_a_failed_pod_does_not_answer(cluster: Cluster, engine: Engine) -> None:
     """A failure shows in that no request is answered."""
-    outside, failure = Outside(cluster), PodFailure(pod="qwen-1")
-    assert outside.measure(failure, acting=False) == WELL
-    assert outside.measure(failure, acting=True) == Effect(False, "a request is answered")
+    observation = Observation(cluster, PodFailure(pod="qwen-1"))
+    assert observation.measure(acting=False) == WELL
+    assert observation.measure(acting=True) == Effect(False, "a request is answered")
     engine.silent.set()
 
-    assert outside.measure(failure, acting=True) == Effect(True, "a request is silent for 0.5 s")
+    assert observation.measure(acting=True) == Effect(True, "a request is silent for 0.5 s")
 
 
 TO_POD, FROM_POD = ("qwen-1", "gateway-1"), ("gateway-1", "qwen-1")
@@ -280,13 +283,13 @@ def test_the_direction_of_a_partition(
     direction: str, cut: set[tuple[str, str]], present: bool, cluster: Cluster, engine: Engine
 ) -> None:
     """Whichever way is cut no request is answered; datagrams tell the ways apart."""
-    outside, partition = Outside(cluster), Partition(pod="qwen-1", direction=direction)  # type: ignore[arg-type]
-    assert outside.measure(partition, acting=False) == WELL
+    observation = Observation(cluster, Partition(pod="qwen-1", direction=direction))  # type: ignore[arg-type]
+    assert observation.measure(acting=False) == WELL
     cluster.cut = cut
     engine.silent.set()
     to, from_ = (0 if way in cut else 10 for way in (TO_POD, FROM_POD))
 
-    assert outside.measure(partition, acting=True) == Effect(
+    assert observation.measure(acting=True) == Effect(
         present,
         "a request is silent for 0.5 s; of 10 datagrams each way between gateway-1 and the pod"
         f" {to} reached it, {from_} came from it",
@@ -295,11 +298,10 @@ def test_the_direction_of_a_partition(
 
 def test_lost_datagrams_are_no_partition(cluster: Cluster) -> None:
     """Who is answered is not cut off."""
-    outside, partition = Outside(cluster), Partition(pod="qwen-1")
-    outside.measure(partition, acting=False)
+    observation = Observation(cluster, Partition(pod="qwen-1"))
     cluster.cut = {TO_POD, FROM_POD}
 
-    assert not outside.measure(partition, acting=True).present
+    assert not observation.measure(acting=True).present
 
 
 def test_a_network_without_datagrams_proves_no_partition(cluster: Cluster) -> None:
@@ -307,7 +309,7 @@ def test_a_network_without_datagrams_proves_no_partition(cluster: Cluster) -> No
     cluster.cut = {TO_POD}
 
     with pytest.raises(NotRun, match="no partition can be proved here: without any fault, of 10 datagrams"):
-        Outside(cluster).measure(Partition(pod="qwen-1"), acting=False)
+        Observation(cluster, Partition(pod="qwen-1")).measure(acting=False)
 
 
 @pytest.mark.parametrize(
@@ -321,19 +323,18 @@ def test_a_network_without_datagrams_proves_no_partition(cluster: Cluster) -> No
 )
 def test_blocked_ports(said: dict[str, str], acts: bool, remains: bool, cluster: Cluster) -> None:
     """While it acts just the blocked ports are closed for the gateway, and afterwards none is."""
-    outside = Outside(cluster)
-    outside.measure(EVENTS_BLOCKED, acting=False)
+    observation = Observation(cluster, EVENTS_BLOCKED)
     cluster.said["connect"] = PORTS | said
 
-    assert outside.measure(EVENTS_BLOCKED, acting=True).present is acts
-    assert outside.measure(EVENTS_BLOCKED, acting=False).present is remains
+    assert observation.measure(acting=True).present is acts
+    assert observation.measure(acting=False).present is remains
 
 
 def test_what_is_said_of_ports(cluster: Cluster) -> None:
     """The evidence has each port."""
     said = "port 8000 open, port 5557 open, port 5558 open, port 9000 open"
 
-    assert Outside(cluster).measure(EVENTS_BLOCKED, acting=False) == Effect(False, said)
+    assert Observation(cluster, EVENTS_BLOCKED).measure(acting=False) == Effect(False, said)
 
 
 @pytest.mark.parametrize(
@@ -364,12 +365,12 @@ def test_what_the_container_says(
     fault: Fault, subject: str, before: float, during: float, evidence: str, cluster: Cluster
 ) -> None:
     """What a fault raises is compared with how it was before."""
-    outside = Outside(cluster)
     cluster.said[subject] = before
-    assert not outside.measure(fault, acting=False).present
+    observation = Observation(cluster, fault)
+    assert not observation.measure(acting=False).present
     cluster.said[subject] = during
 
-    assert outside.measure(fault, acting=True) == Effect(True, f"{evidence} than before")
+    assert observation.measure(acting=True) == Effect(True, f"{evidence} than before")
 
 
 @pytest.mark.parametrize(
@@ -394,30 +395,28 @@ def test_what_cannot_be_measured_is_not_run(cluster: Cluster) -> None:
     cluster.said["disk_s"] = {"error": "PermissionError: /data"}
 
     with pytest.raises(NotRun, match="cannot measure disk_s in qwen-1: PermissionError: /data"):
-        Outside(cluster).measure(DiskLatency(pod="qwen-1", delay_s=0.1, path="/data"), acting=False)
+        Observation(cluster, DiskLatency(pod="qwen-1", delay_s=0.1, path="/data")).measure(acting=False)
     with pytest.raises(NotRun, match="pod pause cannot be measured without entering a node"):
-        Outside(cluster).measure(PodPause(pod="qwen-1"), acting=False)
+        Observation(cluster, PodPause(pod="qwen-1")).measure(acting=False)
 
 
 def test_what_cannot_be_measured_now_is_tried_again(cluster: Cluster) -> None:
     """Half an answer, a gateway that is not ready and a pod that is gone are errors of the moment."""
-    outside = Outside(cluster)
     cluster.said["cores"] = "0.3"
-    outside.measure(CpuStress(pod="qwen-1"), acting=False)
+    stress, blocked = Observation(cluster, CpuStress(pod="qwen-1")), Observation(cluster, EVENTS_BLOCKED)
     cluster.said["cores"] = "0.3\nwarning"
     with pytest.raises(ClusterError, match=r"cannot measure cores in qwen-1: it printed '0\.3"):
-        outside.measure(CpuStress(pod="qwen-1"), acting=True)
+        stress.measure(acting=True)
 
-    outside.measure(EVENTS_BLOCKED, acting=False)
     gateways, cluster.gateways = cluster.gateways, []
     with pytest.raises(ClusterError, match="no gateway is ready"):
-        outside.measure(EVENTS_BLOCKED, acting=True)
+        blocked.measure(acting=True)
     cluster.gateways, cluster.engines = gateways, []
     with pytest.raises(ClusterError, match="pod qwen-1 is gone"):
-        outside.measure(EVENTS_BLOCKED, acting=True)
+        blocked.measure(acting=True)
 
 
 def test_a_pod_that_was_never_there(cluster: Cluster) -> None:
     """Nothing can be compared with it."""
     with pytest.raises(UnknownName, match="unknown pod 'qwen-9'; valid: qwen-1, qwen-2"):
-        Outside(cluster).measure(PodKill(pod="qwen-9"), acting=False)
+        Observation(cluster, PodKill(pod="qwen-9"))

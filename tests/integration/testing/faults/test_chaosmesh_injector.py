@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,7 +19,7 @@ from kvsync.testing.faults.chaosmesh.experiment import PAUSE, StepLimits
 from kvsync.testing.faults.chaosmesh.injector import ChaosMeshInjector
 from kvsync.testing.faults.chaosmesh.manifest import GATEWAYS, GROUP, VERSION, Victims, plural
 from kvsync.testing.faults.fault import Fault, Latency, MessageLoss, Partition, PodFailure, PodKill
-from kvsync.testing.faults.holding import Effect, Episode, active
+from kvsync.testing.faults.holding import Effect, Episode, Injection, active
 from kvsync.testing.processes.ledger import Ledger, leftovers
 from kvsync.testing.processes.tools import Tools
 from kvsync.testing.processes.wait import wait_for
@@ -54,12 +55,12 @@ class World:
     def injector(self, limits: StepLimits = PATIENT, peers: Victims | None = None) -> ChaosMeshInjector:
         """Return an injector whose faults have the effect that their pod is a victim."""
         return ChaosMeshInjector(
-            self.client,
+            client=self.client,
             namespace=self.namespace,
             machine=self.machine,
             ledger=self.ledger,
             history=self.history,
-            measure=self.measure,
+            observe=lambda fault: partial(self.measure, fault),
             peers=peers,
             limits=limits,
         )
@@ -73,14 +74,18 @@ class World:
         except Unproven as exc:
             pytest.fail(f"not proved: {exc}")
 
-    def inject(self, fault: Fault, limits: StepLimits = PATIENT) -> ChaosMeshInjector:
-        """Inject a fault, or fail the test; returns the injector that holds it."""
-        injector = self.injector(limits)
+    def prepare(self, fault: Fault, limits: StepLimits = PATIENT) -> Injection:
+        """Prepare a fault, with an injector of its own."""
+        return self.injector(limits).prepare(fault)
+
+    def inject(self, fault: Fault, limits: StepLimits = PATIENT) -> Injection:
+        """Inject a fault, or fail the test."""
+        injection = self.prepare(fault, limits)
         try:
-            injector.inject(fault)
+            injection.inject()
         except Unproven as exc:
             pytest.fail(f"not injected: {exc}")
-        return injector
+        return injection
 
     def measure(self, fault: Fault, *, acting: bool) -> Effect:
         """Say what `effect` says, else whether the fault's pod is injected now."""
@@ -217,13 +222,13 @@ def test_nothing_selected_is_void_without_an_event(world: World) -> None:
     limits = StepLimits(select_s=0.5, inject_s=LONG)
 
     with refused(Void, r"selected no pod \(its condition says so\).*inject=enabled"):
-        world.injector(limits).inject(PARTITION)
+        world.prepare(PARTITION, limits).inject()
 
 
 def test_a_pod_that_is_not_there_is_not_selected(world: World) -> None:
     """A fault for a pod that is gone is void."""
     with refused(Void, "selected no pod"):
-        world.injector().inject(Partition(pod="qwen-9"))
+        world.prepare(Partition(pod="qwen-9")).inject()
 
 
 def test_failed_injection_is_void(world: World) -> None:
@@ -248,7 +253,7 @@ def test_a_kernel_that_cannot_is_not_run(failure: str, world: World) -> None:
     world.mesh.behaviour, world.mesh.failure = Behaviour.INJECTION_FAILS, failure
 
     with refused(NotRun, rf"the kernel of the pod's node cannot do it: .*{failure}"):
-        world.injector().inject(Latency(pod=POD, delay_s=0.1))
+        world.prepare(Latency(pod=POD, delay_s=0.1)).inject()
     assert world.is_clean()
 
 
@@ -260,7 +265,7 @@ def test_a_daemon_that_does_not_say_why_is_not_run(world: World) -> None:
     with refused(
         NotRun, rf"not injected within 2 s: .*unable to set tcs for pod {POD}; .* xt_set.* chaos-daemon"
     ):
-        world.injector(StepLimits(inject_s=2)).inject(Latency(pod=POD, delay_s=0.1))
+        world.prepare(Latency(pod=POD, delay_s=0.1), StepLimits(inject_s=2)).inject()
     assert world.is_clean()
 
 
@@ -278,12 +283,12 @@ def test_records_without_an_effect_are_void(world: World) -> None:
 
 def test_an_effect_without_an_experiment_is_reported(world: World) -> None:
     """Before and after it is held, a fault is there when its effect is, whoever makes it."""
-    injector = world.inject(PARTITION)
-    another = world.injector()
+    injection = world.inject(PARTITION)
+    another = world.prepare(PARTITION)
 
-    assert another.measure(PARTITION) == Effect(True, "broken")
-    injector.recover(PARTITION)
-    assert another.measure(PARTITION) == Effect(False, "well")
+    assert another.measure() == Effect(True, "broken")
+    injection.recover()
+    assert another.measure() == Effect(False, "well")
 
 
 @pytest.mark.parametrize(
@@ -316,11 +321,11 @@ def test_what_does_not_go_is_forced(
     behaviour: Behaviour, limits: StepLimits, told: str, by_controllers: bool, world: World
 ) -> None:
     """Recovery is bounded: the finalizer is forced, by controllers if they live; proof and history say so."""
-    injector = world.inject(PARTITION, limits)
+    injection = world.inject(PARTITION, limits)
     world.mesh.behaviour = behaviour
-    injector.recover(PARTITION)
+    injection.recover()
 
-    evidence = injector.measure(PARTITION).evidence
+    evidence = injection.measure().evidence
     assert told in evidence
     assert "its finalizer was forced, so rules may be left in the pod" in evidence
     assert world.is_clean()
@@ -330,42 +335,42 @@ def test_what_does_not_go_is_forced(
 
 def test_an_effect_that_outlives_the_experiment_is_no_proof(world: World) -> None:
     """While a fault is held, an effect proves it only if its records say that it acts."""
-    injector = world.inject(PARTITION)
+    injection = world.inject(PARTITION)
     world.effect = True
 
-    assert injector.measure(PARTITION).present
+    assert injection.measure().present
     (resource,) = world.experiments()
     world.change(resource, {"annotations": {PAUSE: "true"}})
-    wait_for(lambda: not injector.measure(PARTITION).present, what="its records say it ended", timeout_s=LONG)
-    injector.recover(PARTITION)
-    assert injector.measure(PARTITION).present
+    wait_for(lambda: not injection.measure().present, what="its records say it ended", timeout_s=LONG)
+    injection.recover()
+    assert injection.measure().present
 
 
 def test_a_fault_that_ended_by_itself_does_not_act(world: World) -> None:
     """Past its duration, which counts from its creation, an experiment is over, whoever still holds it."""
-    injector = world.inject(PARTITION, StepLimits(hold_s=5))
+    injection = world.inject(PARTITION, StepLimits(hold_s=5))
 
     ended = wait_for(
         # Its records are changed after its effect is gone.
-        lambda: seen if " acted from " in (seen := injector.measure(PARTITION)).evidence else None,
+        lambda: seen if " acted from " in (seen := injection.measure()).evidence else None,
         what="it ended",
         timeout_s=LONG,
     )
     assert not ended.present
-    injector.recover(PARTITION)
+    injection.recover()
     assert world.is_clean()
 
 
 def test_what_acts_once_is_not_waited_for(world: World) -> None:
     """A kill has no recovery: it happened as soon as it was injected, and its experiment is just deleted."""
     kill = PodKill(pod=POD)
-    injector = world.inject(kill)
+    injection = world.inject(kill)
     (resource,) = world.experiments()
 
     assert "duration" not in resource["spec"]
-    assert injector.measure(kill).present
-    injector.recover(kill)
-    injector.measure(kill)
+    assert injection.measure().present
+    injection.recover()
+    injection.measure()
     assert world.acting == [True, False]
     assert world.is_clean()
     assert [each["recovered_at"] for each in world.noted("stop")] == [None]
@@ -373,38 +378,38 @@ def test_what_acts_once_is_not_waited_for(world: World) -> None:
 
 def test_one_experiment_at_a_time_acts_on_a_pod(world: World) -> None:
     """Another injector waits until the pod is free, and gives up with the name of what holds it."""
-    first, second = world.inject(PARTITION), world.injector(StepLimits(free_s=0.5))
+    first, second = world.inject(PARTITION), world.prepare(PodFailure(pod=POD), StepLimits(free_s=0.5))
     (resource,) = world.experiments()
 
     with refused(NotRun, f"{resource['metadata']['name']} acted on {POD} for 0.5 s"):
-        second.inject(PodFailure(pod=POD))
-    world.inject(PodFailure(pod=OTHER)).recover(PodFailure(pod=OTHER))
-    first.recover(PARTITION)
+        second.inject()
+    world.inject(PodFailure(pod=OTHER)).recover()
+    first.recover()
     assert world.is_clean()
 
 
 def test_an_experiment_waits_for_its_pod(world: World) -> None:
     """As soon as the pod is free the next experiment acts on it."""
-    first, second = world.inject(PARTITION), world.injector()
-    waiting = threading.Thread(target=second.inject, args=[PodFailure(pod=POD)])
+    first, second = world.inject(PARTITION), world.prepare(PodFailure(pod=POD))
+    waiting = threading.Thread(target=second.inject)
     waiting.start()
-    first.recover(PARTITION)
+    first.recover()
     waiting.join(LONG)
 
     assert [each["kind"] for each in world.experiments()] == ["PodChaos"]
-    second.recover(PodFailure(pod=POD))
+    second.recover()
 
 
 def test_an_experiment_without_records_counts(world: World) -> None:
     """A pod is taken from the moment that an experiment for it is created."""
     world.mesh.behaviour = Behaviour.DEAD
-    first = world.injector(StepLimits(inject_s=0.2, delete_s=0.2, force_s=0.2))
+    first = world.prepare(PARTITION, StepLimits(inject_s=0.2, delete_s=0.2, force_s=0.2))
 
     with refused(Void, r"not injected within 0\.2 s: is not injected"):
-        first.inject(PARTITION)
+        first.inject()
     with refused(NotRun, f"acted on {POD} for 0.2 s"):
-        world.injector(StepLimits(free_s=0.2)).inject(PodFailure(pod=POD))
-    first.recover(PARTITION)
+        world.prepare(PodFailure(pod=POD), StepLimits(free_s=0.2)).inject()
+    first.recover()
     assert world.is_clean()
 
 
@@ -415,8 +420,8 @@ def test_an_experiment_that_is_somebody_elses_counts(world: World) -> None:
     world.change(resource, {"labels": None})
 
     with refused(NotRun, resource["metadata"]["name"]):
-        world.injector(StepLimits(free_s=0.5)).inject(PodFailure(pod=POD))
-    first.recover(PARTITION)
+        world.prepare(PodFailure(pod=POD), StepLimits(free_s=0.5)).inject()
+    first.recover()
 
 
 def test_without_controllers_nothing_is_created(world: World) -> None:
@@ -424,31 +429,30 @@ def test_without_controllers_nothing_is_created(world: World) -> None:
     world.mesh.set_ready("chaos-daemon", ready=False)
 
     with refused(NotRun, "cannot inject partition: no ready chaos-daemon of Chaos Mesh runs"):
-        world.injector().inject(PARTITION)
+        world.prepare(PARTITION).inject()
     assert not world.ledger.path.exists()
 
 
 def test_what_is_impossible_is_not_run(world: World) -> None:
-    """A fault that Chaos Mesh does not have is neither injected nor there."""
+    """A fault that Chaos Mesh does not have is not even prepared."""
     fault = MessageLoss(pod=POD, fraction=0.5)
     injector = world.injector()
 
     assert injector.impossible(fault) == "chaos mesh has no experiment for message loss"
-    assert injector.measure(fault) == Effect(False, "chaos mesh has no experiment for message loss")
     with refused(NotRun, "chaos mesh has no experiment for message loss"):
-        injector.inject(fault)
+        injector.prepare(fault)
     assert not world.ledger.path.exists()
 
 
 def test_it_is_in_the_ledger_before_it_exists(world: World) -> None:
     """An experiment that could not be created is in the ledger until it is taken back."""
     world.namespace = "kvsync-test-nowhere"
-    injector = world.injector()
+    injection = world.prepare(PARTITION)
 
     with pytest.raises(ClusterError, match=r"cannot create partition-\w+: 404"):
-        injector.inject(PARTITION)
+        injection.inject()
     assert [entry.facts["namespace"] for entry in leftovers([world.ledger.path])] == ["kvsync-test-nowhere"]
-    injector.recover(PARTITION)
+    injection.recover()
     assert leftovers([world.ledger.path]) == []
 
 
@@ -465,12 +469,12 @@ def test_whoever_cleans_up_finds_it(world: World) -> None:
 
 def test_somebody_else_may_delete_it(world: World) -> None:
     """A held fault whose experiment is gone does not act, and taking it back does no harm."""
-    injector = world.inject(PARTITION)
+    injection = world.inject(PARTITION)
     (resource,) = world.experiments()
     world.delete(resource)
     wait_for(lambda: not world.experiments(), what="it is gone", timeout_s=LONG)
 
-    assert injector.measure(PARTITION) == Effect(False, f"well; {resource['metadata']['name']} is gone")
-    injector.recover(PARTITION)
-    injector.recover(PARTITION)
+    assert injection.measure() == Effect(False, f"well; {resource['metadata']['name']} is gone")
+    injection.recover()
+    injection.recover()
     assert world.is_clean()

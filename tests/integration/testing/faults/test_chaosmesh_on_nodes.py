@@ -102,34 +102,39 @@ FAULTS = [
 ]
 
 
-class Seen:
-    """An Injector whose faults nodes carry out and Outside measures."""
+class Observed:
+    """An Injector, and an Injection, that nodes carry out and an Observation measures."""
 
     def __init__(self, cluster: "KubernetesCluster") -> None:
-        from kvsync.testing.faults.chaosmesh.effects import Outside
-        from kvsync.testing.faults.node.injector import NodeInjector
-
-        self._nodes, self._outside = NodeInjector(cluster), Outside(cluster)
-        self._held: set[Fault] = set()
+        self._cluster, self._acting = cluster, False
 
     @staticmethod
     def impossible(fault: Fault) -> str:
         """See Injector; nobody asks this one."""
         raise AssertionError(fault)
 
-    def inject(self, fault: Fault) -> None:
+    def prepare(self, fault: Fault) -> "Observed":
         """See Injector."""
-        self._nodes.inject(fault)
-        self._held.add(fault)
+        from kvsync.testing.faults.chaosmesh.effects import Observation
+        from kvsync.testing.faults.node.injector import NodeInjector
 
-    def recover(self, fault: Fault) -> None:
-        """See Injector."""
-        self._held.discard(fault)
-        self._nodes.recover(fault)
+        self._nodes = NodeInjector(self._cluster).prepare(fault)
+        self._observation = Observation(self._cluster, fault)
+        return self
 
-    def measure(self, fault: Fault) -> Effect:
-        """See Injector."""
-        return self._outside.measure(fault, acting=fault in self._held)
+    def inject(self) -> None:
+        """See Injection."""
+        self._nodes.inject()
+        self._acting = True
+
+    def recover(self) -> None:
+        """See Injection."""
+        self._acting = False
+        self._nodes.recover()
+
+    def measure(self) -> Effect:
+        """See Injection."""
+        return self._observation.measure(acting=self._acting)
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +142,7 @@ def cluster(test_machine: Machine, tmp_path_factory: pytest.TempPathFactory) -> 
     """A gateway and two pods."""
     from kvsync.testing.clusters.kubernetes.provider import KubernetesProvider
 
-    run_dir = tmp_path_factory.mktemp("outside")
+    run_dir = tmp_path_factory.mktemp("observed")
     provider = KubernetesProvider(
         test_machine, run_dir=run_dir, ledger=Ledger(run_dir / "ledger.jsonl"), seed=1
     )
@@ -155,7 +160,7 @@ def held(fault: Fault, cluster: "KubernetesCluster", folder: Path) -> Iterator[E
     """Hold a fault; when it, or its end, is not proved, the test fails and is not just left open."""
     try:
         history = History(folder / "h.jsonl", "test")
-        with active(fault, Seen(cluster), history, proof_timeout_s=WITHIN_S) as episode:
+        with active(fault, Observed(cluster), history, proof_timeout_s=WITHIN_S) as episode:
             yield episode
     except Unproven as exc:
         pytest.fail(str(exc))
@@ -175,14 +180,14 @@ def test_what_nodes_do_is_seen(
 
 def test_the_disk_of_a_pod_is_timed(cluster: "KubernetesCluster") -> None:
     """A folder that the engine may write to is timed; one that it may not is told."""
-    from kvsync.testing.faults.chaosmesh.effects import Outside
+    from kvsync.testing.faults.chaosmesh.effects import Observation
 
     pod = cluster.pods()[-1].name
-    seen = Outside(cluster).measure(DiskLatency(pod=pod, delay_s=5.0), acting=False)
+    seen = Observation(cluster, DiskLatency(pod=pod, delay_s=5.0)).measure(acting=False)
     assert re.fullmatch(r"10 durable writes take -?\d+ ms longer than before", seen.evidence)
     assert not seen.present
     with pytest.raises(NotRun, match=f"cannot measure disk_s in {pod}: .*Read-only file system"):
-        Outside(cluster).measure(DiskLatency(pod=pod, delay_s=0.1, path="/etc"), acting=False)
+        Observation(cluster, DiskLatency(pod=pod, delay_s=0.1, path="/etc")).measure(acting=False)
 
 
 def test_what_no_node_does_needs_chaos_mesh(cluster: "KubernetesCluster", tmp_path: Path) -> None:

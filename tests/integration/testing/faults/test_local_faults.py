@@ -216,13 +216,13 @@ def test_half_of_a_fault_is_no_proof_of_it_nor_of_its_end(
 ) -> None:
     """It has to show in all directions and on all ports, and to go from all of them."""
     name = cluster.pods()[0].name
-    fault, injector, pod = replace(fault, pod=name), LocalInjector(cluster), cluster.pod(name)
-    injector.inject(fault)
+    pod, injection = cluster.pod(name), LocalInjector(cluster).prepare(replace(fault, pod=name))
+    injection.inject()
     pod.apply(rest, on)
-    proof = injector.measure(fault)
-    injector.recover(fault)
+    proof = injection.measure()
+    injection.recover()
     pod.apply(left, on)
-    absence = injector.measure(fault)
+    absence = injection.measure()
     pod.apply(CLEAR)
 
     assert not proof.present, proof.evidence
@@ -256,4 +256,4 @@ def test_a_machine_with_too_little_memory_is_said(cluster: LocalCluster) -> None
     assert LocalInjector.impossible(fault) == ""
 
     with pytest.raises(NotRun, match=r"needs 1099511628288 MiB of free memory, \d+ MiB are free"):
-        LocalInjector(cluster).inject(fault)
+        LocalInjector(cluster).prepare(fault).inject()

@@ -307,7 +307,7 @@ def test_a_rule_is_taken_back_though_the_container_restarted(
             what="the container is back",
             timeout_s=WITHIN_S,
         )
-        assert injector.measure(fault).present
+        assert injector.prepare(fault).measure().present
 
 
 def test_recovery_does_no_harm_when_the_pod_is_gone(
@@ -315,8 +315,8 @@ def test_recovery_does_no_harm_when_the_pod_is_gone(
 ) -> None:
     """Its rules went with it; a second recovery finds nothing to do."""
     pod = newest(cluster)
-    fault = Partition(pod=pod.name)
-    injector.inject(fault)
+    injection = injector.prepare(Partition(pod=pod.name))
+    injection.inject()
     cluster.delete_pod(pod.name)
     wait_for(
         lambda: not pod.node.ask("test", "-e", pod.network).ok,
@@ -324,8 +324,8 @@ def test_recovery_does_no_harm_when_the_pod_is_gone(
         timeout_s=WITHIN_S,
     )
 
-    injector.recover(fault)
-    injector.recover(fault)
+    injection.recover()
+    injection.recover()
 
     assert rules(cluster) == []
 
@@ -336,12 +336,13 @@ def test_somebody_else_can_take_back_what_the_ledger_knows(
     """As after a SIGKILL: neither rules are left nor a stopped process."""
     pod = newest(cluster)
     with unchanged(pod, cluster):
-        for fault in (Partition(pod=pod.name), PodPause(pod=pod.name)):
-            injector.inject(fault)
+        injections = [injector.prepare(fault) for fault in (Partition(pod=pod.name), PodPause(pod=pod.name))]
+        for injection in injections:
+            injection.inject()
         for entry in rules(cluster):
             assert reap(entry, ON_PATH)
             cluster.site.ledger.released(entry)
 
     wait_for(lambda: not pod.unwell().present, what="the pod is well", timeout_s=WITHIN_S)
-    for fault in (Partition(pod=pod.name), PodPause(pod=pod.name)):
-        injector.recover(fault)
+    for injection in injections:
+        injection.recover()

@@ -24,10 +24,10 @@ FAULT = MessageLoss(pod="p", fraction=0.5)
 
 
 class Switch:
-    """An injector of one fault, some of whose steps can be made not to work.
+    """An injector of one fault, and its injection, some of whose steps can be made not to work.
 
-    So many of its first measurements fail, and those after the step `blind_after`; it `lacks` what it needs
-    if that is not empty.
+    `failing` measurements fail first, and those after the step `blind_after`; it `lacks` what it needs if
+    that is not empty.
     """
 
     def __init__(
@@ -50,19 +50,23 @@ class Switch:
         """Nothing is."""
         return ""
 
-    def inject(self, fault: Fault) -> None:
+    def prepare(self, fault: Fault) -> "Switch":
+        """See Injector."""
+        return self
+
+    def inject(self) -> None:
         """Act, if it works."""
         if self._lacks:
             raise NotRun(self._lacks)
         self.steps.append("inject")
         self.acts = self._works
 
-    def recover(self, fault: Fault) -> None:
+    def recover(self) -> None:
         """Act no more, if that works."""
         self.steps.append("recover")
         self.acts = self.acts and not self._recovers
 
-    def measure(self, fault: Fault) -> Effect:
+    def measure(self) -> Effect:
         """Say what is so."""
         if self._failing:
             self._failing -= 1

@@ -91,4 +91,4 @@ def test_only_nodes_of_kind_can_be_entered() -> None:
     cluster = cast("KubernetesCluster", SimpleNamespace(site=SimpleNamespace(machine=elsewhere)))
 
     with pytest.raises(NotRun, match="only the nodes of a Kind cluster can be entered"):
-        NodeInjector(cluster).inject(CpuStress(pod="a"))
+        NodeInjector(cluster).prepare(CpuStress(pod="a"))
