@@ -5,11 +5,17 @@ from contextlib import suppress
 
 import pytest
 
-from kvsync.testing.clusters.cluster import Cluster, ClusterProvider
-from kvsync.testing.clusters.endpoints import GatewayView
-from kvsync.testing.errors import ClusterError
+from kvsync.testing import (
+    Cluster,
+    ClusterError,
+    ClusterProvider,
+    GatewayView,
+    own_cluster,
+    provider,
+    scenario,
+)
 from kvsync.testing.pytest_plugin import keeps
-from kvsync.testing.scenarios.fixtures import keep_evidence, own_cluster, provider, scenario, write_down
+from kvsync.testing.scenarios.fixtures import keep_evidence, write_down
 
 __all__ = ["own_cluster", "provider", "scenario"]
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from kvsync.testing.scenarios.scenario import Scenario
+from kvsync.testing import Scenario
 
 pytestmark = [pytest.mark.timeout(400), pytest.mark.invariant]
 

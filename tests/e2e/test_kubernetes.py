@@ -8,10 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kvsync.testing.clusters.endpoints import GatewayView
+from kvsync.testing import GatewayView, NotRun, Scenario, Void
 from kvsync.testing.oracle.tables import digest
-from kvsync.testing.results.verdicts import NotRun, Void
-from kvsync.testing.scenarios.scenario import Scenario
 from kvsync.testing.traffic.sender import Answer, BackgroundTraffic, Sender, availability
 from kvsync.testing.traffic.trace import generate
 

@@ -10,19 +10,17 @@ from pathlib import Path
 import psutil
 import pytest
 
+from kvsync.testing import ClusterError, wait_for
 from kvsync.testing.clusters.local.cluster import LocalCluster
-from kvsync.testing.errors import ClusterError
 from kvsync.testing.processes.ledger import leftovers
 from kvsync.testing.processes.living import find_strays
-from kvsync.testing.processes.wait import wait_for
 
 pytestmark = [pytest.mark.timeout(180), pytest.mark.local_only]
 
 STARTER = """
 import sys
 from pathlib import Path
-from kvsync.testing.processes.ledger import Ledger
-from kvsync.testing.clusters.local.cluster import LocalProvider
+from kvsync.testing import Ledger, LocalProvider
 run_dir = Path(sys.argv[1])
 cluster = LocalProvider(run_dir=run_dir, ledger=Ledger(run_dir / "ledger.jsonl"), seed=1).create("c")
 cluster.deploy("qwen", 2)

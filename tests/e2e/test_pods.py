@@ -4,10 +4,7 @@ import time
 
 import pytest
 
-from kvsync.testing.processes.wait import wait_for
-from kvsync.testing.results.measurement import Measurement, Measurements
-from kvsync.testing.scenarios.quiesce import compare_at_rest
-from kvsync.testing.scenarios.scenario import Scenario
+from kvsync.testing import Measurement, Measurements, Scenario, compare_at_rest, wait_for
 
 pytestmark = pytest.mark.timeout(400)
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from kvsync.testing import Scenario
 from kvsync.testing.scenarios.agreement import agreement
-from kvsync.testing.scenarios.scenario import Scenario
 from kvsync.testing.traffic.sender import Answer, Sender
 from kvsync.testing.traffic.trace import TraceRequest, generate, mooncake
 

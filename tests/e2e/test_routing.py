@@ -4,8 +4,7 @@ from itertools import product
 
 import pytest
 
-from kvsync.testing.results.verdicts import Void
-from kvsync.testing.scenarios.scenario import Scenario, by_pod
+from kvsync.testing import Scenario, Void, by_pod
 from kvsync.testing.traffic.trace import generate
 
 pytestmark = pytest.mark.timeout(400)
