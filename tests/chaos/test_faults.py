@@ -16,6 +16,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -49,20 +51,23 @@ from kvsync.testing.scenarios.scenario import Scenario
 from kvsync.testing.traffic.steady import Disturbance, require_steady
 
 MODEL = "qwen"
-BASELINE_S = {"quick": 1.5, "full": 10.0}
+BASELINE_S = {"quick": 4.0, "full": 15.0}
+RATE_PER_S = {"quick": 75.0, "full": 20.0}
+"""Three hundred requests of a baseline, and as many or more of a fault: enough to judge every limit."""
 AFTER_S = 1.0
-"""Requests go on so long after a recovery, so that the pod that had the fault publishes again."""
+"""How long requests go on after a recovery, so that the pod that had the fault publishes again."""
 SPARE_S = 150.0
-"""Requests are planned for so much longer than a fault is observed: for its injection, its proofs, and a
+"""For how much longer than a fault is observed requests are planned: for its injection, its proofs, and a
 recovery that misses its goal. They end when the cluster has recovered.
 """
+QUICK_S = 4.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """How long a fault is observed after its proof, and held if it can be.
 
-    Without `quick_s` that is in full runs only. So many of the model's pods have it at the same time.
+    Without `quick_s` that is in full runs only. `victims` of the model's `replicas` have it at the same time.
     """
 
     full_s: float
@@ -76,26 +81,26 @@ class Plan:
 
 
 CASES: Mapping[str, tuple[Fault, Plan]] = {
-    "pod kill": (PodKill(pod=""), Plan(quick_s=3, full_s=60, replicas=5)),
-    "container kill": (ContainerKill(pod=""), Plan(quick_s=2, full_s=60)),
+    "pod kill": (PodKill(pod=""), Plan(quick_s=QUICK_S, full_s=60, replicas=5)),
+    "container kill": (ContainerKill(pod=""), Plan(quick_s=QUICK_S, full_s=60)),
     "pod failure": (PodFailure(pod=""), Plan(full_s=90)),
     "failure of half of the pods": (PodFailure(pod=""), Plan(full_s=90, replicas=5, victims=2)),
-    "pod pause": (PodPause(pod=""), Plan(quick_s=4, full_s=30)),
-    "partition": (Partition(pod=""), Plan(quick_s=4, full_s=30)),
+    "pod pause": (PodPause(pod=""), Plan(quick_s=QUICK_S, full_s=30)),
+    "partition": (Partition(pod=""), Plan(quick_s=QUICK_S, full_s=30)),
     "partition to the pod": (Partition(pod="", direction="to"), Plan(full_s=30)),
     "partition from the pod": (Partition(pod="", direction="from"), Plan(full_s=30)),
     "stalled events": (Stall(pod="", ports=("events", "replay")), Plan(full_s=30)),
     "cut": (Cut(pod=""), Plan(full_s=30)),
-    "latency": (Latency(pod="", delay_s=0.1, jitter_s=0.02), Plan(quick_s=2, full_s=60)),
+    "latency": (Latency(pod="", delay_s=0.1, jitter_s=0.02), Plan(quick_s=QUICK_S, full_s=60)),
     "high latency": (Latency(pod="", delay_s=0.5, jitter_s=0.1, correlation=0.25), Plan(full_s=60)),
     "http delay": (HttpDelay(pod="", delay_s=2.0), Plan(full_s=60)),
     "packet loss": (PacketLoss(pod="", fraction=0.5, correlation=0.25), Plan(full_s=60)),
     "some packet loss": (PacketLoss(pod="", fraction=0.1, correlation=0.25), Plan(full_s=60)),
     "bandwidth": (Bandwidth(pod="", bytes_per_s=1_000_000), Plan(full_s=60)),
-    "message loss": (MessageLoss(pod="", fraction=0.5), Plan(quick_s=2, full_s=60)),
+    "message loss": (MessageLoss(pod="", fraction=0.5), Plan(quick_s=QUICK_S, full_s=60)),
     "some message loss": (MessageLoss(pod="", fraction=0.1), Plan(full_s=60)),
     "corruption": (Corruption(pod="", fraction=0.5, correlation=0.25), Plan(full_s=60)),
-    "replay port blocked": (PortsBlocked(pod="", ports=("replay",)), Plan(quick_s=3, full_s=30)),
+    "replay port blocked": (PortsBlocked(pod="", ports=("replay",)), Plan(quick_s=QUICK_S, full_s=30)),
     "event ports blocked": (PortsBlocked(pod="", ports=("events", "replay")), Plan(full_s=30)),
     "cpu stress": (CpuStress(pod="", workers=2, load=0.8), Plan(full_s=60)),
     "memory stress": (MemoryStress(pod="", workers=2, size_bytes=512 << 20), Plan(full_s=60)),
@@ -119,25 +124,27 @@ def test_recovery_from(
     cluster: Cluster,
     injector: Injector,
     profile: str,
+    run_dir: Path,
     record_property: Callable[[str, object], None],
 ) -> None:
     """Steady state, a fault that is proved to act, traffic during it, proof of its end, convergence."""
     pods = cluster.deploy(MODEL, plan.replicas, capacity=192)
     faults = [replace(fault, pod=pod.name) for pod in pods[-plan.victims :]]
     observed_s = plan.observed_s(profile)
-    with BackgroundLoad(scenario, pods[0], duration_s=BASELINE_S[profile], seed=scenario.seed) as load:
+    offer = partial(BackgroundLoad, scenario, pods[0], rate_per_s=RATE_PER_S[profile], run_dir=run_dir)
+    with offer(name="baseline", seconds=BASELINE_S[profile], seed=scenario.seed) as load:
         load.await_all()
     baseline = load.service()
     require_steady(baseline)
     scenario.verify()
-    with BackgroundLoad(scenario, pods[0], duration_s=observed_s + SPARE_S, seed=scenario.seed + 1) as load:
+    with offer(name="fault", seconds=observed_s + SPARE_S, seed=scenario.seed + 1) as load:
         with ExitStack() as held:
             episodes = [held.enter_context(active(each, injector, scenario.history)) for each in faults]
             if not isinstance(fault, OneShot):
-                load.await_due(_proven(episodes) + observed_s)
+                load.await_until(_proven(episodes) + observed_s)
         ended = max(episode.ended or 0.0 for episode in episodes)
         recovery_s = await_recovery(lambda: problem_of(scenario, MODEL), ended, scenario.history)
-        load.await_due(max(time.monotonic(), _proven(episodes) + observed_s) + AFTER_S)
+        load.await_until(max(time.monotonic(), _proven(episodes) + observed_s) + AFTER_S)
     began, until = episodes[0].started, math.inf if isinstance(fault, OneShot) else ended
     disturbance = Disturbance(fault=fault, baseline=baseline, during=load.service(began, until))
     aftermath = replace(disturbance, during=load.service(began))

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from kvsync.testing import GatewayView, NotRun, Scenario, Void
+from kvsync.testing.clusters.endpoints import GatewayView
+from kvsync.testing.load.generator import Generator, RequestStream
+from kvsync.testing.load.plan import Phase
 from kvsync.testing.oracle.tables import digest
-from kvsync.testing.traffic.sender import Answer, BackgroundTraffic, Sender, availability
+from kvsync.testing.processes.wait import wait_for
+from kvsync.testing.results.verdicts import NotRun, Void
+from kvsync.testing.scenarios.scenario import Scenario
+from kvsync.testing.traffic.service import Sample, Service
 from kvsync.testing.traffic.trace import generate
 
 if TYPE_CHECKING:  # local runs collect this file, too, and do without the second that the client takes
@@ -21,23 +28,36 @@ pytestmark = [pytest.mark.timeout(900), pytest.mark.kubernetes_only]
 AVAILABILITY = 0.99
 RATE_PER_S = 10.0
 AWAY_S = 60.0
+BEGIN_S = 60.0
 LONGEST_S = 300.0
-"""Requests are made for so long; sending ends when what goes on beside it has ended."""
+"""How long requests are planned for; they end with the change that they go on beside."""
 FEWEST_REQUESTS = 50
 """Fewer say nothing about a share of 99 %."""
 
 
-def during(scenario: Scenario, change: Callable[[], None], url: str = "") -> list[Answer]:
-    """Send requests through the gateway's service, or to `url`, from before a change until after it."""
-    requests = generate(scenario.seed, round(LONGEST_S * RATE_PER_S), model="qwen", rate_per_s=RATE_PER_S)
-    with Sender(url or scenario.cluster.gateway_url, scenario.history) as sender:
-        with BackgroundTraffic(sender, requests) as traffic:
-            traffic.await_due(1.0)
-            change()
-        answers = traffic.answers()
-    if len(answers) < FEWEST_REQUESTS:
-        raise Void(f"only {len(answers)} requests were sent during the change")
-    return answers
+def require_service(scenario: Scenario, run_dir: Path, change: Callable[[], None], url: str = "") -> None:
+    """Fail when requests through the gateway's service, or to `url`, failed from before a change to after it.
+
+    Raises Void when too few were sent.
+    """
+    stream = RequestStream(
+        f="request",
+        url=url or scenario.cluster.gateway_url,
+        model="qwen",
+        phases=[Phase(name="change", seconds=LONGEST_S, rate_per_s=RATE_PER_S)],
+        seed=scenario.seed,
+    )
+    name = f"load-{scenario.cluster.name}"
+    with Generator([stream], run_dir=run_dir, name=name, test=scenario.test) as load:
+        wait_for(lambda: any(load.records()), what="the first answers", timeout_s=BEGIN_S)
+        change()
+    samples = [Sample.of(record) for record in load.records()]
+    if len(samples) < FEWEST_REQUESTS:
+        raise Void(f"only {len(samples)} requests were sent during the change")
+    failed = [each.error for each in samples if not each.ok]
+    shown = "; ".join(sorted({error[:200] for error in failed})[:5])
+    served = Service.of(samples, [])
+    assert served.availability >= AVAILABILITY, f"{len(failed)} of {len(samples)} requests failed: {shown}"
 
 
 def test_scaling_up_and_down(scenario: Scenario) -> None:
@@ -80,20 +100,19 @@ def test_two_gateways_agree(scenario: Scenario, cluster: KubernetesCluster) -> N
     assert digest(dumps[0]) == digest(dumps[1])
 
 
-def test_rolling_update_of_the_gateway(scenario: Scenario, cluster: KubernetesCluster) -> None:
+def test_rolling_update_of_the_gateway(scenario: Scenario, cluster: KubernetesCluster, run_dir: Path) -> None:
     """While every gateway is replaced requests are answered, and the new ones know what the old ones did."""
     cluster.deploy("qwen", 3, capacity=256)
     cluster.scale_gateway(2)
     before = cluster.gateways()
 
-    answers = during(scenario, cluster.roll_gateways)
+    require_service(scenario, run_dir, cluster.roll_gateways)
     assert not set(before) & set(cluster.gateways())
-    assert availability(answers) >= AVAILABILITY, _failures(answers)
     scenario.verify()
 
 
 @pytest.mark.full
-def test_node_drain(scenario: Scenario, cluster: KubernetesCluster) -> None:
+def test_node_drain(scenario: Scenario, cluster: KubernetesCluster, run_dir: Path) -> None:
     """A drained node's engines come back on another one; requests are answered, and the index follows."""
     cluster.deploy("qwen", 6, capacity=256)
     cluster.scale_gateway(2)
@@ -104,16 +123,15 @@ def test_node_drain(scenario: Scenario, cluster: KubernetesCluster) -> None:
         raise Void(f"all engines run on {drained}: there is no node for them to go to")
 
     try:
-        answers = during(scenario, lambda: cluster.drain(drained))
+        require_service(scenario, run_dir, lambda: cluster.drain(drained))
         assert drained not in {pod.node for pod in cluster.states()}
-        assert availability(answers) >= AVAILABILITY, _failures(answers)
         scenario.verify()
     finally:
         cluster.uncordon(drained)
 
 
 @pytest.mark.full
-def test_api_server_away(scenario: Scenario, cluster: KubernetesCluster) -> None:
+def test_api_server_away(scenario: Scenario, cluster: KubernetesCluster, run_dir: Path) -> None:
     """The API server refuses everybody for a minute: the gateway serves on, says so, and misses nothing."""
     from kvsync.testing.faults.node.api_outage import api_server_refuses, door
 
@@ -129,15 +147,8 @@ def test_api_server_away(scenario: Scenario, cluster: KubernetesCluster) -> None
             assert "no news of pods since" in gateway.problem()
             assert gateway.routable().keys() == {pod.name for pod in pods}
 
-    answers = during(scenario, a_minute_without, url)
-    assert availability(answers) >= AVAILABILITY, _failures(answers)
+    require_service(scenario, run_dir, a_minute_without, url)
     cluster.delete_pod(pods[0].name)
     cluster.scale("qwen", 4)
     assert gateway.problem() == ""
     scenario.verify()
-
-
-def _failures(answers: list[Answer]) -> str:
-    failed = [answer for answer in answers if not answer.ok]
-    shown = {f"{answer.status} {answer.error[:200]}" for answer in failed}
-    return f"{len(failed)} of {len(answers)} requests failed: {'; '.join(sorted(shown)[:5])}"

@@ -25,7 +25,7 @@ def cluster(own_cluster: Cluster) -> Cluster:
 
 
 @pytest.fixture
-def loader(scenario: Scenario, run_dir: Path, request: pytest.FixtureRequest) -> Loader:
+def loader(scenario: Scenario, run_dir: Path) -> Loader:
     """Offers loads to the cluster of the test."""
     control = deploy(scenario.cluster)
-    return Loader(scenario, control, run_dir=run_dir, test=request.node.nodeid)
+    return Loader(scenario, control, run_dir=run_dir)

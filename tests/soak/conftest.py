@@ -87,7 +87,7 @@ def soak(
     control, turnover, before = deploy(cluster), Turnover(cluster), None
     with suppress(NotRun):
         before = Vitals.of(cluster, 0.0)
-    offered = Loader(scenario, control, run_dir=run_dir, test=TEST).offer(plan, change=turnover)
+    offered = Loader(scenario, control, run_dir=run_dir).offer(plan, change=turnover)
     turnover.end()
     yield Soak(scenario=scenario, plan=plan, offered=offered, before=before, changes=turnover.changes)
     if not keeps(pytestconfig):

@@ -3,7 +3,8 @@
 The records that are understood (all with `test` and `t_mono`):
 - fault start and stop: `fault` (an object with `kind` and perhaps `pods`), `proof`
 - recovery ok and fail: `seconds`
-- service ok and fail: `requests`, `availability`, `error_increase`, `p95_s`, `baseline_p95_s`
+- service ok and fail: `requests`, `availability`, `error_increase`, `p95_s`, `baseline_p95_s`, `p95_excuse`,
+  `broken` (each limit that was, in words)
 - request ok and fail: `latency_s`, `pod`
 - oracle ok and fail: `violations`, `pods`, `blocks`
 - replay: `requests`, `agreeing`, `explained` (requests by cause of their disagreement)
@@ -34,6 +35,7 @@ class ServedRecord:
     baseline_p95_s: float
     p95_excuse: str = ""
     """Why the p95 was not judged; empty when it was."""
+    broken: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,6 +209,7 @@ def _see_service(faults: list[FaultWindow], record: Record) -> None:
         p95_s=_number(record, "p95_s"),
         baseline_p95_s=_number(record, "baseline_p95_s"),
         p95_excuse=str(record.get("p95_excuse", "")),
+        broken=_texts(record.get("broken", ())),
     )
     for position, known in enumerate(faults):
         if known.test == _test(record) and known.served is None:

@@ -2,71 +2,90 @@
 
 import math
 import time
-from contextlib import ExitStack
+from collections.abc import Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from kvsync.testing.clusters.cluster import PodHandle
-from kvsync.testing.results.history import History
+from kvsync.testing.load.generator import Generator, RequestStream
+from kvsync.testing.load.plan import Phase
+from kvsync.testing.processes.wait import wait_for
 from kvsync.testing.scenarios.scenario import Scenario
-from kvsync.testing.traffic.sender import Answer, BackgroundTraffic, Sender
-from kvsync.testing.traffic.steady import Service
-from kvsync.testing.traffic.trace import generate
+from kvsync.testing.traffic.service import Sample, Service
+from kvsync.testing.traffic.steady import observed
 
-RATE_PER_S = 20.0
 CONTROL_RATE_PER_S = 5.0
 
 
 class BackgroundLoad:
-    """Sends requests while the context is open, and for about `duration_s` at most."""
+    """Offers requests while the context is open, and for about `seconds` at most.
 
-    def __init__(self, scenario: Scenario, control: PodHandle, *, duration_s: float, seed: int) -> None:
-        gateway, history, model = scenario.cluster.gateway_url, scenario.history, control.model
-        self._requests = _Stream(gateway, history, "request", model, RATE_PER_S, duration_s, seed)
-        self._control = _Stream(control.url, history, "control", model, CONTROL_RATE_PER_S, duration_s, seed)
-        self._open = ExitStack()
-        self._began = 0.0
+    Leaving it waits for the last answers. Its records are in a history of the run named after `name`.
+    """
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        control: PodHandle,
+        *,
+        name: str,
+        rate_per_s: float,
+        seconds: float,
+        seed: int,
+        run_dir: Path,
+    ) -> None:
+        self._seconds = seconds
+        places = (
+            ("request", scenario.cluster.gateway_url, rate_per_s),
+            ("control", control.url, CONTROL_RATE_PER_S),
+        )
+        streams = [
+            RequestStream(
+                f=f,
+                url=url,
+                model=control.model,
+                phases=[Phase(name=name, seconds=seconds, rate_per_s=rate)],
+                seed=seed,
+            )
+            for f, url, rate in places
+        ]
+        self._generator = Generator(
+            streams, run_dir=run_dir, name=f"load-{scenario.cluster.name}-{name}", test=scenario.test
+        )
 
     def __enter__(self) -> Self:
-        self._began = time.monotonic()
-        for stream in (self._requests, self._control):
-            self._open.enter_context(stream.sender)
-            self._open.enter_context(stream.traffic)
+        self._generator.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._open.close()
+        self._generator.__exit__(kind, error, trace)
 
-    def await_due(self, moment: float) -> None:
-        """Wait until `moment` (monotonic seconds), with every request that is due by then on its way."""
-        for stream in (self._requests, self._control):
-            stream.traffic.await_due(moment - self._began)
+    def await_until(self, moment: float) -> None:
+        """Offer requests until `moment` (monotonic seconds). Raises ProgramEnded when that ends before."""
+
+        def passed() -> bool:
+            self._generator.check()
+            return time.monotonic() >= moment
+
+        left_s = max(0.0, moment - time.monotonic())
+        wait_for(passed, what=f"requests for {left_s:.1f} s more", timeout_s=left_s + 1.0)
 
     def await_all(self) -> None:
-        """Wait until every request is on its way."""
-        for stream in (self._requests, self._control):
-            stream.traffic.await_due(stream.last_at_s)
+        """Wait until every request was sent."""
+        self.await_until(self._generator.began + self._seconds)
 
     def service(self, since: float = 0.0, until: float = math.inf) -> Service:
         """Sum up how requests due in a time (monotonic seconds) were served; for a closed context.
 
-        Raises Inconclusive when they are too few.
+        Raises Inconclusive when they are too few, or were not offered as they were due.
         """
-        return Service.of(self._requests.answers(since, until), self._control.answers(since, until))
+        found = [Sample.of(record) for record in self._generator.records()]
+        within = [each for each in found if since <= each.due <= until]
+        return observed(_of(within, "request"), _of(within, "control"))
 
 
-class _Stream:
-    """Requests at one rate to one place."""
-
-    def __init__(
-        self, url: str, history: History, f: str, model: str, rate_per_s: float, duration_s: float, seed: int
-    ) -> None:
-        requests = generate(seed, round(duration_s * rate_per_s), model=model, rate_per_s=rate_per_s)
-        self.last_at_s = requests[-1].at_s
-        self.sender = Sender(url, history, f=f)
-        self.traffic = BackgroundTraffic(self.sender, requests)
-
-    def answers(self, since: float, until: float) -> list[Answer]:
-        return [answer for answer in self.traffic.answers() if since <= answer.t_mono <= until]
+def _of(samples: Sequence[Sample], f: str) -> list[Sample]:
+    return [each for each in samples if each.f == f]

@@ -97,6 +97,10 @@ class Generator:
         """Whether requests are still to be sent or answered."""
         return self._program.is_running
 
+    def check(self) -> None:
+        """Raise ProgramEnded when it failed."""
+        self._program.check()
+
     def await_end(self, timeout_s: float) -> None:
         """Wait until the last request was answered, at most `timeout_s`."""
         with suppress(WaitTimeout):

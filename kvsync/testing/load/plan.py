@@ -1,6 +1,6 @@
 """What is offered to a cluster, and for how long: every duration and rate of the load stages.
 
-Arrivals are a Poisson process that asks nobody whether the requests before were answered (an open model): a
+Arrivals are a Poisson process that does not wait for earlier requests to be answered (an open model): a
 system that stalls has as many requests waiting as real users would have sent. All of the full profile takes
 3 h 35 min; the times are the customary ones: basic 25 min, spike 10 min, stress up to 60 min, soak 2 h.
 """
@@ -17,7 +17,7 @@ CONTENTS = 1000
 
 
 PASSAGES = ("warm-up", "settling")
-"""Phases in which nothing is measured: they come before the others are what they are."""
+"""Phases in which nothing is measured: they bring the system into the state of the next one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +31,7 @@ class Phase:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadPlan:
-    """Phases one after the other, and the events that each pod announces beside the requests' own.
+    """Phases one after the other, and the events that each pod announces besides those of the requests.
 
     The gateway is looked at every `interval_s`. In a soak one pod changes every `change_s`.
     """
@@ -43,7 +43,7 @@ class LoadPlan:
 
     @property
     def starts(self) -> list[float]:
-        """Return when each phase starts, and at last when all of it ends, in seconds from the beginning."""
+        """Return when each phase starts, and finally when all of it ends, in seconds from the beginning."""
         return list(accumulate((phase.seconds for phase in self.phases), initial=0.0))
 
 

@@ -17,11 +17,12 @@ from kvsync.testing.clusters.endpoints import PodAdmin
 from kvsync.testing.errors import ClusterError
 from kvsync.testing.load.generator import Generator, RequestStream
 from kvsync.testing.load.plan import PASSAGES, LoadPlan
-from kvsync.testing.load.service import LATE_SHARE, Sample, Served, served
+from kvsync.testing.load.service import Served, served
 from kvsync.testing.load.vitals import Vitals, behind
 from kvsync.testing.results.verdicts import NotRun
 from kvsync.testing.scenarios.scenario import Scenario
 from kvsync.testing.traffic.sender import REQUEST_TIMEOUT_S
+from kvsync.testing.traffic.service import LATE_SHARE, Sample
 
 MODEL, CONTROL = "qwen", "control"
 CONTROL_RATE_PER_S = 5.0
@@ -29,9 +30,9 @@ PODS = 3
 CAPACITY = 512
 """Blocks of a pod: it is full within seconds, so that from then on everything new evicts something."""
 EVENT_BLOCKS = 4
-"""Blocks of a prompt that nobody sent."""
+"""Blocks of each prompt that a pod announces though it was never sent."""
 CHUNK_S = 1.0
-"""Events are asked for in parts of so long, so that a pod that goes takes no more with it."""
+"""Events are asked for in parts of this length, so that a pod that goes takes no more with it."""
 _MOST_PODS = 16
 NO_HISTORY = "/dev/null"
 """Pods write nothing down of what they published: in hours that would be gigabytes."""
@@ -41,7 +42,8 @@ NO_HISTORY = "/dev/null"
 class Offered:
     """What came of a load; `vitals` are in the order of time.
 
-    `events_per_s` are prompts that nobody sent, of all pods together, and how many were intended.
+    `events_per_s` are the prompts that all pods together announced without being sent them, beside how many
+    were intended.
     """
 
     phases: Sequence[Served]
@@ -69,7 +71,7 @@ SETTINGS: Mapping[str, object] = {"health": {"timeout_s": 5.0}, "upstream": {"co
 
 
 def deploy(cluster: Cluster) -> PodHandle:
-    """Start the pods of a load; returns the control, whose model nobody else asks for."""
+    """Start the pods of a load; returns the control, whose model no other request asks for."""
     options: dict[str, Option] = {"capacity": CAPACITY, "history": NO_HISTORY}
     _, control = cluster.deploy_each({MODEL: options, CONTROL: options})
     cluster.scale(MODEL, PODS)
@@ -79,9 +81,8 @@ def deploy(cluster: Cluster) -> PodHandle:
 class Loader:
     """Offers loads to one cluster, one after the other; `control` is asked past the gateway."""
 
-    def __init__(self, scenario: Scenario, control: PodHandle, *, run_dir: Path, test: str) -> None:
-        self._scenario, self._control = scenario, control
-        self._run_dir, self._test = run_dir, test
+    def __init__(self, scenario: Scenario, control: PodHandle, *, run_dir: Path) -> None:
+        self._scenario, self._control, self._run_dir = scenario, control, run_dir
         self._loads = 0
 
     def offer(self, plan: LoadPlan, *, change: Callable[[], object] | None = None) -> Offered:
@@ -129,11 +130,11 @@ class Loader:
 
     def _generator(self, streams: Sequence[RequestStream]) -> Generator:
         name = f"load-{self._scenario.cluster.name}-{self._loads}"
-        return Generator(streams, run_dir=self._run_dir, name=name, test=self._test)
+        return Generator(streams, run_dir=self._run_dir, name=name, test=self._scenario.test)
 
 
 class _Events:
-    """Prompts that nobody sent, announced by pods at a rate each while the context is open."""
+    """Prompts that were never sent, announced by each pod at a rate while the context is open."""
 
     def __init__(self, rate_per_s: float) -> None:
         self.announced = 0
@@ -152,7 +153,7 @@ class _Events:
         self.announced += sum(flood.result() for flood in self._floods.values())
 
     def cover(self, pods: Iterable[PodHandle]) -> None:
-        """Let pods announce that do not yet, or no more because they were restarted."""
+        """Let pods announce that do not yet, or no longer since they were restarted."""
         for pod in pods:
             flood = self._floods.get(pod.name)
             if flood is None or flood.done():

@@ -6,21 +6,19 @@ Rules:
 2. A load that was not offered decides nothing: requests that were never sent, or left late, are counted, and
    too many of them make the verdict inconclusive. A phase without requests is void, never passed.
 3. Latencies are measurements with goals; what fails a run is a share of errors, or a ratio of two phases of
-   the run while the control was quick. The control are requests past the gateway to a pod of its own.
+   the run while the control was quick.
 
 Reason for the third: on a machine that others share, a wall-clock limit says what the others do.
 """
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Self
 
 from kvsync.testing.benchmarks.gauge import Gauge
 from kvsync.testing.load.plan import Phase
-from kvsync.testing.results.history import Record
 from kvsync.testing.results.measurement import quantile
 from kvsync.testing.results.verdicts import Inconclusive, Void
+from kvsync.testing.traffic.service import LATE_SHARE, Sample, Service
 from kvsync.testing.traffic.steady import (
     AVAILABILITY,
     FEWEST_REQUESTS,
@@ -30,45 +28,15 @@ from kvsync.testing.traffic.steady import (
     QUIET_S,
 )
 
-LATE_S = 0.25
-"""What is sent later than this after it was due is late. Measured: 0.01 s on two quiet cores."""
-LATE_SHARE = 0.05
-"""So many requests may be late; their wait is in their latencies."""
 FEWEST_FOR_RATIO = 40
-"""Of so many the median is no chance."""
+"""With this many samples the median is not down to luck."""
 GOALS_S = {"p50": 0.05, "p95": 0.1, "p99": 0.2}
 """Of answers for which a simulated pod itself takes 10 to 15 ms, on two quiet cores."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sample:
-    """One request of a stream `f`: when it was due (seconds from the beginning), how late it was sent, and
-    what became of it.
-    """
-
-    f: str
-    due: float
-    late_s: float
-    latency_s: float
-    ok: bool
-    error: str = ""
-
-    @classmethod
-    def of(cls, record: Record, began: float) -> Self:
-        """Read the record of a request."""
-        return cls(
-            f=str(record["f"]),
-            due=float(str(record["due"])) - began,
-            late_s=float(str(record["late_s"])),
-            latency_s=float(str(record["latency_s"])),
-            ok=record["type"] == "ok",
-            error=f"{record['status'] or ''} {record['error']}".strip(),
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Served:
-    """How the requests of one phase were served; times are in seconds.
+    """The requests of one phase; times are in seconds.
 
     `intended` requests were due, `samples` are those that were sent and answered, and `control`
     those of the control.
@@ -85,9 +53,9 @@ class Served:
         return sum(not each.ok for each in self.samples)
 
     @property
-    def availability(self) -> float:
-        """The share of requests that succeeded; not a number without any."""
-        return 1 - self.failed / len(self.samples) if self.samples else float("nan")
+    def service(self) -> Service:
+        """The numbers of it."""
+        return Service.of(self.samples, self.control)
 
     @property
     def lost(self) -> int:
@@ -97,7 +65,7 @@ class Served:
     @property
     def late(self) -> int:
         """Requests that were sent late."""
-        return sum(each.late_s > LATE_S for each in self.samples)
+        return sum(each.is_late for each in self.samples)
 
     @property
     def rate_per_s(self) -> float:
@@ -115,8 +83,8 @@ class Served:
 
     @property
     def reaches_goals(self) -> bool:
-        """Whether it is served as well as it ought to be: the p95 below its goal, and nearly all of it."""
-        return self.availability >= AVAILABILITY and self.latency_s(0.95) <= GOALS_S["p95"]
+        """Whether it was served as well as it ought to be: the p95 within its goal, and nearly all of it."""
+        return self.service.availability >= AVAILABILITY and self.service.p95_s <= GOALS_S["p95"]
 
     def record(self, gauge: Gauge) -> None:
         """Record what is measured of it."""
@@ -127,7 +95,7 @@ class Served:
         )
         gauge.record(
             f"{name}: availability",
-            self.availability,
+            self.service.availability,
             "share",
             samples=count,
             better="higher",
@@ -164,7 +132,7 @@ def served(
 
 
 def doubts(phases: Iterable[Served]) -> list[str]:
-    """Say why nothing can be concluded from a load; nothing when something can.
+    """Say why nothing can be concluded from a load; [] when something can.
 
     Raises Void for a phase of which nothing was sent.
     """
@@ -181,7 +149,7 @@ def doubts(phases: Iterable[Served]) -> list[str]:
 
 
 def failures(phases: Iterable[Served]) -> list[str]:
-    """Say that too many requests of a load failed, and the first error of each phase; nothing when not."""
+    """Say that too many requests of a load failed, and the first error of each phase; [] otherwise."""
     every = list(phases)
     failed, sent = sum(each.failed for each in every), sum(len(each.samples) for each in every)
     if failed <= (1 - AVAILABILITY) * sent:
@@ -192,10 +160,10 @@ def failures(phases: Iterable[Served]) -> list[str]:
 
 
 def slower(before: Served, after: Served) -> list[str]:
-    """Say that requests stayed slow after what came between two phases of one rate; nothing when not.
+    """Say that requests stayed slow after what came between two phases of one rate; [] if they did not.
 
-    It is told by the p95, or the median of requests that are too few for one. Raises Inconclusive when they
-    are too few for that, too.
+    The p95 tells, or the median when there are too few requests for a p95. Raises Inconclusive when there are
+    too few for a median, too.
     """
     if (fewest := min(len(before.samples), len(after.samples))) < FEWEST_FOR_RATIO:
         raise Inconclusive(f"{fewest} requests are too few to compare, {FEWEST_FOR_RATIO} are needed")
@@ -208,14 +176,14 @@ def slower(before: Served, after: Served) -> list[str]:
 def judge(phases: Sequence[Served], broken: Sequence[str]) -> None:
     """Fail when something is broken and the machine was quiet.
 
-    Whether it was, the control tells in the phases of the lowest rate: in others the load itself keeps the
+    The control tells whether it was, in the phases of the lowest rate: in others the load itself keeps the
     machine busy. Raises AssertionError saying what is broken, Inconclusive when the load was not offered or
     the machine was busy, and Void for a phase without requests.
     """
     doubtful = doubts(phases)
     lowest = min(each.phase.rate_per_s for each in phases)
     control = [one for each in phases if each.phase.rate_per_s == lowest for one in each.control]
-    control_s = quantile([each.latency_s if each.ok else math.inf for each in control], 0.95)
+    control_s = Service.of([], control).control_p95_s
     if broken and control_s <= QUIET_S:
         raise AssertionError("; ".join([*broken, *doubtful]))
     if broken:

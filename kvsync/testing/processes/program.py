@@ -47,7 +47,7 @@ class Program:
     ) -> None:
         self.name, self.log = name, log
         self._ledger, self._may_end = ledger, may_end
-        self._asked = self._killed = self._over = False
+        self._asked = self._killed = self._told = self._over = False
         self._entry = ledger.intend("process", name, log=str(log))
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as output:
@@ -97,12 +97,19 @@ class Program:
 
     def check(self) -> None:
         """Raise ProgramEnded when it has ended, unless that was asked for or is what it is to do."""
-        if (code := self._process.poll()) is None or self._killed:
+        code = self._process.poll()
+        if code is None or self._killed or code in self._expected:
             return
-        if not self._asked and not (self._may_end and code == 0):
-            raise ProgramEnded(self, f"ended by itself with exit code {code}")
-        if self._asked and code not in WHEN_ASKED:
-            raise ProgramEnded(self, f"was asked to end and did with exit code {code}")
+        self._told = True
+        how = "was asked to end and did" if self._asked else "ended by itself"
+        raise ProgramEnded(self, f"{how} with exit code {code}")
+
+    @property
+    def _expected(self) -> Sequence[int]:
+        """The exit codes that need no other explanation."""
+        if self._asked:
+            return WHEN_ASKED
+        return (0,) if self._may_end else ()
 
     def kill(self) -> None:
         """End it at once, without its cooperation. Raises ProgramEnded like `stop`."""
@@ -121,7 +128,8 @@ class Program:
     def stop(self) -> None:
         """Let it end by itself, and kill it when it takes too long.
 
-        Raises ProgramEnded, once and when it is gone, if it had ended before or did not end well.
+        Raises ProgramEnded, when it is gone, if it had ended before or did not end well. That is told once,
+        here or by `check`.
         """
         self.ask_to_end()
         try:
@@ -139,4 +147,5 @@ class Program:
         assert self._process.stdin is not None
         self._process.stdin.close()
         self._ledger.released(self._entry)
-        self.check()
+        if not self._told:
+            self.check()

@@ -11,6 +11,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
+from copy import copy
 from pathlib import Path
 
 Record = dict[str, object]
@@ -18,7 +19,7 @@ Record = dict[str, object]
 
 
 class History:
-    """Appends records to one file; safe to share between threads."""
+    """Appends records to one file, each with `fields`; safe to share between threads."""
 
     def __init__(
         self,
@@ -30,14 +31,14 @@ class History:
         self.path, self.proc = path, proc
         self._clock, self._wall = clock, wall
         self._numbers, self._lock = itertools.count(), threading.Lock()
-        self._fields: Record = {}
+        self.fields: Record = {}
         path.parent.mkdir(parents=True, exist_ok=True)
         end_torn_line(path)
 
     def bind(self, **fields: object) -> "History":
         """Return a view of the same file that adds `fields` to each of its records."""
-        view = object.__new__(History)
-        view.__dict__.update(self.__dict__, _fields=self._fields | fields)
+        view = copy(self)  # with the same lock and the same count
+        view.fields = self.fields | fields
         return view
 
     def append(self, *, f: str, type: str = "info", **fields: object) -> None:  # noqa: A002 - the record's name for it
@@ -51,7 +52,7 @@ class History:
                 "f": f,
                 "type": type,
             }
-            append_line(self.path, record | self._fields | fields)
+            append_line(self.path, record | self.fields | fields)
 
 
 def end_torn_line(path: Path) -> None:

@@ -60,7 +60,11 @@ def read_measurements(path: Path) -> list[Measurement]:
 
 
 def quantile(samples: Iterable[float], share: float) -> float:
-    """Return the quantile of samples by nearest rank; not a number without samples."""
+    """Return the smallest sample that at least this share of the samples does not exceed; nan without any.
+
+    That is the nearest rank, definition 1 of Hyndman and Fan, "Sample Quantiles in Statistical Packages"
+    (1996): of few samples it is rather a high one, and always one of them. Every percentile is by it.
+    """
     ordered = sorted(samples)
     return ordered[max(0, math.ceil(share * len(ordered)) - 1)] if ordered else math.nan
 

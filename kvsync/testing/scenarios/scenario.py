@@ -31,6 +31,11 @@ class Scenario:
         """What a gateway says: asked for each time, because a restart may change its address."""
         return GatewayView(self.cluster.gateways()[0])
 
+    @property
+    def test(self) -> str:
+        """The test that its history is of, and which attempt at it."""
+        return str(self.history.fields["test"])
+
     def prompt(self, blocks: int, *, after: Tokens = ()) -> Tokens:
         """Make a prompt of so many new blocks and one token more, after the full blocks of another one."""
         kept = after[: len(after) // BLOCK * BLOCK]

@@ -3,10 +3,9 @@
 Latency counts from when a request was due, so a stalled gateway cannot hide the requests it held up.
 """
 
-import threading
 import time
-from collections.abc import Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from types import TracebackType
 from typing import Self
@@ -14,7 +13,6 @@ from typing import Self
 import httpx
 
 from kvsync.testing.clusters.endpoints import NO_CERTIFICATES
-from kvsync.testing.processes.wait import wait_for
 from kvsync.testing.results.history import History
 from kvsync.testing.traffic.trace import TraceRequest
 
@@ -26,7 +24,7 @@ REQUEST_TIMEOUT_S = 15.0
 class Answer:
     """What came back for a request that was due at `t_mono`; `predicted` and `cached_tokens` count tokens.
 
-    `late_s` is how much later than that it was sent; `latency_s` holds it.
+    `late_s` is how much later than that it was sent, and part of `latency_s`.
 
     A field that the gateway or the pod did not fill is empty or None; `error` says why `ok` is False.
     """
@@ -95,59 +93,6 @@ class Sender:
         """Send requests as fast as `workers` of them at a time are answered; answers in their order."""
         with ThreadPoolExecutor(workers) as pool:
             return list(pool.map(self.send, requests))
-
-
-class BackgroundTraffic:
-    """Sends requests at their times while the context is open; at its end it waits for the last answers.
-
-    Sending is open-loop: a request goes out when it is due, however many are unanswered. When more than
-    `workers` are unanswered the others wait, and the wait counts as their latency.
-    """
-
-    def __init__(self, sender: Sender, requests: Sequence[TraceRequest], *, workers: int = 32) -> None:
-        self._sender, self._requests = sender, requests
-        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="traffic")
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="traffic")
-        self._began = 0.0
-        self._answers: list[Future[Answer]] = []
-
-    def __enter__(self) -> Self:
-        self._began = time.monotonic()
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stop.set()
-        self._thread.join()
-        self._pool.shutdown(wait=True)
-
-    def await_due(self, at_s: float) -> None:
-        """Wait until `at_s` seconds after the start, with every request that is due by then on its way."""
-        count = sum(request.at_s <= at_s for request in self._requests)
-        wait_for(
-            lambda: time.monotonic() >= self._began + at_s and len(self._answers) >= count,
-            what=f"{count} requests due by {at_s:g} s are sent",
-            timeout_s=at_s + REQUEST_TIMEOUT_S,
-        )
-
-    def answers(self) -> list[Answer]:
-        """Return the answers so far, in the order of the requests."""
-        return [future.result() for future in self._answers if future.done()]
-
-    def _run(self) -> None:
-        for request in self._requests:
-            due = self._began + request.at_s
-            if self._stop.wait(max(0.0, due - time.monotonic())):
-                return
-            self._answers.append(self._pool.submit(self._sender.send, request, due))
-
-
-def availability(answers: Sequence[Answer]) -> float:
-    """Return the share of answers that are not failures; not a number without answers."""
-    return sum(answer.ok for answer in answers) / len(answers) if answers else float("nan")
 
 
 def _answer(request: TraceRequest, began: float, response: httpx.Response) -> Answer:

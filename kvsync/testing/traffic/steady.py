@@ -5,9 +5,10 @@ recover, compare the index with the pods. While the fault acts, against the same
 
 - availability is at least 99 %, and errors increase by less than one point;
 - requests are served at 10 % of the baseline's rate or more;
-- p95 is at most twice the baseline's, or P95_FLOOR_S. It is recorded always and judged only with
-  P95_SAMPLES requests, for faults that do not slow requests by their nature, and while the machine is quiet:
-  the control, requests of the same kind past the gateway to a pod without the fault, tells.
+- p95 is at most twice the baseline's, or P95_FLOOR_S. It is always recorded, and judged only with
+  P95_SAMPLES requests both before and during the fault, for faults that do not slow requests by their nature,
+  and while the machine is quiet: the control, requests of the same kind past the gateway to a pod without the
+  fault, tells.
 
 Where the control itself is as slow as a pod that gateways give up, limits are broken without any fault, and
 a broken one decides nothing.
@@ -32,7 +33,7 @@ from kvsync.testing.faults.fault import (
 )
 from kvsync.testing.results.history import History, Record
 from kvsync.testing.results.verdicts import Inconclusive
-from kvsync.testing.traffic.sender import Answer, availability
+from kvsync.testing.traffic.service import LATE_SHARE, Sample, Service
 
 AVAILABILITY = 0.99
 ERROR_INCREASE = 0.01
@@ -41,55 +42,24 @@ P95_FACTOR = 2.0
 P95_FLOOR_S = 0.5
 """No request that waited for a silent pod is this quick: the time limits of gateways are seconds."""
 P95_SAMPLES = 200
-"""Ten requests are slower than the p95 of so many; fewer are chance."""
+"""Ten of this many requests are slower than their p95; with fewer it is down to luck."""
 QUIET_S = 0.15
 """A machine on which the control's p95 is longer is busy with something else. Measured on two cores: 0.06 s
 when it is quiet, up to 2 s while others build, and then up to four times as long through the gateway.
 """
 CONTROL_LIMIT_S = 1.0
-"""The gateway's health probes wait so long; who answers later is taken to be down."""
+"""The gateway's health probes wait this long; a slower pod counts as down."""
 FEWEST_REQUESTS = 20
 """Fewer requests say nothing about any share."""
 
 SlowingFault = (
     Latency | HttpDelay | PacketLoss | Corruption | Bandwidth | CpuStress | MemoryStress | DiskLatency
 )
-"""Faults that slow what a pod answers without failing it, so that a gateway rightly goes on asking it.
+"""Faults that slow a pod's answers without failing them, so that a gateway is right to keep asking it.
 
 Damaged packets are sent again, like lost ones. A fault that silences or ends a pod is not among them: the
-gateway can go to another one, and has to after the few requests from which it learns that.
+gateway can go to another one, and has to once a few requests have told it.
 """
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Service:
-    """How requests were served; times are in seconds, the rate counts successes.
-
-    `control_p95_s` is the p95 of requests that went past the gateway to a pod without a fault.
-    """
-
-    requests: int
-    availability: float
-    rate_per_s: float
-    p95_s: float
-    slowest_s: float
-    control_p95_s: float
-
-    @classmethod
-    def of(cls, answers: Sequence[Answer], control: Sequence[Answer]) -> Self:
-        """Sum up answers. Raises Inconclusive when there are fewer than FEWEST_REQUESTS."""
-        if len(answers) < FEWEST_REQUESTS:
-            raise Inconclusive(f"{len(answers)} requests say nothing; at least {FEWEST_REQUESTS} are needed")
-        began = min(answer.t_mono for answer in answers)
-        ended = max(answer.t_mono + answer.latency_s for answer in answers)
-        return cls(
-            requests=len(answers),
-            availability=availability(answers),
-            rate_per_s=sum(answer.ok for answer in answers) / (ended - began),
-            p95_s=p95_s(answers),
-            slowest_s=max(answer.latency_s for answer in answers),
-            control_p95_s=p95_s(control),
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,8 +90,8 @@ class Disturbance:
         """Why p95 is not judged; empty when it is."""
         if isinstance(self.fault, SlowingFault):
             return "the fault slows requests by its nature"
-        if self.during.requests < P95_SAMPLES:
-            return f"{self.during.requests} requests are too few, {P95_SAMPLES} are needed"
+        if (fewest := min(self.baseline.requests, self.during.requests)) < P95_SAMPLES:
+            return f"{fewest} requests are too few, {P95_SAMPLES} are needed"
         before_s, meanwhile_s = self.baseline.control_p95_s, self.during.control_p95_s
         if not all(each_s <= QUIET_S for each_s in (before_s, meanwhile_s)):  # also without a control
             taken = f"{1000 * before_s:.0f} ms before and {1000 * meanwhile_s:.0f} ms during the fault"
@@ -150,6 +120,7 @@ class Disturbance:
             p95_s=self.during.p95_s,
             baseline_p95_s=self.baseline.p95_s,
             p95_excuse=self.p95_excuse,
+            broken=self.excesses(),
             fault=to_json(self.fault),
             baseline=asdict(self.baseline),
             during=asdict(self.during),
@@ -165,31 +136,38 @@ class Disturbance:
             during=Service(**during),  # type: ignore[arg-type]  # as above
         )
 
+    @property
+    def p95_limit_s(self) -> float:
+        """What the p95 may be."""
+        return max(P95_FLOOR_S, P95_FACTOR * self.baseline.p95_s)
+
     def excesses(self) -> list[str]:
         """Return in words every limit that the fault broke."""
-        during, limit_s = self.during, max(P95_FLOOR_S, P95_FACTOR * self.baseline.p95_s)
-        limits = {
-            f"availability was {during.availability:.2%}, below 99 %": during.availability < AVAILABILITY,
-            f"errors increased by {self.error_increase:.2%}, not by less than 1 %": (
-                self.error_increase >= ERROR_INCREASE
-            ),
-            f"the rate fell to {self.rate_share:.1%} of the baseline, below 10 %": (
-                self.rate_share < RATE_SHARE
-            ),
-            f"p95 was {1000 * during.p95_s:.0f} ms, above {1000 * limit_s:.0f} ms": (
-                not self.p95_excuse and during.p95_s > limit_s
-            ),
-        }
-        return [words for words, is_broken in limits.items() if is_broken]
+        during, found = self.during, list[str]()
+        if during.availability < AVAILABILITY:
+            found.append(f"availability was {during.availability:.2%}, below 99 %")
+        if self.error_increase >= ERROR_INCREASE:
+            found.append(f"errors increased by {self.error_increase:.2%}, not by less than 1 %")
+        if self.rate_share < RATE_SHARE:
+            found.append(f"the rate fell to {self.rate_share:.1%} of the baseline, below 10 %")
+        if not self.p95_excuse and during.p95_s > self.p95_limit_s:
+            found.append(f"p95 was {1000 * during.p95_s:.0f} ms, above {1000 * self.p95_limit_s:.0f} ms")
+        return found
 
 
-def p95_s(answers: Sequence[Answer]) -> float:
-    """Return the latency that one answer in twenty exceeds; not a number without answers."""
-    latencies = sorted(answer.latency_s for answer in answers)
-    return latencies[int(0.95 * (len(latencies) - 1))] if latencies else float("nan")
+def observed(samples: Sequence[Sample], control: Sequence[Sample]) -> Service:
+    """Sum up the requests that a fault is judged by.
+
+    Raises Inconclusive when there are fewer than FEWEST_REQUESTS, or too many were not sent when due.
+    """
+    if len(samples) < FEWEST_REQUESTS:
+        raise Inconclusive(f"{len(samples)} requests say nothing; at least {FEWEST_REQUESTS} are needed")
+    if (late := sum(each.is_late for each in samples)) > LATE_SHARE * len(samples):
+        raise Inconclusive(f"the load was not offered: {late} of {len(samples)} requests left late")
+    return Service.of(samples, control)
 
 
 def require_steady(baseline: Service) -> None:
-    """Raise Inconclusive when not even the baseline is served well: nothing can be said of a fault then."""
+    """Raise Inconclusive when not even the baseline is served well: then a fault cannot be judged."""
     if baseline.availability < AVAILABILITY:
         raise Inconclusive(f"no steady state: without a fault availability was {baseline.availability:.2%}")

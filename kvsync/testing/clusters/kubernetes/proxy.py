@@ -12,7 +12,7 @@ from kvsync.testing.clusters.kubernetes.machine import Machine
 from kvsync.testing.errors import InfrastructureError, WaitTimeout
 from kvsync.testing.processes.ledger import Ledger
 from kvsync.testing.processes.lifeline import LIFELINE
-from kvsync.testing.processes.program import Program
+from kvsync.testing.processes.program import Program, ProgramEnded
 from kvsync.testing.processes.tools import kubectl
 from kvsync.testing.processes.wait import wait_for
 
@@ -53,8 +53,11 @@ class KubernetesProxy:
         return f"{self.url}/api/v1/namespaces/{namespace}/services/{name}:{port}/proxy"
 
     def close(self) -> None:
-        """End it."""
-        self._program.stop()
+        """End it. Raises InfrastructureError when it had ended before: pods could not be reached then."""
+        try:
+            self._program.stop()
+        except ProgramEnded as exc:
+            raise InfrastructureError(str(exc)) from exc
 
     def _listening(self) -> re.Match[str] | None:
         if not self._program.is_running:

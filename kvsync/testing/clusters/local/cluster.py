@@ -221,8 +221,9 @@ class LocalCluster:
         for pod in pods:
             if program := self._programs.pop(pod.name, None):
                 program.ask_to_end()
-        for pod in pods:
-            pod.close()
+        with ExitStack() as closing:  # all of them, also when one had ended by itself
+            for pod in reversed(pods):
+                closing.callback(pod.close)
         self._await_gateway()
 
     def _launch(self, name: str, model: str, address: Address) -> Program:
@@ -277,8 +278,7 @@ class LocalCluster:
 
         def uses_expected() -> bool:
             nonlocal used
-            if not gateway.is_running:
-                raise ClusterError(f"the gateway ended; its log ends with:\n{gateway.tail()}")
+            gateway.check()
             with suppress(ClusterError):  # it is still starting
                 used = view.routable()
                 return used == expected

@@ -13,7 +13,7 @@ from kvsync.testing.clusters.endpoints import answers
 from kvsync.testing.clusters.local.addresses import Address, LoopbackBlock
 from kvsync.testing.clusters.local.fault_proxy import CLEAR, FaultProxy, Listener, Rules
 from kvsync.testing.errors import ClusterError, WaitTimeout
-from kvsync.testing.processes.program import Program
+from kvsync.testing.processes.program import Program, ProgramEnded
 from kvsync.testing.processes.wait import wait_for
 
 READY_TIMEOUT_S = 60.0
@@ -101,8 +101,10 @@ class LocalPod:
             )
         except WaitTimeout as exc:
             raise ClusterError(f"{exc}; its log ends with:\n{program.tail()}") from exc
-        if not program.is_running:
-            raise ClusterError(f"pod {self.name} ended while starting; its log ends with:\n{program.tail()}")
+        try:
+            program.check()
+        except ProgramEnded as exc:
+            raise ClusterError(f"pod {self.name} ended while starting; {exc}") from exc
         self.apply(CLEAR)
 
     def come_back(self) -> None:
@@ -112,21 +114,27 @@ class LocalPod:
 
     def kill(self) -> None:
         """Kill the engine; from now on connecting is refused."""
-        self.program.kill()
-        self.apply(Rules(refuse=True))
-        self.cut()
+        try:
+            self.program.kill()
+        finally:
+            self.apply(Rules(refuse=True))
+            self.cut()
 
     def leave(self) -> None:
         """Kill the engine and give up the address; the next start is at another one."""
-        self.program.kill()
-        self._unlisten()
-        self._front = self._addresses.next()
+        try:
+            self.program.kill()
+        finally:
+            self._unlisten()
+            self._front = self._addresses.next()
 
     def close(self) -> None:
         """End the engine in good order and give up the address."""
-        if self._program is not None:
-            self._program.stop()
-        self._unlisten()
+        try:
+            if self._program is not None:
+                self._program.stop()
+        finally:
+            self._unlisten()
 
     def apply(self, rules: Rules, ports: Collection[PortName] = PORTS) -> None:
         """Put rules in force on some of its ports."""

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from html.parser import HTMLParser
@@ -295,6 +296,19 @@ def test_evidence_is_shown() -> None:
             p95_excuse="too few",
         ),
     )
+    slow = replace(
+        fault,
+        test="slow",
+        served=ServedRecord(
+            ok=False,
+            requests=300,
+            availability=1.0,
+            error_increase=0.0,
+            p95_s=0.7,
+            baseline_p95_s=0.1,
+            broken=("p95 was 700 ms, above 500 ms",),
+        ),
+    )
     open_fault = FaultWindow(test="t", kind="pod-kill", pods=(), details="", start=1.0)
     compared = Evidence.from_records(
         [
@@ -310,7 +324,7 @@ def test_evidence_is_shown() -> None:
         ]
     )
     evidence = Evidence(
-        faults=[fault, open_fault],
+        faults=[fault, slow, open_fault],
         requests={fault.test: [RequestPoint(at=9.0 + n, latency_s=0.05, ok=n != 3) for n in range(12)]},
         comparisons=compared.comparisons,
         agreements=compared.agreements,
@@ -321,7 +335,8 @@ def test_evidence_is_shown() -> None:
 
     for expected in (
         "partition of qwen-1 depth 2 test_cut 12 of 12 refused 12 of 12 accepted ✓ 99.50 % of 1,200",
-        "of 1,200 errors +0.50 points, p95 210 ms, before 100 ms, not judged: too few 8.5 s ✓ 2.2 s",
+        "of 1,200, errors +0.50 points p95 210 ms, before 100 ms ? p95 not judged too few 8.5 s ✓ 2.2 s",
+        "✗ 100.00 % of 300, errors +0.00 points p95 700 ms, before 100 ms ✗ p95 was 700 ms, above 500 ms",
         "pod-kill t ? not proved ✗ never ended ? not judged not known ? not measured",
         "t ✗ different 4 1,412 lost 00ff",
         "t 1,000 962 (96.2 %) 31 evicted 7",

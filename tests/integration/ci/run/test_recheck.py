@@ -22,7 +22,8 @@ from kvsync.testing.faults.fault import Latency, MessageLoss, to_json
 from kvsync.testing.processes.ledger import Ledger
 from kvsync.testing.results.history import History, append_line, read_lines
 from kvsync.testing.results.outcome import Outcome
-from kvsync.testing.traffic.steady import Disturbance, Service
+from kvsync.testing.traffic.service import Service
+from kvsync.testing.traffic.steady import Disturbance
 
 NODE = "tests/some/test_it.py::test_one_pod"
 TESTS = """

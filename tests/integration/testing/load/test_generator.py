@@ -11,10 +11,11 @@ import pytest
 
 from kvsync.testing.load.generator import Generator, RequestStream
 from kvsync.testing.load.plan import Phase
-from kvsync.testing.load.service import Sample, Served, served
+from kvsync.testing.load.service import Served, served
 from kvsync.testing.processes.ledger import leftovers
 from kvsync.testing.processes.program import ProgramEnded
 from kvsync.testing.processes.wait import wait_for
+from kvsync.testing.traffic.service import Sample
 
 PHASES = (Phase(name="stall", seconds=1, rate_per_s=60), Phase(name="after", seconds=0.5, rate_per_s=60))
 STALL_S = 1.0
@@ -87,7 +88,8 @@ def test_a_gateway_that_is_not_there_fails_every_request(tmp_path: Path) -> None
     """Each is sent all the same, and has its error."""
     stall, after = offered("http://127.0.0.1:9", tmp_path)
 
-    assert (stall.lost, stall.availability, after.lost, after.availability) == (0, 0.0, 0, 0.0)
+    assert (stall.lost, stall.service.availability) == (0, 0.0)
+    assert (after.lost, after.service.availability) == (0, 0.0)
     assert stall.samples[0].error.startswith("ConnectError")
 
 

@@ -122,8 +122,6 @@ def test_a_program_that_ended_by_itself_is_noticed(
     with pytest.raises(ProgramEnded, match=rf"(?s)^brief ended by itself with exit code {status}; .*up"):
         end(program)
 
-    with suppress(ProgramEnded):
-        program.stop()
     program.stop()  # what was told once is not told again
     assert leftovers([ledger.path]) == []
 

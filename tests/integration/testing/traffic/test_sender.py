@@ -1,4 +1,4 @@
-"""Requests are sent when they are due, and whatever happens to them is an answer."""
+"""Whatever happens to a request is an answer."""
 
 import json
 import threading
@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 
 from kvsync.testing.results.history import History, read
-from kvsync.testing.traffic.sender import Answer, BackgroundTraffic, Sender, availability
+from kvsync.testing.traffic.sender import Sender
 from kvsync.testing.traffic.trace import TraceRequest
 
-SLOW_S = 0.3
 HEADERS = {
     "x-kvsync-pod": "p",
     "x-kvsync-selection": "prefix_match",
@@ -23,15 +22,11 @@ HEADERS = {
 
 
 class Gateway(BaseHTTPRequestHandler):
-    """Answers by model: "busy" is refused, "slow" takes its time, any other is served."""
-
-    release = threading.Event()
+    """Refuses the model "busy", and serves any other."""
 
     def do_POST(self) -> None:
         """Answer a completion."""
         request = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        if request["model"] == "slow":
-            self.release.wait(SLOW_S)
         self.send_response(503 if request["model"] == "busy" else 200)
         for name, value in HEADERS.items():
             self.send_header(name, value)
@@ -100,32 +95,3 @@ def test_failures_are_answers_too(url: str, history: History) -> None:
     assert [(answer.ok, answer.status) for answer in answers] == [(False, 503), (False, 0), (True, 200)]
     assert answers[0].error == "no pod is ready"
     assert answers[1].error.startswith("ConnectError")
-    assert availability(answers) == pytest.approx(1 / 3)
-
-
-def test_background_traffic_does_not_wait_for_answers(url: str, history: History) -> None:
-    """A request goes out when it is due; one that has to wait for a free worker is late by that."""
-    requests = [request(0, "slow"), request(1, "slow"), request(2, "m", at_s=0.05)]
-    with Sender(url, history) as sender:
-        with BackgroundTraffic(sender, requests, workers=3) as free:
-            free.await_due(0.05)
-        with BackgroundTraffic(sender, requests, workers=1) as crowded:
-            crowded.await_due(0.05)
-
-    assert _latency_s(free.answers(), 2) < SLOW_S
-    assert _latency_s(crowded.answers(), 2) > 2 * SLOW_S - 0.1
-
-
-def test_leaving_ends_the_sending(url: str, history: History) -> None:
-    """What is not due when the context is left is not sent."""
-    with (
-        Sender(url, history) as sender,
-        BackgroundTraffic(sender, [request(0, "m"), request(1, "m", at_s=60)]) as sent,
-    ):
-        sent.await_due(0)
-
-    assert len(sent.answers()) <= 1
-
-
-def _latency_s(answers: list[Answer], number: int) -> float:
-    return next(answer.latency_s for answer in answers if answer.number == number)

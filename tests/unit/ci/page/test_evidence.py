@@ -101,6 +101,7 @@ def test_a_service_belongs_to_the_faults_before_it() -> None:
         "p95_s": 0.2,
         "baseline_p95_s": 0.1,
         "p95_excuse": "too few",
+        "broken": ["errors increased"],
         "t_mono": 3.0,
         "test": "t",
     }
@@ -123,6 +124,7 @@ def test_a_service_belongs_to_the_faults_before_it() -> None:
         p95_s=0.2,
         baseline_p95_s=0.1,
         p95_excuse="too few",
+        broken=("errors increased",),
     )
     assert [each.served for each in found.faults] == [served, served, None]
 

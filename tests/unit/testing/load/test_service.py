@@ -7,9 +7,10 @@ import pytest
 
 from kvsync.testing.benchmarks.gauge import Gauge
 from kvsync.testing.load.plan import Phase
-from kvsync.testing.load.service import Sample, Served, failures, judge, served, slower
+from kvsync.testing.load.service import Served, failures, judge, served, slower
 from kvsync.testing.results.measurement import Measurements, read_measurements
 from kvsync.testing.results.verdicts import Inconclusive, Void
+from kvsync.testing.traffic.service import Sample
 
 BASE = Phase(name="base", seconds=10, rate_per_s=10)
 SPIKE = Phase(name="spike", seconds=1, rate_per_s=100)

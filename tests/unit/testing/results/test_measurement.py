@@ -10,6 +10,7 @@ from kvsync.testing.results.measurement import (
     Measurement,
     Measurements,
     machine_facts,
+    quantile,
     quantiles,
     read_measurements,
 )
@@ -51,6 +52,14 @@ def test_goal(value: float, better: Literal["lower", "higher"], reached: bool) -
 def test_goal_without_evidence(each: Measurement) -> None:
     """Without a goal, samples or a number, nothing is reached and nothing is missed."""
     assert each.reaches_goal is None
+
+
+@pytest.mark.parametrize(
+    ("count", "p95"), [(1, 1), (10, 10), (19, 19), (20, 19), (21, 20), (50, 48), (100, 95), (101, 96)]
+)
+def test_a_p95_is_by_nearest_rank(count: int, p95: int) -> None:
+    """The smallest sample that at least 95 of 100 do not exceed, whatever their number."""
+    assert quantile(range(1, count + 1), 0.95) == p95
 
 
 def test_quantiles_are_samples() -> None:

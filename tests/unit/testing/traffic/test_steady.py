@@ -21,8 +21,8 @@ from kvsync.testing.faults.fault import (
 )
 from kvsync.testing.results.history import History, read
 from kvsync.testing.results.verdicts import Inconclusive
-from kvsync.testing.traffic.sender import Answer
-from kvsync.testing.traffic.steady import Disturbance, Service, require_steady
+from kvsync.testing.traffic.service import Sample, Service
+from kvsync.testing.traffic.steady import Disturbance, observed, require_steady
 
 LOSS = MessageLoss(pod="p", fraction=0.5)
 SLOW = Latency(pod="p", delay_s=0.1)
@@ -38,9 +38,9 @@ SLOWING = (
 )
 
 
-def answer(number: int, latency_s: float = 0.1, *, ok: bool = True) -> Answer:
-    """Return the answer to a request; ten of them are due each second."""
-    return Answer(number=number, model="m", t_mono=100 + number / 10, latency_s=latency_s, ok=ok)
+def sample(number: int, latency_s: float = 0.1, *, ok: bool = True, late_s: float = 0.0) -> Sample:
+    """Return a request; ten of them are due each second."""
+    return Sample(f="request", due=100 + number / 10, late_s=late_s, latency_s=latency_s, ok=ok)
 
 
 def service(
@@ -62,31 +62,44 @@ def service(
     )
 
 
-def test_answers_are_summed_up() -> None:
-    """A share, a rate of successes until the last answer, the 95th of 100 latencies, and the slowest."""
-    answers = [answer(number, latency_s=number / 100, ok=number != 50) for number in range(101)]
+def test_requests_are_summed_up() -> None:
+    """A share, a rate of successes until the last answer, a p95 by nearest rank, and the slowest."""
+    samples = [sample(number, latency_s=number / 100, ok=number != 50) for number in range(101)]
 
-    assert Service.of(answers, [answer(0, 0.7), answer(1, 0.2), answer(2, 0.5)]) == Service(
+    assert observed(samples, [sample(0, 0.7), sample(1, 0.2), sample(2, 0.5)]) == Service(
         requests=101,
         availability=100 / 101,
         rate_per_s=100 / 11,
         p95_s=0.95,
         slowest_s=1.0,
-        control_p95_s=0.5,
+        control_p95_s=0.7,
     )
 
 
-def test_few_answers_say_nothing() -> None:
+def test_few_requests_say_nothing() -> None:
     """With 19 requests no share is known well enough; with 20 there is one."""
     with pytest.raises(Inconclusive, match="19 requests say nothing; at least 20 are needed"):
-        Service.of([answer(number) for number in range(19)], [])
+        observed([sample(number) for number in range(19)], [])
 
-    assert Service.of([answer(number) for number in range(20)], []).requests == 20
+    assert observed([sample(number) for number in range(20)], []).requests == 20
 
 
-def test_no_answer_has_no_latency() -> None:
-    """A control without an answer is not a quick one."""
-    assert math.isnan(Service.of([answer(number) for number in range(20)], []).control_p95_s)
+def test_a_load_that_was_not_offered_decides_nothing() -> None:
+    """One request in twenty may leave late, and no more."""
+    good = [sample(number) for number in range(95)]
+    late = [sample(number, late_s=0.3) for number in range(95, 101)]
+
+    assert observed([*good, *late[:5]], []).requests == 100
+    with pytest.raises(Inconclusive, match="the load was not offered: 6 of 101 requests left late"):
+        observed([*good, *late], [])
+
+
+def test_a_control_that_does_not_answer_is_not_quick() -> None:
+    """Without a request nothing is known of it, and a failure takes longer than any limit."""
+    samples = [sample(number) for number in range(20)]
+
+    assert math.isnan(observed(samples, []).control_p95_s)
+    assert observed(samples, [sample(0, 0.001, ok=False)]).control_p95_s == math.inf
 
 
 def test_an_unsteady_baseline_decides_nothing() -> None:
@@ -221,6 +234,14 @@ def test_a_quick_service_may_become_slower_than_twice() -> None:
 def test_why_p95_is_not_judged(fault: Fault, during: Service, excuse: str) -> None:
     """A limit that is not applied has a reason in words."""
     assert Disturbance(fault=fault, baseline=service(), during=during).p95_excuse == excuse
+
+
+def test_a_baseline_of_few_requests_is_none_for_a_p95() -> None:
+    """What a p95 is held against must not be down to luck, either."""
+    disturbance = Disturbance(fault=LOSS, baseline=service(requests=199), during=service(p95_s=9.0))
+
+    assert disturbance.p95_excuse == "199 requests are too few, 200 are needed"
+    assert disturbance.excesses() == []
 
 
 @pytest.mark.parametrize(("availability", "verdict"), [(0.995, "ok"), (0.98, "fail")], ids=["ok", "fail"])
