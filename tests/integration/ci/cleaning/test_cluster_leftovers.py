@@ -109,7 +109,7 @@ def make(programs: Programs, tmp_path: Path) -> Make:
             "TEST": str(tmp_path),
         }
         folder = str(tmp_path / "reports" / name)
-        argv = [sys.executable, "-c", STAGE, folder, str(repository), image, "1" * ends]
+        argv = [sys.executable, "-c", STAGE, folder, str(repository), image, "ends" if ends else ""]
         done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=30, check=False)
         return done.stdout.strip() or f"killed by {-done.returncode}: {done.stderr}"
 

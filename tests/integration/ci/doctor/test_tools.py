@@ -1,6 +1,4 @@
-"""Asking programs: an answer in any case, within a bounded time, and nothing left running."""
-
-import time
+"""Asking programs: there is always an answer, within a bounded time, and nothing is left running."""
 
 import psutil
 
@@ -10,7 +8,7 @@ from tests.integration.ci.conftest import Programs
 
 
 def test_an_answer_has_what_was_printed_and_why_it_failed(programs: Programs) -> None:
-    """Output, errors and exit code are kept; the reason is the last line that is no advice."""
+    """Output, errors and exit code are kept; the reason is the last line that is not advice."""
     programs("docker", "hello) echo one; echo two >&2; echo \"Run 'docker --help' for more\" >&2; exit 3")
 
     answer = programs.tools.ask("docker", "hello")
@@ -34,7 +32,7 @@ def test_a_program_that_is_not_there_is_an_answer() -> None:
 
 
 def test_a_program_that_cannot_be_run_is_an_answer(programs: Programs) -> None:
-    """A file that is executable and no program has its reason, too."""
+    """A file that is executable and not a program has its reason, too."""
     script = programs.folder / "kind"
     script.write_text("#!/nowhere/sh\n")
     script.chmod(0o755)
@@ -46,19 +44,17 @@ def test_a_program_that_cannot_be_run_is_an_answer(programs: Programs) -> None:
 
 
 def test_a_program_that_hangs_is_killed_with_all_it_started(programs: Programs) -> None:
-    """The time limit holds although a child of the program keeps its output open."""
+    """The answer does not wait for a child of the program that keeps its output open."""
     programs("docker", "info) /bin/sleep 4321 & /bin/sleep 4321")
-    began = time.monotonic()
 
     answer = programs.tools.ask("docker", "info", timeout_s=0.3)
 
     assert (answer.exit_code, answer.reason) == (None, "docker did not answer within 0.3 s")
-    assert time.monotonic() - began < 4
     wait_for(lambda: not sleeping(), what="its children are gone", timeout_s=5)
 
 
-def test_what_a_program_said_before_its_time_was_over_is_kept(programs: Programs) -> None:
-    """It is no output, which would be whole, and the reason is still that time."""
+def test_what_a_program_said_before_its_time_was_up_is_kept(programs: Programs) -> None:
+    """It is not output, which would be whole, and the reason is still the time limit."""
     programs("kubectl", "describe) echo half; echo -n warned >&2; exec /bin/sleep 60")
 
     answer = programs.tools.ask("kubectl", "describe", timeout_s=1.0)
@@ -90,8 +86,8 @@ def test_a_program_reads_its_input(programs: Programs) -> None:
     assert programs.tools.ask("kubectl", "create").lines == ["."]
 
 
-def test_output_that_is_no_json_object_is_an_empty_document() -> None:
-    """Whoever reads it needs no error path of its own."""
+def test_output_that_is_not_a_json_object_is_an_empty_document() -> None:
+    """A reader needs no error path of its own."""
     assert ToolAnswer(exit_code=0, output='{"a": 1}').document == {"a": 1}
     assert ToolAnswer(exit_code=0, output="[1]").document == {}
     assert ToolAnswer(exit_code=0, output="{").document == {}

@@ -2,7 +2,6 @@
 
 import logging
 import socket
-import time
 import traceback
 from collections.abc import Callable
 
@@ -212,12 +211,10 @@ def test_a_long_wait_is_not_waited_for(
 ) -> None:
     """A run does not end an hour later because GitHub asks for that."""
     double.fail(status, message=message, headers=headers)
-    started = time.monotonic()
 
     with pytest.raises(NotSent, match=message):
         github.set_status(REPOSITORY, COMMIT, PASSED)
 
-    assert time.monotonic() - started < 30
     assert len(double.requests) == 1
 
 

@@ -1,6 +1,5 @@
 """Evidence of a cluster: each part is read for itself, the time for all is bounded, and nothing is raised."""
 
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from threading import Event
@@ -40,7 +39,7 @@ def read(folder: Path) -> dict[str, str]:
 
 
 def test_no_part_keeps_another_away(tmp_path: Path) -> None:
-    """What cannot be had says why in its own file, be it a part, the rest of a group, or a gateway."""
+    """What cannot be had says why in its own file: a part, the rest of a group, or a gateway."""
 
     def breaks() -> str:
         raise ValueError("nonsense")
@@ -63,19 +62,20 @@ def test_no_part_keeps_another_away(tmp_path: Path) -> None:
 
 
 def test_what_hangs_is_not_waited_for(tmp_path: Path) -> None:
-    """After its time the rest is left unread, and a part that hangs says so."""
-    freed, began = Event(), time.monotonic()
+    """After its time the rest is left unread, and a part that hangs until then says so."""
+    freed = Event()
 
     def hangs() -> str:
-        freed.wait(20)
+        freed.wait()
         return "late"
 
-    collect(Odd(hangs=[("a.txt", hangs), ("b.txt", lambda: "b")]), tmp_path, within_s=0.3)
+    try:
+        collect(Odd(hangs=[("a.txt", hangs), ("b.txt", lambda: "b")]), tmp_path, within_s=0.3)
+        found = read(tmp_path)
+    finally:
+        freed.set()
 
-    found, took_s = read(tmp_path), time.monotonic() - began
-    freed.set()
     assert (found["a.txt"], found["gateway.log"], "b.txt" in found) == (NOT_READ, "log of gateway", False)
-    assert took_s < 10
 
 
 def test_evidence_of_one_name_is_kept_apart(tmp_path: Path) -> None:
