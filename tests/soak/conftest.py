@@ -26,7 +26,7 @@ TEST = "tests/soak/test_soak.py"
 
 
 class Turnover:
-    """Pods that come and go: each call does another thing to one of them, the oldest first."""
+    """Pods that come and go: each call does the next thing to one of them, the oldest first."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
@@ -63,7 +63,7 @@ class Turnover:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Soak:
-    """A cluster after hours of load, and what was seen of it; `before` is unknown where nothing tells it."""
+    """A cluster after hours of load, and what was seen of it; `before` is None where nothing tells it."""
 
     scenario: Scenario
     plan: LoadPlan

@@ -1,11 +1,11 @@
-"""A run judged again, with today's checkers, by what its folder holds; nothing is run.
+"""A run judged again, with today's checkers, from what its folder holds; nothing is run.
 
-- Every stored comparison is made again, faults have to have their proofs, recoveries and service are held
+- Every stored comparison is made again, faults must have their proofs, recoveries and service are held
   against today's limits, and how each test ended is read again from the lines that it wrote.
-- Judging again finds what is worse than the report says. One thing it makes better: a test that a comparison
-  failed in which nothing is wrong by today's rules is undecided, for it ended there.
-- Tests that passed without a line of theirs, or a JUnit file, being left prove nothing.
-- Of an attempt that another one followed, only the ending counts.
+- Judging again finds what is worse than the report says. It makes one thing better: a test that failed at a
+  comparison in which nothing is wrong by today's rules becomes undecided, because it ended there.
+- Tests that passed but left neither a line nor a JUnit file prove nothing.
+- Of an attempt that was followed by another, only the ending counts.
 """
 
 from collections import defaultdict
@@ -31,9 +31,9 @@ NAMES = {
     "recovery": "recoveries",
     "service": "services during a fault",
 }
-"""The records that are judged again, and what a reader calls them."""
+"""The records that are judged again, by the words for them in the summary."""
 SPOILED = frozenset({"quarantined"})
-"""Kinds that stand for a failure already."""
+"""Kinds that already stand for a failure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ NO_ENDING = _Ending("not-run")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChangedVerdict:
-    """A check that is judged otherwise than the report says."""
+    """A check that is judged differently from what the report says."""
 
     stage: str
     check: str
@@ -74,7 +74,7 @@ class ChangedVerdict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rechecked:
-    """The report of today, what is other in it, and how much was looked at."""
+    """Today's report, what has changed in it, and how much was looked at."""
 
     report: Report
     changes: Sequence[ChangedVerdict]
@@ -137,7 +137,7 @@ class _Recheck:
         endings: Mapping[str, _Ending],
         evidence: Mapping[str, Sequence[Record]],
     ) -> Check:
-        if not endings:  # a stage that is no tests, such as the making of a cluster
+        if not endings:  # a stage without tests, such as the making of a cluster
             return check
         ending = endings.get(check.name, NO_ENDING)
         records = evidence.get(attempted(check.name, ending.attempt), ())
@@ -208,7 +208,7 @@ def _change(stage: str, check: Check, before: CheckKind, why: str) -> ChangedVer
 
 
 def _endings(folder: RunFolder, stage: StageResult) -> dict[str, _Ending]:
-    """Return how each test of a stage ended last; of JUnit where there are no lines."""
+    """Return how each test of a stage ended last; from JUnit where there are no lines."""
     endings: dict[str, _Ending] = {}
     attempt = 0
     for record in read_lines(folder.tests(stage.name)):

@@ -34,8 +34,8 @@ _PAUSE_INTERVAL_S = 0.005
 class Reception:
     """What became of a load: when events left and were applied, by source (monotonic clock, seconds).
 
-    `pauses` are turns of the receiver's event loop, looked at every few milliseconds: as long as one lasts,
-    nothing else runs in it. `cpu_s` is the processor time of all threads of the receiver.
+    `pauses` are turns of the receiver's event loop, timed every few milliseconds: while one lasts, nothing
+    else runs in it. `cpu_s` is the processor time of all threads of the receiver.
     """
 
     sent: Sequence[Sequence[float]]
@@ -47,7 +47,7 @@ class Reception:
     cpu_s: float
 
     def flaws(self, load: EventLoad) -> list[str]:
-        """Say what is not as if every event had been applied once; nothing when all is well."""
+        """Say what differs from every event having been applied once; [] when nothing does."""
         blocks = sum(len(event.block_hashes) for event in load.stored())
         counts = [
             ("events", sum(map(len, self.applied)), load.events),
@@ -125,7 +125,7 @@ def _many_sockets() -> Iterator[None]:
 
 
 def receive(load: EventLoad, *, log: Path, ledger: Ledger) -> Reception:
-    """Offer a load and receive it; what did not arrive in time is missing in the result.
+    """Offer a load and receive it; what did not arrive in time is missing from the result.
 
     Raises WaitTimeout when the publishers do not start or the subscribers do not join them.
     """

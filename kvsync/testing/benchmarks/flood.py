@@ -1,4 +1,4 @@
-"""Publishers in a process of their own that offer a load, whether or not anyone keeps up.
+"""Publishers in a process of their own that offer a load, whether or not subscribers keep up.
 
 Rules:
 
@@ -40,7 +40,7 @@ from kvsync.testing.results.history import read_lines
 _ENDPOINT = "tcp://127.0.0.1:*"
 _EMPTY = encode(EventBatch(ts=0.0, events=()))
 _EMPTY_INTERVAL_S = 0.002
-"""Of all publishers together, so that many of them do not load the receiver before the load begins."""
+"""Of all publishers together, so that however many they are, the receiver is idle until the load begins."""
 _TURN = 64
 """Batches sent in a row before requests for a replay are looked at."""
 _READY_TIMEOUT_S = 20.0

@@ -1,6 +1,6 @@
-"""What a gateway takes while it serves, and whether it takes more and more.
+"""What a gateway needs while it serves, and whether it needs more and more.
 
-The numbers are those of its own metrics, so they are there wherever it runs.
+The numbers are from its own metrics, so they are available wherever it runs.
 """
 
 from collections.abc import Sequence
@@ -20,19 +20,19 @@ from kvsync.testing.results.history import History
 from kvsync.testing.results.verdicts import Inconclusive, NotRun
 
 SLACK_BYTES = 16 << 20
-"""What allocators keep or give back, whatever happens: Python takes 1 MiB at a time, malloc some a thread."""
+"""What allocators keep or give back by themselves: Python takes 1 MiB at a time, malloc some per thread."""
 GROWTH_BYTES_PER_H = 16 << 20
-"""At 20 requests and 150 events a second this is 27 bytes for each: any object that is kept is larger."""
+"""At 20 requests and 150 events a second this is 27 bytes each: any object that is kept is larger."""
 FEWEST_SAMPLES = 5
 REST_S = 30.0
-"""How long connections of requests that ended may stay open."""
+"""How long connections may stay open after their requests ended."""
 SPARE_FILES = 8
-"""Connections that the next requests will use again."""
+"""Connections that the next requests will reuse."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vitals:
-    """What the first gateway took at one moment (monotonic seconds), and what it has to do.
+    """What the first gateway needed at one moment (monotonic seconds), and how many sources it followed.
 
     `resident` is memory in bytes, `files` are open descriptors, `tasks` those of its event loop.
     """
@@ -75,7 +75,7 @@ def behind(cluster: Cluster) -> int | None:
 def growth(samples: Sequence[Vitals]) -> float:
     """Return by how many bytes memory grew from the first sample to the last, on the line that fits best.
 
-    Raises Inconclusive when they are too few.
+    Raises Inconclusive when there are too few samples.
     """
     if len(samples) < FEWEST_SAMPLES:
         raise Inconclusive(f"{len(samples)} samples of memory are too few, {FEWEST_SAMPLES} are needed")
@@ -84,12 +84,12 @@ def growth(samples: Sequence[Vitals]) -> float:
 
 
 def most_growth(samples: Sequence[Vitals]) -> float:
-    """Return how many bytes memory may have grown in the time of the samples."""
+    """Return by how many bytes memory may have grown over the time of the samples."""
     return SLACK_BYTES + GROWTH_BYTES_PER_H * (samples[-1].at - samples[0].at) / 3600
 
 
 def await_rest(cluster: Cluster, before: Vitals, rest_s: float = REST_S) -> None:
-    """Wait until a gateway takes no more than before, with as many pods. Fails saying what it has kept."""
+    """Wait until a gateway needs no more than before, with as many pods. Fails saying what it has kept."""
     kept: list[str] = []
 
     def rests() -> bool:

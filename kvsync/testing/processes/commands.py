@@ -15,9 +15,9 @@ SHOWN_CHARACTERS = 2000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Commands:
-    """Runs commands one after the other; when `stop` is set the one that runs is ended.
+    """Runs commands one after the other; when `stop` is set the one that is running is ended.
 
-    Their temporary files go to the folder `temporary`, of which one that is killed leaves some.
+    Their temporary files go to the folder `temporary`, because a command that is killed leaves some.
     """
 
     log: Path

@@ -1,10 +1,10 @@
 """What a run created and must not leave behind, written down before it exists.
 
 - An entry is intended (before the thing exists), created (with the facts to find it), released (it is gone).
-- Each line is on the disk before the call returns, so whoever cleans up after a SIGKILL knows of everything;
-  a line torn by the kill is ignored.
-- A process is known by its id and start time together, because ids are used again. Whatever escaped that is
-  found by the variable `KVSYNC_RUN`, which every child inherits.
+- Each line is on the disk before the call returns, so that everything is known after a SIGKILL; a line torn
+  by the kill is ignored.
+- A process is known by its id and start time together, because ids are used again. What escapes that is found
+  by the variable `KVSYNC_RUN`, which every child inherits.
 """
 
 import json

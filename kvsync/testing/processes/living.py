@@ -44,7 +44,7 @@ def find_strays(run: str) -> list[psutil.Process]:
 
 
 def end(processes: Iterable[psutil.Process], *, grace_s: float = GRACE_S) -> None:
-    """Ask processes to end, kill those that do not; raises WaitTimeout when one survives that too."""
+    """Ask processes to end and kill those that do not; raises WaitTimeout when one survives even that."""
     alive = [process for process in processes if _is_alive(process)]
     for process in alive:
         _signal(process, signal.SIGTERM)

@@ -27,10 +27,10 @@ LINE_BYTES = 64 * 1024
 """A longer line reaches the callback in pieces."""
 
 TURN_BYTES = 4 * 1024 * 1024
-"""What is read back in one turn, so that a chatty command cannot keep us from looking at the clock."""
+"""The most that is read back in one turn, so that a chatty command cannot keep us from the clock."""
 
 TICK_S = 0.1
-"""How often lines, time limit and stop are looked at."""
+"""How often lines, time limit and stop are checked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +110,7 @@ def _start(
             stdout=output,
             stderr=subprocess.STDOUT,
             cwd=cwd,
-            # Not by `env NAME=VALUE`: everybody on the machine may read command lines.
+            # Not by `env NAME=VALUE`: every user of the machine can read command lines.
             env={**(os.environ if environ is None else environ), **variables},
             start_new_session=True,
         )

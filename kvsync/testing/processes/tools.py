@@ -17,14 +17,14 @@ from typing import BinaryIO, cast
 from kvsync.testing.processes.runner import with_environment
 
 ANSWER_S = 5.0
-"""How long a program may take to answer: enough for a cluster far away, short enough to wait for."""
+"""How long a program may take to answer: enough for a distant cluster, short enough to wait for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolAnswer:
     """What a program said; `exit_code` is None when it is not there or did not end in time.
 
-    Of one that did not end in time `errors` has all that it said: what is not whole is no output.
+    If it did not end in time, `errors` has all that it said: incomplete output does not count as output.
     """
 
     exit_code: int | None
@@ -38,7 +38,7 @@ class ToolAnswer:
 
     @property
     def reason(self) -> str:
-        """The last line it wrote, which is where programs say why they failed; docker adds an advice."""
+        """The last line it wrote, where programs say why they failed, without the advice docker appends."""
         lines = [line.strip() for line in f"{self.output}\n{self.errors}".splitlines() if line.strip()]
         said = [line for line in lines if not line.startswith(("Run 'docker", "See 'docker"))]
         return said[-1] if said else f"exit code {self.exit_code}"
@@ -50,7 +50,7 @@ class ToolAnswer:
 
     @property
     def document(self) -> dict[str, object]:
-        """Its output as a JSON object; {} when it is none."""
+        """Its output as a JSON object; {} when it is not one."""
         with suppress(ValueError):
             if isinstance(document := json.loads(self.output), dict):
                 return cast("dict[str, object]", document)
@@ -75,7 +75,7 @@ class Tools:
         """Run a command with `text` as its input; at the time limit it is killed with all it started."""
         if not self.find(argv[0]):
             return ToolAnswer(exit_code=None, errors=f"{argv[0]} is not installed")
-        # Programs call each other (kind calls docker), so that the path is for them, too.
+        # Programs call each other (kind calls docker), so they get the path, too.
         command = with_environment(argv, {"PATH": self.search_path} if self.search_path else {})
         temporary = tempfile.TemporaryFile
         with temporary() as given, temporary() as out, temporary() as err:
@@ -101,7 +101,7 @@ ON_PATH = Tools()
 
 
 def kubectl(kubeconfig: object, context: object, *words: str) -> list[str]:
-    """Return a kubectl command; without a kubeconfig or a context kubectl's own rules hold."""
+    """Return a kubectl command; without a kubeconfig or a context kubectl chooses them itself."""
     chosen = [f"--kubeconfig={kubeconfig}"] if kubeconfig else []
     return ["kubectl", *chosen, *([f"--context={context}"] if context else []), *words]
 

@@ -1,8 +1,8 @@
 """Did pods have in their caches what the gateway predicted, and if not, why?
 
-The prediction is made when a request is routed, the cache is looked at when the engine schedules it. What
-differs must be explained by what the pod announced: a removal between the two, or a block stored so shortly
-before that its event was still on its way.
+The prediction is made when a request is routed; the engine looks at its cache when it schedules it. A
+difference must be explained by what the pod announced: a removal between the two, or a block stored just
+before, whose event was still on its way.
 """
 
 from collections import Counter
@@ -15,7 +15,7 @@ from kvsync.testing.traffic.sender import Answer
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Agreement:
-    """How many answers had what was predicted, the causes of the others' differences, and what has none."""
+    """How many answers had what was predicted, why others had not, and what is left unexplained."""
 
     requests: int
     agreeing: int
@@ -31,10 +31,10 @@ class Agreement:
 def agreement(
     answers: Sequence[Answer], announced: Sequence[Announcement], *, in_flight_s: float
 ) -> Agreement:
-    """Compare prediction and report of each answer; one without either does not agree.
+    """Compare prediction and report of each answer; one that lacks either does not agree.
 
-    `in_flight_s` is how long an event may take to the index: 0 when the index had settled before each
-    request, for then nothing was on its way.
+    `in_flight_s` is how long an event may take to reach the index: 0 when the index had settled before each
+    request, because then nothing was on its way.
     """
     explained: Counter[str] = Counter()
     unexplained = []
@@ -53,7 +53,7 @@ def agreement(
 
 
 def _cause(answer: Answer, announced: Sequence[Announcement], in_flight_s: float) -> str:
-    """Return why prediction and report differ, nothing when the announcements do not tell."""
+    """Return why prediction and report differ, "" when the announcements do not explain it."""
     if not answer.ok:
         return "the request failed"
     if answer.predicted is None or answer.cached_tokens is None:

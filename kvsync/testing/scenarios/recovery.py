@@ -1,8 +1,8 @@
-"""When a cluster is well again after a fault: from the first of five probes in a row that find nothing wrong.
+"""When a cluster has recovered from a fault: at the first of five probes in a row that find nothing wrong.
 
-A probe is one request that succeeds, every gateway using every pod, and every gateway having everything that
-pods had published a moment before. Requests may be running; whether the index is right is compared at rest
-afterwards.
+A probe finds nothing wrong when one request succeeds, every gateway uses every pod, and every gateway has
+everything that pods had published a moment before. Requests may be running; the index is compared with the
+pods afterwards, at rest.
 """
 
 import time
@@ -16,11 +16,11 @@ from kvsync.testing.scenarios.scenario import Scenario
 from kvsync.testing.traffic.sender import Answer
 
 PROBES = 5
-"""So many in a row must find nothing wrong."""
+"""How many in a row must find nothing wrong."""
 GOAL_S = 30.0
 """How long a recovery may take."""
 LIMIT_S = 120.0
-"""How long one is waited for, so that a report says by how much the goal was missed."""
+"""How long to wait for one, so that a report says by how much the goal was missed."""
 
 
 def await_recovery(

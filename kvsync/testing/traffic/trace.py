@@ -23,9 +23,9 @@ _SYSTEM_PROMPTS = 4
 _SYSTEM_TOKENS = (64, 256)
 _TURN_TOKENS = (16, 128)
 _TURNS = 6
-"""So many turns a conversation has on average."""
+"""The turns of a conversation, on average."""
 _LONG = 1024
-"""A conversation with so many tokens ends."""
+"""A conversation with this many tokens ends."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +43,7 @@ class TraceRequest:
 def mooncake(path: Path, *, model: str, limit: int, max_tokens: int) -> list[TraceRequest]:
     """Read the first `limit` requests of a recorded trace; answers are cut to `max_tokens`.
 
-    Raises ConfigError, with the line number, for a line that is no request.
+    Raises ConfigError, with the line number, for a line that is not a request.
     """
     with path.open(encoding="utf-8") as lines:
         return [
