@@ -1,4 +1,4 @@
-"""Requests to a gateway while something happens, and beside them a control that goes past it to one pod."""
+"""Requests to a gateway while something happens, and a control that goes past it to one pod meanwhile."""
 
 import math
 import time

@@ -42,8 +42,8 @@ NO_HISTORY = "/dev/null"
 class Offered:
     """What came of a load; `vitals` are in the order of time.
 
-    `events_per_s` are the prompts that all pods together announced without being sent them, beside how many
-    were intended.
+    `events_per_s` are the prompts that all pods together announced without being sent them, and
+    `intended_events_per_s` how many there were to be.
     """
 
     phases: Sequence[Served]

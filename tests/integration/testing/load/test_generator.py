@@ -22,7 +22,7 @@ STALL_S = 1.0
 
 
 class StallingServer(ThreadingHTTPServer):
-    """Answers nobody for a second from the first request on, and then everybody at once."""
+    """Answers no request for a second from the first one on, and then all at once."""
 
     request_queue_size = 128
     until: float | None = None

@@ -50,7 +50,7 @@ def test_a_program_that_ends_by_itself_ends_the_lifeline() -> None:
 
 
 def test_a_signal_while_the_program_starts_ends_it_too() -> None:
-    """Nobody would end the program if the signal ended only what holds it."""
+    """The program would be left running if the signal ended only what holds it."""
     for _ in range(10):
         with _start("sh", "-c", "kill -TERM $PPID; exec sleep 60") as lifeline:
             assert lifeline.wait(timeout=10) == 128 + 15

@@ -55,7 +55,7 @@ def program(tmp_path: Path, ledger: Ledger) -> Iterator[Program]:
 
 
 def test_a_running_program_is_in_the_ledger(program: Program, ledger: Ledger) -> None:
-    """Whoever cleans up finds its process; once it is stopped there is nothing to find."""
+    """A cleanup finds its process; once it is stopped there is nothing to find."""
     (entry,) = leftovers([ledger.path])
     assert (entry.kind, entry.facts["pid"]) == ("process", program.pid)
 
@@ -115,7 +115,7 @@ ABORT = "import os; print('why', flush=True); os.abort()"
 def test_a_program_that_ended_by_itself_is_noticed(
     start: Start, ledger: Ledger, end: Callable[[Program], None], code: str, status: int
 ) -> None:
-    """Whoever ends it is told with which code it had ended, and the end of its log; nothing is left of it."""
+    """Ending it raises an error with its exit code and the end of its log; nothing is left of it."""
     program = start(code)
     await_end(program)
 

@@ -25,7 +25,7 @@ def test_requests_arrive_at_the_rate_of_their_phase() -> None:
 
 
 def test_the_same_seed_gives_the_same_load() -> None:
-    """Whoever makes it twice, such as a sender and who counts what was sent, makes the same requests."""
+    """Made twice, as by the sender and by what counts the requests, it has the same requests."""
     one, same, other = (list(requests(PHASES, model="m", seed=seed)) for seed in (1, 1, 2))
 
     assert one == same

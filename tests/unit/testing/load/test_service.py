@@ -36,7 +36,7 @@ def phase(
 
 
 def mixed(good: int, bad: int) -> list[Sample]:
-    """Return so many requests that succeeded and so many that failed."""
+    """Return requests, of which `good` succeeded and `bad` failed."""
     return [sample()] * good + [sample(ok=False)] * bad
 
 
@@ -102,7 +102,7 @@ def test_a_spike_that_keeps_the_machine_busy_is_no_excuse() -> None:
 
 @pytest.mark.parametrize("control_s", [0.16, float("nan")], ids=["busy", "unknown"])
 def test_failures_on_a_busy_machine_decide_nothing(control_s: float) -> None:
-    """Requests that had nothing to do with the gateway took long, too, or nobody knows."""
+    """Requests that had nothing to do with the gateway took long, too, or it is not known."""
     bad = phase(BROKEN, control_s=control_s)
 
     with pytest.raises(Inconclusive, match=r"the machine was busy, the control took .* ms \(p95\); 3 of 100"):
@@ -154,7 +154,7 @@ def test_a_few_late_requests_do_no_harm() -> None:
 
 
 def test_a_failure_is_one_although_the_load_was_not_offered() -> None:
-    """A gateway that answers nobody holds up who sends, too."""
+    """A gateway that does not answer holds up the sender, too."""
     bad = phase(BROKEN, lost=5)
 
     with pytest.raises(AssertionError, match=r"^3 of 100 requests failed.*5 were lost"):
