@@ -35,8 +35,7 @@ def _write(result: StageResult, path: Path, properties: Mapping[str, str], cases
     suite = TestSuite(result.name)  # type: ignore[no-untyped-call]  # junitparser is typed in part
     for name, value in properties.items():
         suite.add_property(name, _legal(value))
-    for case in cases:
-        suite.add_testcase(case)
+    suite.add_testcases([*cases])  # all at once: each call counts the whole suite anew
     suite.timestamp = result.started_at.isoformat()
     document = JUnitXml("kvsync")
     document.add_testsuite(suite)

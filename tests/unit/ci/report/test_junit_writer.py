@@ -1,6 +1,7 @@
 """Results as JUnit XML: what other tools read is never better than the result."""
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from xml.etree import ElementTree
@@ -125,3 +126,25 @@ def test_prow_attempts(tmp_path: Path) -> None:
         ("a", "3.0", "first"),
         ("a", "2.0", None),
     ]
+
+
+@pytest.mark.parametrize("write", [write_junit, write_prow])
+def test_ten_times_the_tests_are_ten_times_the_work(tmp_path: Path, write: Callable[..., None]) -> None:
+    """What a file costs to write grows with its tests, not with their square."""
+
+    def calls(tests: int) -> int:
+        checks = [Check(name=f"tests/e2e/test_a.py::test_{each}", kind="passed") for each in range(tests)]
+        result, made = merge("e2e", checks, started_at=datetime(2026, 11, 20, tzinfo=UTC)), 0
+
+        def count(_frame: object, event: str, _argument: object) -> None:
+            nonlocal made
+            made += event == "call"
+
+        sys.setprofile(count)
+        try:
+            write(result, tmp_path / "e2e.xml", {})
+        finally:
+            sys.setprofile(None)
+        return made
+
+    assert calls(500) < 12 * calls(50)
