@@ -9,14 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kvsync.testing import GatewayView, NotRun, Scenario, Void
-from kvsync.testing.clusters.endpoints import GatewayView
+from kvsync.testing import GatewayView, NotRun, Scenario, Void, wait_for
 from kvsync.testing.load.generator import Generator, RequestStream
 from kvsync.testing.load.plan import Phase
 from kvsync.testing.oracle.tables import digest
-from kvsync.testing.processes.wait import wait_for
-from kvsync.testing.results.verdicts import NotRun, Void
-from kvsync.testing.scenarios.scenario import Scenario
 from kvsync.testing.traffic.service import Sample, Service
 from kvsync.testing.traffic.trace import generate
 
