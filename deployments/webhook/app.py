@@ -11,7 +11,6 @@ import hashlib
 import hmac
 import logging
 import math
-import random
 import re
 import sqlite3
 import time
@@ -60,7 +59,6 @@ def create_app(
     settings: Settings,
     inbox: Inbox,
     *,
-    rng: random.Random | None = None,
     clock: Callable[[], float] = time.monotonic,
     open_client: Callable[[], PrefectClient] = get_client,
 ) -> Starlette:
@@ -76,7 +74,6 @@ def create_app(
         inbox,
         Heads(settings.github, settings.webhook.ignored_paths),
         metrics,
-        rng=rng or random.Random(),  # noqa: S311 - jitter is no secret
         clock=clock,
         open_client=open_client,
     )

@@ -1,18 +1,19 @@
 """Turns accepted deliveries into flow runs, for as long as it takes.
 
-- A delivery is finished in the inbox after its flow run exists. Killed in between, the next attempt has
-  the same idempotency key and gets the same flow run.
-- When Prefect is away everything waits; a missing deployment or an unknown commit keeps only its own
-  delivery waiting.
+- A delivery is finished in the inbox after its flow run exists. If we are killed in between, the next attempt
+  has the same idempotency key and gets the same flow run.
+- One delivery has its turn at a time, in the order of arrival. It keeps the turn while Prefect is away, so
+  that everything waits; a missing deployment or an unknown commit keeps only its own delivery waiting.
 """
 
 import asyncio
 import logging
-import random
 from collections.abc import Callable
 from contextlib import suppress
 
 from prefect.client.orchestration import PrefectClient, get_client
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
+from tenacity.wait import wait_exponential, wait_random_exponential
 
 from deployments.webhook.decision import Ask, Cancel, Start, request, tag
 from deployments.webhook.heads import Heads
@@ -26,8 +27,8 @@ from kvsync.ratelimit import RateLimit
 
 log = logging.getLogger(__name__)
 
-FIRST_PAUSE_S = 0.5
-MAX_PAUSE_S = 60.0
+PAUSE = wait_exponential(0.25, max=30) + wait_random_exponential(0.25, max=30)
+"""After a failure: half a second, twice as long each time, up to a minute; chance takes off up to a half."""
 ATTEMPT_TIMEOUT_S = 30.0
 FILES_TIMEOUT_S = 15.0
 """For GitHub to say what a pull request touches; after that it is run."""
@@ -35,40 +36,12 @@ IDLE_S = 600.0
 """How often the inbox is looked at and pruned when nothing comes in."""
 LOG_INTERVAL_S = 30.0
 
-PREFECT = 0
-"""The key of Prefect's API in the back-off; deliveries count from 1."""
-
-
-class Backoff:
-    """How long each thing that failed is left alone: twice as long each time, up to a minute, with jitter."""
-
-    def __init__(self, rng: random.Random, clock: Callable[[], float]) -> None:
-        self._rng, self._clock = rng, clock
-        self._attempts: dict[int, int] = {}
-        self._until: dict[int, float] = {}
-
-    def failed(self, key: int) -> None:
-        """Take note of a failure."""
-        attempts = self._attempts[key] = self._attempts.get(key, 0) + 1
-        pause_s = min(MAX_PAUSE_S, FIRST_PAUSE_S * 2 ** min(attempts - 1, 16))
-        self._until[key] = self._clock() + pause_s * self._rng.uniform(0.5, 1.0)
-
-    def succeeded(self, key: int) -> None:
-        """Forget its failures."""
-        self._attempts.pop(key, None)
-        self._until.pop(key, None)
-
-    def remaining(self, key: int) -> float:
-        """Return for how many seconds more it is left alone."""
-        return max(0.0, self._until.get(key, 0.0) - self._clock())
-
-    def attempts(self, key: int) -> int:
-        """Return how often it failed in a row."""
-        return self._attempts.get(key, 0)
+INBOX = 0
+"""The key of the inbox among what is in trouble; deliveries count from 1."""
 
 
 class Dispatcher:
-    """Reads the inbox and starts runs until it is cancelled. `trouble` is why something waits, "" if none."""
+    """Reads the inbox and starts runs until it is cancelled."""
 
     def __init__(
         self,
@@ -76,16 +49,20 @@ class Dispatcher:
         heads: Heads,
         metrics: ReceiverMetrics,
         *,
-        rng: random.Random,
         clock: Callable[[], float],
         open_client: Callable[[], PrefectClient] = get_client,
     ) -> None:
-        self.trouble = ""
         self._inbox, self._heads, self._metrics = inbox, heads, metrics
         self._open_client = open_client
-        self._backoff = Backoff(rng, clock)
+        self._troubles: dict[int, str] = {}
+        self._turn = asyncio.Lock()
         self._spoken = RateLimit(LOG_INTERVAL_S, clock)
         self._woken = asyncio.Event()
+
+    @property
+    def trouble(self) -> str:
+        """Why something waits; "" if nothing has failed."""
+        return next(filter(None, self._troubles.values()), "")
 
     def wake(self) -> None:
         """Say that there is something new in the inbox."""
@@ -93,60 +70,50 @@ class Dispatcher:
 
     async def run(self) -> None:
         """Dispatch until cancelled."""
-        while True:
-            self._woken.clear()
-            try:
-                pause_s = await self._sweep()
-            except Exception as exc:  # whatever it is, what was accepted must not be forgotten
-                self._postpone(PREFECT, NotNow("defect", repr(exc)), exc)
-                pause_s = self._backoff.remaining(PREFECT)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(pause_s):
-                    await self._woken.wait()
-                    # What comes in while Prefect is away does not shorten the pause.
-                    await asyncio.sleep(self._backoff.remaining(PREFECT))
+        async with self._open_client() as client, asyncio.TaskGroup() as tasks:
+            while True:
+                self._woken.clear()
+                arrived: list[Delivery] = await self._retrying(INBOX, _is_error)(self._arrived)
+                for delivery in arrived:
+                    self._troubles[delivery.number] = ""
+                    tasks.create_task(self._deliver(client, delivery))
+                self._troubles.pop(INBOX, None)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(IDLE_S):
+                        await self._woken.wait()
 
-    async def _sweep(self) -> float:
-        """Try once what is due; returns after how many seconds there will be more to do."""
+    async def _arrived(self) -> list[Delivery]:
+        """Return what waits in the inbox and is not being delivered yet."""
         for lost in await asyncio.to_thread(self._inbox.prune):
             log.error("delivery %s waited 30 days in vain and is forgotten", lost)
         waiting = await asyncio.to_thread(self._inbox.waiting)
-        if not waiting:
-            self.trouble = ""
-            return IDLE_S
-        async with self._open_client() as client:
-            for delivery in waiting:
-                if self._backoff.remaining(delivery.number):
-                    continue
-                if not await self._attempt(client, delivery):
-                    return self._backoff.remaining(PREFECT)
-        left = [delivery.number for delivery in waiting if self._backoff.attempts(delivery.number)]
-        if not left:
-            self.trouble = ""
-        return min((self._backoff.remaining(number) for number in left), default=0.0)
+        return [delivery for delivery in waiting if delivery.number not in self._troubles]
 
-    async def _attempt(self, client: PrefectClient, delivery: Delivery) -> bool:
-        """Try one delivery; False when there is no use in trying others."""
+    async def _deliver(self, client: PrefectClient, delivery: Delivery) -> None:
+        """Try a delivery until it is finished."""
+
+        async def in_turn() -> None:
+            async with self._turn:
+                await self._retrying(delivery.number, _is_away)(self._attempt, client, delivery)
+
+        await self._retrying(delivery.number, _is_error)(in_turn)
+        del self._troubles[delivery.number]
+
+    async def _attempt(self, client: PrefectClient, delivery: Delivery) -> None:
+        """Try a delivery once, unless it was finished elsewhere or forgotten meanwhile."""
+        if not await asyncio.to_thread(self._inbox.is_waiting, delivery):
+            return
+        flow_run = None
         try:
             async with asyncio.timeout(ATTEMPT_TIMEOUT_S):
                 outcome, flow_run = await self._dispatch(client, delivery)
         except (RunRefused, ConfigError) as exc:
-            outcome, flow_run = f"refused: {exc}", None
+            outcome = f"refused: {exc}"
         except TimeoutError as exc:
-            self._postpone(PREFECT, NotNow("prefect", f"no answer within {ATTEMPT_TIMEOUT_S:g} s"), exc)
-            return False
-        except NotNow as exc:
-            self._postpone(PREFECT if exc.reason == "prefect" else delivery.number, exc, exc)
-            return exc.reason != "prefect"
-        except Exception as exc:  # a defect in one delivery must not stop the others
-            self._postpone(delivery.number, NotNow("defect", repr(exc)), exc)
-            return True
+            raise NotNow("prefect", f"no answer within {ATTEMPT_TIMEOUT_S:g} s") from exc
         await asyncio.to_thread(self._inbox.finish, delivery, outcome, flow_run)
-        for key in (PREFECT, delivery.number):
-            self._backoff.succeeded(key)
         self._metrics.dispatched.labels(outcome.partition(":")[0]).inc()
         log.info("delivery %s: %a %s", delivery.delivery, outcome, flow_run or "")
-        return True
 
     async def _dispatch(self, client: PrefectClient, delivery: Delivery) -> tuple[str, str | None]:
         work = delivery.work
@@ -194,10 +161,19 @@ class Dispatcher:
             message=message,
         )
 
-    def _postpone(self, key: int, why: NotNow, cause: BaseException) -> None:
-        self._backoff.failed(key)
+    def _retrying(self, key: int, retried: Callable[[BaseException], bool]) -> AsyncRetrying:
+        """Return what calls a function again and again, as long as its errors are to be `retried`."""
+        return AsyncRetrying(
+            retry=retry_if_exception(retried),
+            wait=PAUSE,
+            before_sleep=lambda state: self._postpone(key, state),
+        )
+
+    def _postpone(self, key: int, state: RetryCallState) -> None:
+        cause = state.outcome.exception() if state.outcome else None
+        why = cause if isinstance(cause, NotNow) else NotNow("defect", repr(cause))
         self._metrics.failures.labels(why.reason).inc()
-        self.trouble = why.reason
+        self._troubles[key] = why.reason
         held_back = self._spoken.admit()
         if held_back is not None:
             log.warning(
@@ -206,3 +182,12 @@ class Dispatcher:
                 held_back,
                 exc_info=cause if why.reason == "defect" else None,
             )
+
+
+def _is_error(exc: BaseException) -> bool:
+    """Any error, also a defect: whatever it is, what was accepted must not be forgotten."""
+    return isinstance(exc, Exception)
+
+
+def _is_away(exc: BaseException) -> bool:
+    return isinstance(exc, NotNow) and exc.reason == "prefect"

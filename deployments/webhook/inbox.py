@@ -103,6 +103,12 @@ class Inbox:
             for number, name, text, pull_request, at in rows
         ]
 
+    def is_waiting(self, delivery: Delivery) -> bool:
+        """Whether a delivery is there and not finished."""
+        return bool(
+            self._run("SELECT 1 FROM deliveries WHERE number = ? AND outcome IS NULL", delivery.number)
+        )
+
     def finish(self, delivery: Delivery, outcome: str, flow_run: str | None = None) -> None:
         """Say what became of a delivery."""
         self._run(

@@ -4,7 +4,6 @@ import asyncio
 import hashlib
 import hmac
 import json
-import random
 import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -136,9 +135,7 @@ async def start_receiver(tmp_path: Path, closed_port: int) -> AsyncIterator[Star
                 github=GitHubSettings(token=SecretStr("gh-token"), api_url=github or away),
             )
             inbox = stack.enter_context(closing(Inbox(tmp_path / "inbox.db", time.time)))
-            app = create_app(
-                settings, inbox, rng=random.Random(1), open_client=lambda: PrefectClient(prefect or away)
-            )
+            app = create_app(settings, inbox, open_client=lambda: PrefectClient(prefect or away))
             address = await stack.enter_async_context(serving(app))
             client = await stack.enter_async_context(httpx.AsyncClient(base_url=address, timeout=10))
             return Receiver(client=client, inbox=inbox)

@@ -217,6 +217,20 @@ async def test_metrics_and_health_say_what_waits_and_why(receiver: Receiver) -> 
     )
 
 
+async def test_what_was_finished_elsewhere_or_forgotten_is_not_tried_again(receiver: Receiver) -> None:
+    """Another process may use the same inbox, and nothing is kept there for ever."""
+    await receiver.deliver("push", payload("push"))
+
+    async def trouble(expected: str) -> bool:
+        return (await receiver.client.get("/healthz")).json()["trouble"] == expected
+
+    await until(lambda: trouble("prefect"))
+    receiver.inbox.finish(receiver.inbox.waiting()[0], "started", "of-another-process")
+    await until(lambda: trouble(""))
+
+    assert [*receiver.inbox.outcomes().values()] == [("started", "of-another-process")]
+
+
 def test_without_a_secret_there_is_no_receiver(inbox: Inbox) -> None:
     """It could believe nobody."""
     with pytest.raises(ConfigError, match="KVSYNC_CI_WEBHOOK_SECRET"):

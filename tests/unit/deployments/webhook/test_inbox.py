@@ -53,6 +53,7 @@ def test_a_delivery_is_there_once_and_outlives_the_process(inbox: Inbox, reopen:
     assert not inbox.add("one", closed(at=5.0))
 
     (waiting,) = reopen().waiting()
+    assert inbox.is_waiting(waiting)
     assert (waiting.delivery, waiting.key, waiting.at, waiting.work) == (
         "one",
         "github-one",
@@ -82,6 +83,7 @@ def test_deliveries_wait_in_the_order_of_arrival_until_they_are_finished(inbox: 
     first, *_ = inbox.waiting()
     inbox.finish(first, "started", "run-1")
 
+    assert not inbox.is_waiting(first)
     assert [delivery.delivery for delivery in inbox.waiting()] == ["a", "c"]
     assert inbox.depth() == (2, 60.0)
     assert inbox.outcomes() == {"b": ("started", "run-1"), "a": (None, None), "c": (None, None)}
@@ -115,7 +117,9 @@ def test_old_deliveries_are_forgotten_and_the_waiting_ones_named(inbox: Inbox, c
     clock.now += 30 * 24 * 3600
     inbox.add("young", closed())
     assert inbox.prune() == []
+    stuck, *_ = inbox.waiting()
 
     clock.now += 1
     assert inbox.prune() == ["stuck"]
+    assert not inbox.is_waiting(stuck)
     assert list(inbox.outcomes()) == ["young"]
