@@ -16,7 +16,7 @@ def clean(
 
     A run that is still going on is left alone.
     """
-    from kvsync.ci.cleaning.marks import on_this_machine
+    from kvsync.ci.cleaning.labelled import on_this_machine
     from kvsync.ci.cleaning.residue import clear, find, is_running
 
     left, failed = 0, 0

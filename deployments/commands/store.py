@@ -76,7 +76,7 @@ def prune(
 
     What still runs, and what left something behind, stays.
     """
-    from kvsync.ci.cleaning.marks import on_this_machine
+    from kvsync.ci.cleaning.labelled import on_this_machine
     from kvsync.ci.store import retention
 
     settings = installation().settings.store

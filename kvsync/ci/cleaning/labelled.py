@@ -1,11 +1,11 @@
-"""What on this machine and in its clusters bears the mark of a run, whether a ledger knows of it or not.
+"""What on this machine and in its clusters bears the label of a run, whether a ledger knows of it or not.
 
 - A Kind cluster of a run is named `kvsync-<run id>`; kind labels its containers with that name.
 - A container or a namespace is labelled `kvsync.dev/run=<run id>`.
-- An image is tagged `kvsync:<run id>`; one that a killed build left has no name, but the label.
+- An image is tagged `kvsync:<run id>`; one that a killed build left behind has the label, but no name.
 
-This is a second look, and does not keep a machine without docker or kubectl from cleaning up: then there is
-nothing to find. A docker that is there and does not answer is an entry of its own, for a run that used it.
+This is a second look. Without docker or kubectl there is nothing to find, and cleaning up goes on. A docker
+that is installed and does not answer is an entry of its own, for a run that used it.
 """
 
 from collections.abc import Iterable
@@ -19,22 +19,22 @@ from kvsync.testing.processes.tools import ON_PATH, Tools, kubectl
 PREFIX = "kvsync"
 
 KINDS = frozenset({"kind-cluster", "container", "image"})
-"""What Docker makes, of the kinds of ledger entries."""
+"""The kinds of ledger entries that Docker makes."""
 
 UNKNOWN = "docker"
-"""The kind of the entry that stands for a docker that did not answer."""
+"""The kind of entry that stands for a docker that did not answer."""
 
 ANSWER_S = 15.0
-"""For an answer. A machine from which a killed run has just gone is busy, and cleaning up has time."""
+"""To wait for an answer: a machine on which a run was just killed is busy, and cleaning up has time."""
 
 LOOK_S = 2.0
-"""For an answer about a run that did not use Docker, as far as one knows."""
+"""To wait for an answer about a run that did not use Docker, as far as is known."""
 
 _CONTAINER = f'{{{{.Names}}}}\t{{{{.Label "{CLUSTER_LABEL}"}}}}\t{{{{.Label "{RUN_LABEL}"}}}}'
 
 
 def on_this_machine(tools: Tools = ON_PATH, *, timeout_s: float = ANSWER_S) -> list[LedgerEntry]:
-    """Return the containers, Kind clusters and images of all runs, as entries that no ledger has.
+    """Return the containers, Kind clusters and images of all runs, as entries that are in no ledger.
 
     A docker that does not answer within `timeout_s` is the only entry, of the kind UNKNOWN and of no run.
     """
@@ -53,7 +53,7 @@ def _nameless(tools: Tools, timeout_s: float) -> list[LedgerEntry]:
     unfinished = ["--filter=dangling=true", f"--filter=label={RUN_LABEL}", "--no-trunc", "--quiet"]
     ids = _docker(tools, timeout_s, "image", "ls", *unfinished)
     shown = f'--format={{{{.Id}}}}\t{{{{index .Config.Labels "{RUN_LABEL}"}}}}'
-    # Not of one that has gone since then, which fails.
+    # The command fails for an image that has gone since then, and prints the others.
     rows = tools.ask("docker", "image", "inspect", shown, *ids, timeout_s=timeout_s).lines if ids else []
     return [_entry("image", *row.split("\t")) for row in rows if not row.endswith("\t")]
 
@@ -66,7 +66,7 @@ def _docker(tools: Tools, timeout_s: float, *words: str) -> list[str]:
 
 
 def containers(lines: Iterable[str]) -> list[LedgerEntry]:
-    """Read a list of containers: each line has a name, a Kind cluster and a run, with tabs between. Pure."""
+    """Read a list of containers: each line is a name, a Kind cluster and a run, separated by tabs. Pure."""
     rows = [line.split("\t") for line in lines]
     clusters = {cluster for _, cluster, _ in rows if cluster.startswith(f"{PREFIX}-")}
     return [
@@ -75,8 +75,8 @@ def containers(lines: Iterable[str]) -> list[LedgerEntry]:
     ]
 
 
-def beside(entry: LedgerEntry, tools: Tools) -> list[LedgerEntry]:
-    """Return the namespaces of the run of an entry, in the Kubernetes cluster that the entry is in."""
+def in_cluster_of(entry: LedgerEntry, tools: Tools) -> list[LedgerEntry]:
+    """Return the namespaces of the run of an entry, in the Kubernetes cluster of that entry."""
     where = {fact: entry.facts.get(fact, "") for fact in ("kubeconfig", "context", "kind_cluster")}
     words = [
         f"--request-timeout={ANSWER_S:.0f}s",

@@ -1,28 +1,28 @@
-"""Removes what a run left: each kind of ledger entry by its own means, in an order that lets all work.
+"""Removes what a run left behind: each kind of ledger entry in its own way, in an order that works for all.
 
-Facts of the kinds, by which their makers write them down and the reapers find them:
+The facts of each kind, which its maker writes down and its reaper needs:
 
     process          pid, create_time
-    kind-cluster     kubeconfig; ready: when it is whole
-    network-rule     node: the container of the Kind node; undo: the command that undoes it, run in there
+    kind-cluster     kubeconfig; ready: once it is complete
+    network-rule     node: the container of the Kind node; undo: the command that undoes it, run in that
     custom-resource  kubeconfig, context, kind_cluster, group, version, plural, namespace
     namespace        kubeconfig, context, kind_cluster
     cordon           kubeconfig, context, kind_cluster
-    node-image       kind_cluster: a Kind cluster that stays, on whose nodes the image was put
-    container, image, path: the name says all
-    docker           no thing, but that it did not answer; see marks
+    node-image       kind_cluster: a Kind cluster that stays, on whose nodes the image was loaded
+    container, image, path: none, the name says everything
+    docker           none: it is not a thing, but says that docker did not answer; see labelled
 
-A kubeconfig or context that is empty stands for kubectl's own rules, `kind_cluster` is empty for a cluster
-that is not Kind's. Processes go first, for they could go on creating the rest. A Kind cluster goes before
-what is in it: that goes with it. Chaos Mesh's resources go before their namespaces, because their controller
-needs the pods to undo what it did to them.
+An empty kubeconfig or context leaves the choice to kubectl; `kind_cluster` is empty for a cluster that is not
+Kind's. Processes go first, because they could go on creating the rest. A Kind cluster goes before what is in
+it, which goes with it. Chaos Mesh's resources go before their namespaces, because their controller needs the
+pods to undo what it did to them.
 """
 
 import re
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 
-from kvsync.ci.cleaning.marks import ANSWER_S, UNKNOWN
+from kvsync.ci.cleaning.labelled import ANSWER_S, UNKNOWN
 from kvsync.errors import UnknownName
 from kvsync.testing.clusters.kubernetes.machine import CLUSTER_LABEL
 from kvsync.testing.clusters.kubernetes.manifests import RUN_LABEL
@@ -48,32 +48,32 @@ KINDS = (
     UNKNOWN,
     "path",
 )
-"""In the order in which they are removed."""
+"""In the order of their removal."""
 
 REMOVAL_S = 60.0
 """For Docker to remove containers or an image. Measured: 4 s for a cluster of three nodes."""
 
 NAMESPACE_S = 120.0
-"""For a namespace to be gone: its pods may use their grace."""
+"""For a namespace to be gone: its pods may use their grace periods."""
 
 STUCK_S = 5.0
-"""For a namespace that did not go for a long time already."""
+"""For a namespace that has been stuck for a long time."""
 
 RESOURCE_S = 20.0
 """For a custom resource to be gone before its finalizer is forced."""
 
 FORCE_S = 5.0
-"""For it to be gone after that, and again when its finalizers were taken away."""
+"""For it to be gone after that, and again once its finalizers are removed."""
 
 FORCED = "chaos-mesh.chaos-mesh.org/cleanFinalizer=forced"
-"""Chaos Mesh then lets a resource go that it could not undo, such as a fault in a pod that is dead."""
+"""Makes Chaos Mesh let go of a resource that it could not undo, such as a fault in a dead pod."""
 
 
 def in_order(entries: Iterable[LedgerEntry]) -> list[LedgerEntry]:
     """Return the entries, given newest first, in the order of their removal. Pure.
 
-    The oldest process goes first, for it started the others and could start more; of all other kinds the
-    newest does.
+    The oldest process goes first, because it started the others and could start more; among all other kinds,
+    the newest goes first.
     """
     entries = list(entries)
     processes = [entry for entry in reversed(entries) if entry.kind == "process"]
@@ -92,15 +92,16 @@ def is_inside(entry: LedgerEntry, cluster: LedgerEntry) -> bool:
 
 
 def reached_with(entry: LedgerEntry, others: Iterable[LedgerEntry]) -> list[LedgerEntry]:
-    """Return those of the others that are reached with a kubeconfig, which a path may be. Pure."""
+    """Return those of the others that are reached with the entry, if it is the path of a kubeconfig. Pure."""
     return [other for other in others if entry.kind == "path" and other.facts.get("kubeconfig") == entry.name]
 
 
 def reap(entry: LedgerEntry, tools: Tools = ON_PATH) -> bool:
-    """Remove what an entry stands for; False when it was gone already.
+    """Remove what an entry stands for; False when it was already gone.
 
-    Raises UnknownName for another kind, WaitTimeout when a process survives SIGKILL or Docker goes on making
-    a container, ClusterError when something is still there or cannot be asked, OSError for a path.
+    Raises UnknownName for a kind that is not in KINDS, WaitTimeout when a process survives SIGKILL or Docker
+    goes on making a container, ClusterError when something is still there or cannot be asked, OSError for a
+    path.
     """
     match entry.kind:
         case "process" | "path":
@@ -131,12 +132,12 @@ def reap(entry: LedgerEntry, tools: Tools = ON_PATH) -> bool:
 
 
 def _uncordon(entry: LedgerEntry, tools: Tools) -> bool:
-    """Open a node that was closed for new pods."""
+    """Uncordon a node, so that it takes new pods again."""
     argv = kubectl(entry.facts.get("kubeconfig"), entry.facts.get("context"), "uncordon", entry.name)
     answer = tools.ask(*argv, timeout_s=ANSWER_S)
     if "(NotFound)" in answer.errors:
         return False
-    return "already" not in _must(answer, "cannot open the node").output
+    return "already" not in _must(answer, "cannot uncordon the node").output
 
 
 def _docker(tools: Tools, *words: str) -> list[str]:
@@ -149,14 +150,14 @@ def _nodes(tools: Tools, cluster: str) -> list[str]:
 
 
 def _is_gone(cluster: object, tools: Tools) -> bool:
-    """Say whether the Kind cluster was deleted that something was in."""
+    """Say whether the Kind cluster that something was in has been deleted."""
     return bool(cluster) and not _nodes(tools, str(cluster))
 
 
 def _remove(tools: Tools, listing: Callable[[], list[str]], *removal: str) -> bool:
-    """Remove what is listed, until nothing is.
+    """Remove what is listed until nothing is.
 
-    Docker lists a container that it is still making, and says that it has removed it, which it has not.
+    Docker lists a container that it is still making and says that it removed it, although it did not.
     """
     found = bool(listing())
 
@@ -172,7 +173,7 @@ def _remove(tools: Tools, listing: Callable[[], list[str]], *removal: str) -> bo
 
 
 def _remove_from_nodes(entry: LedgerEntry, tools: Tools) -> bool:
-    """Take all names from an image that was loaded on the nodes: one that is left would keep it."""
+    """Remove every name of an image that was loaded on the nodes: a single one left would keep the image."""
     found = False
     for node in _nodes(tools, str(entry.facts.get("kind_cluster"))):
         images = ("docker", "exec", node, *CONTAINERS, "images")
@@ -184,7 +185,7 @@ def _remove_from_nodes(entry: LedgerEntry, tools: Tools) -> bool:
 
 
 def names_of(listed: Iterable[str], image: str) -> list[str]:
-    """Return all names of an image of Docker's in containerd's list, whose lines have its digest. Pure."""
+    """Return all names that containerd's list has for one of Docker's images, found by its digest. Pure."""
     rows = [row for line in listed if len(row := line.split()) > 2]
     digests = {digest for name, _, digest, *_ in rows if name == f"docker.io/library/{image}"}
     return [name for name, _, digest, *_ in rows if digest in digests]
@@ -197,12 +198,12 @@ class _Kubectl:
         self._chosen, self._tools = (entry.facts.get("kubeconfig"), entry.facts.get("context")), tools
 
     def ask(self, *words: str) -> ToolAnswer:
-        """Ask for something that is answered at once."""
+        """Ask something that is answered at once."""
         words = (f"--request-timeout={ANSWER_S:.0f}s", *words)
         return self._tools.ask(*kubectl(*self._chosen, *words), timeout_s=ANSWER_S + 5)
 
     def exists(self, *words: str) -> ToolAnswer | None:
-        """Return an object as JSON, None when it is not there. Raises ClusterError."""
+        """Return an object as JSON, None if there is none. Raises ClusterError."""
         answer = self.ask("get", *words, "--ignore-not-found", "--output=json")
         if "the server doesn't have a resource type" in answer.errors:
             return None
@@ -215,13 +216,13 @@ class _Kubectl:
 
 
 def _delete_namespace(entry: LedgerEntry, tools: Tools) -> bool:
-    """Delete a namespace that bears the mark of the entry's run, and no other."""
+    """Delete a namespace, but only if it bears the label of the entry's run."""
     server = _Kubectl(entry, tools)
     if not (found := server.exists("namespace", entry.name)):
         return False
     namespace = Namespace.read(found.document)
     if (owner := namespace.labels.get(RUN_LABEL)) != entry.run:
-        raise ClusterError(f"it is of {f'run {owner}' if owner else 'no run'}, and left alone")
+        raise ClusterError(f"it belongs to {f'run {owner}' if owner else 'no run'}, and is left alone")
     timeout_s = STUCK_S if namespace.is_stuck(datetime.now(UTC)) else NAMESPACE_S
     deleted = server.delete("namespace", entry.name, timeout_s=timeout_s)
     if still := server.exists("namespace", entry.name):
@@ -229,12 +230,12 @@ def _delete_namespace(entry: LedgerEntry, tools: Tools) -> bool:
         if not stuck.deleted_at:
             raise ClusterError(f"cannot be deleted: {deleted.reason}")
         held = stuck.held_by or deleted.reason
-        raise ClusterError(f"stuck in Terminating: {held}; delete what holds it or take its finalizers away")
+        raise ClusterError(f"stuck in Terminating: {held}; delete what holds it or remove its finalizers")
     return True
 
 
 def _delete_resource(entry: LedgerEntry, tools: Tools) -> bool:
-    """Delete a custom resource; when that does not end, tell Chaos Mesh to let it go, or make it go."""
+    """Delete a custom resource; if that does not finish, tell Chaos Mesh to let it go, or force it."""
     match entry.facts:
         case {"group": group, "version": version, "plural": plural, "namespace": namespace}:
             which = (f"{plural}.{version}.{group}", entry.name, f"--namespace={namespace}")
@@ -248,7 +249,7 @@ def _delete_resource(entry: LedgerEntry, tools: Tools) -> bool:
         server.ask("annotate", *which, "--overwrite", FORCED)
         server.delete(*which, timeout_s=FORCE_S)
     if server.exists(*which):
-        # Nobody heard that: the controller may be dead.
+        # That had no effect: the controller may be dead.
         patched = server.ask("patch", *which, "--type=merge", '--patch={"metadata":{"finalizers":null}}')
         deleted = server.delete(*which, timeout_s=FORCE_S)
         if server.exists(*which):
@@ -268,4 +269,4 @@ _INSIDE = {
     "cordon": _uncordon,
     "node-image": _remove_from_nodes,
 }
-"""What removes a thing that is in a cluster."""
+"""What removes each kind of thing that is in a cluster."""

@@ -1,4 +1,4 @@
-"""What a run left behind: what its ledger does not know to be gone, and whatever else bears its mark."""
+"""What a run left behind: what its ledger does not know to be gone, and whatever else bears its label."""
 
 import os
 from collections.abc import Sequence, Set
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-from kvsync.ci.cleaning import marks
+from kvsync.ci.cleaning import labelled
 from kvsync.ci.cleaning.reapers import in_order, is_inside, reached_with, reap
 from kvsync.errors import KVSyncError
 from kvsync.testing.errors import ClusterError, WaitTimeout
@@ -24,15 +24,15 @@ LAUNCHER = "launcher"
 """The kind of the ledger entry of the process that started a run: while it lives, the run does."""
 
 LATE_S = 3.0
-"""How long Docker may go on with what a killed client had asked for. Seen: a second on a busy machine."""
+"""How long Docker may go on doing what a killed client asked for. Seen: a second on a busy machine."""
 
 ROUNDS = 3
-"""How often one looks again; after the first, nothing that could make more is alive."""
+"""How many times to look; after the first, nothing that could make more is alive."""
 
 
 @dataclass(frozen=True, slots=True)
 class Residue:
-    """What is left of one run."""
+    """What one run left behind."""
 
     run: str
     entries: Sequence[LedgerEntry]
@@ -59,7 +59,7 @@ class Residue:
         for entry in in_order(self.entries):
             try:
                 if needing := reached_with(entry, failed):
-                    raise ClusterError(f"{_name(needing[0])} is there still and is reached with it")
+                    raise ClusterError(f"{_name(needing[0])} is still there and is reached with it")
                 if not any(is_inside(entry, cluster) for cluster in clusters):
                     reap(entry, tools)
             except (KVSyncError, OSError, psutil.Error) as exc:
@@ -75,8 +75,8 @@ class Residue:
 def find(ledger: Path, tools: Tools = ON_PATH, marked: Sequence[LedgerEntry] | None = None) -> Residue:
     """Look for what the run of this ledger left, apart from the processes that we run in.
 
-    `marked` is what bears the mark of any run on this machine, for a caller that looks at many runs. That a
-    docker does not answer is told of a run that used it.
+    `marked` is what bears the label of any run on this machine, for a caller that looks at many runs. That
+    docker does not answer is reported only for a run that used it.
     """
     run = ledger.parent.name
     group = os.getpgrp()
@@ -84,17 +84,19 @@ def find(ledger: Path, tools: Tools = ON_PATH, marked: Sequence[LedgerEntry] | N
     entries = [e for e in leftovers([ledger]) if e.kind != LAUNCHER and e.facts.get("pid") not in own]
     listed = {entry.facts.get("pid") for entry in entries}
     strays = [p for p in find_strays(run) if _group(p) != group and p.pid not in listed]
-    dockered = any(record.get("kind") in marks.KINDS for record in read_lines(ledger))
+    used_docker = any(record.get("kind") in labelled.KINDS for record in read_lines(ledger))
     if marked is None:
-        marked = marks.on_this_machine(tools, timeout_s=marks.ANSWER_S if dockered else marks.LOOK_S)
-    unknown = [entry for entry in marked if dockered and entry.kind == marks.UNKNOWN]
+        marked = labelled.on_this_machine(
+            tools, timeout_s=labelled.ANSWER_S if used_docker else labelled.LOOK_S
+        )
+    unknown = [entry for entry in marked if used_docker and entry.kind == labelled.UNKNOWN]
     return Residue(run, [*entries, *_unlisted(run, entries, marked, tools), *unknown], strays)
 
 
 def clear(residue: Residue, ledger: Ledger, tools: Tools = ON_PATH) -> dict[str, str]:
-    """Remove what was found, and what came into being meanwhile: its makers may have been alive till then.
+    """Remove what was found, and what was made meanwhile: its makers may have been alive until then.
 
-    Returns each thing by its line of `describe`, with why it is still there, or "".
+    Returns why each thing is still there, by its line of `describe`; "" if it is gone.
     """
     fates: dict[str, str] = {}
     for _ in range(ROUNDS):
@@ -108,9 +110,9 @@ def clear(residue: Residue, ledger: Ledger, tools: Tools = ON_PATH) -> dict[str,
 
 
 def _look_again(before: Residue, ledger: Path, tools: Tools, known: Set[str]) -> Residue:
-    """Return what is left now; where a client of Docker was killed, what Docker still makes is waited for."""
+    """Return what is left now; if a client of Docker was killed, wait for what Docker is still making."""
     kinds = {entry.kind for entry in before.entries}
-    late = bool(before.strays or "process" in kinds) and not kinds.isdisjoint(marks.KINDS)
+    late = bool(before.strays or "process" in kinds) and not kinds.isdisjoint(labelled.KINDS)
     latest = before
 
     def more() -> bool:
@@ -126,18 +128,18 @@ def _look_again(before: Residue, ledger: Path, tools: Tools, known: Set[str]) ->
 def _unlisted(
     run: str, entries: Sequence[LedgerEntry], marked: Sequence[LedgerEntry], tools: Tools
 ) -> list[LedgerEntry]:
-    """Return what bears the mark of a run and is not among its entries.
+    """Return what bears the label of a run and is not among its entries.
 
-    Namespaces are looked for in the Kubernetes clusters where the run left one that it knew of.
+    Namespaces are looked for in the Kubernetes clusters in which the run left one that its ledger has.
     """
     servers = {str(entry.facts.get("kubeconfig")): entry for entry in entries if entry.kind == "namespace"}
-    found = [*marked, *(each for entry in servers.values() for each in marks.beside(entry, tools))]
+    found = [*marked, *(each for entry in servers.values() for each in labelled.in_cluster_of(entry, tools))]
     known = {(entry.kind, entry.name) for entry in entries}
     return [each for each in found if each.run == run and (each.kind, each.name) not in known]
 
 
 def is_running(ledger: Path) -> bool:
-    """Say whether the process that started the run is alive: then nothing of the run is left behind yet."""
+    """Say whether the process that started the run is alive: then nothing has been left behind yet."""
     for entry in leftovers([ledger]):
         match entry:
             case LedgerEntry(kind="launcher", facts={"pid": int(pid), "create_time": float(born)}):
@@ -146,7 +148,7 @@ def is_running(ledger: Path) -> bool:
 
 
 def sweep(ledger: Ledger, *, keep: bool) -> StageResult:
-    """Remove what the stages left; a leak is a check that did not pass, and names what leaked.
+    """Remove what the stages left behind; each leak is a check that did not pass and names what leaked.
 
     With `keep` nothing is removed, and what stays is listed.
     """

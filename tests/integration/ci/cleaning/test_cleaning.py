@@ -260,7 +260,9 @@ def test_a_namespace_of_somebody_else_is_left_alone(ledger: Ledger, programs: Pr
     programs("kubectl", f"*'get namespace '*) echo '{THEIRS}'", "*get*) :")
     ledger.intend("namespace", "kvsync-7-a", **HERE)
 
-    assert clean(ledger, programs.tools) == {"namespace kvsync-7-a": "it is of run run-8, and left alone"}
+    assert clean(ledger, programs.tools) == {
+        "namespace kvsync-7-a": "it belongs to run run-8, and is left alone"
+    }
     assert programs.calls("kubectl delete") == []
 
 
@@ -286,7 +288,7 @@ def test_a_namespace_stuck_in_terminating_says_what_holds_it(ledger: Ledger, pro
 
     assert clean(ledger, programs.tools) == {
         "namespace kvsync-7-a": (
-            "stuck in Terminating: podchaos remains; delete what holds it or take its finalizers away"
+            "stuck in Terminating: podchaos remains; delete what holds it or remove its finalizers"
         )
     }
     assert left(ledger) == ["namespace"]
@@ -299,7 +301,7 @@ def test_a_namespace_stuck_in_terminating_says_what_holds_it(ledger: Ledger, pro
         ("echo node/n uncordoned", {}),
         ("echo node/n already uncordoned", {}),
         ("""echo 'Error from server (NotFound): nodes "n" not found' >&2; exit 1""", {}),
-        ("echo Forbidden >&2; exit 1", {"cordon n": "cannot open the node: Forbidden"}),
+        ("echo Forbidden >&2; exit 1", {"cordon n": "cannot uncordon the node: Forbidden"}),
     ],
     ids=["closed", "open", "gone", "may not"],
 )

@@ -209,7 +209,8 @@ def test_half_a_cluster_of_a_killed_run_is_used_by_nobody(
     told = make("leftovers-8", "somebody/kvsync:1")
     assert told.startswith("UNKNOWN")
     assert (
-        "mine was not finished by the run leftovers-7: if that was killed, kvsync-ci clean deletes it" in told
+        "mine was not finished by the run leftovers-7: if that run was killed, `kvsync-ci clean` deletes it"
+        in told
     )
 
     clear(find(ledger.path, programs.tools), ledger, programs.tools)
@@ -249,7 +250,7 @@ def test_what_is_left_can_be_reached_until_it_is_gone(
     fates = clear(find(ledger.path, programs.tools), ledger, programs.tools)
     assert fates == {
         "namespace kvsync-7-a": "cannot ask the API server: refused",
-        f"path {keys}": "namespace kvsync-7-a is there still and is reached with it",
+        f"path {keys}": "namespace kvsync-7-a is still there and is reached with it",
     }
 
     programs("kubectl", "*) :")

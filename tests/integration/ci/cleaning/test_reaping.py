@@ -35,7 +35,9 @@ def test_a_node_that_cannot_be_opened_is_no_success(programs: Programs) -> None:
     """The reason is kubectl's."""
     programs("kubectl", "*) echo 'Error from server (Forbidden): no' >&2; exit 1")
 
-    with pytest.raises(ClusterError, match=r"^cannot open the node: Error from server \(Forbidden\): no$"):
+    with pytest.raises(
+        ClusterError, match=r"^cannot uncordon the node: Error from server \(Forbidden\): no$"
+    ):
         reap(entry("cordon", "n1", **DEV), programs.tools)
 
 
@@ -63,7 +65,7 @@ def test_a_namespace_of_no_run_is_left_alone(programs: Programs, metadata: dict[
     """Somebody may have made one of that name since."""
     programs("kubectl", f"*'get namespace shop'*) echo '{json.dumps({'metadata': metadata})}'")
 
-    with pytest.raises(ClusterError, match="it is of no run, and left alone"):
+    with pytest.raises(ClusterError, match="it belongs to no run, and is left alone"):
         reap(entry("namespace", "shop", **DEV), programs.tools)
     assert programs.calls("kubectl delete") == []
 

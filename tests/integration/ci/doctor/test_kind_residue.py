@@ -135,7 +135,7 @@ def test_namespaces_of_the_run_are_deleted_listed_or_not(
     ledger.intend("namespace", "kvsync-doctor-c", **where)
 
     assert sorted(without_cluster(ledger)) == [f"namespace kvsync-doctor-{each}" for each in "abc"]
-    assert clean(ledger) == {"namespace kvsync-doctor-c": "it is of no run, and left alone"}
+    assert clean(ledger) == {"namespace kvsync-doctor-c": "it belongs to no run, and is left alone"}
 
     names = ask(kubeconfig, "get", "namespaces", "--output=name").lines
     assert [name for name in names if "doctor" in name] == ["namespace/kvsync-doctor-c"]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from kvsync.ci.cleaning.marks import containers
+from kvsync.ci.cleaning.labelled import containers
 from kvsync.ci.cleaning.reapers import in_order, is_inside, reap
 from kvsync.errors import UnknownName
 from kvsync.testing.errors import ClusterError
