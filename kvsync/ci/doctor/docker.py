@@ -9,7 +9,7 @@ from kvsync.testing.processes.tools import ToolAnswer
 _BUILT_IN = re.compile(rb"kindest/node:v[0-9][\w.-]*@sha256:[0-9a-f]{64}")
 
 _NO_WAY = re.compile(r"dial tcp|lookup|timeout|did not answer|connection|EOF|TLS", re.I)
-"""In the words of a client that did not get as far as the registry's answer."""
+"""What a client says when it did not get an answer from the registry."""
 
 KERNEL_PROBE = """
 tc qdisc replace dev lo root netem delay 1ms && echo netem
@@ -18,11 +18,11 @@ tc qdisc replace dev lo root tbf rate 1mbit burst 32kbit latency 400ms && echo t
 iptables -A OUTPUT -m statistic --mode random --probability 0.5 -j DROP && echo iptables
 exit 0
 """
-"""For a shell in a network namespace of its own: prints the name of each means that the kernel has."""
+"""For a shell in its own network namespace: prints the name of each feature that the kernel has."""
 
 _MEANS = {
     "netem": "delay, jitter, corruption and reordering on the nodes will be not-run",
-    "tbf": "limits of bandwidth on the nodes will be not-run",
+    "tbf": "bandwidth limits on the nodes will be not-run",
     "iptables": "partitions, blocked ports and packet loss on the nodes will be not-run",
 }
 
@@ -39,7 +39,7 @@ def docker(version: ToolAnswer) -> Finding:
     elif "context" in said and "not found" in said:
         mend = "docker context use default"
     else:
-        mend = "start it (sudo systemctl start docker, or Docker Desktop); is DOCKER_HOST right?"
+        mend = "start it (sudo systemctl start docker, or Docker Desktop), and check DOCKER_HOST"
     return missing("docker", reason, mend)
 
 
@@ -51,7 +51,7 @@ def kind(version: ToolAnswer) -> Finding:
 
 
 def built_in_image(program: bytes) -> str | None:
-    """Return the node image that a `kind` was released with, found in its program: no command prints it."""
+    """Return the node image that this `kind` was released with, found in its binary: no command prints it."""
     found = _BUILT_IN.search(program)
     return found[0].decode() if found else None
 
@@ -59,9 +59,9 @@ def built_in_image(program: bytes) -> str | None:
 def absent_image(
     check: str, name: str, *, registry: ToolAnswer, setting: str, instead: Collection[str]
 ) -> Finding:
-    """Judge an image that is not here by the answer of `docker manifest inspect`: can it be pulled?
+    """Judge whether an image that is not here can be pulled, by the answer of `docker manifest inspect`.
 
-    `setting` is the variable that names another image; `instead` are similar images that are here.
+    `setting` is the variable that selects another image; `instead` are similar images that are here.
     """
     if registry.ok:
         return ok(check, f"{name} is not here; it will be pulled")
@@ -75,13 +75,13 @@ def absent_image(
 
 
 def similar(name: str, images: Sequence[str]) -> list[str]:
-    """Return those of the images that are of the same repository."""
+    """Return the images that belong to the same repository."""
     repository = re.split(r"[:@](?!.*/)", name)[0]
     return [each for each in images if re.split(r"[:@](?!.*/)", each)[0] == repository]
 
 
 def cluster_name(name: str, clusters: Collection[str]) -> Finding:
-    """Judge the name of the cluster that a run makes, given those that exist; "" for one not known yet."""
+    """Judge the name of the cluster that a run makes, given those that exist; "" if it is not known yet."""
     check = "cluster name"
     ours = sorted(each for each in clusters if each.startswith("kvsync-"))
     if name in clusters:
@@ -92,22 +92,22 @@ def cluster_name(name: str, clusters: Collection[str]) -> Finding:
         )
     if ours:
         return ok(
-            check, f"free; of other runs: {', '.join(ours)} (`kvsync-ci clean` ends those that were killed)"
+            check, f"free; other runs have {', '.join(ours)} (`kvsync-ci clean` deletes those of killed runs)"
         )
     return ok(check, "free")
 
 
 def kernel(probe: ToolAnswer | None) -> list[Finding]:
-    """Judge the answer of KERNEL_PROBE; None when there is no image to ask in yet."""
+    """Judge the answer of KERNEL_PROBE; None when there is no image yet to run it in."""
     found = []
     for means, without in _MEANS.items():
         check = f"kernel: {means}"
         if probe is None:
-            found.append(unavailable(check, f"not known before the node image is here; without it {without}"))
+            found.append(unavailable(check, f"not known until the node image is here; without it {without}"))
         elif means in probe.lines:
             found.append(ok(check, "the nodes have it"))
         elif probe.ok:
-            found.append(unavailable(check, without, "another kernel"))
+            found.append(unavailable(check, without, "use another kernel"))
         else:
-            found.append(unavailable(check, f"could not be found out: {probe.reason}; without it {without}"))
+            found.append(unavailable(check, f"could not be determined: {probe.reason}; without it {without}"))
     return found

@@ -1,7 +1,7 @@
-"""Looks at this machine, and at a cluster, before a run uses them: asks, and lets preflight judge.
+"""Looks at this machine, and at a cluster, before a run uses them: asks, and has findings judge the answers.
 
-Nothing is changed, pulled or left behind. Checks run side by side, each for a bounded time, and one that
-breaks hides no other.
+Nothing is changed, pulled or left behind. Checks run in parallel, each for a bounded time, and one that
+breaks does not hide the others.
 """
 
 import json
@@ -17,7 +17,7 @@ import psutil
 
 from kvsync.ci.cluster_settings import ClusterChoice, ClusterSettings
 from kvsync.ci.doctor import docker as docker_findings
-from kvsync.ci.doctor import findings as preflight
+from kvsync.ci.doctor import findings
 from kvsync.ci.doctor import kubernetes as kubernetes_findings
 from kvsync.ci.doctor.findings import Finding, FindingState
 from kvsync.ci.doctor.kubernetes import NEEDED, REVIEW_OUTPUT, TO_DRAIN, TO_INJECT, Contexts, Rights
@@ -26,12 +26,12 @@ from kvsync.testing.clusters.kubernetes.manifests import MANAGED
 from kvsync.testing.processes.tools import ON_PATH, ToolAnswer, Tools, kubectl
 
 REGISTRY_S = 8.0
-"""A registry takes a token and two round trips to answer."""
+"""A registry needs a token and two round trips to answer."""
 
 INOTIFY = Path("/proc/sys/fs/inotify")
 
 OURS = ",".join(f"{label}={value}" for label, value in MANAGED.items())
-"""A selector of what any run created."""
+"""Selects what any run created."""
 
 AVAILABLE = "jsonpath={range .items[*]}{.metadata.name} {.status.availableReplicas}{'\\n'}{end}"
 
@@ -40,7 +40,7 @@ SERVER_VERSION = ("get", "--raw", "/version")
 Examination = Callable[[], Sequence[Finding]]
 
 AskServer = Callable[..., ToolAnswer]
-"""Asks the API server with words of kubectl, and a `text` as its input."""
+"""Asks the API server through kubectl, with these arguments and `text` as its input."""
 
 
 def examine(
@@ -55,13 +55,13 @@ def examine(
 ) -> list[Finding]:
     """Look at everything that a run with this cluster needs; `folder` is where its reports go.
 
-    `name` is that of the Kind cluster to be made, "" where it is not known yet; `reuse` is that of one which
-    is used if it exists. With `environ`, None for ours, tests log in: it is what they see of it.
+    `name` is that of the Kind cluster to be made, "" if it is not known yet; `reuse` that of one to be used
+    if it exists. `environ` is what tests see of our environment and log in with; None for all of it.
     """
-    reports = [_disk(folder, preflight.LOCAL_BYTES)]
+    reports = [_disk(folder, findings.LOCAL_BYTES)]
     match choice.kind:
         case "local":
-            return [*reports, preflight.memory(psutil.virtual_memory().available, nodes=0)]
+            return [*reports, findings.memory(psutil.virtual_memory().available, nodes=0)]
         case "kind":
             checks: list[Examination] = [
                 lambda: [docker_findings.kind(tools.ask("kind", "version")), _kubectl(tools)],
@@ -76,26 +76,26 @@ def examine(
 
 
 def _all(checks: Sequence[Examination]) -> list[Finding]:
-    """Make checks side by side; a defect in one of them is a finding like any other."""
+    """Run checks in parallel; a defect in one of them is a finding like any other."""
     with ThreadPoolExecutor(max_workers=len(checks)) as pool:
-        return [finding for findings in pool.map(_guarded, checks) for finding in findings]
+        return [finding for each in pool.map(_guarded, checks) for finding in each]
 
 
 def _guarded(check: Examination) -> Sequence[Finding]:
     try:
         return check()
-    except Exception as exc:  # programs and kernels may answer in ways that nobody has thought of
-        return [preflight.missing("doctor", f"a check broke: {exc!r}", "report this as a bug of kvsync-ci")]
+    except Exception as exc:  # programs and kernels may answer in unforeseen ways
+        return [findings.missing("doctor", f"a check broke: {exc!r}", "report this as a bug of kvsync-ci")]
 
 
 def _docker(tools: Tools, settings: ClusterSettings, name: str, reuse: str) -> list[Finding]:
     found = docker_findings.docker(tools.ask("docker", "version", "--format", "{{.Server.Version}}"))
     if found.state is not FindingState.OK:
         rest = ("node image", "base image", "cluster name", "memory", "kernel")
-        return [found, *(preflight.unavailable(each, "not looked at: see docker") for each in rest)]
+        return [found, *(findings.unavailable(each, "not looked at: see docker") for each in rest)]
     clusters = _clusters(tools)
     if in_use := reuse in clusters:
-        named = preflight.ok("cluster name", f"{reuse} is there, and will be used")
+        named = findings.ok("cluster name", f"{reuse} is there, and will be used")
     else:
         named = docker_findings.cluster_name(reuse or name, clusters)
     nodes = 0 if in_use else settings.workers + 1
@@ -106,16 +106,16 @@ def _docker(tools: Tools, settings: ClusterSettings, name: str, reuse: str) -> l
         lambda: [_inotify(nodes)] if INOTIFY.exists() else [],
     ]
     without = "not in a fresh Kind cluster; faults that only it can do will be not-run"
-    return [found, named, *_all(checks), preflight.unavailable("Chaos Mesh", without)]
+    return [found, named, *_all(checks), findings.unavailable("Chaos Mesh", without)]
 
 
 def _node_image(tools: Tools, wanted: str, *, needed: bool) -> list[Finding]:
-    """Judge the nodes' image if it is needed, and by means of it, or of another version, the kernel."""
+    """Judge the nodes' image if it is needed, and in it, or in another version of it, the kernel."""
     program = tools.find("kind")
     image = wanted or (docker_findings.built_in_image(Path(program).read_bytes()) if program else "")
     if not image:
-        meaning = "what kind was released with; it is pulled if it is not here"
-        return [preflight.ok("node image", meaning), *docker_findings.kernel(None)]
+        meaning = "the one that kind was released with; it is pulled if it is not here"
+        return [findings.ok("node image", meaning), *docker_findings.kernel(None)]
     finding, here = _image(tools, "node image", image, "KVSYNC_CI_KIND_NODE_IMAGE")
     kernel = docker_findings.kernel(_kernel(tools, here[0]) if here else None)
     return [finding, *kernel] if needed else kernel
@@ -128,9 +128,9 @@ def _our_image(tools: Tools, settings: ClusterSettings) -> Finding:
 
 
 def _image(tools: Tools, check: str, image: str, setting: str) -> tuple[Finding, list[str]]:
-    """Judge an image; also return what is here and can stand in for it, the image itself first."""
+    """Judge an image; also return the images here that can stand in for it, the image itself first."""
     if tools.ask("docker", "image", "inspect", "--format={{.Id}}", image).ok:
-        return preflight.ok(check, f"{image} is here"), [image]
+        return findings.ok(check, f"{image} is here"), [image]
     listed = tools.ask("docker", "image", "ls", "--format={{.Repository}}:{{.Tag}}").lines
     instead = docker_findings.similar(image, listed)
     registry = tools.ask("docker", "manifest", "inspect", image, timeout_s=REGISTRY_S)
@@ -139,7 +139,7 @@ def _image(tools: Tools, check: str, image: str, setting: str) -> tuple[Finding,
 
 
 def _kernel(tools: Tools, image: str) -> ToolAnswer:
-    """Try in a container without a network, which ends by itself whatever becomes of us."""
+    """Try in a container without a network, which ends by itself even if we are killed."""
     container = ["docker", "run", "--rm", "--network=none", "--cap-add=NET_ADMIN", f"--label={OURS}"]
     return tools.ask(*container, "--entrypoint=timeout", image, "5", "sh", "-c", docker_findings.KERNEL_PROBE)
 
@@ -152,25 +152,25 @@ def _clusters(tools: Tools) -> set[str]:
 
 
 def _capacity(tools: Tools, nodes: int) -> list[Finding]:
-    """Judge memory and disk; where Docker has a machine of its own, its disk is not ours to see."""
+    """Judge memory and disk; where Docker runs in a virtual machine, its disk cannot be seen from here."""
     available, root = psutil.virtual_memory().available, ""
     match tools.ask("docker", "info", "--format={{json .}}").document:
         case {"MemTotal": int(total), "DockerRootDir": str(root)}:
             available = min(available, total)
-    memory = preflight.memory(available, nodes=nodes)
-    return [memory, _disk(Path(root), preflight.IMAGES_BYTES)] if root and Path(root).exists() else [memory]
+    memory = findings.memory(available, nodes=nodes)
+    return [memory, _disk(Path(root), findings.IMAGES_BYTES)] if root and Path(root).exists() else [memory]
 
 
 def _disk(folder: Path, needed: int) -> Finding:
     place = next(each for each in (folder.resolve(), *folder.resolve().parents) if each.exists())
-    return preflight.disk(shutil.disk_usage(place).free, place=str(folder), needed=needed)
+    return findings.disk(shutil.disk_usage(place).free, place=str(folder), needed=needed)
 
 
 def _inotify(nodes: int) -> Finding:
     instances, watches = (
         int((INOTIFY / name).read_text()) for name in ("max_user_instances", "max_user_watches")
     )
-    return preflight.inotify(instances, watches, nodes=nodes)
+    return findings.inotify(instances, watches, nodes=nodes)
 
 
 def _kubectl(tools: Tools) -> Finding:
@@ -180,9 +180,9 @@ def _kubectl(tools: Tools) -> Finding:
 def pin(
     choice: ClusterChoice, settings: ClusterSettings, environ: Mapping[str, str], tools: Tools = ON_PATH
 ) -> tuple[ClusterChoice, ClusterSettings]:
-    """Return the same with the file and the context of a kubeconfig that kubectl would take by itself now.
+    """Return the same with the kubeconfig's file and context that kubectl would use by default now.
 
-    What is current may change while a run goes on. Of several files it is the first that has the context.
+    The current context may change during a run. Of several files, the first that has the context is taken.
     """
     if choice.kind != "kubeconfig":
         return choice, settings
@@ -195,7 +195,7 @@ def pin(
 
 
 def kubeconfigs(environ: Mapping[str, str]) -> list[Path]:
-    """Return the files that kubectl reads by itself, of those that exist: KUBECONFIG's, or that at home."""
+    """Return the files that kubectl reads by default and that exist: KUBECONFIG's, or the one at home."""
     named = [each for each in environ.get("KUBECONFIG", "").split(os.pathsep) if each]
     files = [Path(each) for each in named] or [
         Path(environ.get("HOME", "~")).expanduser() / ".kube" / "config"
@@ -223,11 +223,11 @@ def _kubeconfig(
     rest = ("API server", "permissions", "namespaces", "Chaos Mesh")
     asked = {each.check for each in found}
     because = f"not looked at: see {found[-1].check}"
-    return found + [preflight.unavailable(each, because) for each in rest if each not in asked]
+    return found + [findings.unavailable(each, because) for each in rest if each not in asked]
 
 
 def asking(tools: Tools, kubeconfig: object, context: object) -> AskServer:
-    """Return what asks the API server of a context."""
+    """Return a function that asks the API server of a context."""
 
     def ask(*words: str, text: str = "") -> ToolAnswer:
         argv = kubectl(kubeconfig, context, "--request-timeout=5s", *words)
@@ -246,7 +246,7 @@ def _reviewed(ask: AskServer, rights: Rights) -> ToolAnswer:
 
 
 def stuck_namespaces(ask: AskServer) -> Finding:
-    """Look whether a namespace of any run cannot be deleted."""
+    """See whether a namespace of any run cannot be deleted."""
     listed = ask("get", "namespaces", f"--selector={OURS}", "--output=json")
     return kubernetes_findings.namespaces(listed, datetime.now(UTC))
 

@@ -1,7 +1,7 @@
 """Whether a machine has what a kind of cluster needs: findings, and the refusal that follows from them. Pure.
 
-The checks of Docker and Kind are in docker_findings, those of a kubeconfig in kubernetes_findings; doctor
-asks the programs and the machine.
+What is found about Docker and Kind is judged in docker, about a kubeconfig in kubernetes; doctor asks the
+programs and the machine.
 """
 
 from collections.abc import Iterable
@@ -22,11 +22,11 @@ IMAGES_BYTES = 5 * GIB
 """A node image (1 GiB), the base image, and our own image on this machine and on every node."""
 
 NODE_INSTANCES, NODE_WATCHES = 32, 1024
-"""inotify in one Kind node. Measured: 13 instances and 221 watches before the first of our pods."""
+"""For inotify in one Kind node. Measured: 13 instances and 221 watches before the first of our pods."""
 
 
 class FindingState(StrEnum):
-    """What a check found. Only what is MISSING keeps a run from starting."""
+    """What a check found. Only MISSING keeps a run from starting."""
 
     OK = "ok"
     MISSING = "missing"
@@ -35,7 +35,7 @@ class FindingState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at: what is the case, what that means, and how to mend it."""
+    """One thing that was looked at: its state, what that means, and how to mend it."""
 
     check: str
     state: FindingState
@@ -44,17 +44,17 @@ class Finding:
 
 
 def ok(check: str, meaning: str) -> Finding:
-    """Return a finding of what is there."""
+    """Return a finding about something that is there."""
     return Finding(check, FindingState.OK, meaning)
 
 
 def missing(check: str, meaning: str, mend: str) -> Finding:
-    """Return a finding of what is needed and not there."""
+    """Return a finding about something that is needed and not there."""
     return Finding(check, FindingState.MISSING, meaning, mend)
 
 
 def unavailable(check: str, meaning: str, mend: str = "") -> Finding:
-    """Return a finding of what a run can do without: some checks will be not-run."""
+    """Return a finding about something a run can do without: some checks will be not-run."""
     return Finding(check, FindingState.UNAVAILABLE, meaning, mend)
 
 
@@ -72,9 +72,9 @@ def require(findings: Iterable[Finding], cluster: object) -> None:
 
 
 def memory(available: int, *, nodes: int) -> Finding:
-    """Judge the free memory, in bytes, for a Kind cluster of so many nodes, or for none."""
+    """Judge the free memory, in bytes, for a Kind cluster with this number of nodes; 0 for none."""
     needed = CONTROL_PLANE_BYTES + (nodes - 1) * WORKER_BYTES + PODS_BYTES if nodes else LOCAL_BYTES
-    return _enough("memory", available, needed, "end other programs, or give Docker's machine more")
+    return _enough("memory", available, needed, "end other programs, or give Docker's virtual machine more")
 
 
 def disk(free: int, *, place: str, needed: int) -> Finding:
@@ -84,7 +84,7 @@ def disk(free: int, *, place: str, needed: int) -> Finding:
 
 
 def inotify(instances: int, watches: int, *, nodes: int) -> Finding:
-    """Judge the kernel's limits of inotify, which all nodes share: too low, and nodes do not start."""
+    """Judge the kernel's inotify limits, which all nodes share: if they are too low, nodes do not start."""
     needed = nodes * NODE_INSTANCES, nodes * NODE_WATCHES
     found = f"{instances} instances and {watches} watches"
     if instances >= needed[0] and watches >= needed[1]:

@@ -1,4 +1,4 @@
-"""What the answers of kubectl mean for a run in a cluster of the user's own. Pure."""
+"""What the answers of kubectl mean for a run in the user's own cluster. Pure."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -41,10 +41,10 @@ NEEDED = (
     ("create", "services/proxy", ""),
     ("list", "events", ""),
 )
-"""What a run does, as verb, resource and API group: it deploys into namespaces of its own.
+"""What a run does, as verb, resource and API group: it deploys into its own namespaces.
 
-`kubectl exec` gets the pod first, and asks in one of two ways; `kubectl delete` waits with a watch. The run
-watches no pods, but gives gateways the right to, and nobody can give what they do not have.
+`kubectl exec` gets the pod first, and then asks in one of two ways; `kubectl delete` waits with a watch. The
+run itself does not watch pods, but grants gateways the right to, and one can grant only what one has.
 """
 
 TO_DRAIN = (("get", "nodes", ""), ("patch", "nodes", ""), ("create", "pods/eviction", ""))
@@ -55,7 +55,7 @@ TO_INJECT = tuple(
     for kind in EXPERIMENTS
     for verb in ("create", "get", "list", "watch", "patch", "delete")
 )
-"""What it does where there is Chaos Mesh."""
+"""What it also does where Chaos Mesh is installed."""
 
 Right = tuple[str, str, str]
 Rights = Sequence[Right]
@@ -63,7 +63,7 @@ Rights = Sequence[Right]
 
 @dataclass(frozen=True, slots=True)
 class Contexts:
-    """The contexts of a kubeconfig; `current` is "" when none is."""
+    """The contexts of a kubeconfig; `current` is "" if there is no current one."""
 
     names: Sequence[str]
     current: str
@@ -86,14 +86,14 @@ def kubectl(version: ToolAnswer) -> Finding:
 
 def kubeconfig(view: ToolAnswer, path: Path | None) -> Finding:
     """Judge the answer of `kubectl config view -o json`; `path` is the file, if one was named."""
-    mend = "name a kubeconfig: KVSYNC_CI_KUBECONFIG=FILE, or KUBECONFIG as kubectl has it"
+    mend = "name a kubeconfig: set KVSYNC_CI_KUBECONFIG=FILE, or KUBECONFIG as for kubectl"
     if path and not path.is_file():
         return missing("kubeconfig", f"there is no file {path}", mend)
     if not view.ok:
         return missing("kubeconfig", f"cannot be read: {view.reason}", mend)
     names = Contexts.read(view.document).names
     if not names:
-        return missing("kubeconfig", f"{path or 'what kubectl reads by itself'} has no context", mend)
+        return missing("kubeconfig", f"{path or 'the kubeconfig that kubectl finds'} has no context", mend)
     return ok("kubeconfig", f"contexts: {', '.join(names)}")
 
 
@@ -102,14 +102,17 @@ def context(wanted: str | None, contexts: Contexts, allowed: Sequence[str]) -> F
     valid = ", ".join(contexts.names)
     name = wanted or contexts.current
     if not name:
-        return missing("context", "no context is current", f"--cluster kubeconfig:CONTEXT, one of: {valid}")
+        return missing(
+            "context", "there is no current context", f"--cluster kubeconfig:CONTEXT, one of: {valid}"
+        )
     if name not in contexts.names:
         return missing("context", f"there is no context {name}", f"one of: {valid}")
     if name not in allowed:
         return missing(
             "context",
             f"{name} is not allowed: a run touches only contexts that are allowed by name",
-            f"KVSYNC_CI_ALLOWED_CONTEXTS={name}, or allowed_contexts in {FILE}, if runs may use that cluster",
+            f"set KVSYNC_CI_ALLOWED_CONTEXTS={name}, or allowed_contexts in {FILE}, if runs may use that "
+            "cluster",
         )
     return ok("context", f"{name} is allowed")
 
@@ -119,22 +122,22 @@ def api_server(version: ToolAnswer) -> Finding:
     match version.document:
         case {"gitVersion": str(number)}:
             return ok("API server", f"answers; Kubernetes {number}")
-    mend = "try `kubectl version` in this context: is the cluster up, the network right, the login valid?"
+    mend = "try `kubectl version` in this context: is the cluster up and reachable, and the login valid?"
     return missing("API server", f"does not answer: {version.reason}", mend)
 
 
 def hidden_login(version: ToolAnswer) -> Finding:
-    """Return the finding of an API server that answers us, but not with the environment of tests."""
+    """Return the finding about an API server that answers us, but not in the environment that tests get."""
     return missing(
         "API server",
         f"answers us, but not tests, whose environment has no secrets and no AWS_*: {version.reason}",
-        "a login that needs none: a service account's token in the kubeconfig, or an exec plugin that reads "
-        "files (AWS_PROFILE and the like can be in its `env` there), and a proxy without a password",
+        "use a login that needs neither: a service account's token in the kubeconfig, or an exec plugin that "
+        "reads files (put AWS_PROFILE and the like in its `env` there), and a proxy without a password",
     )
 
 
 def reviews(rights: Rights) -> dict[str, object]:
-    """Return the question that `answered` reads the answers of, for `kubectl create -f -`."""
+    """Return the question that `permissions` judges the answer to, for `kubectl create -f -`."""
     return {"apiVersion": "v1", "kind": "List", "items": [_review(*right) for right in rights]}
 
 
@@ -151,20 +154,20 @@ def permissions(answer: ToolAnswer) -> list[Finding]:
     found = []
     if not answer.lines:
         mend = "ask the cluster's administrator"
-        return [missing("permissions", f"could not be found out: {answer.reason}", mend)]
+        return [missing("permissions", f"could not be determined: {answer.reason}", mend)]
     if lacking:
         mend = "ask the cluster's administrator for a role that allows it"
         found.append(missing("permissions", f"not allowed: {', '.join(lacking)}", mend))
     else:
-        found.append(ok("permissions", "all that a run does is allowed"))
+        found.append(ok("permissions", "everything that a run does is allowed"))
     if for_drains:
         without = f"not allowed: {', '.join(for_drains)}; draining a node will be not-run"
-        found.append(unavailable("permission to drain nodes", without, "the same, if drains matter"))
+        found.append(unavailable("permission to drain nodes", without, "the same, if these tests matter"))
     return found
 
 
 def namespaces(answer: ToolAnswer, now: datetime) -> Finding:
-    """Judge our namespaces, the answer of `kubectl get namespaces -l ... -o json`: is one stuck?"""
+    """Judge whether one of our namespaces is stuck, by `kubectl get namespaces -l ... -o json`."""
     items = answer.document.get("items")
     ours = [Namespace.read(item) for item in items] if isinstance(items, list) else []
     stuck = [each for each in ours if each.is_stuck(now)]
@@ -174,23 +177,23 @@ def namespaces(answer: ToolAnswer, now: datetime) -> Finding:
         return missing(
             "namespaces",
             "; ".join(f"{each.name} is stuck in Terminating: {each.held_by}" for each in stuck),
-            "delete what holds it, or take its finalizers away; then `kvsync-ci clean`",
+            "delete what holds it, or remove its finalizers; then run `kvsync-ci clean`",
         )
     return ok("namespaces", f"of other runs: {', '.join(each.name for each in ours) or 'none'}")
 
 
 def image(name: str | None) -> Finding:
-    """Judge the image that pods of the user's cluster run: what is built here is not on its nodes."""
+    """Judge the image for the user's cluster: what is built here is not on its nodes."""
     if name:
         return ok("image", f"{name}; the cluster's nodes have to be able to pull it")
     mend = "build infra/docker/Dockerfile, push it where the cluster pulls from, and set KVSYNC_CI_IMAGE"
-    return missing("image", "an image that is built here is not on the nodes of another cluster", mend)
+    return missing("image", "none is set, and one built here would not be on the nodes of your cluster", mend)
 
 
 def chaos_mesh(resources: ToolAnswer, controllers: ToolAnswer, rights: ToolAnswer) -> Finding:
-    """Judge `kubectl get crd -o name`, a list of its controllers that are available, and what we may do.
+    """Judge `kubectl get crd -o name`, a list of its available controllers, and what we may do.
 
-    The last is the lines of REVIEW_OUTPUT for TO_INJECT.
+    The last of these are the lines of REVIEW_OUTPUT for TO_INJECT.
     """
     kinds = [line for line in resources.lines if line.endswith(".chaos-mesh.org")]
     without = "faults that need it will be not-run"
@@ -216,7 +219,7 @@ def _review(verb: str, resource: str, group: str) -> dict[str, object]:
 
 
 def _lacking(rights: Rights, answer: ToolAnswer) -> list[str]:
-    """Name those that the lines of REVIEW_OUTPUT do not grant."""
+    """Name the rights that the lines of REVIEW_OUTPUT do not grant."""
     granted = {" ".join(words[:2]) for words in map(str.split, answer.lines) if words[2:] == ["true"]}
     return [
         f"{verb} {resource}"

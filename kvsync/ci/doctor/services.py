@@ -1,9 +1,8 @@
-"""Whether what a run's report is sent to answers: the store and GitHub. A run can start without them."""
+"""Whether the store and GitHub, to which a run's report is sent, answer. A run can start without them."""
 
 from collections.abc import Iterator
 
-from kvsync.ci.doctor import findings as preflight
-from kvsync.ci.doctor.findings import Finding
+from kvsync.ci.doctor.findings import Finding, ok, unavailable
 from kvsync.ci.errors import StoreError
 from kvsync.ci.notify.github import GitHub, NotSent
 from kvsync.ci.settings import GitHubSettings, Settings, StoreSettings
@@ -13,7 +12,7 @@ PATIENCE_S = 5.0
 
 
 def services(settings: Settings) -> Iterator[Finding]:
-    """Ask those that are set up, one small question each; nothing is written there."""
+    """Ask each one that is configured a small question; nothing is written there."""
     if settings.store.url:
         yield store(settings.store)
     if settings.github.token.get_secret_value():
@@ -21,14 +20,14 @@ def services(settings: Settings) -> Iterator[Finding]:
 
 
 def store(settings: StoreSettings) -> Finding:
-    """See whether reports that are stored can be listed, which takes an address, a login and a bucket."""
+    """See whether stored reports can be listed, which takes an address, a login and a bucket."""
     try:
         opened = open_store(settings)
         if opened:
             opened.list(f"{settings.project}/doctor/")
     except StoreError as exc:
-        return preflight.unavailable("report store", f"{exc}; until then reports stay in the report folder")
-    return preflight.ok("report store", f"{settings.url} answers")
+        return unavailable("report store", f"{exc}; until then reports stay in the report folder")
+    return ok("report store", f"{settings.url} answers")
 
 
 def github(settings: GitHubSettings) -> Finding:
@@ -37,5 +36,5 @@ def github(settings: GitHubSettings) -> Finding:
         with GitHub(settings, patience_s=PATIENCE_S) as client:
             owner = client.owner()
     except NotSent as exc:
-        return preflight.unavailable("GitHub", f"{exc}; until then no results go there")
-    return preflight.ok("GitHub", f"{settings.api_url} knows the token, which is {owner or 'an app'}'s")
+        return unavailable("GitHub", f"{exc}; until then no results go there")
+    return ok("GitHub", f"{settings.api_url} knows the token, which is {owner or 'an app'}'s")

@@ -1,6 +1,6 @@
 """Gives a run the Kubernetes cluster that it asked for, says how long each step took, and takes it back.
 
-Whatever is made is in the ledger before it exists, so that `kvsync-ci clean` finds it if the run is killed.
+Everything is in the ledger before it is made, so that `kvsync-ci clean` finds it if the run is killed.
 """
 
 import os
@@ -39,7 +39,7 @@ PROVISIONED = ("kind-cluster", "node-image", "image", "path")
 
 @dataclass(slots=True)
 class _Steps:
-    """What was done, each with the seconds it took."""
+    """The steps taken, each with its duration."""
 
     clock: Callable[[], float]
     checks: list[Check] = field(default_factory=list)
@@ -55,7 +55,7 @@ class _Steps:
 class ClusterStage:
     """Makes a cluster and writes `machine.json` of the run; may be run again after it failed.
 
-    With `reuse` it is the Kind cluster of that name, made if it does not exist, and left there at the end.
+    With `reuse` it is the Kind cluster of that name, created if it does not exist, and left there at the end.
     Raises CommandError when a command fails, and NotRun, with every mend, when something is missing here or
     the settings do not allow the context.
     """
@@ -75,7 +75,7 @@ class ClusterStage:
         started_at, steps, folder = datetime.now(UTC), _Steps(self.clock), RunFolder(context.run_dir)
         log, ledger = folder.logs / f"{self.name}.log", context.ledger
         commands = Commands(log=log, ledger=ledger, stop=context.stop, temporary=temporary)
-        with steps.step("look whether the cluster can be used"):
+        with steps.step("check whether the cluster can be used"):
             choice, settings = self._examined(context)
         kubeconfig, cluster = str(settings.kubeconfig or ""), ""
         image = settings.image or f"kvsync:{context.ledger.run}"
@@ -93,7 +93,7 @@ class ClusterStage:
             self._make(cluster, Path(kubeconfig), kind, ledger, steps)
             with steps.step("load the image on every node"):
                 if self.reuse and settings.image is None:
-                    # First without what an attempt before this one left.
+                    # An earlier attempt may have left it there.
                     reap(ledger.intend("node-image", image, kind_cluster=cluster))
                 kind.load(cluster, image)
         machine = Machine(
@@ -139,13 +139,13 @@ class ClusterStage:
         unfinished = _unfinished(name, ledger)
         if others := {entry.run for entry in unfinished} - {ledger.run}:
             why = f"{name} was not finished by the run {', '.join(sorted(others))}"
-            raise ClusterError(f"{why}: if that was killed, kvsync-ci clean deletes it")
-        ledger.intend("path", str(kubeconfig))  # whose keys open the cluster as long as that stays
+            raise ClusterError(f"{why}: if that run was killed, `kvsync-ci clean` deletes it")
+        ledger.intend("path", str(kubeconfig))  # its keys open the cluster for as long as it exists
         if self.reuse and not unfinished and kind.exists(name):
             kind.write_kubeconfig(name, kubeconfig)
             return
         entry, *_ = unfinished or [ledger.intend("kind-cluster", name, kubeconfig=str(kubeconfig))]
-        kind.delete(name, kubeconfig)  # what an attempt before this one left
+        kind.delete(name, kubeconfig)  # what an earlier attempt left
         with steps.step(f"create a Kind cluster of {self.settings.workers + 1} nodes"):
             kind.create(name, kubeconfig)
         if self.reuse:
@@ -155,14 +155,14 @@ class ClusterStage:
 
 
 def _unfinished(cluster: str, ledger: Ledger) -> list[LedgerEntry]:
-    """Return the entries, of this run or those beside it, of a Kind cluster whose making did not end."""
+    """Return the entries, of this run or its siblings, for a Kind cluster that was not finished."""
     entries = leftovers(ledger.path.parent.parent.glob(f"*/{ledger.path.name}"))
     made = [entry for entry in entries if (entry.kind, entry.name) == ("kind-cluster", cluster)]
     return [entry for entry in made if not entry.facts.get("ready")]
 
 
 def give_back(ledger: Ledger) -> None:
-    """Delete what `provision` made, but a kubeconfig with which something is reached that is left.
+    """Delete what the cluster stage made, except a kubeconfig that is needed to reach something still there.
 
     Raises WaitTimeout and ClusterError when something resists.
     """

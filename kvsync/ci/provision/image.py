@@ -1,6 +1,6 @@
-"""The image of gateway and simulator, built from wheels that this machine has: nothing is fetched inside.
+"""The image of gateway and simulator, built from wheels on this machine: the build fetches nothing.
 
-The wheels are of the versions in requirements.lock, for the Python and the processor of the base image.
+The wheels have the versions of requirements.lock, and suit the Python and the processor of the base image.
 """
 
 import shutil
@@ -14,15 +14,15 @@ DOWNLOAD_TIMEOUT_S = 600.0
 BUILD_TIMEOUT_S = 600.0
 
 PLATFORMS = ("manylinux_2_28", "manylinux_2_17", "manylinux2014", "manylinux1", "linux")
-"""What wheels for a Debian 12 or newer are called."""
+"""The tags of wheels that run on Debian 12 or newer."""
 
 PROBE = "import platform, sys; print('%d.%d' % sys.version_info[:2], platform.machine())"
 
 
 def build(tag: str, *, repository: Path, base: str, folder: Path, commands: Commands) -> None:
-    """Build the image `tag` on the base image; `folder`, which is made, is for what goes into it.
+    """Build the image `tag` on the base image; `folder` is created for what goes into it.
 
-    Raises CommandError when a wheel cannot be had or the build fails.
+    Raises CommandError when a wheel is not available or the build fails.
     """
     wheels, constraints = folder / "wheels", folder / "constraints.txt"
     wheels.mkdir(parents=True)
@@ -45,14 +45,14 @@ def build(tag: str, *, repository: Path, base: str, folder: Path, commands: Comm
 
 
 def versions(locked: Iterable[str]) -> list[str]:
-    """Return the versions of a lock file without hashes: pip would want one of our own wheel, too."""
+    """Return the versions of a lock file without hashes, or pip would want one for our own wheel, too."""
     return [
         line.removesuffix("\\").strip() for line in locked if "==" in line and not line.startswith((" ", "#"))
     ]
 
 
 def _copy_source(repository: Path, folder: Path) -> Path:
-    """Copy what the library is made of: building leaves files beside its source."""
+    """Copy the library's source, because building leaves files next to it."""
     folder.mkdir()
     for name in ("pyproject.toml", "README.md"):
         shutil.copy(repository / name, folder)

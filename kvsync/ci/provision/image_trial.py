@@ -1,6 +1,6 @@
 """Whether a cluster's nodes can run an image: one engine is started from it, before any test needs many.
 
-Only a node can say whether it can pull an image; what a registry tells this machine means little there.
+Only a node can tell whether it can pull an image; what a registry tells this machine means little there.
 """
 
 import threading
@@ -22,7 +22,7 @@ LOG_LINES = 5
 
 
 def try_image(machine: Machine, *, ledger: Ledger, stop: threading.Event) -> Finding:
-    """Start an engine in a namespace of its own and delete it again; soon over when `stop` is set.
+    """Start an engine in a separate namespace and delete it again; returns soon once `stop` is set.
 
     Raises ClusterError when the API server refuses something, WaitTimeout when the namespace stays.
     """
@@ -44,13 +44,13 @@ def try_image(machine: Machine, *, ledger: Ledger, stop: threading.Event) -> Fin
             interval_s=INTERVAL_S,
         )
     if stop.is_set():
-        return ok("image", "not tried to its end: the run was interrupted")
+        return ok("image", "not fully tried: the run was interrupted")
     ledger.released(entry)
     return judge(machine, pod, log)
 
 
 def judge(machine: Machine, pod: PodState | None, log: str = "") -> Finding:
-    """Judge what became of the pod, None when there never was one; `log` is what it wrote last. Pure."""
+    """Judge what became of the pod, None if there never was one; `log` is the last it wrote. Pure."""
     image, trouble = machine.image, pod.trouble if pod else "no pod was made of it"
     if pod and pod.ready:
         return ok("image", f"{image} starts on a node of {machine.context}")
@@ -58,7 +58,7 @@ def judge(machine: Machine, pod: PodState | None, log: str = "") -> Finding:
         return missing(
             "image",
             f"{image} cannot be pulled on a node of {machine.context}: {trouble}",
-            "push it to where the nodes pull from, give the nodes what a private registry asks for (the "
+            "push it to where the nodes pull from, give the nodes the credentials of a private registry (the "
             "namespaces are the run's own and have no imagePullSecrets), or set KVSYNC_CI_IMAGE to another",
         )
     trouble = trouble or f"not ready within {machine.ready_timeout_s:g} s"
@@ -66,19 +66,19 @@ def judge(machine: Machine, pod: PodState | None, log: str = "") -> Finding:
     return missing(
         "image",
         f"no engine starts from {image}: {trouble}{said}",
-        "build it from infra/docker/Dockerfile, for the processors of the nodes, and let them have room; "
-        "where they are only slow, set KVSYNC_CI_READY_TIMEOUT_S",
+        "build it from infra/docker/Dockerfile, for the nodes' processors, and see that they have room; "
+        "if they are only slow, set KVSYNC_CI_READY_TIMEOUT_S",
     )
 
 
 def _settled(api: KubernetesApi, namespace: str, timeout_s: float, stop: threading.Event) -> PodState | None:
-    """Wait until the pod is ready or never will be; returns what it is then, or at the time limit."""
+    """Wait until the pod is ready or never will be; returns its state then, or at the time limit."""
     pods: list[PodState] = []
 
     def settled() -> bool:
         pods[:] = api.pods(namespace, ENGINES)
         return stop.is_set() or any(pod.ready or pod.is_hopeless for pod in pods)
 
-    with suppress(WaitTimeout):  # the pod itself says more
+    with suppress(WaitTimeout):  # the pod's state says more
         wait_for(settled, what="the image starts", timeout_s=timeout_s, interval_s=INTERVAL_S)
     return next(iter(pods), None)

@@ -1,4 +1,4 @@
-"""Kind clusters: nodes are containers of this machine's Docker."""
+"""Kind clusters, whose nodes are containers of this machine's Docker."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +29,7 @@ class KindCommand:
         self.commands.run(argv, timeout_s=2 * wait_s)
 
     def delete(self, name: str, kubeconfig: Path) -> None:
-        """Delete a cluster; one that does not exist is no error."""
+        """Delete a cluster; it is not an error if there is none."""
         argv = ["kind", "delete", "cluster", f"--name={name}", f"--kubeconfig={kubeconfig}"]
         self.commands.run(argv, timeout_s=self.settings.delete_timeout_s)
 
@@ -39,16 +39,16 @@ class KindCommand:
         return name in printed.splitlines()
 
     def write_kubeconfig(self, name: str, kubeconfig: Path) -> None:
-        """Write the kubeconfig of a cluster that exists."""
+        """Write the kubeconfig of an existing cluster."""
         argv = ["kind", "export", "kubeconfig", f"--name={name}", f"--kubeconfig={kubeconfig}"]
         self.commands.run(argv, timeout_s=ANSWER_TIMEOUT_S)
 
     def load(self, name: str, image: str) -> None:
-        """Put an image of this machine's on every node."""
+        """Put an image of this machine on every node."""
         self.commands.run(["kind", "load", "docker-image", image, f"--name={name}"], timeout_s=LOAD_TIMEOUT_S)
 
 
 def cluster_config(workers: int) -> str:
-    """Return Kind's configuration: one control plane, and so many workers."""
+    """Return Kind's configuration: one control plane, and this number of workers."""
     nodes = [{"role": "control-plane"}, *({"role": "worker"} for _ in range(workers))]
     return yaml.safe_dump({"kind": "Cluster", "apiVersion": "kind.x-k8s.io/v1alpha4", "nodes": nodes})

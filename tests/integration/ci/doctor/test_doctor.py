@@ -141,7 +141,7 @@ def test_the_image_that_kind_was_released_with_is_the_default(machine: Programs)
 
     assert look(KIND, default, machine.tools)["node image"] == (
         FindingState.OK,
-        "what kind was released with; it is pulled if it is not here",
+        "the one that kind was released with; it is pulled if it is not here",
     )
 
 

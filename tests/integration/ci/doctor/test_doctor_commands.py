@@ -74,7 +74,8 @@ def test_a_context_that_is_not_allowed_is_refused(command: Command, programs: Pr
     status, lines = command("run", "e2e", "--cluster", "kubeconfig:prod", KVSYNC_CI_IMAGE="x")
 
     allow = (
-        "KVSYNC_CI_ALLOWED_CONTEXTS=prod, or allowed_contexts in kvsync-ci.toml, if runs may use that cluster"
+        "set KVSYNC_CI_ALLOWED_CONTEXTS=prod, or allowed_contexts in kvsync-ci.toml, "
+        "if runs may use that cluster"
     )
     meaning = "context: prod is not allowed: a run touches only contexts that are allowed by name"
     assert status == 2

@@ -134,7 +134,8 @@ def test_a_context_that_is_not_allowed_is_refused_before_it_is_asked_anything(
     assert result.reason == (
         "not-run: --cluster kubeconfig:prod cannot run here: "
         "context: prod is not allowed: a run touches only contexts that are allowed by name; mend: "
-        "KVSYNC_CI_ALLOWED_CONTEXTS=prod, or allowed_contexts in kvsync-ci.toml, if runs may use that cluster"
+        "set KVSYNC_CI_ALLOWED_CONTEXTS=prod, or allowed_contexts in kvsync-ci.toml, "
+        "if runs may use that cluster"
     )
     assert {call.split()[1] for call in programs.calls("kubectl")} == {"config", "version"}
     assert not RunFolder(tmp_path / "7").machine.exists()
@@ -182,7 +183,7 @@ def test_an_image_that_starts_is_tried_and_nothing_of_it_is_left(
         result = stage("kubeconfig", kubeconfig=str(nodes.kubeconfig(tmp_path / "config")))
 
     assert [check.name for check in result.checks] == [
-        "look whether the cluster can be used",
+        "check whether the cluster can be used",
         "start a pod of the image",
         "ask the API server whether it is ready",
     ]
@@ -238,7 +239,7 @@ def test_a_trial_that_is_interrupted_is_soon_over_and_in_the_ledger(tmp_path: Pa
         machine = Machine(kubeconfig=file, context="dev", image="x", manifests=str(ROOT / "infra/manifests"))
         finding = try_image(machine, ledger=ledger, stop=stop)
 
-    assert finding.meaning == "not tried to its end: the run was interrupted"
+    assert finding.meaning == "not fully tried: the run was interrupted"
     assert nodes.namespaces == []
     (entry,) = leftovers([ledger.path])
     assert (entry.kind, entry.facts["context"]) == ("namespace", "dev")

@@ -9,7 +9,7 @@ from kvsync.ci.errors import CannotRun
 from kvsync.testing.errors import ClusterError
 from kvsync.testing.processes.tools import ToolAnswer
 
-START = "start it (sudo systemctl start docker, or Docker Desktop); is DOCKER_HOST right?"
+START = "start it (sudo systemctl start docker, or Docker Desktop), and check DOCKER_HOST"
 CARRY = "`docker pull x:1` and `docker save` where there is a network, `docker load` here"
 
 
@@ -148,7 +148,8 @@ def test_clusters_of_other_runs_are_named() -> None:
     assert found == Finding(
         "cluster name",
         FindingState.OK,
-        "free; of other runs: kvsync-7, kvsync-80, kvsync-9 (`kvsync-ci clean` ends those that were killed)",
+        "free; other runs have kvsync-7, kvsync-80, kvsync-9 "
+        "(`kvsync-ci clean` deletes those of killed runs)",
     )
     assert docker_findings.cluster_name("", {"mine"}) == Finding("cluster name", FindingState.OK, "free")
 
@@ -162,7 +163,7 @@ def test_what_the_kernel_lacks_is_not_available_and_keeps_no_run_from_starting()
             "kernel: netem",
             FindingState.UNAVAILABLE,
             "delay, jitter, corruption and reordering on the nodes will be not-run",
-            "another kernel",
+            "use another kernel",
         ),
         Finding("kernel: tbf", FindingState.OK, "the nodes have it"),
         Finding("kernel: iptables", FindingState.OK, "the nodes have it"),
@@ -173,10 +174,10 @@ def test_what_the_kernel_lacks_is_not_available_and_keeps_no_run_from_starting()
 @pytest.mark.parametrize(
     ("probe", "begin"),
     [
-        (None, "not known before the node image is here; without it delay"),
+        (None, "not known until the node image is here; without it delay"),
         (
             failed("docker: no space left\nRun 'docker run --help'"),
-            "could not be found out: docker: no space left;",
+            "could not be determined: docker: no space left;",
         ),
     ],
     ids=["nothing to ask in", "no container"],
@@ -191,7 +192,7 @@ def test_a_kernel_that_cannot_be_asked_is_not_judged(probe: ToolAnswer | None, b
 
 def test_memory_is_needed_for_every_node() -> None:
     """Three nodes and ten pods need 2.5 GiB, a local cluster 1 GiB."""
-    mend = "end other programs, or give Docker's machine more"
+    mend = "end other programs, or give Docker's virtual machine more"
 
     assert preflight.memory(4 * GIB, nodes=3) == Finding(
         "memory", FindingState.OK, "4.0 GiB free, 2.5 GiB needed"

@@ -14,7 +14,7 @@ from kvsync.testing.processes.tools import ToolAnswer
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
 CONTEXTS = Contexts(["dev", "prod"], "dev")
-NO_FILE = "name a kubeconfig: KVSYNC_CI_KUBECONFIG=FILE, or KUBECONFIG as kubectl has it"
+NO_FILE = "name a kubeconfig: set KVSYNC_CI_KUBECONFIG=FILE, or KUBECONFIG as for kubectl"
 
 
 def said(document: object) -> ToolAnswer:
@@ -83,7 +83,7 @@ def test_kubectl_is_there_or_has_a_mend() -> None:
             None,
             'cannot be read: error: error loading config file "x": yaml: line 1',
         ),
-        (said({"contexts": None}), None, "what kubectl reads by itself has no context"),
+        (said({"contexts": None}), None, "the kubeconfig that kubectl finds has no context"),
     ],
     ids=["no file", "no kubeconfig", "empty"],
 )
@@ -116,7 +116,7 @@ def test_the_contexts_of_a_kubeconfig_are_named() -> None:
                 "context",
                 FindingState.MISSING,
                 "prod is not allowed: a run touches only contexts that are allowed by name",
-                "KVSYNC_CI_ALLOWED_CONTEXTS=prod, or allowed_contexts in kvsync-ci.toml, if runs may use "
+                "set KVSYNC_CI_ALLOWED_CONTEXTS=prod, or allowed_contexts in kvsync-ci.toml, if runs may use "
                 "that cluster",
             ),
         ),
@@ -133,7 +133,7 @@ def test_the_contexts_of_a_kubeconfig_are_named() -> None:
             Finding(
                 "context",
                 FindingState.MISSING,
-                "no context is current",
+                "there is no current context",
                 "--cluster kubeconfig:CONTEXT, one of: dev",
             ),
         ),
@@ -158,7 +158,7 @@ def test_an_api_server_that_does_not_answer_has_a_mend() -> None:
         "API server",
         FindingState.MISSING,
         "does not answer: The connection to the server 127.0.0.1:1 was refused",
-        "try `kubectl version` in this context: is the cluster up, the network right, the login valid?",
+        "try `kubectl version` in this context: is the cluster up and reachable, and the login valid?",
     )
 
 
@@ -174,7 +174,7 @@ def lines(*without: str) -> ToolAnswer:
 def test_rights_that_a_run_needs_are_named_when_they_are_not_granted() -> None:
     """A subresource is another right than its resource."""
     assert findings.permissions(lines()) == [
-        Finding("permissions", FindingState.OK, "all that a run does is allowed")
+        Finding("permissions", FindingState.OK, "everything that a run does is allowed")
     ]
     assert findings.permissions(lines("create namespaces/", "get pods/log")) == [
         Finding(
@@ -189,12 +189,12 @@ def test_rights_that_a_run_needs_are_named_when_they_are_not_granted() -> None:
 def test_without_the_right_to_drain_nodes_only_that_is_not_run() -> None:
     """Draining a node is one scenario of many."""
     assert findings.permissions(lines("patch nodes/")) == [
-        Finding("permissions", FindingState.OK, "all that a run does is allowed"),
+        Finding("permissions", FindingState.OK, "everything that a run does is allowed"),
         Finding(
             "permission to drain nodes",
             FindingState.UNAVAILABLE,
             "not allowed: patch nodes; draining a node will be not-run",
-            "the same, if drains matter",
+            "the same, if these tests matter",
         ),
     ]
 
@@ -205,7 +205,7 @@ def test_rights_that_cannot_be_found_out_are_missing() -> None:
         Finding(
             "permissions",
             FindingState.MISSING,
-            "could not be found out: error: Forbidden",
+            "could not be determined: error: Forbidden",
             "ask the cluster's administrator",
         )
     ]
@@ -239,7 +239,7 @@ def test_a_namespace_stuck_in_terminating_is_named_with_what_holds_it() -> None:
         "namespaces",
         FindingState.MISSING,
         f"kvsync-7 is stuck in Terminating: {WHY}",
-        "delete what holds it, or take its finalizers away; then `kvsync-ci clean`",
+        "delete what holds it, or remove its finalizers; then run `kvsync-ci clean`",
     )
 
 
@@ -281,7 +281,7 @@ def test_another_cluster_needs_an_image_that_it_can_pull() -> None:
     assert findings.image(None) == Finding(
         "image",
         FindingState.MISSING,
-        "an image that is built here is not on the nodes of another cluster",
+        "none is set, and one built here would not be on the nodes of your cluster",
         "build infra/docker/Dockerfile, push it where the cluster pulls from, and set KVSYNC_CI_IMAGE",
     )
 
