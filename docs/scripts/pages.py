@@ -30,6 +30,13 @@ def outputs(text: str) -> list[str]:
     return [block.content for block in _fences(text) if block.info == "text output"]
 
 
+def messages(text: str) -> set[str]:
+    """Return the fixed parts of the messages in the first column of a page's tables, `...` between them."""
+    rows = (line.split("|")[1] for line in text.splitlines() if line.startswith("|"))
+    quoted = (span for row in rows for span in re.findall(r"`([^`]+)`", row))
+    return {part.strip() for message in quoted for part in message.split("...") if len(part.strip()) > 3}
+
+
 def links(text: str) -> list[str]:
     """Return where the links and pictures of a page lead."""
     found = (token.attrs.get("href") or token.attrs.get("src") for token in _inline(text))
