@@ -5,7 +5,7 @@ from collections.abc import Callable
 from ipaddress import ip_address, ip_network
 
 MAX_ADDRESSES = 10_000
-"""Addresses remembered; the one that was quiet longest is forgotten first."""
+"""Addresses remembered; the one that has been quiet the longest is forgotten first."""
 
 
 class Allowance:
@@ -28,7 +28,7 @@ class Allowance:
 
 
 def _network(address: str) -> str:
-    """Return whom an address belongs to: an IPv6 host owns a whole /64."""
+    """Return the network that is counted as one: an IPv6 host has a whole /64."""
     try:
         parsed = ip_address(address)
     except ValueError:

@@ -1,9 +1,9 @@
 """The receiver of GitHub's webhooks as an ASGI application.
 
-A request is believed in this order: size, signature, how many came from its address, and only then what it
-says. What is not signed is counted by itself: whoever has no secret cannot use up what GitHub may send, not
-even from the same address, that of a proxy. An accepted delivery is in the inbox before the answer; whether
-Prefect is there does not matter for it. Neither headers nor bodies are ever logged.
+A request is checked in this order: its size, its signature, how many came from its address, and only then
+what it says. Unsigned requests are counted separately: a sender without the secret cannot use up GitHub's
+allowance, even behind the same address, that of a proxy. An accepted delivery is in the inbox before it is
+answered, whether or not Prefect is available. Neither headers nor bodies are ever logged.
 """
 
 import asyncio
@@ -48,7 +48,7 @@ DELIVERY = re.compile(r"[0-9A-Za-z][0-9A-Za-z-]{0,63}")
 
 
 class _Rejected(Exception):
-    """The answer to a request that is not believed; `reason` is fit for a metric."""
+    """The answer to a request that is turned away; `reason` is fit for a metric."""
 
     def __init__(self, status: int, reason: str, text: str, headers: dict[str, str] | None = None) -> None:
         self.status, self.reason, self.text, self.headers = status, reason, text, headers
@@ -62,7 +62,7 @@ def create_app(
     clock: Callable[[], float] = time.monotonic,
     open_client: Callable[[], PrefectClient] = get_client,
 ) -> Starlette:
-    """Build the receiver; its lifespan starts the runs. Raises ConfigError where it could believe nobody."""
+    """Build the receiver; its lifespan starts the runs. Raises ConfigError without a secret to check with."""
     problems = (
         [] if settings.webhook.secret.get_secret_value() else ["webhook.secret: set KVSYNC_CI_WEBHOOK_SECRET"]
     )
@@ -152,14 +152,14 @@ class Receiver:
             again = {"Retry-After": str(math.ceil(wait_s))}
             raise _Rejected(429, "rate", "too many requests from this address", again)
         if not signed:
-            raise _Rejected(401, "signature", "X-Hub-Signature-256 is not the body's with our secret")
+            raise _Rejected(401, "signature", "X-Hub-Signature-256 does not match the body and our secret")
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind != "application/json":
             raise _Rejected(415, "content-type", "set the webhook's content type to application/json")
         event = request.headers.get("x-github-event", "")
         delivery = request.headers.get("x-github-delivery", "")
         if not DELIVERY.fullmatch(delivery):
-            raise _Rejected(400, "delivery", "X-GitHub-Delivery is not an id of a delivery")
+            raise _Rejected(400, "delivery", "X-GitHub-Delivery is not the id of a delivery")
         status, outcome, why = await asyncio.to_thread(self._believe, event, delivery, body)
         self._metrics.deliveries.labels(event if event in (*EVENTS, "ping") else "other", outcome).inc()
         log.info("delivery %s: %s %a", delivery, outcome, why)
@@ -168,7 +168,7 @@ class Receiver:
         return PlainTextResponse(f"{outcome}: {why}" if why else outcome, status)
 
     def _believe(self, event: str, delivery: str, body: bytes) -> tuple[int, str, str]:
-        """Read a signed body and write down what follows: the answer's status, the outcome, and why."""
+        """Read a signed body and write down what follows; returns status, outcome, and why."""
         if event == "ping":
             return 200, "pong", ""
         if event not in EVENTS:
@@ -181,12 +181,12 @@ class Receiver:
         except DecodeError as exc:
             raise _Rejected(400, exc.reason, str(exc)) from exc
         except sqlite3.Error as exc:
-            log.exception("the inbox takes nothing")
+            log.exception("the inbox cannot be written to")
             raise _Rejected(503, "inbox", "the delivery could not be written down; send it again") from exc
         return (202, "accepted", "") if is_new else (200, "repeated", "already accepted")
 
     def healthz(self, _: Request) -> Response:
-        """Say that deliveries are taken, and what keeps accepted ones waiting."""
+        """Say that deliveries are accepted, and what keeps earlier ones waiting."""
         waiting, oldest_s = self._inbox.depth()
         return JSONResponse(
             {"waiting": waiting, "oldest_s": round(oldest_s, 1), "trouble": self._dispatcher.trouble}
@@ -198,7 +198,7 @@ class Receiver:
 
 
 def is_signed(headers: Headers, body: bytes, secret: SecretStr) -> bool:
-    """Whether there is one signature, and it is the one of the body; compared in constant time."""
+    """Whether there is exactly one signature, and it matches the body; compared in constant time."""
     expected = "sha256=" + hmac.new(secret.get_secret_value().encode(), body, hashlib.sha256).hexdigest()
     match headers.getlist("x-hub-signature-256"):
         case [given]:
@@ -207,7 +207,7 @@ def is_signed(headers: Headers, body: bytes, secret: SecretStr) -> bool:
 
 
 async def read_body(request: Request, limit: int) -> bytes:
-    """Return the body; no more than `limit` bytes are ever held, whatever Content-Length says."""
+    """Return the body; at most `limit` bytes are held at any time, whatever Content-Length says."""
     declared = request.headers.get("content-length", "")
     body = bytearray()
     try:
@@ -226,7 +226,7 @@ async def read_body(request: Request, limit: int) -> bytes:
 
 
 CLOSE = {"Connection": "close"}
-"""What is left of the body is not read."""
+"""The rest of the body is not read."""
 
 
 def _too_large(limit: int) -> _Rejected:

@@ -1,9 +1,9 @@
 """What a delivery leads to. Pure: an event and the settings in, a value out.
 
-- Only what is allowed by name starts anything: repositories, branches, and for comments the actors.
+- Repositories, branches, and the actors of comments have to be allowed by name.
 - Code is fetched from the repository that received the event. GitHub keeps the commits of its pull
   requests there too, so the URL of a fork is never used.
-- A fork is not trusted, whoever asks for its run: no secrets, no cluster, no stage that needs one.
+- A fork is never trusted, no matter who asks for its run: no secrets, no cluster, no stage that needs one.
 """
 
 import re
@@ -30,10 +30,10 @@ from kvsync.ci.stages.stage import LOCAL
 from kvsync.errors import ConfigError
 
 TRUNCATED_AT = 20
-"""So many commits and GitHub may have left some out: what they touch is not known."""
+"""With this many commits, GitHub may have left some out, and what they touch is not known."""
 MAX_FILES = 3000
-"""So many files are not matched against patterns: a push is answered within a second, and of a pull request
-GitHub tells no more."""
+"""More files are not matched against patterns: a push is answered within a second, and GitHub does not list
+more of a pull request."""
 MAX_REASON = 300
 
 REPOSITORY = re.compile(r"[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+")
@@ -46,7 +46,7 @@ class _Value(BaseModel):
 
 
 class Ask(_Value):
-    """A commit that the payload does not name: the head of a pull request, or of `ref`."""
+    """Asks for a commit that the payload does not name: the head of a pull request, or of `ref`."""
 
     url: str
     repository: str
@@ -71,12 +71,12 @@ class Start(_Value):
 
     @property
     def tags(self) -> list[str]:
-        """What the flow run is found by."""
+        """What the flow run can be found by."""
         return [f"trigger:{self.asked['trigger']}", *([tag(self.pull_request)] if self.pull_request else [])]
 
 
 class Cancel(_Value):
-    """The runs of a pull request are to be cancelled, since it is closed."""
+    """Cancels the runs of a pull request, which was closed."""
 
     kind: Literal["cancel"] = "cancel"
     pull_request: str
@@ -85,7 +85,7 @@ class Cancel(_Value):
 
 
 class Ignore(_Value):
-    """Nothing follows, and why."""
+    """Nothing is to be done, and why."""
 
     reason: str
 
@@ -100,12 +100,12 @@ def tag(pull_request: str) -> str:
 
 
 def decide(event: WebhookEvent, settings: WebhookSettings) -> Work | Ignore:
-    """Say what follows from an event."""
+    """Decide what an event leads to."""
     name = event.repository.full_name
     if not _is_among(name, settings.repositories):
         return _ignore(f"repository {name} is not in webhook.repositories")
     if not is_clone_url(event.repository):
-        return _ignore(f"the clone URL is not the one of {event.repository.html_url}")
+        return _ignore(f"the clone URL does not belong to {event.repository.html_url}")
     try:
         match event:
             case Push():
@@ -123,7 +123,7 @@ def decide(event: WebhookEvent, settings: WebhookSettings) -> Work | Ignore:
 
 
 def is_clone_url(repository: Repository) -> bool:
-    """Whether the clone URL is the plain HTTPS one of the page of the repository: nothing else is fetched."""
+    """Whether the clone URL is the plain HTTPS one of the repository's page: nothing else is fetched."""
     name, page = repository.full_name, repository.html_url
     try:
         host = urlsplit(page).netloc
@@ -138,7 +138,7 @@ def is_clone_url(repository: Repository) -> bool:
 
 @lru_cache(maxsize=8)
 def path_filter(patterns: tuple[str, ...]) -> GitIgnoreSpec:
-    """Compile `webhook.ignored_paths`. Raises ConfigError for what is no pattern."""
+    """Compile `webhook.ignored_paths`. Raises ConfigError for an invalid pattern."""
     try:
         return GitIgnoreSpec.from_lines(patterns)
     except ValueError as exc:
@@ -146,7 +146,7 @@ def path_filter(patterns: tuple[str, ...]) -> GitIgnoreSpec:
 
 
 def request(start: Start, source: CommitSource, defaults: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
-    """Return the parameters of the run: those of the deployment, and what the delivery sets.
+    """Return the parameters of the run: the deployment's, overridden by what the delivery sets.
 
     An untrusted source is confined here, whatever the deployment says. Raises ConfigError with every
     problem.
@@ -161,7 +161,7 @@ def request(start: Start, source: CommitSource, defaults: Mapping[str, JsonValue
         }
         if not ours["stages"]:
             raise ConfigError(
-                "parameters of the run", ["every stage asked for needs a cluster: not for forks"]
+                "parameters of the run", ["every stage asked for needs a cluster, which is not for forks"]
             )
     Parameters.checked(**ours)
     return {**defaults, **ours}
@@ -180,7 +180,7 @@ def _push(push: Push, settings: WebhookSettings) -> Work | Ignore:
 
 
 def _touches_only(push: Push, patterns: tuple[str, ...]) -> bool:
-    """Whether every file is ignored; False when the payload does not tell all of them."""
+    """Whether every file is ignored; False if the payload may not list all of them."""
     if push.forced or len(push.commits) >= TRUNCATED_AT:
         return False
     commits = push.commits
@@ -190,7 +190,7 @@ def _touches_only(push: Push, patterns: tuple[str, ...]) -> bool:
 
 
 def are_ignored(files: Iterable[str], patterns: tuple[str, ...]) -> bool:
-    """Whether all of these files match `webhook.ignored_paths`; False for none, and for too many to tell."""
+    """Whether all of these files match `webhook.ignored_paths`; False for none, or too many to tell."""
     ignored, count = path_filter(patterns), 0
     for count, file in enumerate(files, 1):
         if count == MAX_FILES or not ignored.match_file(file):
@@ -225,7 +225,7 @@ def _pull_request(event: PullRequest) -> Work | Ignore:
 def _comment(event: IssueComment, settings: WebhookSettings) -> Work | Ignore:
     found = COMMAND.search(event.comment.body)
     if event.action != "created" or not found:
-        return _ignore("the comment is no new command")
+        return _ignore("the comment is not a new command")
     if event.issue.pull_request is None or event.issue.state != "open":
         return _ignore("commands are for open pull requests")
     author = event.comment.user
@@ -247,7 +247,7 @@ def _comment(event: IssueComment, settings: WebhookSettings) -> Work | Ignore:
 
 def _dispatch(event: WorkflowDispatch) -> Work | Ignore:
     if not BRANCH_OR_TAG.fullmatch(event.ref):
-        return _ignore("the ref is no branch or tag")
+        return _ignore("the ref is not a branch or tag")
     asked: dict[str, JsonValue] = {"trigger": "dispatch"}
     inputs = {name: str(text) for name, text in (event.inputs or {}).items() if text}
     if "stages" in inputs:
@@ -266,7 +266,7 @@ def _later(
     pull_request: str = "",
     at: AwareDatetime | None = None,
 ) -> Start:
-    """Build a start whose commit is looked up later; what is asked for is checked now."""
+    """Build a start whose commit is looked up later; the rest of the request is checked now."""
     Parameters.checked(**asked)
     return Start(deployment=deployment, asked=asked, source=ask, pull_request=pull_request, at=at)
 
@@ -278,7 +278,7 @@ def _source(repository: Repository, **fields: str | int | bool) -> CommitSource:
 
 
 def _is_among(name: str, allowed: Sequence[str]) -> bool:
-    """Whether GitHub takes it for one of these names: case says nothing there."""
+    """Whether it is one of these names, ignoring case as GitHub does."""
     return name.casefold() in {each.casefold() for each in allowed}
 
 

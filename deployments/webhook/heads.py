@@ -15,11 +15,11 @@ from kvsync.ci.settings import GitHubSettings
 
 TIMEOUT_S = 10
 GONE = (404, 410, 422)
-"""What GitHub answers for a pull request, branch or commit that is not there."""
+"""What GitHub answers for a pull request, branch or commit that does not exist."""
 
 
 class Heads:
-    """GitHub's API as far as it is needed here. Without a token it answers for public repositories only."""
+    """The part of GitHub's API needed here. Without a token it answers for public repositories only."""
 
     def __init__(self, settings: GitHubSettings, ignored_paths: tuple[str, ...] = ()) -> None:
         token = settings.token.get_secret_value()
@@ -30,33 +30,33 @@ class Heads:
             timeout=TIMEOUT_S,
             per_page=100,
             lazy=True,
-            retry=None,  # the dispatcher comes back by itself
+            retry=None,  # the dispatcher tries again by itself
         )
 
     def find(self, ask: Ask) -> CommitSource:
-        """Return the commit that is meant. Blocks. Raises NotNow, or Refused where there is none."""
+        """Return the commit that is meant. Blocks. Raises NotNow, or RunRefused if there is none."""
         with _mapped(ask):
             repository = self._github.get_repo(ask.repository)
             if ask.pull_request is None:
-                # Before it is completed, PyGithub takes the hash from the URL: the name of the branch.
+                # Until it is completed, PyGithub's hash is the end of the URL: the name of the branch.
                 commit = repository.get_commit(ask.ref.removeprefix("refs/")).complete().sha
                 ref = ask.ref.split("/", 2)[2]
                 return CommitSource(url=ask.url, commit=commit, repository=ask.repository, ref=ref)
             pull = repository.get_pull(ask.pull_request)
             if pull.state != "open":
-                raise RunRefused(f"{ask.repository}#{ask.pull_request} is not open any more")
+                raise RunRefused(f"{ask.repository}#{ask.pull_request} is no longer open")
             return CommitSource(
                 url=ask.url,
                 commit=pull.head.sha,
                 repository=ask.repository,
                 ref=pull.head.ref,
                 pull_request=ask.pull_request,
-                # PyGithub says None for the repository of a deleted fork, against its own types.
+                # PyGithub returns None for the repository of a deleted fork, despite its types.
                 trusted=bool(pull.head.repo) and pull.head.repo.full_name == ask.repository,
             )
 
     def touches_nothing(self, source: CommitSource) -> bool:
-        """Whether a pull request changes ignored paths only; False where GitHub does not tell. Blocks."""
+        """Whether a pull request changes only ignored paths; False if GitHub does not tell. Blocks."""
         if source.pull_request is None or not self._ignored_paths:
             return False
         try:
@@ -67,7 +67,7 @@ class Heads:
 
 
 def _names(files: Iterable[File]) -> Iterator[str]:
-    """Name each file, and one that was moved twice: it is gone from where it was."""
+    """Name each file; a moved file has both its names, as it is gone from the old place."""
     for file in files:
         yield file.filename
         if file.previous_filename:

@@ -1,7 +1,7 @@
-"""The deliveries that were accepted, on disk before anybody is told so.
+"""The accepted deliveries, which are on disk before they are answered.
 
 Each is there once, by GitHub's delivery id, for 30 days; it waits until it is finished. Several processes
-may use one inbox.
+may share one inbox.
 """
 
 import sqlite3
@@ -52,7 +52,7 @@ class Delivery:
 
     @property
     def key(self) -> str:
-        """What makes its flow run the only one."""
+        """The idempotency key of its flow run."""
         return f"{KEY_PREFIX}{self.delivery}"
 
 
@@ -75,12 +75,12 @@ class Inbox:
         self._database.executescript(SCHEMA)
 
     def close(self) -> None:
-        """Give the file back."""
+        """Close the file."""
         with self._lock:
             self._database.close()
 
     def add(self, delivery: str, work: Work) -> bool:
-        """Write a delivery down; False when it is there already."""
+        """Write a delivery down; False if it is already there."""
         now = self._clock()
         at = work.at.timestamp() if work.at else now
         row = (delivery, now, work.model_dump_json(), work.pull_request, at, work.supersedes)
@@ -93,7 +93,7 @@ class Inbox:
         )
 
     def waiting(self) -> list[Delivery]:
-        """Return what is not finished, in the order of arrival."""
+        """Return the unfinished deliveries, in the order of arrival."""
         rows = self._run(
             "SELECT number, delivery, work, pull_request, at FROM deliveries"
             " WHERE outcome IS NULL ORDER BY number"
@@ -110,7 +110,7 @@ class Inbox:
         )
 
     def finish(self, delivery: Delivery, outcome: str, flow_run: str | None = None) -> None:
-        """Say what became of a delivery."""
+        """Record what became of a delivery."""
         self._run(
             "UPDATE deliveries SET outcome = ?, flow_run = ? WHERE number = ?",
             outcome,
@@ -119,7 +119,7 @@ class Inbox:
         )
 
     def is_superseded(self, delivery: Delivery) -> bool:
-        """Whether a newer commit or the end of the same pull request is known."""
+        """Whether a newer commit, or the end, of the same pull request is known."""
         return bool(
             self._run(
                 "SELECT 1 FROM deliveries"
@@ -131,7 +131,7 @@ class Inbox:
         )
 
     def is_older(self, key: str | None, than: Delivery) -> bool:
-        """Whether the flow run with this key is of a delivery older than `than`; False if it is of none."""
+        """Whether the flow run with this key belongs to a delivery older than `than`; False if to none."""
         return bool(
             self._run(
                 "SELECT 1 FROM deliveries WHERE delivery = ? AND (at, number) < (?, ?)",
@@ -142,7 +142,7 @@ class Inbox:
         )
 
     def depth(self) -> tuple[int, float]:
-        """Return how many deliveries wait, and for how many seconds the oldest."""
+        """Return how many deliveries wait, and for how many seconds the oldest has waited."""
         ((count, oldest),) = self._run("SELECT count(*), min(received) FROM deliveries WHERE outcome IS NULL")
         return count, max(0.0, self._clock() - oldest) if count else 0.0
 
@@ -152,7 +152,7 @@ class Inbox:
         return {delivery: (outcome, flow_run) for delivery, outcome, flow_run in rows}
 
     def prune(self) -> list[str]:
-        """Forget what is older than 30 days; returns the deliveries among it that were still waiting."""
+        """Forget what is older than 30 days; returns the deliveries that were still waiting."""
         rows = self._run(
             "DELETE FROM deliveries WHERE received < ? RETURNING delivery, outcome", self._clock() - KEPT_S
         )

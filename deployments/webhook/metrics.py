@@ -1,4 +1,4 @@
-"""What the receiver counts. Labels come from fixed sets: nobody can fill our memory with names."""
+"""What the receiver counts. Labels come from fixed sets, so that no sender can fill the memory with names."""
 
 from collections.abc import Callable
 
@@ -10,7 +10,7 @@ PREFIX = "kvsync_ci_webhook"
 
 
 class ReceiverMetrics:
-    """Counters in a registry of their own; `depth` says how many deliveries wait and how long (seconds)."""
+    """Counters in a separate registry; `depth` says how many deliveries wait, and how long (seconds)."""
 
     def __init__(self, depth: Callable[[], tuple[int, float]]) -> None:
         self.registry = CollectorRegistry()
@@ -42,5 +42,7 @@ class ReceiverMetrics:
             f"{PREFIX}_inbox_depth", "Accepted deliveries not started yet.", registry=self.registry
         ).set_function(lambda: depth()[0])
         Gauge(
-            f"{PREFIX}_inbox_oldest_seconds", "How long the oldest of them waits.", registry=self.registry
+            f"{PREFIX}_inbox_oldest_seconds",
+            "How long the oldest of them has waited.",
+            registry=self.registry,
         ).set_function(lambda: depth()[1])

@@ -1,7 +1,6 @@
-"""What GitHub tells us: of each event only the fields that decide something. Pure.
+"""What GitHub sends: of each event only the fields that decide something. Pure.
 
-Everything in here is signed by GitHub, but written by contributors: titles, branches and comments are
-hostile text.
+All of it is signed by GitHub but written by contributors: treat titles, branches and comments as hostile.
 """
 
 from typing import Annotated
@@ -36,7 +35,7 @@ class _Event(_Payload):
 
 
 class ChangedFiles(_Payload):
-    """A pushed commit, or what its payload tells of its files."""
+    """The files of a pushed commit, as far as the payload lists them."""
 
     added: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
@@ -54,13 +53,13 @@ class Push(_Event):
 
 
 class HeadRepository(_Payload):
-    """Where the branch of a pull request lies."""
+    """The repository that has the branch of a pull request."""
 
     full_name: str
 
 
 class Head(_Payload):
-    """The commit that a pull request wants merged; `repo` is None when its fork was deleted."""
+    """The commit that a pull request wants merged; `repo` is None if its fork was deleted."""
 
     sha: str
     ref: str
@@ -83,7 +82,7 @@ class PullRequest(_Event):
 
 
 class Comment(_Payload):
-    """What somebody wrote."""
+    """A comment and its author."""
 
     body: str
     user: Account
@@ -91,7 +90,7 @@ class Comment(_Payload):
 
 
 class Issue(_Payload):
-    """What the comment is on: an issue, or a pull request if `pull_request` is there."""
+    """What was commented on: an issue, or a pull request if it has `pull_request`."""
 
     number: Annotated[int, Field(gt=0)]
     state: str = "open"
@@ -107,7 +106,7 @@ class IssueComment(_Event):
 
 
 class WorkflowDispatch(_Event):
-    """Somebody with the right to write asks for a run of a branch or tag. It does not name the commit."""
+    """A person with write access asks for a run of a branch or tag. It does not name the commit."""
 
     ref: str
     inputs: dict[str, object] | None = None
@@ -121,7 +120,7 @@ EVENTS: dict[str, type[WebhookEvent]] = {
     "issue_comment": IssueComment,
     "workflow_dispatch": WorkflowDispatch,
 }
-"""What each value of X-GitHub-Event is read as; others start nothing."""
+"""The payload of each value of X-GitHub-Event; other events start nothing."""
 
 
 def parse(name: str, body: bytes) -> WebhookEvent:

@@ -1,4 +1,4 @@
-"""Why a delivery that was accepted is not started, by what is to be done about it.
+"""Why an accepted delivery is not started, by what is to be done about it.
 
 KVSyncError (kvsync.errors)
 ├── RunRefused        it can never be started: says why
@@ -15,7 +15,7 @@ class RunRefused(KVSyncError):
 
 
 class NotNow(KVSyncError):
-    """Try again later; `reason` is whose fault it is, fit for a metric."""
+    """To be tried again later; `reason` is whose fault it is, fit for a metric."""
 
     def __init__(self, reason: Literal["prefect", "deployment", "github", "defect"], detail: str) -> None:
         self.reason = reason

@@ -21,7 +21,7 @@ from deployments.webhook.refusal import NotNow, RunRefused
 FLOW = "pipeline"
 LIVE = [StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.PAUSED]
 INVALID = (400, 409, 422)
-"""What Prefect answers to parameters that the flow does not take."""
+"""What Prefect answers to parameters that the flow does not accept."""
 MAX_DETAIL = 300
 
 RunFields = dict[str, JsonValue]
@@ -35,9 +35,9 @@ async def create(
     key: str,
     tags: Sequence[str],
 ) -> FlowRun:
-    """Create the flow run with this key, or return the one there is.
+    """Create the flow run with this key, or return the existing one.
 
-    `build` makes its parameters of those of the deployment. Raises NotNow and Refused.
+    `build` makes its parameters from those of the deployment. Raises NotNow and RunRefused.
     """
     with _mapped(f"deployment {FLOW}/{deployment}"):
         found = await client.read_deployment_by_name(f"{FLOW}/{deployment}")
@@ -48,9 +48,9 @@ async def create(
 
 
 async def cancel(client: PrefectClient, tag: str, chosen: Callable[[FlowRun], bool], *, message: str) -> int:
-    """Cancel the chosen ones of the flow runs with this tag that have not ended; returns how many.
+    """Cancel the chosen flow runs among those with this tag that have not ended; returns how many.
 
-    Prefect makes Cancelled of Cancelling at once where nothing has been started yet. Raises NotNow.
+    Prefect turns Cancelling into Cancelled at once if nothing has been started yet. Raises NotNow.
     """
     with _mapped(f"flow runs of {tag}"):
         runs = await client.read_flow_runs(
@@ -66,7 +66,7 @@ async def cancel(client: PrefectClient, tag: str, chosen: Callable[[FlowRun], bo
 
 
 def commit_of(run: FlowRun) -> str:
-    """Return the commit that a flow run tests, "" if it names none."""
+    """Return the commit that a flow run tests, or "" if it does not name one."""
     match run.parameters:
         case {"parameters": {"source": {"commit": str(commit)}}}:
             return commit
@@ -75,7 +75,7 @@ def commit_of(run: FlowRun) -> str:
 
 @contextmanager
 def _mapped(what: str) -> Iterator[None]:
-    """Turn the client's exceptions into ours; their texts may hold the API's URL with a password in it."""
+    """Turn the client's exceptions into ours; their texts may contain the API's URL with a password."""
     try:
         yield
     except ObjectNotFound as exc:

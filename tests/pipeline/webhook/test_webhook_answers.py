@@ -222,8 +222,8 @@ async def test_what_was_finished_elsewhere_or_forgotten_is_not_tried_again(recei
     await receiver.deliver("push", payload("push"))
 
     async def trouble(expected: str) -> bool:
-        found: str = (await receiver.client.get("/healthz")).json()["trouble"]
-        return found == expected
+        health: dict[str, object] = (await receiver.client.get("/healthz")).json()
+        return health["trouble"] == expected
 
     await until(lambda: trouble("prefect"))
     receiver.inbox.finish(receiver.inbox.waiting()[0], "started", "of-another-process")

@@ -245,7 +245,7 @@ async def test_a_dispatched_workflow_runs_the_head_of_its_ref(
     ("answer", "body", "why"),
     [
         ((404, {"message": "Not Found"}), "/retest", "GitHub answered 404"),
-        ((200, head("octo-org/octo-repo", state="closed")), "/retest", "not open any more"),
+        ((200, head("octo-org/octo-repo", state="closed")), "/retest", "no longer open"),
         ((200, head("octo-org/octo-repo", sha="--force")), "/retest", "not fit for a run"),
         ((200, head("octo-guest/octo-repo")), "/run chaos", "not for forks"),
     ],
