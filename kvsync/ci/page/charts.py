@@ -1,7 +1,7 @@
-"""Charts as SVG that is part of the page: its text uses the page's font, its colours the page's variables.
+"""Charts as SVG inside the page: text uses the page's font, and colours are the page's variables.
 
-Matplotlib knows no variables, so each colour is drawn as a number of its own and replaced by name afterwards;
-that way one chart serves light and dark pages.
+Matplotlib does not know variables, so each colour is drawn as a unique number and replaced by a name later;
+that way one chart suits light and dark pages.
 """
 
 import io
@@ -38,7 +38,7 @@ OUTCOME_COLOURS = {Outcome.PASSED: PASS, Outcome.UNKNOWN: UNKNOWN, Outcome.FAILE
 
 STYLE = {
     "svg.fonttype": "none",
-    "text.parse_math": False,  # names come from outside: a dollar sign in one is no formula
+    "text.parse_math": False,  # names come from outside: a dollar sign does not start a formula
     "font.size": 9,
     "text.color": INK,
     "axes.labelcolor": MUTED,
@@ -62,7 +62,7 @@ styled = mpl.rc_context(STYLE)  # type: ignore[arg-type]  # any mapping does; it
 WIDTH_IN = 11.5
 LABEL_LENGTH = 48
 TIME_STEPS_S = (30, 60, 120, 300, 600, 1800, 3600, 7200, 14400, 86400)
-"""Between the marks of a time axis, so that they are round in minutes or hours."""
+"""Between the ticks of a time axis, so that they are round in minutes or hours."""
 
 MOST_POINTS = 1200
 """More requests than this are drawn as the fastest, median and slowest of each stretch of time."""
@@ -70,12 +70,12 @@ MOST_POINTS = 1200
 MOST_TRENDS = 12
 
 LOG_SCALE_FROM = 30.0
-"""With the slowest request this many times the median, a linear axis would show nothing else."""
+"""If the slowest request took this many times the median, a linear axis would show nothing else."""
 
 
 @styled
 def stage_timeline(stages: Sequence[StageResult]) -> Markup:
-    """Draw when each stage ran and how it ended; nothing without stages."""
+    """Draw when each stage ran and how it ended; empty without stages."""
     if not stages:
         return Markup()
     begin = min(stage.started_at for stage in stages)
@@ -100,7 +100,7 @@ def stage_timeline(stages: Sequence[StageResult]) -> Markup:
 
 @styled
 def run_timeline(timeline: Timeline) -> Markup:
-    """Draw latencies above lanes of stages, faults, violations and pod events, on one axis of time."""
+    """Draw latencies above lanes of stages, faults, violations and pod events, on one time axis."""
     figure = Figure(figsize=(WIDTH_IN, 4.6), layout="constrained")
     above, lanes = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
     shift = timeline.offset_s
@@ -138,7 +138,7 @@ def trend_charts(
     durations_s: Mapping[str, Sequence[tuple[datetime, float]]],
     benchmarks: Mapping[str, Sequence[tuple[datetime, float]]],
 ) -> list[Markup]:
-    """Draw how runs went lately, the newest to the right: pass rates, stage durations, measurements."""
+    """Draw how recent runs went, the newest on the right: pass rates, stage durations, measurements."""
     return [
         *([_pass_rates(pass_rates)] if len(pass_rates) > 1 else []),
         *_small_charts("durations", durations_s, duration),
@@ -158,7 +158,7 @@ def latency_chart(
 ) -> Markup:
     """Draw the latencies of at least one request over time, with failures, fault windows and recoveries.
 
-    `violations` and `pods` are the moments of what was found wrong, and of what happened to pods meanwhile.
+    `violations` and `pods` are the moments at which something was found wrong, or happened to a pod.
     """
     times = [point.at for point in points] + [fault.start for fault in faults]
     begin, end = min(times), max(times + [fault.end for fault in faults])
@@ -178,7 +178,7 @@ def latency_chart(
 
 @styled
 def headroom_chart(measurements: Sequence[Measurement]) -> Markup:
-    """Draw how many times better than its goal each measurement is; nothing when none has a goal."""
+    """Draw how many times better than its goal each measurement is; empty if none has a goal."""
     rows = [(each, _headroom(each)) for each in measurements if each.reaches_goal is not None]
     if not rows:
         return Markup()
@@ -293,7 +293,7 @@ def _pass_rates(rates: Sequence[tuple[datetime, float, Outcome]]) -> Markup:
     axes.set_ylim(min(lowest, 90) - (100 - lowest) * 0.1 - 0.5, 101.5)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{share:g} %"))
     _run_axis(axes, [at for at, *_ in rates])
-    axes.set_title("passed of what was decided", loc="left", fontsize=9, color=MUTED)
+    axes.set_title("passed, of the decided checks", loc="left", fontsize=9, color=MUTED)
     return _svg(figure, "pass rates")
 
 
@@ -321,7 +321,7 @@ def _small_charts(
 
 
 def _run_axis(axes: Axes, moments: Sequence[datetime]) -> None:
-    """Name the first and the last of the runs, which stand side by side however much time was between."""
+    """Label the first and the last run; runs are evenly spaced, no matter how much time lay between them."""
     last = len(moments) - 1
     axes.set_xlim(-0.3, last + 0.3)
     axes.set_xticks([0, last], [f"{moments[0]:%m-%d %H:%M}", f"{moments[-1]:%m-%d %H:%M}"], fontsize=7)
@@ -406,7 +406,7 @@ def _label(text: str) -> str:
 def _svg(figure: Figure, name: str) -> Markup:
     nothing: Mapping[str, str | None] = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     written = io.StringIO()
-    # The salt keeps the ids of one chart apart from those of the others in the page.
+    # The salt keeps the ids of one chart apart from those of other charts on the page.
     with mpl.rc_context({"svg.hashsalt": name}):
         figure.savefig(written, format="svg", transparent=True, metadata=nothing)
     svg = written.getvalue()
@@ -417,5 +417,5 @@ def _svg(figure: Figure, name: str) -> Markup:
     svg = re.sub(r"font-family: [^;]*; ", "", svg).replace('xlink:href="', 'href="')
     for drawn, variable in VARIABLES.items():
         svg = svg.replace(drawn, variable)
-    # Matplotlib escapes the text it draws; the rest is its own.
+    # Matplotlib escapes the text it draws, and the rest is its own markup.
     return Markup(svg)  # noqa: S704

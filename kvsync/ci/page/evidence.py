@@ -8,7 +8,7 @@ The records that are understood (all with `test` and `t_mono`):
 - request ok and fail: `latency_s`, `pod`
 - oracle ok and fail: `violations`, `pods`, `blocks`
 - replay: `requests`, `agreeing`, `explained` (requests by cause of their disagreement)
-- pod: `pod`, `event`; without `test`, because a pod serves whoever asks it
+- pod: `pod`, `event`; without `test`, because a pod does not belong to a test
 """
 
 import json
@@ -25,7 +25,7 @@ KINDS = frozenset({"fault", "recovery", "service", "request", "oracle", "replay"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServedRecord:
-    """How requests were served during a fault, against the same run's baseline; `ok` within all limits."""
+    """How requests were served during a fault, against the run's baseline; `ok` if within all limits."""
 
     ok: bool
     requests: int
@@ -34,13 +34,13 @@ class ServedRecord:
     p95_s: float
     baseline_p95_s: float
     p95_excuse: str = ""
-    """Why the p95 was not judged; empty when it was."""
+    """Why the p95 was not judged; empty if it was."""
     broken: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FaultWindow:
-    """One fault from its start to its stop (monotonic seconds); None where the history has no such record."""
+    """One fault from its start to its stop (monotonic seconds); None if the history has no such record."""
 
     test: str
     kind: str
@@ -61,7 +61,7 @@ class FaultWindow:
 
     @property
     def end(self) -> float:
-        """The last moment known of it: its recovery, or else its stop, or else its start."""
+        """The last known moment of it: its recovery, or else its stop, or else its start."""
         return (self.stop or self.start) + (self.recovery_s or 0.0)
 
 
@@ -114,7 +114,7 @@ class TraceAgreement:
 class Evidence:
     """All of it, in the order in which it happened; requests by test.
 
-    `clock_s`: what the wall clock (seconds since 1970) said more than the monotonic one, None if not known.
+    `clock_s`: by how much the wall clock (seconds since 1970) is ahead of the monotonic one, None if unknown.
     """
 
     faults: Sequence[FaultWindow] = ()
@@ -154,7 +154,7 @@ class Evidence:
             comparisons=comparisons,
             agreements=agreements,
             pods=pods,
-            # A fault's record tells when it began, which may be well before it was written down.
+            # A fault's record has the moment it began, which may be well before it was written down.
             clock_s=median(clocks) if clocks else None,
         )
 
@@ -189,7 +189,7 @@ def _same(one: FaultWindow, other: FaultWindow) -> bool:
 
 
 def _see_recovery(faults: list[FaultWindow], record: Record) -> None:
-    """A recovery belongs to the faults of its test that have none yet."""
+    """A recovery belongs to those faults of its test that do not have one yet."""
     for position, known in enumerate(faults):
         if known.test == _test(record) and known.recovered is None:
             faults[position] = replace(
@@ -200,7 +200,7 @@ def _see_recovery(faults: list[FaultWindow], record: Record) -> None:
 
 
 def _see_service(faults: list[FaultWindow], record: Record) -> None:
-    """It belongs to the faults of its test of which nothing is known yet, like a recovery."""
+    """Like a recovery, it belongs to those faults of its test that do not have one yet."""
     served = ServedRecord(
         ok=record.get("type") == "ok",
         requests=int(_number(record, "requests")),

@@ -1,4 +1,4 @@
-"""The report as one page that needs nothing else: no script, no font, no file beside it."""
+"""The report as a single, self-contained page: no script, no font, no other file."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from kvsync.ci.archive.trends import Trends
 
 PASSED_TAIL = 2000
-"""Characters shown of what a passed test printed: its whole tail is in report.json."""
+"""Characters shown of what a passed test printed; report.json has its whole tail."""
 
 SYMBOLS = {Outcome.PASSED: "✓", Outcome.UNKNOWN: "?", Outcome.FAILED: "✗"}
 
 
 MOST_MARKS = 500
-"""Lines of the time line in words; its chart has all."""
+"""Lines of the time line in words; its chart shows everything."""
 
 CHANGES = {
     "new": ("newly failed", "failed"),
@@ -41,7 +41,7 @@ CHANGES = {
     "fixed": ("fixed", "passed"),
     "new-test": ("never seen before", "passed"),
 }
-"""What a standing is called on the page, and its tone, in the order of the page."""
+"""What each standing is called on the page, and its tone, in the order of the page."""
 
 
 def write_page(
@@ -52,7 +52,7 @@ def write_page(
     comparison: RunComparison | None = None,
     trends: "Trends | None" = None,
 ) -> Path:
-    """Write the page of a run, with what its files and the archive say; returns its path."""
+    """Write the page of a run from its files and the archive; returns the page's path."""
     path = run_dir / name
     page = render(
         report,
@@ -67,7 +67,7 @@ def write_page(
 
 
 def evidence_of(run_dir: Path) -> Evidence:
-    """Return what the histories of a run say, and its ledger about the pods of local clusters."""
+    """Return what a run's histories say, and what its ledger says about the pods of local clusters."""
     evidence = Evidence.from_records(read(sorted((run_dir / "history").glob("*.jsonl")), only=KINDS))
     if evidence.clock_s is None:
         return evidence
@@ -83,7 +83,7 @@ def render(
     comparison: RunComparison | None = None,
     trends: "Trends | None" = None,
 ) -> str:
-    """Return the page; every text in it is escaped."""
+    """Return the page; all text in it is escaped."""
     environment = Environment(
         loader=PackageLoader("kvsync.ci.page", "."),
         autoescape=True,

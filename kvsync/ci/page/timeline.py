@@ -1,8 +1,8 @@
 """What happened during a run on one axis of time: stages, faults, violations, requests, pods. Pure.
 
-Moments are seconds since the beginning of the run. Histories have monotonic moments, ledgers and stages those
-of the wall clock; `Evidence.clock_s` makes one of the other. Pods of a local cluster are processes, so the
-ledger tells when they came and went.
+Moments are seconds since the beginning of the run. Histories use the monotonic clock, ledgers and stages the
+wall clock; `Evidence.clock_s` converts between them. Pods of a local cluster are processes, so the ledger
+tells when they came and went.
 """
 
 import re
@@ -15,7 +15,7 @@ from kvsync.testing.results.history import Record
 from kvsync.testing.results.outcome import StageResult
 
 _PROGRAM = re.compile(r"[\w.-]+/(?P<pod>[\w.-]+)")
-"""The name that a ledger has for a program of a local cluster: `<cluster>/<pod>`."""
+"""The name of a local cluster's program in a ledger: `<cluster>/<pod>`."""
 
 _WORDS = {"created": "started", "released": "ended"}
 
@@ -32,7 +32,7 @@ class Mark:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timeline:
-    """All of a run; `offset_s` turns its histories' moments into those of the time line."""
+    """Everything in a run; adding `offset_s` turns moments of its histories into those of the time line."""
 
     stages: Sequence[tuple[float, StageResult]]
     faults: Sequence[FaultWindow]
@@ -43,7 +43,7 @@ class Timeline:
 
     @classmethod
     def of(cls, report: Report, evidence: Evidence) -> "Timeline | None":
-        """Put everything on the axis; None when the histories tell of nothing that has a moment."""
+        """Put everything on the axis; None if nothing in the histories has a moment."""
         points = sorted(
             (point for points in evidence.requests.values() for point in points), key=lambda point: point.at
         )
@@ -66,7 +66,7 @@ class Timeline:
 
     @property
     def marks(self) -> list[Mark]:
-        """Everything but requests in words, in the order in which it happened."""
+        """Everything except requests in words, in the order in which it happened."""
         stages = [
             Mark(at=at, kind="stage", text=f"{each.name} ran, {each.outcome.name.lower()}")
             for at, each in self.stages
@@ -93,7 +93,7 @@ class Timeline:
 
 
 def local_pods(ledger: Iterable[Record], clock_s: float) -> list[PodEvent]:
-    """Return when the programs of local clusters started and ended, by the lines of a ledger."""
+    """Return when the programs of local clusters started and ended, according to the lines of a ledger."""
     names: dict[object, str] = {}
     found = []
     for record in ledger:

@@ -2,11 +2,11 @@
 
 - One test is one check, named by suite, class, name and parameters. Attempts come as `flakyFailure` and
   `rerunFailure` (Surefire, Gradle) or as elements of one name (Prow, gotestsum): the last decides.
-- pytest-rerunfailures up to 16.7 writes an attempt that failed as an element without any text, like a pass.
-  Its header counts tests, not elements, which is how such a file is known.
-- Whatever is in a file, reading it raises nothing: what was complete before the damage is kept, and the stage
-  is UNKNOWN with the reason. So is one whose header promises more than the file holds.
-- A document type is refused before any of it is looked at: JUnit has none, entities are how XML attacks.
+- pytest-rerunfailures up to 16.7 writes a failed attempt as an element without any text, like a pass. Such a
+  file is recognized by its header, which counts tests, not elements.
+- Whatever a file contains, reading it does not raise: what was complete before the damage is kept, and the
+  stage is UNKNOWN with the reason. So is a stage whose header promises more than the file holds.
+- A document type is refused before any of it is looked at: JUnit has none, and attacks with XML use entities.
 """
 
 import codecs
@@ -24,9 +24,9 @@ from kvsync.testing.results.attempts import last_of
 from kvsync.testing.results.outcome import OUTCOMES, Attempt, Check, CheckKind, StageResult, merge
 
 MOST_BYTES = 64 * 2**20
-"""What is read of a file; the rest of a larger one counts as cut off."""
+"""How much of a file is read; the rest of a larger one counts as cut off."""
 OUTPUT_CHARACTERS = 2**20
-"""What is kept of the output of one test, its end; the file has all of it."""
+"""How much of a test's output is kept, from its end; the file has all of it."""
 
 LOST = "this attempt was repeated, and pytest-rerunfailures kept no text of it"
 INTERIM: Mapping[str, CheckKind] = {
@@ -40,21 +40,21 @@ ENDINGS: Mapping[str, Sequence[CheckKind]] = {
     "failure": ("failed",),
     "error": ("error", "timeout", "void", "inconclusive", "infra-error", "not-run"),
 }
-"""What an element stands for, the worst last; our own writer says in its type which of several."""
+"""What each element may stand for, the worst element last; our own writer puts the exact kind into `type`."""
 CUT = "cut"
-"""The tag that a case gets which has no end."""
+"""The tag given to a case that has no end."""
 XFAIL_TYPE = "pytest.xfail"
 PARAMETERS = ("value_param", "type_param")
-"""Where GoogleTest keeps the parameters of a test; others have them in its name."""
+"""Where GoogleTest puts a test's parameters; other tools put them in its name."""
 
 REFERENCE = re.compile(r"&#(?:x0*([0-9a-fA-F]{1,6})|0*([0-9]{1,7}));")
 ENCODING = re.compile(rb"""^\s*<\?xml[^>]*encoding=["']([\w.-]+)["']""")
 NO_FILES = "punycode"
-"""An encoding of host names, whose decoder takes minutes for less than a megabyte."""
+"""An encoding for host names whose decoder takes minutes for less than a megabyte."""
 
 
 class _Refused(ValueError):
-    """The document is none that is read here."""
+    """The document cannot be read as JUnit."""
 
 
 @dataclass(slots=True)
@@ -68,11 +68,11 @@ class _Suite:
     bad: int = 0
 
     def declared(self, *names: str) -> int:
-        """Return the sum of these counts of the header; what is missing there counts as 0."""
+        """Return the sum of these counts in the header; a missing one counts as 0."""
         return sum(int(_number(self.header.get(name, ""))) for name in names)
 
     def shortage(self) -> str:
-        """Say what the header promises and the suite does not hold."""
+        """Say what the header promises that the suite does not hold."""
         if (tests := self.declared("tests")) > self.elements:
             return f"{tests} tests are declared, {self.elements} are there"
         if (bad := self.declared("failures", "errors")) > self.bad:
@@ -101,7 +101,7 @@ class _Document:
             self._within.append(_Suite(attributes.get("name", ""), attributes))
             self.suites.append(self._within[-1])
         elif not self._within:
-            raise _Refused(f"no JUnit file: it begins with {tag[:80]}")
+            raise _Refused(f"not a JUnit file: it begins with {tag[:80]}")
         elif tag == "testcase":
             self._builder = TreeBuilder()
             self._open = self._builder.start(tag, attributes)
@@ -126,7 +126,7 @@ class _Document:
         """The parser calls it at the end."""
 
     def cut(self, problem: str) -> None:
-        """End the document where it is damaged: a case that has begun is an attempt without an ending."""
+        """End the document where it is damaged: an open case becomes an attempt without an ending."""
         self.problem = problem
         if self._open is not None:
             self._open.tag = CUT
@@ -135,7 +135,7 @@ class _Document:
             self._leave()
 
     def _leave(self) -> None:
-        """End a suite: what it holds counts for the one around it, too."""
+        """End a suite: what it holds also counts for the enclosing one."""
         suite = self._within.pop()
         if self._within:
             self._within[-1].elements += suite.elements
@@ -143,7 +143,7 @@ class _Document:
 
     @property
     def doubt(self) -> str:
-        """Why the document may not be all there was; empty when it is."""
+        """Why the document may be incomplete; empty if it is complete."""
         shortages = (suite.shortage() for suite in self.suites)
         return "; ".join(filter(None, [self.problem, next(filter(None, shortages), "")]))
 
@@ -193,7 +193,7 @@ def _decoded(content: bytes) -> str:
 
 
 def _legal(text: str) -> str:
-    """Leave out what XML cannot hold, also where it is written as a number."""
+    """Leave out characters that XML cannot hold, also if written as character references."""
 
     def reference(found: re.Match[str]) -> str:
         code = int(found[1], 16) if found[1] else int(found[2])
@@ -203,7 +203,7 @@ def _legal(text: str) -> str:
 
 
 def _checks(suites: Sequence[_Suite]) -> list[Check]:
-    """Merge the elements of each test; the suite is part of a name where it is needed to tell tests apart."""
+    """Merge the elements of each test; a name includes the suite only if needed to tell tests apart."""
     endings: dict[tuple[str, ...], list[Check]] = defaultdict(list)
     for suite in suites:
         repeated = 0 < suite.declared("tests") < len(suite.cases)
@@ -223,7 +223,7 @@ def _checks(suites: Sequence[_Suite]) -> list[Check]:
 
 
 def _name(suite: str, case: Element, number: int) -> str:
-    """Return the name of a check; of a test of pytest that is its node id, where the file is known."""
+    """Return the name of a check; for a pytest test whose file is known, this is its node id."""
     name, owner, file = (
         case.get("name") or f"(test {number})",
         case.get("classname", ""),
@@ -273,7 +273,7 @@ def _attempt(element: Element) -> Attempt:
 
 
 def _detail(element: Element) -> str:
-    """Return the text, Surefire's stack trace, or the message where that says more."""
+    """Return the text or Surefire's stack trace, with the message if it says more."""
     message, text = element.get("message", ""), element.text or ""
     text = text if text.strip() else element.findtext("stackTrace", "")
     return text if message in text else "\n".join(filter(None, [message, text]))
@@ -299,7 +299,7 @@ def _started(suite: _Suite) -> datetime | None:
 
 
 def _number(text: str) -> float:
-    """Read a number with thousands separators, or with a decimal comma; 0 where there is none."""
+    """Read a number with thousands separators or a decimal comma; 0 if there is none."""
     text = text.strip()
     if re.fullmatch(r"\d{1,3}(,\d{3})+(\.\d*)?", text):
         text = text.replace(",", "")

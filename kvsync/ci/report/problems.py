@@ -11,7 +11,7 @@ from kvsync.testing.results.outcome import Check, CheckKind, Outcome
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Checks that did not pass, for what looks like one cause; each with the name of its stage."""
+    """Checks that did not pass for what looks like one cause, each with the name of its stage."""
 
     kind: CheckKind
     headline: str
@@ -19,7 +19,7 @@ class Problem:
 
     @property
     def outcome(self) -> Outcome:
-        """The outcome of its checks, which is one."""
+        """The outcome of its checks, which all have the same."""
         return self.checks[0][1].outcome
 
 
@@ -35,5 +35,5 @@ def problems(report: Report) -> list[Problem]:
 
 
 def fingerprint(headline: str) -> str:
-    """Reduce a message to what its repetitions share: without numbers, hashes and addresses."""
+    """Reduce a message to what its repetitions share, without numbers, hashes and addresses."""
     return re.sub(r"0x[0-9a-f]+|\b[0-9a-f]{8,}(-[0-9a-f]{4,})*\b|\d+(\.\d+)*", "#", headline.lower())

@@ -21,9 +21,9 @@ EXIT_STATUS = {Outcome.PASSED: 0, Outcome.FAILED: 1, Outcome.UNKNOWN: 2}
 class Report:
     """The results of all stages, and the facts that make them repeatable.
 
-    `ended_at` is when its last attempt was judged, None in a report of an earlier form. `commit` and `branch`
-    are "" when they are not known, `command` is the command line that repeats the run.
-    The verdict follows from the stages, so a report cannot contradict them.
+    `ended_at` is when its last attempt was judged, None in a report of an earlier format. `commit` and
+    `branch` are "" if they are not known, `command` is the command line that repeats the run. The verdict
+    follows from the stages, so a report cannot contradict them.
     """
 
     run: str
@@ -41,14 +41,14 @@ class Report:
 
     @property
     def differs(self) -> bool:
-        """Whether some of it was found with other files than those of `commit`, be it by a repetition."""
+        """Whether some of it was found with files other than those of `commit`, including in a rerun."""
         return self.dirty or any(
             OTHER_CODE in check.properties for stage in self.stages for check in stage.checks
         )
 
     @property
     def verdict(self) -> Outcome:
-        """The worst outcome of a stage; UNKNOWN without stages."""
+        """The worst outcome of any stage; UNKNOWN without stages."""
         return worst(stage.outcome for stage in self.stages)
 
     @property
@@ -66,15 +66,15 @@ class Report:
 
     @property
     def exit_status(self) -> int:
-        """What a command that made this report exits with: 0 passed, 1 failed, 2 unknown."""
+        """The exit status of a command that made this report: 0 passed, 1 failed, 2 unknown."""
         return EXIT_STATUS[self.verdict]
 
     def verdict_line(self) -> str:
-        """Say all in one line, such as `FAILED: e2e: 2 of 9 failed: test_scale: assert 3 == 4`."""
+        """Say everything in one line, such as `FAILED: e2e: 2 of 9 failed: test_scale: assert 3 == 4`."""
         return f"{self.verdict.name}: {self.reason}"
 
     def to_json(self) -> dict[str, object]:
-        """Return the report as plain JSON values; verdict and reason are in it for other readers."""
+        """Return the report as plain JSON values; verdict and reason are included for other readers."""
         return {
             "run": self.run,
             "verdict": self.verdict.name.lower(),
@@ -123,7 +123,7 @@ def _count(number: int, noun: str) -> str:
 
 
 def versions_of(packages: Sequence[str]) -> dict[str, str]:
-    """Return the versions of those of `packages` that are installed."""
+    """Return the versions of those `packages` that are installed."""
     found = {}
     for package in packages:
         try:

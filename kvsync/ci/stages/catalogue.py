@@ -16,7 +16,7 @@ STAGES: dict[str, Stage] = {
         PytestStage("soak", folder="soak", timeout_s=10_800, clustered=True),
     )
 }
-"""In the order of a run: what is cheap and says most goes first. A stage runs the folder of its name."""
+"""In the order of a run: the cheap and most telling first. A stage runs the folder that has its name."""
 
 CLUSTERED = ("e2e", "load", "chaos", "soak")
-"""The stages that run on the cluster that a run asks for; the others know only this machine."""
+"""The stages that run on the cluster that a run asks for; the others use only this machine."""

@@ -1,9 +1,10 @@
-"""What the process of a stage sees of our environment: its tests are code of others and need no secret.
+"""What the process of a stage sees of our environment: its tests are other people's code and need no secrets.
 
-A trusted commit gets everything but secrets: variables whose name says that they are one, or whose value is
-a URL with a password. Of an untrusted one nothing is known, so it gets only what every program needs.
-Tests run as the same user as the pipeline, so this keeps secrets from being used or printed by accident, not
-from code that looks for them elsewhere: a worker for forks belongs into a container or to a user of its own.
+A trusted commit gets everything except secrets: variables whose name says that they are one, or whose value
+is a URL with a password. Nothing is known about an untrusted one, so it gets only what every program needs.
+Tests run as the same user as the pipeline: this keeps secrets from being used or printed by accident, but not
+from code that looks for them elsewhere. A worker for forks belongs in a container, or should run as another
+user.
 """
 
 import re
@@ -24,12 +25,12 @@ _HARMLESS = re.compile(
 
 
 def is_secret(name: str, value: str) -> bool:
-    """Say whether a variable is taken to hold a secret, by its name or its value."""
+    """Say whether a variable is taken to be a secret, by its name or its value."""
     return bool(_SECRET.fullmatch(name) or _PASSWORD_IN_URL.search(value))
 
 
 def stage_environment(environ: Mapping[str, str], *, trusted: bool) -> dict[str, str]:
-    """Return what of `environ` the process of a stage gets."""
+    """Return the part of `environ` that the process of a stage gets."""
     return {
         name: value
         for name, value in environ.items()

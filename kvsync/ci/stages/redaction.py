@@ -1,9 +1,9 @@
 """Secrets are masked in what others read: logs, results, reports, artifacts.
 
-Tests do not get secrets (see stage_environment), and our own errors do not say them. This is for what reaches
-a text all the same: an error of a library that repeats a URL, a tool that prints what it was called with.
-A mask is as long as what it hides: files are masked in place while others append to them, JSON stays JSON,
-and no offset in a file moves.
+Tests do not get secrets (see environment), and our own errors do not contain them. This is for those that end
+up in a text all the same: a library's error that repeats a URL, a tool that prints its arguments. A mask is
+as long as what it hides: files are masked in place while others append to them, JSON stays JSON, and no
+offset in a file moves.
 """
 
 import html
@@ -18,23 +18,23 @@ from urllib.parse import quote, unquote
 from kvsync.ci.stages.environment import is_secret
 
 SHORTEST = 6
-"""What is shorter stands in texts by chance."""
+"""Shorter strings occur in texts by chance."""
 
 WORKED_WITH = frozenset({"workspace", "temporary", "kubeconfig"})
-"""What a run works with, and nobody else is shown: changed, it would be another run."""
+"""What a run works with and shows to no one; changing it would change the run."""
 
 _CONFIGURATION = re.compile(
     r"AWS_(DEFAULT_)?(REGION|PROFILE|OUTPUT)|AWS_(PAGER|CONFIG_FILE|SHARED_CREDENTIALS_FILE|CA_BUNDLE)"
     r"|AWS_(MAX_ATTEMPTS|RETRY_MODE|EC2_METADATA_DISABLED|ENDPOINT_URL(_.*)?)|SSH_AUTH_SOCK",
     re.IGNORECASE,
 )
-"""Kept from tests like secrets, but words of every day: masked, `us-east-1` would spoil every report."""
+"""Kept from tests like secrets, but everyday words: masking `us-east-1` would spoil every report."""
 
 _PASSWORD = re.compile(r"://[^/\s@]*:([^/\s@]+)@")
 
 
 def secrets_of(environ: Mapping[str, str]) -> frozenset[str]:
-    """Return the secrets among the values of variables; of a URL with a password that one, too."""
+    """Return the secrets among the values of variables, including passwords in URLs."""
     found: set[str] = set()
     for name, value in environ.items():
         if is_secret(name, value) and not (_CONFIGURATION.fullmatch(name) and "@" not in value):
@@ -44,7 +44,7 @@ def secrets_of(environ: Mapping[str, str]) -> frozenset[str]:
 
 
 def redact(text: str, secrets: Collection[str]) -> str:
-    """Mask every secret in a text, also where it is written as in JSON, HTML or a URL."""
+    """Mask every secret in a text, including as written in JSON, HTML or a URL."""
     for form in _forms(secrets):
         text = text.replace(form, "*" * len(form))
     return text
@@ -53,14 +53,14 @@ def redact(text: str, secrets: Collection[str]) -> str:
 def redact_folder(folder: Path, secrets: Collection[str]) -> list[Path]:
     """Mask every secret in the files of a run's folder, in place; returns those that had one.
 
-    Links are not followed. A file that cannot be opened, or is gone by now, is nobody's to read.
+    Links are not followed. A file that cannot be opened, or is gone by now, is skipped: it cannot be read.
     """
     forms = [form.encode(errors="replace") for form in _forms(secrets)]
     return [path for path in _files(folder) if _redact_file(path, forms)] if forms else []
 
 
 def redact_logs(secrets: Collection[str]) -> None:
-    """Mask every secret in what this process logs from now on, whoever logs it and wherever it goes."""
+    """Mask every secret in what this process logs from now on, for all loggers and handlers."""
     logging.setLogRecordFactory(_masking(logging.getLogRecordFactory(), secrets))
 
 
@@ -75,7 +75,7 @@ def _masking(
         if (clean := redact(said, secrets)) != said:
             record.msg, record.args = clean, ()
         if record.exc_info:
-            # Formatters use this text where there is one.
+            # Formatters use this text if it is set.
             record.exc_text = redact(formatter.formatException(record.exc_info), secrets)
         return record
 
@@ -83,7 +83,7 @@ def _masking(
 
 
 def _forms(secrets: Collection[str]) -> list[str]:
-    """Return every way in which secrets are written, the longest first: one may be part of another."""
+    """Return every way in which secrets are written, the longest first, as one may be part of another."""
     forms = {
         form
         for secret in secrets

@@ -1,6 +1,6 @@
-"""The files of one commit, fetched by git into a folder of their own.
+"""The files of one commit, fetched by git into a separate folder.
 
-What a contributor wrote is data here: no hook and no submodule runs, nothing asks for a password, and
+What a contributor wrote is only data here: no hook or submodule runs, nothing prompts for a password, and
 neither a URL nor a hash is ever read as an option.
 """
 
@@ -22,17 +22,17 @@ TIMEOUT_S = 300.0
 HEAD_TIMEOUT_S = 60.0
 
 NAME = "workspace"
-"""Of the stage, its result and its log."""
+"""The name of the stage, its result and its log."""
 
 GIT = ("git", "-c", "core.hooksPath=/dev/null", "-c", "protocol.ext.allow=never")
 
 
 @dataclass(frozen=True, slots=True)
 class WorkspaceStage:
-    """Fetches a commit into the repository of the context, which is made anew.
+    """Fetches a commit into the repository of the context, which is created afresh.
 
-    `token` reads a private repository over HTTPS; it travels in git's environment, not in a command line.
-    Raises NotRun with git's words, such as that the server does not have the commit any more.
+    `token` gives access to a private repository over HTTPS; it is passed in git's environment, not on its
+    command line. Raises NotRun in git's words, such as that the server no longer has the commit.
     """
 
     url: str
@@ -67,7 +67,7 @@ class WorkspaceStage:
 def head(url: str, branch: str, context: StageContext, token: str = "") -> str:
     """Return the hash of the commit that a branch points to now.
 
-    Raises NotRun with git's words, also when there is no such branch.
+    Raises NotRun in git's words, including when there is no such branch.
     """
     log = RunFolder(context.run_dir).logs / f"{NAME}.log"
     commands, ref = Commands(log=log, ledger=context.ledger, stop=context.stop), f"refs/heads/{branch}"

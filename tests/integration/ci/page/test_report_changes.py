@@ -115,7 +115,7 @@ def test_trends_tell_rates_times_and_the_next_run() -> None:
     assert found.durations_s == {"unit": [(NOON + timedelta(days=n), 60.0 + n) for n in range(3)]}
     assert "The next run of these stages takes about 3 min 12 s : unit 1 min 2 s, e2e 2 min 10 s." in text
     assert "The last 3 runs of this profile" in text
-    assert "passed of what was decided" in text
+    assert "passed, of the decided checks" in text
     assert "unit: 1 min 2 s" in text
 
 

@@ -175,7 +175,7 @@ def test_node_ids_of_pytest(tmp_path: Path) -> None:
             id="a failure without a case",
         ),
         pytest.param(
-            "<html><body/></html>", [], "no test ran; 0.xml: no JUnit file: it begins with html", id="html"
+            "<html><body/></html>", [], "no test ran; 0.xml: not a JUnit file: it begins with html", id="html"
         ),
         pytest.param(
             '<!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/passwd">]><testsuite name="&x;"/>',
