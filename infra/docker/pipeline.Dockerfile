@@ -2,8 +2,8 @@
 #
 #   docker build --file infra/docker/pipeline.Dockerfile --tag kvsync-pipeline:dev .
 #
-# A worker in it tests with --cluster local, or on a cluster of a kubeconfig. Kind needs a worker on a machine
-# with Docker instead: the socket of Docker in a container gives whoever is in it the whole machine.
+# A worker in it tests with --cluster local, or on the cluster of a kubeconfig. Kind needs a worker on a machine
+# with Docker instead: Docker's socket in a container would give the container control of the whole machine.
 ARG BASE_IMAGE=python:3.11-slim
 FROM ${BASE_IMAGE}
 RUN apt-get update \
@@ -28,11 +28,11 @@ RUN pip install --no-cache-dir --no-deps --editable . \
  && useradd --uid 65532 --home-dir /data --no-create-home kvsync \
  && install --directory --owner=65532 --group=65532 /data
 # The repository comes first on the path: a stray package called `tasks` must not be found instead of ours.
-# Prefect writes its UI to a folder before it serves it; beside its code nothing can be written.
+# Prefect writes its UI to a folder before serving it, and the default one, next to its code, is read-only.
 ENV PYTHONPATH=/app PYTHONUNBUFFERED=1 DO_NOT_TRACK=1 PREFECT_SERVER_ANALYTICS_ENABLED=false \
     HOME=/data PREFECT_HOME=/data/.prefect PREFECT_SERVER_UI_STATIC_DIRECTORY=/tmp/prefect-ui
 VOLUME /data
 USER 65532:65532
-# tini ends what the processes of a run leave behind as zombies.
+# tini reaps the zombies that the processes of a run leave behind.
 ENTRYPOINT ["tini", "--"]
 CMD ["kvsync-ci", "serve", "--report-dir", "/data/reports"]
