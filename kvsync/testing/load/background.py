@@ -80,7 +80,7 @@ class BackgroundLoad:
     def service(self, since: float = 0.0, until: float = math.inf) -> Service:
         """Sum up how requests due in a time (monotonic seconds) were served; for a closed context.
 
-        Raises Inconclusive when they are too few, or were not offered as they were due.
+        Raises Inconclusive when they are too few.
         """
         found = [Sample.of(record) for record in self._generator.records()]
         within = [each for each in found if since <= each.due <= until]

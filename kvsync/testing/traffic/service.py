@@ -49,7 +49,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
-    """How requests were served; times are in seconds, the rate counts successes.
+    """How requests were served; times are in seconds, the rate counts successes, `late` those sent too late.
 
     What needs a request is not a number where there was none.
     """
@@ -60,6 +60,12 @@ class Service:
     p95_s: float
     slowest_s: float
     control_p95_s: float
+    late: int = 0
+
+    @property
+    def was_offered(self) -> bool:
+        """Whether nearly all requests were sent when they were due."""
+        return self.late <= LATE_SHARE * self.requests
 
     @classmethod
     def of(cls, samples: Sequence[Sample], control: Sequence[Sample]) -> Self:
@@ -74,4 +80,5 @@ class Service:
             p95_s=quantile([each.latency_s for each in samples], 0.95),
             slowest_s=max((each.latency_s for each in samples), default=math.nan),
             control_p95_s=quantile([each.latency_s if each.ok else math.inf for each in control], 0.95),
+            late=sum(each.is_late for each in samples),
         )

@@ -6,9 +6,9 @@ recover, compare the index with the pods. While the fault acts, against the same
 - availability is at least 99 %, and errors increase by less than one point;
 - requests are served at 10 % of the baseline's rate or more;
 - p95 is at most twice the baseline's, or P95_FLOOR_S. It is always recorded, and judged only with
-  P95_SAMPLES requests both before and during the fault, for faults that do not slow requests by their nature,
-  and while the machine is quiet: the control, requests of the same kind past the gateway to a pod without the
-  fault, tells.
+  P95_SAMPLES requests both before and during the fault that left when they were due, for faults that do not
+  slow requests by their nature, and while the machine is quiet: the control, requests of the same kind past
+  the gateway to a pod without the fault, tells.
 
 Where the control itself is as slow as a pod that gateways give up, limits are broken without any fault, and
 a broken one decides nothing.
@@ -33,7 +33,7 @@ from kvsync.testing.faults.fault import (
 )
 from kvsync.testing.results.history import History, Record
 from kvsync.testing.results.verdicts import Inconclusive
-from kvsync.testing.traffic.service import LATE_SHARE, Sample, Service
+from kvsync.testing.traffic.service import Sample, Service
 
 AVAILABILITY = 0.99
 ERROR_INCREASE = 0.01
@@ -92,6 +92,9 @@ class Disturbance:
             return "the fault slows requests by its nature"
         if (fewest := min(self.baseline.requests, self.during.requests)) < P95_SAMPLES:
             return f"{fewest} requests are too few, {P95_SAMPLES} are needed"
+        for each in (self.baseline, self.during):
+            if not each.was_offered:
+                return f"the load was not offered: {each.late} of {each.requests} requests left late"
         before_s, meanwhile_s = self.baseline.control_p95_s, self.during.control_p95_s
         if not all(each_s <= QUIET_S for each_s in (before_s, meanwhile_s)):  # also without a control
             taken = f"{1000 * before_s:.0f} ms before and {1000 * meanwhile_s:.0f} ms during the fault"
@@ -158,12 +161,10 @@ class Disturbance:
 def observed(samples: Sequence[Sample], control: Sequence[Sample]) -> Service:
     """Sum up the requests that a fault is judged by.
 
-    Raises Inconclusive when there are fewer than FEWEST_REQUESTS, or too many were not sent when due.
+    Raises Inconclusive when there are fewer than FEWEST_REQUESTS.
     """
     if len(samples) < FEWEST_REQUESTS:
         raise Inconclusive(f"{len(samples)} requests say nothing; at least {FEWEST_REQUESTS} are needed")
-    if (late := sum(each.is_late for each in samples)) > LATE_SHARE * len(samples):
-        raise Inconclusive(f"the load was not offered: {late} of {len(samples)} requests left late")
     return Service.of(samples, control)
 
 
