@@ -67,6 +67,11 @@ class Service:
         """Whether nearly all requests were sent when they were due."""
         return self.late <= LATE_SHARE * self.requests
 
+    @property
+    def not_offered(self) -> str:
+        """What is to be said when it was not."""
+        return f"the load was not offered: {self.late} of {self.requests} requests left late"
+
     @classmethod
     def of(cls, samples: Sequence[Sample], control: Sequence[Sample]) -> Self:
         """Sum up requests; a control that fails was not quick, however soon it did."""

@@ -10,8 +10,8 @@ recover, compare the index with the pods. While the fault acts, against the same
   slow requests by their nature, and while the machine is quiet: the control, requests of the same kind past
   the gateway to a pod without the fault, tells.
 
-Where the control itself is as slow as a pod that gateways give up, limits are broken without any fault, and
-a broken one decides nothing.
+Where the control itself is as slow as a pod that gateways give up, or requests could not even be sent when
+they were due, limits are broken without any fault, and a broken one decides nothing.
 """
 
 from collections.abc import Sequence
@@ -94,7 +94,7 @@ class Disturbance:
             return f"{fewest} requests are too few, {P95_SAMPLES} are needed"
         for each in (self.baseline, self.during):
             if not each.was_offered:
-                return f"the load was not offered: {each.late} of {each.requests} requests left late"
+                return each.not_offered
         before_s, meanwhile_s = self.baseline.control_p95_s, self.during.control_p95_s
         if not all(each_s <= QUIET_S for each_s in (before_s, meanwhile_s)):  # also without a control
             taken = f"{1000 * before_s:.0f} ms before and {1000 * meanwhile_s:.0f} ms during the fault"
@@ -110,6 +110,8 @@ class Disturbance:
             if self.during.control_p95_s > CONTROL_LIMIT_S:
                 busy = f"the control took {self.during.control_p95_s:.1f} s (p95)"
                 raise Inconclusive(f"the machine was too busy, {busy}: {broken}")
+            if not self.during.was_offered:
+                raise Inconclusive(f"{self.during.not_offered}: {broken}")
             raise AssertionError(broken)
 
     def record(self, history: History) -> None:

@@ -1,6 +1,7 @@
 """What a fault may take from the service, and what is too little to say anything."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -205,6 +206,14 @@ def test_on_a_machine_that_is_too_busy_a_broken_limit_decides_nothing() -> None:
     good.judge()
     with pytest.raises(Inconclusive, match=r"too busy, the control took 1\.1 s \(p95\): the rate fell"):
         bad.judge()
+
+
+def test_a_broken_limit_of_requests_that_left_late_decides_nothing() -> None:
+    """On such a machine the gateway had no time to serve them, either."""
+    bad = replace(service(rate_per_s=1.0), late=51)
+
+    with pytest.raises(Inconclusive, match="not offered: 51 of 1000 requests left late: the rate fell"):
+        Disturbance(fault=LOSS, baseline=service(), during=bad).judge()
 
 
 def test_a_quick_service_may_become_slower_than_twice() -> None:
