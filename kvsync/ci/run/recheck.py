@@ -16,7 +16,7 @@ from typing import cast
 from kvsync.ci.report.junit_reader import read_junit
 from kvsync.ci.report.report import Report
 from kvsync.ci.run_folder import RunFolder
-from kvsync.testing.oracle import snapshot as rest
+from kvsync.testing.oracle import snapshot
 from kvsync.testing.results.attempts import INVARIANT, attempted
 from kvsync.testing.results.history import Record, read, read_lines
 from kvsync.testing.results.measurement import Measurement, read_measurements
@@ -166,9 +166,9 @@ class _Recheck:
         try:
             match record:
                 case {"f": "oracle", "kept": str(kept), "at_least": int(at_least)}:
-                    look = rest.load(self.folder.path / "history", kept)
+                    look = snapshot.load(self.folder.path / "history", kept)
                     comparison = look.compared()
-                    rest.require(look.wrong(comparison), comparison, at_least=at_least)
+                    snapshot.require(look.wrong(comparison), comparison, at_least=at_least)
                 case {"f": "fault", "type": "start", "proof": ""}:
                     yield EvidenceFinding("void", f"no effect was measured of {record['fault']}")
                 case {"f": "fault", "type": "stop", "proof": ""}:

@@ -1,4 +1,4 @@
-"""What each pod announced, in order: the ground truth from which the cause of a wrong index is told.
+"""What each pod announced, in order: the ground truth from which the cause of a wrong index follows.
 
 An `epoch` is one incarnation of a pod's engine: its cache starts empty and its batches are numbered from 0.
 """
@@ -95,7 +95,7 @@ class Story:
 
 def stories(batches: Iterable[Announcement]) -> Mapping[str, Story]:
     """Tell each pod's story from the batches of all, in the order in which each pod published them."""
-    told: dict[str, Story] = {}
+    found: dict[str, Story] = {}
     for batch in batches:
-        told.setdefault(batch.pod, Story()).add(batch)
-    return told
+        found.setdefault(batch.pod, Story()).add(batch)
+    return found

@@ -10,7 +10,7 @@ all tokens before it give, and under the LoRA adapter it was computed with:
 - unconverged: the index has not taken everything the pod published, or does not know the pod;
 - lookup: a prompt matches other blocks than the pod holds.
 
-The probable cause is told from what the pods announced; without announcements violations are found all the
+The probable cause follows from what the pods announced; without announcements violations are found all the
 same, with less to say about them. Only heads of broken chains are blamed one by one.
 """
 
@@ -64,7 +64,7 @@ def compare(
     """
     truth = {table.pod: table for table in tables}
     beliefs = {dump.pod: dump for dump in dumps}
-    told = stories(announced)
+    found = stories(announced)
     violations = [*_strangers(truth, beliefs), *_unaccounted(beliefs.values(), indexed)]
     for pod, table in truth.items():
         dump = beliefs.get(pod)
@@ -73,7 +73,7 @@ def compare(
                 Violation(kind="unconverged", pod=pod, cause="the index does not know this pod")
             )
         else:
-            violations += _Pair(table, dump, told, seed).violations()
+            violations += _Pair(table, dump, found, seed).violations()
     violations += chain.from_iterable(_mismatches(truth.values(), lookup) for lookup in lookups)
     return Comparison(
         violations=tuple(violations),
@@ -133,11 +133,11 @@ def _matched(table: BlockTable, prompt: LookupPrompt) -> int:
 class _Pair:
     """One pod's table and dump, with what all pods announced."""
 
-    def __init__(self, table: BlockTable, dump: IndexDump, told: Mapping[str, Story], seed: int) -> None:
+    def __init__(self, table: BlockTable, dump: IndexDump, found: Mapping[str, Story], seed: int) -> None:
         self._table, self._dump, self._seed = table, dump, seed
-        self._story = told.get(table.pod, Story())
+        self._story = found.get(table.pod, Story())
         self._story.reach(table.epoch)
-        self._others = {pod: story for pod, story in told.items() if pod != table.pod}
+        self._others = {pod: story for pod, story in found.items() if pod != table.pod}
         self._own = _own_hashes(table, seed)
 
     def violations(self) -> Iterator[Violation]:

@@ -1,7 +1,7 @@
 """Pods and indexes at one moment in which nothing happened: judged, and kept to be judged again.
 
-What is kept is named by the digest of its content, and the history that names it holds the digest: whoever
-changes the one without the other is found out, and whoever changes both still has to please the oracle.
+What is kept is named by the digest of its content, and the history that names it holds the digest: changing
+one without the other is detected, and changing both still has to satisfy the oracle.
 """
 
 import gzip
@@ -34,18 +34,18 @@ class IndexState:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rest:
-    """Pods and indexes, as far as they came to rest: `unsettled` says what had not."""
+class Snapshot:
+    """Pods and indexes, as far as they had settled: `unsettled` says what had not."""
 
     tables: Sequence[BlockTable]
     indexes: Sequence[IndexState]
     unsettled: Sequence[str] = ()
 
     def compared(self, announced: Iterable[Announcement] = ()) -> Comparison:
-        """Compare each index with the pods; the causes are told from what the pods announced."""
-        told = tuple(announced)
+        """Compare each index with the pods; the causes follow from what the pods announced."""
+        known = tuple(announced)
         found = [
-            compare(self.tables, index.dumps, told, index.lookups, indexed=index.indexed)
+            compare(self.tables, index.dumps, known, index.lookups, indexed=index.indexed)
             for index in self.indexes
         ]
         first = found[0] if found else Comparison(violations=(), blocks=0, pods=0)
@@ -64,15 +64,15 @@ def require(wrong: Sequence[str], comparison: Comparison, *, at_least: int) -> N
         raise Inconclusive(f"the pods hold {comparison.blocks} blocks, which proves nothing")
 
 
-def keep(rest: Rest, folder: Path) -> str:
+def keep(snapshot: Snapshot, folder: Path) -> str:
     """Write what was compared to a file below `folder`, and return its name, a digest."""
-    content = _adapter().dump_json(rest)
+    content = _adapter().dump_json(snapshot)
     digest = hashlib.sha256(content).hexdigest()
     write_whole(_path(folder, digest), gzip.compress(content, mtime=0))
     return digest
 
 
-def load(folder: Path, digest: str) -> Rest:
+def load(folder: Path, digest: str) -> Snapshot:
     """Return what `keep` wrote. Raises Inconclusive when it is not there, Violated when it was changed."""
     path = _path(folder, digest)
     if not re.fullmatch("[0-9a-f]{64}", digest) or not path.exists():
@@ -91,5 +91,5 @@ def _path(folder: Path, digest: str) -> Path:
 
 
 @cache
-def _adapter() -> TypeAdapter[Rest]:
-    return TypeAdapter(Rest)
+def _adapter() -> TypeAdapter[Snapshot]:
+    return TypeAdapter(Snapshot)

@@ -8,7 +8,7 @@ from kvsync.testing.clusters.cluster import Cluster
 from kvsync.testing.clusters.endpoints import GatewayView, PodAdmin
 from kvsync.testing.errors import WaitTimeout
 from kvsync.testing.oracle.diagnosis import prompts
-from kvsync.testing.oracle.snapshot import IndexState, Rest, keep, require
+from kvsync.testing.oracle.snapshot import IndexState, Snapshot, keep, require
 from kvsync.testing.oracle.tables import Comparison
 from kvsync.testing.processes.wait import wait_for
 from kvsync.testing.results.history import History
@@ -69,7 +69,7 @@ def compare_at_rest(
     seed: int = 0,
     timeout_s: float = CONVERGENCE_S,
     clock: Callable[[], float] = time.monotonic,
-) -> tuple[Comparison, Rest]:
+) -> tuple[Comparison, Snapshot]:
     """Settle, read both sides and compare them; again when something happened in between.
 
     Nobody may be sending requests, but one that a fault held up in the network can still arrive. Also returns
@@ -82,12 +82,12 @@ def compare_at_rest(
             settle(cluster, timeout_s=max(0.0, deadline - clock()))
         except WaitTimeout as exc:
             problem = (str(exc),)
-        rest = _read(cluster, seed, problem)
-        if problem or not _moved(cluster, rest) or clock() > deadline:
-            return rest.compared(cluster.announced()), rest
+        snapshot = _read(cluster, seed, problem)
+        if problem or not _moved(cluster, snapshot) or clock() > deadline:
+            return snapshot.compared(cluster.announced()), snapshot
 
 
-def _read(cluster: Cluster, seed: int, problem: tuple[str, ...]) -> Rest:
+def _read(cluster: Cluster, seed: int, problem: tuple[str, ...]) -> Snapshot:
     tables = [PodAdmin(pod.admin_url).table() for pod in cluster.pods()]
     asked = prompts(tables, random.Random(seed), LOOKUPS)  # noqa: S311 - no secret
     indexes = [
@@ -100,15 +100,15 @@ def _read(cluster: Cluster, seed: int, problem: tuple[str, ...]) -> Rest:
         for url in cluster.gateways()
         for view in [GatewayView(url)]
     ]
-    return Rest(tables=tables, indexes=indexes, unsettled=problem)
+    return Snapshot(tables=tables, indexes=indexes, unsettled=problem)
 
 
-def _moved(cluster: Cluster, rest: Rest) -> bool:
+def _moved(cluster: Cluster, snapshot: Snapshot) -> bool:
     """Whether pods published, came or went, or a gateway lost one, since or while both sides were read."""
     published = {pod.name: PodAdmin(pod.admin_url).sequence() for pod in cluster.pods()}
-    read = [{table.pod: table.seq for table in rest.tables}]
+    read = [{table.pod: table.seq for table in snapshot.tables}]
     read += [
-        {dump.pod: -1 if dump.last is None else dump.last for dump in each.dumps} for each in rest.indexes
+        {dump.pod: -1 if dump.last is None else dump.last for dump in each.dumps} for each in snapshot.indexes
     ]
     return any(each != published for each in read) or bool(unsettled(cluster))
 
@@ -127,8 +127,8 @@ def verify(
     every kind of violation and its probable cause, and Inconclusive when the pods hold fewer than `at_least`
     blocks.
     """
-    comparison, rest = compare_at_rest(cluster, seed=seed, timeout_s=timeout_s)
-    wrong = rest.wrong(comparison)
+    comparison, snapshot = compare_at_rest(cluster, seed=seed, timeout_s=timeout_s)
+    wrong = snapshot.wrong(comparison)
     history.append(
         f="oracle",
         type="fail" if wrong else "ok",
@@ -137,7 +137,7 @@ def verify(
         lookups=comparison.lookups,
         violations=wrong,
         at_least=at_least,
-        kept=keep(rest, history.path.parent),
+        kept=keep(snapshot, history.path.parent),
     )
     require(wrong, comparison, at_least=at_least)
     return comparison

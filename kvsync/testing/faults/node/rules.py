@@ -57,9 +57,9 @@ def changes(fault: NodeNetworkFault, network: str, peer: str, mark: str) -> list
             return [rule(chain, "-j", "DROP") for chain in CHAINS[direction]]
         case Stall(ports=ports):
             # Whoever connects gets an answer to its SYN, and takes the connection for made.
-            rest = ("--tcp-flags", "SYN", "NONE", "-j", "DROP")
+            greeting = ("--tcp-flags", "SYN", "NONE", "-j", "DROP")
             sides = {"INPUT": "--dports", "OUTPUT": "--sports"}
-            return [rule(chain, *_tcp(side, ports), *rest) for chain, side in sides.items()]
+            return [rule(chain, *_tcp(side, ports), *greeting) for chain, side in sides.items()]
         case PortsBlocked(ports=ports):
             return [rule("INPUT", *_tcp("--dports", ports), "-j", "REJECT", "--reject-with", "tcp-reset")]
         case PacketLoss(fraction=fraction):

@@ -14,7 +14,7 @@ from kvsync.errors import UnknownName
 from kvsync.testing.clusters.cluster import PodHandle
 from kvsync.testing.clusters.kubernetes.api import PodState
 from kvsync.testing.errors import ClusterError
-from kvsync.testing.faults.chaosmesh import probe as inside
+from kvsync.testing.faults.chaosmesh import probe
 from kvsync.testing.faults.chaosmesh.effects import Observation, risen
 from kvsync.testing.faults.fault import (
     ContainerKill,
@@ -103,7 +103,7 @@ class Cluster:
             case ["send", address]:
                 (receiver,) = (pod.name for pod in (*self.engines, *self.gateways) if pod.ip == address)
                 lost = (receiver, name) in self.cut
-                self.strays[receiver] = self.strays.get(receiver, 7) + (0 if lost else inside.DATAGRAMS)
+                self.strays[receiver] = self.strays.get(receiver, 7) + (0 if lost else probe.DATAGRAMS)
                 return json.dumps(came)
             case ["strays"]:
                 return json.dumps(came)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from kvsync.testing.faults.chaosmesh import probe as inside
+from kvsync.testing.faults.chaosmesh import probe
 
 
 def said(*argv: str) -> object:
@@ -28,24 +28,24 @@ def test_ports_of_a_host() -> None:
         with socket.create_connection(full.getsockname()):
             numbers = [str(each.getsockname()[1]) for each in (server, closed, full)]
 
-            assert list(inside.connect("127.0.0.1", *numbers).values()) == ["open", "refused", "silent"]
+            assert list(probe.connect("127.0.0.1", *numbers).values()) == ["open", "refused", "silent"]
 
 
 def test_a_host_that_nobody_has() -> None:
     """Where no way leads, the kernel says why."""
-    assert inside.connect("255.255.255.255", "80") == {"80": "unreachable (Network is unreachable)"}
+    assert probe.connect("255.255.255.255", "80") == {"80": "unreachable (Network is unreachable)"}
 
 
 def test_datagrams_that_nobody_listens_for_are_counted() -> None:
     """Whoever gets them counts them, and so does who sends them to itself."""
     before = said("send", "127.0.0.1")
 
-    assert said("strays") >= before + inside.DATAGRAMS  # type: ignore[operator]  # ints; others may send some
+    assert said("strays") >= before + probe.DATAGRAMS  # type: ignore[operator]  # ints; others may send some
 
 
 def test_datagrams_that_cannot_be_sent_are_none() -> None:
     """That there is no way to send one is no error: a cut way looks like that."""
-    assert inside.send("255.255.255.255") <= inside.strays()
+    assert probe.send("255.255.255.255") <= probe.strays()
 
 
 def test_a_disk_is_timed(tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def test_cores_of_a_container(version: int, tmp_path: Path) -> None:
     using = threading.Thread(target=use_two_cores)
     using.start()
     try:
-        assert inside.cores(str(tmp_path)) == pytest.approx(2.0, rel=0.4)
+        assert probe.cores(str(tmp_path)) == pytest.approx(2.0, rel=0.4)
     finally:
         ended.set()
         using.join()

@@ -192,7 +192,7 @@ def test_a_fault_acts_until_it_is_taken_back(
 
 
 @pytest.mark.parametrize(
-    ("fault", "on", "rest", "left"),
+    ("fault", "on", "other", "left"),
     [
         pytest.param(
             Partition(pod=""),
@@ -212,13 +212,13 @@ def test_a_fault_acts_until_it_is_taken_back(
     ],
 )
 def test_half_of_a_fault_is_no_proof_of_it_nor_of_its_end(
-    fault: Fault, on: tuple[PortName, ...], rest: Rules, left: Rules, cluster: LocalCluster
+    fault: Fault, on: tuple[PortName, ...], other: Rules, left: Rules, cluster: LocalCluster
 ) -> None:
     """It has to show in all directions and on all ports, and to go from all of them."""
     name = cluster.pods()[0].name
     pod, injection = cluster.pod(name), LocalInjector(cluster).prepare(replace(fault, pod=name))
     injection.inject()
-    pod.apply(rest, on)
+    pod.apply(other, on)
     proof = injection.measure()
     injection.recover()
     pod.apply(left, on)

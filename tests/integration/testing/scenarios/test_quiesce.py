@@ -30,8 +30,8 @@ def test_a_pod_that_publishes_meanwhile_is_compared_again(cluster: LocalCluster)
     late.start()
     found = []
     while late.is_alive():
-        comparison, rest = compare_at_rest(cluster)
-        found += rest.wrong(comparison)
+        comparison, snapshot = compare_at_rest(cluster)
+        found += snapshot.wrong(comparison)
     late.join()
 
     assert found == []
