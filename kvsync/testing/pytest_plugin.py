@@ -38,7 +38,7 @@ _FAILED = pytest.StashKey[bool]()
 """Whether a test of the session failed."""
 
 _BAD = pytest.StashKey[bool]()
-"""Whether a test did not pass, for whatever reason but being skipped."""
+"""Whether a test did not pass, for any reason other than being skipped."""
 
 INFRASTRUCTURE = re.compile(
     r"ImagePullBackOff|ErrImagePull|failed to pull image|failed to create cluster|no space left on device"
@@ -62,7 +62,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--machine", type=Path, default=None, help="a run's machine.json: use its cluster")
     group.addoption("--keep", action="store_true", help="end at a failure and leave its cluster alive")
     group.addoption("--only", type=Path, default=None, help="JSON list of the node ids to run")
-    group.addoption("--attempt", type=int, default=1, help="how often the stage was begun, with this time")
+    group.addoption("--attempt", type=int, default=1, help="which attempt at the stage this is")
     group.addoption("--stage", default="tests", help="name of the stage, used in file names")
 
 
@@ -96,7 +96,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what another attempt does not repeat."""
+    """Leave out what this attempt does not repeat."""
     wanted = _only(config)
     if wanted:
         config.hook.pytest_deselected(items=[item for item in items if item.nodeid not in wanted])
@@ -150,7 +150,7 @@ def interrupted(item: pytest.Item) -> bool:
 
 
 def link_evidence(item: pytest.Item, folder: Path) -> None:
-    """Name all that is in a folder of evidence beside the test, in the report of the run."""
+    """Name everything in a folder of evidence with the test, in the report of the run."""
     known = [str(value) for name, value in item.user_properties if name == "evidence"]
     item.user_properties.append(("evidence", "\n".join([*known[-1:], *_listed(folder)])))
     recorder: Recorder | None = item.config.pluginmanager.get_plugin(RECORDER)
@@ -169,7 +169,7 @@ def _noted(error: BaseException | None) -> list[Path]:
 
 
 def _of_infrastructure(error: BaseException) -> bool:
-    """Whether it is nothing but trouble of what carries the clusters."""
+    """Whether only what carries the clusters is to blame."""
     match error:
         case BaseExceptionGroup(exceptions=members):
             return all(map(_of_infrastructure, members))

@@ -26,7 +26,7 @@ RATE_PER_S = 10.0
 AWAY_S = 60.0
 BEGIN_S = 60.0
 LONGEST_S = 300.0
-"""How long requests are planned for; they end with the change that they go on beside."""
+"""How long requests are planned for; they end with the change that goes on meanwhile."""
 FEWEST_REQUESTS = 50
 """Fewer say nothing about a share of 99 %."""
 
@@ -71,7 +71,7 @@ def test_scaling_up_and_down(scenario: Scenario) -> None:
 
 @pytest.fixture
 def settings() -> dict[str, object]:
-    """Gateways start and end beside the engines, on few processors: a slow engine is none that is away."""
+    """Gateways start and end next to the engines, on few processors: a slow engine is not a missing one."""
     return {"health": {"timeout_s": 5.0}}
 
 
@@ -128,7 +128,7 @@ def test_node_drain(scenario: Scenario, cluster: KubernetesCluster, run_dir: Pat
 
 @pytest.mark.full
 def test_api_server_away(scenario: Scenario, cluster: KubernetesCluster, run_dir: Path) -> None:
-    """The API server refuses everybody for a minute: the gateway serves on, says so, and misses nothing."""
+    """While the API server refuses connections the gateway keeps serving, says so, and misses nothing."""
     from kvsync.testing.faults.node.api_outage import api_server_refuses, door
 
     if not cluster.site.machine.kind:

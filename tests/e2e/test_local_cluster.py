@@ -32,7 +32,7 @@ sys.stdin.read()
 
 @pytest.fixture
 def taken() -> Iterator[int]:
-    """A port of 127.0.0.1 on which somebody listens."""
+    """A port of 127.0.0.1 with a listener."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield listener.getsockname()[1]
 

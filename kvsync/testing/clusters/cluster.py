@@ -1,4 +1,4 @@
-"""What scenarios need of a cluster, whoever provides it: engines that come, go and move, and a gateway."""
+"""What scenarios need of a cluster, whatever provides it: engines that come, go and move, and a gateway."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -54,7 +54,7 @@ class Cluster(Protocol):
         """Start one engine of each of several models, side by side, each with options of its own."""
 
     def scale(self, model: str, replicas: int) -> list[PodHandle]:
-        """Start or delete pods, until so many are there; returns this model's pods, the oldest first."""
+        """Start or delete pods, until there are this many; returns this model's pods, the oldest first."""
 
     def delete_pod(self, name: str) -> PodHandle:
         """Delete a pod; returns the one that takes its place under another name and address."""
@@ -94,7 +94,7 @@ class ClusterProvider(Protocol):
         """Create a cluster with a gateway, which has these settings, and no pods."""
 
     def delete(self, name: str) -> None:
-        """Delete a cluster; one that does not exist is no error."""
+        """Delete a cluster; does nothing when there is none."""
 
     def names(self) -> Sequence[str]:
         """Return which clusters there are."""

@@ -65,7 +65,7 @@ class PodAdmin:
         fetch(f"{self._url}/faults", "PUT", faults)
 
     def churn(self, prompts: int, seconds: float, *, blocks: int) -> int:
-        """Let it announce prompts that nobody sent, evenly over a time; returns how many it did."""
+        """Let it announce prompts that were never sent, evenly over a time; returns how many."""
         wanted = {"prompts": prompts, "seconds": seconds, "blocks": blocks}
         return int(fetch(f"{self._url}/churn", "POST", wanted, timeout_s=seconds + TIMEOUT_S)["prompts"])
 

@@ -104,7 +104,7 @@ def _write(folder: Path, name: str, group: Group, over: Event) -> None:
 def _read(part: Part) -> str:
     try:
         return part()
-    except Exception as exc:  # also what a peer says that nobody understands
+    except Exception as exc:  # including an answer that cannot be understood
         return _problem(exc)
 
 

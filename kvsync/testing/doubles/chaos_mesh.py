@@ -77,7 +77,7 @@ class FakeChaosMesh:
         return frozenset().union(*self._acting.values())
 
     def set_ready(self, component: str, *, ready: bool) -> None:
-        """Say of a component's pod whether it is ready; no node runs it, so nobody else will."""
+        """Say of a component's pod whether it is ready; no node runs it, so nothing else will."""
         condition = {"type": "Ready", "status": str(ready)}
         self._core.patch_namespaced_pod_status(
             component, self._namespace, {"status": {"conditions": [condition]}}

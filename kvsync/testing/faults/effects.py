@@ -1,4 +1,4 @@
-"""What faults do to a pod, measured from outside over HTTP and TCP, whatever kind of cluster it is in.
+"""What faults do to a pod, measured over HTTP and TCP, in any kind of cluster.
 
 The gateway is never asked, because it is what is being tested.
 """
@@ -14,7 +14,7 @@ from kvsync.testing.clusters.endpoints import NO_CERTIFICATES, PodAdmin, answers
 from kvsync.testing.faults.holding import Effect
 
 SILENCE_S = 0.5
-"""A pod that says nothing for so long, where a healthy one takes milliseconds, is silent."""
+"""A pod that says nothing for this long is silent; a healthy one answers within milliseconds."""
 ANSWERED, SILENT, REFUSED = "answered", f"silent for {SILENCE_S:g} s", "refused"
 
 ROUND_TRIPS = 3
@@ -44,7 +44,7 @@ def ask(url: str) -> str:
 
 
 def knock(host: str, port: int, timeout_s: float = SILENCE_S) -> str:
-    """Say in words what a connection to a ZeroMQ socket gets, which greets whoever connects."""
+    """Say in words what a connection to a ZeroMQ socket gets, which greets every client."""
     try:
         with socket.create_connection((host, port), timeout_s) as connection:
             return ANSWERED if connection.recv(1) else "broken off"
@@ -84,7 +84,7 @@ def transfer_s(pod: PodHandle) -> float:
 
 
 def narrow(pod: PodHandle, bytes_per_s: float) -> Effect:
-    """Measure whether an answer takes at least half of what it must through so narrow a link."""
+    """Measure whether an answer takes at least half the time it must through a link this narrow."""
     took_s = transfer_s(pod)
     evidence = f"an answer of {BULK_ANSWER_BYTES >> 10} KiB takes {took_s:.2f} s"
     return Effect(took_s >= 0.5 * BULK_ANSWER_BYTES / bytes_per_s, evidence)

@@ -13,7 +13,7 @@ QUEUE_BYTES, BURST_BYTES = 100_000, 10_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PodKill:
-    """The pod is deleted without grace; whoever keeps the number of pods puts another in its place."""
+    """The pod is deleted without grace; what keeps the number of pods starts another in its place."""
 
     pod: str
 
@@ -27,21 +27,21 @@ class ContainerKill:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PodFailure:
-    """The engine is down while this is held; it comes back at the same address with an empty cache."""
+    """The engine is down while the fault is held; it comes back at the same address with an empty cache."""
 
     pod: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PodPause:
-    """The engine's process stands still: connections stay open and nothing answers."""
+    """The engine's process is stopped: connections stay open and nothing answers."""
 
     pod: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Partition:
-    """Nothing passes between the pod and everybody else: neither way, only `from` it, or only `to` it."""
+    """Nothing passes between the pod and anything else: neither way, only `from` it, or only `to` it."""
 
     pod: str
     direction: Literal["both", "to", "from"] = "both"
@@ -88,7 +88,7 @@ class PacketLoss:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bandwidth:
-    """The pod sends at most so many bytes per second; a proxy bounds each connection, and both ways."""
+    """The pod sends at most this many bytes per second; a proxy limits each connection, both ways."""
 
     pod: str
     bytes_per_s: float
@@ -125,7 +125,7 @@ class PortsBlocked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CpuStress:
-    """So many busy processes beside the engine, each at this share of one core."""
+    """This many busy processes next to the engine, each using this share of one core."""
 
     pod: str
     workers: int = 2
@@ -134,7 +134,7 @@ class CpuStress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryStress:
-    """So many processes beside the engine that together hold this much memory."""
+    """This many processes next to the engine that together hold this much memory."""
 
     pod: str
     workers: int = 2
@@ -143,7 +143,7 @@ class MemoryStress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClockOffset:
-    """The engine's wall clock is wrong by so much; what is published carries its time."""
+    """The engine's wall clock is off by this much; its events carry the wrong time."""
 
     pod: str
     offset_s: float
@@ -161,7 +161,7 @@ class DiskLatency:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpDelay:
-    """Every request to the engine's OpenAI port waits so long before it is answered."""
+    """Every request to the engine's OpenAI port waits this long before it is answered."""
 
     pod: str
     delay_s: float

@@ -57,7 +57,7 @@ class Injector(Protocol):
 
     There are two reasons not to carry one out. What no cluster of the kind can ever have is `impossible`:
     its test is left out. What this cluster or machine lacks is found by `prepare` or `inject`: its test was
-    to run and did not, which stays an open question until somebody provides what is missing.
+    to run and did not, which stays an open question until what is missing is there.
     """
 
     @staticmethod

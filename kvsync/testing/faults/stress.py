@@ -73,7 +73,7 @@ def _hold(size_bytes: int, ends_at: float) -> None:
 
 
 def _goes_on(ends_at: float, *, wait_s: float) -> bool:
-    """Wait, and say whether there is time left and somebody still holds the other end of standard input."""
+    """Wait, and say whether there is time left and standard input is still open at its other end."""
     rest_s = max(0.0, min(wait_s, ends_at - time.monotonic()))
     return not stdin.has_ended(rest_s) and time.monotonic() < ends_at
 

@@ -1,4 +1,4 @@
-"""How much stress is stress: what the program is told, and what must be seen of it."""
+"""How much stress is stress: the program's arguments, and what must be seen of it."""
 
 import psutil
 
@@ -7,13 +7,13 @@ from kvsync.testing.faults.holding import Effect
 from kvsync.testing.results.verdicts import NotRun
 
 LIMIT_S = 900.0
-"""Stress ends by itself after it, whatever happens to us; longer than any fault is held."""
+"""Stress ends by itself after this time, whatever happens to us; longer than any fault is held."""
 
 DEMAND_SHARE = 0.5
-"""Of the CPU time asked for, so much has to be used or waited for: it starts while the time runs already."""
+"""The share of the CPU time asked for that has to be used or waited for: the clock runs while it starts."""
 
 LEAST_SHARE = 0.05
-"""So much of it has to be used: where it gets no more, others keep all cores busy.
+"""How much of it has to be used even when other processes keep all cores busy.
 
 Measured: 11 % among thirty other busy processes on two cores.
 """
@@ -39,7 +39,7 @@ def burning(processes: int, use: float, wait: float, wanted: float) -> Effect:
 
 
 def require_memory(size_bytes: int) -> None:
-    """Raise NotRun when so much memory would not be free beside what others need."""
+    """Raise NotRun when that much memory would not be free on top of what others need."""
     available, needed = psutil.virtual_memory().available, size_bytes + SPARE_BYTES
     if available < needed:
         raise NotRun(f"needs {needed >> 20} MiB of free memory, {available >> 20} MiB are free")

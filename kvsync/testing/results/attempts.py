@@ -19,7 +19,7 @@ OTHER_CODE = "code"
 INVARIANT = "invariant"
 """The property of a check that broke what must always hold; it says which."""
 FEWEST_ALLOWED, SHARE_ALLOWED = 5, 0.02
-"""Checks of a run that may be tried again: so many, or this share of its tests if that is more."""
+"""Checks of a run that may be tried again: this many, or this share of its tests if that is more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +51,7 @@ def to_retry(result: StageResult, before: Iterable[StageResult] = ()) -> Retry:
 
 
 def refused(result: StageResult, refusal: str) -> StageResult:
-    """Write the refusal down beside each check that might have been tried again."""
+    """Note the refusal at each check that might have been tried again."""
     checks = [
         replace(check, properties={**check.properties, "retry": refusal}) if check.kind in AGAIN else check
         for check in result.checks

@@ -1,7 +1,7 @@
 """What happened, as append-only JSON lines: one file per process, merged by monotonic clock.
 
 Every record holds `i` (its number in the file), `t_mono` and `wall` (seconds), `proc`, `f` (what was done)
-and `type` (invoke, ok, fail or info; start or stop for faults), beside the fields of its kind. A record is
+and `type` (invoke, ok, fail or info; start or stop for faults), besides the fields of its kind. A record is
 on its way to the disk when `append` returns, so a killed process loses at most its last line.
 """
 

@@ -59,7 +59,7 @@ ASIDE: frozenset[CheckKind] = frozenset({"skipped", "quarantined"})
 
 
 def worst(outcomes: Iterable[Outcome]) -> Outcome:
-    """Return the worst outcome; without any, UNKNOWN: nothing is never green."""
+    """Return the worst outcome; without any, UNKNOWN: no evidence is never green."""
     return max(outcomes, default=Outcome.UNKNOWN)
 
 
@@ -122,7 +122,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageResult:
-    """How a stage ended. `reason` is a sentence for whoever reads only that; `log` is a path or None."""
+    """How a stage ended. `reason` is a sentence for readers of that alone; `log` is a path or None."""
 
     name: str
     outcome: Outcome
@@ -157,7 +157,7 @@ class StageResult:
 
     @property
     def doubt(self) -> str:
-        """What was said beside what the checks show; empty when they say it all."""
+        """What was said on top of what the checks show; empty if the checks say everything."""
         shown = merge(self.name, self.checks, started_at=self.started_at)
         return self.reason.removeprefix(shown.reason).removeprefix("; ")
 

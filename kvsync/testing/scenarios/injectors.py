@@ -1,7 +1,7 @@
 """Which injector carries out the faults of a run.
 
-On a local cluster that is signals and a proxy, on a Kind cluster its nodes, which can be entered, and on any
-other one Chaos Mesh, if somebody installed it there; with Kind it does what no node can do.
+On a local cluster these are signals and a proxy, on a Kind cluster its nodes, which can be entered, and on
+any other one Chaos Mesh, if it is installed there; on Kind it does what no node can do.
 """
 
 from pathlib import Path

@@ -1,8 +1,8 @@
 """Who carries out which fault on Kubernetes: the nodes of a Kind cluster, and Chaos Mesh where it is.
 
-Nobody asks before a run whether Chaos Mesh works, for example with a probe of its own: each fault is its own
-probe. Where kinds, controllers or kernel modules are missing it is not run, where nothing shows it is void;
-neither is ever passed, and both say more exactly what is missing than one probe could for all faults.
+Whether Chaos Mesh works is not tried before a run: each fault is its own probe. Where kinds, controllers or
+kernel modules are missing it is not run, where nothing shows it is void; neither ever passes, and both say
+more exactly what is missing than one probe for all faults could.
 """
 
 from kvsync.testing.clusters.kubernetes.cluster import KubernetesCluster

@@ -19,7 +19,7 @@ Tokens = tuple[int, ...]
 
 
 class Scenario:
-    """A cluster with one gateway, the history of what is done to it, and prompts nobody used before."""
+    """A cluster with one gateway, the history of what is done to it, and prompts never used before."""
 
     def __init__(self, cluster: Cluster, history: History, *, seed: int) -> None:
         self.cluster, self.history, self.seed = cluster, history, seed
@@ -37,7 +37,7 @@ class Scenario:
         return str(self.history.fields["test"])
 
     def prompt(self, blocks: int, *, after: Tokens = ()) -> Tokens:
-        """Make a prompt of so many new blocks and one token more, after the full blocks of another one."""
+        """Make a prompt of this many new blocks and one more token, after the full blocks of another one."""
         kept = after[: len(after) // BLOCK * BLOCK]
         return (*kept, *(self._rng.randrange(1 << 16) for _ in range(blocks * BLOCK + 1)))
 

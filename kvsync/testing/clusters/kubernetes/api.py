@@ -95,7 +95,7 @@ class KubernetesApi:
     def set_image(self, namespace: str, pod: str, image: str) -> None:
         """Put another image in the place of an engine pod's; the kubelet replaces its container.
 
-        A pod that does not exist is no error.
+        Does nothing when there is no such pod.
         """
         containers = [{"name": "engine", "image": image}]
         with failures(f"set the image of pod {pod}", unless=NOT_FOUND):
@@ -146,14 +146,14 @@ class KubernetesApi:
             self.core.create_namespaced_pod_eviction(pod, namespace, eviction, _request_timeout=TIMEOUT_S)
 
     def delete_deployment(self, namespace: str, name: str) -> None:
-        """Delete a Deployment with its pods; one that does not exist is no error."""
+        """Delete a Deployment with its pods; does nothing when there is none."""
         with failures(f"delete {name}", unless=NOT_FOUND):
             self.apps.delete_namespaced_deployment(
                 name, namespace, propagation_policy="Background", _request_timeout=TIMEOUT_S
             )
 
     def delete_namespace(self, name: str) -> None:
-        """Begin to delete a namespace; one that does not exist is no error."""
+        """Begin to delete a namespace; does nothing when there is none."""
         with failures(f"delete namespace {name}", unless=NOT_FOUND):
             self.core.delete_namespace(name, _request_timeout=TIMEOUT_S)
 

@@ -27,7 +27,7 @@ def evidence_of(
     api: KubernetesApi,
     proxy: KubernetesProxy,
 ) -> dict[str, Group]:
-    """Return the groups of parts that a namespace has beside those of any cluster."""
+    """Return the groups of parts that a namespace has besides those of any cluster."""
     groups: dict[str, Group] = {
         "kubernetes": _told(machine, namespace),
         "logs": _of_troubled(pods, namespace, api, proxy),

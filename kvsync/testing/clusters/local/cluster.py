@@ -108,7 +108,7 @@ class LocalCluster:
         return replacement.handle
 
     def kill_pod(self, name: str) -> None:
-        """Delete a pod without grace; another takes its place, for which nobody waits."""
+        """Delete a pod without grace; another takes its place, which this does not wait for."""
         pod = self._pods.pop(name)
         self._programs.pop(name)
         self._deployment(pod.model).pods.remove(name)

@@ -204,7 +204,7 @@ class Listener:
             self._server = None
 
     def _accept(self, server: socket.socket) -> None:
-        with suppress(OSError):  # whoever knocked has gone again
+        with suppress(OSError):  # the client has gone again
             client, _ = server.accept()
             client.setblocking(False)
             connection = asyncio.create_task(self._serve(client))
@@ -215,7 +215,7 @@ class Listener:
     def _served(self, client: socket.socket, connection: "asyncio.Task[None]") -> None:
         self._connections.discard(connection)
         if connection.cancelled():
-            client.close()  # which nobody else does when the task was cancelled before it had a stream
+            client.close()  # nothing else does when the task was cancelled before it had a stream
 
     async def _serve(self, client: socket.socket) -> None:
         with suppress(OSError):  # one side is gone; leaving the contexts told the other

@@ -1,8 +1,8 @@
 """What a fault does to a pod, measured without entering its node: for faults that Chaos Mesh carries out.
 
-It compares with how the pod was when it was looked at first. What shows to whoever asks the pod over HTTP is
-measured so; the rest is measured by programs in the pod and in a gateway (see probe): what the container
-uses, how slow its disk is, and what of its network the gateway reaches.
+It compares with how the pod was before. What shows over HTTP is measured over HTTP; the rest is measured by
+programs in the pod and in a gateway (see probe): what the container uses, how slow its disk is, and which of
+its ports the gateway reaches.
 
 A connection needs both ways, so none tells which way of a partition is cut. Datagrams do: gateway and pod
 send each other some, and the kernel that gets them counts them. Where they do not arrive without any fault,
@@ -45,12 +45,12 @@ from kvsync.testing.faults.holding import Effect
 from kvsync.testing.results.verdicts import NotRun
 
 RETRANSMISSION_S = 0.2
-"""Linux sends a lost packet again after so long at the earliest."""
+"""Linux sends a lost packet again after this time at the earliest."""
 REQUESTS = 20
-"""With every tenth packet lost, none of so many requests is late once in a hundred times or less."""
+"""With every tenth packet lost, all of these are in time at most once in a hundred trials."""
 
 RaisingFault = Latency | HttpDelay | CpuStress | MemoryStress | DiskLatency
-"""Faults that raise something; half of what they say is taken for them, because others need it, too."""
+"""Faults that raise something; half of what they say is taken for them, because other things use it, too."""
 
 
 class Pods(Protocol):
@@ -161,7 +161,7 @@ class Observation:
         return lost, f"{of} {reached} reached it, {came} came from it"
 
     def _closed(self, wanted: Set[str]) -> Effect:
-        """Measure whether just these ports let nobody in; without any: whether some port does not."""
+        """Measure whether just these ports let no connection in; without any: whether some port does not."""
         ports = [*map(str, PORT_NUMBERS.values()), str(ADMIN_PORT)]
         said: Mapping[str, str] = self._probe(self._gateway().name, "connect", self._state().ip, *ports)
         closed = {port for port, answer in said.items() if answer != probe.OPEN}

@@ -24,7 +24,7 @@ PAUSE = "experiment.chaos-mesh.org/pause"
 """With the value "true", controllers recover what was injected and keep the records, which deletion takes."""
 
 UNSELECTED = "Failed to select targets"
-"""How the event begins that is written when an experiment selects nothing; nobody tries again."""
+"""How the event begins that is written when an experiment selects nothing; it is not tried again."""
 
 LACKING = (
     "qdisc kind is unknown",
@@ -47,8 +47,8 @@ class StepLimits:
     """How long each step may take, in seconds.
 
     `free_s`: until no other experiment acts on the pod. `select_s`: an experiment that selects something
-    says for a moment that it does not. `hold_s`: the experiment's own duration; it only ends what nobody
-    recovers, so it is longer than any fault is held.
+    says for a moment that it does not. `hold_s`: the experiment's own duration; it only ends what is
+    not recovered, so it is longer than any fault is held.
     """
 
     free_s: float = 60.0
@@ -88,7 +88,7 @@ class RunningExperiment:
         """Wait until every victim is injected.
 
         Raises Void when nothing is selected or not everything injected in time, and NotRun when the node's
-        kernel cannot do it, or its daemon not and nobody says why.
+        kernel cannot do it, or its daemon cannot and does not say why.
         """
         select_until = self._clock() + self._limits.select_s
         seen: ExperimentStatus | None = None

@@ -1,6 +1,6 @@
 """Carries faults out with Chaos Mesh, and believes only what its records say and a measurement confirms.
 
-- One experiment at a time acts on a pod, whoever made it: two would undo each other's rules.
+- One experiment at a time acts on a pod, no matter who made it: two would undo each other's rules.
 - Experiments select their pod by name, so they never reach the one that takes its place.
 - What acts once is never recovered: its experiment is only deleted.
 - Every experiment is in the ledger before it is created, with the facts that kubectl needs to remove it.

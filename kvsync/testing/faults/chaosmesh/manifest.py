@@ -5,7 +5,7 @@ Where the two differ, these rules make the experiment do what the fault says:
 - `direction` is Chaos Mesh's, seen from the selected pods: `to` drops what they send. A Partition's direction
   is seen from the pod as well, but names what is lost: `to` is what goes to the pod.
 - Delay, loss and corruption act where packets leave. To act on both ways they need the other end, `peers`, as
-  the experiment's target; without peers only what the pod sends is disturbed, whoever it is for.
+  the experiment's target; without peers only what the pod sends is disturbed, wherever it goes.
 - A port is blocked by an external target `CIDR:port` with direction `from`: the daemon's rule for what comes
   in compares the sender's address and the pod's own port (`--match-set ... src,dst`). Packets are dropped,
   not refused, so a subscriber notices at its next missed heartbeat.

@@ -75,7 +75,7 @@ def send(host: str) -> int:
 
 
 def strays() -> int:
-    """Return how many datagrams ever came to this network for ports at which nobody listens."""
+    """Return how many datagrams ever came to this network for ports without a listener."""
     names, numbers = (
         line.split() for line in Path("/proc/net/snmp").read_text().splitlines() if line.startswith("Udp:")
     )

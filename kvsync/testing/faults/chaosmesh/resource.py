@@ -22,7 +22,7 @@ FORCE = "chaos-mesh.chaos-mesh.org/cleanFinalizer"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reference:
-    """Where a resource is; its fields are what a ledger holds beside the name and the cluster."""
+    """Where a resource is; its fields are what a ledger holds besides the name and the cluster."""
 
     group: str
     version: str
@@ -73,7 +73,7 @@ class ExperimentResource:
         return cast("Manifest", found)
 
     def annotate(self, key: str, value: str) -> None:
-        """Set an annotation; one that is gone is no error."""
+        """Set an annotation; does nothing when it is gone."""
         self._patch({"annotations": {key: value}})
 
     def remove(
@@ -81,8 +81,8 @@ class ExperimentResource:
     ) -> bool:
         """Delete it and wait until it is gone; returns whether its finalizer had to be forced.
 
-        Then nobody recovered what it did, and traffic rules may be left in the pods it selected. First the
-        controllers are asked to drop the finalizer, then it is taken away: perhaps none of them lives. Raises
+        Then what it did was not recovered, and traffic rules may be left in the pods it selected. First
+        the controllers are asked to drop the finalizer; if none of them is alive, it is taken away. Raises
         WaitTimeout when even that did not help.
         """
         with failures(f"delete {self.reference.name}", unless=NOT_FOUND):

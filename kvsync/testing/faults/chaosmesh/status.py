@@ -44,11 +44,11 @@ class VictimRecord:
 
     @property
     def is_injected(self) -> bool:
-        """Whether it is injected now, and nobody is recovering it."""
+        """Whether it is injected now, and not being recovered."""
         return self.phase == INJECTED
 
     def succeeded_at(self, operation: Operation) -> datetime | None:
-        """Return when an operation succeeded last; only so many events are kept, so maybe it is not known."""
+        """Return when an operation last succeeded; None also when its event was dropped: few are kept."""
         times = [each.at for each in self.events if each.operation == operation and each.succeeded]
         return max(times, default=None)
 

@@ -107,7 +107,7 @@ class _Restarted:
 
     def __init__(self, pod: LocalPod) -> None:
         self._pod, self._admin = pod, PodAdmin(pod.handle.admin_url)
-        self._before: tuple[int, int] | None = None  # process id and epoch; None while nobody kills
+        self._before: tuple[int, int] | None = None  # process id and epoch; None unless it was killed
 
     def inject(self) -> None:
         self._before = self._now()

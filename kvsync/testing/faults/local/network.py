@@ -143,7 +143,7 @@ class LocalCut:
 
     def __init__(self, pod: LocalPod, fault: Cut) -> None:
         self._pod, self._ports = pod, fault.ports
-        self._before: int | None = None  # connections reset before; None while nobody cuts
+        self._before: int | None = None  # connections reset before; None unless they were cut
 
     def inject(self) -> None:
         """Reset them."""

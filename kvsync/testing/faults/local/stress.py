@@ -1,4 +1,4 @@
-"""CPU and memory stress beside a local pod: another program on the same machine."""
+"""CPU and memory stress next to a local pod: another program on the same machine."""
 
 import time
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""An API server that refuses everybody for a while: what gateways have to live through."""
+"""An API server that refuses every connection for a while, which gateways have to survive."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,7 +25,7 @@ PROBE_S, OPEN_S = 1.0, 30.0
 def api_server_refuses(machine: Machine, api: KubernetesApi, ledger: Ledger) -> Iterator[None]:
     """Let the API server of a Kind cluster refuse every connection, new or open, while the context is open.
 
-    Raises NotRun when its node cannot do that, and Void when somebody got an answer nevertheless.
+    Raises NotRun when its node cannot do that, and Void when it answered all the same.
     """
     node = Node(f"{machine.kind}-control-plane")
     changes = Changes(node, ledger)
@@ -42,7 +42,7 @@ def api_server_refuses(machine: Machine, api: KubernetesApi, ledger: Ledger) -> 
 def door(api: KubernetesApi, namespace: str) -> str:
     """Open a port on every node that leads to a namespace's gateway, and return its URL on one of them.
 
-    Whoever uses it does without the API server. It goes with the namespace. Raises WaitTimeout when it leads
+    It bypasses the API server, and goes with the namespace. Raises WaitTimeout when it leads
     nowhere: nodes hear of it a moment later, and older ones then accept connections that they never answer.
     """
     api.create([_door()], namespace)

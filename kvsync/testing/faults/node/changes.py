@@ -1,6 +1,6 @@
 """What is changed on a node at the moment: in the ledger before it is made, and out of it when it is undone.
 
-The entries are of the kind "network-rule", whoever the change is for: `undo` runs the command of that
+The entries are of the kind "network-rule", whatever the change is for: `undo` runs the command of that
 name on the node `node`, and an answer that says there is nothing to undo is as good.
 """
 

@@ -51,10 +51,10 @@ class ContainerKillFault:
 
     def __init__(self, pod: NodePod) -> None:
         self._pod = pod
-        self._before: tuple[int, int] | None = None  # restarts and epoch; None while nobody kills
+        self._before: tuple[int, int] | None = None  # restarts and epoch; None unless it was killed
 
     def inject(self) -> None:
-        """Kill it from the node: inside a container nobody can."""
+        """Kill it from the node: from inside its container that is impossible."""
         pid = self._pod.main_pid()
         self._before = self._now()
         self._pod.node.run("kill", "-KILL", str(pid))

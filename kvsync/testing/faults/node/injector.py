@@ -4,8 +4,8 @@ Effects are measured with requests and connections of our own, and by the node's
 the whole effect has to show; at other times anything short of a healthy pod, which Kubernetes finds ready,
 is taken for the fault.
 
-What is done to the network hits the kubelet's probes like everybody else, so a pod that they cannot reach is
-soon not ready, and the gateway is told so by Kubernetes. A real partition does the same.
+Network faults hit the kubelet's probes like any other traffic, so a pod that they cannot reach is soon not
+ready, and Kubernetes tells the gateway so. A real partition does the same.
 """
 
 import itertools

@@ -24,7 +24,7 @@ from kvsync.testing.faults.node.pod import NodePod
 from kvsync.testing.processes.ledger import Ledger
 
 NOWHERE, DISCARD = "192.0.2.1", 9
-"""An address that nobody has (RFC 5737), and a port: what a pod sends there would have to pass eth0."""
+"""An unused address (RFC 5737), and a port: what a pod sends there would have to pass eth0."""
 REQUESTS = 5
 """Asked to see whether packets get lost; most take four packets each way."""
 
@@ -122,7 +122,7 @@ class NodeCut:
 
     def __init__(self, pod: NodePod, fault: Cut) -> None:
         self._pod, self._ports = pod, fault.ports
-        self._reset: int | None = None  # connections; None while nobody cuts
+        self._reset: int | None = None  # connections; None unless they were cut
 
     def inject(self) -> None:
         """Reset them: the kernel closes the pod's ends, and tells the others."""

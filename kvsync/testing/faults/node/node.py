@@ -124,7 +124,7 @@ class Node:
         return str(links[index[1]])
 
     def knock(self, host: str, port: int, network: str = "") -> str:
-        """Say in words what a connection to a ZeroMQ socket gets, which greets whoever connects.
+        """Say in words what a connection to a ZeroMQ socket gets, which greets every client.
 
         It is made from the node, or from within a network namespace of it.
         """

@@ -1,7 +1,7 @@
-"""What iptables and tc are told on a node, and how it is taken back. Pure.
+"""The iptables and tc commands for each fault, and those that undo them. Pure.
 
-- Rules are in the pod's network namespace and only for eth0: inside the pod everything goes on. Whatever
-  comes from outside is hit, the kubelet's probes too, so the pod soon is not ready.
+- Rules are in the pod's network namespace and only for eth0: inside the pod nothing changes. Everything
+  that comes from outside is hit, including the kubelet's probes, so the pod is soon not ready.
 - Open connections are hit like new ones: the rules look at packets, not at the state of connections.
 - netem and tbf act where packets leave. What comes to a pod leaves the node's end of its link.
 - `correlation` of a packet loss is not used: iptables draws for each packet.
@@ -96,7 +96,7 @@ def connections(ports: Sequence[int], network: str = "", *, reset: bool = False)
 
 
 def refusal(port: int, mark: str) -> NodeChange:
-    """Return what makes a node refuse everybody who talks to this port of its own."""
+    """Return what makes a node refuse every connection to this port of its own."""
     rule = ("INPUT", "-p", "tcp", "--dport", str(port), "-j", "REJECT", "--reject-with", "tcp-reset")
     return _rule([*rule, "-m", "comment", "--comment", mark])
 
