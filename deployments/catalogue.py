@@ -45,7 +45,7 @@ class Deployment:
 
     @property
     def tags(self) -> list[str]:
-        """What its runs are marked with, too."""
+        """What its runs are also marked with."""
         return [TAG, f"trigger:{self.parameters.trigger}"]
 
 

@@ -92,7 +92,7 @@ def _ensure_pool(client: SyncPrefectClient, pool: str, image: str) -> None:
 
 def _apply(client: SyncPrefectClient, wanted: Deployment, found: DeploymentResponse | None) -> Fate:
     payload = _payload(wanted)
-    # The pool is compared, too: with the old one deleted, no worker would ever take a run.
+    # The pool is compared as well: if the old one is deleted, no worker would ever take a run.
     if found and (found.version, found.work_pool_name) == (payload["version"], wanted.pool):
         return "unchanged"
     if found:

@@ -15,7 +15,7 @@ from kvsync.ci.stages.progress import RunProgress, StageProgress
 from kvsync.testing.results.outcome import Outcome
 
 LINE_EVERY_S = 15.0
-"""How often a running stage says something where the output is no terminal, such as in a CI log."""
+"""How often a running stage says something if the output is not a terminal, such as in a CI log."""
 
 STYLES = {Outcome.PASSED: "green", Outcome.UNKNOWN: "yellow", Outcome.FAILED: "red"}
 

@@ -23,7 +23,7 @@ from tasks.workspace import check_out, follows_branch, with_head
 def run_pipeline(parameters: Parameters) -> State[Report]:
     """Run the stages in order, clean up, write the report and hand it over; the verdict is the final state.
 
-    A failing stage stops none of the others: each is evidence of its own. What was interrupted is
+    A failing stage does not stop the others: each is evidence in itself. What was interrupted is
     unknown, never passed, and is reported like the rest; so are the stages whose cluster cannot be made.
     """
     with stop_on_signal() as stop:

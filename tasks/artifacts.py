@@ -29,7 +29,7 @@ Row = dict[str, str]
 
 
 def show_report(handover: Handover) -> None:
-    """Show beside the run what it found: verdict, stages, failures, measurements, faults, links.
+    """Show, next to the run, what it found: verdict, stages, failures, measurements, faults, links.
 
     The link leads to the report in the store, or to the one on this machine.
     """
@@ -163,7 +163,7 @@ def _recovery(fault: FaultWindow) -> str:
 
 
 def plain(text: str) -> str:
-    """Return one short line that says the same and is no Markdown, HTML or address to click on."""
+    """Return one short line that says the same, without Markdown, HTML or an address to click on."""
     line = " ".join("".join(char if char.isprintable() else " " for char in text).split())
     line = line.replace("://", ": //").replace("](", "] (").replace("www.", "www .")
     line = line.translate({ord("<"): "\u2039", ord(">"): "\u203a", ord("`"): "'", ord("@"): "@\u200b"})

@@ -3,11 +3,11 @@
 `python -m tasks.guardian RUN_DIR FLOW_RUN PID CREATE_TIME`, started by the flow itself at its beginning.
 
 - It shares nothing with the flow: its session is its own, it holds no pipe (a worker would wait for it to be
-  closed), and it does not bear the mark of the run, so that nobody who cleans up ends it.
+  closed), and it does not bear the mark of the run, so that no cleanup ends it.
 - A run that ends by itself is left alone. So are the floor and the report while the command that started the
   run is alive, which sees to them; only the flow run's state is then ours.
 - What Prefect was seen to leave open: a killed worker leaves its runs RUNNING, and a run without a worker
-  stays CANCELLING. Nobody waits for the run of a command that was killed.
+  stays CANCELLING. No one waits for the run of a command that was killed.
 """
 
 import os
@@ -50,20 +50,20 @@ IGNORED_S = 20.0
 """A worker acts upon a cancellation within seconds, and most runs end soon after."""
 
 IGNORED = f"it had not ended {IGNORED_S:.0f} s after its cancellation"
-"""Be it that no worker is there, or that the run takes long to end: which of them is not known."""
+"""There is no worker, or the run takes long to end; which of the two is not known."""
 
 GRACE_S = 20.0
 """How long a flow that was asked to end may take to stop its stage, clean up and write its report."""
 
 LONGEST_WAIT_S = 30.0
 GIVE_UP_S = 600.0
-"""Without Prefect's API for so long after the flow's end, its state is left to others."""
+"""If Prefect's API is away for this long after the flow's end, its state is left to others."""
 
 FLOW_RUN_VARIABLE = "PREFECT__FLOW_RUN_ID"
 """Marks the processes of a flow run."""
 
 Told = Literal["open", "cancelling", "cancelled", "final", "away"]
-"""What Prefect believes about the flow run. It is `final` also where there is nobody to tell or nothing to
+"""What Prefect believes about the flow run. It is also `final` if there is no one to tell or nothing to
 mend: no API, a flow run that was deleted, one that is to be started again."""
 
 
@@ -71,7 +71,7 @@ mend: no API, a flow run that was deleted, one that is to be started again."""
 class Sight:
     """What there is to see of a run: `command` is alive if what started it is, and may be the flow itself.
 
-    `settled`: its report is there, and was sent to whom it concerns. `told_s`, `dead_s`: for how long Prefect
+    `settled`: its report is there, and has been handed over. `told_s`, `dead_s`: how long Prefect
     has been believing what it does, and how long ago the flow's process ended.
     """
 

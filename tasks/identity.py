@@ -1,4 +1,4 @@
-"""Which run a flow run is: hooks and guardians find its folder by nothing but the flow run."""
+"""Which run a flow run is: hooks and guardians find its folder by the flow run alone."""
 
 from uuid import UUID
 

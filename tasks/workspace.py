@@ -35,7 +35,7 @@ def means_the_newest(parameters: Parameters) -> bool:
 
 
 def with_head(run: Run, context: StageContext) -> tuple[Run, StageContext]:
-    """Return the same with the commit that such a run tests, if it can be found; its folder says so, too."""
+    """Return both with the commit that such a run tests, if it can be found; the folder keeps it."""
     state = find_head(run, context, return_state=True)
     if not state.is_completed():
         run.folder.keep_revision(Revision())  # the files that lie here are not tested either

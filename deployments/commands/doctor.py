@@ -33,7 +33,7 @@ def doctor(
 ) -> None:
     """Say whether a run with this kind of cluster can start here, and how to mend what is missing.
 
-    The report store and GitHub are asked, too, where they are set up. Nothing is changed or pulled. Exit
+    The report store and GitHub are asked as well, if they are set up. Nothing is changed or pulled. Exit
     status: 0 when it can start, 2 when something is missing.
     """
     from kvsync.ci.doctor.doctor import examine

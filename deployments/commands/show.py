@@ -27,7 +27,7 @@ SHOWN_NAMES = 5
 
 
 def list_runs(report_dir: ReportDir = DEFAULT_REPORTS, as_json: AsJson = False) -> None:
-    """List the runs of a report folder, the newest first; one that cannot be read is named beside them."""
+    """List the runs of a report folder, the newest first; name those that cannot be read."""
     reports = []
     for folder in reversed(run_folders(report_dir)):
         try:

@@ -10,9 +10,9 @@ from kvsync.ci.notify.people import about_silence, send
 
 
 def stale(report_dir: ReportDir = DEFAULT_REPORTS) -> None:
-    """Say whether scheduled runs still happen, and notify when they ceased. For cron.
+    """Say whether scheduled runs still happen, and notify if they have stopped. For cron.
 
-    Exit status: 0 they do, 1 they ceased, 2 nothing is known, as before the first one.
+    Exit status: 0: they do, 1: they have stopped, 2: not known, as before the first one.
     """
     from kvsync.ci.archive.archive import existing_archive
 

@@ -68,7 +68,7 @@ def _tell(run: Run) -> bool:
 def prune(
     check: Annotated[bool, typer.Option("--check", help="Only say what would be removed.")] = False,
     lifecycle: Annotated[
-        bool, typer.Option("--lifecycle", help="Have the bucket remove what nobody prunes, too.")
+        bool, typer.Option("--lifecycle", help="Have the bucket itself remove what is not pruned, too.")
     ] = False,
     report_dir: ReportDir = DEFAULT_REPORTS,
 ) -> None:

@@ -1,12 +1,12 @@
-"""Gives runs whose processes are gone a true end; serve starts it, `python -m deployments.service.caretaker`.
+"""Gives runs whose processes are gone a true end: `python -m deployments.service.caretaker`, part of serve.
 
-Each run sees to its own end; this is for those that had no chance to: the machine went down, everything was
-killed. Every 15 s it compares the flow runs that Prefect believes to be going on with the processes here.
+Each run sees to its own end; this is for those that had no chance to: the machine went down, or everything
+was killed. Every 15 s it compares the flow runs that Prefect believes to be running with the processes here.
 Only runs that this machine's worker took are looked at; others may be alive elsewhere. What GitHub did not
 take of runs that ended within a day is sent again.
 
 At its end, which is that of serve, it ends the flows politely, while there still is a server to tell. That a
-worker died is no reason to: its runs go on, and another worker takes the next ones.
+worker died is not a reason to: its runs go on, and another worker takes the next ones.
 """
 
 import os
@@ -59,7 +59,7 @@ SEND_AGAIN_S = 300.0
 """How often GitHub is told again of a run; its own guardian needs less to do that first."""
 
 DAY_S = 24 * 3600.0
-"""For so long after its end."""
+"""How long after the end of a run."""
 
 WORKER = "prefect.worker.name"
 """The label by which a flow run says who took it."""

@@ -1,4 +1,4 @@
-"""How a flow run ends that Prefect believes to be going on, though nothing drives it."""
+"""How a flow run ends that Prefect believes to be running, though nothing drives it."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -13,8 +13,8 @@ Mend = Literal["crash", "cancel", "reschedule"]
 class Sighting:
     """A flow run in the state PENDING, RUNNING or CANCELLING.
 
-    `worker`: the name of the one that took it, "" where none signed. `started`: whether its flow ever began.
-    `missing_s`: for how long no process has been driving it here.
+    `worker`: the name of the one that took it, "" if none is named. `started`: whether its flow ever began.
+    `missing_s`: how long no process here has been driving it.
     """
 
     state: str
@@ -27,7 +27,7 @@ def decide(sighting: Sighting, *, worker: str, patience_s: float = PATIENCE_S) -
     """Say how the run is to end, None when it is to be left alone: `worker` is the one of this machine.
 
     What a person cancelled is cancelled. What never began is to begin anew: it was accepted, and nothing of
-    it has happened yet. A pending run that nobody signed was lost on the way to a worker.
+    it has happened yet. A pending run without a worker's name was lost on the way to one.
     """
     is_ours = sighting.worker == worker or (sighting.worker == "" and sighting.state == "PENDING")
     if not is_ours or sighting.missing_s < patience_s:

@@ -9,7 +9,7 @@ from zlib import crc32
 import psutil
 
 FLOW_RUN = "PREFECT__FLOW_RUN_ID"
-"""What Prefect tells every process of a flow run; what a stage starts inherits it, too."""
+"""What Prefect tells every process of a flow run; what a stage starts inherits it as well."""
 
 DRIVERS = ("prefect", "tasks.guardian")
 """A process of these modules drives its run to an end; anything else with the mark is only part of it."""

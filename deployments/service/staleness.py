@@ -1,4 +1,4 @@
-"""Did the schedule run anything lately? serve asks again and again, `kvsync-ci stale` once."""
+"""Has the schedule run anything lately? serve asks again and again, `kvsync-ci stale` once."""
 
 import os
 from collections.abc import Callable

@@ -19,13 +19,13 @@ TICK_S = 0.2
 """How often the services are looked at."""
 
 HEALTHY_S = 60.0
-"""Whoever lived so long failed for a new reason: its next start is at once."""
+"""A service that lived this long failed for a new reason: it is started again at once."""
 
 LONGEST_S = 30.0
 """The longest wait before a start."""
 
 LOG_BYTES = 10 * 1024**2
-"""A log that is larger when its service starts makes place for a new one; one older log is kept."""
+"""A log that is larger when its service starts makes room for a new one; one older log is kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -54,7 +54,7 @@ ClusterName = Annotated[str, AfterValidator(_known)]
 
 
 def split(names: object) -> object:
-    """Names from a variable are separated by commas; what is no text is left to the validation."""
+    """Split the names in a variable at commas; what is not a text is left to the validation."""
     return tuple(filter(None, map(str.strip, names.split(",")))) if isinstance(names, str) else names
 
 

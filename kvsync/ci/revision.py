@@ -20,7 +20,7 @@ class Revision:
 
 
 def revision(repository: Path, *, reports: Path) -> Revision:
-    """Ask git; a folder that is no checkout is no error, its revision is just not known.
+    """Ask git; a folder that is not a checkout is not an error: its revision is just not known.
 
     What runs leave in `reports` changes no code. Both paths are absolute.
     """

@@ -15,7 +15,7 @@ from kvsync.testing.results.outcome import StageResult
 from kvsync.testing.results.whole import write_whole
 
 UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError)
-"""What reading raises of a file that is torn, or not what it should be."""
+"""What reading a file raises that is torn, or not what it should be."""
 
 
 def find_run(report_dir: Path, run: str, *, having: str = "parameters.json") -> "RunFolder":

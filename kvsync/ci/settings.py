@@ -37,7 +37,7 @@ _RENAMED = {("cluster", "node_image"): "KIND_NODE_IMAGE"}
 """Only Kind has a node image, and a variable of a cluster stands without a table around it."""
 
 _OTHERS = re.compile(r"TRACE|CHAOS_CRDS|TEST_.*")
-"""Variables with the prefix that are no settings: what tests are given, and their switches."""
+"""Variables with the prefix that are not settings: what tests are given, and their switches."""
 
 _BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](?=.{0,120}$)(/[\w=-][\w.=-]*)*/?", re.ASCII)
 
@@ -64,7 +64,7 @@ class _Table(BaseModel):
 
 
 class StoreSettings(_Table):
-    """Where reports go besides the report folder.
+    """Where reports go, besides the report folder.
 
     `url`: "" for nowhere else, a folder, or `s3://bucket/prefix`; credentials are found by boto3's own rules.
     `project`: keys are `<prefix>/<project>/<run id>/...`. `endpoint_url`: of an S3 that is not Amazon's.
@@ -161,7 +161,7 @@ class NotifySettings(_Table):
     """Who is told of failures and of nightly runs that did not happen.
 
     `urls`: of services as apprise takes them (`mailto://...`, `slack://...`); they hold passwords, so they
-    come from the environment. `stale_after_hours`: a schedule that ran nothing for so long is reported.
+    come from the environment. `stale_after_hours`: a schedule that has run nothing for this long is reported.
     """
 
     urls: SecretStr = SecretStr("")

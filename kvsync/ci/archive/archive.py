@@ -119,7 +119,7 @@ class Archive:
             return frozenset((row[0], row[1]) for row in connection.execute(query))
 
     def eta(self, stages: Sequence[str], profile: str, cluster: str) -> dict[str, float]:
-        """Return how many seconds stages will take: the median of when they passed last; unknown ones not."""
+        """Return how many seconds stages will take, the median of the last passes; only those that passed."""
         times: dict[str, list[float]] = {}
         with self._database.reading() as connection:
             for stage in stages:

@@ -1,6 +1,6 @@
 """The database of the archive: SQLite or PostgreSQL, brought up to date when it is opened.
 
-Whoever writes does so alone (SQLite: an immediate transaction; PostgreSQL: an advisory lock), and a new
+Writers take turns (SQLite: an immediate transaction; PostgreSQL: an advisory lock), and a new
 version of the tables is one transaction: several processes may open one new archive at a time. No message
 has the password that the URL may hold.
 """

@@ -1,6 +1,6 @@
 """Which tests are flaky and which are broken, by how they ended in earlier runs. Pure.
 
-- Proof: the test passed and failed at one commit, be it in two runs of a profile or in two attempts of one.
+- Proof: the test passed and failed at one commit, in two runs of a profile or in two attempts at one.
 - Suspicion: on the reference branch it changed sides at least `FLIPS` times in its last `WINDOW` decided
   endings. Fewer say little: a test that was broken once and mended changed sides twice.
 - A test that failed in each of its last `BROKEN_AFTER` decided endings is broken, whatever was before: it is

@@ -11,7 +11,7 @@ LOOKBACK = 200
 
 
 def tell_people(handover: Handover, log: Log) -> Handover:
-    """Tell people, once, of a run that got worse, or was scheduled and did not pass; without URLs nobody."""
+    """Tell people, once, of a run that got worse, or was scheduled and did not pass."""
     run, report, urls = handover.run, handover.report, handover.run.settings.notify.urls
     notified = run.folder.notified
     if report.verdict is Outcome.PASSED or not urls or notified.exists():

@@ -33,7 +33,7 @@ _Done = TypeVar("_Done")
 class NotSent(KVSyncError):
     """GitHub did not take something; says what, why, and how to mend it.
 
-    `passing` when it may take it later, though nobody does anything about it.
+    `passing` if it may take it later without anyone doing anything about it.
     """
 
     def __init__(self, text: str, *, passing: bool) -> None:
@@ -176,7 +176,7 @@ class GitHub:
         return self._github.get_repo(name)
 
     def _is_ours(self, text: Issue | IssueComment, mark: str) -> bool:
-        """Anybody can copy the mark; nobody can write in our name."""
+        """Anyone can copy the mark; no one else can write in our name."""
         author = text.user
         if not author or not (text.body or "").startswith(mark):
             return False

@@ -1,7 +1,7 @@
 """Who has to hear of a run: decisions, which are pure, and their way out through apprise.
 
 - A run that got worse than the one before it of the same trigger and branch is told, and each scheduled run
-  that did not pass: nobody looks at those unless asked to.
+  that did not pass: no one looks at those unless asked to.
 - A schedule that ran nothing for too long is told: silence looks like success.
 """
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from kvsync.ci.archive.records import PastRun
 
 SCHEDULE = "schedule"
-"""The trigger of runs that nobody started."""
+"""The trigger of runs that started by themselves."""
 
 LONGEST_BODY = 2000
 
@@ -37,7 +37,7 @@ class Message:
 def about_run(
     report: Report, earlier: Sequence["PastRun"], comparison: RunComparison | None, link: str
 ) -> Message | None:
-    """Say what a run found, None if nobody has to hear of it. `earlier`: runs like it, the newest first."""
+    """Say what a run found, None if no one has to hear of it. `earlier`: runs like it, the newest first."""
     trigger = str(report.parameters.get("trigger", "manual"))
     before = before_it(report, earlier)
     was = before.verdict if before else Outcome.PASSED

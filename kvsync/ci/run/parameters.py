@@ -25,7 +25,7 @@ FETCHABLE = (
     rf"^((https?|git)://{_SERVER}(/[^?#\s]*)?|ssh://([A-Za-z0-9._-]+@)?{_SERVER}/[^?#\s]*|file:///[^\n]+"
     r"|([A-Za-z0-9._-]+@)?[A-Za-z0-9._-]+:/?[^/:@?#\s][^:@?#\s]*|[^:\n]+)$"
 )
-"""Addresses that have no room for a secret: a user only where ssh needs one. As JSON Schema reads it, too."""
+"""Addresses that have no room for a secret: a user only where ssh needs one. JSON Schema reads it as well."""
 
 FULL_HASH = "^[0-9a-f]{40}$"
 
@@ -33,8 +33,8 @@ FULL_HASH = "^[0-9a-f]{40}$"
 def new_run_id(at: datetime | None = None, unique: str = "") -> str:
     """Return an id that sorts by start time and is free of characters that shells, URLs or S3 keys mind.
 
-    Of a flow run, `at` is the time of its creation and `unique` its own id, so that whoever knows the flow
-    run knows the folder of the run.
+    Of a flow run, `at` is the time of its creation and `unique` its own id, so that the flow run
+    alone leads to the folder of the run.
     """
     return f"{at or datetime.now(UTC):%Y%m%d-%H%M%S}-{unique.replace('-', '')[:12] or secrets.token_hex(2)}"
 
@@ -43,7 +43,7 @@ class CommitSource(BaseModel):
     """The commit that a run tests: it is fetched into a workspace of its own.
 
     `ref` and everything else that a contributor names is text to be shown, never part of a command.
-    An untrusted source (a fork's) gets no secret and no cluster beside local processes.
+    An untrusted source (a fork's) gets no secrets, and no cluster but local processes.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
@@ -205,7 +205,7 @@ class Parameters(BaseModel):
     def of(cls, folder: RunFolder) -> Self:
         """Read the parameters that the folder of a run keeps.
 
-        Raises OSError without them, and pydantic's ValidationError for what are none.
+        Raises OSError if there are none, and pydantic's ValidationError for what cannot be read.
         """
         return cls.model_validate_json(folder.parameters.read_bytes())
 

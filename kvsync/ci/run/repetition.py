@@ -53,7 +53,7 @@ def to_repeat(given: Parameters, report: Report | None, stages: Sequence[str]) -
 def difference(tested: Revision, now: Revision) -> str:
     """Name the code there is now, unless it is known to be the one that was tested.
 
-    Nobody knows whether uncommitted changes are the same as then.
+    Uncommitted changes may or may not be the same as then.
     """
     if now.commit and now.commit == tested.commit and not (now.dirty or tested.dirty):
         return ""

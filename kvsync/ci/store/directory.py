@@ -14,13 +14,13 @@ from kvsync.testing.results.whole import is_partial, replacing
 
 
 class DirectoryStore:
-    """A store in a directory of this machine. With `link_base`, links lead to whoever serves it."""
+    """A store in a directory of this machine. With `link_base`, links lead to its web server."""
 
     def __init__(self, root: Path, link_base: str = "") -> None:
         self._root, self._link_base = root.resolve(), link_base
 
     def put(self, key: str, source: Path) -> Stored:
-        """See Store; whoever reads the key meanwhile sees the old or the new one, whole."""
+        """See Store; a reader of the key sees the old or the new one, whole."""
         target = self._path(key)
         with _working(f"store {target}"), replacing(target) as partial:
             shutil.copyfile(source, partial)
@@ -41,7 +41,7 @@ class DirectoryStore:
             return digest(path) if path.is_file() else None
 
     def list(self, prefix: str = "") -> list[str]:
-        """See Store; unfinished copies are no files."""
+        """See Store; unfinished copies do not count."""
         whole = (path for path in self._below(prefix) if not is_partial(path))
         keys = (path.relative_to(self._root).as_posix() for path in whole)
         return sorted(key for key in keys if key.startswith(prefix))

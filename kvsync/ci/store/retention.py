@@ -111,7 +111,7 @@ def expired_in_folder(
 def remove_folders(report_dir: Path, folders: Iterable[RunFolder]) -> None:
     """Remove runs, and what an interrupted call left of others. Raises StoreError.
 
-    They are renamed before, and without a ledger, so that nobody takes half of a folder for a run.
+    They are renamed before, and without a ledger, so that half of a folder is not taken for a run.
     """
     try:
         for folder in folders:

@@ -57,7 +57,7 @@ class S3Store:
         bucket, _, prefix = settings.url.removeprefix("s3://").partition("/")
         self._client, self._settings, self._bucket = client, settings, bucket
         self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
-        # Without threads a transfer holds one part in memory; whoever uploads has several at a time.
+        # Without threads a transfer holds one part in memory; several are under way at a time.
         self._transfer = TransferConfig(
             multipart_threshold=settings.part_size,
             multipart_chunksize=settings.part_size,
@@ -141,7 +141,7 @@ class S3Store:
             )
 
     def put_lifecycle(self) -> str:
-        """Have the bucket itself remove what nobody prunes, and say the rule; other rules stay.
+        """Have the bucket itself remove what is not pruned, and say the rule; other rules stay.
 
         The bucket knows no verdicts, so the rule is about the longest time that a run is kept.
         """

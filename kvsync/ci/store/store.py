@@ -19,10 +19,10 @@ LONGEST_NAME = 255
 """Bytes of UTF-8 between slashes (the limit of file systems)."""
 
 _UNWRITABLE = ("Cc", "Cs", "Cn")
-"""Unicode's control characters, surrogates (bytes that are no UTF-8) and noncharacters."""
+"""Unicode's control characters, surrogates (bytes that are not UTF-8) and noncharacters."""
 
 STALE_UPLOAD_DAYS = 2
-"""When what is left of a call of `put` belongs to nobody any more; the longest takes minutes."""
+"""After this time, what a call of `put` left is abandoned; the longest takes minutes."""
 
 _TEXT = {
     ".html": "text/html",
@@ -63,7 +63,7 @@ class Store(Protocol):
         """Return the keys that start with `prefix`, sorted."""
 
     def delete(self, keys: Iterable[str]) -> None:
-        """Remove files in this order; those that are gone already are no error."""
+        """Remove files in this order; those that are already gone are not an error."""
 
     def tidy(self, prefix: str, before: datetime | None = None) -> None:
         """Remove what interrupted calls of `put` left under a prefix, or those that began before a time."""
@@ -73,7 +73,7 @@ class Store(Protocol):
 
 
 def checked(key: str) -> str:
-    """Return a key as it is; ValueError for what is no path below a root, too long, or not to be written."""
+    """Return a key as it is; ValueError if it is not a path below a root, or cannot be written."""
     parts = key.split("/")
     if any(part in ("", ".", "..") for part in parts):
         raise ValueError(f"not a key below the root: {key!r}")

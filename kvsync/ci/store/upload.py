@@ -4,7 +4,7 @@
   while it is there, every file in it is there with that hash.
 - What is stored already with the same length and hash is not sent again, so an upload that was interrupted
   goes on where it stopped.
-- A run executes code of others. Links are not followed, and names that are no keys are listed, not stored.
+- A run executes other people's code. Links are not followed; names that cannot be keys are only listed.
 """
 
 import json
@@ -35,7 +35,7 @@ LOCAL_ONLY = frozenset(
         MANIFEST,
     }
 )
-"""What is of use on the machine of the run only; a kubeconfig holds keys."""
+"""What is of use only on the machine of the run; a kubeconfig holds keys."""
 
 PARALLEL = 8
 """Files on their way at a time; each holds at most one part in memory."""
@@ -55,7 +55,7 @@ class Uploaded:
 
     @property
     def public_url(self) -> str:
-        """The link where everybody may see it; "" when whoever has it could read the report."""
+        """The link, if everyone may see it; "" if having it is enough to read the report."""
         return "" if "?" in self.url or not self.url.startswith("http") else self.url
 
     @property
