@@ -17,7 +17,7 @@ import pytest
 from kvsync.testing.errors import InfrastructureError
 from kvsync.testing.results.attempts import INVARIANT, attempted
 from kvsync.testing.results.history import History, append_line, end_torn_line
-from kvsync.testing.results.journal import journal
+from kvsync.testing.results.journal import FROM_OUTSIDE, journal
 from kvsync.testing.results.measurement import Measurements
 from kvsync.testing.results.outcome import OUTCOMES, CheckKind
 from kvsync.testing.results.verdicts import EVIDENCE, unproven, violated
@@ -48,6 +48,9 @@ INFRASTRUCTURE = re.compile(
 
 RECORDER = "kvsync-recorder"
 
+FIRST_WORKER = "gw0"
+"""What pytest-xdist calls the first of its processes."""
+
 TIMEOUT_TEXT = "from pytest-timeout"
 """How pytest-timeout 2.4 ends the message of its failures; it raises no type of its own."""
 
@@ -64,6 +67,35 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--only", type=Path, default=None, help="JSON list of the node ids to run")
     group.addoption("--attempt", type=int, default=1, help="which attempt at the stage this is")
     group.addoption("--stage", default="tests", help="name of the stage, used in file names")
+    parser.addini(
+        "kvsync_parallel",
+        "stages whose tests are independent of each other: within a run their files share the cores",
+        type="args",
+        default=[],
+    )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_cmdline_main(config: pytest.Config) -> Generator[None, object, object]:
+    """Use several processes for a stage whose project says that its tests are independent."""
+    if _is_parallel(config):
+        from kvsync.testing.workers import processes
+
+        config.option.numprocesses, config.option.dist = processes(), "loadfile"
+    return (yield)
+
+
+def _is_parallel(config: pytest.Config) -> bool:
+    """Whether a stage is to use several processes: not for a few tests, nor to stop at the first failure."""
+    option = config.option
+    return (
+        option.run_dir is not None
+        and option.stage in config.getini("kvsync_parallel")
+        and config.pluginmanager.hasplugin("xdist")
+        and not hasattr(config, "workerinput")
+        and option.numprocesses is None
+        and not (option.only or option.keep or option.usepdb)
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -73,13 +105,18 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--keep"):
         config.option.maxfail = 1
     run_dir: Path | None = config.getoption("--run-dir")
-    if run_dir is None or hasattr(config, "workerinput"):
+    if run_dir is None:
         return
     # A shell starts what runs in its background with SIGINT ignored, and so is everything that this starts;
     # but a stage is interrupted with SIGINT, and then has evidence to keep.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    config.pluginmanager.register(Recorder(journal(run_dir, config.getoption("--stage"))), RECORDER)
+    path = journal(run_dir, config.getoption("--stage"))
+    if getattr(config.option, "dist", "no") == "no":
+        worker = getattr(config, "workerinput", {}).get("workerid", FIRST_WORKER)
+        config.pluginmanager.register(Recorder(path, tells_of_all=worker == FIRST_WORKER), RECORDER)
+    else:
+        config.pluginmanager.register(Crashes(path))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -177,22 +214,27 @@ def _of_infrastructure(error: BaseException) -> bool:
 
 
 class Recorder:
-    """Writes the JSON lines of one pytest session."""
+    """Writes the JSON lines of one pytest session, or of one process of several.
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    `tells_of_all`: also writes what all processes find, because each of them collects every test.
+    """
+
+    def __init__(self, path: Path, *, tells_of_all: bool = True) -> None:
+        self._path, self._tells_of_all = path, tells_of_all
         self._reports: dict[str, list[pytest.TestReport]] = {}
         path.parent.mkdir(parents=True, exist_ok=True)
         end_torn_line(path)
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """Record a file that cannot be collected: its tests will be missing."""
-        if report.outcome != "passed":
+        if report.outcome != "passed" and self._tells_of_all:
             kind: CheckKind = "error" if report.failed else "skipped"
             self._write("finished", nodeid=report.nodeid, **_ending(kind, 0.0, _reason(report), ""))
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Record what will run; what was asked for and is not there, too, which shows as not run."""
+        if not self._tells_of_all:
+            return
         only = _only(session.config)
         nodeids = [*dict.fromkeys([*(item.nodeid for item in session.items), *only])]
         self._write("collected", count=len(nodeids), nodeids=nodeids, only=bool(only))
@@ -231,6 +273,33 @@ class Recorder:
 
     def _write(self, event: str, **fields: object) -> None:
         append_line(self._path, {"event": event, **fields})
+
+
+class Crashes:
+    """Records, where several processes run the tests, those under which their process died."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_make_scheduler(self, config: pytest.Config, log: object) -> object:
+        """Hand out files so that such a test is not tried again."""
+        from kvsync.testing.workers import FileScheduling
+
+        return FileScheduling(config, log) if config.option.dist == "loadfile" else None
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Record a test that cannot do so itself; being killed from outside blames no test."""
+        if str(report.when) != "???":
+            return
+        from kvsync.testing.workers import exit_code
+
+        code = exit_code(report)
+        if code is not None:
+            kind: CheckKind = "inconclusive" if code in FROM_OUTSIDE else "error"
+            detail = f"its process ended with exit code {code} while this test ran"
+            ending = _ending(kind, 0.0, detail, "")
+            append_line(self._path, {"event": "finished", "nodeid": report.nodeid, **ending})
 
 
 def _ending(kind: CheckKind, duration_s: float, detail: str, printed: str) -> dict[str, object]:

@@ -22,8 +22,13 @@ class StageProgress:
     started: float | None = None
     total: int = 0
     kinds: dict[str, int] = field(default_factory=dict)
-    running: str = ""
     result: StageResult | None = None
+    _running: dict[str, None] = field(default_factory=dict)
+
+    @property
+    def running(self) -> str:
+        """The test that started last of those that run; "" when none does."""
+        return next(reversed(self._running), "").rpartition("::")[2]
 
     @property
     def finished(self) -> int:
@@ -48,10 +53,10 @@ class StageProgress:
             case "collected":
                 self.total += int(str(record["count"]))  # once more for those that are tried again
             case "started":
-                self.running = str(record["nodeid"]).rpartition("::")[2]
+                self._running[str(record["nodeid"])] = None
             case "finished":
                 self.kinds[str(record["kind"])] = self.kinds.get(str(record["kind"]), 0) + 1
-                self.running = ""
+                self._running.pop(str(record["nodeid"]), None)
 
 
 class NewLines:

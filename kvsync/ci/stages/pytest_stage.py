@@ -22,10 +22,8 @@ from kvsync.testing.processes.runner import CommandResult, run
 from kvsync.testing.processes.scratch import scratch
 from kvsync.testing.results.attempts import again, last_of, refused, to_retry, unknown_tests
 from kvsync.testing.results.history import Record, read_lines
+from kvsync.testing.results.journal import FROM_OUTSIDE
 from kvsync.testing.results.outcome import Check, CheckKind, Outcome, StageResult, merge
-
-FROM_OUTSIDE = (2, -2, -9, -15)
-"""Exit codes that blame no test: interrupted, SIGINT, SIGKILL (also sent when memory is short), SIGTERM."""
 
 GRACE_S = 15.0
 """For tests that are being ended: what their clusters look like is read first, which takes 8 s at most."""

@@ -65,9 +65,9 @@ def end_torn_line(path: Path) -> None:
 
 
 def append_line(path: Path, record: Record) -> None:
-    """Append one JSON line to `path`."""
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(record, default=str) + "\n")
+    """Append one JSON line to `path`, in one piece: several processes may do so at a time."""
+    with path.open("ab", buffering=0) as file:
+        file.write(f"{json.dumps(record, default=str)}\n".encode())
 
 
 def parse_lines(lines: Iterable[str]) -> Iterator[Record]:

@@ -24,6 +24,22 @@ def test_percent_is_of_what_was_collected() -> None:
     assert seen == [0.0, 25.0, 50.0, 75.0, 100.0, 100.0]
 
 
+def test_of_several_running_tests_the_last_is_named() -> None:
+    """Where several processes run tests, the end of one does not hide the others."""
+    progress, seen = StageProgress("unit"), []
+
+    for record in [
+        {"event": "started", "nodeid": "t.py::test_1"},
+        {"event": "started", "nodeid": "t.py::test_2"},
+        finished(2, "passed"),
+        finished(1, "passed"),
+    ]:
+        progress.advance(record, 1.0)
+        seen.append(progress.running)
+
+    assert seen == ["test_1", "test_2", "test_1", ""]
+
+
 def test_only_whole_new_lines_are_read(tmp_path: Path) -> None:
     """What was there before is of an earlier attempt; a line is read when it is whole, once."""
     path = tmp_path / "lines.jsonl"

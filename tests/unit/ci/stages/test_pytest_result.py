@@ -58,6 +58,16 @@ def test_time_limit() -> None:
     assert result.checks[2].detail == "not run: the stage reached its time limit after 60 s"
 
 
+def test_time_limit_of_several_processes() -> None:
+    """Each test that was running then timed out."""
+    collected: Record = {**COLLECTED, "nodeids": ["t.py::a", "t.py::b", "t.py::c"]}
+
+    result = verdict([collected, *started("a"), *started("c"), *finished("b")], 2, timed_out=True)
+
+    assert [check.kind for check in result.checks] == ["timeout", "passed", "timeout"]
+    assert result.outcome is Outcome.FAILED
+
+
 def test_time_limit_after_the_last_test() -> None:
     """Pytest that hangs after its last test is not a pass."""
     result = verdict([COLLECTED, *finished("a"), *finished("b")], -9, timed_out=True)
