@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from kvsync.ci.stages.progress import NewLines, StageProgress
+from kvsync.testing.results.history import Record
 from tasks.progress import MOST_OTHERS, MOST_PASSED, Endings
 
 
@@ -27,13 +28,9 @@ def test_percent_is_of_what_was_collected() -> None:
 def test_of_several_running_tests_the_last_is_named() -> None:
     """Where several processes run tests, the end of one does not hide the others."""
     progress, seen = StageProgress("unit"), []
+    started: list[Record] = [{"event": "started", "nodeid": f"t.py::test_{number}"} for number in (1, 2)]
 
-    for record in [
-        {"event": "started", "nodeid": "t.py::test_1"},
-        {"event": "started", "nodeid": "t.py::test_2"},
-        finished(2, "passed"),
-        finished(1, "passed"),
-    ]:
+    for record in [*started, finished(2, "passed"), finished(1, "passed")]:
         progress.advance(record, 1.0)
         seen.append(progress.running)
 
