@@ -11,6 +11,7 @@ import pytest
 from kvsync.testing.processes.ledger import Ledger, leftovers
 from kvsync.testing.processes.living import find_strays
 from kvsync.testing.processes.runner import CommandResult, run
+from kvsync.testing.processes.wait import wait_for
 
 IGNORES_SIGNALS = (
     "import signal, time; [signal.signal(n, signal.SIG_IGN) for n in (2, 15)]; print('up', flush=True);"
@@ -139,7 +140,7 @@ def test_stop_gives_time_to_tidy_up(python: Run) -> None:
 def test_grandchildren_end_with_the_command(python: Run, ledger: Ledger) -> None:
     """What a command leaves running in its group is killed when it exits."""
     assert python(GRANDCHILD).exit_code == 0
-    assert find_strays(ledger.run) == []
+    wait_for(lambda: not find_strays(ledger.run), what="the kernel has ended them", timeout_s=5)
 
 
 def test_nothing_stays_behind(python: Run, ledger: Ledger) -> None:
