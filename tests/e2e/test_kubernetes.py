@@ -129,12 +129,12 @@ def test_node_drain(scenario: Scenario, cluster: KubernetesCluster, run_dir: Pat
 @pytest.mark.full
 def test_api_server_away(scenario: Scenario, cluster: KubernetesCluster, run_dir: Path) -> None:
     """While the API server refuses connections the gateway keeps serving, says so, and misses nothing."""
-    from kvsync.testing.faults.node.api_outage import api_server_refuses, door
+    from kvsync.testing.faults.node.api_outage import api_server_refuses, open_node_port
 
     if not cluster.site.machine.kind:
         raise NotRun("only the API server of a Kind cluster can be sent away, and this one is not Kind's")
     pods = cluster.deploy("qwen", 3, capacity=256)
-    url = door(cluster.site.api, cluster.namespace)
+    url = open_node_port(cluster.site.api, cluster.namespace)
     gateway = GatewayView(url)
 
     def a_minute_without() -> None:

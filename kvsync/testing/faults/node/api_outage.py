@@ -17,7 +17,7 @@ from kvsync.testing.results.verdicts import Void
 
 API_PORT = 6443
 """Where the API servers of Kind's control planes listen."""
-DOOR = "gateway-outside"
+NODE_PORT_SERVICE = "gateway-outside"
 PROBE_S, OPEN_S = 1.0, 30.0
 
 
@@ -39,22 +39,22 @@ def api_server_refuses(machine: Machine, api: KubernetesApi, ledger: Ledger) -> 
         changes.undo()
 
 
-def door(api: KubernetesApi, namespace: str) -> str:
+def open_node_port(api: KubernetesApi, namespace: str) -> str:
     """Open a port on every node that leads to a namespace's gateway, and return its URL on one of them.
 
     It bypasses the API server, and goes with the namespace. Raises WaitTimeout when it leads
     nowhere: nodes hear of it a moment later, and older ones then accept connections that they never answer.
     """
-    api.create([_door()], namespace)
-    url = f"http://{api.node_address()}:{api.node_port(namespace, DOOR)}"
+    api.create([_node_port_service()], namespace)
+    url = f"http://{api.node_address()}:{api.node_port(namespace, NODE_PORT_SERVICE)}"
     wait_for(lambda: answers(f"{url}/readyz", PROBE_S), what=f"{url} leads to the gateway", timeout_s=OPEN_S)
     return url
 
 
-def _door() -> Manifest:
+def _node_port_service() -> Manifest:
     ports = [{"name": "http", "port": GATEWAY_PORT, "targetPort": "http"}]
     spec = {"type": "NodePort", "selector": {"app": "gateway"}, "ports": ports}
-    return {"apiVersion": "v1", "kind": "Service", "metadata": {"name": DOOR}, "spec": spec}
+    return {"apiVersion": "v1", "kind": "Service", "metadata": {"name": NODE_PORT_SERVICE}, "spec": spec}
 
 
 def _require_silence(api: KubernetesApi) -> None:
