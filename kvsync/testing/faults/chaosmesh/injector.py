@@ -122,7 +122,7 @@ class ExperimentFault:
         self._note("start", experiment, status)
 
     def recover(self) -> None:
-        """Delete the experiment, unless it acts once after its recovery.
+        """Let the experiment recover, unless it acted once, and delete it.
 
         What is not recovered in time is forced, and later measurements say so. Raises WaitTimeout when the
         experiment cannot be deleted at all; the ledger still has it then.

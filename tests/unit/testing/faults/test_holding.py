@@ -37,13 +37,14 @@ class Switch:
         recovers: bool = True,
         acts: bool = False,
         failing: int = 0,
+        unready: int = 0,
         blind_after: str = "",
         lacks: str = "",
     ) -> None:
         self.acts = acts
         self.steps: list[str] = []
         self._works, self._recovers, self._failing, self._lacks = works, recovers, failing, lacks
-        self._blind_after = blind_after
+        self._blind_after, self._unready = blind_after, unready
 
     @staticmethod
     def impossible(fault: Fault) -> str:
@@ -51,7 +52,10 @@ class Switch:
         return ""
 
     def prepare(self, fault: Fault) -> "Switch":
-        """See Injector."""
+        """Fail as often as `unready` says."""
+        if self._unready:
+            self._unready -= 1
+            raise ClusterError("the pod does not run")
         return self
 
     def inject(self) -> None:
@@ -133,6 +137,27 @@ def test_a_measurement_that_fails_is_tried_again(history: History) -> None:
     """It says neither that the fault acts nor that it does not."""
     with active(FAULT, Switch(failing=2), history) as episode:
         assert episode.proof == "5 of 5 lost"
+
+
+def test_a_pod_that_cannot_be_asked_yet_is_asked_again(history: History) -> None:
+    """Its container may be starting."""
+    switch = Switch(unready=2)
+    with active(FAULT, switch, history) as episode:
+        assert episode.proof == "5 of 5 lost"
+
+    assert switch.steps == ["inject", "recover"]
+
+
+def test_a_pod_that_cannot_be_asked_makes_the_fault_void(history: History) -> None:
+    """Nothing was injected, so there is nothing to take back."""
+    switch = Switch(unready=1)
+    with (
+        pytest.raises(Void, match=r"acts before it was injected: not measured: the pod does not run"),
+        active(FAULT, switch, history, proof_timeout_s=0),
+    ):
+        pytest.fail("the block must not run")
+
+    assert switch.steps == []
 
 
 def test_what_cannot_be_measured_is_void(history: History) -> None:
