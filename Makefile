@@ -29,7 +29,7 @@ ifdef ARGS
 	pytest $(TRACE) $(ARGS)
 else
 	pytest -n 3 --dist loadfile tests/pipeline tests/integration tests/property tests/unit
-	pytest -n 2 --dist loadfile $(TRACE) tests/e2e tests/chaos
+	pytest -n 2 --dist loadfile $(TRACE) tests/e2e tests/chaos docs/sample/tests
 endif
 
 check: $(VENV)/installed ## ruff, mypy --strict, import-linter

@@ -54,7 +54,7 @@ def serving(reports: Path) -> Iterator[str]:
     env = environment("") | {"KVSYNC_CI_SERVE_PORT": port}
     server = subprocess.Popen([*COMMAND, "serve", "--report-dir", str(reports)], env=env)
     try:
-        wait_for(lambda: deployed(url), what="the server has the deployments", timeout_s=300, interval_s=1)
+        wait_for(lambda: deployed(url), what="the server has the deployments", timeout_s=600, interval_s=1)
         yield url
     finally:
         server.send_signal(signal.SIGINT)

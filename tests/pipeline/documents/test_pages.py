@@ -78,7 +78,7 @@ def test_only_marked_blocks_are_run() -> None:
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("page", RUNNABLE, ids=lambda page: page.name)
-def test_runnable_blocks(page: Path, tmp_path: Path) -> None:
+def test_runnable_blocks(page: Path, tmp_path: Path, server: str) -> None:
     """All runnable blocks of a page succeed in one shell, and print what the page shows."""
     text = elsewhere(page.read_text(encoding="utf-8"), str(tmp_path))
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
@@ -90,7 +90,7 @@ def test_runnable_blocks(page: Path, tmp_path: Path) -> None:
         timeout_s=240,
         ledger=Ledger(tmp_path / "ledger.jsonl"),
         cwd=tmp_path,
-        env={"PATH": path, "PYTHONPATH": str(ROOT)},
+        env={"PATH": path, "PYTHONPATH": str(ROOT), "PREFECT_API_URL": server},
     )
 
     assert done.exit_code == 0, done.tail
