@@ -1,7 +1,6 @@
 """What a run has done so far, read from the files that it writes.
 
-Whoever shows it is a reader of the run's folder: that works for a run in any process, and a run needs nobody
-who looks.
+Displays only read the run's folder, so they work for a run in any process, and a run works without them.
 """
 
 import time
@@ -16,7 +15,7 @@ from kvsync.testing.results.outcome import StageResult
 
 @dataclass(slots=True)
 class StageProgress:
-    """How far one stage is; `result` is there once it ended."""
+    """How far one stage is; `result` is set once it has ended."""
 
     name: str
     started: float | None = None
@@ -32,12 +31,12 @@ class StageProgress:
 
     @property
     def finished(self) -> int:
-        """How many tests ended."""
+        """How many tests have ended."""
         return sum(self.kinds.values())
 
     @property
     def percent(self) -> float:
-        """The share of tests that ended, of those that are known of so far."""
+        """The share of the tests known so far that have ended."""
         return min(100.0, 100.0 * self.finished / self.total) if self.total else 0.0
 
     @property
@@ -80,7 +79,7 @@ class NewLines:
 class RunProgress:
     """Follows the folder of one run; `refresh` reads what is new since the last time.
 
-    What is there at the beginning is of an earlier attempt and not shown.
+    What is there at the beginning belongs to an earlier attempt and is not shown.
     """
 
     def __init__(self, folder: RunFolder, stages: Sequence[str]) -> None:
@@ -90,7 +89,7 @@ class RunProgress:
         self._earlier = {name: folder.result(name) for name in stages}
 
     def refresh(self) -> list[StageProgress]:
-        """Read on; return the stages that ended meanwhile."""
+        """Read what is new; return the stages that have ended since."""
         ended = []
         for stage in self.stages:
             for record in self._lines[stage.name].read():

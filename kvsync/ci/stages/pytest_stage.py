@@ -29,15 +29,15 @@ GRACE_S = 15.0
 """For tests that are being ended: what their clusters look like is read first, which takes 8 s at most."""
 
 BURN_IN_ROOM_S = 20.0
-"""What a repetition needs beside twice the time of its tests, so that it does not reach the time limit."""
+"""What a repetition needs besides twice the time of its tests, so that it does not reach the time limit."""
 
 
 @dataclass(frozen=True, slots=True)
 class PytestStage:
     """Runs `tests/<folder>` of the repository within `timeout_s`; `clustered`: on the run's cluster.
 
-    With `retries` (0 or 1) tests that chance may have failed are tried again once, in a process of their own.
-    New tests that passed run `burn_in` times: in ten runs a failure of every third is seen 98 times in 100.
+    With `retries` (0 or 1) tests that may have failed by chance are tried again once, in another process.
+    New tests that passed run `burn_in` times: ten runs catch 98 % of tests that fail every third time.
     """
 
     name: str
@@ -48,7 +48,7 @@ class PytestStage:
     burn_in: int = 10
 
     def run(self, context: StageContext) -> StageResult:
-        """Run the tests; pytest's output is in `logs/<stage>.log` of the run, of attempt 2 in `-2.log`."""
+        """Run the tests; pytest's output goes to the run's `logs/<stage>.log`, of attempt 2 to `-2.log`."""
         folder = RunFolder(context.run_dir)
         if self._needs_machine(context) and not folder.machine.exists():
             return StageResult.unknown(self.name, f"not run: the {context.cluster} cluster could not be made")
@@ -64,7 +64,7 @@ class PytestStage:
         return again(result, self._attempt(context, retry.names, self.timeout_s - result.duration_s))
 
     def _burn_in(self, context: StageContext, result: StageResult) -> StageResult:
-        """Repeat the new tests that passed, while there is time: a flaky one shall be seen at once."""
+        """Repeat the new tests that passed while there is time, so that a flaky one is seen at once."""
         new, log = unknown_tests(result, context.known), result.log
         took_s = sum(check.duration_s for check in result.checks if check.name in new)
         for _ in range(self.burn_in - 1 if new else 0):
@@ -96,7 +96,7 @@ class PytestStage:
                 timeout_s=timeout_s,
                 cwd=context.repository,
                 env={
-                    # Processes that tests start, too, are of the code that is tested.
+                    # Processes that tests start also run the code under test.
                     "PYTHONPATH": os.pathsep.join(
                         filter(None, [str(context.repository), (context.environ or {}).get("PYTHONPATH")])
                     ),
