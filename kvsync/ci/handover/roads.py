@@ -39,7 +39,7 @@ ROADS: Mapping[Road, Sequence[HandoverStep]] = {
         ARCHIVE,
         replace(UPLOAD, act=store_at_last, retries=0),
         SHOW,
-        replace(PEOPLE, act=leave_people),
+        replace(PEOPLE, name="notify later", act=leave_people),
         BRIEFLY,
     ),
 }

@@ -96,7 +96,7 @@ def test_the_roads() -> None:
         "full": ["archive", "upload", "artifacts", "notify", "github"],
         "quiet": ["archive", "upload", "artifacts", "github"],
         "again": ["archive", "upload", "artifacts", "github"],
-        "last seconds": ["archive", "upload", "artifacts", "notify", "github"],
+        "last seconds": ["archive", "upload", "artifacts", "notify later", "github"],
     }
 
 
