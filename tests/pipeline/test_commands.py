@@ -22,8 +22,8 @@ def test_every_wrong_word_is_named_at_once(pipeline: Pipeline) -> None:
         "cluster: unknown cluster 'moon'; valid: local, kind, kubeconfig, kubeconfig:CONTEXT",
         "seed: Input should be greater than or equal to 0",
         "trace: no such file: absent.jsonl",
-        "source.url: what git fetches from is needed",
-        "source.commit: the full hash of a commit is needed, 40 hexadecimal digits",
+        "source.url: give what git can fetch from",
+        "source.commit: give the full hash of a commit, 40 hexadecimal digits",
     ]
     assert pipeline.runs() == []
 

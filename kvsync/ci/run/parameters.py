@@ -72,7 +72,7 @@ class CommitSource(BaseModel):
         """Refuse what would be in every log, report and database; the message does not repeat it."""
         if not re.fullmatch(FETCHABLE, url):
             raise ValueError(
-                "what git fetches from is needed, without password, token or query: https://HOST/PATH, "
+                "give what git can fetch from, without password, token or query: https://HOST/PATH, "
                 "ssh://, git@HOST:PATH, file:/// or a folder; private repositories are fetched with "
                 "KVSYNC_CI_GITHUB_TOKEN"
             )
@@ -82,7 +82,7 @@ class CommitSource(BaseModel):
     @classmethod
     def _names_one_commit(cls, commit: str) -> str:
         if not re.fullmatch(FULL_HASH, commit):
-            raise ValueError("the full hash of a commit is needed, 40 hexadecimal digits")
+            raise ValueError("give the full hash of a commit, 40 hexadecimal digits")
         return commit
 
 
