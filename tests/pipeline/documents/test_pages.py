@@ -53,7 +53,7 @@ def test_tests_are_shown_as_they_are() -> None:
     )
     shown = [
         block
-        for name in ("end-to-end.md", "chaos.md")
+        for name in ("end-to-end.md", "benchmarks.md", "chaos.md")
         for block in re.findall(
             r"```python\n(.+?)```", (ROOT / "docs" / name).read_text(encoding="utf-8"), re.S
         )
