@@ -2,11 +2,15 @@
 
 import time
 
+import pytest
+
 from kvsync.testing.faults.fault import PodPause
 from kvsync.testing.faults.holding import Injector, active
 from kvsync.testing.scenarios.recovery import await_recovery, problem_of
 from kvsync.testing.scenarios.scenario import Scenario
 from kvsync.testing.traffic.trace import generate
+
+pytestmark = pytest.mark.timeout(400)
 
 
 def test_requests_are_answered_while_a_pod_is_paused(scenario: Scenario, injector: Injector) -> None:

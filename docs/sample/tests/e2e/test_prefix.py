@@ -1,6 +1,10 @@
 """Requests follow their prefix through a real gateway."""
 
+import pytest
+
 from kvsync.testing.scenarios.scenario import Scenario
+
+pytestmark = pytest.mark.timeout(400)
 
 
 def test_the_second_request_goes_to_the_pod_that_has_its_prefix(scenario: Scenario) -> None:
