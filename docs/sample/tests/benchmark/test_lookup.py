@@ -16,7 +16,7 @@ def test_a_long_prefix_is_found(measurements: Measurements) -> None:
     )
     index.apply(Source("pod", "demo"), event)
     hashes = block_hashes(tokens, BLOCK)
-    found = []
+    found: list[int] = []
 
     timings = [
         timed(lambda: found.extend(index.match("demo", "", hashes)["pod"] for _ in range(LOOKUPS)))
