@@ -4,19 +4,26 @@ Rules:
 
 1. Frames are numbered from 0 and delivered once, in order. A frame ahead of its turn waits.
 2. A gap is closed by a replay, which starts at frames that were delivered already: their digests must agree.
-3. The publisher restarted when a known number comes with other content, or when its ring ends before a
+3. A replay may lose frames anywhere, and its end. What came is kept, and the rest is asked for again as long
+   as each answer brings something; that is how a long history comes in steps.
+4. The publisher restarted when a known number comes with other content, or when its ring ends before a
    delivered frame. Then everything is forgotten and replayed from 0.
-4. A replay that begins after the wanted frame means lost history: forget, deliver what is there, DEGRADED.
-5. A replay that fails or brings nothing new is repeated a few times. Then the source is served on live
-   frames, DEGRADED, and every probe tries to mend it.
-6. EXACT is claimed only after the publisher's own ring confirmed that nothing is missing.
+5. A replay that begins after the wanted frame means lost history: forget, deliver what is there, DEGRADED.
+6. A replay that fails or brings nothing new is repeated a few times. Then the source is DEGRADED and every
+   probe tries to mend it. It is served on live frames, unless the ring agreed with what was delivered: that
+   is never forgotten for want of the frames after it.
+7. EXACT is claimed only after the publisher's own ring confirmed that nothing is missing: an answer reached
+   its end that was too short to have lost anything, or one more answer ended at the same frame, or live
+   frames followed on from it.
 
 Reasons: a publisher's restart is not announced, and its numbers start again at 0, so a new frame can carry
 the very number that is due; only content tells it apart. Therefore a replay reaches back to the last frame
 that a replay confirmed. What waits when a connection breaks or a restart is noticed may belong to either life
 of the publisher, so it is dropped: the replay asked for afterwards holds whatever is still true. The last
 frame published can be lost without a gap, which only a probe finds. The publisher does not say that its ring
-lost the wanted history, it silently begins at the oldest frame it has.
+lost the wanted history, it silently begins at the oldest frame it has. vLLM and SGLang send their whole ring
+at once through a ROUTER that keeps 1000 messages for each peer and drops what is beyond them without a word,
+the end marker too. One who has fallen behind is told by replays of frames that are still on their way to him.
 """
 
 from dataclasses import dataclass, replace
@@ -29,7 +36,17 @@ WINDOW = 1024
 """Delivered frames whose digests are remembered: far more than a network reorders or repeats."""
 
 MAX_WAITING = 10_000
-"""Live frames kept during a replay: as many as vLLM's ring holds, so what is dropped can be replayed."""
+"""Frames kept ahead of their turn: as many as vLLM's ring holds, so what is dropped can be replayed."""
+
+MAX_WAITING_BYTES = 64 * 2**20
+"""What they may take together: 10 000 frames that each announce 64 blocks."""
+
+FITS = 500
+"""Frames of an answer that lost nothing if its end came: half of what the queue of a ROUTER holds, because it
+learns only of each half that it is empty again."""
+
+MAX_ROUNDS = 200
+"""Replays in a row, each of which brought something, before a probe's time is waited for: twenty rings."""
 
 RETRIES = 3
 """Replays without progress or answer before the source is served as it is."""
@@ -101,7 +118,10 @@ class _Replaying:
 
     heals: bool
     reach: int | None  # last frame delivered when it was asked for: a ring without it is another one
+    heard: int  # newest live frame at that time
     newest: int | None = None
+    frames: int = 0
+    torn: bool = False  # frames were lost between those that came
     progress: bool = False
 
 
@@ -110,27 +130,38 @@ class SequenceTracker:
 
     Methods return the steps to take, in order. A Replay step replaces the replay that runs. `replays` says
     whether the publisher has a replay endpoint: without one, a Replay step only gives late frames time to
-    arrive, so none is counted, and a probe asks nothing.
+    arrive, so none is counted, and a probe asks nothing. An answer of fewer than `fits` frames whose end came
+    counts as complete.
     """
 
-    def __init__(self, *, replays: bool = True) -> None:
+    def __init__(self, *, replays: bool = True, fits: int = FITS) -> None:
         self.state = State.BLIND
         self.reason = "not connected yet"
         self.last: int | None = None
         self.live: int | None = None
         self.counters = Counters()
         self._waiting: dict[int, bytes] = {}
+        self._waiting_bytes = 0
+        self._heard = -1  # newest frame that came live in this connection
         self._digests: dict[int, int] = {}
         self._confirmed: int | None = None
         self._replays = replays
         self._replay: _Replaying | None = None
+        self._fits = fits
         self._attempts = 0
+        self._rounds = 0
         self._flaw = ""  # why history is incomplete, even if the live frames are in order
         self._healable = False
         self._heals = 0
 
+    @property
+    def is_full(self) -> bool:
+        """Whether a live frame might be dropped now, because too many wait already."""
+        return len(self._waiting) >= MAX_WAITING or self._waiting_bytes >= MAX_WAITING_BYTES
+
     def connected(self) -> list[Step]:
         """Take note of a new connection: what was missed meanwhile is asked for."""
+        self._heard = -1
         self._drop_waiting()
         self._catch_up("connected, history is on its way")
         return self._ask(heals=self._healable)
@@ -146,8 +177,11 @@ class SequenceTracker:
         """Say what a live frame means. While not connected it means nothing: a replay will bring it."""
         if self.state is State.BLIND:
             return []
+        newest, self._heard = self._heard, max(self._heard, number)
         if self.last is not None and number <= self.last:
-            known = self._digests.get(number) == xxh3_64_intdigest(payload)
+            # Unknown and yet in order: it was replayed long before it arrived here.
+            digest = self._digests.get(number)
+            known = number > newest >= 0 if digest is None else digest == xxh3_64_intdigest(payload)
         elif number in self._waiting:
             known = self._waiting[number] == payload
         else:
@@ -164,42 +198,51 @@ class SequenceTracker:
         replay = self._replay
         if replay is None:
             return []
-        if replay.newest is not None and number != replay.newest + 1:
-            return self.replay_failed(f"replay went from frame {replay.newest} to frame {number}")
+        if replay.newest is not None and number <= replay.newest:
+            return self.replay_failed(f"replay went from frame {replay.newest} back to frame {number}")
         steps = self._begin(replay, number) if replay.newest is None else []
-        replay.newest = number
+        replay.torn |= replay.newest is not None and number != replay.newest + 1
+        replay.newest, replay.frames = number, replay.frames + 1
         if self.last is not None and number <= self.last:
             agrees = self._digests.get(number) in (None, xxh3_64_intdigest(payload))
         else:
-            agrees = self._waiting.pop(number, payload) == payload
-            if agrees:
-                if self.state is not State.CATCHING_UP:  # a probe found the tail that was lost
-                    self._count("gaps")
-                    self._catch_up(f"frames from {number} on were missing")
-                replay.progress = True
-                steps.append(self._deliver(number, payload, replayed=True))
+            agrees = self._waiting.get(number, payload) == payload
         if not agrees:
             return steps + self._restarted(f"replayed frame {number} has other content than before")
+        if number >= self._next():
+            steps += self._bring(replay, number, payload)
+        if not replay.torn and (self._confirmed is None or number > self._confirmed):
+            replay.progress = True
+            self._confirmed = number
         return steps
 
-    def replay_ended(self) -> list[Step]:
-        """Take note of the end marker: the publisher has nothing beyond what it replayed."""
+    def replay_ended(self, *, complete: bool = True) -> list[Step]:
+        """Take note of an end marker: the publisher has nothing beyond this answer, unless that was lost.
+
+        `complete` is False for a marker that may not be the answer's own.
+        """
         replay, self._replay = self._replay, None
         if replay is None:
             return []
-        if replay.reach is not None and (replay.newest is None or replay.newest < replay.reach):
-            return self._restarted(f"its ring ends before frame {replay.reach}")
-        self._confirmed = replay.newest
+        complete = complete and not replay.torn and replay.frames < self._fits
+        ends_early = replay.reach is not None and (replay.newest is None or replay.newest < replay.reach)
+        reason = f"its ring ends before frame {replay.reach}"
+        if ends_early and (complete or (not replay.progress and self._attempts == RETRIES)):
+            return self._restarted(reason)
+        steps = self._deliver_waiting()
+        complete |= self.last is not None and replay.heard < self._heard <= self.last
+        if replay.progress and not complete:
+            return steps + self._continue()
+        if ends_early:
+            return steps + self._retry(replay, reason, answered=True)
         if replay.newest is None and self.last is None:  # it never published
             self._flaw, self._healable = "", False
-        steps = self._deliver_waiting()
         if not self._is_missing():
-            self._attempts = 0
+            self._attempts = self._rounds = 0
             self._settle()
             return steps
         if replay.progress or steps:
-            self._attempts = 0
-            return steps + self._ask()
+            return steps + self._continue()
         return self._retry(replay, "the replay does not hold the missing frames", answered=True)
 
     def replay_failed(self, reason: str) -> list[Step]:
@@ -209,9 +252,10 @@ class SequenceTracker:
             return []
         if self._replays:
             self._count("replay_failures")
-        if replay.progress:
+        steps = self._deliver_waiting()
+        if replay.progress or steps:
             self._attempts = 0
-        return self._retry(replay, reason, answered=False)
+        return steps + self._retry(replay, reason, answered=False)
 
     def probe(self) -> list[Step]:
         """Ask, at times, whether the tail was lost or history can be mended; live frames go on meanwhile."""
@@ -219,6 +263,7 @@ class SequenceTracker:
             return []
         if self._healable:
             self._heals += 1
+        self._rounds = 0
         return self._ask(heals=self._healable)
 
     def damaged(self, reason: str) -> list[Step]:
@@ -240,6 +285,20 @@ class SequenceTracker:
         self._catch_up(f"frames {self._next()} to {number - 1} are missing")
         return self._ask()
 
+    def _bring(self, replay: _Replaying, number: int, payload: bytes) -> list[Step]:
+        """Deliver a replayed frame, or let it wait for those before it."""
+        is_new = number not in self._waiting
+        if is_new and self.state is not State.CATCHING_UP:  # a probe found the tail that was lost
+            self._count("gaps")
+            self._catch_up(f"frames from {self._next()} on were missing")
+        if number == self._next() or self.last is None:  # of a ring whose beginning is gone
+            self._take_waiting(number)
+            replay.progress = True
+            return [self._deliver(number, payload, replayed=True)]
+        if is_new:
+            replay.progress |= self._wait(number, payload)
+        return []
+
     def _begin(self, replay: _Replaying, number: int) -> list[Step]:
         """Judge the first frame of a replay by where it begins."""
         if replay.heals and number == 0:
@@ -250,7 +309,8 @@ class SequenceTracker:
         lost = number > (self.last or 0)  # also when only the proof is gone that it is the same publisher
         if lost:
             steps = self._forget(f"the ring begins at frame {number}, after frame {self.last}")
-            self._waiting = {n: payload for n, payload in self._waiting.items() if n >= number}
+            for passed in [n for n in self._waiting if n < number]:
+                self._take_waiting(passed)
         if lost or replay.heals:
             self._count("truncated")
             self._flaw, self._healable = f"history before frame {number} is gone", False
@@ -264,25 +324,42 @@ class SequenceTracker:
         self._catch_up("the publisher restarted, its history is on its way")
         return steps + self._ask()
 
+    def _continue(self) -> list[Step]:
+        """Ask for what comes after an answer that brought something."""
+        self._attempts = 0
+        self._rounds += 1
+        if self._rounds < MAX_ROUNDS:
+            return self._ask()
+        return self._rest(f"{MAX_ROUNDS} replays in a row were cut off")
+
     def _retry(self, replay: _Replaying, reason: str, *, answered: bool) -> list[Step]:
         self._attempts += 1
         if self._attempts <= RETRIES:
             return self._ask(heals=replay.heals, delay_s=FIRST_DELAY_S * 2 ** (self._attempts - 1))
         self._attempts = 0
-        if answered and replay.newest is not None:
-            # The ring agrees with what was delivered and ends there: what waits is of an earlier life.
-            self._drop_waiting()
-            self._settle()
-            return []
-        return self._give_up(reason)
+        if replay.newest is None:
+            return self._give_up(reason)
+        if not answered:
+            return self._rest(reason)
+        # The ring agrees with what was delivered and ends there: what waits is of an earlier life.
+        self._drop_waiting()
+        self._settle()
+        return []
+
+    def _rest(self, reason: str) -> list[Step]:
+        """Keep what was delivered, which the ring agrees with, until the next frame or probe."""
+        self._rounds = 0
+        self._drop_waiting()
+        self.state, self.reason = State.DEGRADED, self._flaw or f"not confirmed: {reason}"
+        return []
 
     def _give_up(self, reason: str) -> list[Step]:
         """Keep serving what we have."""
-        steps = self._deliver_waiting()
+        steps: list[Step] = []
         if self._is_missing():
             steps += self._forget(f"frames from {self._next()} on are lost: {reason}")
-            steps += [self._deliver(number, self._waiting[number]) for number in sorted(self._waiting)]
-            self._waiting.clear()
+            waiting = sorted(self._waiting)
+            steps += [self._deliver(number, self._take_waiting(number)) for number in waiting]
             self._flaw, self._healable = f"frames are missing: {reason}", True
         elif self.last is None:
             self._flaw, self._healable = f"history is unknown: {reason}", True
@@ -292,7 +369,7 @@ class SequenceTracker:
     def _ask(self, *, heals: bool = False, delay_s: float = 0.0) -> list[Step]:
         if self._replays:
             self._count("replays")
-        self._replay = _Replaying(heals=heals, reach=self.last)
+        self._replay = _Replaying(heals=heals, reach=self.last, heard=self._heard)
         return [Replay(0 if heals else self._overlap(), delay_s)]
 
     def _overlap(self) -> int:
@@ -317,19 +394,28 @@ class SequenceTracker:
 
     def _deliver_waiting(self) -> list[Step]:
         steps: list[Step] = []
-        while (payload := self._waiting.pop(self._next(), None)) is not None:
-            steps.append(self._deliver(self._next(), payload))
+        while self._next() in self._waiting:
+            steps.append(self._deliver(self._next(), self._take_waiting(self._next())))
         return steps
 
-    def _wait(self, number: int, payload: bytes) -> None:
+    def _wait(self, number: int, payload: bytes) -> bool:
+        """Keep a frame until it is its turn; returns whether there was room for it."""
         self.live = number if self.live is None else max(number, self.live)
-        if len(self._waiting) < MAX_WAITING:
-            self._waiting[number] = payload
-        else:
+        if self.is_full:
             self._count("buffered_dropped")
+            return False
+        self._waiting[number] = payload
+        self._waiting_bytes += len(payload)
+        return True
+
+    def _take_waiting(self, number: int) -> bytes:
+        payload = self._waiting.pop(number, b"")
+        self._waiting_bytes -= len(payload)
+        return payload
 
     def _drop_waiting(self) -> None:
         self._waiting.clear()
+        self._waiting_bytes = 0
         self._attempts = 0
         self.live = self.last
 

@@ -1,6 +1,8 @@
-"""The tracker against a model publisher that drops, repeats, reorders and restarts."""
+"""The tracker against a model publisher that drops, repeats, reorders and restarts, also while it replays."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import chain, repeat
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -9,18 +11,28 @@ from kvsync.sequence import Deliver, Forget, Replay, SequenceTracker, State, Ste
 
 Frame = tuple[int, bytes]
 
+QUEUE = 2
+"""Messages that the publisher keeps for one who does not read fast enough."""
+
 
 @dataclass
 class World:
-    """A publisher with a ring, a lossy channel, and what the tracker made a subscriber do."""
+    """A publisher with a ring, a lossy channel, and what the tracker made a subscriber do.
+
+    Of an answer to a replay its queue takes the first `QUEUE` messages, and of those after them what `drops`
+    says, the end marker among them; one that is lost is asked for again, as a subscriber does.
+    """
 
     ring_size: int
-    tracker: SequenceTracker = field(default_factory=SequenceTracker)
+    tracker: SequenceTracker = field(default_factory=lambda: SequenceTracker(fits=QUEUE))
+    drops: Iterator[bool] = field(default_factory=lambda: repeat(False))
     life: int = 0
     published: list[Frame] = field(default_factory=list)
     held: list[Frame] = field(default_factory=list)
     delivered: list[Frame] = field(default_factory=list)
     pending: Replay | None = None
+    forgotten: int = 0
+    came_live: bool = False
 
     def take(self, steps: list[Step]) -> None:
         """Do what the tracker says, as a subscriber would."""
@@ -30,11 +42,13 @@ class World:
                     self.delivered.append((sequence, payload))
                 case Forget():
                     self.delivered.clear()
+                    self.forgotten += 1
                 case Replay():
-                    self.pending = step
+                    self.pending, self.came_live = step, False
 
     def live(self, frame: Frame) -> None:
         """Let a frame arrive on the live stream."""
+        self.came_live = True
         self.take(self.tracker.receive(*frame))
 
     def publish(self, fate: str) -> None:
@@ -78,11 +92,23 @@ class World:
         if request is None:
             return
         asked = self.tracker.counters.replays
-        for frame in [frame for frame in self.ring() if frame[0] >= request.start][:count]:
+        frames = [frame for frame in self.ring() if frame[0] >= request.start]
+        for frame in [frame for frame in frames[:count] if not self.is_lost(frame, frames)]:
             self.take(self.tracker.replayed(*frame))
             if self.tracker.counters.replays > asked:
                 return  # the tracker asked anew: the rest of this answer goes nowhere
-        self.take(self.tracker.replay_ended() if count is None else self.tracker.replay_failed("no end"))
+        if count is None:
+            end_is_lost = len(frames) >= QUEUE and next(self.drops)
+            self.take(self.tracker.replay_ended(complete=not end_is_lost))
+            if self.life == 0 and self.tracker.state is State.EXACT:
+                assert self.delivered == self.published[: len(self.delivered)]
+                assert self.came_live or self.delivered == self.published
+        else:
+            self.take(self.tracker.replay_failed("no end"))
+
+    def is_lost(self, frame: Frame, answer: list[Frame]) -> bool:
+        """Say whether the publisher drops a frame of its answer."""
+        return frame[0] >= answer[0][0] + QUEUE and next(self.drops)
 
     def settle(self) -> None:
         """Let everything on its way arrive, then probe until the probes change nothing."""
@@ -98,6 +124,7 @@ class World:
 
 
 fates = st.sampled_from(["pass", "pass", "pass", "drop", "repeat", "hold"])
+losses = st.lists(st.booleans(), max_size=60).map(lambda drops: chain(drops, repeat(True)))
 actions = st.one_of(
     st.tuples(st.just("publish"), fates),
     st.tuples(st.just("publish"), fates),
@@ -138,12 +165,12 @@ def play(world: World, script: list[tuple[str, object]]) -> None:
 
 
 @settings(deadline=None, max_examples=200, database=None)
-@given(ring_size=st.sampled_from([3, 1000]), script=st.lists(actions, max_size=40))
+@given(ring_size=st.sampled_from([3, 1000]), script=st.lists(actions, max_size=40), drops=losses)
 def test_at_rest_everything_of_this_life_was_delivered_once(
-    ring_size: int, script: list[tuple[str, object]]
+    ring_size: int, script: list[tuple[str, object]], drops: Iterator[bool]
 ) -> None:
     """Whatever happened, a quiet source ends with the frames of the publisher's present life, in order."""
-    world = World(ring_size)
+    world = World(ring_size, drops=drops)
     world.connect()
     play(world, script)
     world.settle()
@@ -156,10 +183,12 @@ def test_at_rest_everything_of_this_life_was_delivered_once(
 
 
 @settings(deadline=None, max_examples=60, database=None)
-@given(script=st.lists(actions.filter(lambda action: action[0] != "restart"), max_size=40))
-def test_without_restarts_nothing_is_forgotten_for_good(script: list[tuple[str, object]]) -> None:
+@given(script=st.lists(actions.filter(lambda action: action[0] != "restart"), max_size=40), drops=losses)
+def test_without_restarts_nothing_is_forgotten_for_good(
+    script: list[tuple[str, object]], drops: Iterator[bool]
+) -> None:
     """Loss, repetition, reordering and reconnection are all mended by a ring that holds everything."""
-    world = World(1000)
+    world = World(1000, drops=drops)
     world.connect()
     play(world, script)
     world.settle()
@@ -167,3 +196,22 @@ def test_without_restarts_nothing_is_forgotten_for_good(script: list[tuple[str, 
     assert world.delivered == world.published
     assert world.tracker.state is State.EXACT
     assert world.tracker.counters.restarts == 0
+
+
+answered = actions.filter(lambda action: action[0] not in ("restart", "answer") or action[1] is None)
+
+
+@settings(deadline=None, max_examples=100, database=None)
+@given(script=st.lists(answered, max_size=60), drops=losses)
+def test_what_the_ring_agrees_with_is_never_forgotten(
+    script: list[tuple[str, object]], drops: Iterator[bool]
+) -> None:
+    """However much of its answers a publisher drops, each brings something, and nothing has to go for it."""
+    world = World(1000, drops=drops)
+    world.connect()
+    play(world, script)
+    world.settle()
+
+    assert world.delivered == world.published
+    assert world.tracker.state is State.EXACT
+    assert world.forgotten == 0
