@@ -118,6 +118,8 @@ SIMULATOR_HELP = {
         "replay_layout": "Framing of replays: new since vLLM 0.26, old before.",
         "topic": "First frame of live messages.",
         "buffer_steps": "Batches kept for replays.",
+        "hwm": "Live messages kept for a subscriber that is slow; more are dropped.",
+        "replay_hwm": "Messages of replays kept for a peer that is slow, as by vLLM; 0: no bound.",
         "history": "Append a JSON line for each published batch to this file.",
     },
 }

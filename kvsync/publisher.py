@@ -2,16 +2,15 @@
 
 Rules, as in vLLM: every batch has a number, from 0 in steps of 1; a batch that was lost on the way keeps
 its number and stays in the ring; a replay begins at the wanted number or, without a word, at the oldest
-one kept; an end marker with eight 0xFF bytes for a number closes it.
+one kept; an end marker with eight 0xFF bytes for a number closes it. A replay is sent at once, and what does
+not fit into the peer's queue is lost without a word, be it the end marker.
 """
 
-import asyncio
 import re
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from enum import Enum
-from itertools import islice
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -26,8 +25,11 @@ Frames = tuple[bytes, bytes, bytes]
 
 _IPV4 = re.compile(r"tcp://\d+\.\d+\.\d+\.\d+:")
 
-_REPLAY_TURN = 64
-"""Frames of a replay sent before other tasks run: about half a millisecond."""
+LIVE_QUEUE = 100_000
+"""Live messages kept for a subscriber that does not keep up: vLLM's default."""
+
+REPLAY_QUEUE = 1000
+"""Messages of replays kept for a peer: libzmq's default, which vLLM and SGLang do not change."""
 
 
 class ReplayLayout(Enum):
@@ -47,7 +49,11 @@ class Channel(Protocol):
 
 
 class Publisher:
-    """One engine's event stream. Binds on entering, closes on leaving; lives in one event loop."""
+    """One engine's event stream. Binds on entering, closes on leaving; lives in one event loop.
+
+    `buffer_steps` batches are kept for replays. `hwm` and `replay_hwm` bound the messages that are kept for
+    each subscriber and for each peer that asked for a replay; without a bound, 0, no replay loses anything.
+    """
 
     def __init__(
         self,
@@ -56,7 +62,8 @@ class Publisher:
         replay_endpoint: str | None = None,
         topic: str = "",
         buffer_steps: int = 10_000,
-        hwm: int = 100_000,
+        hwm: int = LIVE_QUEUE,
+        replay_hwm: int = REPLAY_QUEUE,
         replay_layout: ReplayLayout = ReplayLayout.NEW,
         channel: Channel | None = None,
     ) -> None:
@@ -65,6 +72,7 @@ class Publisher:
         self._topic = topic.encode()
         self._buffer_steps = buffer_steps
         self._hwm = hwm
+        self._replay_hwm = replay_hwm
         self._layout = replay_layout
         self._channel = channel
         self.restart()
@@ -78,8 +86,7 @@ class Publisher:
             self._live.sndhwm = self._hwm
             self.endpoint = _bind(self._live, self.endpoint)
             if self.replay_endpoint is not None:
-                # A full pipe makes a ROUTER drop messages without a word; a whole ring has to fit.
-                self._router.sndhwm = 2 * self._buffer_steps + 2
+                self._router.sndhwm = self._replay_hwm
                 self.replay_endpoint = _bind(self._router, self.replay_endpoint)
         except BaseException:
             self._close()
@@ -130,19 +137,13 @@ class Publisher:
                         start = decode_sequence(wanted)
                     except DecodeError:
                         continue
-                    await self._repeat(identity, start)
+                    self._repeat(identity, start)
 
-    async def _repeat(self, identity: bytes, start: int) -> None:
-        ring = self._ring
-        missed = max(0, start - ring[0][0]) if ring else 0
-        envelope = [identity, b""]
-        for sent, (_, message) in enumerate(list(islice(ring, missed, None)), 1):
-            await self._router.send_multipart([*envelope, *self._framed(message)])
-            if sent % _REPLAY_TURN == 0:
-                await asyncio.sleep(0)
-            if ring is not self._ring:
-                return  # Restarted meanwhile: a dead engine does not end its replay either.
-        await self._router.send_multipart([*envelope, *self._framed((b"", END_SEQUENCE, b""))])
+    def _repeat(self, identity: bytes, start: int) -> None:
+        end = (b"", END_SEQUENCE, b"")
+        router: zmq.Socket[bytes] = zmq.Socket.shadow(self._router.underlying)
+        for message in [*(message for number, message in self._ring if number >= start), end]:
+            router.send_multipart([identity, b"", *self._framed(message)], zmq.NOBLOCK)
 
     def _framed(self, message: Frames) -> Sequence[bytes]:
         return message if self._layout is ReplayLayout.NEW else message[1:]

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from kvsync.errors import ConfigError
+from kvsync.publisher import LIVE_QUEUE, REPLAY_QUEUE
 from kvsync.simulator.latency import LatencyModel
 from kvsync.simulator.openai import ServedModels
 
@@ -15,8 +16,16 @@ _AT_LEAST_ONE = (
     "max_num_seqs",
     "max_batched_tokens",
     "buffer_steps",
+    "hwm",
 )
-_NOT_NEGATIVE = ("dp_rank", "ttft_base_ms", "prefill_ms_per_token", "inter_token_ms", "time_scale")
+_NOT_NEGATIVE = (
+    "dp_rank",
+    "replay_hwm",
+    "ttft_base_ms",
+    "prefill_ms_per_token",
+    "inter_token_ms",
+    "time_scale",
+)
 _PORTS = ("port", "event_port", "replay_port", "admin_port")
 
 
@@ -25,7 +34,8 @@ class SimulatorOptions:
     """One simulated pod. Raises ConfigError with every problem.
 
     `capacity` is in blocks and `block_size` in tokens per block. The event and replay ports are those of
-    rank 0, to which `dp_rank` is added, as vLLM does; replay port 0 means no replay. The default latencies
+    rank 0, to which `dp_rank` is added, as vLLM does; replay port 0 means no replay. `hwm` and `replay_hwm`
+    are queues in messages, vLLM's by default, beyond which messages are dropped. The default latencies
     keep tests short while a cached prefix still shows: 50 000 tokens take 100 ms to compute, where an 8B
     model on an H100 takes about ten times as long. `history` gets one JSON line per published batch. With
     `exit_with_stdin` the simulator ends when its standard input closes, so that it never outlives the
@@ -56,6 +66,8 @@ class SimulatorOptions:
     replay_layout: Literal["new", "old"] = "new"
     topic: str = ""
     buffer_steps: int = 10_000
+    hwm: int = LIVE_QUEUE
+    replay_hwm: int = REPLAY_QUEUE
     dp_rank: int = 0
     history: Path | None = None
     exit_with_stdin: bool = False

@@ -44,6 +44,8 @@ class SimulatedPod:
             replay_endpoint=replay,
             topic=options.topic,
             buffer_steps=options.buffer_steps,
+            hwm=options.hwm,
+            replay_hwm=options.replay_hwm,
             replay_layout=ReplayLayout(options.replay_layout),
             channel=self.channel,
         )
