@@ -86,10 +86,12 @@ class RoutingConfig(_Settings):
 class SubscriberOptions(_Settings):
     """How one publisher is followed. Times are seconds.
 
-    A peer that answers no ZMTP ping for `heartbeat_s` is taken for dead, as is a connection that is not
-    up after that time. `probe_interval_s` of silence asks whether the last messages were lost. A subscriber
-    that failed by itself starts again after `retry_s`. Other tasks wait at most `turn_s` for one with a
-    backlog, and for the message it is at.
+    A peer that answers no ZMTP ping for `heartbeat_s` counts as dead, as does one that takes longer to accept
+    a connection; a reader that has fallen behind does not keep a peer from answering. After
+    `probe_interval_s` of silence the publisher is asked whether the last messages were lost. A replay may be
+    silent for `replay_idle_timeout_s` and last `replay_total_timeout_s`. A subscriber that failed by itself
+    starts again after `retry_s`. One with a backlog lets other tasks run after `turn_s` and the message that
+    it is at.
     """
 
     heartbeat_s: PositiveFloat = 2.0

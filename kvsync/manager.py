@@ -14,12 +14,13 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from kvsync.config import SubscriberOptions
+from kvsync.connection import Context
 from kvsync.discovery import Discovery
 from kvsync.events import AllBlocksCleared, BlockRemoved, BlockStored, Event, EventBatch, Source
 from kvsync.index import PrefixIndex
 from kvsync.pods import Pod
 from kvsync.sequence import State
-from kvsync.subscriber import Context, SourceStatus, Subscriber, open_context
+from kvsync.subscriber import SourceStatus, Subscriber, open_context
 
 log = logging.getLogger(__name__)
 

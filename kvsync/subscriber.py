@@ -10,9 +10,12 @@ Rules:
    a replayed batch ends the replay as failed.
 4. Nothing a peer sends ends the subscriber, and after `turn_s` of messages other tasks run. It is a time, not
    a number: 256 messages took 29 to 98 ms (measured), in which a gateway routes nothing.
-5. A socket monitor tells the state of the connection, and ZMTP heartbeats notice a peer that died without
-   closing. Each connection has a socket of its own: libzmq reconnects in silence, and not at all after an
-   oversized message or other violations of its protocol (seen with 4.3.5).
+5. Each connection has sockets of its own: libzmq reconnects in silence, and not at all after an oversized
+   message or other violations of its protocol (seen with 4.3.5).
+6. Live messages are left where they are while too many wait for a replay: their sockets' queues lose nothing
+   until they are full, and then what is newest, which a replay brings.
+7. The end of an answer can be lost. While a replay is silent, a request for frames that cannot exist asks for
+   an end marker alone; it comes after everything that is still on its way.
 """
 
 import asyncio
@@ -20,18 +23,16 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from math import inf
 from typing import Protocol
-from uuid import uuid4
 
 import zmq
 import zmq.asyncio
-from zmq.utils.monitor import parse_monitor_message
 
-from kvsync.codec import END_SEQUENCE, LIMITS, UNKNOWN_TAG, decode, decode_sequence, encode_sequence
+from kvsync.codec import END_SEQUENCE, UNKNOWN_TAG, decode, decode_sequence, encode_sequence
 from kvsync.config import SubscriberOptions
+from kvsync.connection import Connection, Context, Line, Link, plain
 from kvsync.errors import ConfigError, DecodeError
 from kvsync.events import EventBatch, Source
 from kvsync.ratelimit import RateLimit
@@ -39,16 +40,17 @@ from kvsync.sequence import Counters, Deliver, Forget, Replay, SequenceTracker, 
 
 log = logging.getLogger(__name__)
 
-Context = zmq.asyncio.Context
-
 _MAX_SOCKETS = 65_535
-"""libzmq's own limit; each source takes four, and the default of 1023 would end at 255 sources."""
+"""libzmq's own limit; each source takes nine, and the default of 1023 would end at 113 sources."""
 
-_QUEUE = 100_000
-"""Messages that libzmq keeps for us. With its default of 1000, a consumer that stalled for a second at
-40 000 messages a second lost 25 500 of them (measured)."""
+BEHIND_AFTER_S = 1.0
+"""Time without having read everything that had arrived, after which a source is not EXACT any more."""
 
-_CONNECTION_EVENTS = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
+_PINGS = 8
+"""How often a replay that is silent is asked for its end, before it is taken for dead."""
+
+_NO_FRAME = 2**63 - 1
+"""A number that no frame has: a replay from there is an end marker."""
 
 _LIVE_FRAMES = 3
 """Of a live message: the topic, the number, the payload."""
@@ -72,7 +74,8 @@ class SourceStatus:
     """What is known of one publisher at one moment.
 
     `last` is the number of the last batch applied, `live` the newest one seen; `reason` says why the state
-    is not EXACT; `errors` counts what could not be read, by reason.
+    is not EXACT; `behind_s` is for how long, in seconds, there has been more to read than was read; `errors`
+    counts what could not be read, by reason.
     """
 
     source: Source
@@ -82,6 +85,7 @@ class SourceStatus:
     live: int | None
     last_event_age_s: float | None
     connected: bool
+    behind_s: float = 0.0
     counters: Counters
     errors: Mapping[str, int]
     batches: int
@@ -147,17 +151,32 @@ class _Inbox:
 
 @dataclass(slots=True, kw_only=True)
 class _Repetition:
-    """A replay that is asked for at `due` or, once it has a socket, runs until a deadline."""
+    """A replay that is asked for at `due` or, once it has a line, runs until a deadline.
+
+    `pings` says how many end markers were asked for alone; the next is at `ping_at`.
+    """
 
     start: int
     due: float
-    socket: zmq.asyncio.Socket | None = None
+    total_until: float
     idle_until: float = 0.0
-    total_until: float = 0.0
+    ping_at: float = 0.0
+    pings: int = 0
+    frames: int = 0
+    line: Line | None = None
 
     @property
     def deadline(self) -> float:
-        return self.due if self.socket is None else min(self.idle_until, self.total_until)
+        return self.due if self.line is None else min(self.ping_at, self.idle_until, self.total_until)
+
+    def listen(self, now: float, idle_timeout_s: float) -> None:
+        """Begin a time in which the peer may be silent."""
+        self.idle_until, self.ping_at = now + idle_timeout_s, now + idle_timeout_s / _PINGS
+
+    def ask(self, start: int) -> None:
+        """Ask for what is in the ring from `start` on. Raises zmq.ZMQError when that cannot be sent."""
+        assert self.line
+        plain(self.line.socket).send_multipart([b"", encode_sequence(start)], zmq.NOBLOCK)
 
 
 class Subscriber:
@@ -186,6 +205,8 @@ class Subscriber:
         self._errors: Counter[str] = Counter()
         self._batches = self._events = 0
         self._connected = False
+        self._has_more = False
+        self._caught_up_at = clock()
         self._last_event_at: float | None = None
         self._probe_at = clock() + self._options.probe_interval_s
         self._repetition: _Repetition | None = None
@@ -193,20 +214,28 @@ class Subscriber:
     @property
     def state(self) -> State:
         """How far the sink's picture of this source can be trusted now."""
-        return self._tracker.state
+        is_stale = self._tracker.state is State.EXACT and self._behind_s > BEHIND_AFTER_S
+        return State.CATCHING_UP if is_stale else self._tracker.state
+
+    @property
+    def _behind_s(self) -> float:
+        return self._clock() - self._caught_up_at if self._has_more else 0.0
 
     @property
     def status(self) -> SourceStatus:
         """A snapshot."""
-        tracker, at = self._tracker, self._last_event_at
+        tracker, at, state, behind_s = self._tracker, self._last_event_at, self.state, self._behind_s
+        is_stale = state is not tracker.state
+        stale = f"more events have arrived than were read, for {behind_s:.0f} s"
         return SourceStatus(
             source=self._source,
-            state=tracker.state,
-            reason=tracker.reason,
+            state=state,
+            reason=stale if is_stale else tracker.reason,
             last=tracker.last,
             live=tracker.live,
             last_event_age_s=None if at is None else self._clock() - at,
             connected=self._connected,
+            behind_s=behind_s,
             counters=tracker.counters,
             errors=dict(self._errors),
             batches=self._batches,
@@ -228,46 +257,43 @@ class Subscriber:
         """Wait for a connection and stay until it is lost; returns how many seconds it lasted."""
         with ExitStack() as stack:
             try:
-                live = self._socket(context, zmq.SUB)
-                stack.callback(live.close, linger=0)
-                live.subscribe(b"")
-                # The name that pyzmq would choose can still be taken by a socket that was just closed.
-                monitor = live.get_monitor_socket(_CONNECTION_EVENTS, f"inproc://{uuid4()}")
-                stack.callback(monitor.close, linger=0)
-                # First of all: an event for a monitor that is closed blocks libzmq's I/O thread, and with it
-                # every source that shares the context (seen with 4.3.5).
-                stack.callback(live.disable_monitor)
-                live.connect(self._endpoint)
+                connection = stack.enter_context(Connection(context, self._endpoint, self._options))
             except zmq.ZMQError as error:
                 raise ConfigError(
                     str(self._source), [f"cannot connect to {self._endpoint}: {error}"]
                 ) from error
             stack.callback(self._stop_replay)
-            return await self._follow(context, live, monitor)
+            # A name that cannot be resolved is not reported. Two lines connect and shake hands.
+            patience_until = self._clock() + 4 * self._options.heartbeat_s
+            while (link := connection.look()) is Link.CONNECTING and self._clock() < patience_until:
+                await _news(connection.monitors, patience_until - self._clock())
+            if link is not Link.UP:
+                return 0.0
+            return await self._follow(context, connection)
 
-    async def _follow(self, context: Context, live: zmq.asyncio.Socket, monitor: zmq.asyncio.Socket) -> float:
-        inbox, plain_monitor = _Inbox(_plain(live), self._fault), _plain(monitor)
-        connected_at = inf
-        while True:
-            poller = zmq.asyncio.Poller()
-            for socket in (live, monitor, self._repetition and self._repetition.socket):
-                if socket:
-                    poller.register(socket, zmq.POLLIN)
-            await poller.poll(1000 * max(0.0, self._deadline - self._clock()))
-            match _connection_event(plain_monitor):
-                case zmq.EVENT_HANDSHAKE_SUCCEEDED:
-                    self._connected, connected_at = True, self._clock()
-                    self._do(self._tracker.connected())
-                case zmq.EVENT_DISCONNECTED:
-                    while self._read_live(inbox):  # noqa: ASYNC110 - lets others run, waits for nothing
-                        await asyncio.sleep(0)
-                    self._connected = False
-                    self._do(self._tracker.disconnected())
-                    return self._clock() - connected_at
-            self._read_live(inbox)
+    async def _follow(self, context: Context, connection: Connection) -> float:
+        inbox, connected_at = _Inbox(plain(connection.live), self._fault), self._clock()
+        self._connected, self._caught_up_at = True, connected_at
+        self._do(self._tracker.connected())
+        while connection.look() is Link.UP:
+            self._has_more = not self._tracker.is_full and self._read_live(inbox)
             self._read_replay()
             self._keep_time(context)
             await asyncio.sleep(0)
+            await _news(self._sockets(connection), 0.0 if self._has_more else self._deadline - self._clock())
+        while self._read_live(inbox):  # noqa: ASYNC110 - lets others run, waits for nothing
+            await asyncio.sleep(0)
+        self._connected = False
+        self._do(self._tracker.disconnected())
+        return self._clock() - connected_at
+
+    def _sockets(self, connection: Connection) -> Iterable[zmq.asyncio.Socket]:
+        """What to wait for now."""
+        yield from connection.monitors
+        if not self._tracker.is_full:
+            yield connection.live
+        if self._repetition and self._repetition.line:
+            yield from (self._repetition.line.socket, self._repetition.line.monitor)
 
     def _read_live(self, inbox: _Inbox) -> bool:
         """Read live messages for one turn; returns whether there may be more."""
@@ -279,18 +305,21 @@ class Subscriber:
                     if self._tracker.state is State.EXACT:
                         self._postpone_probe()  # Otherwise a busy source would never be mended.
         except zmq.Again:
+            self._caught_up_at = self._clock()
             return False
         return True
 
     def _read_replay(self) -> None:
         repetition = self._repetition
-        if not repetition or not repetition.socket:
+        if not repetition or not repetition.line:
             return
-        socket = _plain(repetition.socket)
+        socket = plain(repetition.line.socket)
         for _ in self._turn():
             try:
                 number, payload = _answer(socket)
             except zmq.Again:
+                if repetition.line.look() is Link.OVER:
+                    self._reopen(repetition)
                 return
             except DecodeError as error:
                 self._fault(error.reason, str(error))
@@ -299,12 +328,21 @@ class Subscriber:
             if number is None:
                 self._stop_replay()
                 self._postpone_probe()
-                self._do(self._tracker.replay_ended())
+                self._do(self._tracker.replay_ended(complete=not repetition.pings))
             else:
-                repetition.idle_until = self._clock() + self._options.replay_idle_timeout_s
+                repetition.frames += 1
+                repetition.listen(self._clock(), self._options.replay_idle_timeout_s)
                 self._do(self._tracker.replayed(number, payload))
             if self._repetition is not repetition:
                 return
+
+    def _reopen(self, repetition: _Repetition) -> None:
+        """Try a replay endpoint that cannot be reached again, as long as it may be silent."""
+        self._stop_replay()
+        repetition.line, repetition.due = None, self._clock() + self._options.reconnect_s
+        self._repetition = repetition
+        if repetition.frames:
+            self._fail("the replay endpoint broke off partway")
 
     def _turn(self) -> Iterator[None]:
         """Allow one message after the other until it is time for other tasks."""
@@ -325,34 +363,47 @@ class Subscriber:
             self._postpone_probe()
             if self._connected:
                 self._do(self._tracker.probe())
-        elif repetition.socket is None:
-            self._ask(context, repetition)
         elif now >= repetition.total_until:
             self._fail(f"the replay did not end within {self._options.replay_total_timeout_s:g} s")
-        else:
+        elif now >= repetition.idle_until:
             self._fail(f"no answer from the replay endpoint for {self._options.replay_idle_timeout_s:g} s")
+        elif repetition.line is None:
+            self._ask(context, repetition)
+        else:
+            self._ping(repetition)
+
+    def _repeat(self, step: Replay) -> _Repetition:
+        due = self._clock() + step.delay_s
+        repetition = _Repetition(
+            start=step.start, due=due, total_until=due + self._options.replay_total_timeout_s
+        )
+        repetition.listen(due, self._options.replay_idle_timeout_s)
+        return repetition
 
     def _ask(self, context: Context, repetition: _Repetition) -> None:
         if self._replay_endpoint is None:
             self._fail("no replay endpoint")
             return
-        now = self._clock()
-        repetition.idle_until = now + self._options.replay_idle_timeout_s
-        repetition.total_until = now + self._options.replay_total_timeout_s
         try:
-            repetition.socket = self._socket(context, zmq.DEALER)
-            repetition.socket.connect(self._replay_endpoint)
-            _plain(repetition.socket).send_multipart([b"", encode_sequence(repetition.start)], zmq.NOBLOCK)
+            repetition.line = Line(context, zmq.DEALER, self._replay_endpoint, self._options)
+            repetition.ask(repetition.start)
         except zmq.ZMQError as error:
             self._fail(f"cannot connect to {self._replay_endpoint}: {error}")
+
+    def _ping(self, repetition: _Repetition) -> None:
+        repetition.ping_at = self._clock() + self._options.replay_idle_timeout_s / _PINGS
+        if repetition.frames:  # a first one is never lost
+            repetition.pings += 1
+            with suppress(zmq.Again):
+                repetition.ask(_NO_FRAME)
 
     def _fail(self, reason: str) -> None:
         self._stop_replay()
         self._do(self._tracker.replay_failed(reason))
 
     def _stop_replay(self) -> None:
-        if self._repetition and self._repetition.socket:
-            self._repetition.socket.close(linger=0)
+        if self._repetition and self._repetition.line:
+            self._repetition.line.close()
         self._repetition = None
 
     def _postpone_probe(self) -> None:
@@ -367,7 +418,7 @@ class Subscriber:
                     self._sink.forget(self._source, step.reason)
                 case Replay():
                     self._stop_replay()
-                    self._repetition = _Repetition(start=step.start, due=self._clock() + step.delay_s)
+                    self._repetition = self._repeat(step)
 
     def _deliver(self, step: Deliver) -> None:
         try:
@@ -393,35 +444,13 @@ class Subscriber:
         if (held_back := self._limit.admit()) is not None:
             log.warning("%s: %s (%d more since the last such line)", self._source, detail, held_back)
 
-    def _socket(self, context: Context, kind: int) -> zmq.asyncio.Socket:
-        """A socket that keeps trying to connect, and lets go of a peer that died in silence."""
-        options = self._options
-        socket = context.socket(kind)
-        socket.linger = 0
-        socket.rcvhwm = _QUEUE
-        socket.maxmsgsize = LIMITS.payload_bytes
-        socket.ipv6 = True
-        socket.reconnect_ivl = _milliseconds(options.reconnect_s)
-        socket.reconnect_ivl_max = _milliseconds(options.reconnect_max_s)
-        for option in (zmq.HEARTBEAT_IVL, zmq.HEARTBEAT_TIMEOUT, zmq.CONNECT_TIMEOUT, zmq.HANDSHAKE_IVL):
-            socket.setsockopt(option, _milliseconds(options.heartbeat_s))
-        return socket
 
-
-def _milliseconds(seconds: float) -> int:
-    return max(1, round(1000 * seconds))
-
-
-def _connection_event(monitor: zmq.Socket[bytes]) -> int | None:
-    try:
-        return int(parse_monitor_message(monitor.recv_multipart(zmq.NOBLOCK))["event"])
-    except zmq.Again:
-        return None
-
-
-def _plain(socket: zmq.asyncio.Socket) -> zmq.Socket[bytes]:
-    """The same socket for calls that do not wait, which cost a quarter of the asynchronous ones."""
-    return zmq.Socket.shadow(socket.underlying)
+async def _news(sockets: Iterable[zmq.asyncio.Socket], timeout_s: float) -> None:
+    """Wait until there is something to read."""
+    poller = zmq.asyncio.Poller()
+    for socket in sockets:
+        poller.register(socket, zmq.POLLIN)
+    await poller.poll(1000 * max(0.0, timeout_s))
 
 
 def _answer(socket: zmq.Socket[bytes]) -> tuple[int | None, bytes]:

@@ -23,6 +23,7 @@ ROUTING_BUCKETS_S = tuple(1e-5 * 2**n for n in range(15))
 SOURCE_GAUGES = {
     "last": ("source_last_sequence", "Last batch applied."),
     "lag_batches": ("source_lag_batches", "Batches seen but not applied yet."),
+    "behind_s": ("source_behind_seconds", "For how long there has been more to read than was read."),
     "last_event_age_s": ("source_event_age_seconds", "Time since a batch was applied."),
     "connected": ("source_connected", "Whether the publisher is connected."),
 }

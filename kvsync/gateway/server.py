@@ -25,8 +25,8 @@ GRACE_S = 3
 BACKLOG = 2048
 """Connections that wait to be accepted, uvicorn's default: a burst is queued, not refused."""
 
-FILES_PER_SOURCE = 6
-"""Open files that following one publisher takes (measured: 615 for 100 of them)."""
+FILES_PER_SOURCE = 12
+"""Open files that following one publisher takes: 8, and 4 more for a replay (measured with 50 of them)."""
 
 OTHER_FILES = 256
 """Kept for everything else: two for each running request, and the process itself."""

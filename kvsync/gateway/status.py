@@ -61,6 +61,7 @@ class StatusView:
             "last": status.last,
             "live": status.live,
             "lag_batches": status.lag_batches,
+            "behind_s": status.behind_s,
             "last_event_age_s": status.last_event_age_s,
             "connected": status.connected,
             "blocks": self.index.size(status.source),

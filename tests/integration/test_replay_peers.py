@@ -11,6 +11,7 @@ import zmq.asyncio
 
 from kvsync.publisher import Publisher
 from kvsync.sequence import State
+from kvsync.testing.clusters.local.fault_proxy import CLEAR, FaultProxy, Rules
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 ANY_PORT = "tcp://127.0.0.1:*"
 END = b"\xff" * 8
+NO_FRAME = 2**63 - 1
 Frames = tuple[bytes, ...]
 
 
@@ -41,9 +43,18 @@ class ReplayPeer:
         self._context.destroy(linger=0)
 
     async def asked(self) -> bytes:
-        """Wait for a request; gives who asked."""
-        identity, _, start = await self._router.recv_multipart()
-        self.requests.append(int.from_bytes(start, "big"))
+        """Wait for a request for frames; gives who asked. One for an end marker alone is never answered."""
+        start = NO_FRAME
+        while start == NO_FRAME:
+            identity, _, wanted = await self._router.recv_multipart()
+            start = int.from_bytes(wanted, "big")
+        self.requests.append(start)
+        return bytes(identity)
+
+    async def pinged(self) -> bytes:
+        """Wait for a request for an end marker alone; gives who asked."""
+        identity, _, wanted = await self._router.recv_multipart()
+        assert wanted == number(NO_FRAME)
         return bytes(identity)
 
     async def answer(self, identity: bytes, *messages: Frames) -> None:
@@ -106,6 +117,51 @@ async def test_a_replay_without_an_end_is_not_trusted(
 
         assert recorder.log == [0, 1]
         assert "no answer from the replay endpoint" in subscriber.status.reason
+
+
+async def test_a_replay_that_lost_its_end_is_asked_for_it(
+    background: Background,
+    follow: Follow,
+    recorder: Recorder,
+    numbered: Callable[[int], bytes],
+    eventually: Eventually,
+) -> None:
+    """A marker asked for alone ends the answer, whose missing frames are asked for; nothing is forgotten."""
+    ring = [(b"", number(n), numbered(n)) for n in range(6)]
+    async with Publisher(endpoint=ANY_PORT) as publisher, ReplayPeer() as peer:
+        subscriber = follow(publisher.endpoint, peer.endpoint, replay_idle_timeout_s=2)
+        await peer.answer(await peer.asked(), ring[0], ring[1], ring[4])
+        await peer.answer(await peer.pinged(), (b"", END, b""))
+        await peer.answer(await peer.asked(), *ring[1:], (b"", END, b""))
+        await eventually(lambda: subscriber.state is State.EXACT)
+
+        assert (peer.requests, recorder.log) == ([0, 1], [0, 1, 2, 3, 4, 5])
+        assert subscriber.status.counters.replay_failures == 0
+
+
+async def test_a_replay_endpoint_that_comes_late_is_tried_again(
+    background: Background,
+    follow: Follow,
+    recorder: Recorder,
+    publish: Publish,
+    eventually: Eventually,
+) -> None:
+    """Until the time is over in which it may be silent, a refused connection is not a failure."""
+    async with Publisher(endpoint=ANY_PORT, replay_endpoint=ANY_PORT) as publisher:
+        publish(publisher, 0)
+        background(publisher.serve())
+        with FaultProxy() as proxy:
+            port = int((publisher.replay_endpoint or "").rpartition(":")[2])
+            listener = proxy.listen("127.0.0.1", 0, ("127.0.0.1", port), Rules(refuse=False))
+            listener.apply(Rules(refuse=True))
+            address = f"tcp://127.0.0.1:{listener.port}"
+            subscriber = follow(publisher.endpoint, address, replay_idle_timeout_s=5)
+            await eventually(lambda: subscriber.state is State.CATCHING_UP)
+            listener.apply(CLEAR)
+            await eventually(lambda: subscriber.state is State.EXACT)
+
+        assert recorder.log == [0]
+        assert subscriber.status.counters.replay_failures == 0
 
 
 async def test_a_replay_that_goes_on_forever_is_ended(

@@ -6,6 +6,7 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING
 
+import msgpack  # type: ignore[import-untyped]  # ships no type information
 import pytest
 
 from kvsync.codec import encode
@@ -14,7 +15,7 @@ from kvsync.events import AllBlocksCleared, BlockRemoved, BlockStored, EventBatc
 from kvsync.publisher import Frames, Publisher, ReplayLayout
 from kvsync.sequence import Counters, State
 from kvsync.subscriber import Subscriber, open_context
-from kvsync.testing.clusters.local.fault_proxy import CLEAR, SILENT, FaultProxy
+from kvsync.testing.clusters.local.fault_proxy import CLEAR, SILENT, FaultProxy, Rules
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -221,6 +222,30 @@ async def test_a_publisher_that_restarts_in_place_is_followed_anew(
         publish(publisher, 100, 101)
         await eventually(lambda: recorder.log == [0, 1, 2, "forgotten", 100, 101])
         await eventually(is_exact(subscriber))
+
+
+async def test_a_long_history_comes_through_a_slow_path(
+    background: Background, follow: Follow, recorder: Recorder
+) -> None:
+    """A publisher that drops what its queue has no room for is asked again, and nothing is forgotten."""
+    batches = 3_000
+    padded = msgpack.packb([1.0, [["AllBlocksCleared", bytes(16_000)]]])
+    async with Publisher(endpoint=ANY_PORT, replay_endpoint=ANY_PORT) as publisher:
+        for _ in range(batches):
+            publisher.publish(padded)
+        background(publisher.serve())
+        port = int((publisher.replay_endpoint or "").rpartition(":")[2])
+        with FaultProxy() as proxy:
+            listener = proxy.listen("127.0.0.1", 0, ("127.0.0.1", port), Rules(bytes_per_s=100e6))
+            address = f"tcp://127.0.0.1:{listener.port}"
+            subscriber = follow(publisher.endpoint, address, replay_idle_timeout_s=5)
+            async with asyncio.timeout(60):
+                while subscriber.state is not State.EXACT:  # noqa: ASYNC110 - nothing signals it
+                    await asyncio.sleep(0.01)
+
+    assert recorder.log == [1] * batches
+    assert subscriber.status.counters.replays > 2, "nothing was dropped"
+    assert (subscriber.status.counters.truncated, subscriber.status.counters.restarts) == (0, 0)
 
 
 async def test_lost_history_is_not_hidden(

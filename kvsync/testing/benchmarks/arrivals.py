@@ -116,7 +116,7 @@ class _Arrivals:
 def _many_sockets() -> Iterator[None]:
     """Allow this process, and what it starts, as many open files as it may have.
 
-    A source takes six, a publisher eleven; what is allowed at first is often 1024.
+    A source takes up to twelve, a publisher eleven; what is allowed at first is often 1024.
     """
     before, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
