@@ -200,6 +200,10 @@ class SequenceTracker:
             return []
         if replay.newest is not None and number <= replay.newest:
             return self.replay_failed(f"replay went from frame {replay.newest} back to frame {number}")
+        if replay.newest is None and self._follows_live(replay, number):
+            self._replay = None
+            self._settle()
+            return []
         steps = self._begin(replay, number) if replay.newest is None else []
         replay.torn |= replay.newest is not None and number != replay.newest + 1
         replay.newest, replay.frames = number, replay.frames + 1
@@ -298,6 +302,11 @@ class SequenceTracker:
         if is_new:
             replay.progress |= self._wait(number, payload)
         return []
+
+    def _follows_live(self, replay: _Replaying, number: int) -> bool:
+        """Whether the ring has moved beyond what live frames, which come without a hole, have reached yet."""
+        last = -1 if self.last is None else self.last
+        return number > last and replay.heard < self._heard <= last
 
     def _begin(self, replay: _Replaying, number: int) -> list[Step]:
         """Judge the first frame of a replay by where it begins."""

@@ -103,6 +103,29 @@ def test_live_frames_that_follow_on_confirm_the_end_of_an_answer() -> None:
     assert tracker.state is State.EXACT
 
 
+def test_ring_that_moved_on_while_live_frames_come_is_no_loss() -> None:
+    """The reader is behind: what the ring has lost meanwhile is on its way, or else leaves a gap."""
+    tracker = exact(0)
+    tracker.probe()
+    tracker.receive(1, frame(1))
+
+    assert answer(tracker, 50, 51) + tracker.replay_ended() == []
+    assert tracker.receive(2, frame(2)) == delivered(2)
+    assert (tracker.state, tracker.counters.truncated) == (State.EXACT, 0)
+    assert tracker.receive(60, frame(60)) == [Replay(0)]
+    assert [type(step).__name__ for step in answer(tracker, 50)] == ["Forget", "Deliver"]
+
+
+def test_ring_that_moved_on_while_nothing_came_is_a_loss() -> None:
+    """Frames that neither came nor can be replayed are gone."""
+    tracker = exact(0)
+    tracker.probe()
+
+    assert [type(step).__name__ for step in answer(tracker, 50)] == ["Forget", "Deliver"]
+    tracker.replay_ended()
+    assert tracker.state is State.DEGRADED
+
+
 def test_answer_cut_off_before_what_is_known_is_no_restart() -> None:
     """The ring of another life would disagree; this one agreed as far as it came."""
     tracker = exact(0)
