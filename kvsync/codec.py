@@ -15,7 +15,7 @@ Rules of reading, because engines of several years must be understood at once:
 Reasons: vLLM sent event arrays up to 0.23 and sends maps from 0.24 on (PR #42892), with a batch array around
 them or, in one commit, a map. SGLang follows with the same scheme. Fields were added at the end of the array
 from 0.9.0 (five) to 0.26 (twelve). Hashes were signed integers, then unsigned ones or 32-byte digests
-(PR #23673), in one fork text.
+(PR #23673), in one fork text. SGLang with EAGLE sends pairs of tokens.
 """
 
 import reprlib
@@ -191,11 +191,12 @@ def _stored(raw: Fields, limits: Limits) -> BlockStored:
     if extra is None and parent is None and isinstance(raw, dict) and (salt := raw.get("cache_salt")):
         # SGLang sends the salt in a field of its own; vLLM as the extra key of the first block.
         extra = ((salt,), *(None for _ in hashes[1:])) if isinstance(hashes, tuple) else None
+    block_hashes, size = read_hashes(hashes, limits.hashes), read_size("block_size", block_size)
     return BlockStored(
-        block_hashes=read_hashes(hashes, limits.hashes),
+        block_hashes=block_hashes,
         parent_block_hash=None if parent is None else read_hash(parent),
-        token_ids=read_tokens(tokens, limits.tokens),
-        block_size=read_size("block_size", block_size),
+        token_ids=read_tokens(tokens, limits.tokens, len(block_hashes) * size),
+        block_size=size,
         lora_id=read_optional("lora_id", lora_id, int),
         medium=read_optional("medium", medium, str) or GPU,
         lora_name=read_optional("lora_name", lora_name, str),

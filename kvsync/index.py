@@ -206,6 +206,8 @@ class PrefixIndex:
         if event.medium != GPU:
             return "skipped_medium"
         group, kind = event.group_idx or 0, event.spec_kind
+        if event.group_idx is not None and kind is None and self._is_sparse(event):
+            return "skipped_group"
         if kind in FULL_ATTENTION and not holding.blocks:
             holding.group = group  # learnt here, because removals name a group without its kind
         if group != holding.group or (kind is not None and kind not in FULL_ATTENTION):
@@ -213,6 +215,10 @@ class PrefixIndex:
         if not event.token_ids or not event.block_size:
             return "skipped_hash_only"
         return "" if event.block_size == self.block_size else "skipped_block_size"
+
+    def _is_sparse(self, event: BlockStored) -> bool:
+        """Whether hashes are given for some of the blocks only, as groups do that need only the last ones."""
+        return len(event.token_ids) // self.block_size > len(event.block_hashes)
 
     def _add(
         self, holding: _Holding, lora: str, hashes: Sequence[int], owns: Sequence[int], applied: Applied

@@ -293,6 +293,9 @@ def test_salt_beside_the_tokens_belongs_to_the_first_block_of_a_prompt(
         pytest.param(["BlockStored", [1], [2], [1], 1], "bad_hash", id="parent a list"),
         pytest.param(["BlockStored", [1], None, None, 1], "bad_tokens", id="tokens nil"),
         pytest.param(["BlockStored", [1], None, [[1, 2]], 2], "bad_tokens", id="tokens nested"),
+        pytest.param(["BlockStored", [1], None, [[1, 2], [3]], 2], "bad_tokens", id="half a pair"),
+        pytest.param(["BlockStored", [1], None, [[1, 2], 3], 2], "bad_tokens", id="pair and token"),
+        pytest.param(["BlockStored", [1], None, [["a", 2], [3, 4]], 2], "bad_tokens", id="pair of text"),
         pytest.param(["BlockStored", [1], None, [-1], 1], "bad_tokens", id="token negative"),
         pytest.param(["BlockStored", [1], None, [2**32], 1], "bad_tokens", id="token too large"),
         pytest.param(["BlockStored", [1], None, [1.5], 1], "bad_tokens", id="token fractional"),
@@ -413,3 +416,11 @@ def test_sequence_of_another_length_is_refused(frame: bytes) -> None:
         decode_sequence(frame)
 
     assert caught.value.reason == "sequence"
+
+
+def test_pairs_of_tokens_are_read_by_their_first() -> None:
+    """SGLang with EAGLE sends each token together with the next."""
+    event = ["BlockStored", [1], None, [[11, 12], [12, 13]], 2]
+
+    (stored,) = decode(pack([1.0, [event], 0])).events
+    assert stored == BlockStored(block_hashes=(1,), parent_block_hash=None, token_ids=(11, 12), block_size=2)

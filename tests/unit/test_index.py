@@ -410,6 +410,11 @@ def test_orphans_keep_their_extra_keys() -> None:
             id="sliding window",
         ),
         pytest.param(
+            replace(stored(), group_idx=0, block_hashes=ENGINE[3:]),
+            {"skipped_group": 1},
+            id="sparse group without a kind",
+        ),
+        pytest.param(
             replace(stored(), block_size=8),
             {"skipped_block_size": 1},
             id="other block size",
