@@ -35,8 +35,9 @@ K = TypeVar("K", bound=Hashable)
 DEFAULT_BLOCK_SIZE = 16
 """Tokens in a block, as in vLLM on GPUs."""
 
-MAX_BLOCKS_PER_SOURCE = 1_000_000
-"""Sixteen million tokens, some eight times what the memory of one GPU server holds."""
+MAX_BLOCKS_PER_SOURCE = 2_000_000
+"""Thirty-two million tokens, some sixteen times what the memory of one GPU server holds; a full ring of vLLM
+can announce 1.3 million blocks (10 000 batches of 2048 tokens)."""
 
 MAX_ORPHANS_PER_SOURCE = 10_000
 """One tenth of a usual cache: more means lost history, which a replay mends, not waiting."""

@@ -129,7 +129,7 @@ async def test_a_replay_that_lost_its_end_is_asked_for_it(
     """A marker asked for alone ends the answer, whose missing frames are asked for; nothing is forgotten."""
     ring = [(b"", number(n), numbered(n)) for n in range(6)]
     async with Publisher(endpoint=ANY_PORT) as publisher, ReplayPeer() as peer:
-        subscriber = follow(publisher.endpoint, peer.endpoint, replay_idle_timeout_s=2)
+        subscriber = follow(publisher.endpoint, peer.endpoint, replay_idle_timeout_s=5)
         await peer.answer(await peer.asked(), ring[0], ring[1], ring[4])
         await peer.answer(await peer.pinged(), (b"", END, b""))
         await peer.answer(await peer.asked(), *ring[1:], (b"", END, b""))
