@@ -5,15 +5,18 @@ Rules:
 1. A block is known by its engine hash within its source and by its own hash (see hashing) everywhere. Only
    own hashes are matched; they follow from the tokens and the parent's own hash, also within one event.
 2. An event changes what its own source holds and nothing else.
-3. A block whose parent is unknown is parked and attached when the parent arrives.
+3. A block whose parent is unknown is parked and attached when the parent arrives; it is never taken for the
+   start of a prompt, and the number parked is bounded: the oldest goes first.
 4. Presence is counted: a block is gone when every announced copy was removed.
 5. A match is the contiguous prefix from the root; a hole ends it.
 6. Only GPU blocks of one full-attention group are indexed, and memory is bounded on the event path.
 
 Reasons: vLLM announces every physical copy of a block (a fully cached prompt recomputes its last one) and
 each copy's eviction. Groups of hybrid models share block hashes, removals name only the group, and
-sliding-window or mamba groups drop blocks in the middle of a prefix that is still usable. Walking a prefix
-block by block is exact with holes, where a bisection or a radix tree is not.
+sliding-window or mamba groups drop blocks in the middle of a prefix that is still usable. Parents are missing
+after lost history, some connectors never announce them, and a child hashed from the root would match prompts
+that have nothing to do with it. Walking a prefix block by block is exact with holes, where a bisection or a
+radix tree is not.
 
 Structure (measured: 180 bytes of resident memory a block at a million blocks, no garbage-collection cost):
 for each model and LoRA one dict of own hash to an integer with one bit per source, for each source one dict
@@ -28,7 +31,6 @@ from typing import TypeVar
 
 from kvsync.events import GPU, AllBlocksCleared, BlockRemoved, BlockStored, Event, Source
 from kvsync.hashing import DEFAULT_SEED, Extra, block_hashes
-from kvsync.orphans import Orphan, Orphans
 
 K = TypeVar("K", bound=Hashable)
 
@@ -62,6 +64,65 @@ class Digest:
 
     blocks: int
     xor: int
+
+
+@dataclass(slots=True, kw_only=True)
+class Orphan:
+    """One block that waits for the own hash of `parent`; `copies` counts its announcements."""
+
+    parent: int
+    lora: str
+    token_ids: tuple[int, ...]
+    extra: tuple[object, ...] | None
+    copies: int = 1
+
+
+class Orphans:
+    """The parked blocks of one source, by engine hash, oldest first."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._parked: dict[int, Orphan] = {}
+        self._children: dict[int, dict[int, None]] = {}  # parent -> its orphans, in order of arrival
+
+    def __len__(self) -> int:
+        return len(self._parked)
+
+    def park(self, engine_hash: int, orphan: Orphan) -> bool:
+        """Keep a block, or count one more copy of it; returns True when the bound pushed out the oldest."""
+        if known := self._parked.get(engine_hash):
+            known.copies += 1
+            return False
+        self._parked[engine_hash] = orphan
+        self._children.setdefault(orphan.parent, {})[engine_hash] = None
+        if len(self._parked) <= self._limit:
+            return False
+        self.take(next(iter(self._parked)))
+        return True
+
+    def take(self, engine_hash: int) -> Orphan | None:
+        """Return and drop one block with all its copies; None when it is not parked."""
+        orphan = self._parked.pop(engine_hash, None)
+        if orphan:
+            siblings = self._children[orphan.parent]
+            del siblings[engine_hash]
+            if not siblings:
+                del self._children[orphan.parent]
+        return orphan
+
+    def take_children(self, parent: int) -> list[tuple[int, Orphan]]:
+        """Return and drop the blocks that waited for `parent`, with their engine hashes."""
+        return [(child, self._parked.pop(child)) for child in self._children.pop(parent, ())]
+
+    def remove_copy(self, engine_hash: int) -> bool:
+        """Drop one copy of a block; False when it is not parked."""
+        orphan = self._parked.get(engine_hash)
+        if orphan is None:
+            return False
+        orphan.copies -= 1
+        if not orphan.copies:
+            self.take(engine_hash)
+        return True
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
