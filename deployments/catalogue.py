@@ -19,7 +19,7 @@ ENTRYPOINT = "flows.pipeline.run_pipeline"
 """Dotted: by the path of its file the flow would be another object, in a module of another name."""
 
 TAG = "kvsync-ci"
-"""What marks our deployments; one of the flow that bears it and is not in the catalogue is removed."""
+"""Marks our deployments: one of the flow that has this tag and is not in the catalogue is removed."""
 
 COMMIT = ("unit", "integration", "property")
 PULL_REQUEST = (*COMMIT, "e2e")
@@ -101,8 +101,8 @@ def catalogue(report_dir: Path, settings: Settings) -> tuple[Deployment, ...]:
 def job_variables(image: str, report_dir: Path, repository: Path = REPOSITORY) -> dict[str, object]:
     """Return what a run's process is started with: the repository's packages come before strays of that name.
 
-    Prefect would install the repository's dependencies anew where it finds uv: they are installed. A worker
-    gives containers its own PREFECT_HOME, which need not be there.
+    Where Prefect finds uv it would install the repository's dependencies again; they are installed already.
+    A worker gives containers its own PREFECT_HOME, which need not be there.
     """
     env = {"PYTHONPATH": str(repository), "PREFECT_RUNNER_AUTO_INSTALL_DEPENDENCIES": "false"}
     if image:
@@ -111,5 +111,5 @@ def job_variables(image: str, report_dir: Path, repository: Path = REPOSITORY) -
 
 
 def pull_steps(repository: Path = REPOSITORY) -> list[dict[str, object]]:
-    """Return how a worker gets at the code: it is there. Without a step Prefect would copy the folder."""
+    """Return how a worker gets the code: it is there already. Without a step Prefect would copy it."""
     return [{"prefect.deployments.steps.set_working_directory": {"directory": str(repository)}}]

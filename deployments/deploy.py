@@ -1,9 +1,9 @@
 """Makes a Prefect server's deployments those of the catalogue.
 
 - A deployment's version on the server is a digest of what was posted. While that is what would be posted
-  now, nothing is: what a person changed in the UI meanwhile holds.
+  now, nothing is posted: what a person changed in the UI meanwhile stays.
 - When catalogue or settings changed, they decide everything but one thing: what was paused stays paused.
-- Only deployments of our flow that bear our tag are removed; others belong to somebody.
+- Only deployments of our flow that bear our tag are removed; others are somebody else's.
 - Prefect is found by PREFECT_API_URL, and its password by PREFECT_API_AUTH_STRING, both read by Prefect.
 """
 

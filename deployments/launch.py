@@ -1,7 +1,7 @@
-"""Starts a run in a process of its own, sees it end, and makes sure of a report and of an empty floor.
+"""Starts a run in a process of its own, and makes sure that it leaves a report and nothing else behind.
 
 The process of its own has two reasons: what Prefect and its temporary server print goes to a log instead
-of the terminal, and a run that dies, of whatever, still gets its report and its cleanup from here.
+of the terminal, and a run that dies, however it dies, still gets its report and its cleanup from here.
 """
 
 import os

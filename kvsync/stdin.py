@@ -1,6 +1,6 @@
 """Standard input as a lifeline: a pipe whose other end is held by the process that started this one.
 
-When that process ends, however it ends, the pipe is closed; whoever must not outlive it watches for that.
+When that process ends, however it ends, the pipe is closed; one that must not outlive it watches for that.
 
 It is read by its number, not as `sys.stdin`: a thread blocked in `sys.stdin.buffer` holds a lock that the
 interpreter needs at its end, which then aborts the process (`_enter_buffered_busy`, exit code -6).

@@ -1,11 +1,11 @@
-"""Outlives the process of a flow and makes the end of its run true: state, report and floor.
+"""Outlives the process of a flow and sees to the end of its run: a true state, a report, nothing left behind.
 
 `python -m tasks.guardian RUN_DIR FLOW_RUN PID CREATE_TIME`, started by the flow itself at its beginning.
 
 - It shares nothing with the flow: its session is its own, it holds no pipe (a worker would wait for it to be
   closed), and it does not bear the mark of the run, so that no cleanup ends it.
-- A run that ends by itself is left alone. So are the floor and the report while the command that started the
-  run is alive, which sees to them; only the flow run's state is then ours.
+- A run that ends by itself is left alone. So are its leftovers and its report while the command that started
+  the run is alive, which sees to them; only the flow run's state is then ours.
 - What Prefect was seen to leave open: a killed worker leaves its runs RUNNING, and a run without a worker
   stays CANCELLING. No one waits for the run of a command that was killed.
 """
@@ -69,7 +69,7 @@ mend: no API, a flow run that was deleted, one that is to be started again."""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sight:
-    """What there is to see of a run: `command` is alive if what started it is, and may be the flow itself.
+    """What can be seen of a run: `command` is alive if what started it is, and may be the flow itself.
 
     `settled`: its report is there, and has been handed over. `told_s`, `dead_s`: how long Prefect
     has been believing what it does, and how long ago the flow's process ended.

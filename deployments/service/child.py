@@ -1,10 +1,10 @@
-"""A command that lives no longer than who started it.
+"""A command that never outlives the process that started it.
 
 `python -m deployments.service.child PARENT SIGNAL COMMAND...`
 
 - The kernel sends it the signal when the thread that started it ends, even by SIGKILL; so it is started
   from a main thread. Only Linux can do that; elsewhere the command just runs.
-- Signals mean again what they mean by default. Prefect's worker, started with SIGINT ignored, as a shell
+- Signals are reset to their defaults. Prefect's worker, started with SIGINT ignored, as a shell
   does in the background, does not end even on SIGTERM.
 - It becomes the command, so that there is no second process and the id of the first is the right one.
 """

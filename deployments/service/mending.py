@@ -24,9 +24,9 @@ class Sighting:
 
 
 def decide(sighting: Sighting, *, worker: str, patience_s: float = PATIENCE_S) -> Mend | None:
-    """Say how the run is to end, None when it is to be left alone: `worker` is the one of this machine.
+    """Say how the run should end, None when it should be left alone: `worker` is the one of this machine.
 
-    What a person cancelled is cancelled. What never began is to begin anew: it was accepted, and nothing of
+    What a person cancelled is cancelled. What never began should start again: it was accepted, and nothing of
     it has happened yet. A pending run without a worker's name was lost on the way to one.
     """
     is_ours = sighting.worker == worker or (sighting.worker == "" and sighting.state == "PENDING")

@@ -6,7 +6,7 @@
     receiver   turns GitHub's deliveries into runs; only with a webhook secret
 
 The end, in this order: no new deliveries, an end to the runs, no worker; what is left of a run sees to its
-state and report while there still is a server to tell; then the server goes. Should serve be killed, the
+state and report while there still is a server to tell; then the server goes. If serve is killed, the
 kernel ends all of these, the caretaker ends the runs, and the next start tells Prefect.
 """
 

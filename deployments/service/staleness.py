@@ -39,7 +39,7 @@ def last_scheduled(archive: "Archive") -> datetime | None:
 
 @dataclass(slots=True, kw_only=True)
 class StaleWatch:
-    """Asks now and then, and tells people at most once a day, also after a restart."""
+    """Asks at intervals, and notifies people at most once a day, even after a restart."""
 
     settings: Settings
     report_dir: Path
@@ -47,7 +47,7 @@ class StaleWatch:
     asked: datetime | None = None
 
     def look(self) -> str:
-        """Ask if it is time to; returns what was told, or why it could not be, "" for nothing."""
+        """Ask if it is time to; returns what people were told, or why they could not be, "" for nothing."""
         now, told = self.now(), self.report_dir / TOLD
         too_soon = self.asked is not None and now - self.asked < ASK_EVERY
         if not self.settings.notify.urls or too_soon or _age(told, now) < AGAIN_AFTER:

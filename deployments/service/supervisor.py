@@ -1,7 +1,7 @@
 """Keeps services alive, and ends them in order.
 
 A service that ends is started again: at once the first time, then later and later until it has lived for a
-minute. When the supervisor dies, of whatever, the kernel ends its services (see child).
+minute. However the supervisor dies, the kernel ends its services (see child).
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Why an accepted delivery is not started, by what is to be done about it.
+"""Why an accepted delivery is not started, by what can be done about it.
 
 KVSyncError (kvsync.errors)
 ├── RunRefused        it can never be started: says why

@@ -66,7 +66,7 @@ class ClusterSettings(BaseModel):
     node_image: Annotated[str, Field(pattern=r"^\S*$")] = ""
     """What Kind's nodes run; empty: the image that the installed kind was released with."""
     workers: NonNegativeInt = 2
-    """Kind's nodes beside the control plane."""
+    """Kind's nodes besides the control plane."""
     base_image: Annotated[str, Field(pattern=r"^\S+$")] = "python:3.11-slim"
     """What the project's image is built on."""
     image: Annotated[str, Field(pattern=r"^\S+$")] | None = None

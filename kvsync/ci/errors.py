@@ -23,7 +23,7 @@ class StoreError(KVSyncError):
 
 
 class CannotRun(ClusterError):
-    """A machine without something that a run needs, with the mend of each."""
+    """Something that a run needs is missing on this machine; says how to mend each problem."""
 
     def __init__(self, what: str, problems: Iterable[str]) -> None:
         self.problems = tuple(problems)

@@ -172,7 +172,7 @@ def pytest_runtest_makereport(
 
 
 def keeps(config: pytest.Config) -> bool:
-    """Say whether a test failed whose cluster shall be kept; the session then ends after it."""
+    """Say whether a test failed whose cluster should be kept; the session then ends after it."""
     return bool(config.getoption("--keep")) and config.stash.get(_FAILED, False)
 
 

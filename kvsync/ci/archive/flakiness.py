@@ -3,8 +3,8 @@
 - Proof: the test passed and failed at one commit, in two runs of a profile or in two attempts at one.
 - Suspicion: on the reference branch it changed sides at least `FLIPS` times in its last `WINDOW` decided
   endings. Fewer say little: a test that was broken once and mended changed sides twice.
-- A test that failed in each of its last `BROKEN_AFTER` decided endings is broken, whatever was before: it is
-  to be mended, not to be set aside.
+- A test that failed in each of its last `BROKEN_AFTER` decided endings is broken, whatever came before: it
+  should be mended, not set aside.
 
 Proofs count as long as the window reaches back, so a test that was mended is cleared in time.
 """

@@ -11,7 +11,7 @@ from kvsync.ci.report.report import Report
 from kvsync.testing.results.outcome import OUTCOMES, Outcome
 
 RUNS = 30
-"""More would make charts that nobody reads."""
+"""More would make the charts unreadable."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -73,7 +73,7 @@ class Residue:
 
 
 def find(ledger: Path, tools: Tools = ON_PATH, marked: Sequence[LedgerEntry] | None = None) -> Residue:
-    """Look for what the run of this ledger left, apart from the processes that we run in.
+    """Look for what the run of this ledger left behind, except the processes that we run in.
 
     `marked` is what bears the label of any run on this machine, for a caller that looks at many runs. That
     docker does not answer is reported only for a run that used it.

@@ -1,4 +1,4 @@
-"""A report on its way to those who wait for it, and the steps that take it there.
+"""A report on its way to its readers, and the steps that take it there.
 
 The steps are plain functions. The flow carries each out as a task of Prefect; a guardian, the caretaker and
 the command, which see to the end of a run that could not do so itself, as a plain call.
@@ -17,7 +17,7 @@ Log = logging.Logger | logging.LoggerAdapter[logging.Logger]
 
 
 def nowhere(_: "Handover") -> None:
-    """Show nothing, for those who have no view of a run."""
+    """Show nothing, where there is no view of a run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

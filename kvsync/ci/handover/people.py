@@ -31,5 +31,5 @@ def tell_people(handover: Handover, log: Log) -> Handover:
 
 
 def leave_people(handover: Handover, _: Log) -> Handover:
-    """Leave it to another to tell people, if there is anyone to tell."""
+    """Leave telling people to another process, if there is anyone to tell."""
     return replace(handover, pending=handover.pending or bool(handover.run.settings.notify.urls))

@@ -46,7 +46,7 @@ def store(handover: Handover, log: Log) -> Handover:
 
 
 def store_at_last(handover: Handover, log: Log) -> Handover:
-    """Store the folder of an interrupted run if no one can do so after it; otherwise leave it to others."""
+    """Store the folder of an interrupted run if nothing outlives it to do so; else leave it to others."""
     if not handover.run.settings.store.url:
         return handover
     try:

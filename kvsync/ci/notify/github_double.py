@@ -1,7 +1,7 @@
 """A double of GitHub's REST API that knows statuses, comments, issues and changed files, and how to fail.
 
 It speaks real HTTP on loopback, from a thread of its own, and refuses what GitHub refuses: a wrong token,
-an unknown repository or commit, a text that is too long, a link that is none. Lists come in pages.
+an unknown repository or commit, a text that is too long, a link that is not a URL. Lists come in pages.
 """
 
 import json

@@ -30,7 +30,7 @@ SYMBOLS = {Outcome.PASSED: "✓", Outcome.UNKNOWN: "?", Outcome.FAILED: "✗"}
 
 
 MOST_MARKS = 500
-"""Lines of the time line in words; its chart shows everything."""
+"""Most lines of the time line in words; its chart shows everything."""
 
 CHANGES = {
     "new": ("newly failed", "failed"),

@@ -12,7 +12,7 @@ expires = 2026-12-01                                   # at most 14 days later
 
 - An entry holds from `added` to the end of `expires`; after that the test gates again, and its failure says
   why.
-- Only failures are set aside: a test that decided nothing leaves its stage undecided as ever.
+- Only failures are set aside: a test that decided nothing still leaves its stage undecided.
 - In a stage the quarantine holds for one check, or for up to 10 % of them, and never for all. Above that the
   stage is not tested any more, so that everything in it gates.
 """

@@ -16,7 +16,7 @@ from kvsync.testing.results.outcome import StageResult
 from kvsync.testing.results.verdicts import unproven
 
 LOCAL = "local"
-"""The cluster that is made of processes here, for each test anew; every other is made once for a run."""
+"""The cluster of local processes, made afresh for each test; any other is made once for a run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

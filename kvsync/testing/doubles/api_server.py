@@ -68,8 +68,8 @@ class _Refusal(NamedTuple):
 class FakeApiServer:
     """Serves from `async with` on; `asked` has every request for pods, in order.
 
-    `delay_s` lies before each answer. `gone_as` says how 410 is told: as the status of the answer to a watch,
-    or as its first event; the real one does either.
+    Each answer comes after `delay_s`. `gone_as` says how 410 is reported: as the status of the answer to a
+    watch, or as its first event; the real one does either.
     """
 
     def __init__(self, gone_as: Literal["status", "event"] = "event") -> None:

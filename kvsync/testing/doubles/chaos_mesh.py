@@ -119,7 +119,7 @@ class FakeChaosMesh:
         return {"metadata": {"finalizers": []}} if "deletionTimestamp" in metadata and is_done else {}
 
     def _step(self, record: Manifest, *, stop: bool) -> Manifest:
-        """Return a record after one attempt to bring it where it shall be."""
+        """Return a record after one attempt to bring it to its desired phase."""
         phase, events = record["phase"], record.get("events", [])
         if phase == (NOT_INJECTED if stop else INJECTED):
             return record

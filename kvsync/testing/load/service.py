@@ -83,7 +83,7 @@ class Served:
 
     @property
     def reaches_goals(self) -> bool:
-        """Whether it was served as well as it ought to be: the p95 within its goal, and nearly all of it."""
+        """Whether it was served as well as it should be: the p95 within its goal, and nearly all of it."""
         return self.service.availability >= AVAILABILITY and self.service.p95_s <= GOALS_S["p95"]
 
     def record(self, gauge: Gauge) -> None:

@@ -3,8 +3,8 @@
 - It is in the ledger before it exists, and its log has everything it wrote.
 - Its standard input is a pipe that we hold: programs started with `--exit-with-stdin` end when this process
   does, however it ends.
-- An end that was not asked for is noticed when the program is stopped or killed, at the latest; so is an exit
-  code that stopping it does not explain.
+- An end that was not asked for is noticed by the time the program is stopped or killed; so is an exit code
+  that stopping it does not explain.
 - It leads a process group within our session. When we die, the kernel sends SIGHUP and SIGCONT to such a
   group if it is stopped, which ends a paused program that could not notice the end of its input.
 """

@@ -165,7 +165,7 @@ class _Lines:
         return bool(new)
 
     def finish(self) -> None:
-        """Hand over everything there is, with a last line that has no end."""
+        """Hand over everything there is, including an unfinished last line."""
         while self.follow():
             pass
         if self._rest:

@@ -75,7 +75,7 @@ def unpassed(result: StageResult) -> tuple[str, ...]:
 
 
 def _is_test(name: str) -> bool:
-    """Whether a check is a single test: a file that cannot be read, or a whole stage, is none."""
+    """Whether a check is a single test: a file that cannot be read, or a whole stage, is not one."""
     return "::" in name
 
 

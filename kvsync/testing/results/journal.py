@@ -1,4 +1,4 @@
-"""A stage's journal: one JSON line whenever a test starts or ends, for those who follow the run."""
+"""A stage's journal: one JSON line whenever a test starts or ends, for displays that follow the run."""
 
 from pathlib import Path
 

@@ -1,10 +1,10 @@
 """Outcomes, and the rules that merge them.
 
-- PASSED < UNKNOWN < FAILED: a merge is as bad as its worst part, and of nothing it is UNKNOWN.
+- PASSED < UNKNOWN < FAILED: a merge is as bad as its worst part, and a merge of nothing is UNKNOWN.
 - A check says how it ended (its kind); its outcome follows from the kind, so the two never disagree.
 - A skipped check proves nothing: it stays visible, and a stage in which every check was skipped is UNKNOWN.
 - A flaky check passed at its last attempt; the attempts before are kept and shown.
-- A quarantined check failed, and its repository says for a time that this shall not gate: it is shown
+- A quarantined check failed, and its repository says for a time that this does not gate: it is shown
   wherever a failure is and, like a skipped one, spoils and proves nothing.
 """
 

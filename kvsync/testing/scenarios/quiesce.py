@@ -72,8 +72,8 @@ def compare_at_rest(
 ) -> tuple[Comparison, Snapshot]:
     """Settle, read both sides and compare them; again when something happened in between.
 
-    Nobody may be sending requests, but one that a fault held up in the network can still arrive. Also returns
-    both sides; after `timeout_s` as they are then, with what had not settled.
+    No requests may be sent meanwhile, but one that a fault held up in the network can still arrive. Also
+    returns both sides; after `timeout_s` as they are then, with what had not settled.
     """
     deadline = clock() + timeout_s
     while True:

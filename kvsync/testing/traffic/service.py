@@ -69,7 +69,7 @@ class Service:
 
     @property
     def not_offered(self) -> str:
-        """What is to be said when it was not."""
+        """What to say when it was not."""
         return f"the load was not offered: {self.late} of {self.requests} requests left late"
 
     @classmethod

@@ -1,7 +1,7 @@
 """A cluster in a namespace of Kubernetes: engines and gateway are Deployments, and pods have names and
 addresses of Kubernetes' choice.
 
-Everything is reached through the API server (see kubernetes_proxy), so this works with any cluster.
+Everything is reached through the API server (see proxy), so this works with any cluster.
 """
 
 import time

@@ -36,7 +36,7 @@ class Manifests:
 
     @classmethod
     def read(cls, folder: Path) -> "Manifests":
-        """Read the files. Raises OSError, and yaml.YAMLError for a file that is none."""
+        """Read the files. Raises OSError, and yaml.YAMLError for a file that is not YAML."""
 
         def documents(name: str) -> list[Manifest]:
             return list(yaml.safe_load_all((folder / name).read_text(encoding="utf-8")))

@@ -298,8 +298,8 @@ class LocalCluster:
 class LocalProvider:
     """Creates local clusters, each with its logs and histories in a folder of the run named after it.
 
-    With `outlive` their processes do not end with this one: the ledger knows them, and whoever asked for
-    it must end them.
+    With `outlive` their processes do not end with this one: the ledger knows them, and the caller
+    must end them.
     """
 
     def __init__(self, *, run_dir: Path, ledger: Ledger, seed: int, outlive: bool = False) -> None:

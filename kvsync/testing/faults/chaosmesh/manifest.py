@@ -58,10 +58,10 @@ Mode = Literal["one", "all", "fixed", "fixed-percent", "random-max-percent"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Victims:
-    """Which pods an experiment selects; without namespaces those of the experiment's own.
+    """Which pods an experiment selects; without namespaces, those in its own namespace.
 
     `value` belongs to the modes that count or take a share (percent). `pods` maps namespaces to names.
-    `container` is whose process is killed, stressed or deceived.
+    `container` is the one whose process is killed, stressed or deceived.
     """
 
     mode: Mode = "all"

@@ -1,7 +1,7 @@
 """A node of a Kind cluster: a container of this machine's Docker, in which commands are run.
 
 All that is used there comes with Kind's node images: `ctr`, `nsenter`, `ip`, `iptables`, `tc`, `ss`, `ps` and
-`bash`. There is no shell between: commands are lists of words.
+`bash`. There is no shell in between: commands are lists of words.
 """
 
 import re

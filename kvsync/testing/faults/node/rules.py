@@ -56,7 +56,7 @@ def changes(fault: NodeNetworkFault, network: str, peer: str, mark: str) -> list
         case Partition(direction=direction):
             return [rule(chain, "-j", "DROP") for chain in CHAINS[direction]]
         case Stall(ports=ports):
-            # Whoever connects gets an answer to its SYN, and takes the connection for made.
+            # A client gets an answer to its SYN, and considers the connection established.
             greeting = ("--tcp-flags", "SYN", "NONE", "-j", "DROP")
             sides = {"INPUT": "--dports", "OUTPUT": "--sports"}
             return [rule(chain, *_tcp(side, ports), *greeting) for chain, side in sides.items()]
