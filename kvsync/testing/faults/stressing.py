@@ -6,6 +6,9 @@ from kvsync.testing.faults.fault import CpuStress, MemoryStress
 from kvsync.testing.faults.holding import Effect
 from kvsync.testing.results.verdicts import NotRun
 
+PROGRAM = "kvsync.testing.faults.stress"
+"""The module that burns CPU or holds memory."""
+
 LIMIT_S = 900.0
 """Stress ends by itself after this time, whatever happens to us; longer than any fault is held."""
 
@@ -36,6 +39,11 @@ def burning(processes: int, use: float, wait: float, wanted: float) -> Effect:
     """Judge how many cores were used and waited for against how many were asked for. Pure."""
     evidence = f"{processes} processes use {use:.2f} cores and wait for {wait:.2f} of {wanted:g} asked for"
     return Effect(use >= LEAST_SHARE * wanted and use + wait >= DEMAND_SHARE * wanted, evidence)
+
+
+def holding(processes: int, held_bytes: int, wanted_bytes: int) -> Effect:
+    """Judge how much memory is held against how much was asked for. Pure."""
+    return Effect(held_bytes >= wanted_bytes, f"{processes} processes hold {held_bytes >> 20} MiB")
 
 
 def require_memory(size_bytes: int) -> None:

@@ -9,7 +9,7 @@ import psutil
 from kvsync.testing.clusters.local.cluster import LocalCluster
 from kvsync.testing.faults.fault import CpuStress, MemoryStress
 from kvsync.testing.faults.holding import Effect
-from kvsync.testing.faults.stressing import arguments, burning, require_memory
+from kvsync.testing.faults.stressing import PROGRAM, arguments, burning, holding, require_memory
 from kvsync.testing.processes.program import Program
 
 
@@ -27,9 +27,8 @@ class LocalStress:
         if isinstance(self._fault, MemoryStress):
             require_memory(self._fault.size_bytes)
         self._began = time.monotonic()
-        self._program = self._cluster.run_beside(
-            f"stress-{self._fault.pod}", "kvsync.testing.faults.stress", arguments(self._fault)
-        )
+        name = f"stress-{self._fault.pod}"
+        self._program = self._cluster.run_beside(name, PROGRAM, arguments(self._fault))
 
     def recover(self) -> None:
         """End them."""
@@ -52,12 +51,8 @@ class LocalStress:
                 past_s = time.monotonic() - self._began
                 return burning(len(self._workers), used_s / past_s, waited_s / past_s, workers * load)
             case MemoryStress(size_bytes=size_bytes):
-                return self._holding(size_bytes)
-
-    def _holding(self, size_bytes: int) -> Effect:
-        held = sum(each.memory_info().rss for each in self._workers)
-        evidence = f"{len(self._workers)} processes hold {held >> 20} MiB"
-        return Effect(held >= size_bytes, evidence)
+                held = sum(each.memory_info().rss for each in self._workers)
+                return holding(len(self._workers), held, size_bytes)
 
 
 def _waited_s(pid: int) -> float:

@@ -8,11 +8,9 @@ from kvsync.testing.faults.fault import CpuStress, MemoryStress
 from kvsync.testing.faults.holding import Effect
 from kvsync.testing.faults.node.node import Process
 from kvsync.testing.faults.node.pod import NodePod
-from kvsync.testing.faults.stressing import arguments, burning, require_memory
+from kvsync.testing.faults.stressing import PROGRAM, arguments, burning, holding, require_memory
 from kvsync.testing.processes.program import Program
 from kvsync.testing.processes.tools import kubectl
-
-MODULE = "kvsync.testing.faults.stress"
 
 
 class NodeStress:
@@ -32,7 +30,7 @@ class NodeStress:
             require_memory(self._fault.size_bytes)
         site, name = self._cluster.site, f"stress-{self._pod.name}"
         execute = ["exec", "--stdin", f"--namespace={self._cluster.namespace}", self._pod.name, "--"]
-        argv = [*execute, "python", "-m", MODULE, *arguments(self._fault)]
+        argv = [*execute, "python", "-m", PROGRAM, *arguments(self._fault)]
         self._began = time.monotonic()
         self._program = Program(
             name,
@@ -49,7 +47,7 @@ class NodeStress:
 
     def measure(self) -> Effect:
         """Ask the node's kernel what they use, or would use if others did not keep all cores busy."""
-        stress = [p for p in self._pod.node.processes(self._pod.state().container_id) if MODULE in p.command]
+        stress = [p for p in self._pod.node.processes(self._pod.state().container_id) if PROGRAM in p.command]
         if self._program is None:
             return Effect(bool(stress), f"stress processes: {[p.pid for p in stress] or 'none'}")
         if not self._program.is_running:
@@ -66,4 +64,4 @@ class NodeStress:
                 return burning(len(workers), use, wait, count * load)
             case MemoryStress(size_bytes=size_bytes):
                 held = sum(worker.resident_bytes for worker in workers)
-                return Effect(held >= size_bytes, f"{len(workers)} processes hold {held >> 20} MiB")
+                return holding(len(workers), held, size_bytes)
