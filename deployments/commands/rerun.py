@@ -18,7 +18,7 @@ from deployments.commands.console import (
     say_verdict,
 )
 from deployments.commands.run import run_once
-from kvsync.ci.report.report import EXIT_STATUS
+from kvsync.ci.report.report import EXIT_STATUS, Report
 from kvsync.ci.run_folder import find_run
 from kvsync.errors import ConfigError
 from kvsync.testing.results.outcome import Outcome
@@ -53,7 +53,6 @@ def recheck(run: RunId, report_dir: ReportDir = DEFAULT_REPORTS, as_json: AsJson
     Writes report-rechecked.json and .html beside the report. Exit status: as of `run`.
     """
     from kvsync.ci.page.page import write_page
-    from kvsync.ci.report.report import Report
     from kvsync.ci.run.recheck import recheck
 
     folder = find_run(report_dir, run)
@@ -96,7 +95,7 @@ def junit(
     else:
         for check in result.checks:
             if check.kind == "flaky" or check.outcome is not Outcome.PASSED:
-                told = escape(": ".join(filter(None, [check.name, check.headline])))
-                console.print(f"{coloured(check.outcome, check.kind)} {told}", soft_wrap=True)
+                what = escape(": ".join(filter(None, [check.name, check.headline])))
+                console.print(f"{coloured(check.outcome, check.kind)} {what}", soft_wrap=True)
         console.print(coloured(result.outcome, result.summary()), soft_wrap=True)
     raise typer.Exit(EXIT_STATUS[result.outcome])

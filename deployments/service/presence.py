@@ -34,11 +34,11 @@ def _drivers(home: str, packages: Sequence[str]) -> Iterator[tuple[UUID, psutil.
     for process in psutil.process_iter():
         try:
             words = process.cmdline()[1:3]
-            marks = process.environ() if any(_is_within(word, packages) for word in words) else {}
+            variables = process.environ() if any(_is_within(word, packages) for word in words) else {}
         except (psutil.Error, OSError):
             continue
-        if FLOW_RUN in marks and marks.get("PREFECT_HOME") == home:
-            yield UUID(marks[FLOW_RUN]), process
+        if FLOW_RUN in variables and variables.get("PREFECT_HOME") == home:
+            yield UUID(variables[FLOW_RUN]), process
 
 
 def _is_within(module: str, packages: Sequence[str]) -> bool:

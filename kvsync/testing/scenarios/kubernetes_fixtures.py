@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import yaml
 
 from kvsync.testing.clusters.kubernetes.machine import Machine
 from kvsync.testing.clusters.kubernetes.manifests import MANAGED
@@ -75,7 +76,6 @@ def kubernetes_namespace(kubernetes_client: "ApiClient") -> Iterator[str]:
 @pytest.fixture(scope="session")
 def chaos_crds(kubernetes_client: "ApiClient") -> None:
     """Chaos Mesh's kinds, known to that cluster; they stay, because other tests may use them."""
-    import yaml
     from kubernetes.utils import FailToCreateError, create_from_dict
 
     from kvsync.testing.faults.chaosmesh.installation import kinds

@@ -43,7 +43,7 @@ def test_a_living_flow_is_left_alone_unless_nobody_wants_it(sight: Sight, action
 
 
 @pytest.mark.parametrize("told", ["open", "cancelling", "cancelled", "final", "away"])
-def test_the_floor_comes_before_the_state(told: Told) -> None:
+def test_cleaning_up_comes_before_the_state(told: Told) -> None:
     """The command that started the run settles it, or else we do; only then Prefect is told."""
     assert decide(Sight(flow=False, command=True, settled=False, told=told)) == Wait(1)
     assert decide(Sight(flow=False, command=False, settled=False, told=told)) == Settle()
