@@ -62,7 +62,7 @@ async def test_a_static_list_is_given_once() -> None:
 
 
 async def test_every_change_is_a_snapshot(file: Path, background: Background, eventually: Eventually) -> None:
-    """Each new list is given in full; writing the same list again is no change."""
+    """Each new list is given in full; writing the same list again is not a change."""
     followed = Follower(file)
     background(followed.run())
     await eventually(lambda: len(followed.snapshots) == 1)

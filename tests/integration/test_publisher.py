@@ -243,7 +243,7 @@ async def test_an_endpoint_that_cannot_be_bound_is_a_configuration_error(endpoin
 
 
 async def test_after_closing_a_late_message_is_lost() -> None:
-    """A channel that delays may come back after the end; that is no error."""
+    """A channel that delays may come back after the end; that is not an error."""
     async with Publisher(endpoint=ANY_PORT) as publisher:
         pass
 

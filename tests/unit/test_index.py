@@ -297,7 +297,7 @@ def test_event_with_unknown_parent_uses_the_blocks_it_repeats() -> None:
 
 
 def test_long_chain_of_orphans_is_attached_at_once() -> None:
-    """A chain longer than Python's recursion limit is no problem."""
+    """A chain longer than Python's recursion limit is not a problem."""
     index = PrefixIndex(1)
     tokens = tuple(range(5000))
     index.apply(

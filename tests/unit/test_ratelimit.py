@@ -12,7 +12,7 @@ def test_one_is_let_through_per_interval_and_the_others_are_counted() -> None:
 
 
 def test_no_interval_lets_everything_through() -> None:
-    """An interval of zero is no limit."""
+    """An interval of zero does not limit anything."""
     limit = RateLimit(0.0, lambda: 5.0)
 
     assert [limit.admit() for _ in range(3)] == [0, 0, 0]

@@ -224,7 +224,7 @@ async def test_a_stream_that_breaks_off_is_seen_to(site: Site, *, stalls: bool) 
 
 
 async def test_a_client_that_hangs_up_ends_the_request_at_the_pod(site: Site) -> None:
-    """Hanging up amid a stream closes the connection to the pod and frees its place."""
+    """Hanging up mid-stream closes the connection to the pod and frees its place."""
     pod = await site.pod("a", answer=STREAM_BEGUN, stalls=True)
     client = await site.gateway("a")
 

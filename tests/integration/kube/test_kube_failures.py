@@ -68,7 +68,7 @@ async def test_a_forgotten_version_is_followed_by_a_list(
 async def test_after_an_outage_a_list_is_not_put_off(
     api: FakeApiServer, follow: "Follow", eventually: "Eventually"
 ) -> None:
-    """An API server that restarts has forgotten, which is no failure, however many there were before."""
+    """An API server that restarts has forgotten, which is not a failure, however many there were before."""
     followed = follow(retry_s=0.2, retry_max_s=1000)
     await eventually(lambda: not followed.problem)
     api.refuse(503)

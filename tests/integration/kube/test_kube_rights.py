@@ -238,7 +238,7 @@ def test_a_node_whose_pods_may_not_be_evicted_is_opened_again(
 def test_what_is_denied_for_another_reason_has_failed(
     cluster: KubernetesCluster, api: Api, ledger: Ledger
 ) -> None:
-    """A rule that denies it is no lack of rights; the ledger still knows of the node."""
+    """A rule that denies it is not a lack of rights; the ledger still knows of the node."""
     api.refusals[NODE] = 'admission webhook "nodes" denied the request'
 
     with pytest.raises(ClusterError, match="cannot cordon n1: 403: admission webhook"):

@@ -53,7 +53,7 @@ def test_unknown_model_lists_what_there_is() -> None:
 
 
 def test_adapter_of_two_base_models_stays_with_one() -> None:
-    """Pods of another base model are no choice for an adapter of the same name."""
+    """Pods of another base model are not candidates for an adapter of the same name."""
     both = (
         Pod(name="x", model="m1", host="h", loras=("l",)),
         Pod(name="y", model="m2", host="h", loras=("l",)),

@@ -222,7 +222,7 @@ def test_a_bookmark_has_a_version() -> None:
 
 
 def test_an_error_says_why() -> None:
-    """An ERROR's object is no pod but a Status."""
+    """An ERROR's object is not a pod but a Status."""
     event = WATCH_EVENT.validate_json(
         '{"type": "ERROR", "object": {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": '
         '"Failure", "message": "too old resource version: 1 (9)", "reason": "Expired", "code": 410}}'

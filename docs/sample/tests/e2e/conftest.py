@@ -10,7 +10,7 @@ __all__ = ["own_cluster", "provider", "scenario"]
 
 @pytest.fixture
 def settings() -> dict[str, object]:
-    """The gateway's settings, beside its pods."""
+    """The gateway's settings, without its pods."""
     return {"routing": {"imbalance_after": 4}}
 
 

@@ -98,7 +98,7 @@ def test_a_cluster_that_resists_stops_nothing_else(
 
 
 def test_what_is_gone_already_is_released(ledger: Ledger, programs: Programs) -> None:
-    """A thing that was written down and never made, or deleted since, is no failure."""
+    """A thing that was written down and never made, or deleted since, is not a failure."""
     programs("docker", "ps*|'image ls'*) :", "exec*) echo 'Error: No such container: n' >&2; exit 1")
     programs("kubectl", "*'get namespace kvsync-7-b'*) exit 1", "*get*) :")
     ledger.intend("kind-cluster", "kvsync-run-7", kubeconfig="/x")
@@ -256,7 +256,7 @@ def test_a_namespace_of_the_run_is_deleted(ledger: Ledger, programs: Programs) -
 
 
 def test_a_namespace_of_somebody_else_is_left_alone(ledger: Ledger, programs: Programs) -> None:
-    """A name alone is no reason to delete a namespace."""
+    """A name alone is not a reason to delete a namespace."""
     programs("kubectl", f"*'get namespace '*) echo '{THEIRS}'", "*get*) :")
     ledger.intend("namespace", "kvsync-7-a", **HERE)
 

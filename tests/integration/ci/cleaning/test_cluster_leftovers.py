@@ -219,7 +219,7 @@ def test_half_a_cluster_of_a_killed_run_is_used_by_nobody(
 
 
 def test_a_whole_cluster_that_a_run_was_to_keep_can_be_used(make: Make, tmp_path: Path) -> None:
-    """It is in the ledger of that run, which ended, and is no half of one."""
+    """It is in the ledger of that run, which ended, and is not a half-made one."""
     other = Ledger(tmp_path / "reports" / "leftovers-6" / "ledger.jsonl")
     other.created(other.intend("kind-cluster", "mine"), ready=True)
     (tmp_path / "made").touch()

@@ -146,7 +146,7 @@ def test_what_only_a_person_can_mend_is_not_sent_again(double: FakeGitHub, ended
 
 
 def test_a_later_run_of_the_commit_has_the_last_word(double: FakeGitHub, ended: Ended) -> None:
-    """What an earlier one could not send in time is no news where the later one judged it again."""
+    """What an earlier one could not send in time is not news where the later one judged it again."""
     later = ended(run="20261120-040000-bbbb", stages="unit")
     later.told.touch()
     ended(run="20261120-033000-bbbb", stages="unit")

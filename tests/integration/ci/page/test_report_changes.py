@@ -120,5 +120,5 @@ def test_trends_tell_rates_times_and_the_next_run() -> None:
 
 
 def test_a_first_run_has_no_trend_to_draw() -> None:
-    """One run alone has no chart, and nothing at all is no reason to fail."""
+    """One run alone has no chart, and having nothing at all is not a reason to fail."""
     assert Page(render(report(), Evidence(), [], trends=Trends())).tags.count("svg") == 0

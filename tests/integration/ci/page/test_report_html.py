@@ -360,7 +360,7 @@ def test_charts_stay_small_and_take_the_colours_of_the_page() -> None:
 
 
 def test_page_of_a_run(tmp_path: Path) -> None:
-    """The page is made from the folder of a run: histories, measurements, and text that is no UTF-8."""
+    """The page is made from the folder of a run: histories, measurements, and text that is not UTF-8."""
     (tmp_path / "history").mkdir()
     records = [
         {"f": "request", "type": "ok", "t_mono": 1.0, "latency_s": 0.1, "test": "tests/a.py::test_load"},

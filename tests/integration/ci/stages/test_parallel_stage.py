@@ -126,7 +126,7 @@ def test_every_line_is_written_once_and_in_order(context: StageContext) -> None:
 def test_a_test_that_takes_its_process_along_stops_no_other(
     context: StageContext, death: str, kind: str, said: str
 ) -> None:
-    """It ran once and says how its process ended; being killed from outside is no failure of the test."""
+    """It ran once and says how its process ended; being killed from outside is not a failure of the test."""
     result = run(context, a=DIES.format(death=death), b="def test_b(): pass")
 
     assert kinds(result) == {

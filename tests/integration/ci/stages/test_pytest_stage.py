@@ -199,7 +199,7 @@ def test_without_its_cluster_a_stage_says_so(context: StageContext) -> None:
 
 
 def test_a_broken_stage_is_unknown(context: StageContext) -> None:
-    """An exception in the harness is no verdict on the product; the traceback is kept."""
+    """An exception in the harness is not a verdict on the product; the traceback is kept."""
 
     class Broken:
         name = "broken"

@@ -150,7 +150,7 @@ def test_repeating_what_failed(context: StageContext, run_tests: RunTests) -> No
 
 
 def test_repeating_with_other_code(context: StageContext, run_tests: RunTests) -> None:
-    """A test that other code passes is no flaky test; its check names the code, the rest is as it was."""
+    """A test that other code passes is not flaky; its check names the code, the rest is as it was."""
     run_tests(RERUN, ONCE)
 
     result = run_tests(RERUN, ONCE, attempt=2, failed_only=True, other_code="0123456789")

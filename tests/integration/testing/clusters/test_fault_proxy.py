@@ -59,7 +59,7 @@ def exchange(connection: socket.socket, sent: bytes) -> bytes:
 
 
 def read(connection: socket.socket, count: int) -> bytes:
-    """Read so many bytes, fewer at the end of the stream."""
+    """Read this many bytes, fewer at the end of the stream."""
     received = b""
     while len(received) < count and (chunk := connection.recv(count - len(received))):
         received += chunk

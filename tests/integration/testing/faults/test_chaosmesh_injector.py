@@ -249,7 +249,7 @@ def test_failed_injection_is_void(world: World) -> None:
     "failure", ["Error: Specified qdisc kind is unknown.", "Error: Specified qdisc not found."]
 )
 def test_a_kernel_that_cannot_is_not_run(failure: str, world: World) -> None:
-    """A missing kernel module is no void fault: it was not carried out here at all, and nothing is left."""
+    """A missing kernel module does not make a fault void: it was never carried out, and nothing is left."""
     world.mesh.behaviour, world.mesh.failure = Behaviour.INJECTION_FAILS, failure
 
     with refused(NotRun, rf"the kernel of the pod's node cannot do it: .*{failure}"):

@@ -44,7 +44,7 @@ def test_datagrams_that_nobody_listens_for_are_counted() -> None:
 
 
 def test_datagrams_that_cannot_be_sent_are_none() -> None:
-    """That there is no way to send one is no error: a cut way looks like that."""
+    """Having no way to send one is not an error: a cut way looks like that."""
     assert probe.send("255.255.255.255") <= probe.strays()
 
 

@@ -33,6 +33,6 @@ def test_what_was_open_is_counted(tmp_path: Path, is_open: str, count: int) -> N
 
 
 def test_a_kernel_that_leaves_them_open_lacks_something(tmp_path: Path) -> None:
-    """That is no fault without effect: it was never carried out."""
+    """That is not a fault without effect: it was never carried out."""
     with pytest.raises(NotRun, match="the kernel of n1 cannot reset connections"):
         node(tmp_path, is_open=OPEN, killed="").reset([5557])

@@ -1,4 +1,4 @@
-"""A program that runs beside the tests can be paused, stopped and killed, and never outlives them."""
+"""A program that runs alongside the tests can be paused, stopped and killed, and never outlives them."""
 
 import subprocess
 import sys

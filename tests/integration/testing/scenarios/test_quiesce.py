@@ -24,7 +24,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
 
 
 def test_a_pod_that_publishes_meanwhile_is_compared_again(cluster: LocalCluster) -> None:
-    """What came between reading and asking is no violation: such a comparison is made anew."""
+    """What came between reading and asking is not a violation: the comparison is made again."""
     (pod,) = cluster.pods()
     late = threading.Thread(target=PodAdmin(pod.admin_url).churn, args=(60, 2.0), kwargs={"blocks": 6})
     late.start()

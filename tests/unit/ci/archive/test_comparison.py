@@ -91,7 +91,7 @@ def test_a_pass_at_the_same_commit_is_a_proof() -> None:
 
 
 def test_only_tests_are_new_tests() -> None:
-    """What the pipeline itself checks differs from run to run, and is no new test."""
+    """What the pipeline itself checks differs from run to run, and is not a new test."""
     assert compared("passed", [], name="process 4711 is gone").standings == ()
 
 
@@ -117,7 +117,7 @@ def test_age(since: timedelta, text: str) -> None:
 
 
 def standings(**counts: int) -> list[Standing]:
-    """Return so many standings of each status in stage e2e; known ones are 1, 2, 3 ... days old."""
+    """Return this many standings of each status in stage e2e; known ones are 1, 2, 3 ... days old."""
     return [
         Standing(
             check=f"{status}-{number}",

@@ -140,7 +140,7 @@ def test_a_cluster_of_the_same_name_is_in_the_way() -> None:
 
 
 def test_clusters_of_other_runs_are_named() -> None:
-    """They are no problem, and may have been forgotten."""
+    """They are not a problem, and may have been forgotten."""
     found = docker_findings.cluster_name(
         "kvsync-8", {"kvsync-9", "kvsync-7", "kvsync-80", "not-kvsync-8", "kvsync"}
     )

@@ -113,7 +113,7 @@ def test_what_is_said_of_an_attempt(tmp_path: Path) -> None:
 
 
 def test_repetitions_that_all_passed(tmp_path: Path) -> None:
-    """Equal names alone are no failure: `go test -count=2` counts each of them."""
+    """Equal names alone are not a failure: `go test -count=2` counts each of them."""
     (check,) = read(
         tmp_path, '<testsuite name="s" tests="2"><testcase name="a"/><testcase name="a"/></testsuite>'
     ).checks

@@ -122,7 +122,7 @@ def test_the_result_of_a_stage_that_cannot_be_read(tmp_path: Path) -> None:
 
 
 def test_versions_of_what_is_installed() -> None:
-    """A package that is not installed has no version and is no error."""
+    """A package that is not installed has no version, which is not an error."""
     assert list(versions_of(["pytest", "no-such-package"])) == ["pytest"]
 
 

@@ -55,7 +55,7 @@ def kinds(result: StageResult) -> list[CheckKind]:
     ids=["failure", "timeout", "another", "nothing else", "undecided", "not a failure", "pass", "all"],
 )
 def test_failures_are_set_aside(given: list[CheckKind], expected: list[CheckKind], outcome: Outcome) -> None:
-    """A quarantined failure does not gate; it hides no other, and is no pass where nothing else passed."""
+    """A quarantined failure does not gate; it hides no other, and is not a pass where nothing else passed."""
     result = apply(Quarantine(quarantine=(entry("t.py::test_0"),)), stage(*given), TODAY)
 
     assert (kinds(result), result.outcome) == (expected, outcome)

@@ -54,7 +54,7 @@ def test_links_and_pipes_are_not_followed(tmp_path: Path) -> None:
 
 
 def test_names_that_are_no_keys_are_listed_and_the_rest_is_stored(tmp_path: Path) -> None:
-    """Bytes that are no text and control characters are refused one by one; the manifest says which."""
+    """Bytes that are not text and control characters are refused one by one; the manifest says which."""
     folder = RunFolder(tmp_path / "run-1")
     folder.logs.mkdir(parents=True)
     folder.page.write_text("hello")
@@ -96,7 +96,7 @@ def test_an_upload_that_failed_goes_on(tmp_path: Path) -> None:
 
 
 def test_a_manifest_that_is_none_counts_as_missing(tmp_path: Path) -> None:
-    """Whatever else lies there is no proof."""
+    """Nothing else that lies there is proof."""
     folder = RunFolder(tmp_path / "run-1")
     folder.path.mkdir()
     manifest = tmp_path / "store" / "proj" / "run-1" / "manifest.json"

@@ -278,5 +278,5 @@ def test_nothing_is_left_of_a_fork_that_asks_for_chaos() -> None:
     ("count", "ignored"), [(0, False), (1, True), (MAX_FILES - 1, True), (MAX_FILES, False)]
 )
 def test_too_many_files_are_not_known_to_be_ignored(count: int, ignored: bool) -> None:
-    """Of a pull request GitHub tells no more; and what touches nothing at all is no reason to stay away."""
+    """GitHub says no more of a pull request; and touching nothing at all is not a reason to stay away."""
     assert are_ignored((f"docs/{number}" for number in range(count)), ("docs/**",)) is ignored

@@ -19,7 +19,7 @@ def stage(**kinds: CheckKind) -> StageResult:
 
 
 def many(count: int, kind: CheckKind, prefix: str = "t") -> list[Check]:
-    """Return so many checks that ended like this."""
+    """Return `count` checks that ended like this."""
     return [Check(name=f"t.py::{prefix}{number}", kind=kind) for number in range(count)]
 
 

@@ -23,7 +23,7 @@ def answer(predicted: int | None, cached: int | None, *, state: str = "exact", o
 
 
 def batch(t_mono: float, *, pod: str = "p", stored: int = 0, removed: int = 0) -> Announcement:
-    """A batch that stored or removed so many blocks."""
+    """A batch that stored or removed this many blocks."""
     return Announcement(
         pod=pod,
         model="m",
