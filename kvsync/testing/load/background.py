@@ -8,14 +8,12 @@ from types import TracebackType
 from typing import Self
 
 from kvsync.testing.clusters.cluster import PodHandle
-from kvsync.testing.load.generator import Generator, RequestStream
+from kvsync.testing.load.generator import Generator, with_control
 from kvsync.testing.load.plan import Phase
 from kvsync.testing.processes.wait import wait_for
 from kvsync.testing.scenarios.scenario import Scenario
 from kvsync.testing.traffic.service import Sample, Service
 from kvsync.testing.traffic.steady import observed
-
-CONTROL_RATE_PER_S = 5.0
 
 
 class BackgroundLoad:
@@ -36,20 +34,8 @@ class BackgroundLoad:
         run_dir: Path,
     ) -> None:
         self._seconds = seconds
-        places = (
-            ("request", scenario.cluster.gateway_url, rate_per_s),
-            ("control", control.url, CONTROL_RATE_PER_S),
-        )
-        streams = [
-            RequestStream(
-                f=f,
-                url=url,
-                model=control.model,
-                phases=[Phase(name=name, seconds=seconds, rate_per_s=rate)],
-                seed=seed,
-            )
-            for f, url, rate in places
-        ]
+        phases = [Phase(name=name, seconds=seconds, rate_per_s=rate_per_s)]
+        streams = with_control(scenario.cluster.gateway_url, control.model, control, phases, seed)
         self._generator = Generator(
             streams, run_dir=run_dir, name=f"load-{scenario.cluster.name}-{name}", test=scenario.test
         )

@@ -15,12 +15,13 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from kvsync import stdin
+from kvsync.testing.clusters.cluster import PodHandle
 from kvsync.testing.errors import WaitTimeout
 from kvsync.testing.load.plan import Phase, requests
 from kvsync.testing.processes.ledger import Ledger
@@ -30,6 +31,7 @@ from kvsync.testing.results.history import History, Record, read_lines
 from kvsync.testing.traffic.sender import REQUEST_TIMEOUT_S, Sender
 from kvsync.testing.traffic.trace import TraceRequest
 
+CONTROL_RATE_PER_S = 5.0
 WORKERS = 1024
 """Requests that can be unanswered at a time: three seconds of the highest rate without a single answer."""
 _LAST_ANSWER_S = REQUEST_TIMEOUT_S + 5.0
@@ -54,6 +56,17 @@ class RequestStream:
     def requests(self) -> Iterable[TraceRequest]:
         """Return what is to be sent, so that what was sent can be held against it."""
         return requests(self.phases, model=self.model, seed=self.seed)
+
+
+def with_control(
+    url: str, model: str, control: PodHandle, phases: Sequence[Phase], seed: int
+) -> tuple[RequestStream, RequestStream]:
+    """Return the requests to a gateway, and the control: a few past it to one pod, in the same phases."""
+    few = [replace(phase, rate_per_s=CONTROL_RATE_PER_S) for phase in phases]
+    return (
+        RequestStream(f="request", url=url, model=model, phases=phases, seed=seed),
+        RequestStream(f="control", url=control.url, model=control.model, phases=few, seed=seed),
+    )
 
 
 class Generator:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -15,7 +15,7 @@ from kvsync.testing.benchmarks.gauge import Gauge
 from kvsync.testing.clusters.cluster import Cluster, Option, PodHandle
 from kvsync.testing.clusters.endpoints import PodAdmin
 from kvsync.testing.errors import ClusterError
-from kvsync.testing.load.generator import Generator, RequestStream
+from kvsync.testing.load.generator import Generator, RequestStream, with_control
 from kvsync.testing.load.plan import PASSAGES, LoadPlan
 from kvsync.testing.load.service import Served, served
 from kvsync.testing.load.vitals import Vitals, behind
@@ -25,7 +25,6 @@ from kvsync.testing.traffic.sender import REQUEST_TIMEOUT_S
 from kvsync.testing.traffic.service import LATE_SHARE, Sample
 
 MODEL, CONTROL = "qwen", "control"
-CONTROL_RATE_PER_S = 5.0
 PODS = 3
 CAPACITY = 512
 """Blocks of a pod: it is full within seconds, so that from then on everything new evicts something."""
@@ -89,7 +88,9 @@ class Loader:
         """Offer a load to its end and look at the gateway meanwhile; `change` is called every `change_s`."""
         self._loads += 1
         cluster, history = self._scenario.cluster, self._scenario.history
-        requests, control = streams = self._streams(plan)
+        requests, control = streams = with_control(
+            cluster.gateway_url, MODEL, self._control, plan.phases, self._scenario.seed + self._loads
+        )
         vitals: list[Vitals] = []
         lags: list[int | None] = []
         with self._generator(streams) as generator, _Events(plan.events_per_s) as events:
@@ -117,15 +118,6 @@ class Loader:
             peak_behind=max(filter(None, lags), default=0),
             events_per_s=events.announced / (ended - generator.began),
             intended_events_per_s=PODS * plan.events_per_s,
-        )
-
-    def _streams(self, plan: LoadPlan) -> tuple[RequestStream, RequestStream]:
-        seed, pod = self._scenario.seed + self._loads, self._control
-        url = self._scenario.cluster.gateway_url
-        beside = [replace(phase, rate_per_s=CONTROL_RATE_PER_S) for phase in plan.phases]
-        return (
-            RequestStream(f="request", url=url, model=MODEL, phases=plan.phases, seed=seed),
-            RequestStream(f="control", url=pod.url, model=pod.model, phases=beside, seed=seed),
         )
 
     def _generator(self, streams: Sequence[RequestStream]) -> Generator:
