@@ -62,7 +62,7 @@ GIVE_UP_S = 600.0
 FLOW_RUN_VARIABLE = "PREFECT__FLOW_RUN_ID"
 """Marks the processes of a flow run."""
 
-Told = Literal["open", "cancelling", "cancelled", "final", "away"]
+Belief = Literal["open", "cancelling", "cancelled", "final", "away"]
 """What Prefect believes about the flow run. It is also `final` if there is no one to tell or nothing to
 mend: no API, a flow run that was deleted, one that is to be started again."""
 
@@ -71,15 +71,15 @@ mend: no API, a flow run that was deleted, one that is to be started again."""
 class Sight:
     """What can be seen of a run: `command` is alive if what started it is, and may be the flow itself.
 
-    `settled`: its report is there, and has been handed over. `told_s`, `dead_s`: how long Prefect
+    `settled`: its report is there, and has been handed over. `believed_s`, `dead_s`: how long Prefect
     has been believing what it does, and how long ago the flow's process ended.
     """
 
     flow: bool
     command: bool
     settled: bool
-    told: Told
-    told_s: float = 0.0
+    believed: Belief
+    believed_s: float = 0.0
     dead_s: float = 0.0
 
 
@@ -120,13 +120,13 @@ def decide(sight: Sight) -> Wait | Stop | Settle | Tell | Leave:
     """Say what to do next. Pure."""
     match sight:
         case (
-            Sight(flow=True, settled=True, told="final")
-            | Sight(flow=False, settled=True, told="final" | "cancelled")
+            Sight(flow=True, settled=True, believed="final")
+            | Sight(flow=False, settled=True, believed="final" | "cancelled")
         ):
             return Leave()
         case Sight(flow=True, command=False):
             return Stop("the command that started the run is gone")
-        case Sight(flow=True, told="cancelling" | "cancelled", told_s=ignored_s) if ignored_s > IGNORED_S:
+        case Sight(flow=True, believed="cancelling" | "cancelled", believed_s=for_s) if for_s > IGNORED_S:
             return Stop(IGNORED)
         case Sight(flow=True):
             return Wait(WATCH_S)
@@ -136,9 +136,9 @@ def decide(sight: Sight) -> Wait | Stop | Settle | Tell | Leave:
             return Settle()
         case Sight(dead_s=dead_s) if dead_s > GIVE_UP_S:
             return Leave(f"gave up after {dead_s:.0f} s: Prefect does not know that the run has ended")
-        case Sight(told="away", dead_s=dead_s):
+        case Sight(believed="away", dead_s=dead_s):
             return Wait(min(1.0 + dead_s / 4, LONGEST_WAIT_S))
-        case Sight(told="cancelling"):
+        case Sight(believed="cancelling"):
             return Tell("CANCELLED")
     return Tell("CRASHED")
 
@@ -156,8 +156,8 @@ class Guardian:
     why: str = "the run's process ended before the run did"
     stopped: bool = False
     settled: bool = False
-    told: Told = "away"
-    told_since: float = field(default_factory=time.monotonic)
+    believed: Belief = "away"
+    believed_since: float = field(default_factory=time.monotonic)
     died_at: float | None = None
 
     def guard(self) -> None:
@@ -181,15 +181,15 @@ class Guardian:
         flow, now = lives(self.pid, self.born), time.monotonic()
         if not flow and self.died_at is None:
             self.died_at = now
-        told = ask(self.flow_run)
-        if told != self.told:
-            self.told, self.told_since = told, now
+        believed = ask(self.flow_run)
+        if believed != self.believed:
+            self.believed, self.believed_since = believed, now
         return Sight(
             flow=flow,
             command=is_running(self.folder.ledger),
             settled=self.settled or (self.folder.told.exists() and not self.stopped),
-            told=told,
-            told_s=now - self.told_since,
+            believed=believed,
+            believed_s=now - self.believed_since,
             dead_s=now - (self.died_at or now),
         )
 
@@ -203,8 +203,8 @@ class Guardian:
         self._rest(self.grace_s)
 
     def settle(self) -> None:
-        """Clean up and judge; a failure is told, for the run has to end in any case."""
-        by_somebody = self.told in ("cancelling", "cancelled")
+        """Clean up and judge; a failure is reported, for the run has to end in any case."""
+        by_somebody = self.believed in ("cancelling", "cancelled")
         if by_somebody:
             self.why = f"cancelled: {self.why}"
         self.settled = True
@@ -238,7 +238,7 @@ class Guardian:
             time.sleep(seconds)
 
 
-def ask(flow_run: UUID) -> Told:
+def ask(flow_run: UUID) -> Belief:
     """Return what Prefect believes about a flow run."""
     if not get_current_settings().api.url:
         return "final"

@@ -15,7 +15,7 @@ from kvsync.ci.run_folder import RunFolder
 from kvsync.ci.settings import Settings
 from kvsync.testing.processes.living import facts_of, lives
 from kvsync.testing.processes.wait import wait_for
-from tasks.guardian import Guardian, Leave, Settle, Sight, Stop, Tell, Told, Wait, decide
+from tasks.guardian import Belief, Guardian, Leave, Settle, Sight, Stop, Tell, Wait, decide
 
 HERE = Installation(Settings())
 
@@ -26,15 +26,15 @@ IGNORED = "it had not ended 20 s after its cancellation"
 @pytest.mark.parametrize(
     ("sight", "action"),
     [
-        (Sight(flow=True, command=True, settled=False, told="open"), Wait(5)),
-        (Sight(flow=True, command=True, settled=False, told="away", told_s=999), Wait(5)),
-        (Sight(flow=True, command=True, settled=False, told="final"), Wait(5)),
-        (Sight(flow=True, command=True, settled=True, told="open"), Wait(5)),
-        (Sight(flow=True, command=True, settled=True, told="final"), Leave()),
-        (Sight(flow=True, command=True, settled=False, told="cancelling", told_s=20), Wait(5)),
-        (Sight(flow=True, command=True, settled=False, told="cancelling", told_s=21), Stop(IGNORED)),
-        (Sight(flow=True, command=True, settled=False, told="cancelled", told_s=21), Stop(IGNORED)),
-        (Sight(flow=True, command=False, settled=False, told="open"), Stop(GONE)),
+        (Sight(flow=True, command=True, settled=False, believed="open"), Wait(5)),
+        (Sight(flow=True, command=True, settled=False, believed="away", believed_s=999), Wait(5)),
+        (Sight(flow=True, command=True, settled=False, believed="final"), Wait(5)),
+        (Sight(flow=True, command=True, settled=True, believed="open"), Wait(5)),
+        (Sight(flow=True, command=True, settled=True, believed="final"), Leave()),
+        (Sight(flow=True, command=True, settled=False, believed="cancelling", believed_s=20), Wait(5)),
+        (Sight(flow=True, command=True, settled=False, believed="cancelling", believed_s=21), Stop(IGNORED)),
+        (Sight(flow=True, command=True, settled=False, believed="cancelled", believed_s=21), Stop(IGNORED)),
+        (Sight(flow=True, command=False, settled=False, believed="open"), Stop(GONE)),
     ],
 )
 def test_a_living_flow_is_left_alone_unless_nobody_wants_it(sight: Sight, action: object) -> None:
@@ -42,15 +42,15 @@ def test_a_living_flow_is_left_alone_unless_nobody_wants_it(sight: Sight, action
     assert decide(sight) == action
 
 
-@pytest.mark.parametrize("told", ["open", "cancelling", "cancelled", "final", "away"])
-def test_cleaning_up_comes_before_the_state(told: Told) -> None:
-    """The command that started the run settles it, or else we do; only then Prefect is told."""
-    assert decide(Sight(flow=False, command=True, settled=False, told=told)) == Wait(1)
-    assert decide(Sight(flow=False, command=False, settled=False, told=told)) == Settle()
+@pytest.mark.parametrize("believed", ["open", "cancelling", "cancelled", "final", "away"])
+def test_cleaning_up_comes_before_the_state(believed: Belief) -> None:
+    """The command that started the run settles it, or else we do; only then is Prefect told."""
+    assert decide(Sight(flow=False, command=True, settled=False, believed=believed)) == Wait(1)
+    assert decide(Sight(flow=False, command=False, settled=False, believed=believed)) == Settle()
 
 
 @pytest.mark.parametrize(
-    ("told", "dead_s", "action"),
+    ("believed", "dead_s", "action"),
     [
         ("final", 0, Leave()),
         ("cancelled", 0, Leave()),
@@ -63,9 +63,9 @@ def test_cleaning_up_comes_before_the_state(told: Told) -> None:
         ("open", 601, Leave("gave up after 601 s: Prefect does not know that the run has ended")),
     ],
 )
-def test_prefect_is_told_what_it_does_not_know(told: Told, dead_s: float, action: object) -> None:
+def test_prefect_is_told_what_it_does_not_know(believed: Belief, dead_s: float, action: object) -> None:
     """A final state stays; without an answer it is tried again for ten minutes, ever more rarely."""
-    assert decide(Sight(flow=False, command=False, settled=True, told=told, dead_s=dead_s)) == action
+    assert decide(Sight(flow=False, command=False, settled=True, believed=believed, dead_s=dead_s)) == action
 
 
 DEAF = """
