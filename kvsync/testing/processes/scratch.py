@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,7 +30,19 @@ def remove(path: Path) -> bool:
         # A guardian and `kvsync-ci clean` may remove the same folder at the same time.
         with contextlib.suppress(FileNotFoundError):
             if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
+                _remove_folder(path)
             else:
                 path.unlink()
     return found
+
+
+def _remove_folder(path: Path) -> None:
+    """Remove a folder, whatever is in it: it may be unreadable, or deeper than Python's recursion."""
+    try:
+        shutil.rmtree(path)
+    except (PermissionError, RecursionError):
+        for words in (("rm", "-rf"), ("chmod", "-R", "u+rwx"), ("rm", "-rf")):
+            done = subprocess.run([*words, "--", str(path)], capture_output=True, text=True, check=False)
+            if not os.path.lexists(path):
+                return
+        raise OSError(f"{path} cannot be removed: {done.stderr[-500:].strip()}") from None
