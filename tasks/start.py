@@ -8,6 +8,7 @@ from pathlib import Path
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from kvsync.ci.box.box import box_for
 from kvsync.ci.cleaning.residue import LAUNCHER, is_running
 from kvsync.ci.revision import revision
 from kvsync.ci.run.parameters import Parameters
@@ -30,7 +31,8 @@ def start_run(parameters: Parameters, stop: threading.Event) -> tuple[Run, Stage
     """
     run = Run(parameters, Installation.of(os.environ))
     redact_logs(run.installation.secrets)
-    folder, repeat = run.folder, parameters.repeat
+    folder, repeat, source = run.folder, parameters.repeat, parameters.source
+    trusted, asked = not source or source.trusted, bool(source and source.pull_request)
     folder.logs.mkdir(parents=True, exist_ok=True)
     parameters.keep_in(folder)
     ledger = Ledger(folder.ledger, run=parameters.run)
@@ -39,7 +41,7 @@ def start_run(parameters: Parameters, stop: threading.Event) -> tuple[Run, Stage
     post_guardian(folder, current_flow_run(), os.environ)
     if FLOW_RUN_VARIABLE in os.environ:
         _print_to(folder.logs / "pipeline.log")
-    if not parameters.source:
+    if not source:
         keep_quarantine(parameters.checkout, run.settings.archive.quarantine, folder.path)
         if not repeat or folder.revision is None:
             folder.keep_revision(revision(parameters.repository, reports=parameters.report_dir))
@@ -55,7 +57,8 @@ def start_run(parameters: Parameters, stop: threading.Event) -> tuple[Run, Stage
         attempt=repeat.attempt if repeat else 1,
         failed_only=bool(repeat and repeat.failed_only),
         other_code=repeat.other_code if repeat else "",
-        environ=stage_environment(os.environ, trusted=not parameters.source or parameters.source.trusted),
+        environ=stage_environment(os.environ, trusted=trusted),
+        box=box_for(run.settings.box, trusted=trusted, pull_request=asked),
         stop=stop,
     )
 

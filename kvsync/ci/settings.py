@@ -55,6 +55,13 @@ def _git_server(url: str) -> str:
     return url if url.startswith("file:///") else _without_credentials(url).removesuffix("/")
 
 
+def _absolute(folder: Path) -> Path:
+    if not folder.is_absolute():
+        raise ValueError("an absolute path is needed")
+    return folder
+
+
+AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
 Names = Annotated[tuple[str, ...], BeforeValidator(split)]
 PlainUrl = Annotated[str, AfterValidator(_without_credentials)]
 
@@ -184,6 +191,24 @@ class ServeSettings(_Table):
     image: str = ""
 
 
+class BoxSettings(_Table):
+    """How code is confined that nobody here vouches for.
+
+    `use`: for "untrusted" commits (of forks), also for those of "pull-requests", or "always". `kind`: by
+    bubblewrap, or "container" where the whole pipeline runs in a container that is made for one run and holds
+    no secret. `readable`: folders that tests need besides the system's, such as one of browsers. `memory`,
+    `disk` and `temporary` (files in /tmp, which are memory, too): bytes; `processes` with their threads.
+    """
+
+    use: Literal["untrusted", "pull-requests", "always"] = "pull-requests"
+    kind: Literal["bubblewrap", "container"] = "bubblewrap"
+    readable: Annotated[tuple[AbsolutePath, ...], BeforeValidator(split)] = ()
+    memory: PositiveInt = 8 * 1024**3
+    processes: PositiveInt = 2048
+    disk: PositiveInt = 8 * 1024**3
+    temporary: PositiveInt = 2 * 1024**3
+
+
 class Settings(_Table):
     """Everything that can be configured, a field for each table of the file."""
 
@@ -194,6 +219,7 @@ class Settings(_Table):
     webhook: WebhookSettings = WebhookSettings()
     notify: NotifySettings = NotifySettings()
     serve: ServeSettings = ServeSettings()
+    box: BoxSettings = BoxSettings()
 
 
 _FIELDS: Mapping[str, Location] = {

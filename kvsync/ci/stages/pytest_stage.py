@@ -9,13 +9,15 @@ import importlib.util
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import islice
+from pathlib import Path
 from typing import Literal
 
+from kvsync.ci.box.confinement import Confinement
 from kvsync.ci.run_folder import RunFolder
 from kvsync.ci.stages.stage import LOCAL, StageContext, repeated
 from kvsync.testing.processes.runner import CommandResult, run
@@ -83,14 +85,17 @@ class PytestStage:
         argv = self.command(context, label)
         if attempt > 1:
             argv += [f"--attempt={attempt}"]
+        inputs = [context.trace] if context.trace else []
         if only:
             selection = tests.with_name(f"{label}-only.json")
             selection.write_text(json.dumps(only))
             argv += [f"--only={selection}"]
+            inputs.append(selection)
+        carry_out = self._place(context, label, inputs)
         started_at, log = datetime.now(UTC), f"logs/{label}.log"
         (context.run_dir / "tmp").mkdir(parents=True, exist_ok=True)  # pytest makes the last level only
         with self._temporary(context) as temporary:
-            command = run(
+            command = carry_out(
                 argv,
                 log=context.run_dir / log,
                 timeout_s=timeout_s,
@@ -112,6 +117,21 @@ class PytestStage:
         records = islice(read_lines(tests), len(before), None)
         result = result_from(records, command, name=self.name, started_at=started_at)
         return replace(result, log=log)
+
+    def _place(
+        self, context: StageContext, label: str, inputs: Sequence[Path]
+    ) -> Callable[..., CommandResult]:
+        """Return what runs the tests: a box, unless they need a cluster that is reached by the network."""
+        if context.box is None or self._needs_machine(context):
+            return run
+        return Confinement(
+            box=context.box,
+            run_dir=context.run_dir,
+            workspace=context.repository,
+            stage=self.name,
+            label=label,
+            inputs=tuple(inputs),
+        ).run
 
     @contextmanager
     def _temporary(self, context: StageContext) -> Iterator[dict[str, str]]:
@@ -223,7 +243,7 @@ def _without_event(ending: Record) -> Record:
 def _why_it_ended_early(command: CommandResult) -> str:
     if command.timed_out:
         return f"the stage reached its time limit after {command.duration_s:.0f} s"
-    return "the run was interrupted" if command.stopped else ""
+    return "the run was interrupted" if command.stopped else command.doubt
 
 
 def _running(command: CommandResult) -> CheckKind:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, Protocol
 
+from kvsync.ci.box.box import Box
 from kvsync.ci.run_folder import RunFolder
 from kvsync.testing.processes.ledger import Ledger
 from kvsync.testing.results.attempts import OTHER_CODE, again, unpassed
@@ -26,7 +27,7 @@ class StageContext:
     `environ` is what the processes of its tests get, None for all that this process has. A later `attempt` is
     merged into what was found before; it repeats what did not pass only if `failed_only`. `other_code` names
     its code if that is another than the first attempt's. Tests that are not `known` (None: all are) are
-    new.
+    new. With a `box` its processes are confined.
     """
 
     run_dir: Path
@@ -42,6 +43,7 @@ class StageContext:
     other_code: str = ""
     known: frozenset[str] | None = None
     environ: Mapping[str, str] | None = field(default=None, repr=False)
+    box: Box | None = None
     stop: threading.Event
 
 

@@ -35,13 +35,17 @@ TICK_S = 0.1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommandResult:
-    """How a command ended: `exit_code` is minus the number of the signal that killed it."""
+    """How a command ended: `exit_code` is minus the number of the signal that killed it.
+
+    `doubt` says why its results are not to be believed, whatever it exited with; empty for most commands.
+    """
 
     exit_code: int
     duration_s: float
     tail: str
     timed_out: bool = False
     stopped: bool = False
+    doubt: str = ""
 
 
 def run(

@@ -1,0 +1,83 @@
+"""A run's folder with a box in it, in which tests run programs."""
+
+import os
+import shutil
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from kvsync.ci.box.ability import unable
+from kvsync.ci.box.box import USER, Box, Limits
+from kvsync.ci.box.confinement import Confinement
+from kvsync.testing.processes.ledger import Ledger, leftovers
+from kvsync.testing.processes.living import find_strays
+from kvsync.testing.processes.runner import CommandResult
+from kvsync.testing.results.verdicts import NotRun
+
+SMALL = Limits(memory=400 * 1024**2, processes=48, disk=64 * 1024**2, temporary=32 * 1024**2)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Boxed:
+    """A run called `name` in a report folder, and a box for its stage `some`."""
+
+    run_dir: Path
+    limits: Limits = SMALL
+    timeout_s: float = 30.0
+
+    @property
+    def workspace(self) -> Path:
+        """The files that are tested."""
+        return self.run_dir / "workspace"
+
+    @property
+    def ledger(self) -> Ledger:
+        """What the run has made."""
+        return Ledger(self.run_dir / "ledger.jsonl", run=self.run_dir.name)
+
+    @property
+    def log(self) -> str:
+        """What the program printed."""
+        return (self.run_dir / "logs" / "some.log").read_text(errors="replace")
+
+    def run(self, code: str, *words: str, stop: threading.Event | None = None) -> CommandResult:
+        """Run a Python program in the box, which is to leave nothing."""
+        (self.workspace / "program.py").write_text(code)
+        place = Confinement(
+            box=Box(limits=self.limits),
+            run_dir=self.run_dir,
+            workspace=self.workspace,
+            stage="some",
+            label="some",
+        )
+        return place.run(
+            [sys.executable, "program.py", str(self.run_dir), *words],
+            log=self.run_dir / "logs" / "some.log",
+            timeout_s=self.timeout_s,
+            ledger=self.ledger,
+            cwd=self.workspace,
+            environ={"PATH": os.defpath},
+            stop=stop,
+            grace_s=5.0,
+        )
+
+
+MakeBoxed = Callable[..., Boxed]
+
+
+@pytest.fixture
+def boxed(tmp_path: Path) -> Iterator[Boxed]:
+    """A box; afterwards nothing of its run is left but its folder."""
+    if why := unable(Box(), USER if os.geteuid() == 0 else None):
+        raise NotRun(why)
+    boxed = Boxed(run_dir=tmp_path / "reports" / f"run-{os.getpid()}-{tmp_path.name[-12:].strip('_')}")
+    boxed.workspace.mkdir(parents=True)
+    yield boxed
+    assert find_strays(boxed.run_dir.name) == []
+    assert leftovers([boxed.ledger.path]) == []
+    assert list(boxed.run_dir.glob("box-*")) == []
+    shutil.rmtree(boxed.run_dir)

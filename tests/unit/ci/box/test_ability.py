@@ -1,0 +1,38 @@
+"""Why no box can be made, and what mends it."""
+
+import pytest
+
+from kvsync.ci.box.ability import reason, unable
+from kvsync.ci.box.box import Box
+from kvsync.testing.processes.tools import ToolAnswer, Tools
+
+
+@pytest.mark.parametrize(
+    ("said", "mend"),
+    [
+        ("bwrap is not installed", "apt-get install bubblewrap"),
+        ("bwrap: setting up uid map: Permission denied", "AppArmor profile"),
+        ("bwrap: loopback: Failed RTM_NEWADDR: Operation not permitted", "AppArmor profile"),
+        (
+            "bwrap: No permissions to create new namespace, likely because...",
+            "kernel.unprivileged_userns",
+        ),
+        ("bwrap: Creating new namespace failed: Operation not permitted", "KVSYNC_CI_BOX_KIND=container"),
+        ("bwrap: something new", "see what it says"),
+    ],
+    ids=["none", "ubuntu", "ubuntu, of its network", "sysctl", "container", "other"],
+)
+def test_what_it_says_has_a_mend(said: str, mend: str) -> None:
+    """Both are in the reason."""
+    found = reason(ToolAnswer(exit_code=1, errors=said))
+
+    assert said in found
+    assert mend in found
+
+
+def test_without_bubblewrap_there_is_none(tmp_path: str) -> None:
+    """The mend says how to install it; a run in a container needs none."""
+    nothing = Tools(search_path=str(tmp_path))
+
+    assert "install bubblewrap" in unable(Box(), None, nothing)
+    assert unable(Box(kind="container"), None, nothing) == ""
