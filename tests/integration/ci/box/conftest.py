@@ -4,7 +4,7 @@ import os
 import shutil
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,8 @@ from kvsync.testing.processes.runner import CommandResult
 from kvsync.testing.results.verdicts import NotRun
 
 SMALL = Limits(memory=400 * 1024**2, processes=48, disk=64 * 1024**2, temporary=32 * 1024**2)
+
+ENVIRON = {"PATH": os.environ["PATH"]}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,8 +46,15 @@ class Boxed:
         """What the program printed."""
         return (self.run_dir / "logs" / "some.log").read_text(errors="replace")
 
-    def run(self, code: str, *words: str, stop: threading.Event | None = None) -> CommandResult:
-        """Run a Python program in the box, which is to leave nothing."""
+    def run(
+        self,
+        code: str,
+        *,
+        words: Sequence[str] = (),
+        environ: Mapping[str, str] = ENVIRON,
+        stop: threading.Event | None = None,
+    ) -> CommandResult:
+        """Run a Python program in the box; its words are the run's folder if there are none."""
         (self.workspace / "program.py").write_text(code)
         place = Confinement(
             box=Box(limits=self.limits),
@@ -55,18 +64,15 @@ class Boxed:
             label="some",
         )
         return place.run(
-            [sys.executable, "program.py", str(self.run_dir), *words],
+            [sys.executable, "program.py", *(words or [str(self.run_dir)])],
             log=self.run_dir / "logs" / "some.log",
             timeout_s=self.timeout_s,
             ledger=self.ledger,
             cwd=self.workspace,
-            environ={"PATH": os.defpath},
+            environ=environ,
             stop=stop,
             grace_s=5.0,
         )
-
-
-MakeBoxed = Callable[..., Boxed]
 
 
 @pytest.fixture
