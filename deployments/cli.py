@@ -16,6 +16,7 @@ from deployments.commands.serve import deploy, serve
 from deployments.commands.show import list_runs, show
 from deployments.commands.stale import stale
 from deployments.commands.store import prune, upload
+from kvsync.ci.concealment import conceal
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.command("list")(list_runs)
@@ -28,6 +29,7 @@ for command in (
 
 def main() -> None:
     """Run the command line; what went wrong is said in words on standard error, with exit status 2."""
+    conceal()
     complaining(app)
 
 

@@ -7,7 +7,6 @@ of the terminal, and a run that dies, however it dies, still gets its report and
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ from rich.console import Console
 
 from deployments.progress import follow
 from kvsync.ci.cleaning.residue import LAUNCHER
+from kvsync.ci.concealment import concealed
 from kvsync.ci.handover.settlement import remove_leftovers, settle
 from kvsync.ci.interruption import stop_on_signal
 from kvsync.ci.report.report import Report
@@ -53,7 +53,7 @@ def _run_process(run: Run, ledger: Ledger, stop: threading.Event, environ: Mappi
     entry = ledger.intend("process", "pipeline")
     with (run.folder.logs / "pipeline.log").open("ab") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "deployments.process", str(run.folder.path)],
+            concealed("deployments.process", str(run.folder.path)),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

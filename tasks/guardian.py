@@ -1,6 +1,7 @@
 """Outlives the process of a flow and sees to the end of its run: a true state, a report, nothing left behind.
 
-`python -m tasks.guardian RUN_DIR FLOW_RUN PID CREATE_TIME`, started by the flow itself at its beginning.
+`python -m tasks.guardian RUN_DIR FLOW_RUN PID CREATE_TIME HOME`, started by the flow itself at its beginning.
+HOME, which is Prefect's, is for whoever looks for the runs of a server: see deployments.service.presence.
 
 - It shares nothing with the flow: its session is its own, it holds no pipe (a worker would wait for it to be
   closed), and it does not bear the mark of the run, so that no cleanup ends it.
@@ -33,6 +34,7 @@ from prefect.settings import get_current_settings
 from prefect.states import Cancelled, Crashed
 
 from kvsync.ci.cleaning.residue import is_running
+from kvsync.ci.concealment import concealed
 from kvsync.ci.handover.settlement import remove_leftovers, settle
 from kvsync.ci.run.parameters import REPOSITORY, Parameters
 from kvsync.ci.run.run import Installation, Run
@@ -262,10 +264,11 @@ def ask(flow_run: UUID) -> Belief:
 def post_guardian(folder: RunFolder, flow_run: UUID, environ: Mapping[str, str]) -> None:
     """Start the guardian of the run that this process carries out in `environ`."""
     words = [str(folder.path), str(flow_run), *map(str, facts_of(os.getpid()).values())]
+    words.append(environ.get("PREFECT_HOME", ""))
     unmarked = {name: value for name, value in environ.items() if name != RUN_VARIABLE}
     with (folder.logs / "guardian.log").open("ab") as log:
         subprocess.Popen(
-            [sys.executable, "-m", "tasks.guardian", *words],
+            concealed("tasks.guardian", *words),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -280,6 +283,6 @@ def _say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    run_dir, flow_run, pid, born = sys.argv[1:]
+    run_dir, flow_run, pid, born, _ = sys.argv[1:]
     here = Installation.of(os.environ)
     Guardian(RunFolder(Path(run_dir)), UUID(flow_run), int(pid), float(born), here).guard()

@@ -10,6 +10,7 @@ from prefect.cache_policies import NO_CACHE
 
 from kvsync.ci.box.box import box_for
 from kvsync.ci.cleaning.residue import LAUNCHER, is_running
+from kvsync.ci.concealment import conceal
 from kvsync.ci.revision import revision
 from kvsync.ci.run.parameters import Parameters
 from kvsync.ci.run.quarantine import keep_quarantine
@@ -29,6 +30,7 @@ def start_run(parameters: Parameters, stop: threading.Event) -> tuple[Run, Stage
 
     Here the flow reads its environment. Raises ConfigError, before anything is made, if settings are wrong.
     """
+    conceal()
     run = Run(parameters, Installation.of(os.environ))
     redact_logs(run.installation.secrets)
     folder, repeat, source = run.folder, parameters.repeat, parameters.source

@@ -1,18 +1,23 @@
 """Which flow runs have a living process on this machine, and by which name its worker takes them."""
 
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from uuid import UUID
 from zlib import crc32
 
 import psutil
 
+from kvsync.testing.processes.living import lives
+
 FLOW_RUN = "PREFECT__FLOW_RUN_ID"
 """What Prefect tells every process of a flow run; what a stage starts inherits it as well."""
 
-DRIVERS = ("prefect", "tasks.guardian")
-"""A process of these modules drives its run to an end; anything else with the mark is only part of it."""
+PREFECT = "prefect"
+"""A process of this module drives its run; anything else with the mark is only part of it."""
+
+GUARDIAN = "tasks.guardian"
+"""So does one of this. Its words say of which run: nobody can look into it, or into a flow that has begun."""
 
 
 def worker_name(report_dir: Path) -> str:
@@ -22,24 +27,30 @@ def worker_name(report_dir: Path) -> str:
 
 def living(home: str) -> set[UUID]:
     """Return the flow runs that are driven by a process here whose PREFECT_HOME is `home`."""
-    return {flow_run for flow_run, _ in _drivers(home, DRIVERS)}
+    return {flow_run for flow_run, _ in _flows(home)}
 
 
 def engines(home: str) -> list[psutil.Process]:
     """Return the processes in which these flows run."""
-    return [process for _, process in _drivers(home, ("prefect",))]
+    return [*{engine.pid: engine for _, engine in _flows(home) if engine}.values()]
 
 
-def _drivers(home: str, packages: Sequence[str]) -> Iterator[tuple[UUID, psutil.Process]]:
+def _flows(home: str) -> Iterator[tuple[UUID, psutil.Process | None]]:
+    """Yield flow runs, each with its process; one that only has its guardian left has none."""
     for process in psutil.process_iter():
         try:
-            words = process.cmdline()[1:3]
-            variables = process.environ() if any(_is_within(word, packages) for word in words) else {}
-        except (psutil.Error, OSError):
+            words = process.cmdline()[1:]
+            match words:
+                case [_, module, _, flow_run, pid, born, where] if (module, where) == (GUARDIAN, home):
+                    alive = lives(int(pid), float(born))
+                    yield UUID(flow_run), psutil.Process(int(pid)) if alive else None
+                case _ if any(map(_is_of_prefect, words[:2])):
+                    variables = process.environ()
+                    if FLOW_RUN in variables and variables.get("PREFECT_HOME") == home:
+                        yield UUID(variables[FLOW_RUN]), process
+        except (psutil.Error, OSError, ValueError):
             continue
-        if FLOW_RUN in variables and variables.get("PREFECT_HOME") == home:
-            yield UUID(variables[FLOW_RUN]), process
 
 
-def _is_within(module: str, packages: Sequence[str]) -> bool:
-    return any(module == package or module.startswith(f"{package}.") for package in packages)
+def _is_of_prefect(module: str) -> bool:
+    return module == PREFECT or module.startswith(f"{PREFECT}.")

@@ -112,3 +112,8 @@ def words(process: psutil.Process) -> list[str]:
 def guardians(folder: Path) -> list[psutil.Process]:
     """Return the processes that look after a run."""
     return [each for each in psutil.process_iter() if str(folder) in words(each)]
+
+
+def flow_of(folder: Path) -> psutil.Process:
+    """Return the process in which the flow of a run goes on."""
+    return next(each for each in guardians(folder) if "deployments.process" in words(each))

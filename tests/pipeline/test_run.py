@@ -12,7 +12,7 @@ from junitparser import JUnitXml
 
 from kvsync.testing.processes.living import find_strays
 from kvsync.testing.processes.wait import wait_for
-from tests.pipeline.conftest import Pipeline, guardians, words
+from tests.pipeline.conftest import Pipeline, flow_of, guardians
 
 Repository = Callable[..., str]
 
@@ -141,7 +141,7 @@ def test_a_killed_run_is_found_and_cleaned(pipeline: Pipeline, repository: Repos
         0,
         [f"{run.name}: still running, left alone", "nothing is left behind"],
     )
-    flow = next(p for p in find_strays(run.name) if "deployments.process" in words(p))
+    flow = flow_of(run)
     for each in [*guardians(run), flow, psutil.Process(process.pid)]:
         each.kill()
     process.communicate(timeout=10)
@@ -158,7 +158,7 @@ def test_a_pipeline_that_dies_still_gets_a_report(pipeline: Pipeline, repository
     """When the flow's process is killed, the command that started it writes the report of what is known."""
     process = pipeline.start("run", "unit", "--repository", repository(unit=HANGING))
     run = _wait_until_hanging(pipeline)
-    next(p for p in find_strays(run.name) if "deployments.process" in words(p)).kill()
+    flow_of(run).kill()
     printed, _ = process.communicate(timeout=30)
 
     assert process.returncode == 2

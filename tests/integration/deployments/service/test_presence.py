@@ -1,0 +1,51 @@
+"""Flow runs that have a process here are found, also those that nobody can look into."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from deployments.service.presence import engines, living
+from kvsync.testing.processes.living import facts_of
+
+ONE, OTHER = UUID(int=1), UUID(int=2)
+
+
+@contextmanager
+def waiting(*words: str) -> Iterator[int]:
+    """A process with these words, which waits."""
+    process = subprocess.Popen([sys.executable, *words], stdin=subprocess.PIPE)
+    try:
+        yield process.pid
+    finally:
+        process.communicate()
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> str:
+    """A program that waits, whatever its words are."""
+    path = tmp_path / "waits.py"
+    path.write_text("input()\n")
+    return str(path)
+
+
+def test_a_guardian_tells_of_its_flow(tmp_path: Path, script: str) -> None:
+    """Only of those of the same home; once the flow's process has ended, the guardian drives the run."""
+    home, flows = str(tmp_path / "home"), ExitStack()
+    with ExitStack() as stack, flows:
+        first = flows.enter_context(waiting(script))
+        for flow_run, where in ((ONE, home), (OTHER, str(tmp_path))):
+            words = [str(tmp_path), str(flow_run), *map(str, facts_of(first).values()), where]
+            stack.enter_context(waiting(script, "tasks.guardian", *words))
+
+        assert living(home) == {ONE}
+        assert [engine.pid for engine in engines(home)] == [first]
+        flows.close()
+        assert living(home) == {ONE}
+        assert engines(home) == []
+
+    assert living(home) == set()
