@@ -4,7 +4,9 @@ Whoever wrote them may have written anything: a line is taken only if it has the
 its type and size, and no other. Control characters, which terminals obey, become marks.
 """
 
+import hashlib
 import re
+import zlib
 from typing import Annotated, Literal
 
 from pydantic import (
@@ -24,6 +26,10 @@ from kvsync.testing.results.outcome import CheckKind
 
 LINE_BYTES = 4 * 1024**2
 """Of one line: the names of ten thousand tests have room."""
+
+PACKED = ".json.gz"
+UNPACKED_BYTES = 64 * 1024**2
+"""Of what was compared, of all pods together."""
 
 TEXT = 128 * 1024
 """Characters of what a test printed, or of why it failed: twice what the plugin keeps."""
@@ -151,6 +157,20 @@ def of_measurements(content: bytes) -> list[Measurement]:
         return _Measured.model_validate_json(content).measurements
     except ValidationError as exc:
         raise Refused(f"what was measured cannot be read: {_why(exc)}") from exc
+
+
+def of_comparison(name: str, content: bytes) -> bytes:
+    """Return what was compared, packed as it is, if it is what its name says; raises Refused."""
+    unpacking = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+    try:
+        unpacked = unpacking.decompress(content, UNPACKED_BYTES)
+    except zlib.error as exc:
+        raise Refused(f"it cannot be unpacked: {exc}") from exc
+    if not unpacking.eof or unpacking.unused_data:
+        raise Refused(f"it is not one packed text of at most {UNPACKED_BYTES} bytes")
+    if name != f"{hashlib.sha256(unpacked).hexdigest()}{PACKED}":
+        raise Refused("its name is not the digest of what is in it")
+    return content
 
 
 def _why(error: ValueError) -> str:

@@ -1,12 +1,22 @@
 """Lines that came out of a box: what is exact is kept, everything else refused."""
 
+import gzip
+import hashlib
 import json
 import math
 from collections.abc import Callable
 
 import pytest
 
-from kvsync.ci.box.records import NAME, Refused, of_history, of_measurements, of_tests
+from kvsync.ci.box.records import (
+    NAME,
+    UNPACKED_BYTES,
+    Refused,
+    of_comparison,
+    of_history,
+    of_measurements,
+    of_tests,
+)
 from kvsync.testing.results.measurement import Measurement
 
 FINISHED = {
@@ -130,6 +140,17 @@ def test_measurements_are_read_whole_or_not_at_all() -> None:
     ]
     with pytest.raises(Refused, match=r"measurements\.1\.value"):
         of_measurements(line(bad))
+
+
+def test_what_was_compared_is_what_its_name_says() -> None:
+    """Neither another content, nor one that grows without end, nor something behind it."""
+    packed, bomb = gzip.compress(b"{}"), gzip.compress(bytes(UNPACKED_BYTES + 1), compresslevel=1)
+    name = f"{hashlib.sha256(b'{}').hexdigest()}.json.gz"
+
+    assert of_comparison(name, packed) == packed
+    for bad in (gzip.compress(b"[]"), packed + packed, packed[:-1], b"no", bomb):
+        with pytest.raises(Refused):
+            of_comparison(name, bad)
 
 
 @pytest.mark.parametrize("check", [of_tests, of_history], ids=["tests", "history"])
