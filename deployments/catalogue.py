@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from kvsync.ci.run.parameters import REPOSITORY, Parameters
-from kvsync.ci.settings import Settings
+from kvsync.ci.settings import PREFIX, Settings
 
 FLOW = "pipeline"
 
@@ -101,12 +101,18 @@ def catalogue(report_dir: Path, settings: Settings) -> tuple[Deployment, ...]:
 def job_variables(image: str, report_dir: Path, repository: Path = REPOSITORY) -> dict[str, object]:
     """Return what a run's process is started with: the repository's packages come before strays of that name.
 
-    Where Prefect finds uv it would install the repository's dependencies again; they are installed already.
-    A worker gives containers its own PREFECT_HOME, which need not be there.
+    <<<<<<< HEAD
+        Where Prefect finds uv it would install the repository's dependencies again; they are installed already.
+        A worker gives containers its own PREFECT_HOME, which need not be there.
+    =======
+        Prefect would install the repository's dependencies anew where it finds uv: they are installed. A worker
+        gives containers its own PREFECT_HOME, which need not be there. A container is the box of its run.
+    >>>>>>> 1934cb9 (box: a table of settings, containers as boxes; docs)
     """
     env = {"PYTHONPATH": str(repository), "PREFECT_RUNNER_AUTO_INSTALL_DEPENDENCIES": "false"}
     if image:
-        return {"env": env | {"PREFECT_HOME": str(report_dir / ".prefect")}, "image": image}
+        env |= {"PREFECT_HOME": str(report_dir / ".prefect"), f"{PREFIX}BOX_KIND": "container"}
+        return {"env": env, "image": image}
     return {"env": env}
 
 

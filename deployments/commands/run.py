@@ -57,7 +57,8 @@ def run(
         typer.Option(metavar="URL@COMMIT", help="Test this commit, fetched for the run, not the files here."),
     ] = "",
     untrusted: Annotated[
-        bool, typer.Option("--untrusted", help="The commit is a fork's: it gets no secret and no cluster.")
+        bool,
+        typer.Option("--untrusted", help="The commit is a fork's: no secret, no cluster, and a box."),
     ] = False,
     keep: Annotated[
         bool,

@@ -2,7 +2,7 @@
 
 import platform
 
-from kvsync.ci.box.box import Box, namespaces
+from kvsync.ci.box.box import namespaces
 from kvsync.ci.box.seccomp import MACHINES
 from kvsync.testing.processes.tools import ON_PATH, ToolAnswer, Tools
 
@@ -32,10 +32,8 @@ MENDS = {
 """What bubblewrap says where it cannot, and what mends that; the first that fits."""
 
 
-def unable(box: Box, user: int | None, tools: Tools = ON_PATH) -> str:
+def unable(user: int | None, tools: Tools = ON_PATH) -> str:
     """Return why no box can be made here, with its mend; empty when one can."""
-    if box.kind == "container":
-        return ""
     if platform.machine() not in MACHINES:
         return f"no box for untrusted code on {platform.machine()}: use {' or '.join(MACHINES)}"
     answer = tools.ask(PROGRAM, *namespaces(user), "--ro-bind", "/", "/", "--proc", "/proc", "true")

@@ -16,7 +16,6 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from kvsync.ci.box.seccomp import program
 from kvsync.ci.settings import BoxSettings
@@ -48,21 +47,19 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Box:
-    """How untrusted commands are confined on this machine.
+    """How commands are confined. `readable`: folders besides the system's, such as one of browsers."""
 
-    `kind`: by bubblewrap, or not by us, because the whole pipeline runs in a container that is made for one
-    run. `readable`: folders besides the system's, such as one of browsers.
-    """
-
-    kind: Literal["bubblewrap", "container"] = "bubblewrap"
     readable: tuple[Path, ...] = ()
     limits: Limits = Limits()
 
 
 def box_for(settings: BoxSettings, *, trusted: bool, pull_request: bool) -> Box | None:
-    """Return how the code of a run is confined, None if it is not. Untrusted code always is."""
+    """Return how the code of a run is confined, None if not by us. Untrusted code always is.
+
+    Where the whole pipeline runs in a container that is made for one run, that is its box.
+    """
     uses = {"untrusted": not trusted, "pull-requests": not trusted or pull_request, "always": True}
-    if not uses[settings.use]:
+    if settings.kind == "container" or not uses[settings.use]:
         return None
     limits = Limits(
         memory=settings.memory,
@@ -70,7 +67,7 @@ def box_for(settings: BoxSettings, *, trusted: bool, pull_request: bool) -> Box 
         disk=settings.disk,
         temporary=settings.temporary,
     )
-    return Box(kind=settings.kind, readable=settings.readable, limits=limits)
+    return Box(readable=settings.readable, limits=limits)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -58,7 +58,7 @@ class Confinement:
         mend where no box can be had.
         """
         user = USER if os.geteuid() == 0 else None
-        if why := unable(self.box, user):
+        if why := unable(user):
             raise NotRun(why)
         with scratch(ledger, self.run_dir / f"box-{self.label}") as folder:
             view, info = self._view(folder, user), folder / "info.json"

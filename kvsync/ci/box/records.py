@@ -105,17 +105,17 @@ class Finished(_Line):
 
 
 class Happened(BaseModel):
-    """A line of a history; every kind has fields of its own beside these."""
+    """A line of a history; every kind, and every program that writes one, has fields of its own."""
 
     model_config = ConfigDict(extra="allow", allow_inf_nan=False, hide_input_in_errors=True)
     __pydantic_extra__: dict[str, JsonValue]
 
-    i: int
-    t_mono: Number
-    wall: Number
-    proc: Short
-    f: Short
-    type: Short
+    i: int = 0
+    t_mono: Number = 0
+    wall: Number = 0
+    proc: Short = ""
+    f: Short = ""
+    type: Short = ""
     test: Short = ""
     fault: dict[str, JsonValue] = {}
     explained: dict[str, int] = {}

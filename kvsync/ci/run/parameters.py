@@ -64,7 +64,7 @@ class CommitSource(BaseModel):
     )
     ref: Annotated[str, Field(max_length=255, description="The branch, for people to read")] = ""
     pull_request: Annotated[int | None, Field(gt=0, description="Its number, if there is one")] = None
-    trusted: Annotated[bool, Field(description="False for a fork: no secrets, no cluster")] = True
+    trusted: Annotated[bool, Field(description="False for a fork: no secrets, no cluster, and a box")] = True
 
     @field_validator("url")
     @classmethod

@@ -2,9 +2,8 @@
 
 A trusted commit gets everything except secrets: variables whose name says that they are one, or whose value
 is a URL with a password. Nothing is known about an untrusted one, so it gets only what every program needs.
-Tests run as the same user as the pipeline: this keeps secrets from being used or printed by accident, but not
-from code that looks for them elsewhere. A worker for forks belongs in a container, or should run as another
-user.
+This keeps secrets from being used or printed by accident. Code that looks for them elsewhere is kept from it
+by a box (kvsync.ci.box), and without one by what conceals the pipeline's processes (kvsync.ci.concealment).
 """
 
 import re

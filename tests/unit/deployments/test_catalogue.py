@@ -76,6 +76,6 @@ def test_only_containers_have_an_image() -> None:
 
     assert job_variables("", Path("/data/reports"), Path("/app")) == {"env": env}
     assert job_variables("pipeline:1", Path("/data/reports"), Path("/app")) == {
-        "env": env | {"PREFECT_HOME": "/data/reports/.prefect"},
+        "env": env | {"PREFECT_HOME": "/data/reports/.prefect", "KVSYNC_CI_BOX_KIND": "container"},
         "image": "pipeline:1",
     }

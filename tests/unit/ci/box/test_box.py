@@ -140,3 +140,8 @@ def test_a_fork_is_confined_whatever_is_set(
 
     assert [name for name, box in boxes.items() if box] == confined
     assert boxes["fork"] == Box(limits=Limits(memory=5))
+
+
+def test_a_container_that_is_made_for_a_run_is_its_box() -> None:
+    """In there bubblewrap would not be allowed to make another."""
+    assert box_for(BoxSettings(kind="container"), trusted=False, pull_request=True) is None
