@@ -36,7 +36,7 @@ NAMESPACES = ("--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class BoxLimits:
     """What everything in a box together may use: bytes, and processes with their threads."""
 
     memory: int = 8 * 1024**3
@@ -50,7 +50,7 @@ class Box:
     """How commands are confined. `readable`: folders besides the system's, such as one of browsers."""
 
     readable: tuple[Path, ...] = ()
-    limits: Limits = Limits()
+    limits: BoxLimits = BoxLimits()
 
 
 def box_for(settings: BoxSettings, *, trusted: bool, pull_request: bool) -> Box | None:
@@ -61,7 +61,7 @@ def box_for(settings: BoxSettings, *, trusted: bool, pull_request: bool) -> Box 
     uses = {"untrusted": not trusted, "pull-requests": not trusted or pull_request, "always": True}
     if settings.kind == "container" or not uses[settings.use]:
         return None
-    limits = Limits(
+    limits = BoxLimits(
         memory=settings.memory,
         processes=settings.processes,
         disk=settings.disk,
@@ -98,7 +98,7 @@ def interpreter(package: Path) -> tuple[Path, ...]:
     return tuple(dict.fromkeys([Path(sys.base_prefix), Path(sys.prefix), package]))
 
 
-def command(argv: Sequence[str], view: View, limits: Limits, info: Path) -> list[str]:
+def command(argv: Sequence[str], view: View, limits: BoxLimits, info: Path) -> list[str]:
     """Return the command that runs `argv` confined; bubblewrap writes to `info` which process is its first.
 
     SIGINT goes to the whole group, and is for what runs inside: bubblewrap would end at it, and with it all.
@@ -118,7 +118,7 @@ def command(argv: Sequence[str], view: View, limits: Limits, info: Path) -> list
     ]
 
 
-def arguments(view: View, limits: Limits) -> list[str]:
+def arguments(view: View, limits: BoxLimits) -> list[str]:
     """Return what bubblewrap is told. Later mounts lie on earlier ones."""
     readable = [*map(Path, SYSTEM), *map(Path, SYSTEM_FILES), *view.readable]
     workspace = "--bind" if view.owns_workspace else "--ro-bind"

@@ -14,7 +14,7 @@ import kvsync
 from kvsync.ci.box.ability import PROGRAM, unable
 from kvsync.ci.box.box import USER, Box, View, accounts, command, interpreter
 from kvsync.ci.box.door import Door
-from kvsync.ci.box.watch import Watch
+from kvsync.ci.box.watch import BoxWatch
 from kvsync.testing.processes.ledger import Ledger
 from kvsync.testing.processes.runner import CommandResult, run
 from kvsync.testing.processes.scratch import scratch
@@ -63,7 +63,7 @@ class Confinement:
         with scratch(ledger, self.run_dir / f"box-{self.label}") as folder:
             view, info = self._view(folder, user), folder / "info.json"
             door = Door(view.outbox, self.run_dir, self.stage, self.inputs)
-            watch = Watch(
+            watch = BoxWatch(
                 limits=self.box.limits,
                 folders=(view.outbox, *((self.workspace,) if view.owns_workspace else ())),
                 first=lambda: _first(info),

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psutil
 
-from kvsync.ci.box.box import Limits
+from kvsync.ci.box.box import BoxLimits
 
 TICK_S = 0.2
 
@@ -31,10 +31,10 @@ RESERVE = 1024**3
 
 
 @dataclass(slots=True)
-class Watch:
+class BoxWatch:
     """Looks at the processes below `first` and at what lies in `folders`; `why` says what was too much."""
 
-    limits: Limits
+    limits: BoxLimits
     folders: tuple[Path, ...]
     first: Callable[[], psutil.Process | None]
     on_tick: Callable[[], None]

@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 
 from kvsync.ci.box.ability import unable
-from kvsync.ci.box.box import USER, Box, Limits
+from kvsync.ci.box.box import USER, Box, BoxLimits
 from kvsync.ci.box.confinement import Confinement
 from kvsync.testing.processes.ledger import Ledger, leftovers
 from kvsync.testing.processes.living import find_strays
 from kvsync.testing.processes.runner import CommandResult
 from kvsync.testing.results.verdicts import NotRun
 
-SMALL = Limits(memory=400 * 1024**2, processes=48, disk=64 * 1024**2, temporary=32 * 1024**2)
+SMALL = BoxLimits(memory=400 * 1024**2, processes=48, disk=64 * 1024**2, temporary=32 * 1024**2)
 
 ENVIRON = {"PATH": os.environ["PATH"]}
 
@@ -28,7 +28,7 @@ class Boxed:
     """A run called `name` in a report folder, and a box for its stage `some`."""
 
     run_dir: Path
-    limits: Limits = SMALL
+    limits: BoxLimits = SMALL
     timeout_s: float = 30.0
 
     @property

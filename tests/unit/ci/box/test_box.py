@@ -5,7 +5,7 @@ from typing import Literal
 
 import pytest
 
-from kvsync.ci.box.box import Box, Limits, View, accounts, arguments, box_for, command, namespaces
+from kvsync.ci.box.box import Box, BoxLimits, View, accounts, arguments, box_for, command, namespaces
 from kvsync.ci.settings import BoxSettings
 
 RUN = Path("/srv/reports/7")
@@ -30,7 +30,7 @@ HERE = View(
 
 def mounts(view: View) -> list[tuple[str, ...]]:
     """Return what is mounted, in its order: how, from where, and to where."""
-    words = arguments(view, Limits())
+    words = arguments(view, BoxLimits())
     found: list[tuple[str, ...]] = []
     for at, word in enumerate(words):
         if word in ("--bind", "--ro-bind"):
@@ -70,7 +70,7 @@ def test_files_that_lie_here_are_read_only_and_the_reports_among_them_hidden() -
 @pytest.mark.parametrize("view", [FORK, HERE], ids=["fork", "here"])
 def test_every_file_system_in_memory_is_bounded_or_read_only(view: View) -> None:
     """Also those that bubblewrap makes for what it mounts on: / and /dev."""
-    words = arguments(view, Limits(temporary=77))
+    words = arguments(view, BoxLimits(temporary=77))
 
     for path in (words[at + 1] for at, word in enumerate(words) if word == "--tmpfs"):
         at = words.index(path, words.index("--tmpfs"))
@@ -80,7 +80,7 @@ def test_every_file_system_in_memory_is_bounded_or_read_only(view: View) -> None
 
 def test_the_machine_shows_nothing_but_system_files() -> None:
     """No home, no /etc as a whole, no /var, no /run, no /sys; names of users are the box's own."""
-    words = arguments(FORK, Limits())
+    words = arguments(FORK, BoxLimits())
     shown = {words[at + 2] for at, word in enumerate(words) if word in ("--ro-bind", "--ro-bind-try")}
 
     assert {path for path in shown if not path.startswith("/etc")} == {
@@ -107,7 +107,7 @@ def test_it_has_namespaces_of_its_own_and_ends_with_us(user: int | None) -> None
 
 def test_the_command_is_the_last_of_what_is_told() -> None:
     """It is an argument list: no shell reads it."""
-    words = command(["pytest", "a b; c"], FORK, Limits(), Path("/run/info"))
+    words = command(["pytest", "a b; c"], FORK, BoxLimits(), Path("/run/info"))
 
     assert words[-2:] == ["pytest", "a b; c"]
     assert words[4:8] == ["/run/info", "bwrap", "--info-fd", "9"]
@@ -139,7 +139,7 @@ def test_a_fork_is_confined_whatever_is_set(
     }
 
     assert [name for name, box in boxes.items() if box] == confined
-    assert boxes["fork"] == Box(limits=Limits(memory=5))
+    assert boxes["fork"] == Box(limits=BoxLimits(memory=5))
 
 
 def test_a_container_that_is_made_for_a_run_is_its_box() -> None:
