@@ -1,18 +1,23 @@
 """Runs that test a commit instead of the files as they lie."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from kvsync.ci.archive.archive import Archive
+from kvsync.ci.box.ability import unable
+from kvsync.ci.box.box import USER
 from kvsync.ci.run.parameters import Parameters, Repeat
 from kvsync.ci.run.repetition import prepare
 from kvsync.ci.run_folder import RunFolder
 from kvsync.testing.results.outcome import StageResult
+from kvsync.testing.results.verdicts import NotRun
 from tasks.workspace import means_the_newest
 from tests.pipeline.conftest import ROOT, Pipeline
 
@@ -29,6 +34,22 @@ OLD = """
         argv = [sys.executable, "-c", "import sys; print(sys.path)"]
         found = subprocess.check_output(argv, cwd="/", text=True)
         assert str(Path.cwd()) in found
+"""
+
+LOOKS = """
+    import socket
+    from pathlib import Path
+
+    def _has_it(path):
+        try:
+            return b"canary-of-a-token" in path.read_bytes()
+        except OSError:
+            return False
+
+    def test_looks_into_every_process():
+        \"\"\"It is alone, and finds nothing.\"\"\"
+        assert socket.gethostname() == "box"
+        assert not [path for path in Path("/proc").glob("[0-9]*/environ") if _has_it(path)]
 """
 
 IDENTITY = ["-c", "user.name=someone", "-c", "user.email=someone@example.org"]
@@ -140,3 +161,18 @@ def test_a_commit_that_is_not_there_is_unknown_and_said_so(pipeline: Pipeline, t
     assert status == 2
     assert f"workspace: not-run: {'0' * 40} cannot be fetched from {folder.as_uri()}: fatal" in lines[-1]
     assert "unit: not run: the commit could not be fetched" in lines[-1]
+
+
+def test_a_fork_is_tested_in_a_box(pipeline: Pipeline, repository: Repository) -> None:
+    """From the command to the report; nothing of the box is left."""
+    if why := unable(USER if os.geteuid() == 0 else None):
+        raise NotRun(why)
+    folder = Path(repository(unit=LOOKS))
+    commit = _upstream(folder)
+    ours = replace(pipeline, env={**pipeline.env, "KVSYNC_CI_GITHUB_TOKEN": "canary-of-a-token"})
+
+    status, lines = ours("run", "unit", "--source", f"{folder.as_uri()}@{commit}", "--untrusted")
+
+    assert (status, lines[-1]) == (0, "PASSED: 3 stages, 3 checks")
+    left = {path.name for path in pipeline.runs()[-1].iterdir()}
+    assert not [name for name in left if name.startswith(("box", "workspace"))]

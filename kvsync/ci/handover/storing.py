@@ -8,12 +8,12 @@ killed (`python -m kvsync.ci.handover RUN_DIR`), since a store that hangs has no
 import json
 import shlex
 import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
 import psutil
 
+from kvsync.ci.concealment import concealed
 from kvsync.ci.errors import StoreError
 from kvsync.ci.handover.handover import Handover, Log
 from kvsync.ci.run.parameters import REPOSITORY
@@ -64,7 +64,7 @@ def ends_all(init: Sequence[str]) -> bool:
 
 def stored_soon(run: Run, log: Log, *, within_s: float = HURRIED_S) -> Uploaded | None:
     """Store the run's folder within seconds; None if there is no time for it."""
-    words = [sys.executable, "-m", "kvsync.ci.handover", str(run.folder.path)]
+    words = concealed("kvsync.ci.handover", str(run.folder.path))
     try:
         sent = subprocess.run(
             words,
