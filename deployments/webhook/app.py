@@ -30,6 +30,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from deployments.webhook.allowance import Allowance
+from deployments.webhook.approval import Approvals
 from deployments.webhook.decision import Ignore, decide, path_filter
 from deployments.webhook.dispatch import Dispatcher
 from deployments.webhook.heads import Heads
@@ -70,9 +71,11 @@ def create_app(
         raise ConfigError("configuration of the webhook receiver", problems)
     path_filter(settings.webhook.ignored_paths)
     metrics = ReceiverMetrics(inbox.depth)
+    heads = Heads(settings.github, settings.webhook.ignored_paths)
     dispatcher = Dispatcher(
         inbox,
-        Heads(settings.github, settings.webhook.ignored_paths),
+        heads,
+        Approvals(inbox, heads, settings.github, settings.webhook.forks),
         metrics,
         clock=clock,
         open_client=open_client,

@@ -4,6 +4,7 @@
 - Code is fetched from the repository that received the event. GitHub keeps the commits of its pull
   requests there too, so the URL of a fork is never used.
 - A fork is never trusted, no matter who asks for its run: no secrets, no cluster, no stage that needs one.
+- And it waits for a yes to each of its commits (`webhook.forks`), unless the settings trust its author.
 """
 
 import re
@@ -15,6 +16,7 @@ from urllib.parse import urlsplit
 from pathspec import GitIgnoreSpec
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
 
+from deployments.webhook.comment import command
 from deployments.webhook.payload import (
     IssueComment,
     PullRequest,
@@ -23,7 +25,7 @@ from deployments.webhook.payload import (
     WebhookEvent,
     WorkflowDispatch,
 )
-from kvsync.ci.run.parameters import CommitSource, Parameters
+from kvsync.ci.run.parameters import FULL_HASH, CommitSource, Parameters
 from kvsync.ci.settings import WebhookSettings
 from kvsync.ci.stages.catalogue import CLUSTERED, STAGES
 from kvsync.ci.stages.stage import LOCAL
@@ -38,7 +40,6 @@ MAX_REASON = 300
 
 REPOSITORY = re.compile(r"[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+")
 BRANCH_OR_TAG = re.compile(r"refs/(heads|tags)/[^\s-][^\s\x00-\x1f]*")
-COMMAND = re.compile(r"^/(retest|run)(?:[ \t]+([^\r\n]*))?\r?$", re.MULTILINE)
 
 
 class _Value(BaseModel):
@@ -54,11 +55,23 @@ class Ask(_Value):
     ref: Annotated[str, Field(max_length=255)] = ""
 
 
+class Approval(_Value):
+    """The yes of a person: `is_actor` if the settings let them say it, else GitHub is asked.
+
+    `commit` is what they named, "" for the head that they saw.
+    """
+
+    by: str
+    is_actor: bool
+    commit: str = ""
+
+
 class Start(_Value):
     """A run to start. `asked` are the fields of Parameters that the delivery sets.
 
     `pull_request` is owner/name#number, `at` GitHub's time of the event; with `supersedes`, older runs of
-    the pull request on other commits are cancelled.
+    the pull request on other commits are cancelled. A fork's commit waits, unless it is `vouched` for: the
+    settings trust the author and the sender.
     """
 
     kind: Literal["start"] = "start"
@@ -68,6 +81,8 @@ class Start(_Value):
     pull_request: str = ""
     at: AwareDatetime | None = None
     supersedes: bool = False
+    vouched: bool = False
+    approval: Approval | None = None
 
     @property
     def tags(self) -> list[str]:
@@ -111,7 +126,7 @@ def decide(event: WebhookEvent, settings: WebhookSettings) -> Work | Ignore:
             case Push():
                 return _push(event, settings)
             case PullRequest():
-                return _pull_request(event)
+                return _pull_request(event, settings)
             case IssueComment():
                 return _comment(event, settings)
             case WorkflowDispatch():
@@ -167,6 +182,17 @@ def request(start: Start, source: CommitSource, defaults: Mapping[str, JsonValue
     return {**defaults, **ours}
 
 
+def mismatch(approval: Approval, head: str, seen: str) -> str:
+    """Return why a yes is not to the commit `head`, "" if it is.
+
+    `seen` is the head that was known before the comment was made, "" if none was.
+    """
+    meant = approval.commit or seen
+    if not meant:
+        return "no commit was known when the comment was made; /ok-to-test has to name it"
+    return "" if meant == head else f"the yes was to {meant}, and the head is {head}"
+
+
 def _push(push: Push, settings: WebhookSettings) -> Work | Ignore:
     kind, _, branch = push.ref.removeprefix("refs/").partition("/")
     if push.deleted or not push.after.strip("0"):
@@ -198,19 +224,24 @@ def are_ignored(files: Iterable[str], patterns: tuple[str, ...]) -> bool:
     return count > 0
 
 
-def _pull_request(event: PullRequest) -> Work | Ignore:
+def _pull_request(event: PullRequest, settings: WebhookSettings) -> Work | Ignore:
     name, head = event.repository.full_name, event.pull_request.head
     key, at = f"{name}#{event.number}", event.pull_request.updated_at
     if event.action == "closed":
         return Cancel(pull_request=key, at=at)
     if event.action not in ("opened", "synchronize", "reopened"):
         return _ignore(f"a pull request {event.action} brings no new commit")
+    trusted = head.repo is not None and head.repo.full_name == name
+    if not trusted and settings.forks == "never":
+        return _ignore("it is a fork's, and webhook.forks = never")
+    known = (*settings.trusted_authors, *settings.actors)
+    author = event.pull_request.user
     source = _source(
         event.repository,
         commit=head.sha,
         ref=head.ref,
         pull_request=event.number,
-        trusted=head.repo is not None and head.repo.full_name == name,
+        trusted=trusted,
     )
     return Start(
         deployment="pull-request",
@@ -219,30 +250,53 @@ def _pull_request(event: PullRequest) -> Work | Ignore:
         pull_request=key,
         at=at,
         supersedes=True,
+        # Others may push to the branch of an author's fork, too.
+        vouched=author is not None and all(_is_among(each.login, known) for each in (author, event.sender)),
     )
 
 
 def _comment(event: IssueComment, settings: WebhookSettings) -> Work | Ignore:
-    found = COMMAND.search(event.comment.body)
-    if event.action != "created" or not found:
+    found = command(event.comment.body) if event.action == "created" else None
+    if not found:
         return _ignore("the comment is not a new command")
     if event.issue.pull_request is None or event.issue.state != "open":
         return _ignore("commands are for open pull requests")
+    word, words = found
     author = event.comment.user
-    if event.sender != author or author.type != "User" or not _is_among(author.login, settings.actors):
+    is_person = event.sender == author and author.type == "User"
+    is_actor = is_person and _is_among(author.login, settings.actors)
+    if not is_person or not (is_actor or word == "ok-to-test"):
         return _ignore(f"{event.sender.login} is not in webhook.actors")
+    approval = _approval(event, words, settings, is_actor=is_actor) if word == "ok-to-test" else None
+    if isinstance(approval, Ignore):
+        return approval
     name, number = event.repository.full_name, event.issue.number
     asked: dict[str, JsonValue] = {"trigger": "comment"}
-    command, stages = found[1], (found[2] or "").split()
-    if command == "run":
-        asked["stages"] = list(stages)
+    if word == "run":
+        asked["stages"] = list(words)
     return _later(
-        "adhoc" if command == "run" else "pull-request",
+        "adhoc" if word == "run" else "pull-request",
         asked,
         Ask(url=event.repository.clone_url, repository=name, pull_request=number),
         pull_request=f"{name}#{number}",
         at=event.comment.created_at,
+        approval=approval,
     )
+
+
+def _approval(
+    event: IssueComment, words: Sequence[str], settings: WebhookSettings, *, is_actor: bool
+) -> Approval | Ignore:
+    if settings.forks != "approve":
+        return _ignore(f"webhook.forks = {settings.forks}: there is nothing to approve")
+    if event.comment.created_at is None:
+        return _ignore("GitHub does not say when the comment was made")
+    match words:
+        case []:
+            return Approval(by=event.comment.user.login, is_actor=is_actor)
+        case [commit] if re.fullmatch(FULL_HASH, commit):
+            return Approval(by=event.comment.user.login, is_actor=is_actor, commit=commit)
+    return _ignore("/ok-to-test stands alone, or with the full hash of a commit")
 
 
 def _dispatch(event: WorkflowDispatch) -> Work | Ignore:
@@ -265,10 +319,18 @@ def _later(
     *,
     pull_request: str = "",
     at: AwareDatetime | None = None,
+    approval: Approval | None = None,
 ) -> Start:
     """Build a start whose commit is looked up later; the rest of the request is checked now."""
     Parameters.checked(**asked)
-    return Start(deployment=deployment, asked=asked, source=ask, pull_request=pull_request, at=at)
+    return Start(
+        deployment=deployment,
+        asked=asked,
+        source=ask,
+        pull_request=pull_request,
+        at=at,
+        approval=approval,
+    )
 
 
 def _source(repository: Repository, **fields: str | int | bool) -> CommitSource:

@@ -15,6 +15,7 @@ from prefect.client.orchestration import PrefectClient, get_client
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 from tenacity.wait import wait_exponential, wait_random_exponential
 
+from deployments.webhook.approval import Approvals
 from deployments.webhook.decision import Ask, Cancel, Start, request, tag
 from deployments.webhook.heads import Heads
 from deployments.webhook.inbox import Delivery, Inbox
@@ -47,12 +48,13 @@ class Dispatcher:
         self,
         inbox: Inbox,
         heads: Heads,
+        approvals: Approvals,
         metrics: ReceiverMetrics,
         *,
         clock: Callable[[], float],
         open_client: Callable[[], PrefectClient] = get_client,
     ) -> None:
-        self._inbox, self._heads, self._metrics = inbox, heads, metrics
+        self._inbox, self._heads, self._approvals, self._metrics = inbox, heads, approvals, metrics
         self._open_client = open_client
         self._troubles: dict[int, str] = {}
         self._turn = asyncio.Lock()
@@ -133,6 +135,10 @@ class Dispatcher:
         if start.supersedes and await self._touches_nothing(source):
             await self._cancel_older(client, delivery, f"superseded by {source.commit}", source.commit)
             return "ignored: it touches nothing but webhook.ignored_paths", None
+        if held := await asyncio.to_thread(self._approvals.objection, delivery, start, source):
+            if start.supersedes:
+                await self._cancel_older(client, delivery, f"superseded by {source.commit}", source.commit)
+            return held, None
         run = await create(
             client,
             start.deployment,

@@ -1,10 +1,10 @@
-"""Looks up at GitHub what a delivery does not say: which commit is meant, and what a pull request touches."""
+"""Looks up at GitHub what a delivery does not say: the commit, what it touches, who may write."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import requests
-from github import Auth, Github, GithubException
+from github import Auth, Github, GithubException, RateLimitExceededException
 from github.File import File
 from pydantic import ValidationError
 
@@ -35,7 +35,7 @@ class Heads:
 
     def find(self, ask: Ask) -> CommitSource:
         """Return the commit that is meant. Blocks. Raises NotNow, or RunRefused if there is none."""
-        with _mapped(ask):
+        with _mapped(f"the commit of {ask.repository} {ask.pull_request or ask.ref}"):
             repository = self._github.get_repo(ask.repository)
             if ask.pull_request is None:
                 # Until it is completed, PyGithub's hash is the end of the URL: the name of the branch.
@@ -65,6 +65,22 @@ class Heads:
         except (GithubException, requests.RequestException):
             return False
 
+    def may_write(self, repository: str, login: str) -> bool:
+        """Whether a person has write access. Blocks. Raises NotNow, or RunRefused if GitHub does not tell."""
+        what = f"whether {login} may write to {repository}"
+        with _mapped(what):
+            try:
+                access = self._github.get_repo(repository).get_collaborator_permission(login)
+            except GithubException as exc:
+                if exc.status in (401, 403) and not isinstance(exc, RateLimitExceededException):
+                    # Not NotNow: anyone can comment, and would keep us asking.
+                    raise RunRefused(
+                        f"{what}: GitHub answered {exc.status}; put a token with write access into "
+                        "KVSYNC_CI_GITHUB_TOKEN, or the name into webhook.actors"
+                    ) from exc
+                raise
+            return access in ("admin", "write")
+
 
 def _names(files: Iterable[File]) -> Iterator[str]:
     """Name each file; a moved file has both its names, as it is gone from the old place."""
@@ -75,8 +91,7 @@ def _names(files: Iterable[File]) -> Iterator[str]:
 
 
 @contextmanager
-def _mapped(ask: Ask) -> Iterator[None]:
-    what = f"the commit of {ask.repository} {ask.pull_request or ask.ref}"
+def _mapped(what: str) -> Iterator[None]:
     try:
         yield
     except GithubException as exc:

@@ -30,6 +30,13 @@ CREATE TABLE IF NOT EXISTS deliveries (
     outcome TEXT,
     flow_run TEXT
 );
+CREATE TABLE IF NOT EXISTS cleared (
+    pull_request TEXT NOT NULL,
+    commit_hash TEXT NOT NULL,
+    delivery TEXT NOT NULL,
+    received REAL NOT NULL,
+    PRIMARY KEY (pull_request, commit_hash)
+) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS waiting ON deliveries (number) WHERE outcome IS NULL;
 CREATE INDEX IF NOT EXISTS pull_requests ON deliveries (pull_request, at, number);
 """
@@ -141,6 +148,36 @@ class Inbox:
             )
         )
 
+    def head_before(self, delivery: Delivery) -> Work | None:
+        """Return what was last known of the pull request before a delivery, by time and by arrival."""
+        rows = self._run(
+            "SELECT work FROM deliveries WHERE pull_request = ? AND supersedes AND at < ? AND number < ?"
+            " ORDER BY at DESC, number DESC LIMIT 1",
+            delivery.pull_request,
+            delivery.at,
+            delivery.number,
+        )
+        return WORK.validate_json(rows[0][0]) if rows else None
+
+    def clear(self, delivery: Delivery, commit: str) -> None:
+        """Let a commit of the pull request run."""
+        self._run(
+            "INSERT INTO cleared VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            delivery.pull_request,
+            commit,
+            delivery.delivery,
+            self._clock(),
+        )
+
+    def cleared_by(self, delivery: Delivery, commit: str) -> str | None:
+        """Return the delivery that let a commit of the pull request run, None if none has."""
+        rows = self._run(
+            "SELECT delivery FROM cleared WHERE pull_request = ? AND commit_hash = ?",
+            delivery.pull_request,
+            commit,
+        )
+        return str(rows[0][0]) if rows else None
+
     def depth(self) -> tuple[int, float]:
         """Return how many deliveries wait, and for how many seconds the oldest has waited."""
         ((count, oldest),) = self._run("SELECT count(*), min(received) FROM deliveries WHERE outcome IS NULL")
@@ -153,6 +190,7 @@ class Inbox:
 
     def prune(self) -> list[str]:
         """Forget what is older than 30 days; returns the deliveries that were still waiting."""
+        self._run("DELETE FROM cleared WHERE received < ?", self._clock() - KEPT_S)
         rows = self._run(
             "DELETE FROM deliveries WHERE received < ? RETURNING delivery, outcome", self._clock() - KEPT_S
         )

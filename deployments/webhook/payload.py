@@ -70,6 +70,7 @@ class Proposal(_Payload):
     """The pull request as it stood when the event was sent."""
 
     head: Head
+    user: Account | None = None
     updated_at: AwareDatetime | None = None
 
 

@@ -149,8 +149,11 @@ class WebhookSettings(_Table):
 
     `repositories`: owner/name of those whose events count. `actors`: who may give commands in comments.
     `branches`: whose pushes start a run. `ignored_paths`: a push or pull request that touches nothing else
-    starts none (patterns as in .gitignore files, such as `docs/**`). `body_limit`: bytes. `rate_per_minute`:
-    deliveries taken from one address.
+    starts none (patterns as in .gitignore files, such as `docs/**`). `forks`: their commits wait until a
+    person in `actors` or with write access comments `/ok-to-test` ("approve"), run at once ("confined"), or
+    "never"; they get no secrets in any case. `trusted_authors`: whose forks wait for no one, as those of
+    `actors` do not, as long as no one else pushes to them. `body_limit`: bytes. `rate_per_minute`: deliveries
+    taken from one address.
     """
 
     secret: SecretStr = SecretStr("")
@@ -160,6 +163,8 @@ class WebhookSettings(_Table):
     actors: Names = ()
     branches: Names = ("main",)
     ignored_paths: Names = ("docs/**", "*.md")
+    forks: Literal["approve", "confined", "never"] = "approve"
+    trusted_authors: Names = ()
     body_limit: PositiveInt = 5 * 1024**2
     rate_per_minute: PositiveInt = 120
 

@@ -153,7 +153,9 @@ def changed_payloads(draw: st.DrawFn) -> tuple[str, bytes]:
         try:
             for key in path[:-1]:
                 place = place[key]
-            place[path[-1]] = draw(JSON | st.sampled_from(["/run", "/retest", "refs/heads/main", "--x"]))
+            place[path[-1]] = draw(
+                JSON | st.sampled_from(["/run", "/retest", "/ok-to-test", "refs/heads/main", "--x"])
+            )
         except (KeyError, IndexError, TypeError):
             continue
     return name.removesuffix("_fork"), json.dumps(document).encode()

@@ -1,4 +1,4 @@
-"""A double of GitHub's REST API that knows statuses, comments, issues and changed files, and how to fail.
+"""A double of GitHub's REST API: statuses, comments, issues, pull requests, who may write, and how to fail.
 
 It speaks real HTTP on loopback, from a thread of its own, and refuses what GitHub refuses: a wrong token,
 an unknown repository or commit, a text that is too long, a link that is not a URL. Lists come in pages.
@@ -68,6 +68,8 @@ class _Contents:
     comments: list[PostedText] = field(default_factory=list)
     issues: list[PostedText] = field(default_factory=list)
     files: dict[tuple[str, int], Sequence[Json]] = field(default_factory=dict)
+    pulls: dict[tuple[str, int], Json] = field(default_factory=dict)
+    permissions: dict[tuple[str, str], str] = field(default_factory=dict)
 
 
 class FakeGitHub:
@@ -128,6 +130,17 @@ class FakeGitHub:
         """Let somebody comment."""
         self._add_comment(repository, number, body, author)
 
+    def propose(
+        self, repository: str, number: int, commit: str, *, fork: str | None, state: str = "open"
+    ) -> None:
+        """Let a pull request have a head, in a fork (owner/name; None for one that was deleted)."""
+        head = {"sha": commit, "ref": "topic", "repo": fork and {"full_name": fork}}
+        self._kept.pulls[repository, number] = {"number": number, "state": state, "head": head}
+
+    def permit(self, repository: str, login: str, permission: str) -> None:
+        """Let somebody "admin", "write" or "read"."""
+        self._kept.permissions[repository, login] = permission
+
     def change(self, repository: str, number: int, files: Mapping[str, str]) -> None:
         """Let a pull request change files; each with the name that it had before, or ""."""
         self._kept.files[repository, number] = [
@@ -169,7 +182,9 @@ class FakeGitHub:
                     "/user",
                     "/repos/{owner}/{name}",
                     "/repos/{owner}/{name}/statuses/{commit}",
+                    "/repos/{owner}/{name}/pulls/{pull:int}",
                     "/repos/{owner}/{name}/pulls/{pull:int}/files",
+                    "/repos/{owner}/{name}/collaborators/{login}/permission",
                     issues,
                     issues + "/comments/{comment:int}",
                     issues + "/{number:int}",
@@ -203,6 +218,12 @@ class FakeGitHub:
             return _refusal(404, "Not Found")
         if "commit" in words:
             return self._post_status(repository, words["commit"], content)
+        if "login" in words:
+            permission = self._kept.permissions.get((repository, words["login"]), "none")
+            return JSONResponse({"permission": permission, "user": {"login": words["login"]}})
+        if "pull" in words and not request.url.path.endswith("/files"):
+            pull = self._kept.pulls.get((repository, words["pull"]))
+            return JSONResponse(pull) if pull else _refusal(404, "Not Found")
         if "pull" in words:
             return self._listed(request, self._kept.files.get((repository, words["pull"]), []))
         if "comment" in words:

@@ -22,6 +22,8 @@ SHOWN = 20
 NAME_CHARACTERS = 200
 TAIL_CHARACTERS = 2000
 
+WAITING = "waiting for /ok-to-test"
+
 ISSUE_TITLE = "The scheduled run fails"
 
 _STATES: dict[Outcome, CommitState] = {
@@ -102,6 +104,24 @@ def report_comment(
             f"{mark}run={report.run} -->", f"{context}: {report.verdict.name}", report, comparison, link
         ),
         replaces=lambda earlier: _run_of(earlier) <= report.run,
+    )
+
+
+def waiting_comment(context: str, commit: str, moment: str) -> StickyComment:
+    """Return the comment on a pull request whose commit waits for a yes.
+
+    It stands where reports do. `moment` is the beginning of the id of a run that would begin now.
+    """
+    mark = f"<!-- {context} report "
+    parts = [
+        f"{mark}run={moment} -->",
+        f"### {context}: {WAITING}",
+        f"Commit {code_span(commit)} comes from a fork, and has not been run.",
+        "A person with write access or in `webhook.actors` approves it, and no later one, with this comment:",
+        code_block(f"/ok-to-test {commit}"),
+    ]
+    return StickyComment(
+        mark=mark, body="\n\n".join(parts), replaces=lambda earlier: _run_of(earlier) <= moment
     )
 
 

@@ -7,12 +7,13 @@ from uuid import UUID, uuid4
 
 import pytest
 from prefect.client.orchestration import PrefectClient
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterIdempotencyKey
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterIdempotencyKey, FlowRunFilterTags
 from prefect.client.schemas.objects import FlowRun
 from prefect.states import Running
 
+from kvsync.ci.notify.github_double import FakeGitHub
 from tests.payloads.recorded import payload
-from tests.pipeline.webhook.conftest import Deploy, GitHub, StartReceiver
+from tests.pipeline.webhook.conftest import NAME, Deploy, GitHub, StartReceiver
 
 pytestmark = pytest.mark.timeout(260)
 
@@ -215,7 +216,7 @@ async def test_a_commented_pull_request_is_run_at_its_head(
 ) -> None:
     """GitHub is asked for the head after the answer; a fork stays a fork, whoever commented."""
     github.answers["pulls/7"] = (200, head(repository))
-    receiver = await start_receiver(prefect=pipeline, github=github.address)
+    receiver = await start_receiver(prefect=pipeline, github=github.address, forks="confined")
     delivery, _ = await receiver.deliver("issue_comment", payload("issue_comment", comment__body="/retest"))
     await receiver.outcome(delivery)
     (run,) = await runs_of(prefect, delivery)
@@ -224,6 +225,55 @@ async def test_a_commented_pull_request_is_run_at_its_head(
     assert github.asked == [("pulls/7", "token gh-token")]
     assert parameters["source"]["commit"] == COMMIT
     assert (parameters["source"]["trusted"], parameters["stages"]) == (trusted, stages)
+
+
+async def test_a_fork_is_run_once_it_has_a_yes_and_its_next_commit_waits_again(
+    pipeline: str, prefect: PrefectClient, start_receiver: StartReceiver, number: int
+) -> None:
+    """The older run, which had its yes, ends. GitHub shows both commits as waiting, in one comment."""
+    with FakeGitHub(NAME, token="gh-token") as github:  # noqa: S106 - of the double
+        receiver = await start_receiver(prefect=pipeline, github=github.url)
+
+        async def take(event: str, document: object) -> tuple[str, str]:
+            delivery, _ = await receiver.deliver(event, document)
+            return await receiver.outcome(delivery)
+
+        def pushed(sha: str, minute: int) -> dict[str, object]:
+            github.propose(NAME, number, sha, fork="octo-guest/octo-repo")
+            at = f"2026-11-20T10:{minute:02}:00Z"
+            changes = {"pull_request__head__sha": sha, "pull_request__updated_at": at}
+            return payload("pull_request_fork", number=number, **changes)
+
+        def commented(minute: int) -> dict[str, object]:
+            at = f"2026-11-20T10:{minute:02}:00Z"
+            changes = {"issue__number": number, "comment__created_at": at, "comment__body": "/ok-to-test"}
+            return payload("issue_comment", **changes)
+
+        waiting = await take("pull_request", pushed(COMMIT, 1))
+        outcome, flow_run = await take("issue_comment", commented(2))
+        (run,) = await prefect.read_flow_runs(flow_run_filter=tagged(number))
+        again = [await take("issue_comment", commented(3)), await take("pull_request", pushed(OTHER, 4))]
+        ended = await state_of(prefect, flow_run)
+        (comment,) = github.comments
+
+    assert waiting == ("held: waiting for /ok-to-test", "None")
+    assert (outcome, flow_run) == ("started", str(run.id))
+    parameters = run.parameters["parameters"]
+    assert (parameters["source"]["commit"], parameters["source"]["trusted"]) == (COMMIT, False)
+    assert parameters["stages"] == ["unit"]
+    assert again == [("ignored: it was approved before", "None"), waiting]
+    assert ended == "Cancelled"
+    assert [(each.commit, each.description) for each in github.statuses] == [
+        (COMMIT, "waiting for /ok-to-test"),
+        (COMMIT, "approved by octo-maintainer"),
+        (OTHER, "waiting for /ok-to-test"),
+    ]
+    assert OTHER in comment.body
+
+
+def tagged(number: int) -> FlowRunFilter:
+    """The flow runs of a pull request."""
+    return FlowRunFilter(tags=FlowRunFilterTags(all_=[f"pr:{NAME}#{number}"]))
 
 
 async def test_a_dispatched_workflow_runs_the_head_of_its_ref(
@@ -262,7 +312,7 @@ async def test_what_can_never_be_started_is_refused(
 ) -> None:
     """It does not wait for ever, and the inbox says why."""
     github.answers["pulls/7"] = answer
-    receiver = await start_receiver(prefect=pipeline, github=github.address)
+    receiver = await start_receiver(prefect=pipeline, github=github.address, forks="confined")
     delivery, _ = await receiver.deliver("issue_comment", payload("issue_comment", comment__body=body))
     outcome, _ = await receiver.outcome(delivery)
 

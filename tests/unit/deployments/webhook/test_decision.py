@@ -9,12 +9,14 @@ from pydantic import JsonValue
 
 from deployments.webhook.decision import (
     MAX_FILES,
+    Approval,
     Ask,
     Cancel,
     Ignore,
     Start,
     are_ignored,
     decide,
+    mismatch,
     path_filter,
     request,
 )
@@ -117,6 +119,44 @@ def test_a_dispatched_workflow_says_stages_and_profile(
     assert found.deployment == "adhoc"
     assert found.asked == {"trigger": "dispatch", **asked}
     assert found.source == Ask(url=URL, repository=NAME, ref="refs/tags/v1")
+
+
+@pytest.mark.parametrize(
+    ("login", "words", "approval"),
+    [
+        ("octo-maintainer", "", Approval(by="octo-maintainer", is_actor=True)),
+        ("octo-guest", "", Approval(by="octo-guest", is_actor=False)),
+        ("octo-guest", COMMIT, Approval(by="octo-guest", is_actor=False, commit=COMMIT)),
+    ],
+)
+def test_a_yes_is_written_down_with_who_said_it(login: str, words: str, approval: Approval) -> None:
+    """GitHub is asked later about who is not in the settings."""
+    user = {"login": login, "type": "User"}
+    found = decided("issue_comment", comment__body=f"/ok-to-test {words}", comment__user=user, sender=user)
+
+    assert isinstance(found, Start)
+    assert (found.deployment, found.approval, found.supersedes) == ("pull-request", approval, False)
+    assert found.source == Ask(url=URL, repository=NAME, pull_request=7)
+
+
+@pytest.mark.parametrize(
+    ("named", "seen", "approves"),
+    [
+        ("", FORK_COMMIT, True),
+        ("", COMMIT, False),
+        ("", "", False),
+        (FORK_COMMIT, "", True),
+        (FORK_COMMIT, COMMIT, True),
+        (COMMIT, FORK_COMMIT, False),
+    ],
+)
+def test_a_yes_is_to_the_commit_that_it_names_or_that_was_known(
+    named: str, seen: str, approves: bool
+) -> None:
+    """And never to another head."""
+    why = mismatch(Approval(by="octo-guest", is_actor=False, commit=named), FORK_COMMIT, seen)
+
+    assert (why == "") is approves
 
 
 BOT = {"login": "octo-maintainer", "type": "Bot"}

@@ -109,6 +109,35 @@ def test_what_is_newer_is_decided_by_githubs_time_and_then_by_arrival(inbox: Inb
     assert not inbox.is_older("by-hand", than=tie)
 
 
+def test_what_was_known_before_a_delivery_is_older_by_time_and_by_arrival(inbox: Inbox) -> None:
+    """Neither clock alone is believed: a delivery may be late, and two things may happen in one second."""
+    for name, at, number in (("early", 10.0, 7), ("other", 11.0, 8), ("same", 20.0, 7)):
+        inbox.add(name, closed(at=at, number=number))
+    inbox.add("asking", closed(at=20.0))
+    inbox.add("late", closed(at=15.0))
+    early, _, _, asking, _ = inbox.waiting()
+
+    assert inbox.head_before(asking) == closed(at=10.0)
+    assert inbox.head_before(early) is None
+
+
+def test_a_commit_is_cleared_by_one_delivery_for_as_long_as_that_is_kept(
+    inbox: Inbox, clock: Clock, reopen: Callable[[], Inbox]
+) -> None:
+    """For its pull request only."""
+    for name, number in (("one", 7), ("two", 7), ("other", 8)):
+        inbox.add(name, closed(number=number))
+    one, two, other = inbox.waiting()
+    inbox.clear(one, "abc")
+    inbox.clear(two, "abc")
+
+    assert [reopen().cleared_by(each, "abc") for each in (one, two, other)] == ["one", "one", None]
+    assert inbox.cleared_by(one, "def") is None
+    clock.now += 30 * 24 * 3600 + 1
+    inbox.prune()
+    assert inbox.cleared_by(one, "abc") is None
+
+
 def test_old_deliveries_are_forgotten_and_the_waiting_ones_named(inbox: Inbox, clock: Clock) -> None:
     """After 30 days nobody sends them again."""
     inbox.add("done", closed())
