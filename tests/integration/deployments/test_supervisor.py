@@ -91,6 +91,7 @@ import signal, sys
 from pathlib import Path
 from threading import Event
 from deployments.service.supervisor import Supervisor
+from tests.integration.deployments.test_supervisor import service
 signal.signal(signal.SIGINT, signal.SIG_IGN)
 supervisor = Supervisor(print)
 supervisor.start(service(Path(sys.argv[1]), sys.argv[2], parting=signal.Signals(int(sys.argv[3]))))
