@@ -101,8 +101,8 @@ def catalogue(report_dir: Path, settings: Settings) -> tuple[Deployment, ...]:
 def job_variables(image: str, report_dir: Path, repository: Path = REPOSITORY) -> dict[str, object]:
     """Return what a run's process is started with: the repository's packages come before strays of that name.
 
-    Where Prefect finds uv it would install the repository's dependencies again; they are installed already.
-    A worker gives containers its own PREFECT_HOME, which need not be there. A container is the box of its run.
+    Where Prefect finds uv it would install the repository's dependencies again; they are installed already. A
+    worker gives containers its own PREFECT_HOME, which need not be there. A container is the box of its run.
     """
     env = {"PYTHONPATH": str(repository), "PREFECT_RUNNER_AUTO_INSTALL_DEPENDENCIES": "false"}
     if image:
