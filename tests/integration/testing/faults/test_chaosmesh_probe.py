@@ -53,7 +53,7 @@ def test_a_disk_is_timed(tmp_path: Path) -> None:
     took_s = said("disk_s", str(tmp_path))
 
     assert isinstance(took_s, float)
-    assert 0 < took_s < 10
+    assert took_s > 0
     assert not list(tmp_path.iterdir())
     (error,) = said("disk_s", f"{tmp_path}/none").values()  # type: ignore[attr-defined]  # an object
     assert error.startswith("FileNotFoundError: [Errno 2] No such file or directory")
