@@ -77,7 +77,7 @@ async def test_after_an_outage_a_list_is_not_put_off(
     api.put(pod_manifest("b", ip="10.0.0.2"))
     api.forget()
     api.accept()
-    await eventually(lambda: followed.newest == (A, B) or "410" in followed.problem)
+    await eventually(lambda: followed.newest == (A, B) or "too old" in followed.problem)
 
     assert followed.newest == (A, B)
 
