@@ -87,10 +87,9 @@ def _scheduled(pipeline: Pipeline, web_url: str, repository: str) -> Mapping[str
     parameters = Parameters(
         stages=("unit",), trigger="schedule", report_dir=pipeline.reports, repository=ROOT, run="r"
     )
-    file = pipeline.reports.parent / "parameters.json"
-    file.write_text(parameters.model_dump_json())
+    parameters.keep_in(RunFolder(parameters.run_dir))
     ours = {"KVSYNC_CI_GITHUB_REPOSITORY": repository, "KVSYNC_CI_GITHUB_WEB_URL": web_url}
-    argv = [sys.executable, "-m", "deployments.process", str(file)]
+    argv = [sys.executable, "-m", "deployments.process", str(parameters.run_dir)]
     subprocess.run(argv, env={**pipeline.env, **ours}, cwd=ROOT, check=True, timeout=120)
     return _report(pipeline)
 
