@@ -175,15 +175,17 @@ class Guardian:
 
     def look(self) -> Sight:
         """See how things are."""
+        believed = ask(self.flow_run)
+        # In this order: a flow that is its own command may die in between, and was then not left by it.
+        command = is_running(self.folder.ledger)
         flow, now = lives(self.pid, self.born), time.monotonic()
         if not flow and self.died_at is None:
             self.died_at = now
-        believed = ask(self.flow_run)
         if believed != self.believed:
             self.believed, self.believed_since = believed, now
         return Sight(
             flow=flow,
-            command=is_running(self.folder.ledger),
+            command=command,
             settled=self.settled or (self.folder.told.exists() and not self.stopped),
             believed=believed,
             believed_s=now - self.believed_since,
