@@ -59,11 +59,11 @@ def start(server: str, tmp_path: Path, repository: Callable[..., str]) -> Iterat
             report_dir=tmp_path / "reports",
             run="20261120-030000-ab12",
         )
-        folder = RunFolder(parameters.run_dir)
-        parameters.keep_in(folder)
+        run_folder = RunFolder(parameters.run_dir)
+        parameters.keep_in(run_folder)
         with (tmp_path / "log").open("w") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "deployments.process", str(folder.path)],
+                [sys.executable, "-m", "deployments.process", str(run_folder.path)],
                 env={**os.environ, "PREFECT_API_URL": server, **variables},
                 cwd=ROOT,
                 stdout=log,
@@ -71,7 +71,7 @@ def start(server: str, tmp_path: Path, repository: Callable[..., str]) -> Iterat
                 text=True,
             )
         processes.append(process)
-        return process, folder
+        return process, run_folder
 
     yield start
     for process in processes:
