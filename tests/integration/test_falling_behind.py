@@ -53,7 +53,7 @@ def payload(blocks: int) -> bytes:
 
 
 async def fall_behind(blocks: int) -> dict[str, object]:
-    """Stop the reader for more than a heartbeat while more arrives than its queue holds; report what it says."""
+    """Stop the reader for more than a heartbeat while its queue overflows; report what it says."""
     sink, seen = Counting(), dict[tuple[str, str, bool], None]()
 
     async def reached(last: int | None) -> None:
