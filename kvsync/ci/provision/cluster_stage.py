@@ -13,7 +13,7 @@ from pathlib import Path
 
 from kvsync.ci.cleaning.reapers import reached_with, reap
 from kvsync.ci.cluster_settings import ClusterChoice, ClusterSettings
-from kvsync.ci.doctor.doctor import asking, examine, pin, stuck_namespaces
+from kvsync.ci.doctor.doctor import AskServer, asking, examine, pin, stuck_namespaces
 from kvsync.ci.doctor.findings import Finding, require
 from kvsync.ci.errors import CannotRun
 from kvsync.ci.provision.image import build
@@ -25,13 +25,15 @@ from kvsync.testing.errors import ClusterError
 from kvsync.testing.processes.commands import Commands
 from kvsync.testing.processes.ledger import Ledger, LedgerEntry, leftovers
 from kvsync.testing.processes.scratch import scratch
-from kvsync.testing.processes.tools import ON_PATH, kubectl
+from kvsync.testing.processes.tools import ON_PATH, ToolAnswer
+from kvsync.testing.processes.wait import wait_for
 from kvsync.testing.results.outcome import Check, StageResult, merge
 from kvsync.testing.results.verdicts import NotRun
 
 MANIFESTS = "infra/manifests"
 
-API_TIMEOUT_S = 30.0
+READY_TIMEOUT_S = 90.0
+"""How long a new cluster, whose nodes unpack an image, may take to answer; on a busy machine that is not soon."""
 
 PROVISIONED = ("kind-cluster", "node-image", "image", "path")
 """The kinds of ledger entries that this module makes."""
@@ -106,16 +108,16 @@ class ClusterStage:
             ready_timeout_s=settings.ready_timeout_s,
             delete_timeout_s=settings.delete_timeout_s,
         )
+        ask = asking(ON_PATH, machine.kubeconfig, machine.context)
+        with steps.step("wait until the API server is ready"):
+            _await_readiness(ask)
         if choice.kind == "kubeconfig":
             from kvsync.ci.provision.image_trial import try_image
 
             with steps.step("start a pod of the image"):
                 self._require([try_image(machine, ledger=context.ledger, stop=context.stop)])
         elif self.reuse:
-            self._require([stuck_namespaces(asking(ON_PATH, machine.kubeconfig, machine.context))])
-        with steps.step("ask the API server whether it is ready"):
-            argv = kubectl(machine.kubeconfig, machine.context, "get", "--raw=/readyz")
-            commands.run(argv, timeout_s=API_TIMEOUT_S)
+            self._require([stuck_namespaces(ask)])
         machine.write(folder.machine)
         took_s = sum(check.duration_s for check in steps.checks)
         relative = str(log.relative_to(folder.path))
@@ -152,6 +154,22 @@ class ClusterStage:
             ledger.released(entry)
         else:
             ledger.created(entry, ready=True)
+
+
+def _await_readiness(ask: AskServer) -> None:
+    answers: list[ToolAnswer] = []
+
+    def ready() -> bool:
+        answers.append(ask("get", "--raw=/readyz"))
+        return answers[-1].ok
+
+    wait_for(
+        ready,
+        what="the API server is ready",
+        timeout_s=READY_TIMEOUT_S,
+        interval_s=1.0,
+        last_seen=lambda: answers[-1].reason,
+    )
 
 
 def _unfinished(cluster: str, ledger: Ledger) -> list[LedgerEntry]:

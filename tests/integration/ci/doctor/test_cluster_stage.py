@@ -170,3 +170,16 @@ def test_a_cluster_to_be_used_again_is_made_once_and_stays(runs: Runs, programs:
     ]
     assert ("kind-cluster", "dev") not in runs.ledger("7") | runs.ledger("8")
     assert (runs.left("7"), runs.left("8")) == ([], [])
+
+
+def test_a_new_cluster_that_does_not_answer_yet_is_waited_for(runs: Runs, programs: Programs) -> None:
+    """On a busy machine its API server is late: once kind is done, and again when an image was unpacked."""
+    programs(
+        "kubectl",
+        """version*) echo '{"clientVersion": {"gitVersion": "v1.34.0"}}'""",
+        "*'get namespaces'*) test -e up && echo '{\"items\": []}'",
+        "*readyz) echo ok >> asked; test $(wc -l < asked) -ge 3 && touch up",
+    )
+
+    assert runs("7", reuse="dev", image="somebody/kvsync:1").kind == "dev"
+    assert len(programs.calls("kubectl get")) == 4

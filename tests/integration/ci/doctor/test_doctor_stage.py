@@ -155,7 +155,7 @@ def test_the_context_and_the_file_that_are_current_are_written_down(
     assert (machine.kubeconfig, machine.context) == (str(tmp_path / "mine"), "dev")
     assert {"kubeconfig": str(tmp_path / "mine"), "context": "dev"}.items() <= machine.access.items()
     assert programs.log.splitlines()[-1] == (
-        f"kubectl --kubeconfig={tmp_path / 'mine'} --context=dev get --raw=/readyz"
+        f"kubectl --kubeconfig={tmp_path / 'mine'} --context=dev --request-timeout=5s get --raw=/readyz"
     )
 
 
@@ -184,8 +184,8 @@ def test_an_image_that_starts_is_tried_and_nothing_of_it_is_left(
 
     assert [check.name for check in result.checks] == [
         "check whether the cluster can be used",
+        "wait until the API server is ready",
         "start a pod of the image",
-        "ask the API server whether it is ready",
     ]
     assert result.outcome is Outcome.PASSED
     assert (nodes.images, nodes.namespaces) == (["registry/kvsync:1"], [])
