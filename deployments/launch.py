@@ -86,8 +86,7 @@ def environment(report_dir: Path, given: Mapping[str, str]) -> dict[str, str]:
     """Return the environment of a run: `given`, and nothing that the run writes is outside the report folder.
 
     Without PREFECT_API_URL a temporary server is started; its database then lies in the report folder, so
-    that nothing is left in a home directory. Its start took 14 s on a quiet machine with two cores and far
-    longer on a busy one, hence the patience (Prefect's default is 20 s).
+    that nothing is left in a home directory.
     """
     ours = {
         "PYTHONPATH": os.pathsep.join(filter(None, [str(REPOSITORY), given.get("PYTHONPATH")])),
@@ -96,8 +95,5 @@ def environment(report_dir: Path, given: Mapping[str, str]) -> dict[str, str]:
         "MPLCONFIGDIR": str(report_dir / ".matplotlib"),
     }
     if not given.get("PREFECT_API_URL"):
-        ours |= {
-            "PREFECT_HOME": str(report_dir / ".prefect"),
-            "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
-        }
+        ours["PREFECT_HOME"] = str(report_dir / ".prefect")
     return {**given, **ours}

@@ -2,31 +2,28 @@
 
 import os
 import sys
-from collections.abc import Iterator, MutableMapping
-from contextlib import contextmanager
 from pathlib import Path
 
-from prefect.client.orchestration import get_client
-
-from flows.pipeline import run_pipeline
+from deployments.temporary_server import TemporaryServer
 from kvsync.ci.run.parameters import Parameters
 from kvsync.ci.run_folder import RunFolder
-from kvsync.ci.stages.environment import is_secret
 
 
-@contextmanager
-def without_secrets(environ: MutableMapping[str, str]) -> Iterator[None]:
-    """Take the secrets out of an environment for a while."""
-    taken = {name: environ.pop(name) for name, value in [*environ.items()] if is_secret(name, value)}
-    try:
-        yield
-    finally:
-        environ.update(taken)
+def run(parameters: Parameters, server: TemporaryServer | None) -> None:
+    """Run the pipeline with this server, or with the one that PREFECT_API_URL names."""
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    from flows.pipeline import run_pipeline
+
+    if server:
+        server.await_start()
+    # Not in the environment: what the run starts would take it for a server that stays.
+    with temporary_settings({PREFECT_API_URL: server.url} if server else {}):
+        run_pipeline(parameters, return_state=True)
 
 
 if __name__ == "__main__":
-    if not os.environ.get("PREFECT_API_URL"):
-        # Prefect starts its temporary server with all of our environment, where tests could read it.
-        with without_secrets(os.environ), get_client(sync_client=True):
-            pass
-    run_pipeline(Parameters.of(RunFolder(Path(sys.argv[1]))), return_state=True)
+    has_server = bool(os.environ.get("PREFECT_API_URL"))
+    # Begun before the flow is imported, so that the two take their seconds side by side.
+    own = None if has_server else TemporaryServer.start(os.environ)
+    run(Parameters.of(RunFolder(Path(sys.argv[1]))), own)

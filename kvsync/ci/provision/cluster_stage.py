@@ -33,7 +33,7 @@ from kvsync.testing.results.verdicts import NotRun
 MANIFESTS = "infra/manifests"
 
 READY_TIMEOUT_S = 90.0
-"""How long a new cluster, whose nodes unpack an image, may take to answer; on a busy machine that is not soon."""
+"""How long a new cluster, whose nodes unpack an image, may take to answer on a busy machine."""
 
 PROVISIONED = ("kind-cluster", "node-image", "image", "path")
 """The kinds of ledger entries that this module makes."""
