@@ -28,7 +28,8 @@ test: $(VENV)/installed ## run this repository's own tests (ARGS="-k codec")
 ifdef ARGS
 	pytest $(TRACE) $(ARGS)
 else
-	pytest -n 3 --dist loadfile tests/pipeline tests/integration tests/property tests/unit
+	@# In this order, the longest files first, so that no worker is left alone with one at the end.
+	pytest -n 3 --dist loadfile --no-loadscope-reorder tests/pipeline tests/property tests/integration tests/unit
 	pytest -n 2 --dist loadfile $(TRACE) tests/e2e tests/chaos docs/sample/tests
 endif
 
