@@ -126,6 +126,25 @@ class UpstreamConfig(_Settings):
     idle_s: PositiveFloat = 60.0
 
 
+class ClientsConfig(_Settings):
+    """How the gateway treats its clients and their connections. Times are seconds.
+
+    An idle connection is kept for `keep_alive_s`, longer than clients and load balancers keep theirs, because
+    a request sent just when the gateway closes is lost: 600 s is the longest of the usual ones (Google's load
+    balancer; AWS' has 60). After SIGTERM running answers have `drain_s` to end, by default what Kubernetes'
+    30 s leave after a preStop hook of 5 s. `max_body_bytes` of 32 MiB are four million token ids, or some
+    twenty large images. `broken_stream` says how a stream that breaks off ends: with a closed connection, or
+    with an event that holds an OpenAI error. Browsers on pages of `cors_origins` may use the gateway ("*" for
+    all).
+    """
+
+    keep_alive_s: PositiveInt = 620
+    drain_s: NonNegativeInt = 20
+    max_body_bytes: PositiveInt = 32 * 1024 * 1024
+    broken_stream: Literal["close", "event"] = "close"
+    cors_origins: tuple[str, ...] = ()
+
+
 class KubernetesConfig(_Settings):
     """Pods come from a Kubernetes cluster. Times are seconds.
 
@@ -171,6 +190,7 @@ class GatewayConfig(_Settings):
     subscriber: SubscriberOptions = SubscriberOptions()
     health: HealthConfig = HealthConfig()
     upstream: UpstreamConfig = UpstreamConfig()
+    clients: ClientsConfig = ClientsConfig()
     _warnings: tuple[str, ...] = PrivateAttr(())
 
     @property

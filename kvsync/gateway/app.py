@@ -10,20 +10,22 @@ import httpx
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from kvsync.config import GatewayConfig
 from kvsync.discovery import Discovery, FileDiscovery, StaticDiscovery
-from kvsync.errors import TokenizeError
+from kvsync.errors import TokenizeError, UnknownName
 from kvsync.gateway.catalog import listing
 from kvsync.gateway.health import HealthMonitor
 from kvsync.gateway.load import RunningRequests
 from kvsync.gateway.metrics import GatewayMetrics
 from kvsync.gateway.proxy import Proxy
 from kvsync.gateway.refusal import refused
-from kvsync.gateway.relay import Relay, read_body, understand
+from kvsync.gateway.relay import ROUTING_HEADERS, Relay, read_body, understand
 from kvsync.gateway.router import Router
 from kvsync.gateway.status import StatusView
 from kvsync.gateway.tokens import Tokenizer
@@ -54,6 +56,7 @@ class Gateway:
     """The parts of a gateway, and the endpoints around the completions."""
 
     def __init__(self, config: GatewayConfig, discovery: Discovery, rng: random.Random) -> None:
+        self._clients = config.clients
         transport = PeerTransport()
         self._client = httpx.AsyncClient(transport=transport, trust_env=False)
         index = PrefixIndex(config.block_size, config.hash_seed)
@@ -85,6 +88,7 @@ class Gateway:
             proxy=Proxy(transport, config.upstream, self._health),
             load=load,
             metrics=self._metrics,
+            clients=config.clients,
         )
 
     def app(self) -> Starlette:
@@ -94,6 +98,7 @@ class Gateway:
                 Route("/v1/completions", self._relay, methods=["POST"]),
                 Route("/v1/chat/completions", self._relay, methods=["POST"]),
                 Route("/v1/models", self.models),
+                Route("/v1/models/{id:path}", self.model),
                 Route("/healthz", self.healthz),
                 Route("/readyz", self.readyz),
                 Route("/metrics", self.metrics),
@@ -102,8 +107,22 @@ class Gateway:
                 Route("/index/dump", self.dump),
             ],
             exception_handlers={HTTPException: refused, Exception: refused},
+            middleware=self._middleware(),
             lifespan=self._lifespan,
         )
+
+    def _middleware(self) -> list[Middleware]:
+        if not self._clients.cors_origins:
+            return []
+        return [
+            Middleware(
+                CORSMiddleware,
+                allow_origins=self._clients.cors_origins,
+                allow_methods=["GET", "POST"],
+                allow_headers=["*"],
+                expose_headers=ROUTING_HEADERS,
+            )
+        ]
 
     @asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
@@ -117,6 +136,14 @@ class Gateway:
         """List every model and adapter that some pod serves."""
         cards = listing(self._manager.pods, self._health.cards)
         return JSONResponse({"object": "list", "data": [card.to_json() for card in cards]})
+
+    async def model(self, request: Request) -> Response:
+        """Describe one model or adapter."""
+        name = request.path_params["id"]
+        cards = {card.id: card for card in listing(self._manager.pods, self._health.cards)}
+        if name not in cards:
+            raise HTTPException(404, str(UnknownName("model", name, [*cards])))
+        return JSONResponse(cards[name].to_json())
 
     async def healthz(self, _: Request) -> Response:
         """Say that the gateway itself is alive."""
@@ -141,7 +168,7 @@ class Gateway:
 
     async def query(self, request: Request) -> Response:
         """Say which pod holds how much of a prompt, without sending it anywhere."""
-        completion, target = understand(await read_body(request), self._router)
+        completion, target = understand(await read_body(request, self._clients.max_body_bytes), self._router)
         if completion.lora is not None:
             target = replace(target, lora=completion.lora)
         try:

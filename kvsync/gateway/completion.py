@@ -5,11 +5,15 @@ to judge: it is passed on without a prefix rather than refused.
 """
 
 import json
+import re
 from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 TokenIds = Sequence[int]
+
+_ESCAPED_HALF = re.compile(rb"\\u[dD][89a-fA-F]")
+"""Half of a surrogate pair: without its other half it is not a character, and cannot be encoded."""
 
 TEMPLATE_FIELDS = (
     "add_generation_prompt",
@@ -53,6 +57,8 @@ def parse(body: bytes) -> Completion:
     """Read a completion, chat completion or index query. Raises ValueError saying what is wrong."""
     try:
         request = json.loads(body)
+        if _ESCAPED_HALF.search(body):
+            json.dumps(request, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as exc:
         raise ValueError(f"the body is not valid JSON: {exc}") from exc
     if not isinstance(request, dict):

@@ -54,6 +54,7 @@ class UpstreamAnswer:
 
     status: int
     headers: Headers
+    streams: bool
     chunks: AsyncGenerator[bytes | UpstreamFailure]
 
 
@@ -107,6 +108,7 @@ class Proxy:
         return UpstreamAnswer(
             status=response.status_code,
             headers=forwarded_headers(response.headers.raw, without={b"date"}),
+            streams=_streams(response),
             chunks=self._remaining(pod, first, chunks),
         )
 
@@ -157,7 +159,7 @@ def forwarded_headers(headers: Headers, *, without: Set[bytes]) -> list[tuple[by
 
 
 def _streams(response: httpx.Response) -> bool:
-    return str(response.headers.get("content-type", "")).startswith("text/event-stream")
+    return str(response.headers.get("content-type", "")).lower().startswith("text/event-stream")
 
 
 def _reason(exc: httpx.HTTPError) -> str:

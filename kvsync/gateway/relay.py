@@ -1,11 +1,13 @@
 """The completion endpoints: choose a pod, pass the request on, and ask the next pod when one fails.
 
 While a pod is ready the client gets an answer: another pod is asked as long as no byte was passed on. An
-answer that breaks off afterwards ends with a closed connection, which no client takes for a complete one.
+answer that breaks off afterwards ends with a closed connection, which no client takes for a complete one, or
+with an event that says so: by setting, and always in HTTP/1.0, where the end of a connection ends any answer.
 A client that hangs up also ends its request at the pod.
 """
 
 import asyncio
+import json
 import logging
 import re
 import time
@@ -16,13 +18,14 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive, Scope, Send
 
+from kvsync.config import ClientsConfig
 from kvsync.errors import TokenizeError, UnknownName
 from kvsync.gateway.catalog import Target
 from kvsync.gateway.completion import Completion, TokenIds, parse
 from kvsync.gateway.load import RunningRequests
 from kvsync.gateway.metrics import GatewayMetrics
 from kvsync.gateway.proxy import Headers, Proxy, UpstreamAnswer, UpstreamFailure
-from kvsync.gateway.refusal import refusal
+from kvsync.gateway.refusal import error, refusal
 from kvsync.gateway.router import Route, Router
 from kvsync.gateway.tokens import Tokenizer
 from kvsync.ratelimit import RateLimit
@@ -30,12 +33,9 @@ from kvsync.routing import Choice
 
 log = logging.getLogger(__name__)
 
-MAX_BODY_BYTES = 32 * 1024 * 1024
-"""Larger requests are refused: four million token ids, or some twenty large images."""
-
-MAX_DRAINED_BYTES = 4 * MAX_BODY_BYTES
-"""How much of an oversized body is read and discarded: a client whose connection is closed while it is still
-sending never sees the answer that says why."""
+DRAINED_BODIES = 4
+"""How much of an oversized body is read and discarded, in times of the limit: a client whose connection is
+closed while it is still sending never sees the answer that says why."""
 
 LOG_INTERVAL_S = 1.0
 """At most one warning in this time: a pod that dies fails all its requests at once. Metrics count each."""
@@ -47,17 +47,17 @@ _CACHED_TOKENS = re.compile(rb'"cached_tokens"\s*:\s*(\d+)')
 # Cannot match generated text: within a JSON string the quotes have backslashes before them.
 
 
-async def read_body(request: Request) -> bytes:
-    """Read a request's body. Raises HTTPException 413 beyond the limit, ClientDisconnect."""
+async def read_body(request: Request, limit: int) -> bytes:
+    """Read a request's body. Raises HTTPException 413 beyond `limit` bytes, ClientDisconnect."""
     body, size = bytearray(), 0
     async for chunk in request.stream():
         size += len(chunk)
-        if size <= MAX_BODY_BYTES:
+        if size <= limit:
             body += chunk
-        elif size > MAX_DRAINED_BYTES:
+        elif size > DRAINED_BODIES * limit:
             break
-    if size > MAX_BODY_BYTES:
-        raise HTTPException(413, f"the body is larger than {MAX_BODY_BYTES} bytes")
+    if size > limit:
+        raise HTTPException(413, f"the body is larger than {limit} bytes")
     return bytes(body)
 
 
@@ -87,15 +87,35 @@ def understand(body: bytes, router: Router) -> tuple[Completion, Target]:
         raise HTTPException(404, str(exc)) from exc
 
 
+ROUTING_HEADERS = (
+    "x-kvsync-pod",
+    "x-kvsync-selection",
+    "x-kvsync-matched-blocks",
+    "x-kvsync-predicted-cached-tokens",
+    "x-kvsync-source-state",
+)
+"""By these an answer says how it was routed."""
+
+
 def routing_headers(choice: Choice, route: Route) -> Headers:
     """Return the headers by which an answer says how it was routed."""
+    values = (
+        choice.pod,
+        choice.selection.value,
+        choice.matched_blocks,
+        route.predicted_cached_tokens(choice),
+        choice.state.value,
+    )
     return [
-        (b"x-kvsync-pod", choice.pod.encode("latin-1", "replace")),
-        (b"x-kvsync-selection", choice.selection.value.encode()),
-        (b"x-kvsync-matched-blocks", b"%d" % choice.matched_blocks),
-        (b"x-kvsync-predicted-cached-tokens", b"%d" % route.predicted_cached_tokens(choice)),
-        (b"x-kvsync-source-state", choice.state.value.encode()),
+        (name.encode(), str(value).encode("latin-1", "replace"))
+        for name, value in zip(ROUTING_HEADERS, values, strict=True)
     ]
+
+
+def broken(failed: UpstreamFailure) -> bytes:
+    """Return the event that ends a stream which broke off, as OpenAI's clients understand it."""
+    said = error(502, f"the answer of pod {failed.pod} broke off: {failed.reason}")
+    return b"data: " + json.dumps(said).encode() + b"\n\n"
 
 
 def reported_cached_tokens(tail: bytes) -> int | None:
@@ -115,7 +135,10 @@ class Relay:
         proxy: Proxy,
         load: RunningRequests,
         metrics: GatewayMetrics,
+        clients: ClientsConfig,
     ) -> None:
+        self._max_body_bytes = clients.max_body_bytes
+        self._says_so = clients.broken_stream == "event"
         self._router = router
         self._tokenizer = tokenizer
         self._proxy = proxy
@@ -127,7 +150,7 @@ class Relay:
         """Answer one request. Raises HTTPException for a request that is not passed on to any pod."""
         request = Request(scope, receive)
         try:
-            body = await read_body(request)
+            body = await read_body(request, self._max_body_bytes)
         except ClientDisconnect:
             return
         completion, target = understand(body, self._router)
@@ -157,7 +180,7 @@ class Relay:
                         pods[choice.pod], path, request.headers.raw, body, stream=completion.stream
                     ) as answer:
                         if isinstance(answer, UpstreamAnswer):
-                            status = await self._pass_on(answer, choice, route, completion, send)
+                            status = await self._pass_on(request, answer, choice, route, completion, send)
                             return
                         self._note(answer, "asking the next pod")
                         tried.append(answer)
@@ -170,7 +193,13 @@ class Relay:
             self._metrics.requests.labels(model, selection, status).inc()
 
     async def _pass_on(
-        self, answer: UpstreamAnswer, choice: Choice, route: Route, completion: Completion, send: Send
+        self,
+        request: Request,
+        answer: UpstreamAnswer,
+        choice: Choice,
+        route: Route,
+        completion: Completion,
+        send: Send,
     ) -> str:
         """Send an answer to the client; returns how that ended, as the label of a metric."""
         headers = [*answer.headers, *routing_headers(choice, route)]
@@ -179,7 +208,9 @@ class Relay:
         async with aclosing(answer.chunks) as chunks:
             async for chunk in chunks:
                 if isinstance(chunk, UpstreamFailure):
-                    self._note(chunk, "the answer had begun: closing the client's connection")
+                    self._note(chunk, "the answer had begun: the client is shown that it broke off")
+                    if answer.streams and (self._says_so or request["http_version"] == "1.0"):
+                        await send({"type": "http.response.body", "body": broken(chunk)})
                     return "broken"
                 tail = (tail + chunk)[-USAGE_TAIL_BYTES:]
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})

@@ -19,9 +19,6 @@ from kvsync.publisher import listener_on
 
 log = logging.getLogger(__name__)
 
-GRACE_S = 3
-"""How long running requests may take to end after a signal; the whole stop is to take less than 5 s."""
-
 BACKLOG = 2048
 """Connections that wait to be accepted, uvicorn's default: a burst is queued, not refused."""
 
@@ -35,12 +32,13 @@ OTHER_FILES = 256
 async def serve(config: GatewayConfig, *, exit_with_stdin: bool = False) -> None:
     """Run the gateway until SIGINT, SIGTERM or, if wanted, the end of standard input.
 
-    Raises PortInUse or ConfigError when the address cannot be bound.
+    A second SIGINT ends it at once, whatever still runs. Raises PortInUse or ConfigError when the address
+    cannot be bound.
     """
     server = Server(config)
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, server.stop)
+    loop.add_signal_handler(signal.SIGTERM, server.stop)
+    loop.add_signal_handler(signal.SIGINT, server.interrupt)
     if exit_with_stdin:
         stdin.on_end(lambda: loop.call_soon_threadsafe(server.stop))
     for warning in config.warnings:
@@ -65,7 +63,8 @@ class Server:
                 log_config=None,
                 access_log=False,
                 server_header=False,
-                timeout_graceful_shutdown=GRACE_S,
+                timeout_keep_alive=config.clients.keep_alive_s,
+                timeout_graceful_shutdown=config.clients.drain_s,
             )
         )
 
@@ -85,8 +84,13 @@ class Server:
             raise SystemExit(1)
 
     def stop(self) -> None:
-        """Make `run` end."""
+        """Make `run` end when the running requests have, or their time is over."""
         self._web.should_exit = True
+
+    def interrupt(self) -> None:
+        """Make `run` end; at once, if it has been asked to before."""
+        self._web.force_exit = self._web.should_exit
+        self.stop()
 
 
 @contextlib.asynccontextmanager

@@ -6,7 +6,7 @@ with one peer in the pool, 17 ms with a hundred (measured).
 
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 import httpx
@@ -15,13 +15,30 @@ KEEP_ALIVE_S = 3.0
 """Idle connections are closed before vLLM closes them after 5 s: a request sent just then would fail."""
 
 FORGET_S = 600.0
-"""Peers unused for this long are gone, since pods are probed all the time; so are their last requests."""
+"""Peers unused for this long are gone, since pods are probed all the time. Their last answers may go on."""
 
 
 @dataclass(slots=True)
 class _Peer:
     pool: httpx.AsyncHTTPTransport
     used_at: float
+    answers: int = 0
+
+
+class _Answer(httpx.AsyncByteStream):
+    """The body of an answer, whose peer is not forgotten before it is closed."""
+
+    def __init__(self, body: httpx.AsyncByteStream, peer: _Peer) -> None:
+        self._body, self._peer = body, peer
+        self._peer.answers += 1
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for chunk in self._body:
+            yield chunk
+
+    async def aclose(self) -> None:
+        self._peer.answers -= 1
+        await self._body.aclose()
 
 
 class PeerTransport(httpx.AsyncBaseTransport):
@@ -42,12 +59,18 @@ class PeerTransport(httpx.AsyncBaseTransport):
             self._peers[key] = _Peer(httpx.AsyncHTTPTransport(self._tls, trust_env=False, limits=limits), now)
         peer = self._peers[key]
         peer.used_at = now
-        return await peer.pool.handle_async_request(request)
+        response = await peer.pool.handle_async_request(request)
+        assert isinstance(response.stream, httpx.AsyncByteStream)
+        response.stream = _Answer(response.stream, peer)
+        return response
 
     async def aclose(self) -> None:
         """Close all connections."""
-        await self._forget(float("inf"))
+        for peer in self._peers.values():
+            await peer.pool.aclose()
+        self._peers.clear()
 
     async def _forget(self, before: float) -> None:
-        for key in [key for key, peer in self._peers.items() if peer.used_at < before]:
+        idle = [key for key, peer in self._peers.items() if peer.used_at < before and not peer.answers]
+        for key in idle:
             await self._peers.pop(key).pool.aclose()

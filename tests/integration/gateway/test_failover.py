@@ -1,65 +1,18 @@
 """The gateway when pods fail: another pod answers, or the client learns what was tried."""
 
 import asyncio
-import os
-from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
-from typing import Any, TypeVar
+from typing import Any
 
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from kvsync.config import GatewayConfig
-from kvsync.gateway.server import running
 from kvsync.pods import Pod
-from kvsync.testing.clusters.local.addresses import LoopbackBlock
-from kvsync.testing.doubles.upstream import STREAM_BEGUN, UNAVAILABLE, WHOLE, Upstream, listening
-
-ADDRESSES = LoopbackBlock(f"gateway fail-over {os.getpid()}")
-
-T = TypeVar("T")
-
-WITHIN_S = 5.0
-"""Far above what any condition needs, so that only a real failure takes this long."""
+from kvsync.testing.doubles.upstream import STREAM_BEGUN, UNAVAILABLE, WHOLE
+from tests.integration.gateway.conftest import ADDRESSES, WITHIN_S, Site, health, until
 
 REQUEST = {"model": "m", "prompt": [1, 2, 3]}
-
-
-class Site:
-    """Scripted pods, and a gateway in front of them that follows no events."""
-
-    def __init__(self, stack: AsyncExitStack) -> None:
-        self.stack = stack
-        self.pods: list[Pod] = []
-
-    async def pod(self, name: str, life: AsyncExitStack | None = None, **behaviour: object) -> Upstream:
-        """Start a pod that lives as long as the site or, if given, `life`."""
-        self.pods.append(Pod(name=name, model="m", host=ADDRESSES.next().host))
-        upstream = Upstream(**behaviour)  # type: ignore[arg-type]
-        return await (life or self.stack).enter_async_context(listening(self.pods[-1], upstream))
-
-    async def gateway(self, *healthy: str, **settings: object) -> httpx.AsyncClient:
-        """Open a gateway; returns a client of it once the pods named are known to be healthy."""
-        host = ADDRESSES.next().host
-        given = {"host": host, "pods": self.pods, "sync_enabled": False, "health": {"interval_s": 60}}
-        url = await self.stack.enter_async_context(running(GatewayConfig.model_validate(given | settings)))
-        client = await self.stack.enter_async_context(httpx.AsyncClient(base_url=url, timeout=10))
-        wanted = {pod.name: pod.name in healthy for pod in self.pods}
-        await until(lambda: health(client), lambda known: known == wanted)
-        return client
-
-
-async def until(ask: Callable[[], Awaitable[T]], enough: Callable[[T], object]) -> None:
-    """Ask until the answer is good enough."""
-    async with asyncio.timeout(WITHIN_S):
-        while not enough(await ask()):  # noqa: ASYNC110 - nothing signals it
-            await asyncio.sleep(0.01)
-
-
-async def health(client: httpx.AsyncClient) -> dict[str, bool]:
-    """Which pods the gateway takes for healthy."""
-    return {pod["name"]: pod["healthy"] for pod in (await client.get("/status")).json()["pods"]}
 
 
 async def running_on(client: httpx.AsyncClient) -> list[int]:
@@ -75,13 +28,6 @@ async def failures(client: httpx.AsyncClient) -> dict[str, float]:
         for sample in family.samples
         if sample.name == "kvsync_upstream_failures_total"
     }
-
-
-@pytest.fixture
-async def site() -> AsyncIterator[Site]:
-    """A place for pods and a gateway, torn down after the test."""
-    async with AsyncExitStack() as stack:
-        yield Site(stack)
 
 
 @pytest.mark.parametrize(

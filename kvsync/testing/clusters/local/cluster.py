@@ -247,6 +247,7 @@ class LocalCluster:
             "host": self._front.host,
             "port": self._front.port,
             "pods_file": str(self._pods_file),
+            "clients": {"drain_s": 3},  # less than a program has before it is killed
             **self._settings,
         }
         config.write_text(json.dumps(settings, indent=1))
