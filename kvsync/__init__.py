@@ -13,6 +13,8 @@ from kvsync.index import Digest, PrefixIndex
 from kvsync.routing import Candidate, Choice, Policy, Selection, choose, rank
 from kvsync.sequence import Deliver, Forget, Replay, SequenceTracker, State
 
+__version__ = "0.1.0"
+
 __all__ = [
     "AllBlocksCleared",
     "BlockRemoved",

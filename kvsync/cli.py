@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, get_type_hints
 
 import typer
 
+import kvsync
 from kvsync.errors import KVSyncError
 from kvsync.simulator.options import SimulatorOptions
 
@@ -46,6 +47,22 @@ EXIT_WITH_STDIN = "Stop when standard input closes, so as never to outlive the p
 LogLevel = Annotated[
     Literal["debug", "info", "warning", "error"], typer.Option(help="Log this and worse on standard error.")
 ]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"kvsync {kvsync.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    _: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True),
+    ] = False,
+) -> None:
+    """Options of the command itself."""
 
 
 @app.command()
@@ -177,14 +194,6 @@ def tail(
     from kvsync.tail import follow
 
     asyncio.run(follow(endpoint, replay, sys.stdout))
-
-
-@app.command()
-def version() -> None:
-    """Print the version."""
-    from importlib.metadata import version
-
-    print(version("kvsync"))
 
 
 def _log_to_stderr(level: str) -> None:

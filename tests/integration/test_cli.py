@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
+from importlib.metadata import version
 from pathlib import Path
 
 import httpx
@@ -174,8 +175,8 @@ def test_a_taken_port_names_its_owner(tmp_path: Path, capsys: pytest.CaptureFixt
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     """The version is that of the package."""
-    assert exit_status(["version"]) == 0
-    assert capsys.readouterr().out == "0.1.0\n"
+    assert exit_status(["--version"]) == 0
+    assert capsys.readouterr().out == f"kvsync {version('kvsync')}\n"
 
 
 def exit_status(arguments: list[str]) -> object:
