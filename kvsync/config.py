@@ -153,8 +153,10 @@ class KubernetesConfig(_Settings):
 
 
 class GatewayConfig(_Settings):
-    """All settings of the gateway. `block_size` (tokens) must be that of the engines.
+    """All settings of the gateway.
 
+    Each engine's block size is learnt from its events; with `block_size` (tokens), blocks of another one are
+    refused and counted.
     Which pods there are comes from exactly one of `pods`, `pods_file` and `kubernetes`.
     """
 
@@ -163,7 +165,7 @@ class GatewayConfig(_Settings):
     pods: tuple[Pod, ...] = ()
     pods_file: Path | None = None
     kubernetes: KubernetesConfig | None = Field(default=None, validate_default=True)
-    block_size: PositiveInt = 16
+    block_size: PositiveInt | None = None
     hash_seed: Annotated[int, Field(ge=0, lt=2**64)] = 0
     sync_enabled: bool = True
     tokenizer: TokenizerConfig = TokenizerConfig()

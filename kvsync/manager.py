@@ -130,8 +130,8 @@ class EventManager:
         """Apply the next batch of a source."""
         for event in batch.events:
             self.events[source.pod, _KINDS[type(event)]] += 1
-            for label, count in self._index.apply(source, event).items():
-                self.applied[source.pod, label] += count
+        for label, count in self._index.apply(source, *batch.events).items():
+            self.applied[source.pod, label] += count
 
     def forget(self, source: Source, reason: str) -> None:
         """Drop everything known of a source."""

@@ -150,14 +150,15 @@ class Gateway:
             raise HTTPException(503, f"the tokens of the prompt are not known: {exc}") from exc
         if tokens is None:
             raise HTTPException(400, "give the prompt as `token_ids`, `prompt` or `messages`")
-        hashes = self._router.hashes(tokens, completion.cache_salt)
+        matched = self._router.match(target, tokens, completion.cache_salt)
         return JSONResponse(
             {
                 "model": target.model,
                 "lora": target.lora,
                 "tokens": len(tokens),
-                "blocks": len(hashes),
-                "matched": dict(self._router.match(target, hashes)),
+                "matched": {pod: match.blocks for pod, match in matched.items()},
+                "block_sizes": {pod: match.block_size for pod, match in matched.items()},
+                "cached_tokens": {pod: match.cached_tokens for pod, match in matched.items()},
                 "states": {pod.name: self._manager.state(pod.name).value for pod in target.pods},
             }
         )

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 
 from kvsync.config import GatewayConfig
 from kvsync.events import Source
+from kvsync.gateway.catalog import adapter_numbers
 from kvsync.gateway.health import HealthMonitor
 from kvsync.gateway.load import RunningRequests
 from kvsync.index import PrefixIndex
@@ -51,7 +52,13 @@ class StatusView:
             "problem": health.problem,
             "running": self.load.of(pod.name),
             "loras": sorted({*pod.loras, *(card.id for card in health.cards if card.parent)}),
+            "unnamed_loras": self._unnamed(pod),
         }
+
+    def _unnamed(self, pod: Pod) -> list[int]:
+        """Return the adapters that events name by numbers for which the pod lists no name."""
+        seen = self.index.lora_ids(*pod.sources)
+        return [] if adapter_numbers(self.health.of(pod).cards, seen) else sorted(seen)
 
     def _source(self, status: SourceStatus) -> Json:
         return {
@@ -65,6 +72,7 @@ class StatusView:
             "last_event_age_s": status.last_event_age_s,
             "connected": status.connected,
             "blocks": self.index.size(status.source),
+            "block_size": self.index.block_size_of(status.source) or None,
             "orphans": self.index.orphans(status.source),
             "digest": self._digest(status.source),
             "counters": asdict(status.counters),

@@ -230,12 +230,12 @@ class Stumbling(PrefixIndex):
         super().__init__(BLOCK_SIZE)
         self.stones = [stone]
 
-    def apply(self, source: Source, event: Event) -> Applied:
-        """Fail, if this is the event."""
-        if event in self.stones:
-            self.stones.remove(event)
+    def apply(self, source: Source, *events: Event) -> Applied:
+        """Fail, if this event is among them."""
+        for stone in [each for each in self.stones if each in events]:
+            self.stones.remove(stone)
             raise RuntimeError("stumbled")
-        return super().apply(source, event)
+        return super().apply(source, *events)
 
 
 async def test_a_subscriber_that_fails_disturbs_no_other(
