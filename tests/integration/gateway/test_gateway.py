@@ -328,6 +328,7 @@ async def test_status_and_metrics_agree_with_what_happened(site: Site) -> None:
         "problem": "",
         "running": 0,
         "loras": ["poet"],
+        "unnamed_loras": [],
     }
     assert (source["rank"], source["state"], source["reason"], source["blocks"]) == (0, "exact", "", 4)
     assert (source["lag_batches"], source["connected"], source["errors"]) == (0, True, {})
