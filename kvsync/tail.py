@@ -7,7 +7,9 @@ from contextlib import suppress
 from dataclasses import asdict
 from typing import TextIO
 
+from kvsync.errors import ConfigError
 from kvsync.events import Event, EventBatch, Skipped, Source
+from kvsync.pods import engine_host
 from kvsync.subscriber import Subscriber
 
 _HASHES = frozenset(("block_hashes", "parent_block_hash"))
@@ -15,6 +17,10 @@ _HASHES = frozenset(("block_hashes", "parent_block_hash"))
 
 async def follow(endpoint: str, replay_endpoint: str | None, out: TextIO) -> None:
     """Print the events of one publisher until SIGINT or SIGTERM. Raises ConfigError for a bad endpoint."""
+    try:
+        engine_host(endpoint.removeprefix("tcp://").rpartition(":")[0])
+    except ValueError as exc:
+        raise ConfigError(endpoint, [str(exc)]) from exc
     subscriber = Subscriber(
         Source(pod=endpoint, model=""),
         endpoint=endpoint,

@@ -149,6 +149,7 @@ def test_tail_prints_events(start: Start) -> None:
         pytest.param(["gateway", "--config", "none.yaml"], "cannot read none.yaml", id="no-such-file"),
         pytest.param(["simulate", "--name", "", "--model", "m"], "name: must not be empty", id="option"),
         pytest.param(["tail", "nonsense"], "nonsense", id="endpoint"),
+        pytest.param(["tail", "tcp://*:5557"], "kvsync connects to engines", id="endpoint-to-bind"),
         pytest.param(["gateway", "--frobnicate"], "No such option", id="unknown-option"),
     ],
 )
