@@ -128,10 +128,11 @@ class EventManager:
 
     def apply(self, source: Source, batch: EventBatch) -> None:
         """Apply the next batch of a source."""
-        for event in batch.events:
+        effects = self._index.apply_batch(source, batch.events)
+        for event, applied in zip(batch.events, effects, strict=True):
             self.events[source.pod, _KINDS[type(event)]] += 1
-        for label, count in self._index.apply(source, *batch.events).items():
-            self.applied[source.pod, label] += count
+            for label, count in applied.items():
+                self.applied[source.pod, label] += count
 
     def forget(self, source: Source, reason: str) -> None:
         """Drop everything known of a source."""

@@ -1,9 +1,9 @@
 """What one source holds, and what it has shown of how its engine announces."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from kvsync.events import BlockRemoved, BlockStored, Source
+from kvsync.events import BlockRemoved, BlockStored, Event, Source
 from kvsync.index.groups import FULL_ATTENTION, MAX_GROUPS, Group, longest_reuse, run_of
 from kvsync.index.orphans import Orphans
 
@@ -49,19 +49,24 @@ class Holding:
     reports_hits: bool = False
     xor: int = 0
 
+    def learn_group(self, events: Iterable[Event]) -> None:
+        """Note which group is the one of full attention: removals name a group without its kind."""
+        if self.group is None:
+            kinds = ((each.group_idx, each.spec_kind) for each in events if isinstance(each, BlockStored))
+            self.group = next((number or 0 for number, kind in kinds if kind in FULL_ATTENTION), None)
+
     def group_of(self, event: BlockStored) -> Group | None:
         """Return the group that an event is about, None for the one of full attention.
 
-        That one is learnt here, because removals name a group without its kind. Raises ValueError for a
-        group that cannot be followed.
+        Raises ValueError for a group that cannot be followed, as all of a model without full attention.
         """
         number, kind = event.group_idx or 0, event.spec_kind
-        if kind in FULL_ATTENTION and self.group is None and number not in self.groups:
-            self.group = number
         if number == (self.group or 0) and (kind is None or kind in FULL_ATTENTION):
             if event.group_idx is not None and kind is None and _is_sparse(event):
                 raise ValueError("a group without a kind that keeps some of its blocks only")
             return None
+        if self.group is None:
+            raise ValueError("without a group of full attention there is nothing to shorten")
         if self.block_size not in (0, event.block_size):
             raise ValueError("the group's blocks are of another size than those of full attention")
         return self.groups.get(number) or self._admit(number, event)

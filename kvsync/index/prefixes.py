@@ -82,20 +82,23 @@ class PrefixIndex:
         self._sizes: dict[str, Counter[int]] = {}  # model -> block size -> sources
         self._keyed = 0  # mask of the sources that announce extra keys
 
-    def apply(self, source: Source, *events: Event) -> Applied:
-        """Apply the events of one batch of a source; nothing that an engine sends raises, it is counted."""
+    def apply(self, source: Source, event: Event) -> Applied:
+        """Apply the only event of a batch."""
+        return self.apply_batch(source, (event,))[0]
+
+    def apply_batch(self, source: Source, events: Sequence[Event]) -> list[Applied]:
+        """Apply one batch of a source; returns what each event did.
+
+        Nothing that an engine sends raises, it is counted instead. What a batch holds is looked at together:
+        hits that are announced again are told from copies by what comes with them.
+        """
         holding = self._holdings.get(source) or self._admit(source)
+        holding.learn_group(events)
         again, proven = announced_again(
             events, holding.blocks, group=holding.group or 0, suspected=holding.reports_hits
         )
         holding.reports_hits |= proven
-        if len(events) == 1:
-            return self._apply(holding, events[0], again)
-        applied: Applied = defaultdict(int)
-        for event in events:
-            for label, count in self._apply(holding, event, again).items():
-                applied[label] += count
-        return applied
+        return [self._apply(holding, event, again) for event in events]
 
     def _apply(self, holding: Holding, event: Event, again: Collection[Hashes]) -> Applied:
         match event:

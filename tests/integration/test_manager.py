@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
@@ -230,12 +231,12 @@ class Stumbling(PrefixIndex):
         super().__init__(BLOCK_SIZE)
         self.stones = [stone]
 
-    def apply(self, source: Source, *events: Event) -> Applied:
+    def apply_batch(self, source: Source, events: Sequence[Event]) -> list[Applied]:
         """Fail, if this event is among them."""
         for stone in [each for each in self.stones if each in events]:
             self.stones.remove(stone)
             raise RuntimeError("stumbled")
-        return super().apply(source, *events)
+        return super().apply_batch(source, events)
 
 
 async def test_a_subscriber_that_fails_disturbs_no_other(

@@ -54,7 +54,8 @@ def applied(file: Path) -> tuple[PrefixIndex, Counter[str]]:
     """Apply all batches to an index; gives it and what they did."""
     index, effects = PrefixIndex(), Counter[str]()
     for batch in batches(file).values():
-        effects.update(index.apply(SOURCE, *batch.events))
+        for effect in index.apply_batch(SOURCE, batch.events):
+            effects.update(effect)
     return index, effects
 
 
@@ -109,7 +110,7 @@ def test_hybrid_models_reuse_what_is_predicted() -> None:
     predicted = []
     for request in requests:
         for number in [each for each in waiting if each <= request["after"]]:
-            index.apply(SOURCE, *waiting.pop(number).events)
+            index.apply_batch(SOURCE, waiting.pop(number).events)
         prompt = Prompt(model="model", tokens=request["prompt"], salt=request.get("cache_salt"))
         matches = lookup(index, prompt)
         predicted.append(matches[SOURCE.pod].cached_tokens if matches else 0)

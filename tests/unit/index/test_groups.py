@@ -37,7 +37,7 @@ def part(held: Collection[int], group: int = 0, kind: str = "sliding_window") ->
 def reused(*events: BlockStored | BlockRemoved | AllBlocksCleared, blocks: int = 8) -> int:
     """Return how many blocks of the prompt's first `blocks` are matched after the events."""
     index = PrefixIndex()
-    index.apply(POD, *events)
+    index.apply_batch(POD, events)
     return index.match("gemma", "", block_hashes(TOKENS[: blocks * 4], 4), block_size=4).get("a", 0)
 
 
@@ -90,7 +90,7 @@ def test_mamba_needs_one_state() -> None:
 def test_prompt_that_is_held_whole_is_reused_up_to_its_last_block() -> None:
     """The last token is computed again; what precedes its block must then be in the window."""
     index = PrefixIndex()
-    index.apply(POD, full(), part({3, 4, 7, 8}))
+    index.apply_batch(POD, [full(), part({3, 4, 7, 8})])
 
     found = lookup(index, Prompt(model="gemma", tokens=TOKENS))
     assert found == {"a": Match(blocks=8, block_size=4, cached_tokens=16)}
@@ -114,7 +114,7 @@ def test_adapters_have_their_own_windows() -> None:
     """Blocks of an adapter with the same tokens are other blocks, in windows, too."""
     index = PrefixIndex()
     tuned = {"lora_name": "tuned", "block_hashes": tuple(range(11, 19))}
-    index.apply(POD, full(), part({7, 8}), replace(full(), **tuned))  # type: ignore[arg-type]  # checked when applied
+    index.apply_batch(POD, [full(), part({7, 8}), replace(full(), **tuned)])  # type: ignore[arg-type]  # checked when applied
 
     hashes = block_hashes(TOKENS, 4)
     assert index.match("gemma", "", hashes, block_size=4) == {"a": 8}
@@ -138,9 +138,17 @@ def test_groups_whose_rule_is_not_known_are_counted(event: BlockStored) -> None:
     assert index.apply(POD, BlockRemoved(block_hashes=(8,), group_idx=0)) == {"skipped_group": 1}
 
 
+def test_models_without_full_attention_are_counted() -> None:
+    """Nothing says which blocks of a prompt precede a window that is held."""
+    index = PrefixIndex()
+
+    assert index.apply_batch(POD, [part({7, 8}), part({7, 8}, 1)]) == [{"skipped_group": 1}] * 2
+
+
 def test_groups_and_their_blocks_are_bounded() -> None:
     """A source cannot fill the memory with groups or with their blocks."""
     index = PrefixIndex(max_blocks_per_source=3)
+    index.apply(POD, full(99))
     applied = [index.apply(POD, part({1, 2, 3, 4}, number)) for number in range(40)]
 
     assert applied[0] == {"group_stored": 3, "dropped": 1}
