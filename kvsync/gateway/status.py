@@ -9,6 +9,7 @@ from kvsync.config import GatewayConfig
 from kvsync.events import Source
 from kvsync.gateway.health import HealthMonitor
 from kvsync.gateway.load import RunningRequests
+from kvsync.gateway.predictions import Predictions
 from kvsync.index import PrefixIndex
 from kvsync.manager import EventManager
 from kvsync.pods import Pod
@@ -26,11 +27,16 @@ class StatusView:
     index: PrefixIndex
     health: HealthMonitor
     load: RunningRequests
+    predictions: Predictions
+
+    def sources(self) -> list[SourceStatus]:
+        """Return what is known of every source, its predictions included."""
+        return [self.predictions.judged(status) for status in self.manager.statuses()]
 
     def to_json(self) -> Json:
         """Return everything but the blocks."""
         sources: dict[str, list[Json]] = {}
-        for status in self.manager.statuses():
+        for status in self.sources():
             sources.setdefault(status.source.pod, []).append(self._source(status))
         return {
             "sync_enabled": self.config.sync_enabled,
@@ -51,6 +57,7 @@ class StatusView:
             "problem": health.problem,
             "running": self.load.of(pod.name),
             "loras": sorted({*pod.loras, *(card.id for card in health.cards if card.parent)}),
+            "predictions": self.predictions.of(pod).to_json(),
         }
 
     def _source(self, status: SourceStatus) -> Json:
@@ -81,8 +88,8 @@ class StatusView:
         Other requests are served in between, since a full index is large: 100 bytes a block.
         """
         separator = '{"sources": ['
-        for source in [status.source for status in self.manager.statuses()]:
-            now = next((status for status in self.manager.statuses() if status.source == source), None)
+        for source in [status.source for status in self.sources()]:
+            now = next((status for status in self.sources() if status.source == source), None)
             if now is not None and pod in (None, source.pod):
                 yield separator + json.dumps(self._holding(now))
                 separator = ", "

@@ -2,8 +2,8 @@
 
 import pytest
 
+from kvsync.gateway.agreement import reported_cached_tokens
 from kvsync.gateway.proxy import forwarded_headers
-from kvsync.gateway.relay import reported_cached_tokens
 
 
 def test_headers_of_one_connection_stay_behind() -> None:
