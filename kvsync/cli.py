@@ -104,6 +104,11 @@ SIMULATOR_HELP = {
         "max_model_len": "Longest prompt with its answer, in tokens.",
         "max_num_seqs": "Requests that run at once; others wait.",
         "max_batched_tokens": "Tokens computed in one step.",
+        "speculative": "With eagle, the last block of each hit is computed again.",
+    },
+    "Answers": {
+        "details": "Tell the cached tokens always, if there are any (vLLM before 0.24), or never.",
+        "api_key": "Refuse requests below /v1 that do not have this key.",
     },
     "Speed": {
         "ttft_base_ms": "Time of a step that computes prompt tokens.",
@@ -114,6 +119,8 @@ SIMULATOR_HELP = {
     "Events": {
         "events_as": "Encoding of events: map since vLLM 0.24, array before.",
         "batch_as": "Encoding of the batches around them.",
+        "loras_as": "Adapters by their name, or by their number alone, as vLLM did before 0.14.",
+        "extra_keys": "What else entered a hash, such as a salt: left out by vLLM before 0.17.",
         "hash_width": "Block hashes as integers of 8 bytes or digests of 32.",
         "replay_layout": "Framing of replays: new since vLLM 0.26, old before.",
         "topic": "First frame of live messages.",

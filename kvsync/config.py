@@ -83,6 +83,19 @@ class RoutingConfig(_Settings):
     sigma: NonNegativeFloat = 1.0
 
 
+class PredictionConfig(_Settings):
+    """When predictions of cached tokens that engines do not confirm make a source doubtful.
+
+    Of a pod's last comparisons, at least `minimum`, more than the share `wrong_share` may not be wrong.
+    `recomputes_last_block`: whether the engines compute the last block of a hit again, as with EAGLE; None:
+    as is seen of each pod.
+    """
+
+    wrong_share: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    minimum: Annotated[int, Field(ge=1, le=50)] = 20
+    recomputes_last_block: bool | None = None
+
+
 class SubscriberOptions(_Settings):
     """How one publisher is followed. Times are seconds.
 
@@ -170,6 +183,7 @@ class GatewayConfig(_Settings):
     sync_enabled: bool = True
     tokenizer: TokenizerConfig = TokenizerConfig()
     routing: RoutingConfig = RoutingConfig()
+    predictions: PredictionConfig = PredictionConfig()
     subscriber: SubscriberOptions = SubscriberOptions()
     health: HealthConfig = HealthConfig()
     upstream: UpstreamConfig = UpstreamConfig()

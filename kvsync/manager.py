@@ -78,8 +78,9 @@ class _Followed:
 class EventManager:
     """Keeps an index true to the pods of a discovery while `run` runs.
 
-    `events` counts the events of a pod by kind, `applied` what they did by the label of the index. Without
-    `subscribe` only the pods are known, and every source is BLIND.
+    `events` counts the events of a pod by kind, `applied` what they did by the label of the index, and
+    `forgotten` how often all that was known of one of its sources was dropped. Without `subscribe` only the
+    pods are known, and every source is BLIND.
     """
 
     def __init__(
@@ -94,6 +95,7 @@ class EventManager:
         self.pods: tuple[Pod, ...] = ()
         self.events: Counter[tuple[str, str]] = Counter()
         self.applied: Counter[tuple[str, str]] = Counter()
+        self.forgotten: Counter[str] = Counter()
         self._index = index
         self._discovery = discovery
         self._options = options or SubscriberOptions()
@@ -136,6 +138,7 @@ class EventManager:
 
     def forget(self, source: Source, reason: str) -> None:
         """Drop everything known of a source."""
+        self.forgotten[source.pod] += 1
         log.info("%s: %d blocks forgotten: %s", source, self._index.forget(source), reason)
 
     def _update(self, pods: tuple[Pod, ...], group: asyncio.TaskGroup, context: Context) -> None:
@@ -154,6 +157,8 @@ class EventManager:
         for counts in (self.events, self.applied):
             for gone in [key for key in counts if key[0] not in self._ranks]:
                 del counts[gone]
+        for pod in self.forgotten.keys() - self._ranks.keys():
+            del self.forgotten[pod]
 
     def _subscriber(self, source: Source, where: Endpoints, context: Context) -> Subscriber:
         return Subscriber(

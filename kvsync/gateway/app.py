@@ -21,6 +21,7 @@ from kvsync.gateway.catalog import listing
 from kvsync.gateway.health import HealthMonitor
 from kvsync.gateway.load import RunningRequests
 from kvsync.gateway.metrics import GatewayMetrics
+from kvsync.gateway.predictions import Predictions
 from kvsync.gateway.proxy import Proxy
 from kvsync.gateway.refusal import refused
 from kvsync.gateway.relay import Relay, read_body, understand
@@ -60,12 +61,18 @@ class Gateway:
         self._manager = EventManager(index, discovery, config.subscriber, subscribe=config.sync_enabled)
         self._health = HealthMonitor(self._client, lambda: self._manager.pods, config.health)
         load = RunningRequests()
+        self._predictions = Predictions(
+            config.predictions,
+            state=self._manager.state,
+            emptied=lambda pod: self._manager.events[pod, "cleared"] + self._manager.forgotten[pod],
+        )
         self._status = StatusView(
             config=config,
             manager=self._manager,
             index=index,
             health=self._health,
             load=load,
+            predictions=self._predictions,
         )
         self._metrics = GatewayMetrics(self._status)
         self._tokenizer = Tokenizer(self._client, config.tokenizer)
@@ -73,7 +80,7 @@ class Gateway:
             config,
             index,
             pods=lambda: self._manager.pods,
-            state=self._manager.state,
+            state=self._predictions.state,
             cards=self._health.cards,
             healthy=lambda pod: self._health.of(pod).healthy,
             load=load,
@@ -84,6 +91,7 @@ class Gateway:
             tokenizer=self._tokenizer,
             proxy=Proxy(transport, config.upstream, self._health),
             load=load,
+            predictions=self._predictions,
             metrics=self._metrics,
         )
 
@@ -131,6 +139,7 @@ class Gateway:
 
     async def metrics(self, _: Request) -> Response:
         """Write all metrics in Prometheus' text format."""
+        self._predictions.keep(self._manager.pods)
         self._metrics.keep({pod.name for pod in self._manager.pods})
         text = generate_latest(self._metrics.registry)
         return Response(text, media_type=CONTENT_TYPE_LATEST)
@@ -159,7 +168,7 @@ class Gateway:
                 "matched": {pod: match.blocks for pod, match in matched.items()},
                 "block_sizes": {pod: match.block_size for pod, match in matched.items()},
                 "cached_tokens": {pod: match.cached_tokens for pod, match in matched.items()},
-                "states": {pod.name: self._manager.state(pod.name).value for pod in target.pods},
+                "states": {pod.name: self._predictions.state(pod.name).value for pod in target.pods},
             }
         )
 

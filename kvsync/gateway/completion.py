@@ -38,12 +38,15 @@ Prompt = Text | TokenIds | None
 class Completion:
     """One request as far as routing needs it. `prompts` says how many it has; `prompt` is the first.
 
-    `lora` is only given by index queries.
+    `answers` is how many each prompt gets. `reads_cache` is False for a request for which the engine computes
+    the whole prompt, whatever it holds. `lora` is only given by index queries.
     """
 
     model: str
     prompt: Prompt
     prompts: int = 1
+    answers: int = 1
+    reads_cache: bool = True
     stream: bool = False
     cache_salt: str | None = None
     lora: str | None = None
@@ -66,10 +69,28 @@ def parse(body: bytes) -> Completion:
         model=model,
         prompt=_prompt(request, batch[0]),
         prompts=len(batch),
+        answers=max(_count(request.get("n")), _count(request.get("best_of"))),
+        reads_cache=_reads_cache(request),
         stream=request.get("stream") is True,
         cache_salt=_text(request.get("cache_salt")),
         lora=_text(request.get("lora")),
     )
+
+
+def _count(value: object) -> int:
+    return value if isinstance(value, int) else 1
+
+
+def _reads_cache(request: Mapping[str, object]) -> bool:
+    """Say whether the engine looks for the prompt in its cache: not if it is to tell the prompt's logprobs.
+
+    With `echo` they are asked for by `logprobs`, in a chat by `top_logprobs`, which is 0 by default (vLLM).
+    """
+    if request.get("prompt_logprobs") is not None:
+        return False
+    is_chat = request.get("messages") is not None
+    asked = request.get("top_logprobs", 0) if is_chat else request.get("logprobs")
+    return request.get("echo") is not True or asked is None
 
 
 def _prompt(request: Mapping[str, object], prompt: object) -> Prompt:

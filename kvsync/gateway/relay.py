@@ -7,10 +7,10 @@ A client that hangs up also ends its request at the pod.
 
 import asyncio
 import logging
-import re
 import time
 from collections.abc import Coroutine
 from contextlib import aclosing
+from http import HTTPStatus
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -21,9 +21,10 @@ from kvsync.gateway.catalog import Target
 from kvsync.gateway.completion import Completion, TokenIds, parse
 from kvsync.gateway.load import RunningRequests
 from kvsync.gateway.metrics import GatewayMetrics
+from kvsync.gateway.predictions import Prediction, Predictions
 from kvsync.gateway.proxy import Headers, Proxy, UpstreamAnswer, UpstreamFailure
 from kvsync.gateway.refusal import refusal
-from kvsync.gateway.router import Route, Router
+from kvsync.gateway.router import Router
 from kvsync.gateway.tokens import Tokenizer
 from kvsync.ratelimit import RateLimit
 from kvsync.routing import Choice
@@ -42,9 +43,6 @@ LOG_INTERVAL_S = 1.0
 
 USAGE_TAIL_BYTES = 4096
 """How much of an answer's end is searched for its usage, which engines write last."""
-
-_CACHED_TOKENS = re.compile(rb'"cached_tokens"\s*:\s*(\d+)')
-# Cannot match generated text: within a JSON string the quotes have backslashes before them.
 
 
 async def read_body(request: Request) -> bytes:
@@ -87,21 +85,15 @@ def understand(body: bytes, router: Router) -> tuple[Completion, Target]:
         raise HTTPException(404, str(exc)) from exc
 
 
-def routing_headers(choice: Choice, route: Route) -> Headers:
+def routing_headers(choice: Choice, prediction: Prediction) -> Headers:
     """Return the headers by which an answer says how it was routed."""
     return [
         (b"x-kvsync-pod", choice.pod.encode("latin-1", "replace")),
         (b"x-kvsync-selection", choice.selection.value.encode()),
         (b"x-kvsync-matched-blocks", b"%d" % choice.matched_blocks),
-        (b"x-kvsync-predicted-cached-tokens", b"%d" % route.predicted_cached_tokens(choice)),
+        (b"x-kvsync-predicted-cached-tokens", b"%d" % prediction.cached_tokens),
         (b"x-kvsync-source-state", choice.state.value.encode()),
     ]
-
-
-def reported_cached_tokens(tail: bytes) -> int | None:
-    """Find what the end of an answer says about its prompt's cached tokens; None when it says nothing."""
-    found = _CACHED_TOKENS.findall(tail)
-    return int(found[-1]) if found else None
 
 
 class Relay:
@@ -114,12 +106,14 @@ class Relay:
         tokenizer: Tokenizer,
         proxy: Proxy,
         load: RunningRequests,
+        predictions: Predictions,
         metrics: GatewayMetrics,
     ) -> None:
         self._router = router
         self._tokenizer = tokenizer
         self._proxy = proxy
         self._load = load
+        self._predictions = predictions
         self._metrics = metrics
         self._limit = RateLimit(LOG_INTERVAL_S, time.monotonic)
 
@@ -152,12 +146,20 @@ class Relay:
         try:
             for choice in route.choices:
                 selection = choice.selection.value
-                with self._load.running(choice.pod):
+                with (
+                    self._load.running(choice.pod),
+                    self._predictions.made(
+                        pods[choice.pod],
+                        held=route.predicted_cached_tokens(choice),
+                        block_size=choice.block_size,
+                        tokens=tokens,
+                    ) as prediction,
+                ):
                     async with self._proxy.post(
                         pods[choice.pod], path, request.headers.raw, body, stream=completion.stream
                     ) as answer:
                         if isinstance(answer, UpstreamAnswer):
-                            status = await self._pass_on(answer, choice, route, completion, send)
+                            status = await self._pass_on(answer, choice, prediction, completion, send)
                             return
                         self._note(answer, "asking the next pod")
                         tried.append(answer)
@@ -170,10 +172,15 @@ class Relay:
             self._metrics.requests.labels(model, selection, status).inc()
 
     async def _pass_on(
-        self, answer: UpstreamAnswer, choice: Choice, route: Route, completion: Completion, send: Send
+        self,
+        answer: UpstreamAnswer,
+        choice: Choice,
+        prediction: Prediction,
+        completion: Completion,
+        send: Send,
     ) -> str:
         """Send an answer to the client; returns how that ended, as the label of a metric."""
-        headers = [*answer.headers, *routing_headers(choice, route)]
+        headers = [*answer.headers, *routing_headers(choice, prediction)]
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         tail = b""
         async with aclosing(answer.chunks) as chunks:
@@ -184,12 +191,14 @@ class Relay:
                 tail = (tail + chunk)[-USAGE_TAIL_BYTES:]
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
-        reported = reported_cached_tokens(tail)
-        if reported is not None and completion.prompts == 1:
-            self._metrics.compared(choice.pod, route.predicted_cached_tokens(choice), reported)
+        is_known = prediction.tokens is not None or not completion.reads_cache
+        if answer.status == HTTPStatus.OK and completion.prompts == completion.answers == 1 and is_known:
+            self._metrics.compared(prediction, self._predictions.compare(prediction, tail))
         return str(answer.status)
 
     async def _tokens(self, completion: Completion, target: Target) -> TokenIds | None:
+        if not completion.reads_cache:
+            return None
         try:
             return await self._tokenizer.tokens(completion.prompt, self._router.tokenizers(target))
         except TokenizeError as exc:

@@ -10,6 +10,7 @@ from kvsync.events import Source
 from kvsync.gateway.catalog import adapter_numbers
 from kvsync.gateway.health import HealthMonitor
 from kvsync.gateway.load import RunningRequests
+from kvsync.gateway.predictions import Predictions
 from kvsync.index import PrefixIndex
 from kvsync.manager import EventManager
 from kvsync.pods import Pod
@@ -27,11 +28,16 @@ class StatusView:
     index: PrefixIndex
     health: HealthMonitor
     load: RunningRequests
+    predictions: Predictions
+
+    def sources(self) -> list[SourceStatus]:
+        """Return what is known of every source, its predictions included."""
+        return [self.predictions.judged(status) for status in self.manager.statuses()]
 
     def to_json(self) -> Json:
         """Return everything but the blocks."""
         sources: dict[str, list[Json]] = {}
-        for status in self.manager.statuses():
+        for status in self.sources():
             sources.setdefault(status.source.pod, []).append(self._source(status))
         return {
             "sync_enabled": self.config.sync_enabled,
@@ -53,6 +59,7 @@ class StatusView:
             "running": self.load.of(pod.name),
             "loras": sorted({*pod.loras, *(card.id for card in health.cards if card.parent)}),
             "unnamed_loras": self._unnamed(pod),
+            "predictions": self.predictions.of(pod).to_json(),
         }
 
     def _unnamed(self, pod: Pod) -> list[int]:
@@ -89,8 +96,8 @@ class StatusView:
         Other requests are served in between, since a full index is large: 100 bytes a block.
         """
         separator = '{"sources": ['
-        for source in [status.source for status in self.manager.statuses()]:
-            now = next((status for status in self.manager.statuses() if status.source == source), None)
+        for source in [status.source for status in self.sources()]:
+            now = next((status for status in self.sources() if status.source == source), None)
             if now is not None and pod in (None, source.pod):
                 yield separator + json.dumps(self._holding(now))
                 separator = ", "

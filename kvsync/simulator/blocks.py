@@ -9,6 +9,9 @@ Rules, in vLLM's words:
   contiguous run, whose parent is the block before the first (none at the root).
 - The same content computed twice is kept twice: two physical copies of one hash, announced twice and later
   removed twice.
+- A request that wants its prompt's logprobs reads nothing from the cache. One with `kv_cache_report_mode`
+  full has its hits announced again, as stored.
+- With EAGLE the last block of each hit is computed again, for the hidden states that the draft model needs.
 - A finished request gives its blocks back last first, so that leaves are evicted before their parents;
   blocks without a hash go to the head of the queue, for nothing can ever match them.
 
@@ -47,6 +50,17 @@ class CacheScope:
 
 
 BASE_MODEL = CacheScope()
+
+
+@dataclass(frozen=True, slots=True)
+class CacheUse:
+    """Whether a request `reads` what is cached, and whether its hits are announced like new blocks."""
+
+    reads: bool = True
+    reports_hits: bool = False
+
+
+READING = CacheUse()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,8 +118,11 @@ class _Sequence:
 class BlockCache:
     """Physical blocks, which requests use them, and which content they hold. Deterministic; does no I/O."""
 
-    def __init__(self, capacity: int, block_size: int = 16, seed: int = 0) -> None:
+    def __init__(
+        self, capacity: int, block_size: int = 16, seed: int = 0, *, recomputes_last_block: bool = False
+    ) -> None:
         self.capacity, self.block_size = capacity, block_size
+        self._recomputes = recomputes_last_block
         self._root = root_digest(seed)
         self._free = OrderedDict((n, _Block(n)) for n in range(capacity))
         self._contents: dict[bytes, _Content] = {}
@@ -127,22 +144,25 @@ class BlockCache:
         token_ids: Sequence[int],
         scope: CacheScope = BASE_MODEL,
         budget: int | None = None,
+        use: CacheUse = READING,
     ) -> Allocation:
         """Start a request: reuse what is cached of `token_ids`, compute at most `budget` tokens of the rest.
 
         Raises OutOfBlocks, with nothing changed, when that needs more blocks than are free.
         """
-        hits = self._cached_prefix(token_ids, scope)
+        hits = self._cached_prefix(token_ids, scope) if use.reads else []
         cached = len(hits) * self.block_size
         end = len(token_ids) if budget is None else min(len(token_ids), cached + budget)
         self._require(self._blocks_for(end) - len(hits) + sum(block.users == 0 for block in hits))
         for block in hits:
             self._free.pop(block.number, None)
             block.users += 1
-        digests = [block.content.digest for block in hits if block.content]
-        sequence = _Sequence(scope, list(token_ids[:cached]), hits, digests)
+        found = [block.content for block in hits if block.content]
+        sequence = _Sequence(scope, list(token_ids[:cached]), hits, [content.digest for content in found])
         self._sequences[request] = sequence
-        return Allocation(cached_tokens=cached, events=self._compute(sequence, token_ids[cached:end]))
+        again = (self._announce(scope, None, found),) if found and use.reports_hits else ()
+        computed = self._compute(sequence, token_ids[cached:end])
+        return Allocation(cached_tokens=cached, events=(*again, *computed))
 
     def extend(self, request: str, token_ids: Sequence[int]) -> tuple[Event, ...]:
         """Compute further tokens of a request: the next part of its prompt, or a token it generated.
@@ -193,7 +213,7 @@ class BlockCache:
             if content is None:
                 break
             hits.append(next(iter(content.copies.values())))
-        return hits
+        return hits[:-1] if self._recomputes else hits
 
     def _digest(self, parent: bytes, token_ids: Sequence[int], position: int, scope: CacheScope) -> bytes:
         return block_digest(parent, self._tokens_at(token_ids, position), scope.extra_keys(position))

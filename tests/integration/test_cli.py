@@ -133,7 +133,7 @@ def test_tail_prints_events(start: Start) -> None:
     assert tail.stdout
 
     stored = json.loads(tail.stdout.readline())
-    httpx.post(f"{api}/reset_prefix_cache", timeout=WITHIN_S).raise_for_status()
+    httpx.post(f"http://{host}:9000/clear", timeout=WITHIN_S).raise_for_status()
     cleared = json.loads(tail.stdout.readline())
     tail.send_signal(signal.SIGINT)
 

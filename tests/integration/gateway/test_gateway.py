@@ -329,6 +329,7 @@ async def test_status_and_metrics_agree_with_what_happened(site: Site) -> None:
         "running": 0,
         "loras": ["poet"],
         "unnamed_loras": [],
+        "predictions": pod["predictions"],
     }
     assert (source["rank"], source["state"], source["reason"], source["blocks"]) == (0, "exact", "", 4)
     assert (source["lag_batches"], source["connected"], source["errors"]) == (0, True, {})
@@ -354,6 +355,8 @@ async def test_status_and_metrics_agree_with_what_happened(site: Site) -> None:
     assert metric(text, "kvsync_predictions_total", pod="a", outcome="exact") == 2
     assert metric(text, "kvsync_predicted_cached_tokens_total", pod="a") == 48
     assert metric(text, "kvsync_reported_cached_tokens_total", pod="a") == 48
+    assert metric(text, "kvsync_recent_predictions", pod="a", outcome="exact") == 1
+    assert metric(text, "kvsync_predictions_doubtful", pod="a") == 0
 
 
 async def test_usage_of_a_stream_is_compared(site: Site) -> None:

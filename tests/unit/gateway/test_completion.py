@@ -58,6 +58,27 @@ def test_fields_that_tell_requests_apart() -> None:
 
 
 @pytest.mark.parametrize(
+    ("fields", "answers", "reads_cache"),
+    [
+        pytest.param({"prompt": "a"}, 1, True, id="plain"),
+        pytest.param({"prompt": "a", "n": 3}, 3, True, id="several-answers"),
+        pytest.param({"prompt": "a", "best_of": 2}, 2, True, id="best-of"),
+        pytest.param({"prompt": "a", "n": "x", "logprobs": 5}, 1, True, id="logprobs-of-the-answer"),
+        pytest.param({"prompt": "a", "prompt_logprobs": 0}, 1, False, id="prompt-logprobs"),
+        pytest.param({"prompt": "a", "echo": True}, 1, True, id="echo"),
+        pytest.param({"prompt": "a", "echo": True, "logprobs": 0}, 1, False, id="echo-with-logprobs"),
+        pytest.param({"messages": [], "echo": True}, 1, False, id="echo-in-a-chat"),
+        pytest.param({"messages": [], "echo": True, "top_logprobs": None}, 1, True, id="echo-without-any"),
+    ],
+)
+def test_how_the_engine_uses_its_cache(fields: dict[str, object], answers: int, reads_cache: bool) -> None:
+    """Answers are counted, and it is known which requests are computed as a whole."""
+    completion = parse(request(**fields))
+
+    assert (completion.answers, completion.reads_cache) == (answers, reads_cache)
+
+
+@pytest.mark.parametrize(
     ("body", "complaint"),
     [
         pytest.param(b"{", "the body is not valid JSON: Expecting property name", id="broken-json"),
