@@ -2,19 +2,15 @@
 
 Rules:
 
-1. A live message is taken by three `recv()` and checked by asking its last frame whether it is the last: a
-   fifth of what `recv_multipart` costs (measured: 1.9 against 10 us on a busy machine).
-2. A message with another number of frames is consumed wholly and counted. A short one shows only after
-   frames of the next message were taken; that one is recognised by its topic and kept.
-3. Each replay has a DEALER of its own, so answers to an earlier request never mix in. An answer that is not
+1. Each replay has a DEALER of its own, so answers to an earlier request never mix in. An answer that is not
    a replayed batch ends the replay as failed.
-4. Nothing a peer sends ends the subscriber, and after `turn_s` of messages other tasks run. It is a time, not
+2. Nothing a peer sends ends the subscriber, and after `turn_s` of messages other tasks run. It is a time, not
    a number: 256 messages took 29 to 98 ms (measured), in which a gateway routes nothing.
-5. Each connection has sockets of its own: libzmq reconnects in silence, and not at all after an oversized
+3. Each connection has sockets of its own: libzmq reconnects in silence, and not at all after an oversized
    message or other violations of its protocol (seen with 4.3.5).
-6. Live messages are left where they are while too many wait for a replay: their sockets' queues lose nothing
+4. Live messages are left where they are while too many wait for a replay: their sockets' queues lose nothing
    until they are full, and then what is newest, which a replay brings.
-7. The end of an answer can be lost. While a replay is silent, a request for frames that cannot exist asks for
+5. The end of an answer can be lost. While a replay is silent, a request for frames that cannot exist asks for
    an end marker alone; it comes after everything that is still on its way.
 """
 
@@ -30,13 +26,14 @@ from typing import Protocol
 import zmq
 import zmq.asyncio
 
-from kvsync.codec import END_SEQUENCE, UNKNOWN_TAG, decode, decode_sequence, encode_sequence
+from kvsync.codec import UNKNOWN_TAG, decode, decode_sequence, encode_sequence
 from kvsync.config import SubscriberOptions
 from kvsync.connection import Connection, Context, Line, Link, plain
 from kvsync.errors import ConfigError, DecodeError
 from kvsync.events import EventBatch, Source
 from kvsync.ratelimit import RateLimit
 from kvsync.sequence import Counters, Deliver, Forget, Replay, SequenceTracker, State, Step
+from kvsync.sources.inbox import Inbox, take_answer
 
 log = logging.getLogger(__name__)
 
@@ -51,12 +48,6 @@ _PINGS = 8
 
 _NO_FRAME = 2**63 - 1
 """A number that no frame has: a replay from there is an end marker."""
-
-_LIVE_FRAMES = 3
-"""Of a live message: the topic, the number, the payload."""
-
-_ANSWER_FRAMES = (3, 4)
-"""Of a replayed batch: an empty one, in newer engines the topic (vLLM PR #45177), the number, the payload."""
 
 
 class Sink(Protocol):
@@ -106,47 +97,6 @@ def open_context() -> Iterator[Context]:
         yield context
     finally:
         context.destroy(linger=0)
-
-
-class _Inbox:
-    """Three-frame messages off a SUB socket; anything else that arrives is counted and passed over."""
-
-    def __init__(self, socket: zmq.Socket[bytes], fault: Callable[[str, str], None]) -> None:
-        self._recv = socket.recv
-        self._fault = fault
-        self._topic: bytes | None = None
-        self._window: list[bytes] = []  # the last three frames while a message is skipped
-        self._frames = 0
-
-    def take(self) -> tuple[bytes, bytes] | None:
-        """Take a number and a payload; None: that was something else. Raises zmq.Again when empty."""
-        recv = self._recv
-        if self._window:
-            return self._skip(recv(zmq.NOBLOCK, copy=False))
-        topic = recv(zmq.NOBLOCK)
-        try:
-            number, payload = recv(zmq.NOBLOCK), recv(zmq.NOBLOCK, copy=False)
-        except zmq.Again:  # Messages arrive whole, so this one was shorter.
-            self._fault("frames", "a message of 1 or 2 frames")
-            return None
-        if payload.more or len(number) != len(END_SEQUENCE):
-            self._window, self._frames = [topic, number], 2
-            return self._skip(payload)
-        self._topic = topic
-        return number, payload.bytes
-
-    def _skip(self, frame: zmq.Frame) -> tuple[bytes, bytes] | None:
-        """Pass over a frame; at the end of the message, keep what may be a good one behind a short one."""
-        topic, number, payload = self._window = [*self._window[-2:], frame.bytes]
-        self._frames += 1
-        if frame.more:
-            return None
-        self._window = []
-        if self._frames == _LIVE_FRAMES:
-            self._fault("sequence", f"a number of {len(number)} bytes")
-            return None
-        self._fault("frames", f"a message of {self._frames} frames, or a short one")
-        return (number, payload) if topic == self._topic and len(number) == len(END_SEQUENCE) else None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -272,7 +222,7 @@ class Subscriber:
             return await self._follow(context, connection)
 
     async def _follow(self, context: Context, connection: Connection) -> float:
-        inbox, connected_at = _Inbox(plain(connection.live), self._fault), self._clock()
+        inbox, connected_at = Inbox(plain(connection.live), self._fault), self._clock()
         self._connected, self._caught_up_at = True, connected_at
         self._do(self._tracker.connected())
         while connection.look() is Link.UP:
@@ -295,7 +245,7 @@ class Subscriber:
         if self._repetition and self._repetition.line:
             yield from (self._repetition.line.socket, self._repetition.line.monitor)
 
-    def _read_live(self, inbox: _Inbox) -> bool:
+    def _read_live(self, inbox: Inbox) -> bool:
         """Read live messages for one turn; returns whether there may be more."""
         try:
             for _ in self._turn():
@@ -316,7 +266,7 @@ class Subscriber:
         socket = plain(repetition.line.socket)
         for _ in self._turn():
             try:
-                number, payload = _answer(socket)
+                number, payload = take_answer(socket)
             except zmq.Again:
                 if repetition.line.look() is Link.OVER:
                     self._reopen(repetition)
@@ -451,18 +401,3 @@ async def _news(sockets: Iterable[zmq.asyncio.Socket], timeout_s: float) -> None
     for socket in sockets:
         poller.register(socket, zmq.POLLIN)
     await poller.poll(1000 * max(0.0, timeout_s))
-
-
-def _answer(socket: zmq.Socket[bytes]) -> tuple[int | None, bytes]:
-    """Take a number (None: the replay ended) and a payload. Raises DecodeError, and zmq.Again when empty."""
-    frames: list[bytes] = []
-    more = True
-    while more and len(frames) <= _ANSWER_FRAMES[-1]:
-        frame = socket.recv(zmq.NOBLOCK, copy=False)
-        frames.append(frame.bytes)
-        more = frame.more
-    if len(frames) not in _ANSWER_FRAMES:
-        least = "at least " if more else ""
-        raise DecodeError("replay_frames", f"{least}{len(frames)} frame(s)")
-    *_, number, payload = frames
-    return None if number == END_SEQUENCE else decode_sequence(number), payload
