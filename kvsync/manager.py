@@ -20,6 +20,7 @@ from kvsync.events import AllBlocksCleared, BlockRemoved, BlockStored, Event, Ev
 from kvsync.index import PrefixIndex
 from kvsync.pods import Pod
 from kvsync.sequence import State
+from kvsync.sources.content import Content
 from kvsync.subscriber import SourceStatus, Subscriber, open_context
 
 log = logging.getLogger(__name__)
@@ -100,6 +101,7 @@ class EventManager:
         self._clock = clock
         self._subscribe = subscribe
         self._followed: dict[Source, _Followed] = {}
+        self._contents: dict[Source, Content] = {}
         self._ranks: dict[str, list[_Followed]] = {}
 
     async def run(self) -> None:
@@ -126,15 +128,33 @@ class EventManager:
         states = (followed.state for followed in self._ranks.get(pod, ()))
         return min(states, key=_WORST_FIRST.index, default=State.BLIND)
 
-    def apply(self, source: Source, batch: EventBatch) -> None:
-        """Apply the next batch of a source."""
+    def left_out(self, source: Source) -> Mapping[str, int]:
+        """Return how many blocks the source holds that the index does not, by reason."""
+        return self._content(source).left_out
+
+    def doubt(self, source: Source, by: str, reason: str) -> None:
+        """Say why a source is not EXACT although its events came; `by` names who says so, "" ends it."""
+        if followed := self._followed.get(source):
+            followed.subscriber.doubt(by, reason)
+
+    def apply(self, source: Source, batch: EventBatch) -> str:
+        """Apply the next batch of a source; returns why not all that it announced is in the index."""
+        content = self._content(source)
+        content.announced(source, batch)
         for event in batch.events:
             self.events[source.pod, _KINDS[type(event)]] += 1
-            for label, count in self._index.apply(source, event).items():
+            effects = self._index.apply(source, event)
+            content.applied(event, effects)
+            for label, count in effects.items():
                 self.applied[source.pod, label] += count
+        return content.flaw
+
+    def _content(self, source: Source) -> Content:
+        return self._contents.setdefault(source, Content())
 
     def forget(self, source: Source, reason: str) -> None:
         """Drop everything known of a source."""
+        self._contents.pop(source, None)
         log.info("%s: %d blocks forgotten: %s", source, self._index.forget(source), reason)
 
     def _update(self, pods: tuple[Pod, ...], group: asyncio.TaskGroup, context: Context) -> None:

@@ -34,6 +34,8 @@ from kvsync.events import EventBatch, Source
 from kvsync.ratelimit import RateLimit
 from kvsync.sequence import Counters, Deliver, Forget, Replay, SequenceTracker, State, Step
 from kvsync.sources.inbox import Inbox, take_answer
+from kvsync.sources.inspection import Inspection
+from kvsync.sources.journal import Journal
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +48,11 @@ BEHIND_AFTER_S = 1.0
 _PINGS = 8
 """How often a replay that is silent is asked for its end, before it is taken for dead."""
 
+_PATIENCE_S = 60.0
+"""For how long a publisher that has not answered yet is waited for at most."""
+
+_BEHIND = "more events have arrived than were read"
+
 _NO_FRAME = 2**63 - 1
 """A number that no frame has: a replay from there is an end marker."""
 
@@ -53,8 +60,8 @@ _NO_FRAME = 2**63 - 1
 class Sink(Protocol):
     """Where a subscriber puts what it understood."""
 
-    def apply(self, source: Source, batch: EventBatch) -> None:
-        """Apply the next batch of a source."""
+    def apply(self, source: Source, batch: EventBatch) -> str | None:
+        """Apply the next batch of a source; returns why not all that it announced is held, if that is so."""
 
     def forget(self, source: Source, reason: str) -> None:
         """Drop everything known of a source, because its history was lost."""
@@ -70,6 +77,8 @@ class SourceStatus:
     """
 
     source: Source
+    endpoint: str = ""
+    replay_endpoint: str | None = None
     state: State
     reason: str
     last: int | None
@@ -113,7 +122,14 @@ class _Repetition:
     ping_at: float = 0.0
     pings: int = 0
     frames: int = 0
+    idle_s: float = 0.0
     line: Line | None = None
+    is_inspected: bool = False
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether the request has reached the peer."""
+        return self.line is not None and self.line.look() is Link.UP
 
     @property
     def deadline(self) -> float:
@@ -121,6 +137,7 @@ class _Repetition:
 
     def listen(self, now: float, idle_timeout_s: float) -> None:
         """Begin a time in which the peer may be silent."""
+        self.idle_s = idle_timeout_s
         self.idle_until, self.ping_at = now + idle_timeout_s, now + idle_timeout_s / _PINGS
 
     def ask(self, start: int) -> None:
@@ -150,6 +167,14 @@ class Subscriber:
         self._options = options or SubscriberOptions()
         self._clock = clock
         self._context = context
+        self._inspection = Inspection(endpoint, self._note, replays=False)
+        self._replay_inspection = Inspection(replay_endpoint or "", self._note, replays=True)
+        self._silences = 0  # requests in a row that a publisher took and did not answer
+        self._flaw = ""
+        self._doubts: dict[str, str] = {}
+        self._journal = Journal(
+            source, _where(endpoint, replay_endpoint), self._options.log_interval_s, clock
+        )
         self._tracker = SequenceTracker(replays=replay_endpoint is not None)
         self._limit = RateLimit(self._options.log_interval_s, clock)
         self._errors: Counter[str] = Counter()
@@ -164,8 +189,7 @@ class Subscriber:
     @property
     def state(self) -> State:
         """How far the sink's picture of this source can be trusted now."""
-        is_stale = self._tracker.state is State.EXACT and self._behind_s > BEHIND_AFTER_S
-        return State.CATCHING_UP if is_stale else self._tracker.state
+        return self._verdict()[0]
 
     @property
     def _behind_s(self) -> float:
@@ -174,13 +198,14 @@ class Subscriber:
     @property
     def status(self) -> SourceStatus:
         """A snapshot."""
-        tracker, at, state, behind_s = self._tracker, self._last_event_at, self.state, self._behind_s
-        is_stale = state is not tracker.state
-        stale = f"more events have arrived than were read, for {behind_s:.0f} s"
+        tracker, at, behind_s = self._tracker, self._last_event_at, self._behind_s
+        state, reason = self._verdict()
         return SourceStatus(
             source=self._source,
+            endpoint=self._endpoint,
+            replay_endpoint=self._replay_endpoint,
             state=state,
-            reason=stale if is_stale else tracker.reason,
+            reason=f"{reason}, for {behind_s:.0f} s" if reason is _BEHIND else reason,
             last=tracker.last,
             live=tracker.live,
             last_event_age_s=None if at is None else self._clock() - at,
@@ -192,14 +217,45 @@ class Subscriber:
             events=self._events,
         )
 
+    def doubt(self, by: str, reason: str) -> None:
+        """Say why the picture is not to be called EXACT although all frames came; an empty reason ends it."""
+        if reason:
+            self._doubts[by] = reason
+        else:
+            self._doubts.pop(by, None)
+        self._note()
+
+    def _verdict(self) -> tuple[State, str]:
+        """What frames and their content together say, and why."""
+        state, reason = self._tracker.state, self._tracker.reason
+        flaws = [self._flaw, *self._doubts.values()] if self._flaw or self._doubts else []
+        match state:
+            case State.EXACT if self._behind_s > BEHIND_AFTER_S:
+                return State.CATCHING_UP, _BEHIND
+            case State.EXACT | State.DEGRADED if flaws:
+                return State.DEGRADED, "; ".join(filter(None, [reason, *flaws]))
+            case State.CATCHING_UP if self._replay_inspection.problem:
+                return state, f"{reason}; {self._replay_inspection.problem}"
+            case State.BLIND:
+                return state, self._inspection.problem or reason
+        return state, reason
+
+    def _note(self) -> None:
+        """Write a change of the state down."""
+        if not self._inspection.is_running:  # Then the cause is not known yet.
+            self._journal.note(*self._verdict())
+
     async def run(self) -> None:
         """Follow the publisher until cancelled. Raises ConfigError when no socket can be made for it."""
         options, delay_s = self._options, self._options.reconnect_s
         with ExitStack() as stack:
             context = self._context or stack.enter_context(open_context())
+            stack.callback(self._inspection.stop)
+            stack.callback(self._replay_inspection.stop)
             while True:
                 if await self._connection(context) > options.reconnect_max_s:
                     delay_s = options.reconnect_s
+                self._inspection.start()
                 await asyncio.sleep(delay_s)
                 delay_s = min(2 * delay_s, options.reconnect_max_s)
 
@@ -223,17 +279,21 @@ class Subscriber:
 
     async def _follow(self, context: Context, connection: Connection) -> float:
         inbox, connected_at = Inbox(plain(connection.live), self._fault), self._clock()
-        self._connected, self._caught_up_at = True, connected_at
+        self._inspection.stop()
+        self._note()  # if it was lost for so short a time that the cause was not found
+        self._connected, self._caught_up_at, self._silences = True, connected_at, 0
         self._do(self._tracker.connected())
         while connection.look() is Link.UP:
             self._has_more = not self._tracker.is_full and self._read_live(inbox)
             self._read_replay()
             self._keep_time(context)
+            self._note()
             await asyncio.sleep(0)
             await _news(self._sockets(connection), 0.0 if self._has_more else self._deadline - self._clock())
         while self._read_live(inbox):  # noqa: ASYNC110 - lets others run, waits for nothing
             await asyncio.sleep(0)
         self._connected = False
+        self._replay_inspection.stop()
         self._do(self._tracker.disconnected())
         return self._clock() - connected_at
 
@@ -275,6 +335,8 @@ class Subscriber:
                 self._fault(error.reason, str(error))
                 self._fail(f"the replay endpoint answered something else: {error}")
                 return
+            self._silences = 0
+            self._replay_inspection.stop()
             if number is None:
                 self._stop_replay()
                 self._postpone_probe()
@@ -291,6 +353,7 @@ class Subscriber:
         self._stop_replay()
         repetition.line, repetition.due = None, self._clock() + self._options.reconnect_s
         self._repetition = repetition
+        self._inspect(repetition)
         if repetition.frames:
             self._fail("the replay endpoint broke off partway")
 
@@ -307,6 +370,9 @@ class Subscriber:
 
     def _keep_time(self, context: Context) -> None:
         now, repetition = self._clock(), self._repetition
+        if repetition and self._replay_inspection.is_wrong:
+            self._fail(self._replay_inspection.problem)
+            return
         if now < self._deadline:
             return
         if repetition is None:
@@ -316,7 +382,11 @@ class Subscriber:
         elif now >= repetition.total_until:
             self._fail(f"the replay did not end within {self._options.replay_total_timeout_s:g} s")
         elif now >= repetition.idle_until:
-            self._fail(f"no answer from the replay endpoint for {self._options.replay_idle_timeout_s:g} s")
+            self._silences += not repetition.frames and repetition.is_asked
+            self._fail(
+                self._replay_inspection.problem
+                or f"no answer from the replay endpoint for {repetition.idle_s:g} s"
+            )
         elif repetition.line is None:
             self._ask(context, repetition)
         else:
@@ -324,11 +394,19 @@ class Subscriber:
 
     def _repeat(self, step: Replay) -> _Repetition:
         due = self._clock() + step.delay_s
+        idle_s = self._options.replay_idle_timeout_s
         repetition = _Repetition(
             start=step.start, due=due, total_until=due + self._options.replay_total_timeout_s
         )
-        repetition.listen(due, self._options.replay_idle_timeout_s)
+        # A publisher answers one request after the other, those that were given up as well.
+        repetition.listen(due, min(idle_s * 2**self._silences, max(idle_s, _PATIENCE_S)))
         return repetition
+
+    def _inspect(self, repetition: _Repetition) -> None:
+        """Find out what listens at the replay endpoint, once for each request."""
+        if not repetition.is_inspected:
+            repetition.is_inspected = True
+            self._replay_inspection.start()
 
     def _ask(self, context: Context, repetition: _Repetition) -> None:
         if self._replay_endpoint is None:
@@ -342,6 +420,8 @@ class Subscriber:
 
     def _ping(self, repetition: _Repetition) -> None:
         repetition.ping_at = self._clock() + self._options.replay_idle_timeout_s / _PINGS
+        if not repetition.is_asked:
+            self._inspect(repetition)
         if repetition.frames:  # a first one is never lost
             repetition.pings += 1
             with suppress(zmq.Again):
@@ -349,6 +429,7 @@ class Subscriber:
 
     def _fail(self, reason: str) -> None:
         self._stop_replay()
+        self._replay_inspection.is_wrong = False  # It is looked at again with the next request.
         self._do(self._tracker.replay_failed(reason))
 
     def _stop_replay(self) -> None:
@@ -365,6 +446,7 @@ class Subscriber:
                 case Deliver():
                     self._deliver(step)
                 case Forget():
+                    self._flaw = ""
                     self._sink.forget(self._source, step.reason)
                 case Replay():
                     self._stop_replay()
@@ -384,7 +466,7 @@ class Subscriber:
                 self._do(
                     self._tracker.damaged(f"unreadable event in batch {step.sequence}: {skipped.reason}")
                 )
-        self._sink.apply(self._source, batch)
+        self._flaw = self._sink.apply(self._source, batch) or ""
         self._batches += 1
         self._events += len(batch.events)
         self._last_event_at = self._clock()
@@ -401,3 +483,8 @@ async def _news(sockets: Iterable[zmq.asyncio.Socket], timeout_s: float) -> None
     for socket in sockets:
         poller.register(socket, zmq.POLLIN)
     await poller.poll(1000 * max(0.0, timeout_s))
+
+
+def _where(endpoint: str, replay_endpoint: str | None) -> str:
+    """Name both endpoints of a publisher."""
+    return f"{endpoint} (replays: {replay_endpoint or 'none'})"

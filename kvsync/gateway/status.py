@@ -56,6 +56,8 @@ class StatusView:
     def _source(self, status: SourceStatus) -> Json:
         return {
             "rank": status.source.rank,
+            "endpoint": status.endpoint,
+            "replay_endpoint": status.replay_endpoint,
             "state": status.state.value,
             "reason": status.reason,
             "last": status.last,
@@ -66,6 +68,7 @@ class StatusView:
             "connected": status.connected,
             "blocks": self.index.size(status.source),
             "orphans": self.index.orphans(status.source),
+            "left_out": dict(self.manager.left_out(status.source)),
             "digest": self._digest(status.source),
             "counters": asdict(status.counters),
             "errors": dict(status.errors),
