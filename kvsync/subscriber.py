@@ -167,8 +167,10 @@ class Subscriber:
         self._options = options or SubscriberOptions()
         self._clock = clock
         self._context = context
-        self._inspection = Inspection(endpoint, self._note, replays=False)
-        self._replay_inspection = Inspection(replay_endpoint or "", self._note, replays=True)
+        self._inspection, self._replay_inspection = (
+            Inspection(where, self._note, replays=replays, patience_s=self._options.heartbeat_s)
+            for where, replays in ((endpoint, False), (replay_endpoint or "", True))
+        )
         self._silences = 0  # requests in a row that a publisher took and did not answer
         self._flaw = ""
         self._doubts: dict[str, str] = {}

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 
-from kvsync.sources.peer import Peer, Speaks, look, problem
+from kvsync.sources.peer import PATIENCE_S, Peer, Speaks, look, problem
 
 
 class Inspection:
@@ -13,12 +13,15 @@ class Inspection:
     there: waiting does not help.
     """
 
-    def __init__(self, endpoint: str, notify: Callable[[], None], *, replays: bool) -> None:
+    def __init__(
+        self, endpoint: str, notify: Callable[[], None], *, replays: bool, patience_s: float = PATIENCE_S
+    ) -> None:
         self.problem = ""
         self.is_wrong = False
         self._endpoint = endpoint
         self._notify = notify
         self._replays = replays
+        self._patience_s = min(patience_s, PATIENCE_S)
         self._task: asyncio.Task[Peer | None] | None = None
 
     @property
@@ -29,7 +32,7 @@ class Inspection:
     def start(self) -> None:
         """Look, unless a look is running already."""
         if self._task is None:
-            self._task = asyncio.create_task(look(self._endpoint))
+            self._task = asyncio.create_task(look(self._endpoint, self._patience_s))
             self._task.add_done_callback(self._ended)
 
     def stop(self) -> None:

@@ -12,8 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 
-ANSWER_S = 1.0
-"""How long a peer may take to accept a connection, and to say something."""
+PATIENCE_S = 1.0
 
 _GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"NULL".ljust(20, b"\0") + bytes(32)
 """Ours: signature, version 3.0, no security, a client (ZMTP 3.0, RFC 23)."""
@@ -43,16 +42,19 @@ class Peer:
     detail: str = ""
 
 
-async def look(endpoint: str) -> Peer | None:
-    """Say what listens at `tcp://host:port`; None for another kind of endpoint. Takes 3 s at most."""
+async def look(endpoint: str, patience_s: float = PATIENCE_S) -> Peer | None:
+    """Say what listens at `tcp://host:port`; None for another kind of endpoint.
+
+    A peer may take `patience_s` to accept a connection, and to say something.
+    """
     host, _, port = endpoint.removeprefix("tcp://").rpartition(":")
     if not endpoint.startswith("tcp://") or not port.isdecimal():
         return None
     where = host.strip("[]"), int(port)
     try:
-        said = await _said(where, _GREETING, 64 + _READY_BYTES)
+        said = await _said(where, _GREETING, 64 + _READY_BYTES, patience_s)
         if not said:
-            said = await _said(where, b"GET / HTTP/1.0\r\n\r\n", 16)
+            said = await _said(where, b"GET / HTTP/1.0\r\n\r\n", 16, patience_s)
     except TimeoutError:
         return Peer(Speaks.NOTHING, "accepts no connection")
     except (socket.gaierror, UnicodeError, OverflowError) as error:
@@ -92,15 +94,15 @@ def problem(endpoint: str, peer: Peer | None, *, replays: bool) -> str:
     return ""
 
 
-async def _said(where: tuple[str, int], ours: bytes, most: int) -> bytes:
+async def _said(where: tuple[str, int], ours: bytes, most: int, patience_s: float) -> bytes:
     """Say `ours` and return what came back until the peer fell silent. Raises OSError, TimeoutError."""
-    async with asyncio.timeout(ANSWER_S):
+    async with asyncio.timeout(patience_s):
         reader, writer = await asyncio.open_connection(*where)
     said = b""
     try:
         with suppress(TimeoutError, ConnectionError):
             writer.write(ours)
-            async with asyncio.timeout(ANSWER_S):
+            async with asyncio.timeout(patience_s):
                 while len(said) < most and _is_more(said) and (more := await reader.read(most)):
                     said += more
     finally:
