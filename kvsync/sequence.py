@@ -12,7 +12,8 @@ Rules:
 6. A replay that fails or brings nothing new is repeated a few times. Then the source is DEGRADED and every
    probe tries to mend it. It is served on live frames, unless the ring agreed with what was delivered: that
    is never forgotten for want of the frames after it.
-7. EXACT is claimed only after the publisher's own ring confirmed that nothing is missing: an answer reached
+7. A frame that empties the cache makes up for all that was lost before it.
+8. EXACT is claimed only after the publisher's own ring confirmed that nothing is missing: an answer reached
    its end that was too short to have lost anything, or one more answer ended at the same frame, or live
    frames followed on from it.
 
@@ -269,6 +270,16 @@ class SequenceTracker:
             self._heals += 1
         self._rounds = 0
         return self._ask(heals=self._healable)
+
+    def cleared(self, number: int) -> None:
+        """Take note that a delivered frame emptied the cache: what came before it matters no more."""
+        if self.last is None or any(n not in self._digests for n in range(number, self.last + 1)):
+            return  # Something after it is missing, too, or it is too long ago to tell.
+        self._flaw, self._healable, self._heals = "", False, 0
+        if self._replay:
+            self._replay.heals = False  # What it would bring back is gone.
+        if self.state is State.DEGRADED and self._confirmed is not None:
+            self._settle()
 
     def damaged(self, reason: str) -> list[Step]:
         """Take note that a delivered frame could not be read: history has a hole."""

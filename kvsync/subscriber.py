@@ -30,7 +30,7 @@ from kvsync.codec import UNKNOWN_TAG, decode, decode_sequence, encode_sequence
 from kvsync.config import SubscriberOptions
 from kvsync.connection import Connection, Context, Line, Link, plain
 from kvsync.errors import ConfigError, DecodeError
-from kvsync.events import EventBatch, Source
+from kvsync.events import AllBlocksCleared, EventBatch, Source
 from kvsync.ratelimit import RateLimit
 from kvsync.sequence import Counters, Deliver, Forget, Replay, SequenceTracker, State, Step
 from kvsync.sources.inbox import Inbox, take_answer
@@ -50,6 +50,8 @@ _PINGS = 8
 
 _PATIENCE_S = 60.0
 """For how long a publisher that has not answered yet is waited for at most."""
+
+_CLEARED = AllBlocksCleared()
 
 _BEHIND = "more events have arrived than were read"
 
@@ -461,6 +463,8 @@ class Subscriber:
             self._fault(error.reason, str(error))
             self._do(self._tracker.damaged(f"undecodable batch {step.sequence}"))
             return
+        if _CLEARED in batch.events:
+            self._tracker.cleared(step.sequence)
         for skipped in batch.skipped:
             self._fault(skipped.reason, skipped.detail)
             # Engines add kinds of events that say nothing about blocks; one of a known kind is a loss.
