@@ -19,7 +19,7 @@ from kvsync.sources.peer import Peer, Speaks, look, read
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.integration.conftest import Eventually, Follow
+    from tests.integration.conftest import Background, Eventually, Follow, Publish, Recorder
 
 ANY_PORT = "tcp://127.0.0.1:*"
 CLOSED = "tcp://127.0.0.1:9"
@@ -127,6 +127,30 @@ async def test_each_change_of_state_is_a_line(
     assert third.endswith("; because it says so")
     assert fourth.startswith(f"blind, was degraded: {publisher.endpoint} is closed")
     assert [record.levelname for record in caplog.records] == ["INFO", "WARNING", "WARNING", "WARNING"]
+
+
+async def test_replays_of_another_engine_are_named(
+    background: Background, follow: Follow, recorder: Recorder, publish: Publish, eventually: Eventually
+) -> None:
+    """One engine's events and another's replays: the source says so, and holds what came live."""
+    both = {"endpoint": ANY_PORT, "replay_endpoint": ANY_PORT}
+    async with Publisher(**both) as engine, Publisher(**both) as other:
+        background(other.serve())
+        publish(other, *range(1000, 1100))
+        subscriber = follow(engine.endpoint, other.replay_endpoint)
+        await eventually(lambda: recorder.log == list(range(1000, 1100)))
+
+        def is_named() -> bool:
+            publish(engine, engine.next_sequence)
+            return "answers for another publisher" in subscriber.status.reason
+
+        await eventually(is_named)
+        last = engine.next_sequence - 1
+        await eventually(lambda: recorder.log[-1] == last)
+
+        assert subscriber.state is State.DEGRADED
+        held = recorder.log[len(recorder.log) - recorder.log[::-1].index("forgotten") :]
+        assert held == list(range(last - len(held) + 1, last + 1))
 
 
 @pytest.mark.parametrize(
