@@ -33,7 +33,7 @@ from kvsync.errors import ConfigError, DecodeError
 from kvsync.events import AllBlocksCleared, EventBatch, Source
 from kvsync.ratelimit import RateLimit
 from kvsync.sequence import Counters, Deliver, Forget, Replay, SequenceTracker, State, Step
-from kvsync.sources.inbox import Inbox, take_answer
+from kvsync.sources.inbox import Inbox, Tap, take_answer
 from kvsync.sources.inspection import Inspection
 from kvsync.sources.journal import Journal
 
@@ -158,6 +158,7 @@ class Subscriber:
         endpoint: str,
         replay_endpoint: str | None,
         sink: Sink,
+        tap: Tap | None = None,
         options: SubscriberOptions | None = None,
         clock: Callable[[], float] = time.monotonic,
         context: Context | None = None,
@@ -166,6 +167,7 @@ class Subscriber:
         self._endpoint = endpoint
         self._replay_endpoint = replay_endpoint
         self._sink = sink
+        self._tap = tap
         self._options = options or SubscriberOptions()
         self._clock = clock
         self._context = context
@@ -282,7 +284,7 @@ class Subscriber:
             return await self._follow(context, connection)
 
     async def _follow(self, context: Context, connection: Connection) -> float:
-        inbox, connected_at = Inbox(plain(connection.live), self._fault), self._clock()
+        inbox, connected_at = Inbox(plain(connection.live), self._fault, self._tap), self._clock()
         self._inspection.stop()
         self._note()  # if it was lost for so short a time that the cause was not found
         self._connected, self._caught_up_at, self._silences = True, connected_at, 0
@@ -330,7 +332,7 @@ class Subscriber:
         socket = plain(repetition.line.socket)
         for _ in self._turn():
             try:
-                number, payload = take_answer(socket)
+                number, payload = take_answer(socket, self._tap)
             except zmq.Again:
                 if repetition.line.look() is Link.OVER:
                     self._reopen(repetition)

@@ -8,7 +8,8 @@ Rules:
    frames of the next message were taken; that one is recognised by its topic and kept.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import zmq
 
@@ -22,10 +23,20 @@ _ANSWER_FRAMES = (3, 4)
 """Of a replayed batch: an empty one, in newer engines the topic (vLLM PR #45177), the number, the payload."""
 
 
+class Tap(Protocol):
+    """Sees each message that is understood as it came, before anything is made of it."""
+
+    def __call__(self, frames: Sequence[bytes], *, replayed: bool) -> None:
+        """Look at the frames of a message."""
+
+
 class Inbox:
     """Three-frame messages off a SUB socket; anything else that arrives is counted and passed over."""
 
-    def __init__(self, socket: zmq.Socket[bytes], fault: Callable[[str, str], None]) -> None:
+    def __init__(
+        self, socket: zmq.Socket[bytes], fault: Callable[[str, str], None], tap: Tap | None = None
+    ) -> None:
+        self._tap = tap
         self._recv = socket.recv
         self._fault = fault
         self._topic: bytes | None = None
@@ -47,6 +58,8 @@ class Inbox:
             self._window, self._frames = [topic, number], 2
             return self._skip(payload)
         self._topic = topic
+        if self._tap:
+            self._tap((topic, number, payload.bytes), replayed=False)
         return number, payload.bytes
 
     def _skip(self, frame: zmq.Frame) -> tuple[bytes, bytes] | None:
@@ -63,7 +76,7 @@ class Inbox:
         return (number, payload) if topic == self._topic and len(number) == len(END_SEQUENCE) else None
 
 
-def take_answer(socket: zmq.Socket[bytes]) -> tuple[int | None, bytes]:
+def take_answer(socket: zmq.Socket[bytes], tap: Tap | None = None) -> tuple[int | None, bytes]:
     """Take a number (None: the replay ended) and a payload. Raises DecodeError, and zmq.Again when empty."""
     frames: list[bytes] = []
     more = True
@@ -75,4 +88,6 @@ def take_answer(socket: zmq.Socket[bytes]) -> tuple[int | None, bytes]:
         least = "at least " if more else ""
         raise DecodeError("replay_frames", f"{least}{len(frames)} frame(s)")
     *_, number, payload = frames
+    if tap:
+        tap(frames, replayed=True)
     return None if number == END_SEQUENCE else decode_sequence(number), payload

@@ -133,8 +133,8 @@ async def test_replays_of_another_engine_are_named(
     background: Background, follow: Follow, recorder: Recorder, publish: Publish, eventually: Eventually
 ) -> None:
     """One engine's events and another's replays: the source says so, and holds what came live."""
-    both = {"endpoint": ANY_PORT, "replay_endpoint": ANY_PORT}
-    async with Publisher(**both) as engine, Publisher(**both) as other:
+    engine, other = (Publisher(endpoint=ANY_PORT, replay_endpoint=ANY_PORT) for _ in range(2))
+    async with engine, other:
         background(other.serve())
         publish(other, *range(1000, 1100))
         subscriber = follow(engine.endpoint, other.replay_endpoint)
