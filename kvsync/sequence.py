@@ -156,8 +156,7 @@ class SequenceTracker:
         self._healable = False
         self._heals = 0
         self._conflicts = 0  # times in a row that a replay and live frames contradicted each other
-        self._foreign = False  # replays are those of another publisher
-        self._compared = False  # whether a live frame that a replay brought long before was looked up there
+        self._foreign = self._compared = False  # replays are another publisher's; they were looked at for it
 
     @property
     def is_full(self) -> bool:
@@ -166,8 +165,7 @@ class SequenceTracker:
 
     def connected(self) -> list[Step]:
         """Take note of a new connection: what was missed meanwhile is asked for."""
-        self._heard = -1
-        self._conflicts, self._foreign, self._compared = 0, False, False
+        self._heard, self._conflicts, self._foreign, self._compared = -1, 0, False, False
         self._drop_waiting()
         self._catch_up("connected, history is on its way")
         return self._ask(heals=self._healable)
@@ -350,7 +348,8 @@ class SequenceTracker:
                 self._take_waiting(passed)
         if lost or replay.heals:
             self._count("truncated")
-            self._flaw, self._healable = f"history before frame {number} is gone", False
+            self._flaw = f"history before frame {number} is gone, until the engine clears its cache"
+            self._healable = False
         return steps
 
     def _restarted(self, reason: str) -> list[Step]:
@@ -424,8 +423,7 @@ class SequenceTracker:
         steps: list[Step] = []
         if self._is_missing():
             steps += self._forget(f"frames from {self._next()} on are lost: {reason}")
-            waiting = sorted(self._waiting)
-            steps += [self._deliver(number, self._take_waiting(number)) for number in waiting]
+            steps += [self._deliver(number, self._take_waiting(number)) for number in sorted(self._waiting)]
             self._flaw, self._healable = f"frames are missing: {reason}", True
         elif self.last is None:
             self._flaw, self._healable = f"history is unknown: {reason}", True

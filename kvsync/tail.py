@@ -5,8 +5,8 @@ A message is a line of type Message, then one for each of its events:
     {"type": "Message", "sequence": 7, "via": "live", "frames": ["topic 'kv'", "sequence", "payload"], ...}
     {"type": "BlockStored", "sequence": 7, "block_hashes": ["00000000000003e9"], ...}
 
-Fields that are known by position have their names, surplus ones are "field 12". Values are as they came, bytes
-and hashes in hexadecimal. What goes wrong is on standard error.
+Fields that are known by position have their names, surplus ones are "field 12". Values are as they came,
+bytes and hashes in hexadecimal. What goes wrong is on standard error.
 """
 
 import asyncio

@@ -18,6 +18,7 @@ from kvsync.config import GatewayConfig
 from kvsync.discovery import Discovery, FileDiscovery, StaticDiscovery
 from kvsync.errors import TokenizeError
 from kvsync.gateway.catalog import listing
+from kvsync.gateway.engines import Engines
 from kvsync.gateway.health import HealthMonitor
 from kvsync.gateway.load import RunningRequests
 from kvsync.gateway.metrics import GatewayMetrics
@@ -59,12 +60,14 @@ class Gateway:
         index = PrefixIndex(config.block_size, config.hash_seed)
         self._manager = EventManager(index, discovery, config.subscriber, subscribe=config.sync_enabled)
         self._health = HealthMonitor(self._client, lambda: self._manager.pods, config.health)
+        self._engines = Engines(self._client, lambda: self._manager.pods, self._manager.doubt)
         load = RunningRequests()
         self._status = StatusView(
             config=config,
             manager=self._manager,
             index=index,
             health=self._health,
+            engines=self._engines,
             load=load,
         )
         self._metrics = GatewayMetrics(self._status)
@@ -108,7 +111,8 @@ class Gateway:
     @asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
         async with self._client, asyncio.TaskGroup() as tasks:
-            work = [tasks.create_task(self._manager.run()), tasks.create_task(self._health.run())]
+            parts = (self._manager, self._health, self._engines)
+            work = [tasks.create_task(part.run()) for part in parts]
             yield
             for task in work:
                 task.cancel()

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 
 from kvsync.config import GatewayConfig
 from kvsync.events import Source
+from kvsync.gateway.engines import Engines
 from kvsync.gateway.health import HealthMonitor
 from kvsync.gateway.load import RunningRequests
 from kvsync.index import PrefixIndex
@@ -25,6 +26,7 @@ class StatusView:
     manager: EventManager
     index: PrefixIndex
     health: HealthMonitor
+    engines: Engines
     load: RunningRequests
 
     def to_json(self) -> Json:
@@ -67,6 +69,7 @@ class StatusView:
             "last_event_age_s": status.last_event_age_s,
             "connected": status.connected,
             "blocks": self.index.size(status.source),
+            "engine_blocks": self.engines.blocks(status.source),
             "orphans": self.index.orphans(status.source),
             "left_out": dict(self.manager.left_out(status.source)),
             "digest": self._digest(status.source),
