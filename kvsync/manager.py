@@ -167,12 +167,24 @@ class EventManager:
             followed = _Followed(where=where, subscriber=self._subscriber(source, where, context))
             followed.task = group.create_task(self._follow(source, followed, context), name=str(source))
             self._followed[source] = followed
+        self._doubt_twins()
         self._ranks = defaultdict(list)
         for source, followed in self._followed.items():
             self._ranks[source.pod].append(followed)
         for counts in (self.events, self.applied):
             for gone in [key for key in counts if key[0] not in self._ranks]:
                 del counts[gone]
+
+    def _doubt_twins(self) -> None:
+        """Sources at one endpoint get the same events: all but one of them hold what they do not have."""
+        places: dict[str, list[Source]] = defaultdict(list)
+        for source, followed in self._followed.items():
+            places[followed.where.live].append(source)
+        for endpoint, sources in places.items():
+            names = " and ".join(f"{source.pod} rank {source.rank}" for source in sources)
+            for source in sources:
+                said = f"{names} are at the same endpoint, {endpoint}: give each the port of its own engine"
+                self.doubt(source, "endpoint", said if len(sources) > 1 else "")
 
     def _subscriber(self, source: Source, where: Endpoints, context: Context) -> Subscriber:
         return Subscriber(
@@ -195,3 +207,4 @@ class EventManager:
                 self.forget(source, followed.problem)
             await asyncio.sleep(self._options.retry_s)
             followed.subscriber, followed.problem = self._subscriber(source, followed.where, context), ""
+            self._doubt_twins()
