@@ -33,7 +33,7 @@ from kvsync.errors import ConfigError, DecodeError
 from kvsync.events import AllBlocksCleared, EventBatch, Source
 from kvsync.ratelimit import RateLimit
 from kvsync.sequence import Counters, Deliver, Forget, Replay, SequenceTracker, State, Step
-from kvsync.sources.inbox import Inbox, Tap, take_answer
+from kvsync.sources.inbox import LiveInbox, Tap, take_answer
 from kvsync.sources.inspection import Inspection
 from kvsync.sources.journal import Journal
 
@@ -284,7 +284,7 @@ class Subscriber:
             return await self._follow(context, connection)
 
     async def _follow(self, context: Context, connection: Connection) -> float:
-        inbox, connected_at = Inbox(plain(connection.live), self._fault, self._tap), self._clock()
+        inbox, connected_at = LiveInbox(plain(connection.live), self._fault, self._tap), self._clock()
         self._inspection.stop()
         self._note()  # if it was lost for so short a time that the cause was not found
         self._connected, self._caught_up_at, self._silences = True, connected_at, 0
@@ -311,7 +311,7 @@ class Subscriber:
         if self._repetition and self._repetition.line:
             yield from (self._repetition.line.socket, self._repetition.line.monitor)
 
-    def _read_live(self, inbox: Inbox) -> bool:
+    def _read_live(self, inbox: LiveInbox) -> bool:
         """Read live messages for one turn; returns whether there may be more."""
         try:
             for _ in self._turn():

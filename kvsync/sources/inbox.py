@@ -30,7 +30,7 @@ class Tap(Protocol):
         """Look at the frames of a message."""
 
 
-class Inbox:
+class LiveInbox:
     """Three-frame messages off a SUB socket; anything else that arrives is counted and passed over."""
 
     def __init__(
