@@ -179,10 +179,13 @@ def tail(
 ) -> None:
     """Print an engine's KV-cache events as JSON lines until interrupted: what does it really send?
 
-    Hashes are 16 hexadecimal digits. Lines of type Forget say that history was lost before that point.
+    A line of type Message for each message (its number, how it came, its frames), then one for each of its
+    events with all fields, known or not. Hashes are hexadecimal digits. Lines of type Forget say that history
+    was lost before that point. Each change of the connection is on standard error, with its cause.
     """
     from kvsync.tail import follow
 
+    _log_to_stderr("info")
     asyncio.run(follow(endpoint, replay, sys.stdout))
 
 

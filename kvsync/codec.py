@@ -87,7 +87,7 @@ def decode(payload: bytes, limits: Limits = LIMITS) -> EventBatch:
     Raises DecodeError when the payload is not a batch: too_large, malformed (not msgpack, cut short or
     beyond a limit), nesting, trailing, not_a_batch, too_many_events.
     """
-    ts, raw_events, rank = _envelope(_unpack(payload, limits))
+    ts, raw_events, rank = _envelope(unpack(payload, limits))
     if len(raw_events) > limits.events:
         raise DecodeError("too_many_events", f"{len(raw_events)} in a batch, the limit is {limits.events}")
     events: list[Event] = []
@@ -132,7 +132,8 @@ def encode_sequence(number: int) -> bytes:
     return number.to_bytes(8, "big")
 
 
-def _unpack(payload: bytes, limits: Limits) -> object:
+def unpack(payload: bytes, limits: Limits = LIMITS) -> object:
+    """Read msgpack as tuples, maps and plain values; raises DecodeError as `decode` does."""
     if len(payload) > limits.payload_bytes:
         raise DecodeError("too_large", f"{len(payload)} bytes, the limit is {limits.payload_bytes}")
     longest = max(limits.events, limits.hashes, limits.tokens)

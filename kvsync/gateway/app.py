@@ -18,6 +18,7 @@ from kvsync.config import GatewayConfig
 from kvsync.discovery import Discovery, FileDiscovery, StaticDiscovery
 from kvsync.errors import TokenizeError
 from kvsync.gateway.catalog import listing
+from kvsync.gateway.engines import Engines
 from kvsync.gateway.health import HealthMonitor
 from kvsync.gateway.load import RunningRequests
 from kvsync.gateway.metrics import GatewayMetrics
@@ -60,6 +61,12 @@ class Gateway:
         index = PrefixIndex(config.block_size, config.hash_seed)
         self._manager = EventManager(index, discovery, config.subscriber, subscribe=config.sync_enabled)
         self._health = HealthMonitor(self._client, lambda: self._manager.pods, config.health)
+        self._engines = Engines(
+            self._client,
+            lambda: self._manager.pods,
+            self._manager.doubt,
+            unnamed=lambda pod: self._status.unnamed(pod),
+        )
         load = RunningRequests()
         self._predictions = Predictions(
             config.predictions,
@@ -71,6 +78,7 @@ class Gateway:
             manager=self._manager,
             index=index,
             health=self._health,
+            engines=self._engines,
             load=load,
             predictions=self._predictions,
         )
@@ -116,7 +124,8 @@ class Gateway:
     @asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
         async with self._client, asyncio.TaskGroup() as tasks:
-            work = [tasks.create_task(self._manager.run()), tasks.create_task(self._health.run())]
+            parts = (self._manager, self._health, self._engines)
+            work = [tasks.create_task(part.run()) for part in parts]
             yield
             for task in work:
                 task.cancel()

@@ -132,14 +132,16 @@ def test_tail_prints_events(start: Start) -> None:
     tail = start("tail", f"tcp://{host}:5557", "--replay", f"tcp://{host}:5558")
     assert tail.stdout
 
-    stored = json.loads(tail.stdout.readline())
+    message, stored = (json.loads(tail.stdout.readline()) for _ in range(2))
     httpx.post(f"http://{host}:9000/clear", timeout=WITHIN_S).raise_for_status()
-    cleared = json.loads(tail.stdout.readline())
+    live, cleared = (json.loads(tail.stdout.readline()) for _ in range(2))
     tail.send_signal(signal.SIGINT)
 
-    assert (stored["type"], stored["token_ids"], stored["rank"]) == ("BlockStored", list(range(16)), 0)
+    assert (message["sequence"], message["via"], message["data_parallel_rank"]) == (0, "replay", 0)
+    assert message["frames"] == ["empty", "topic ''", "sequence", "payload"]
+    assert (stored["type"], stored["token_ids"]) == ("BlockStored", list(range(16)))
     assert [len(one) for one in stored["block_hashes"]] == [16]
-    assert cleared["type"] == "AllBlocksCleared"
+    assert (live["sequence"], live["via"], cleared["type"]) == (1, "live", "AllBlocksCleared")
     assert tail.wait(timeout=5) == 0
 
 

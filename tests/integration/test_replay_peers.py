@@ -71,7 +71,7 @@ class ReplayPeer:
 @pytest.mark.parametrize(
     ("answers", "reason", "errors"),
     [
-        ([], "no answer from the replay endpoint for 0.1 s", {}),
+        ([], "no answer from the replay endpoint for 0.8 s", {}),
         ([(b"OK",)], "the replay endpoint answered something else", {"replay_frames": 4}),
         ([(b"", b"OK")], "the replay endpoint answered something else", {"replay_frames": 4}),
         ([(b"",) * 100], "the replay endpoint answered something else", {"replay_frames": 4}),

@@ -50,7 +50,7 @@ def test_a_pod_may_have_no_replay_endpoint() -> None:
     assert pod.replay_endpoint(7) is None
 
 
-@pytest.mark.parametrize("host", ["*", "0.0.0.0", "::"])
+@pytest.mark.parametrize("host", ["*", "0.0.0.0", "::"])  # noqa: S104 - refused
 def test_engines_that_connect_are_refused(host: str) -> None:
     """An address that only a listener could have is an error that says which side must bind."""
     text = f'pods: [{{name: a, model: m, host: "{host}"}}]'

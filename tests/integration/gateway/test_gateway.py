@@ -332,6 +332,7 @@ async def test_status_and_metrics_agree_with_what_happened(site: Site) -> None:
         "predictions": pod["predictions"],
     }
     assert (source["rank"], source["state"], source["reason"], source["blocks"]) == (0, "exact", "", 4)
+    assert (source["endpoint"], source["left_out"]) == (site.pods[0].endpoint(), {})
     assert (source["lag_batches"], source["connected"], source["errors"]) == (0, True, {})
     routed = {"model": "base", "selection": "prefix_match"}
     assert metric(text, "kvsync_requests_total", status="200", **routed) == 1
