@@ -105,6 +105,7 @@ SIMULATOR_HELP = {
         "max_num_seqs": "Requests that run at once; others wait.",
         "max_batched_tokens": "Tokens computed in one step.",
         "speculative": "With eagle, the last block of each hit is computed again.",
+        "sliding_window": "Tokens that some layers look back, as in Gemma; 0: all look at everything.",
     },
     "Answers": {
         "details": "Tell the cached tokens always, if there are any (vLLM before 0.24), or never.",

@@ -94,9 +94,8 @@ class PrefixIndex:
         """
         holding = self._holdings.get(source) or self._admit(source)
         holding.learn_group(events)
-        again, proven = announced_again(
-            events, holding.blocks, group=holding.group or 0, suspected=holding.reports_hits
-        )
+        suspected = holding.reports_hits and not holding.groups
+        again, proven = announced_again(events, holding.blocks, group=holding.group or 0, suspected=suspected)
         holding.reports_hits |= proven
         return [self._apply(holding, event, again) for event in events]
 

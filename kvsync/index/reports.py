@@ -19,7 +19,9 @@ def announced_again(
     """Return which runs of blocks a batch reports again, and whether it proves that its engine does that.
 
     `held` are the source's blocks before the batch, `group` is its group of full attention. What is not
-    continued in the batch counts as a report only of an engine that is `suspected`, since it did so before.
+    continued in the batch counts as a report only of an engine that is `suspected`, since it did so before,
+    and not if it is one block: a prompt as long as that is computed again each time. Engines of hybrid models
+    are not suspected: where a window is lacking, they compute again what full attention holds.
     """
     stored = [
         event
@@ -35,7 +37,9 @@ def announced_again(
         hashes = event.block_hashes if event else ()
         if event and event.parent_block_hash is None and hashes:
             continued = following is not None and following.parent_block_hash == hashes[-1]
-            if (continued or suspected) and all(one in held or one in since for one in hashes):
+            if (continued or (suspected and len(hashes) > 1)) and all(
+                one in held or one in since for one in hashes
+            ):
                 runs.add(hashes)
                 proven |= continued
         since.update(hashes)

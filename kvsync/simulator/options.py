@@ -19,6 +19,7 @@ _AT_LEAST_ONE = (
     "hwm",
 )
 _NOT_NEGATIVE = (
+    "sliding_window",
     "dp_rank",
     "replay_hwm",
     "ttft_base_ms",
@@ -57,6 +58,7 @@ class SimulatorOptions:
     max_num_seqs: int = 256
     max_batched_tokens: int = 8192
     speculative: Literal["none", "eagle"] = "none"
+    sliding_window: int = 0
     details: Literal["always", "if-any", "never"] = "always"
     api_key: str = ""
     ttft_base_ms: float = 2.0

@@ -103,6 +103,7 @@ class SimulatedPod:
             options.block_size,
             options.seed,
             recomputes_last_block=options.speculative == "eagle",
+            sliding_window=options.sliding_window,
         )
         return Scheduler(
             cache, max_num_seqs=options.max_num_seqs, max_batched_tokens=options.max_batched_tokens

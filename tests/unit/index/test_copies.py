@@ -76,6 +76,7 @@ def test_an_engine_that_reports_hits_is_known_afterwards() -> None:
     apply(index, stored(1, 2), stored(3, parent=2))
 
     assert apply(index, stored(1, 2)) == {"reannounced": 2}
+    assert apply(index, stored(1)) == {"stored": 1}, "a prompt of one block was computed again"
     assert apply(index, stored(3, parent=2)) == {"stored": 1}, "the last block was computed again"
     apply(index, AllBlocksCleared())
     assert apply(index, stored(1, 2)) == {"stored": 2}
