@@ -136,3 +136,33 @@ async def test_what_reads_no_cache_is_predicted_none_and_routed_by_load(site: Si
     await site.until(lambda pod: pod["predictions"]["exact"] == 4)
     text = (await site.client.get("/metrics")).text
     assert 'selection="least_request",status="200"} 3.0' in text
+
+
+@pytest.mark.parametrize("site", [{"sliding_window": 40, "capacity": 24}], indirect=True)
+async def test_hybrid_models_are_predicted_as_they_reuse(site: Site) -> None:
+    """Where the window of a prefix was evicted, the engine computes it again, and that is foretold."""
+    answers = [await site.ask(blocks, cache_salt=salt) for salt in "ababcab" for blocks in (9, 4, 11)]
+
+    assert [reported for _, reported in answers] == [predicted for predicted, _ in answers]
+    assert len({reported for _, reported in answers}) > 3
+
+
+OLD = {"loras_as": "id", "extra_keys": "left-out", "loras": ("poet", "sql")}
+
+
+@pytest.mark.parametrize("site", [OLD], indirect=True)
+async def test_adapters_by_number_are_those_that_the_engine_lists(site: Site) -> None:
+    """An engine that names adapters by their place alone is predicted by its own list."""
+    await site.ask(3, model="sql")
+
+    assert await site.ask(3, model="sql") == (48, 48)
+    assert await site.ask(3, model="poet") == (0, 0)
+    assert await site.ask(3) == (0, 0)
+
+
+@pytest.mark.parametrize("site", [{"extra_keys": "left-out"}], indirect=True)
+async def test_prompts_with_a_salt_find_blocks_whose_salt_was_not_announced(site: Site) -> None:
+    """Engines before vLLM 0.17 do not say what they salted: the tokens alone decide."""
+    await site.ask(3, cache_salt="s")
+
+    assert await site.ask(3, cache_salt="s") == (48, 48)
