@@ -2,6 +2,8 @@
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from typing import NamedTuple
 
 from kvsync.hashing import block_hashes
 from kvsync.index.prefixes import PrefixIndex
@@ -18,8 +20,7 @@ class Prompt:
     lora_ids: Mapping[str, int] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Match:
+class Match(NamedTuple):
     """What a pod holds of a prompt, in full blocks of `block_size` tokens, and how many tokens it reuses."""
 
     blocks: int
@@ -35,23 +36,22 @@ def lookup(index: PrefixIndex, prompt: Prompt) -> dict[str, Match]:
     """
     found: dict[str, Match] = {}
     for size in index.block_sizes(prompt.model):
-        last = max(0, len(prompt.tokens) - 1) // size
         for salt, keyed in ((None, None),) if not prompt.salt else ((prompt.salt, True), (None, False)):
             extra = [(salt,)] if salt else None
             hashes = block_hashes(prompt.tokens, size, seed=index.seed, extra=extra)
             for lora, pods in _names(prompt):
-                held = index.match(prompt.model, lora, hashes, pods, block_size=size, keyed=keyed)
-                used = held
-                if last < len(hashes) and held:
-                    used = index.match(prompt.model, lora, hashes[:last], pods, block_size=size, keyed=keyed)
+                match = partial(index.match, prompt.model, lora, pods=pods, block_size=size, keyed=keyed)
+                last = max(0, len(prompt.tokens) - 1) // size
+                held = match(hashes)
+                used = match(hashes[:last]) if index.has_groups and last < len(hashes) else held
                 for pod, blocks in held.items():
-                    match = Match(blocks=blocks, block_size=size, cached_tokens=used.get(pod, 0) * size)
-                    if pod not in found or _length(match) > _length(found[pod]):
-                        found[pod] = match
+                    its = Match(blocks, size, min(used.get(pod, 0), last) * size)
+                    if pod not in found or _tokens(its) > _tokens(found[pod]):
+                        found[pod] = its
     return found
 
 
-def _length(match: Match) -> tuple[int, int]:
+def _tokens(match: Match) -> tuple[int, int]:
     return match.cached_tokens, match.blocks * match.block_size
 
 

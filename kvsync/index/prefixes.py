@@ -81,6 +81,7 @@ class PrefixIndex:
         self._by_bit: dict[int, Holding] = {}
         self._sizes: dict[str, Counter[int]] = {}  # model -> block size -> sources
         self._keyed = 0  # mask of the sources that announce extra keys
+        self._grouped = 0  # mask of those with groups that keep a part of a prompt
 
     def apply(self, source: Source, event: Event) -> Applied:
         """Apply the only event of a batch."""
@@ -93,10 +94,14 @@ class PrefixIndex:
         hits that are announced again are told from copies by what comes with them.
         """
         holding = self._holdings.get(source) or self._admit(source)
-        holding.learn_group(events)
+        if holding.group is None:
+            holding.learn_group(events)
+        again: Collection[Hashes] = ()
         suspected = holding.reports_hits and not holding.groups
-        again, proven = announced_again(events, holding.blocks, group=holding.group or 0, suspected=suspected)
-        holding.reports_hits |= proven
+        if suspected or len(events) > 1:  # what a single event does is not looked at twice
+            group = holding.group or 0
+            again, proven = announced_again(events, holding.blocks, group=group, suspected=suspected)
+            holding.reports_hits |= proven
         return [self._apply(holding, event, again) for event in events]
 
     def _apply(self, holding: Holding, event: Event, again: Collection[Hashes]) -> Applied:
@@ -118,6 +123,7 @@ class PrefixIndex:
         dropped = self._clear(holding)
         self._learn_size(holding, 0)
         self._keyed &= ~holding.bit
+        self._grouped &= ~holding.bit
         del self._by_bit[holding.bit]
         return dropped
 
@@ -153,6 +159,11 @@ class PrefixIndex:
                     break
         self._credit(matched, alive, lora, hashes, len(hashes))
         return matched if pods is None else {pod: n for pod, n in matched.items() if pod in pods}
+
+    @property
+    def has_groups(self) -> bool:
+        """Whether any source reuses less than the longest prefix that it holds."""
+        return bool(self._grouped)
 
     def block_sizes(self, model: str) -> list[int]:
         """Return the block sizes of a model's sources, in tokens, each once."""
@@ -236,6 +247,7 @@ class PrefixIndex:
         except ValueError:
             return {"skipped_group": 1}
         if group is not None:
+            self._grouped |= holding.bit
             return self._store_in_group(group, event)
         if not event.token_ids or not event.block_size:
             return {"skipped_hash_only": 1}

@@ -204,8 +204,8 @@ async def test_pods_of_different_block_sizes_serve_one_model(site: Site) -> None
         assert routing(answer)["predicted-cached-tokens"] == str(cached)
         status = await site.settled(client)
 
-    assert {pod["name"]: pod["sources"][0]["block_size"] for pod in status["pods"]} == sizes  # type: ignore[attr-defined,index]
-    counts = [pod["sources"][0]["blocks"] for pod in status["pods"]]  # type: ignore[attr-defined,index]
+    assert {pod["name"]: pod["sources"][0]["block_size"] for pod in status["pods"]} == sizes  # type: ignore[attr-defined]
+    counts = [pod["sources"][0]["blocks"] for pod in status["pods"]]  # type: ignore[attr-defined]
     assert all(counts)
 
 
