@@ -130,13 +130,15 @@ class UpstreamConfig(_Settings):
     """How long a pod may take to accept a request, to begin a stream, and between two parts of it.
 
     An answer that is not streamed comes when all of it is generated: `answer_s`, by default what OpenAI's
-    clients wait.
+    clients wait. Unless `forwards_report_mode`, requests go without `kv_cache_report_mode`, by which engines
+    announce cached blocks again.
     """
 
     connect_s: PositiveFloat = 2.0
     first_byte_s: PositiveFloat = 60.0
     answer_s: PositiveFloat = 600.0
     idle_s: PositiveFloat = 60.0
+    forwards_report_mode: bool = False
 
 
 class KubernetesConfig(_Settings):

@@ -101,6 +101,7 @@ class Gateway:
             load=load,
             predictions=self._predictions,
             metrics=self._metrics,
+            forwards_report_mode=config.upstream.forwards_report_mode,
         )
 
     def app(self) -> Starlette:

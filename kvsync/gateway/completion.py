@@ -1,6 +1,7 @@
 """What a client asks for: the part of an OpenAI completion request that matters for routing it.
 
-The body itself goes to the pod byte for byte. What the gateway does not understand is for the engine
+The body itself goes to the pod byte for byte, but for an argument that would mislead whoever follows the
+engine's events. What the gateway does not understand is for the engine
 to judge: it is passed on without a prefix rather than refused.
 """
 
@@ -21,6 +22,10 @@ TEMPLATE_FIELDS = (
     "tools",
 )
 """Request fields besides prompt and messages that change the tokens that vLLM makes of a prompt."""
+
+
+XARGS, REPORT_MODE = "vllm_xargs", "kv_cache_report_mode"
+"""With `full` as its value, vLLM (0.26 on) announces the blocks that a request finds as if they were new."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +55,7 @@ class Completion:
     stream: bool = False
     cache_salt: str | None = None
     lora: str | None = None
+    wants_report: bool = False
 
 
 def parse(body: bytes) -> Completion:
@@ -74,7 +80,20 @@ def parse(body: bytes) -> Completion:
         stream=request.get("stream") is True,
         cache_salt=_text(request.get("cache_salt")),
         lora=_text(request.get("lora")),
+        wants_report=_wants_report(request),
     )
+
+
+def without_report(body: bytes) -> bytes:
+    """Return the body of a request without the argument by which it `wants_report`."""
+    request = json.loads(body)
+    del request[XARGS][REPORT_MODE]
+    return json.dumps(request).encode()
+
+
+def _wants_report(request: Mapping[str, object]) -> bool:
+    extra = request.get(XARGS)
+    return isinstance(extra, dict) and REPORT_MODE in extra
 
 
 def _count(value: object) -> int:

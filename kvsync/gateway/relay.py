@@ -18,7 +18,7 @@ from starlette.types import Receive, Scope, Send
 
 from kvsync.errors import TokenizeError, UnknownName
 from kvsync.gateway.catalog import Target
-from kvsync.gateway.completion import Completion, TokenIds, parse
+from kvsync.gateway.completion import Completion, TokenIds, parse, without_report
 from kvsync.gateway.load import RunningRequests
 from kvsync.gateway.metrics import GatewayMetrics
 from kvsync.gateway.predictions import Prediction, Predictions
@@ -108,7 +108,9 @@ class Relay:
         load: RunningRequests,
         predictions: Predictions,
         metrics: GatewayMetrics,
+        forwards_report_mode: bool = False,
     ) -> None:
+        self._forwards_report_mode = forwards_report_mode
         self._router = router
         self._tokenizer = tokenizer
         self._proxy = proxy
@@ -125,6 +127,8 @@ class Relay:
         except ClientDisconnect:
             return
         completion, target = understand(body, self._router)
+        if completion.wants_report and not self._forwards_report_mode:
+            body = without_report(body)
         try:
             await unless_gone(receive, self._serve(request, send, body, completion, target))
         except asyncio.CancelledError:

@@ -29,7 +29,8 @@ _HELD = frozenset(
 _MISMATCHED = "mismatched"
 
 _TEXTS = {
-    "skipped_block_size": "blocks of {size} tokens are left out: set block_size to what the engine uses",
+    "skipped_block_size": "blocks of {size} tokens are left out: block_size, or the engine's other blocks, say"
+    " otherwise; without block_size each engine's own is used",
     _MISMATCHED: "tokens and hashes of an event disagree: `kvsync tail` shows what the engine sends;"
     " clearing its cache ends this",
     "dropped": "blocks beyond what the index keeps of one source are left out: the engine's cache is larger",

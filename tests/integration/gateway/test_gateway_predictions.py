@@ -52,26 +52,32 @@ class Site:
         return newest if newest >= 0 else None
 
 
-@pytest.fixture
-async def site(request: pytest.FixtureRequest) -> AsyncIterator[Site]:
-    """An engine with the options that the test is parametrized with, and a gateway."""
+async def open_site(stack: AsyncExitStack, options: Json, **settings: object) -> Site:
+    """Start an engine with options, and a gateway with settings."""
     at, host = ADDRESSES.next(), ADDRESSES.next().host
     where = {"host": at.host, "port": at.port, "event_port": at.event_port, "replay_port": at.replay_port}
-    options = {"time_scale": 0, "admin_port": at.admin_port, **where, **getattr(request, "param", {})}
-    settings = {
+    given = {"time_scale": 0, "admin_port": at.admin_port, **where, **options}
+    config = {
         "host": host,
         "pods": [Pod(name="a", model="m", **where)],  # type: ignore[arg-type]
         "health": {"interval_s": 0.1},
         "predictions": {"minimum": 4},
+        **settings,
     }
+    simulated = SimulatorOptions(name="a", model="m", **given)
+    engine = await stack.enter_async_context(simulator.running(simulated))
+    url = await stack.enter_async_context(running(GatewayConfig.model_validate(config)))
+    client = await stack.enter_async_context(httpx.AsyncClient(base_url=url, timeout=10))
+    site = Site(engine, client)
+    await site.until(lambda pod: pod["healthy"] and pod["sources"][0]["state"] == "exact")
+    return site
+
+
+@pytest.fixture
+async def site(request: pytest.FixtureRequest) -> AsyncIterator[Site]:
+    """An engine with the options that the test is parametrized with, and a gateway."""
     async with AsyncExitStack() as stack:
-        simulated = SimulatorOptions(name="a", model="m", **options)
-        engine = await stack.enter_async_context(simulator.running(simulated))
-        url = await stack.enter_async_context(running(GatewayConfig.model_validate(settings)))
-        client = await stack.enter_async_context(httpx.AsyncClient(base_url=url, timeout=10))
-        site = Site(engine, client)
-        await site.until(lambda pod: pod["healthy"] and pod["sources"][0]["state"] == "exact")
-        yield site
+        yield await open_site(stack, getattr(request, "param", {}))
 
 
 @pytest.mark.parametrize("site", [{"speculative": "eagle"}], indirect=True)
@@ -166,3 +172,23 @@ async def test_prompts_with_a_salt_find_blocks_whose_salt_was_not_announced(site
     await site.ask(3, cache_salt="s")
 
     assert await site.ask(3, cache_salt="s") == (48, 48)
+
+
+@pytest.mark.parametrize(
+    ("forwards", "counted"),
+    [
+        pytest.param(False, [], id="left-out"),
+        pytest.param(True, ['kvsync_index_changes_total{effect="reannounced",pod="a"} 2.0'], id="forwarded"),
+    ],
+)
+async def test_hits_are_announced_again_only_where_that_is_wanted(forwards: bool, counted: list[str]) -> None:
+    """The argument that asks for it is not passed on; where it is, hits are told from copies."""
+    async with AsyncExitStack() as stack:
+        site = await open_site(stack, {}, upstream={"forwards_report_mode": forwards})
+        await site.ask(2)
+        asked = {"vllm_xargs": {"kv_cache_report_mode": "full", "other": 1}}
+        assert await site.ask(3, **asked) == (32, 32)
+
+        await site.ask(1)
+        text = (await site.client.get("/metrics")).text
+    assert [line for line in text.splitlines() if "reannounced" in line] == counted

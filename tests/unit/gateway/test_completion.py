@@ -5,7 +5,7 @@ from array import array
 
 import pytest
 
-from kvsync.gateway.completion import Completion, Text, parse
+from kvsync.gateway.completion import Completion, Text, parse, without_report
 
 
 def request(**fields: object) -> bytes:
@@ -94,3 +94,23 @@ def test_unreadable(body: bytes, complaint: str) -> None:
     """A request that cannot be routed is refused with what is wrong."""
     with pytest.raises(ValueError, match=complaint):
         parse(body)
+
+
+@pytest.mark.parametrize(
+    ("extra", "wanted"),
+    [
+        pytest.param({"kv_cache_report_mode": "full", "other": 1}, True, id="asked-for"),
+        pytest.param({"other": 1}, False, id="others"),
+        pytest.param(None, False, id="none"),
+        pytest.param("kv_cache_report_mode", False, id="no-mapping"),
+    ],
+)
+def test_the_argument_that_announces_hits_again_is_known_and_can_be_left_out(
+    extra: object, wanted: bool
+) -> None:
+    """Only that argument goes; everything else stays as it was."""
+    body = json.dumps({"model": "m", "prompt": "\u00e9\ud83d\ude00 1e400", "vllm_xargs": extra}).encode()
+
+    assert parse(body).wants_report is wanted
+    if wanted:
+        assert json.loads(without_report(body)) == {**json.loads(body), "vllm_xargs": {"other": 1}}
