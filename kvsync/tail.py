@@ -49,7 +49,7 @@ async def follow(endpoint: str, replay_endpoint: str | None, out: TextIO) -> Non
     """Print the messages of one publisher until SIGINT or SIGTERM. Raises ConfigError for a bad endpoint."""
     printer = _Printer(out)
     subscriber = Subscriber(
-        Source(pod=endpoint, model=""),
+        Source(pod="engine", model=""),
         endpoint=endpoint,
         replay_endpoint=replay_endpoint,
         sink=printer,
