@@ -9,8 +9,8 @@ from kvsync.sequence import State
 
 log = logging.getLogger(__name__)
 
-BURST = 20
-"""Lines of one source in a log interval: a peer that does its worst must not fill the log."""
+BURST, BURST_INTERVALS = 20, 6
+"""Lines of one source in some log intervals: a peer that does its worst must not fill the log."""
 
 NOT_CONNECTED_YET = "not connected yet"
 """Why a source that was just made is BLIND."""
@@ -24,7 +24,7 @@ class Journal:
     def __init__(self, source: Source, where: str, interval_s: float, clock: Callable[[], float]) -> None:
         self._source = source
         self._where = where
-        self._limit = RateLimit(interval_s, clock, BURST)
+        self._limit = RateLimit(BURST_INTERVALS * interval_s, clock, BURST)
         self._state = State.BLIND
         self._cause = NOT_CONNECTED_YET
 
