@@ -127,7 +127,7 @@ def lines_of(frames: Sequence[bytes], *, replayed: bool) -> list[Json]:
     message |= {name: _shown(value) for name, value in fields.items()} | {"events": len(events)}
     if problems:
         message["problems"] = problems
-    return [message, *({**fields_of(event), "sequence": sequence} for event in events)]
+    return [message, *({"type": "", "sequence": sequence} | fields_of(event) for event in events)]
 
 
 def _is_bare(raw: object) -> bool:
