@@ -178,9 +178,8 @@ class Subscriber:
         self._silences = 0  # requests in a row that a publisher took and did not answer
         self._flaw = ""
         self._doubts: dict[str, str] = {}
-        self._journal = Journal(
-            source, _where(endpoint, replay_endpoint), self._options.log_interval_s, clock
-        )
+        where = f"{endpoint} (replays: {replay_endpoint or 'none'})"
+        self._journal = Journal(source, where, self._options.log_interval_s, clock)
         self._tracker = SequenceTracker(replays=replay_endpoint is not None)
         self._limit = RateLimit(self._options.log_interval_s, clock)
         self._errors: Counter[str] = Counter()
@@ -249,7 +248,7 @@ class Subscriber:
     def _note(self) -> None:
         """Write a change of the state down."""
         if not self._inspection.is_running:  # Then the cause is not known yet.
-            self._journal.note(*self._verdict())
+            self._journal.note(*self._verdict(), is_trouble=bool(self._replay_inspection.problem))
 
     async def run(self) -> None:
         """Follow the publisher until cancelled. Raises ConfigError when no socket can be made for it."""
@@ -276,9 +275,13 @@ class Subscriber:
                 ) from error
             stack.callback(self._stop_replay)
             # A name that cannot be resolved is not reported. Two lines connect and shake hands.
+            look_at = self._clock() + self._options.heartbeat_s
             patience_until = self._clock() + 4 * self._options.heartbeat_s
-            while (link := connection.look()) is Link.CONNECTING and self._clock() < patience_until:
-                await _news(connection.monitors, patience_until - self._clock())
+            while (link := connection.look()) is Link.CONNECTING and (now := self._clock()) < patience_until:
+                if now >= look_at:
+                    look_at = patience_until
+                    self._inspection.start()
+                await _news(connection.monitors, min(look_at, patience_until) - now)
             if link is not Link.UP:
                 return 0.0
             return await self._follow(context, connection)
@@ -491,8 +494,3 @@ async def _news(sockets: Iterable[zmq.asyncio.Socket], timeout_s: float) -> None
     for socket in sockets:
         poller.register(socket, zmq.POLLIN)
     await poller.poll(1000 * max(0.0, timeout_s))
-
-
-def _where(endpoint: str, replay_endpoint: str | None) -> str:
-    """Name both endpoints of a publisher."""
-    return f"{endpoint} (replays: {replay_endpoint or 'none'})"

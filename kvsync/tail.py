@@ -54,7 +54,7 @@ async def follow(endpoint: str, replay_endpoint: str | None, out: TextIO) -> Non
         raise ConfigError(endpoint, [str(exc)]) from exc
     printer = _Printer(out)
     subscriber = Subscriber(
-        Source(pod=endpoint, model=""),
+        Source(pod="engine", model=""),
         endpoint=endpoint,
         replay_endpoint=replay_endpoint,
         sink=printer,
@@ -132,7 +132,7 @@ def lines_of(frames: Sequence[bytes], *, replayed: bool) -> list[Json]:
     message |= {name: _shown(value) for name, value in fields.items()} | {"events": len(events)}
     if problems:
         message["problems"] = problems
-    return [message, *({**fields_of(event), "sequence": sequence} for event in events)]
+    return [message, *({"type": "", "sequence": sequence} | fields_of(event) for event in events)]
 
 
 def _is_bare(raw: object) -> bool:

@@ -28,6 +28,9 @@ _HELD = frozenset(
 
 _MISMATCHED = "mismatched"
 
+_MEDIA, _NAME_LENGTH, _OTHERS = 8, 32, "other media"
+"""Media that are told apart (vLLM and SGLang name three), by so many characters."""
+
 _TEXTS = {
     "skipped_block_size": "blocks of {size} tokens are left out: block_size, or the engine's other blocks, say"
     " otherwise; without block_size each engine's own is used",
@@ -79,16 +82,22 @@ class Content:
                     self._leave_out(label, event, max(1, blocks))
             case BlockRemoved() if self._left_out:
                 skipped = len(event.block_hashes) if effects.keys() - _HELD else 0
-                self._removed(event.medium, skipped or effects.get("unknown_removed", 0))
+                self._removed(self._known(event.medium), skipped or effects.get("unknown_removed", 0))
             case AllBlocksCleared() if self._left_out:
                 for key in [key for key in self._left_out if key[1] == GPU]:
                     self._end(key)
 
     def _leave_out(self, label: str, event: BlockStored, blocks: int) -> None:
-        key = label, event.medium
+        key = label, self._known(event.medium)
         self._left_out[key] += blocks
         text = _TEXTS.get(label, f"blocks are left out: {label.removeprefix('skipped_').replace('_', ' ')}")
-        self._texts[key] = text.format(size=event.block_size, medium=event.medium)
+        self._texts[key] = text.format(size=event.block_size, medium=key[1])
+
+    def _known(self, medium: str) -> str:
+        """Return a name for a medium of which there are only so many, whatever a peer sends."""
+        name = medium[:_NAME_LENGTH]
+        media = {key[1] for key in self._left_out}
+        return name if name in media or name == GPU or len(media) < _MEDIA else _OTHERS
 
     def _removed(self, medium: str, blocks: int) -> None:
         for key in [key for key in self._left_out if key[1] == medium and key[0] != _MISMATCHED]:

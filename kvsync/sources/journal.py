@@ -9,8 +9,8 @@ from kvsync.sequence import State
 
 log = logging.getLogger(__name__)
 
-BURST = 20
-"""Lines of one source in a log interval: a peer that does its worst must not fill the log."""
+BURST, BURST_INTERVALS = 20, 6
+"""Lines of one source in some log intervals: a peer that does its worst must not fill the log."""
 
 NOT_CONNECTED_YET = "not connected yet"
 """Why a source that was just made is BLIND."""
@@ -24,19 +24,20 @@ class Journal:
     def __init__(self, source: Source, where: str, interval_s: float, clock: Callable[[], float]) -> None:
         self._source = source
         self._where = where
-        self._limit = RateLimit(interval_s, clock, BURST)
+        self._limit = RateLimit(BURST_INTERVALS * interval_s, clock, BURST)
         self._state = State.BLIND
         self._cause = NOT_CONNECTED_YET
 
-    def note(self, state: State, cause: str) -> None:
+    def note(self, state: State, cause: str, *, is_trouble: bool = False) -> None:
         """Say that the state has changed or, where that is for people to mend, its cause."""
-        if state is self._state and (cause == self._cause or state not in _TROUBLED):
+        is_trouble |= state in _TROUBLED
+        if state is self._state and (cause == self._cause or not is_trouble):
             return
         if self._limit.admit() is None:
             return  # It is tried again with the next look at the state.
         before, self._state, self._cause = self._state, state, cause
         log.log(
-            logging.WARNING if state in _TROUBLED else logging.INFO,
+            logging.WARNING if is_trouble else logging.INFO,
             "%s rank %d at %s: %s, was %s%s",
             self._source.pod,
             self._source.rank,

@@ -95,7 +95,7 @@ def test_gateway_and_simulator_serve_and_stop(start: Start, tmp_path: Path) -> N
 def test_a_gateway_ends_with_its_standard_input(start: Start, tmp_path: Path) -> None:
     """With --exit-with-stdin the end of the parent ends the gateway."""
     config, url = configuration(tmp_path, pods=[{"name": "a", "model": "m", "host": "127.0.0.1"}])
-    gateway = start("gateway", "--config", config, "--exit-with-stdin", "--log-level", "warning")
+    gateway = start("gateway", "--config", config, "--exit-with-stdin", "--log-level", "error")
     ready(f"{url}/healthz")
 
     assert gateway.communicate(timeout=5) == ("", "")

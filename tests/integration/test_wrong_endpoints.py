@@ -116,17 +116,20 @@ async def test_each_change_of_state_is_a_line(
         subscriber.doubt("a test", "because it says so")
         subscriber.doubt("a test", "because it says so")
     await eventually(lambda: "is closed" in subscriber.status.reason)
-    await eventually(lambda: len(caplog.messages) == 4)
+    await eventually(lambda: len(caplog.messages) == 5)
 
     where = f"pod rank 0 at {publisher.endpoint} (replays: {replays}): "
     unknown = f"history is unknown: {replays} is a PUB, not a ROUTER: "
-    (first, second, third, fourth) = (line.removeprefix(where) for line in caplog.messages)
+    first, named, second, third, fourth = (line.removeprefix(where) for line in caplog.messages)
     assert first == "catching_up, was blind: connected, history is on its way"
+    assert named.startswith(
+        f"catching_up, was catching_up: connected, history is on its way; {replays} is a PUB"
+    )
     assert second.startswith(f"degraded, was catching_up: {unknown}")
     assert third.startswith(f"degraded, was degraded: {unknown}")
     assert third.endswith("; because it says so")
     assert fourth.startswith(f"blind, was degraded: {publisher.endpoint} is closed")
-    assert [record.levelname for record in caplog.records] == ["INFO", "WARNING", "WARNING", "WARNING"]
+    assert [record.levelname for record in caplog.records] == ["INFO", *["WARNING"] * 4]
 
 
 async def test_replays_of_another_engine_are_named(

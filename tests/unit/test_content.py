@@ -78,6 +78,14 @@ def test_a_reason_ends_with_the_blocks_it_is_about(events: list[Event], left: se
     assert bool(content.flaw) is bool(left)
 
 
+def test_media_without_end_are_not_told_apart() -> None:
+    """A peer that names another medium in each event takes neither memory nor room in the log."""
+    content = after(*(stored(1, medium=f"medium {number}" * 100) for number in range(1000)))
+
+    assert content.left_out == {"skipped_medium": 1000}
+    assert len(content.flaw) < 2000
+
+
 def test_an_effect_that_is_new_is_a_reason_too() -> None:
     """What the index may count one day is not taken for complete."""
     content = Content()
