@@ -65,7 +65,7 @@ async def site(request: pytest.FixtureRequest) -> AsyncIterator[Site]:
         "predictions": {"minimum": 4},
     }
     async with AsyncExitStack() as stack:
-        simulated = SimulatorOptions(name="a", model="m", **options)  # type: ignore[arg-type]
+        simulated = SimulatorOptions(name="a", model="m", **options)
         engine = await stack.enter_async_context(simulator.running(simulated))
         url = await stack.enter_async_context(running(GatewayConfig.model_validate(settings)))
         client = await stack.enter_async_context(httpx.AsyncClient(base_url=url, timeout=10))
