@@ -30,7 +30,7 @@ _PROMPT_TOKENS = re.compile(rb'"prompt_tokens"\s*:\s*\d')
 # Neither can match generated text: within a JSON string the quotes have backslashes before them.
 
 
-class Outcome(Enum):
+class Accuracy(Enum):
     """How a prediction compares with the report."""
 
     EXACT = "exact"
@@ -39,19 +39,19 @@ class Outcome(Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
+class ComparedPrompt:
     """One request: cached tokens as `held` by the index and as `reported` by the engine."""
 
     held: int
     reported: int
     block_size: int
 
-    def outcome(self, *, recomputes: bool) -> Outcome:
+    def outcome(self, *, recomputes: bool) -> Accuracy:
         """Compare the report with the prediction."""
         predicted = expected(self.held, self.block_size, recomputes=recomputes)
         if predicted == self.reported:
-            return Outcome.EXACT
-        return Outcome.OVER if predicted > self.reported else Outcome.UNDER
+            return Accuracy.EXACT
+        return Accuracy.OVER if predicted > self.reported else Accuracy.UNDER
 
 
 def expected(held: int, block_size: int, *, recomputes: bool) -> int:
@@ -70,19 +70,19 @@ def reported_cached_tokens(tail: bytes, *, ever: bool = False) -> int | None:
     return 0 if ever and _PROMPT_TOKENS.search(tail) else None
 
 
-def recomputes_last_block(recent: Sequence[Comparison], *, before: bool) -> bool:
+def recomputes_last_block(recent: Sequence[ComparedPrompt], *, before: bool) -> bool:
     """Say whether these comparisons show an engine that computes the last block of each hit again.
 
     What was believed `before` is believed until most hits are against it.
     """
     hits = [each for each in recent if each.held]
-    short = sum(each.outcome(recomputes=True) is Outcome.EXACT for each in hits)
+    short = sum(each.outcome(recomputes=True) is Accuracy.EXACT for each in hits)
     return 2 * short >= len(hits) if before else short >= SEEN and 10 * short >= 9 * len(hits)
 
 
-def is_doubtful(outcomes: Sequence[Outcome], *, before: bool, wrong_share: float, minimum: int) -> bool:
+def is_doubtful(outcomes: Sequence[Accuracy], *, before: bool, wrong_share: float, minimum: int) -> bool:
     """Say whether predictions that turned out like this, oldest first, cannot be trusted."""
     if len(outcomes) < minimum:
         return before
     judged, limit = (outcomes[-minimum:], wrong_share / 2) if before else (outcomes, wrong_share)
-    return sum(each is not Outcome.EXACT for each in judged) > limit * len(judged)
+    return sum(each is not Accuracy.EXACT for each in judged) > limit * len(judged)

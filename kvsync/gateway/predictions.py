@@ -13,8 +13,8 @@ from itertools import count
 
 from kvsync.config import PredictionConfig
 from kvsync.gateway.agreement import (
-    Comparison,
-    Outcome,
+    Accuracy,
+    ComparedPrompt,
     expected,
     is_doubtful,
     recomputes_last_block,
@@ -54,16 +54,16 @@ class Prediction:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Agreement:
+class TrackRecord:
     """How predictions for one pod turned out, `counts` of them within `counted_s` seconds.
 
     `recent` are the ones that it is judged by; `doubt` says why it is doubtful, empty if it is not, and
     `since_s` for how long that has been so.
     """
 
-    counts: Counter[Outcome]
+    counts: Counter[Accuracy]
     counted_s: float
-    recent: Counter[Outcome]
+    recent: Counter[Accuracy]
     doubt: str
     since_s: float
     recomputes_last_block: bool
@@ -71,9 +71,9 @@ class Agreement:
     def to_json(self) -> dict[str, object]:
         """Write it as `/status` shows it."""
         return {
-            **{each.value: self.counts[each] for each in Outcome},
+            **{each.value: self.counts[each] for each in Accuracy},
             "counted_s": self.counted_s,
-            "recent": {each.value: self.recent[each] for each in Outcome},
+            "recent": {each.value: self.recent[each] for each in Accuracy},
             "doubt": self.doubt,
             "since_s": self.since_s,
             "recomputes_last_block": self.recomputes_last_block,
@@ -88,23 +88,23 @@ class _Record:
     began: float
     since: float
     emptied: int
-    counts: Counter[Outcome] = field(default_factory=Counter)
-    recent: deque[Comparison] = field(default_factory=lambda: deque(maxlen=WINDOW))
+    counts: Counter[Accuracy] = field(default_factory=Counter)
+    recent: deque[ComparedPrompt] = field(default_factory=lambda: deque(maxlen=WINDOW))
     running: dict[int, TokenIds] = field(default_factory=dict)
     reports: bool = False
     doubtful: bool = False
     recomputes: bool = False
 
     @property
-    def outcomes(self) -> list[Outcome]:
+    def outcomes(self) -> list[Accuracy]:
         return [each.outcome(recomputes=self.recomputes) for each in self.recent]
 
     @property
     def summary(self) -> str:
         counts = Counter(self.outcomes)
         return (
-            f"{counts.total() - counts[Outcome.EXACT]} of the last {counts.total()} predictions were wrong: "
-            f"{counts[Outcome.OVER]} over, {counts[Outcome.UNDER]} under what the engine reports"
+            f"{counts.total() - counts[Accuracy.EXACT]} of the last {counts.total()} predictions were wrong: "
+            f"{counts[Accuracy.OVER]} over, {counts[Accuracy.UNDER]} under what the engine reports"
         )
 
 
@@ -147,7 +147,7 @@ class Predictions:
         finally:
             record.running.pop(number, None)
 
-    def compare(self, prediction: Prediction, tail: bytes) -> tuple[Outcome, int] | None:
+    def compare(self, prediction: Prediction, tail: bytes) -> tuple[Accuracy, int] | None:
         """Compare a prediction with what the end of the answer reports.
 
         Returns how they compare, and the reported tokens; None when the engine reports nothing.
@@ -157,7 +157,7 @@ class Predictions:
         if reported is None:
             return None
         record.reports = True
-        this = Comparison(held=prediction.held, reported=reported, block_size=prediction.block_size)
+        this = ComparedPrompt(held=prediction.held, reported=reported, block_size=prediction.block_size)
         outcome = this.outcome(recomputes=record.recomputes)
         record.counts[outcome] += 1
         tells = bool(this.held or reported) and not prediction.is_raced(reported)
@@ -166,10 +166,10 @@ class Predictions:
             self._judge(prediction.pod.name, record)
         return outcome, reported
 
-    def of(self, pod: Pod) -> Agreement:
+    def of(self, pod: Pod) -> TrackRecord:
         """Say how predictions for a pod turned out."""
         record, now = self._record(pod), self._clock()
-        return Agreement(
+        return TrackRecord(
             counts=record.counts,
             counted_s=now - record.began,
             recent=Counter(record.outcomes),
