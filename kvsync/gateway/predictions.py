@@ -46,11 +46,11 @@ class Prediction:
     def is_raced(self, reported: int) -> bool:
         """Say whether a request beside this one has the prefix that was more than predicted."""
         tokens = self.tokens
-        return (
-            tokens is not None
-            and reported > self.cached_tokens
-            and any(other[:reported] == tokens[:reported] for other in self.beside if len(other) >= reported)
-        )
+        if tokens is None or not self.cached_tokens < reported <= len(tokens):
+            return False
+        prefix, last = tokens[:reported], tokens[reported - 1]
+        longer = (other for other in self.beside if len(other) >= reported)
+        return any(other[reported - 1] == last and other[:reported] == prefix for other in longer)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
