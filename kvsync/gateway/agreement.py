@@ -25,8 +25,8 @@ from enum import Enum
 SEEN = 8
 """Hits that must be one block short, and all but a tenth of the others', before EAGLE is believed in."""
 
-_CACHED_TOKENS = re.compile(rb'"cached_tokens"\s*:\s*(\d+)')
-_PROMPT_TOKENS = re.compile(rb'"prompt_tokens"\s*:\s*\d')
+_CACHED_TOKENS = re.compile(rb'"cached_tokens"\s*:\s*(\d{1,15})(?!\d)')
+_PROMPT_TOKENS = re.compile(rb'"prompt_tokens"\s*:\s*(\d{1,15})(?!\d)')
 # Neither can match generated text: within a JSON string the quotes have backslashes before them.
 
 
@@ -40,11 +40,15 @@ class Accuracy(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComparedPrompt:
-    """One request: cached tokens as `held` by the index and as `reported` by the engine."""
+    """One request: cached tokens as `held` by the index and as `reported` by the engine.
+
+    `same_length` is False if the engine counted another number of tokens in the prompt than the gateway.
+    """
 
     held: int
     reported: int
     block_size: int
+    same_length: bool = True
 
     def outcome(self, *, recomputes: bool) -> Accuracy:
         """Compare the report with the prediction."""
@@ -64,10 +68,18 @@ def reported_cached_tokens(tail: bytes, *, ever: bool = False) -> int | None:
 
     From an engine that `ever` reported some, a usage without them means none.
     """
-    found = _CACHED_TOKENS.findall(tail)
-    if found:
-        return int(found[-1])
-    return 0 if ever and _PROMPT_TOKENS.search(tail) else None
+    found = _last(_CACHED_TOKENS, tail)
+    return 0 if found is None and ever and _PROMPT_TOKENS.search(tail) else found
+
+
+def reported_prompt_tokens(tail: bytes) -> int | None:
+    """Find how many tokens the prompt had for the engine; None when it does not say."""
+    return _last(_PROMPT_TOKENS, tail)
+
+
+def _last(number: re.Pattern[bytes], tail: bytes) -> int | None:
+    found: list[bytes] = number.findall(tail)
+    return int(found[-1]) if found else None
 
 
 def recomputes_last_block(recent: Sequence[ComparedPrompt], *, before: bool) -> bool:

@@ -19,6 +19,7 @@ from kvsync.gateway.agreement import (
     is_doubtful,
     recomputes_last_block,
     reported_cached_tokens,
+    reported_prompt_tokens,
 )
 from kvsync.gateway.completion import TokenIds
 from kvsync.pods import Pod
@@ -102,9 +103,11 @@ class _Record:
     @property
     def summary(self) -> str:
         counts = Counter(self.outcomes)
+        others = sum(not each.same_length for each in self.recent)
         return (
             f"{counts.total() - counts[Accuracy.EXACT]} of the last {counts.total()} predictions were wrong: "
             f"{counts[Accuracy.OVER]} over, {counts[Accuracy.UNDER]} under what the engine reports"
+            + (f"; {others} of these prompts have other tokens for the engine" if others else "")
         )
 
 
@@ -157,7 +160,13 @@ class Predictions:
         if reported is None:
             return None
         record.reports = True
-        this = ComparedPrompt(held=prediction.held, reported=reported, block_size=prediction.block_size)
+        this = ComparedPrompt(
+            held=prediction.held,
+            reported=reported,
+            block_size=prediction.block_size,
+            same_length=prediction.tokens is None
+            or reported_prompt_tokens(tail) in (None, len(prediction.tokens)),
+        )
         outcome = this.outcome(recomputes=record.recomputes)
         record.counts[outcome] += 1
         tells = bool(this.held or reported) and not prediction.is_raced(reported)

@@ -31,6 +31,7 @@ def hit(held: int, reported: int) -> ComparedPrompt:
         pytest.param(b'"choices":[]}\n\ndata: [DONE]\n\n', True, None, id="no-usage"),
         pytest.param(rb'"text":"say \"cached_tokens\": 9 please"', False, None, id="generated-text"),
         pytest.param(rb'"text":"say \"prompt_tokens\": 9 please"', True, None, id="generated-usage"),
+        pytest.param(b'"cached_tokens":' + b"9" * 4000, False, None, id="no-such-number"),
         pytest.param(b"", True, None, id="empty"),
     ],
 )

@@ -26,7 +26,9 @@ class Bench:
             clock=lambda: self.now,
         )
 
-    def ask(self, held: int, reported: int | None, *, pod: Pod = A, tokens: Sequence[int] = ()) -> int:
+    def ask(
+        self, held: int, reported: int | None, *, pod: Pod = A, tokens: Sequence[int] | None = None
+    ) -> int:
         """Let a request of a prompt that is held in some blocks be answered; returns what was predicted."""
         usage = b"" if reported is None else b'"prompt_tokens":99,"cached_tokens":%d' % (16 * reported)
         with self.predictions.made(pod, held=16 * held, block_size=16, tokens=tokens) as prediction:
@@ -56,6 +58,15 @@ def test_wrong_predictions_make_a_source_doubtful_and_right_ones_trusted() -> No
         bench.ask(2, 2)
     assert bench.predictions.state("a") is State.EXACT
     assert bench.predictions.of(A).counts == {Accuracy.OVER: 4, Accuracy.EXACT: 4}
+
+
+def test_prompts_that_are_others_for_the_engine_are_named() -> None:
+    """Predictions of a prompt whose tokens differ are wrong for another reason than the index."""
+    bench = Bench()
+    for _ in range(4):
+        bench.ask(2, 0, tokens=[1, 2, 3])
+
+    assert bench.predictions.of(A).doubt.endswith("; 4 of these prompts have other tokens for the engine")
 
 
 def test_a_source_with_a_state_of_its_own_keeps_it() -> None:
