@@ -25,12 +25,12 @@ from enum import Enum
 SEEN = 8
 """Hits that must be one block short, and all but a tenth of the others', before EAGLE is believed in."""
 
-_CACHED_TOKENS = re.compile(rb'"cached_tokens"\s*:\s*(\d+)')
-_PROMPT_TOKENS = re.compile(rb'"prompt_tokens"\s*:\s*\d')
+_CACHED_TOKENS = re.compile(rb'"cached_tokens"\s*:\s*(\d{1,15})(?!\d)')
+_PROMPT_TOKENS = re.compile(rb'"prompt_tokens"\s*:\s*(\d{1,15})(?!\d)')
 # Neither can match generated text: within a JSON string the quotes have backslashes before them.
 
 
-class Outcome(Enum):
+class Accuracy(Enum):
     """How a prediction compares with the report."""
 
     EXACT = "exact"
@@ -39,19 +39,23 @@ class Outcome(Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
-    """One request: cached tokens as `held` by the index and as `reported` by the engine."""
+class ComparedPrompt:
+    """One request: cached tokens as `held` by the index and as `reported` by the engine.
+
+    `same_length` is False if the engine counted another number of tokens in the prompt than the gateway.
+    """
 
     held: int
     reported: int
     block_size: int
+    same_length: bool = True
 
-    def outcome(self, *, recomputes: bool) -> Outcome:
+    def outcome(self, *, recomputes: bool) -> Accuracy:
         """Compare the report with the prediction."""
         predicted = expected(self.held, self.block_size, recomputes=recomputes)
         if predicted == self.reported:
-            return Outcome.EXACT
-        return Outcome.OVER if predicted > self.reported else Outcome.UNDER
+            return Accuracy.EXACT
+        return Accuracy.OVER if predicted > self.reported else Accuracy.UNDER
 
 
 def expected(held: int, block_size: int, *, recomputes: bool) -> int:
@@ -64,25 +68,33 @@ def reported_cached_tokens(tail: bytes, *, ever: bool = False) -> int | None:
 
     From an engine that `ever` reported some, a usage without them means none.
     """
-    found = _CACHED_TOKENS.findall(tail)
-    if found:
-        return int(found[-1])
-    return 0 if ever and _PROMPT_TOKENS.search(tail) else None
+    found = _last(_CACHED_TOKENS, tail)
+    return 0 if found is None and ever and _PROMPT_TOKENS.search(tail) else found
 
 
-def recomputes_last_block(recent: Sequence[Comparison], *, before: bool) -> bool:
+def reported_prompt_tokens(tail: bytes) -> int | None:
+    """Find how many tokens the prompt had for the engine; None when it does not say."""
+    return _last(_PROMPT_TOKENS, tail)
+
+
+def _last(number: re.Pattern[bytes], tail: bytes) -> int | None:
+    found: list[bytes] = number.findall(tail)
+    return int(found[-1]) if found else None
+
+
+def recomputes_last_block(recent: Sequence[ComparedPrompt], *, before: bool) -> bool:
     """Say whether these comparisons show an engine that computes the last block of each hit again.
 
     What was believed `before` is believed until most hits are against it.
     """
     hits = [each for each in recent if each.held]
-    short = sum(each.outcome(recomputes=True) is Outcome.EXACT for each in hits)
+    short = sum(each.outcome(recomputes=True) is Accuracy.EXACT for each in hits)
     return 2 * short >= len(hits) if before else short >= SEEN and 10 * short >= 9 * len(hits)
 
 
-def is_doubtful(outcomes: Sequence[Outcome], *, before: bool, wrong_share: float, minimum: int) -> bool:
+def is_doubtful(outcomes: Sequence[Accuracy], *, before: bool, wrong_share: float, minimum: int) -> bool:
     """Say whether predictions that turned out like this, oldest first, cannot be trusted."""
     if len(outcomes) < minimum:
         return before
     judged, limit = (outcomes[-minimum:], wrong_share / 2) if before else (outcomes, wrong_share)
-    return sum(each is not Outcome.EXACT for each in judged) > limit * len(judged)
+    return sum(each is not Accuracy.EXACT for each in judged) > limit * len(judged)

@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessColl
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from kvsync.gateway.agreement import Outcome
+from kvsync.gateway.agreement import Accuracy
 from kvsync.gateway.predictions import Prediction
 from kvsync.gateway.router import Route
 from kvsync.gateway.status import StatusView
@@ -90,7 +90,7 @@ class GatewayMetrics:
                 model, choice.selection.value, route.match_percent(choice), choice.state.value
             ).inc()
 
-    def compared(self, prediction: Prediction, found: tuple[Outcome, int] | None) -> None:
+    def compared(self, prediction: Prediction, found: tuple[Accuracy, int] | None) -> None:
         """Count what was predicted for a request, if the pod reported the truth."""
         if found is not None:
             pod, (outcome, reported) = prediction.pod.name, found
@@ -156,7 +156,7 @@ class StatusCollector(Collector):
         )
         for pod in self._status.manager.pods:
             agreement = self._status.predictions.of(pod)
-            for outcome in Outcome:
+            for outcome in Accuracy:
                 recent.add_metric([pod.name, outcome.value], agreement.recent[outcome])
             doubtful.add_metric([pod.name], bool(agreement.doubt))
             since.add_metric([pod.name], agreement.since_s)

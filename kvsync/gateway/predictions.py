@@ -13,12 +13,13 @@ from itertools import count
 
 from kvsync.config import PredictionConfig
 from kvsync.gateway.agreement import (
-    Comparison,
-    Outcome,
+    Accuracy,
+    ComparedPrompt,
     expected,
     is_doubtful,
     recomputes_last_block,
     reported_cached_tokens,
+    reported_prompt_tokens,
 )
 from kvsync.gateway.completion import TokenIds
 from kvsync.pods import Pod
@@ -46,24 +47,24 @@ class Prediction:
     def is_raced(self, reported: int) -> bool:
         """Say whether a request beside this one has the prefix that was more than predicted."""
         tokens = self.tokens
-        return (
-            tokens is not None
-            and reported > self.cached_tokens
-            and any(other[:reported] == tokens[:reported] for other in self.beside if len(other) >= reported)
-        )
+        if tokens is None or not self.cached_tokens < reported <= len(tokens):
+            return False
+        prefix, last = tokens[:reported], tokens[reported - 1]
+        longer = (other for other in self.beside if len(other) >= reported)
+        return any(other[reported - 1] == last and other[:reported] == prefix for other in longer)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Agreement:
+class TrackRecord:
     """How predictions for one pod turned out, `counts` of them within `counted_s` seconds.
 
     `recent` are the ones that it is judged by; `doubt` says why it is doubtful, empty if it is not, and
     `since_s` for how long that has been so.
     """
 
-    counts: Counter[Outcome]
+    counts: Counter[Accuracy]
     counted_s: float
-    recent: Counter[Outcome]
+    recent: Counter[Accuracy]
     doubt: str
     since_s: float
     recomputes_last_block: bool
@@ -71,9 +72,9 @@ class Agreement:
     def to_json(self) -> dict[str, object]:
         """Write it as `/status` shows it."""
         return {
-            **{each.value: self.counts[each] for each in Outcome},
+            **{each.value: self.counts[each] for each in Accuracy},
             "counted_s": self.counted_s,
-            "recent": {each.value: self.recent[each] for each in Outcome},
+            "recent": {each.value: self.recent[each] for each in Accuracy},
             "doubt": self.doubt,
             "since_s": self.since_s,
             "recomputes_last_block": self.recomputes_last_block,
@@ -88,23 +89,25 @@ class _Record:
     began: float
     since: float
     emptied: int
-    counts: Counter[Outcome] = field(default_factory=Counter)
-    recent: deque[Comparison] = field(default_factory=lambda: deque(maxlen=WINDOW))
+    counts: Counter[Accuracy] = field(default_factory=Counter)
+    recent: deque[ComparedPrompt] = field(default_factory=lambda: deque(maxlen=WINDOW))
     running: dict[int, TokenIds] = field(default_factory=dict)
     reports: bool = False
     doubtful: bool = False
     recomputes: bool = False
 
     @property
-    def outcomes(self) -> list[Outcome]:
+    def outcomes(self) -> list[Accuracy]:
         return [each.outcome(recomputes=self.recomputes) for each in self.recent]
 
     @property
     def summary(self) -> str:
         counts = Counter(self.outcomes)
+        others = sum(not each.same_length for each in self.recent)
         return (
-            f"{counts.total() - counts[Outcome.EXACT]} of the last {counts.total()} predictions were wrong: "
-            f"{counts[Outcome.OVER]} over, {counts[Outcome.UNDER]} under what the engine reports"
+            f"{counts.total() - counts[Accuracy.EXACT]} of the last {counts.total()} predictions were wrong: "
+            f"{counts[Accuracy.OVER]} over, {counts[Accuracy.UNDER]} under what the engine reports"
+            + (f"; {others} of these prompts have other tokens for the engine" if others else "")
         )
 
 
@@ -147,7 +150,7 @@ class Predictions:
         finally:
             record.running.pop(number, None)
 
-    def compare(self, prediction: Prediction, tail: bytes) -> tuple[Outcome, int] | None:
+    def compare(self, prediction: Prediction, tail: bytes) -> tuple[Accuracy, int] | None:
         """Compare a prediction with what the end of the answer reports.
 
         Returns how they compare, and the reported tokens; None when the engine reports nothing.
@@ -157,7 +160,13 @@ class Predictions:
         if reported is None:
             return None
         record.reports = True
-        this = Comparison(held=prediction.held, reported=reported, block_size=prediction.block_size)
+        this = ComparedPrompt(
+            held=prediction.held,
+            reported=reported,
+            block_size=prediction.block_size,
+            same_length=prediction.tokens is None
+            or reported_prompt_tokens(tail) in (None, len(prediction.tokens)),
+        )
         outcome = this.outcome(recomputes=record.recomputes)
         record.counts[outcome] += 1
         tells = bool(this.held or reported) and not prediction.is_raced(reported)
@@ -166,10 +175,10 @@ class Predictions:
             self._judge(prediction.pod.name, record)
         return outcome, reported
 
-    def of(self, pod: Pod) -> Agreement:
+    def of(self, pod: Pod) -> TrackRecord:
         """Say how predictions for a pod turned out."""
         record, now = self._record(pod), self._clock()
-        return Agreement(
+        return TrackRecord(
             counts=record.counts,
             counted_s=now - record.began,
             recent=Counter(record.outcomes),

@@ -83,12 +83,20 @@ async def site(request: pytest.FixtureRequest) -> AsyncIterator[Site]:
 @pytest.mark.parametrize("site", [{"speculative": "eagle"}], indirect=True)
 async def test_an_engine_with_eagle_is_recognised(site: Site) -> None:
     """It computes the last block of each hit again; after eight hits this is predicted, without a doubt."""
-    answers = [await site.ask(3) for _ in range(12)]
+    answers: list[tuple[int, int | None]] = []
+    for _ in range(12):
+        answers.append(await site.ask(3))
+        pod = await site.until(lambda pod: compared(pod) == len(answers))
 
     assert answers == [(0, 0), *[(48, 32)] * 8, *[(32, 32)] * 3]
-    pod = await site.until(lambda pod: pod["predictions"]["recent"]["exact"] == 11)
+    assert pod["predictions"]["recent"] == {"exact": 11, "over": 0, "under": 0}
     assert pod["predictions"]["recomputes_last_block"] is True
     assert pod["sources"][0]["state"] == "exact"
+
+
+def compared(pod: Json) -> int:
+    """How many predictions were compared with a report."""
+    return sum(pod["predictions"][name] for name in ("exact", "over", "under"))
 
 
 async def test_wrong_predictions_take_exact_away_until_they_are_right(site: Site) -> None:
@@ -104,6 +112,8 @@ async def test_wrong_predictions_take_exact_away_until_they_are_right(site: Site
     said = "4 of the last 5 predictions were wrong: 4 over, 0 under what the engine reports"
     assert (pod["sources"][0]["reason"], pod["predictions"]["doubt"]) == (said, said)
     assert 'kvsync_predictions_doubtful{pod="a"} 1.0' in (await site.client.get("/metrics")).text
+    answer = await site.client.post("/v1/completions", json={"model": "m", "prompt": [1, 2]})
+    assert answer.headers["x-kvsync-source-state"] == "degraded"
 
     site.engine.engine.clear()
     await site.until(lambda pod: pod["sources"][0]["state"] == "exact")

@@ -3,20 +3,20 @@
 import pytest
 
 from kvsync.gateway.agreement import (
-    Comparison,
-    Outcome,
+    Accuracy,
+    ComparedPrompt,
     expected,
     is_doubtful,
     recomputes_last_block,
     reported_cached_tokens,
 )
 
-RIGHT, OVER, UNDER = Outcome.EXACT, Outcome.OVER, Outcome.UNDER
+RIGHT, OVER, UNDER = Accuracy.EXACT, Accuracy.OVER, Accuracy.UNDER
 
 
-def hit(held: int, reported: int) -> Comparison:
+def hit(held: int, reported: int) -> ComparedPrompt:
     """A request whose prompt the index says is held in so many blocks of 16 tokens."""
-    return Comparison(held=16 * held, reported=16 * reported, block_size=16)
+    return ComparedPrompt(held=16 * held, reported=16 * reported, block_size=16)
 
 
 @pytest.mark.parametrize(
@@ -31,6 +31,7 @@ def hit(held: int, reported: int) -> Comparison:
         pytest.param(b'"choices":[]}\n\ndata: [DONE]\n\n', True, None, id="no-usage"),
         pytest.param(rb'"text":"say \"cached_tokens\": 9 please"', False, None, id="generated-text"),
         pytest.param(rb'"text":"say \"prompt_tokens\": 9 please"', True, None, id="generated-usage"),
+        pytest.param(b'"cached_tokens":' + b"9" * 4000, False, None, id="no-such-number"),
         pytest.param(b"", True, None, id="empty"),
     ],
 )
@@ -49,7 +50,7 @@ def test_reported_cached_tokens(end_of_answer: bytes, ever: bool, expected: int 
         (1, 0, True, RIGHT),
     ],
 )
-def test_outcome(held: int, reported: int, recomputes: bool, outcome: Outcome) -> None:
+def test_outcome(held: int, reported: int, recomputes: bool, outcome: Accuracy) -> None:
     """An engine with EAGLE reuses one block less than it holds."""
     assert hit(held, reported).outcome(recomputes=recomputes) is outcome
 
@@ -72,7 +73,7 @@ def test_nothing_held_is_nothing_expected() -> None:
         pytest.param([hit(3, 2)] * 4 + [hit(3, 3)] * 5, True, False, id="no longer"),
     ],
 )
-def test_eagle_is_seen(recent: list[Comparison], before: bool, seen: bool) -> None:
+def test_eagle_is_seen(recent: list[ComparedPrompt], before: bool, seen: bool) -> None:
     """It is believed in when nearly all hits are one block short, and until most are not."""
     assert recomputes_last_block(recent, before=before) is seen
 
@@ -88,6 +89,6 @@ def test_eagle_is_seen(recent: list[Comparison], before: bool, seen: bool) -> No
         pytest.param([OVER], True, True, id="doubt stays while little is known"),
     ],
 )
-def test_doubt(outcomes: list[Outcome], before: bool, doubtful: bool) -> None:
+def test_doubt(outcomes: list[Accuracy], before: bool, doubtful: bool) -> None:
     """Doubt begins with more than a share of wrong predictions, and ends when the last were right."""
     assert is_doubtful(outcomes, before=before, wrong_share=0.2, minimum=10) is doubtful

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pytest
 
 from kvsync.config import PredictionConfig
-from kvsync.gateway.agreement import Outcome
+from kvsync.gateway.agreement import Accuracy
 from kvsync.gateway.predictions import Predictions
 from kvsync.pods import Pod
 from kvsync.sequence import State
@@ -26,7 +26,9 @@ class Bench:
             clock=lambda: self.now,
         )
 
-    def ask(self, held: int, reported: int | None, *, pod: Pod = A, tokens: Sequence[int] = ()) -> int:
+    def ask(
+        self, held: int, reported: int | None, *, pod: Pod = A, tokens: Sequence[int] | None = None
+    ) -> int:
         """Let a request of a prompt that is held in some blocks be answered; returns what was predicted."""
         usage = b"" if reported is None else b'"prompt_tokens":99,"cached_tokens":%d' % (16 * reported)
         with self.predictions.made(pod, held=16 * held, block_size=16, tokens=tokens) as prediction:
@@ -55,7 +57,16 @@ def test_wrong_predictions_make_a_source_doubtful_and_right_ones_trusted() -> No
     for _ in range(4):
         bench.ask(2, 2)
     assert bench.predictions.state("a") is State.EXACT
-    assert bench.predictions.of(A).counts == {Outcome.OVER: 4, Outcome.EXACT: 4}
+    assert bench.predictions.of(A).counts == {Accuracy.OVER: 4, Accuracy.EXACT: 4}
+
+
+def test_prompts_that_are_others_for_the_engine_are_named() -> None:
+    """Predictions of a prompt whose tokens differ are wrong for another reason than the index."""
+    bench = Bench()
+    for _ in range(4):
+        bench.ask(2, 0, tokens=[1, 2, 3])
+
+    assert bench.predictions.of(A).doubt.endswith("; 4 of these prompts have other tokens for the engine")
 
 
 def test_a_source_with_a_state_of_its_own_keeps_it() -> None:
@@ -67,7 +78,7 @@ def test_a_source_with_a_state_of_its_own_keeps_it() -> None:
     assert bench.predictions.state("a") is State.CATCHING_UP
     bench.state = State.EXACT
     assert bench.predictions.state("a") is State.EXACT
-    assert bench.predictions.of(A).counts == {Outcome.OVER: 9}
+    assert bench.predictions.of(A).counts == {Accuracy.OVER: 9}
 
 
 @pytest.mark.parametrize("change", ["emptied", "moved"])
@@ -94,7 +105,7 @@ def test_nothing_predicted_and_nothing_reported_tells_nothing() -> None:
             bench.ask(0, 0)
 
     assert bench.predictions.state("a") is State.DEGRADED
-    assert bench.predictions.of(A).counts == {Outcome.OVER: 4, Outcome.EXACT: 80}
+    assert bench.predictions.of(A).counts == {Accuracy.OVER: 4, Accuracy.EXACT: 80}
 
 
 def test_an_answer_without_a_report_is_not_compared() -> None:
@@ -109,7 +120,7 @@ def test_a_prefix_that_another_request_brought_is_no_mistake() -> None:
     """What runs beside a request may leave it more than was predicted; other prefixes explain nothing."""
     bench, usage = Bench(), b'"cached_tokens":16'
     shared, other = list(range(20)), list(range(100, 120))
-    for first, outcomes in ((shared, {}), (other, {Outcome.UNDER: 1})):
+    for first, outcomes in ((shared, {}), (other, {Accuracy.UNDER: 1})):
         with (
             bench.predictions.made(A, held=0, block_size=16, tokens=first),
             bench.predictions.made(A, held=0, block_size=16, tokens=shared) as prediction,
@@ -124,7 +135,7 @@ def test_eagle_is_predicted_once_it_is_seen() -> None:
     predicted = [bench.ask(3, 2) for _ in range(9)]
 
     assert predicted == [48] * 8 + [32]
-    assert bench.predictions.of(A).recent == {Outcome.EXACT: 9}
+    assert bench.predictions.of(A).recent == {Accuracy.EXACT: 9}
 
 
 @pytest.mark.parametrize(("configured", "predicted"), [(True, 32), (False, 48)])
