@@ -121,6 +121,12 @@ SIMULATOR_HELP = {
         "max_model_len": "Longest prompt with its answer, in tokens.",
         "max_num_seqs": "Requests that run at once; others wait.",
         "max_batched_tokens": "Tokens computed in one step.",
+        "speculative": "With eagle, the last block of each hit is computed again.",
+        "sliding_window": "Tokens that some layers look back, as in Gemma; 0: all look at everything.",
+    },
+    "Answers": {
+        "details": "Tell the cached tokens always, if there are any (vLLM before 0.24), or never.",
+        "api_key": "Refuse requests below /v1 that do not have this key.",
     },
     "Speed": {
         "ttft_base_ms": "Time of a step that computes prompt tokens.",
@@ -131,6 +137,8 @@ SIMULATOR_HELP = {
     "Events": {
         "events_as": "Encoding of events: map since vLLM 0.24, array before.",
         "batch_as": "Encoding of the batches around them.",
+        "loras_as": "Adapters by their name, or by their number alone, as vLLM did before 0.14.",
+        "extra_keys": "What else entered a hash, such as a salt: left out by vLLM before 0.17.",
         "hash_width": "Block hashes as integers of 8 bytes or digests of 32.",
         "replay_layout": "Framing of replays: new since vLLM 0.26, old before.",
         "topic": "First frame of live messages.",
@@ -189,10 +197,13 @@ def tail(
 ) -> None:
     """Print an engine's KV-cache events as JSON lines until interrupted: what does it really send?
 
-    Hashes are 16 hexadecimal digits. Lines of type Forget say that history was lost before that point.
+    A line of type Message for each message (its number, how it came, its frames), then one for each of its
+    events with all fields, known or not. Hashes are hexadecimal digits. Lines of type Forget say that history
+    was lost before that point. Each change of the connection is on standard error, with its cause.
     """
     from kvsync.tail import follow
 
+    _log_to_stderr("info")
     asyncio.run(follow(endpoint, replay, sys.stdout))
 
 

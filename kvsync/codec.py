@@ -19,6 +19,7 @@ from 0.9.0 (five) to 0.26 (twelve). Hashes were signed integers, then unsigned o
 """
 
 import reprlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Literal
@@ -30,10 +31,12 @@ from kvsync.events import GPU, AllBlocksCleared, BlockRemoved, BlockStored, Even
 from kvsync.wire import (
     CLEARED_FIELDS,
     OMITTED_WHEN_NONE,
+    REMAINING_COPIES,
     REMOVED_FIELDS,
     STORED_FIELDS,
     Fields,
     by_position,
+    read_counts,
     read_extra_keys,
     read_hash,
     read_hashes,
@@ -65,12 +68,13 @@ class Limits:
     """What one message may hold; more is refused.
 
     The defaults are some ten times what an engine can produce in one step: vLLM schedules at most a few
-    hundred thousand tokens at once, and evicts at most the blocks it then needs.
+    hundred thousand tokens at once, and evicts at most the blocks it then needs. With SGLang's page size 1
+    each token of a prompt is a block.
     """
 
     payload_bytes: int = 64 * 2**20
     events: int = 100_000
-    hashes: int = 100_000
+    hashes: int = 500_000
     tokens: int = 4_000_000
 
 
@@ -83,7 +87,7 @@ def decode(payload: bytes, limits: Limits = LIMITS) -> EventBatch:
     Raises DecodeError when the payload is not a batch: too_large, malformed (not msgpack, cut short or
     beyond a limit), nesting, trailing, not_a_batch, too_many_events.
     """
-    ts, raw_events, rank = _envelope(_unpack(payload, limits))
+    ts, raw_events, rank = _envelope(unpack(payload, limits))
     if len(raw_events) > limits.events:
         raise DecodeError("too_many_events", f"{len(raw_events)} in a batch, the limit is {limits.events}")
     events: list[Event] = []
@@ -128,7 +132,8 @@ def encode_sequence(number: int) -> bytes:
     return number.to_bytes(8, "big")
 
 
-def _unpack(payload: bytes, limits: Limits) -> object:
+def unpack(payload: bytes, limits: Limits = LIMITS) -> object:
+    """Read msgpack as tuples, maps and plain values; raises DecodeError as `decode` does."""
     if len(payload) > limits.payload_bytes:
         raise DecodeError("too_large", f"{len(payload)} bytes, the limit is {limits.payload_bytes}")
     longest = max(limits.events, limits.hashes, limits.tokens)
@@ -173,12 +178,7 @@ def _event(raw: object, limits: Limits) -> Event:
         case "BlockStored":
             return _stored(raw, limits)
         case "BlockRemoved":
-            _, hashes, medium, group_idx = by_position(raw, REMOVED_FIELDS)
-            return BlockRemoved(
-                block_hashes=read_hashes(hashes, limits.hashes),
-                medium=read_optional("medium", medium, str) or GPU,
-                group_idx=read_optional("group_idx", group_idx, int),
-            )
+            return _removed(raw, limits)
         case "AllBlocksCleared":
             return AllBlocksCleared()
     raise DecodeError(UNKNOWN_TAG, reprlib.repr(tag))
@@ -207,6 +207,18 @@ def _stored(raw: Fields, limits: Limits) -> BlockStored:
     )
 
 
+def _removed(raw: Fields, limits: Limits) -> BlockRemoved:
+    _, raw_hashes, medium, group_idx = by_position(raw, REMOVED_FIELDS)
+    hashes = read_hashes(raw_hashes, limits.hashes)
+    remaining = raw.get(REMAINING_COPIES) if isinstance(raw, Mapping) else None
+    return BlockRemoved(
+        block_hashes=hashes,
+        medium=read_optional("medium", medium, str) or GPU,
+        group_idx=read_optional("group_idx", group_idx, int),
+        remaining_copies=None if remaining is None else read_counts(REMAINING_COPIES, remaining, len(hashes)),
+    )
+
+
 def _layout(event: Event, encoding: Encoding, hash_width: Literal[8, 32]) -> object:
     names: tuple[str, ...]
     values: tuple[object, ...]
@@ -232,6 +244,8 @@ def _layout(event: Event, encoding: Encoding, hash_width: Literal[8, 32]) -> obj
             names = REMOVED_FIELDS
             hashes = _written(event.block_hashes, hash_width)
             values = ("BlockRemoved", hashes, event.medium, event.group_idx)
+            if event.remaining_copies is not None and encoding is Encoding.MAP:
+                names, values = (*names, REMAINING_COPIES), (*values, event.remaining_copies)
         case AllBlocksCleared():
             names, values = CLEARED_FIELDS, ("AllBlocksCleared",)
     if encoding is Encoding.ARRAY:

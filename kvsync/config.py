@@ -83,6 +83,19 @@ class RoutingConfig(_Settings):
     sigma: NonNegativeFloat = 1.0
 
 
+class PredictionConfig(_Settings):
+    """When predictions of cached tokens that engines do not confirm make a source doubtful.
+
+    Of a pod's last comparisons, at least `minimum`, more than the share `wrong_share` may not be wrong.
+    `recomputes_last_block`: whether the engines compute the last block of a hit again, as with EAGLE; None:
+    as is seen of each pod.
+    """
+
+    wrong_share: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    minimum: Annotated[int, Field(ge=1, le=50)] = 20
+    recomputes_last_block: bool | None = None
+
+
 class SubscriberOptions(_Settings):
     """How one publisher is followed. Times are seconds.
 
@@ -117,13 +130,15 @@ class UpstreamConfig(_Settings):
     """How long a pod may take to accept a request, to begin a stream, and between two parts of it.
 
     An answer that is not streamed comes when all of it is generated: `answer_s`, by default what OpenAI's
-    clients wait.
+    clients wait. Unless `forwards_report_mode`, requests go without `kv_cache_report_mode`, by which engines
+    announce cached blocks again.
     """
 
     connect_s: PositiveFloat = 2.0
     first_byte_s: PositiveFloat = 60.0
     answer_s: PositiveFloat = 600.0
     idle_s: PositiveFloat = 60.0
+    forwards_report_mode: bool = False
 
 
 class ClientsConfig(_Settings):
@@ -172,8 +187,10 @@ class KubernetesConfig(_Settings):
 
 
 class GatewayConfig(_Settings):
-    """All settings of the gateway. `block_size` (tokens) must be that of the engines.
+    """All settings of the gateway.
 
+    Each engine's block size is learnt from its events; with `block_size` (tokens), blocks of another one are
+    refused and counted.
     Which pods there are comes from exactly one of `pods`, `pods_file` and `kubernetes`.
     """
 
@@ -182,11 +199,12 @@ class GatewayConfig(_Settings):
     pods: tuple[Pod, ...] = ()
     pods_file: Path | None = None
     kubernetes: KubernetesConfig | None = Field(default=None, validate_default=True)
-    block_size: PositiveInt = 16
+    block_size: PositiveInt | None = None
     hash_seed: Annotated[int, Field(ge=0, lt=2**64)] = 0
     sync_enabled: bool = True
     tokenizer: TokenizerConfig = TokenizerConfig()
     routing: RoutingConfig = RoutingConfig()
+    predictions: PredictionConfig = PredictionConfig()
     subscriber: SubscriberOptions = SubscriberOptions()
     health: HealthConfig = HealthConfig()
     upstream: UpstreamConfig = UpstreamConfig()

@@ -43,11 +43,15 @@ class BlockStored:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlockRemoved:
-    """Blocks of which one physical copy is gone from `medium`."""
+    """Blocks of which one physical copy is gone from `medium`.
+
+    `remaining_copies` says, per block, how many are left there, where the engine counts them itself.
+    """
 
     block_hashes: tuple[int, ...]
     medium: str = GPU
     group_idx: int | None = None
+    remaining_copies: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

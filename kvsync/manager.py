@@ -20,6 +20,7 @@ from kvsync.events import AllBlocksCleared, BlockRemoved, BlockStored, Event, Ev
 from kvsync.index import PrefixIndex
 from kvsync.pods import Pod
 from kvsync.sequence import State
+from kvsync.sources.content import Content
 from kvsync.subscriber import SourceStatus, Subscriber, open_context
 
 log = logging.getLogger(__name__)
@@ -78,8 +79,9 @@ class _Followed:
 class EventManager:
     """Keeps an index true to the pods of a discovery while `run` runs.
 
-    `events` counts the events of a pod by kind, `applied` what they did by the label of the index. Without
-    `subscribe` only the pods are known, and every source is BLIND.
+    `events` counts the events of a pod by kind, `applied` what they did by the label of the index, and
+    `forgotten` how often all that was known of one of its sources was dropped. Without `subscribe` only the
+    pods are known, and every source is BLIND.
     """
 
     def __init__(
@@ -94,12 +96,14 @@ class EventManager:
         self.pods: tuple[Pod, ...] = ()
         self.events: Counter[tuple[str, str]] = Counter()
         self.applied: Counter[tuple[str, str]] = Counter()
+        self.forgotten: Counter[str] = Counter()
         self._index = index
         self._discovery = discovery
         self._options = options or SubscriberOptions()
         self._clock = clock
         self._subscribe = subscribe
         self._followed: dict[Source, _Followed] = {}
+        self._contents: dict[Source, Content] = {}
         self._ranks: dict[str, list[_Followed]] = {}
 
     async def run(self) -> None:
@@ -126,15 +130,34 @@ class EventManager:
         states = (followed.state for followed in self._ranks.get(pod, ()))
         return min(states, key=_WORST_FIRST.index, default=State.BLIND)
 
-    def apply(self, source: Source, batch: EventBatch) -> None:
-        """Apply the next batch of a source."""
-        for event in batch.events:
+    def left_out(self, source: Source) -> Mapping[str, int]:
+        """Return how many blocks the source holds that the index does not, by reason."""
+        return self._content(source).left_out
+
+    def doubt(self, source: Source, by: str, reason: str) -> None:
+        """Say why a source is not EXACT although its events came; `by` names who says so, "" ends it."""
+        if followed := self._followed.get(source):
+            followed.subscriber.doubt(by, reason)
+
+    def apply(self, source: Source, batch: EventBatch) -> str:
+        """Apply the next batch of a source; returns why not all that it announced is in the index."""
+        content = self._content(source)
+        content.announced(source, batch)
+        applied = self._index.apply_batch(source, batch.events)
+        for event, effects in zip(batch.events, applied, strict=True):
             self.events[source.pod, _KINDS[type(event)]] += 1
-            for label, count in self._index.apply(source, event).items():
+            content.applied(event, effects)
+            for label, count in effects.items():
                 self.applied[source.pod, label] += count
+        return content.flaw
+
+    def _content(self, source: Source) -> Content:
+        return self._contents.setdefault(source, Content())
 
     def forget(self, source: Source, reason: str) -> None:
         """Drop everything known of a source."""
+        self.forgotten[source.pod] += 1
+        self._contents.pop(source, None)
         log.info("%s: %d blocks forgotten: %s", source, self._index.forget(source), reason)
 
     def _update(self, pods: tuple[Pod, ...], group: asyncio.TaskGroup, context: Context) -> None:
@@ -147,12 +170,26 @@ class EventManager:
             followed = _Followed(where=where, subscriber=self._subscriber(source, where, context))
             followed.task = group.create_task(self._follow(source, followed, context), name=str(source))
             self._followed[source] = followed
+        self._doubt_twins()
         self._ranks = defaultdict(list)
         for source, followed in self._followed.items():
             self._ranks[source.pod].append(followed)
         for counts in (self.events, self.applied):
             for gone in [key for key in counts if key[0] not in self._ranks]:
                 del counts[gone]
+        for pod in self.forgotten.keys() - self._ranks.keys():
+            del self.forgotten[pod]
+
+    def _doubt_twins(self) -> None:
+        """Sources at one endpoint get the same events: all but one of them hold what they do not have."""
+        places: dict[str, list[Source]] = defaultdict(list)
+        for source, followed in self._followed.items():
+            places[followed.where.live].append(source)
+        for endpoint, sources in places.items():
+            names = " and ".join(f"{source.pod} rank {source.rank}" for source in sources)
+            for source in sources:
+                said = f"{names} are at the same endpoint, {endpoint}: give each the port of its own engine"
+                self.doubt(source, "endpoint", said if len(sources) > 1 else "")
 
     def _subscriber(self, source: Source, where: Endpoints, context: Context) -> Subscriber:
         return Subscriber(
@@ -175,3 +212,4 @@ class EventManager:
                 self.forget(source, followed.problem)
             await asyncio.sleep(self._options.retry_s)
             followed.subscriber, followed.problem = self._subscriber(source, followed.where, context), ""
+            self._doubt_twins()

@@ -23,6 +23,8 @@ Location = tuple[str | int, ...]
 
 _LAST_PORT = 65535
 
+_EVERYWHERE = frozenset({"*", "0.0.0.0", "::", "[::]"})  # noqa: S104 - compared, not bound
+
 
 def _not_taken(name: str, info: ValidationInfo) -> str:
     if isinstance(taken := info.context, set):
@@ -43,6 +45,20 @@ def _ports_apart(dp_size: int, info: ValidationInfo) -> int:
     return dp_size
 
 
+def engine_host(host: str) -> str:
+    """Return a host that can be connected to; raises ValueError for one that stands for all addresses.
+
+    Engines that connect to kvsync could not be told apart: a SUB socket does not say which peer a message
+    came from, a topic says what its sender likes, and each engine counts its messages from 0.
+    """
+    if host in _EVERYWHERE:
+        raise ValueError(
+            f"{host} is no address of an engine: kvsync connects to engines and takes no connections from"
+            " them; let the engine bind its endpoint (tcp://*:5557), and name the engine's address here"
+        )
+    return host
+
+
 Name = Annotated[str, Field(min_length=1)]
 Host = Annotated[str, Field(pattern=r"^[^\s/\[\]]+$")]
 Port = Annotated[int, Field(ge=1, le=_LAST_PORT)]
@@ -61,7 +77,7 @@ class Pod:
 
     name: Annotated[Name, AfterValidator(_not_taken)]
     model: Name
-    host: Host
+    host: Annotated[Host, AfterValidator(engine_host)]
     port: Port = 8000
     event_port: Port = 5557
     replay_port: Port | None = 5558

@@ -35,10 +35,15 @@ class Selection(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """A pod that could serve: blocks of the prompt it holds, requests it runs, how far its state is known."""
+    """A pod that could serve: what it holds of the prompt, requests it runs, how far its state is known.
+
+    `matched_blocks` are of `block_size` tokens; `cached_tokens` is what it would not have to compute.
+    """
 
     pod: str
     matched_blocks: int = 0
+    block_size: int = 1
+    cached_tokens: int = 0
     running: int = 0
     state: State = State.EXACT
 
@@ -59,6 +64,8 @@ class Choice:
     matched_blocks: int
     selection: Selection
     state: State
+    block_size: int = 1
+    cached_tokens: int = 0
 
 
 def choose(candidates: Sequence[Candidate], policy: Policy, rng: random.Random) -> Choice:
@@ -93,7 +100,7 @@ def _load_limit(loads: Sequence[int], sigma: float) -> float:
 
 
 def _prefix(candidate: Candidate) -> int:
-    return 0 if candidate.state is State.BLIND else candidate.matched_blocks
+    return 0 if candidate.state is State.BLIND else candidate.matched_blocks * candidate.block_size
 
 
 def _without_prefix(candidates: Sequence[Candidate], *, is_imbalanced: bool) -> Selection:
@@ -108,6 +115,8 @@ def _choice(candidate: Candidate, selection: Selection) -> Choice:
     return Choice(
         pod=candidate.pod,
         matched_blocks=candidate.matched_blocks,
+        block_size=candidate.block_size,
+        cached_tokens=candidate.cached_tokens,
         selection=selection,
         state=candidate.state,
     )

@@ -12,7 +12,9 @@ Rules:
 6. A replay that fails or brings nothing new is repeated a few times. Then the source is DEGRADED and every
    probe tries to mend it. It is served on live frames, unless the ring agreed with what was delivered: that
    is never forgotten for want of the frames after it.
-7. EXACT is claimed only after the publisher's own ring confirmed that nothing is missing: an answer reached
+7. A frame that empties the cache makes up for all that was lost before it.
+8. Replays that contradict the live frames again and again are another publisher's, and not believed.
+9. EXACT is claimed only after the publisher's own ring confirmed that nothing is missing: an answer reached
    its end that was too short to have lost anything, or one more answer ended at the same frame, or live
    frames followed on from it.
 
@@ -28,7 +30,6 @@ the end marker too. One who has fallen behind is told by replays of frames that 
 
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import Literal
 
 from xxhash import xxh3_64_intdigest
 
@@ -53,6 +54,12 @@ RETRIES = 3
 
 FIRST_DELAY_S = 0.1
 """Wait before the first retry; it doubles with each."""
+
+MAX_CONFLICTS = 3
+"""Contradictions in a row between replays and the live frames of one connection, after which the replays are
+taken for another publisher's: one that restarts contradicts itself once."""
+
+_FOREIGN = "the replay endpoint answers for another publisher: give that of the same engine and rank"
 
 MAX_HEALS = 3
 """Full replays made to mend an unreadable frame; the ring is large and may hold the same bytes."""
@@ -107,11 +114,6 @@ class Counters:
     buffered_dropped: int = 0
 
 
-Counted = Literal[
-    "gaps", "duplicates", "restarts", "replays", "truncated", "replay_failures", "buffered_dropped"
-]
-
-
 @dataclass(slots=True, kw_only=True)
 class _Replaying:
     """A replay that was asked for. `heals`: it may replace everything delivered so far."""
@@ -153,6 +155,8 @@ class SequenceTracker:
         self._flaw = ""  # why history is incomplete, even if the live frames are in order
         self._healable = False
         self._heals = 0
+        self._conflicts = 0  # times in a row that a replay and live frames contradicted each other
+        self._foreign = self._compared = False  # replays are another publisher's; they were looked at for it
 
     @property
     def is_full(self) -> bool:
@@ -161,7 +165,7 @@ class SequenceTracker:
 
     def connected(self) -> list[Step]:
         """Take note of a new connection: what was missed meanwhile is asked for."""
-        self._heard = -1
+        self._heard, self._conflicts, self._foreign, self._compared = -1, 0, False, False
         self._drop_waiting()
         self._catch_up("connected, history is on its way")
         return self._ask(heals=self._healable)
@@ -182,22 +186,27 @@ class SequenceTracker:
             # Unknown and yet in order: it was replayed long before it arrived here.
             digest = self._digests.get(number)
             known = number > newest >= 0 if digest is None else digest == xxh3_64_intdigest(payload)
+            if known and digest is None and self._replays and not (self._compared or self._replay):
+                self._count("duplicates")
+                return self._compare(number, payload)
         elif number in self._waiting:
             known = self._waiting[number] == payload
         else:
             return self._receive_new(number, payload)
         if known:
+            self._conflicts = 0
             self._count("duplicates")
             return []
         steps = self._restarted(f"live frame {number} came with other content than before")
-        self._wait(number, payload)
-        return steps
+        return steps + self._receive_new(number, payload)
 
     def replayed(self, number: int, payload: bytes) -> list[Step]:
         """Say what a frame of the running replay means."""
         replay = self._replay
         if replay is None:
             return []
+        if self._foreign:
+            return self._believe() if self._digests.get(number) == xxh3_64_intdigest(payload) else []
         if replay.newest is not None and number <= replay.newest:
             return self.replay_failed(f"replay went from frame {replay.newest} back to frame {number}")
         if replay.newest is None and self._follows_live(replay, number):
@@ -211,6 +220,8 @@ class SequenceTracker:
             agrees = self._digests.get(number) in (None, xxh3_64_intdigest(payload))
         else:
             agrees = self._waiting.get(number, payload) == payload
+            if agrees and number in self._waiting:
+                self._conflicts = 0
         if not agrees:
             return steps + self._restarted(f"replayed frame {number} has other content than before")
         if number >= self._next():
@@ -228,6 +239,8 @@ class SequenceTracker:
         replay, self._replay = self._replay, None
         if replay is None:
             return []
+        if self._foreign:
+            return self._give_up(_FOREIGN) if self._is_missing() else []
         complete = complete and not replay.torn and replay.frames < self._fits
         ends_early = replay.reach is not None and (replay.newest is None or replay.newest < replay.reach)
         reason = f"its ring ends before frame {replay.reach}"
@@ -247,7 +260,9 @@ class SequenceTracker:
             return steps
         if replay.progress or steps:
             return steps + self._continue()
-        return self._retry(replay, "the replay does not hold the missing frames", answered=True)
+        return self._retry(
+            replay, "replays lack the missing frames, are they of the same engine and rank?", answered=True
+        )
 
     def replay_failed(self, reason: str) -> list[Step]:
         """Take note of a replay without an answer, or without an end."""
@@ -270,6 +285,16 @@ class SequenceTracker:
         self._rounds = 0
         return self._ask(heals=self._healable)
 
+    def cleared(self, number: int) -> None:
+        """Take note that a delivered frame emptied the cache: what came before it matters no more."""
+        if self.last is None or any(n not in self._digests for n in range(number, self.last + 1)):
+            return  # Something after it is missing, too, or it is too long ago to tell.
+        self._flaw, self._healable, self._heals = "", False, 0
+        if self._replay:
+            self._replay.heals = False  # What it would bring back is gone.
+        if self.state is State.DEGRADED and self._confirmed is not None:
+            self._settle()
+
     def damaged(self, reason: str) -> list[Step]:
         """Take note that a delivered frame could not be read: history has a hole."""
         self._flaw, self._healable = reason, self._heals < MAX_HEALS
@@ -281,6 +306,7 @@ class SequenceTracker:
         self.live = max(number, number if self.live is None else self.live)
         due = number == self._next() or (self.last is None and self._flaw != "")
         if due and self.state is not State.CATCHING_UP:
+            self._conflicts = 0
             return [self._deliver(number, payload)]
         self._wait(number, payload)
         if self.state is State.CATCHING_UP:
@@ -322,16 +348,44 @@ class SequenceTracker:
                 self._take_waiting(passed)
         if lost or replay.heals:
             self._count("truncated")
-            self._flaw, self._healable = f"history before frame {number} is gone", False
+            self._flaw = f"history before frame {number} is gone, until the engine clears its cache"
+            self._healable = False
         return steps
 
     def _restarted(self, reason: str) -> list[Step]:
+        if self._is_contradicted():
+            return self._disown()
         self._count("restarts")
         steps = self._forget(f"the publisher restarted: {reason}")
         self._drop_waiting()
         self._heals = 0
         self._catch_up("the publisher restarted, its history is on its way")
         return steps + self._ask()
+
+    def _compare(self, number: int, payload: bytes) -> list[Step]:
+        """Ask once whether the ring holds a live frame as it came, although it was delivered long ago."""
+        self._compared = True
+        self._digests[number] = xxh3_64_intdigest(payload)
+        return [Replay(number) for _ in self._ask()]
+
+    def _is_contradicted(self) -> bool:
+        """Count a contradiction between replays and live frames; returns whether there were too many."""
+        self._conflicts += 1
+        return self._conflicts >= MAX_CONFLICTS
+
+    def _disown(self) -> list[Step]:
+        """Serve live frames alone: whose replays these are is not known."""
+        steps = self._forget(_FOREIGN)
+        self._drop_waiting()
+        self._replay, self._foreign, self._flaw = None, True, _FOREIGN
+        self._settle()
+        return steps
+
+    def _believe(self) -> list[Step]:
+        """Take replays for the publisher's own again: one agreed with a live frame."""
+        self._foreign, self._conflicts = False, 0
+        self._flaw, self._healable = "the replay endpoint had answered for another publisher", True
+        return self._ask(heals=True)
 
     def _continue(self) -> list[Step]:
         """Ask for what comes after an answer that brought something."""
@@ -350,6 +404,8 @@ class SequenceTracker:
             return self._give_up(reason)
         if not answered:
             return self._rest(reason)
+        if self._is_contradicted():
+            return self._disown()
         # The ring agrees with what was delivered and ends there: what waits is of an earlier life.
         self._drop_waiting()
         self._settle()
@@ -367,8 +423,7 @@ class SequenceTracker:
         steps: list[Step] = []
         if self._is_missing():
             steps += self._forget(f"frames from {self._next()} on are lost: {reason}")
-            waiting = sorted(self._waiting)
-            steps += [self._deliver(number, self._take_waiting(number)) for number in waiting]
+            steps += [self._deliver(number, self._take_waiting(number)) for number in sorted(self._waiting)]
             self._flaw, self._healable = f"frames are missing: {reason}", True
         elif self.last is None:
             self._flaw, self._healable = f"history is unknown: {reason}", True
@@ -441,5 +496,5 @@ class SequenceTracker:
     def _settle(self) -> None:
         self.state, self.reason = (State.DEGRADED if self._flaw else State.EXACT), self._flaw
 
-    def _count(self, name: Counted) -> None:
+    def _count(self, name: str) -> None:
         self.counters = replace(self.counters, **{name: getattr(self.counters, name) + 1})

@@ -2,19 +2,15 @@
 
 Rules:
 
-1. A live message is taken by three `recv()` and checked by asking its last frame whether it is the last: a
-   fifth of what `recv_multipart` costs (measured: 1.9 against 10 us on a busy machine).
-2. A message with another number of frames is consumed wholly and counted. A short one shows only after
-   frames of the next message were taken; that one is recognised by its topic and kept.
-3. Each replay has a DEALER of its own, so answers to an earlier request never mix in. An answer that is not
+1. Each replay has a DEALER of its own, so answers to an earlier request never mix in. An answer that is not
    a replayed batch ends the replay as failed.
-4. Nothing a peer sends ends the subscriber, and after `turn_s` of messages other tasks run. It is a time, not
+2. Nothing a peer sends ends the subscriber, and after `turn_s` of messages other tasks run. It is a time, not
    a number: 256 messages took 29 to 98 ms (measured), in which a gateway routes nothing.
-5. Each connection has sockets of its own: libzmq reconnects in silence, and not at all after an oversized
+3. Each connection has sockets of its own: libzmq reconnects in silence, and not at all after an oversized
    message or other violations of its protocol (seen with 4.3.5).
-6. Live messages are left where they are while too many wait for a replay: their sockets' queues lose nothing
+4. Live messages are left where they are while too many wait for a replay: their sockets' queues lose nothing
    until they are full, and then what is newest, which a replay brings.
-7. The end of an answer can be lost. While a replay is silent, a request for frames that cannot exist asks for
+5. The end of an answer can be lost. While a replay is silent, a request for frames that cannot exist asks for
    an end marker alone; it comes after everything that is still on its way.
 """
 
@@ -30,13 +26,16 @@ from typing import Protocol
 import zmq
 import zmq.asyncio
 
-from kvsync.codec import END_SEQUENCE, UNKNOWN_TAG, decode, decode_sequence, encode_sequence
+from kvsync.codec import UNKNOWN_TAG, decode, decode_sequence, encode_sequence
 from kvsync.config import SubscriberOptions
 from kvsync.connection import Connection, Context, Line, Link, plain
 from kvsync.errors import ConfigError, DecodeError
-from kvsync.events import EventBatch, Source
+from kvsync.events import AllBlocksCleared, EventBatch, Source
 from kvsync.ratelimit import RateLimit
 from kvsync.sequence import Counters, Deliver, Forget, Replay, SequenceTracker, State, Step
+from kvsync.sources.inbox import LiveInbox, Tap, take_answer
+from kvsync.sources.inspection import Inspection
+from kvsync.sources.journal import Journal
 
 log = logging.getLogger(__name__)
 
@@ -49,21 +48,22 @@ BEHIND_AFTER_S = 1.0
 _PINGS = 8
 """How often a replay that is silent is asked for its end, before it is taken for dead."""
 
+_PATIENCE_S = 60.0
+"""For how long a publisher that has not answered yet is waited for at most."""
+
+_CLEARED = AllBlocksCleared()
+
+_BEHIND = "more events have arrived than were read"
+
 _NO_FRAME = 2**63 - 1
 """A number that no frame has: a replay from there is an end marker."""
-
-_LIVE_FRAMES = 3
-"""Of a live message: the topic, the number, the payload."""
-
-_ANSWER_FRAMES = (3, 4)
-"""Of a replayed batch: an empty one, in newer engines the topic (vLLM PR #45177), the number, the payload."""
 
 
 class Sink(Protocol):
     """Where a subscriber puts what it understood."""
 
-    def apply(self, source: Source, batch: EventBatch) -> None:
-        """Apply the next batch of a source."""
+    def apply(self, source: Source, batch: EventBatch) -> str | None:
+        """Apply the next batch of a source; returns why not all that it announced is held, if that is so."""
 
     def forget(self, source: Source, reason: str) -> None:
         """Drop everything known of a source, because its history was lost."""
@@ -79,6 +79,8 @@ class SourceStatus:
     """
 
     source: Source
+    endpoint: str = ""
+    replay_endpoint: str | None = None
     state: State
     reason: str
     last: int | None
@@ -108,47 +110,6 @@ def open_context() -> Iterator[Context]:
         context.destroy(linger=0)
 
 
-class _Inbox:
-    """Three-frame messages off a SUB socket; anything else that arrives is counted and passed over."""
-
-    def __init__(self, socket: zmq.Socket[bytes], fault: Callable[[str, str], None]) -> None:
-        self._recv = socket.recv
-        self._fault = fault
-        self._topic: bytes | None = None
-        self._window: list[bytes] = []  # the last three frames while a message is skipped
-        self._frames = 0
-
-    def take(self) -> tuple[bytes, bytes] | None:
-        """Take a number and a payload; None: that was something else. Raises zmq.Again when empty."""
-        recv = self._recv
-        if self._window:
-            return self._skip(recv(zmq.NOBLOCK, copy=False))
-        topic = recv(zmq.NOBLOCK)
-        try:
-            number, payload = recv(zmq.NOBLOCK), recv(zmq.NOBLOCK, copy=False)
-        except zmq.Again:  # Messages arrive whole, so this one was shorter.
-            self._fault("frames", "a message of 1 or 2 frames")
-            return None
-        if payload.more or len(number) != len(END_SEQUENCE):
-            self._window, self._frames = [topic, number], 2
-            return self._skip(payload)
-        self._topic = topic
-        return number, payload.bytes
-
-    def _skip(self, frame: zmq.Frame) -> tuple[bytes, bytes] | None:
-        """Pass over a frame; at the end of the message, keep what may be a good one behind a short one."""
-        topic, number, payload = self._window = [*self._window[-2:], frame.bytes]
-        self._frames += 1
-        if frame.more:
-            return None
-        self._window = []
-        if self._frames == _LIVE_FRAMES:
-            self._fault("sequence", f"a number of {len(number)} bytes")
-            return None
-        self._fault("frames", f"a message of {self._frames} frames, or a short one")
-        return (number, payload) if topic == self._topic and len(number) == len(END_SEQUENCE) else None
-
-
 @dataclass(slots=True, kw_only=True)
 class _Repetition:
     """A replay that is asked for at `due` or, once it has a line, runs until a deadline.
@@ -163,7 +124,14 @@ class _Repetition:
     ping_at: float = 0.0
     pings: int = 0
     frames: int = 0
+    idle_s: float = 0.0
     line: Line | None = None
+    is_inspected: bool = False
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether the request has reached the peer."""
+        return self.line is not None and self.line.look() is Link.UP
 
     @property
     def deadline(self) -> float:
@@ -171,6 +139,7 @@ class _Repetition:
 
     def listen(self, now: float, idle_timeout_s: float) -> None:
         """Begin a time in which the peer may be silent."""
+        self.idle_s = idle_timeout_s
         self.idle_until, self.ping_at = now + idle_timeout_s, now + idle_timeout_s / _PINGS
 
     def ask(self, start: int) -> None:
@@ -189,6 +158,7 @@ class Subscriber:
         endpoint: str,
         replay_endpoint: str | None,
         sink: Sink,
+        tap: Tap | None = None,
         options: SubscriberOptions | None = None,
         clock: Callable[[], float] = time.monotonic,
         context: Context | None = None,
@@ -197,9 +167,19 @@ class Subscriber:
         self._endpoint = endpoint
         self._replay_endpoint = replay_endpoint
         self._sink = sink
+        self._tap = tap
         self._options = options or SubscriberOptions()
         self._clock = clock
         self._context = context
+        self._inspection, self._replay_inspection = (
+            Inspection(where, self._note, replays=replays, patience_s=self._options.heartbeat_s)
+            for where, replays in ((endpoint, False), (replay_endpoint or "", True))
+        )
+        self._silences = 0  # requests in a row that a publisher took and did not answer
+        self._flaw = ""
+        self._doubts: dict[str, str] = {}
+        where = f"{endpoint} (replays: {replay_endpoint or 'none'})"
+        self._journal = Journal(source, where, self._options.log_interval_s, clock)
         self._tracker = SequenceTracker(replays=replay_endpoint is not None)
         self._limit = RateLimit(self._options.log_interval_s, clock)
         self._errors: Counter[str] = Counter()
@@ -214,8 +194,7 @@ class Subscriber:
     @property
     def state(self) -> State:
         """How far the sink's picture of this source can be trusted now."""
-        is_stale = self._tracker.state is State.EXACT and self._behind_s > BEHIND_AFTER_S
-        return State.CATCHING_UP if is_stale else self._tracker.state
+        return self._verdict()[0]
 
     @property
     def _behind_s(self) -> float:
@@ -224,13 +203,14 @@ class Subscriber:
     @property
     def status(self) -> SourceStatus:
         """A snapshot."""
-        tracker, at, state, behind_s = self._tracker, self._last_event_at, self.state, self._behind_s
-        is_stale = state is not tracker.state
-        stale = f"more events have arrived than were read, for {behind_s:.0f} s"
+        tracker, at, behind_s = self._tracker, self._last_event_at, self._behind_s
+        state, reason = self._verdict()
         return SourceStatus(
             source=self._source,
+            endpoint=self._endpoint,
+            replay_endpoint=self._replay_endpoint,
             state=state,
-            reason=stale if is_stale else tracker.reason,
+            reason=f"{reason}, for {behind_s:.0f} s" if reason is _BEHIND else reason,
             last=tracker.last,
             live=tracker.live,
             last_event_age_s=None if at is None else self._clock() - at,
@@ -242,14 +222,45 @@ class Subscriber:
             events=self._events,
         )
 
+    def doubt(self, by: str, reason: str) -> None:
+        """Say why the picture is not to be called EXACT although all frames came; an empty reason ends it."""
+        if reason:
+            self._doubts[by] = reason
+        else:
+            self._doubts.pop(by, None)
+        self._note()
+
+    def _verdict(self) -> tuple[State, str]:
+        """What frames and their content together say, and why."""
+        state, reason = self._tracker.state, self._tracker.reason
+        flaws = [self._flaw, *self._doubts.values()] if self._flaw or self._doubts else []
+        match state:
+            case State.EXACT if self._behind_s > BEHIND_AFTER_S:
+                return State.CATCHING_UP, _BEHIND
+            case State.EXACT | State.DEGRADED if flaws:
+                return State.DEGRADED, "; ".join(filter(None, [reason, *flaws]))
+            case State.CATCHING_UP if self._replay_inspection.problem:
+                return state, f"{reason}; {self._replay_inspection.problem}"
+            case State.BLIND:
+                return state, self._inspection.problem or reason
+        return state, reason
+
+    def _note(self) -> None:
+        """Write a change of the state down."""
+        if not self._inspection.is_running:  # Then the cause is not known yet.
+            self._journal.note(*self._verdict(), is_trouble=bool(self._replay_inspection.problem))
+
     async def run(self) -> None:
         """Follow the publisher until cancelled. Raises ConfigError when no socket can be made for it."""
         options, delay_s = self._options, self._options.reconnect_s
         with ExitStack() as stack:
             context = self._context or stack.enter_context(open_context())
+            stack.callback(self._inspection.stop)
+            stack.callback(self._replay_inspection.stop)
             while True:
                 if await self._connection(context) > options.reconnect_max_s:
                     delay_s = options.reconnect_s
+                self._inspection.start()
                 await asyncio.sleep(delay_s)
                 delay_s = min(2 * delay_s, options.reconnect_max_s)
 
@@ -264,26 +275,34 @@ class Subscriber:
                 ) from error
             stack.callback(self._stop_replay)
             # A name that cannot be resolved is not reported. Two lines connect and shake hands.
+            look_at = self._clock() + self._options.heartbeat_s
             patience_until = self._clock() + 4 * self._options.heartbeat_s
-            while (link := connection.look()) is Link.CONNECTING and self._clock() < patience_until:
-                await _news(connection.monitors, patience_until - self._clock())
+            while (link := connection.look()) is Link.CONNECTING and (now := self._clock()) < patience_until:
+                if now >= look_at:
+                    look_at = patience_until
+                    self._inspection.start()
+                await _news(connection.monitors, min(look_at, patience_until) - now)
             if link is not Link.UP:
                 return 0.0
             return await self._follow(context, connection)
 
     async def _follow(self, context: Context, connection: Connection) -> float:
-        inbox, connected_at = _Inbox(plain(connection.live), self._fault), self._clock()
-        self._connected, self._caught_up_at = True, connected_at
+        inbox, connected_at = LiveInbox(plain(connection.live), self._fault, self._tap), self._clock()
+        self._inspection.stop()
+        self._note()  # if it was lost for so short a time that the cause was not found
+        self._connected, self._caught_up_at, self._silences = True, connected_at, 0
         self._do(self._tracker.connected())
         while connection.look() is Link.UP:
             self._has_more = not self._tracker.is_full and self._read_live(inbox)
             self._read_replay()
             self._keep_time(context)
+            self._note()
             await asyncio.sleep(0)
             await _news(self._sockets(connection), 0.0 if self._has_more else self._deadline - self._clock())
         while self._read_live(inbox):  # noqa: ASYNC110 - lets others run, waits for nothing
             await asyncio.sleep(0)
         self._connected = False
+        self._replay_inspection.stop()
         self._do(self._tracker.disconnected())
         return self._clock() - connected_at
 
@@ -295,7 +314,7 @@ class Subscriber:
         if self._repetition and self._repetition.line:
             yield from (self._repetition.line.socket, self._repetition.line.monitor)
 
-    def _read_live(self, inbox: _Inbox) -> bool:
+    def _read_live(self, inbox: LiveInbox) -> bool:
         """Read live messages for one turn; returns whether there may be more."""
         try:
             for _ in self._turn():
@@ -316,7 +335,7 @@ class Subscriber:
         socket = plain(repetition.line.socket)
         for _ in self._turn():
             try:
-                number, payload = _answer(socket)
+                number, payload = take_answer(socket, self._tap)
             except zmq.Again:
                 if repetition.line.look() is Link.OVER:
                     self._reopen(repetition)
@@ -325,6 +344,8 @@ class Subscriber:
                 self._fault(error.reason, str(error))
                 self._fail(f"the replay endpoint answered something else: {error}")
                 return
+            self._silences = 0
+            self._replay_inspection.stop()
             if number is None:
                 self._stop_replay()
                 self._postpone_probe()
@@ -341,6 +362,7 @@ class Subscriber:
         self._stop_replay()
         repetition.line, repetition.due = None, self._clock() + self._options.reconnect_s
         self._repetition = repetition
+        self._inspect(repetition)
         if repetition.frames:
             self._fail("the replay endpoint broke off partway")
 
@@ -357,6 +379,9 @@ class Subscriber:
 
     def _keep_time(self, context: Context) -> None:
         now, repetition = self._clock(), self._repetition
+        if repetition and self._replay_inspection.is_wrong:
+            self._fail(self._replay_inspection.problem)
+            return
         if now < self._deadline:
             return
         if repetition is None:
@@ -366,7 +391,11 @@ class Subscriber:
         elif now >= repetition.total_until:
             self._fail(f"the replay did not end within {self._options.replay_total_timeout_s:g} s")
         elif now >= repetition.idle_until:
-            self._fail(f"no answer from the replay endpoint for {self._options.replay_idle_timeout_s:g} s")
+            self._silences += not repetition.frames and repetition.is_asked
+            self._fail(
+                self._replay_inspection.problem
+                or f"no answer from the replay endpoint for {repetition.idle_s:g} s"
+            )
         elif repetition.line is None:
             self._ask(context, repetition)
         else:
@@ -374,11 +403,19 @@ class Subscriber:
 
     def _repeat(self, step: Replay) -> _Repetition:
         due = self._clock() + step.delay_s
+        idle_s = self._options.replay_idle_timeout_s
         repetition = _Repetition(
             start=step.start, due=due, total_until=due + self._options.replay_total_timeout_s
         )
-        repetition.listen(due, self._options.replay_idle_timeout_s)
+        # A publisher answers one request after the other, those that were given up as well.
+        repetition.listen(due, min(idle_s * 2**self._silences, max(idle_s, _PATIENCE_S)))
         return repetition
+
+    def _inspect(self, repetition: _Repetition) -> None:
+        """Find out what listens at the replay endpoint, once for each request."""
+        if not repetition.is_inspected:
+            repetition.is_inspected = True
+            self._replay_inspection.start()
 
     def _ask(self, context: Context, repetition: _Repetition) -> None:
         if self._replay_endpoint is None:
@@ -392,6 +429,8 @@ class Subscriber:
 
     def _ping(self, repetition: _Repetition) -> None:
         repetition.ping_at = self._clock() + self._options.replay_idle_timeout_s / _PINGS
+        if not repetition.is_asked:
+            self._inspect(repetition)
         if repetition.frames:  # a first one is never lost
             repetition.pings += 1
             with suppress(zmq.Again):
@@ -399,6 +438,7 @@ class Subscriber:
 
     def _fail(self, reason: str) -> None:
         self._stop_replay()
+        self._replay_inspection.is_wrong = False  # It is looked at again with the next request.
         self._do(self._tracker.replay_failed(reason))
 
     def _stop_replay(self) -> None:
@@ -415,6 +455,7 @@ class Subscriber:
                 case Deliver():
                     self._deliver(step)
                 case Forget():
+                    self._flaw = ""
                     self._sink.forget(self._source, step.reason)
                 case Replay():
                     self._stop_replay()
@@ -427,6 +468,8 @@ class Subscriber:
             self._fault(error.reason, str(error))
             self._do(self._tracker.damaged(f"undecodable batch {step.sequence}"))
             return
+        if _CLEARED in batch.events:
+            self._tracker.cleared(step.sequence)
         for skipped in batch.skipped:
             self._fault(skipped.reason, skipped.detail)
             # Engines add kinds of events that say nothing about blocks; one of a known kind is a loss.
@@ -434,7 +477,7 @@ class Subscriber:
                 self._do(
                     self._tracker.damaged(f"unreadable event in batch {step.sequence}: {skipped.reason}")
                 )
-        self._sink.apply(self._source, batch)
+        self._flaw = self._sink.apply(self._source, batch) or ""
         self._batches += 1
         self._events += len(batch.events)
         self._last_event_at = self._clock()
@@ -451,18 +494,3 @@ async def _news(sockets: Iterable[zmq.asyncio.Socket], timeout_s: float) -> None
     for socket in sockets:
         poller.register(socket, zmq.POLLIN)
     await poller.poll(1000 * max(0.0, timeout_s))
-
-
-def _answer(socket: zmq.Socket[bytes]) -> tuple[int | None, bytes]:
-    """Take a number (None: the replay ended) and a payload. Raises DecodeError, and zmq.Again when empty."""
-    frames: list[bytes] = []
-    more = True
-    while more and len(frames) <= _ANSWER_FRAMES[-1]:
-        frame = socket.recv(zmq.NOBLOCK, copy=False)
-        frames.append(frame.bytes)
-        more = frame.more
-    if len(frames) not in _ANSWER_FRAMES:
-        least = "at least " if more else ""
-        raise DecodeError("replay_frames", f"{least}{len(frames)} frame(s)")
-    *_, number, payload = frames
-    return None if number == END_SEQUENCE else decode_sequence(number), payload

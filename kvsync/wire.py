@@ -29,6 +29,9 @@ STORED_FIELDS = (
 )
 REMOVED_FIELDS = ("type", "block_hashes", "medium", "group_idx")
 CLEARED_FIELDS = ("type",)
+REMAINING_COPIES = "remaining_copy_counts"
+"""An open proposal for removals (vLLM #48933), which only ever came in maps: it has no position."""
+
 OMITTED_WHEN_NONE = frozenset(STORED_FIELDS[8:])
 """Fields with a default, which vLLM leaves out of its maps; the older ones it writes as nil."""
 
@@ -60,6 +63,13 @@ def read_size(name: str, raw: object) -> int:
     if type(raw) is not int or raw < 0:
         raise DecodeError("bad_field", f"{name} is {reprlib.repr(raw)}")
     return raw
+
+
+def read_counts(name: str, raw: object, length: int) -> tuple[int, ...]:
+    """Return a field of `length` numbers that each count something."""
+    if not isinstance(raw, tuple) or len(raw) != length:
+        raise DecodeError("bad_field", f"{name} is {reprlib.repr(raw)}, not {length} numbers")
+    return tuple([read_size(name, value) for value in raw])
 
 
 def read_hashes(raw: object, limit: int) -> tuple[int, ...]:

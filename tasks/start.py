@@ -59,7 +59,7 @@ def start_run(parameters: Parameters, stop: threading.Event) -> tuple[Run, Stage
         attempt=repeat.attempt if repeat else 1,
         failed_only=bool(repeat and repeat.failed_only),
         other_code=repeat.other_code if repeat else "",
-        environ=stage_environment(os.environ, trusted=trusted),
+        environ=stage_environment({**os.environ, **run.settings.vllm.variables}, trusted=trusted),
         box=box_for(run.settings.box, trusted=trusted, pull_request=asked),
         stop=stop,
     )

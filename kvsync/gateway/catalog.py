@@ -4,7 +4,7 @@ A pod serves its model under the name that discovery gave it and under every nam
 without a parent; names with a parent are LoRA adapters, as are those that discovery knows.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from kvsync.errors import UnknownName
@@ -75,6 +75,18 @@ def resolve(name: str, pods: Sequence[Pod], cards: Cards) -> Target:
     first, lora = serving[0]
     ready = tuple(pod for pod, its in serving if pod.ready and (pod.model, its) == (first.model, lora))
     return Target(model=first.model, lora=lora, pods=ready)
+
+
+def adapter_numbers(cards: Sequence[ModelCard], seen: Collection[int]) -> dict[str, int]:
+    """Return the numbers by which a pod's events name its adapters, by name; `seen` are those that they had.
+
+    vLLM counts adapters from 1 as it loads them, and lists them in that order. Numbers beyond its list mean
+    that it dropped some; then the order says nothing, and the answer is empty.
+    """
+    names = [card.id for card in cards if card.parent]
+    if not seen or min(seen) < 1 or max(seen) > len(names):
+        return {}
+    return {name: number for number, name in enumerate(names, 1)}
 
 
 def read_cards(answer: object) -> tuple[ModelCard, ...]:

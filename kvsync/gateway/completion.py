@@ -1,6 +1,7 @@
 """What a client asks for: the part of an OpenAI completion request that matters for routing it.
 
-The body itself goes to the pod byte for byte. What the gateway does not understand is for the engine
+The body itself goes to the pod byte for byte, but for an argument that would mislead whoever follows the
+engine's events. What the gateway does not understand is for the engine
 to judge: it is passed on without a prefix rather than refused.
 """
 
@@ -27,6 +28,10 @@ TEMPLATE_FIELDS = (
 """Request fields besides prompt and messages that change the tokens that vLLM makes of a prompt."""
 
 
+XARGS, REPORT_MODE = "vllm_xargs", "kv_cache_report_mode"
+"""With `full` as its value, vLLM (0.26 on) announces the blocks that a request finds as if they were new."""
+
+
 @dataclass(frozen=True, slots=True)
 class Text:
     """A prompt that a tokenizer must turn into token ids: the body of a `/tokenize` request."""
@@ -42,15 +47,19 @@ Prompt = Text | TokenIds | None
 class Completion:
     """One request as far as routing needs it. `prompts` says how many it has; `prompt` is the first.
 
-    `lora` is only given by index queries.
+    `answers` is how many each prompt gets. `reads_cache` is False for a request for which the engine computes
+    the whole prompt, whatever it holds. `lora` is only given by index queries.
     """
 
     model: str
     prompt: Prompt
     prompts: int = 1
+    answers: int = 1
+    reads_cache: bool = True
     stream: bool = False
     cache_salt: str | None = None
     lora: str | None = None
+    wants_report: bool = False
 
 
 def parse(body: bytes) -> Completion:
@@ -72,10 +81,41 @@ def parse(body: bytes) -> Completion:
         model=model,
         prompt=_prompt(request, batch[0]),
         prompts=len(batch),
+        answers=max(_count(request.get("n")), _count(request.get("best_of"))),
+        reads_cache=_reads_cache(request),
         stream=request.get("stream") is True,
         cache_salt=_text(request.get("cache_salt")),
         lora=_text(request.get("lora")),
+        wants_report=_wants_report(request),
     )
+
+
+def without_report(body: bytes) -> bytes:
+    """Return the body of a request without the argument by which it `wants_report`."""
+    request = json.loads(body)
+    del request[XARGS][REPORT_MODE]
+    return json.dumps(request).encode()
+
+
+def _wants_report(request: Mapping[str, object]) -> bool:
+    extra = request.get(XARGS)
+    return isinstance(extra, dict) and REPORT_MODE in extra
+
+
+def _count(value: object) -> int:
+    return value if isinstance(value, int) else 1
+
+
+def _reads_cache(request: Mapping[str, object]) -> bool:
+    """Say whether the engine looks for the prompt in its cache: not if it is to tell the prompt's logprobs.
+
+    With `echo` they are asked for by `logprobs`, in a chat by `top_logprobs`, which is 0 by default (vLLM).
+    """
+    if request.get("prompt_logprobs") is not None:
+        return False
+    is_chat = request.get("messages") is not None
+    asked = request.get("top_logprobs", 0) if is_chat else request.get("logprobs")
+    return request.get("echo") is not True or asked is None
 
 
 def _prompt(request: Mapping[str, object], prompt: object) -> Prompt:

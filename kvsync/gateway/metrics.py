@@ -13,6 +13,8 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessColl
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from kvsync.gateway.agreement import Accuracy
+from kvsync.gateway.predictions import Prediction
 from kvsync.gateway.router import Route
 from kvsync.gateway.status import StatusView
 from kvsync.sequence import Counters, State
@@ -88,12 +90,13 @@ class GatewayMetrics:
                 model, choice.selection.value, route.match_percent(choice), choice.state.value
             ).inc()
 
-    def compared(self, pod: str, predicted: int, reported: int) -> None:
-        """Count what was predicted for a request of which the pod reported the truth."""
-        outcome = "exact" if predicted == reported else "over" if predicted > reported else "under"
-        self.predictions.labels(pod, outcome).inc()
-        self.predicted.labels(pod).inc(predicted)
-        self.reported.labels(pod).inc(reported)
+    def compared(self, prediction: Prediction, found: tuple[Accuracy, int] | None) -> None:
+        """Count what was predicted for a request, if the pod reported the truth."""
+        if found is not None:
+            pod, (outcome, reported) = prediction.pod.name, found
+            self.predictions.labels(pod, outcome.value).inc()
+            self.predicted.labels(pod).inc(prediction.cached_tokens)
+            self.reported.labels(pod).inc(reported)
 
     def keep(self, pods: Collection[str]) -> None:
         """Drop the series of all other pods: names change with every roll-out, and would pile up."""
@@ -135,6 +138,29 @@ class StatusCollector(Collector):
             running.add_metric([pod.name], status.load.of(pod.name))
             blocks.add_metric([pod.name], sum(status.index.size(source) for source in pod.sources))
         yield from (healthy, running, blocks)
+        yield from self._predictions()
+
+    def _predictions(self) -> Iterator[Metric]:
+        recent = GaugeMetricFamily(
+            "kvsync_recent_predictions",
+            "The last predictions that tell something, by how they compare with what the pod reported.",
+            labels=["pod", "outcome"],
+        )
+        doubtful = GaugeMetricFamily(
+            "kvsync_predictions_doubtful",
+            "Whether the pod's sources are not exact because of its predictions.",
+            labels=["pod"],
+        )
+        since = GaugeMetricFamily(
+            "kvsync_predictions_since_seconds", "For how long that has been so.", labels=["pod"]
+        )
+        for pod in self._status.manager.pods:
+            agreement = self._status.predictions.of(pod)
+            for outcome in Accuracy:
+                recent.add_metric([pod.name, outcome.value], agreement.recent[outcome])
+            doubtful.add_metric([pod.name], bool(agreement.doubt))
+            since.add_metric([pod.name], agreement.since_s)
+        yield from (recent, doubtful, since)
 
     def _events(self) -> Iterator[Metric]:
         manager = self._status.manager
@@ -178,7 +204,7 @@ class StatusCollector(Collector):
             )
             for field in fields(Counters)
         }
-        for status in self._status.manager.statuses():
+        for status in self._status.sources():
             where = [status.source.pod, str(status.source.rank)]
             for one in State:
                 state.add_metric([*where, one.value], status.state is one)

@@ -9,10 +9,10 @@ A client that hangs up also ends its request at the pod.
 import asyncio
 import json
 import logging
-import re
 import time
 from collections.abc import Coroutine
 from contextlib import aclosing
+from http import HTTPStatus
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -21,12 +21,13 @@ from starlette.types import Receive, Scope, Send
 from kvsync.config import ClientsConfig
 from kvsync.errors import TokenizeError, UnknownName
 from kvsync.gateway.catalog import Target
-from kvsync.gateway.completion import Completion, TokenIds, parse
+from kvsync.gateway.completion import Completion, TokenIds, parse, without_report
 from kvsync.gateway.load import RunningRequests
 from kvsync.gateway.metrics import GatewayMetrics
+from kvsync.gateway.predictions import Prediction, Predictions
 from kvsync.gateway.proxy import Headers, Proxy, UpstreamAnswer, UpstreamFailure
 from kvsync.gateway.refusal import error, refusal
-from kvsync.gateway.router import Route, Router
+from kvsync.gateway.router import Router
 from kvsync.gateway.tokens import Tokenizer
 from kvsync.ratelimit import RateLimit
 from kvsync.routing import Choice
@@ -42,9 +43,6 @@ LOG_INTERVAL_S = 1.0
 
 USAGE_TAIL_BYTES = 4096
 """How much of an answer's end is searched for its usage, which engines write last."""
-
-_CACHED_TOKENS = re.compile(rb'"cached_tokens"\s*:\s*(\d+)')
-# Cannot match generated text: within a JSON string the quotes have backslashes before them.
 
 
 async def read_body(request: Request, limit: int) -> bytes:
@@ -97,13 +95,13 @@ ROUTING_HEADERS = (
 """By these an answer says how it was routed."""
 
 
-def routing_headers(choice: Choice, route: Route) -> Headers:
+def routing_headers(choice: Choice, prediction: Prediction) -> Headers:
     """Return the headers by which an answer says how it was routed."""
     values = (
         choice.pod,
         choice.selection.value,
         choice.matched_blocks,
-        route.predicted_cached_tokens(choice),
+        prediction.cached_tokens,
         choice.state.value,
     )
     return [
@@ -118,12 +116,6 @@ def broken(failed: UpstreamFailure) -> bytes:
     return b"data: " + json.dumps(said).encode() + b"\n\n"
 
 
-def reported_cached_tokens(tail: bytes) -> int | None:
-    """Find what the end of an answer says about its prompt's cached tokens; None when it says nothing."""
-    found = _CACHED_TOKENS.findall(tail)
-    return int(found[-1]) if found else None
-
-
 class Relay:
     """An ASGI endpoint that passes completion requests on."""
 
@@ -134,15 +126,19 @@ class Relay:
         tokenizer: Tokenizer,
         proxy: Proxy,
         load: RunningRequests,
+        predictions: Predictions,
         metrics: GatewayMetrics,
         clients: ClientsConfig,
+        forwards_report_mode: bool = False,
     ) -> None:
         self._max_body_bytes = clients.max_body_bytes
         self._says_so = clients.broken_stream == "event"
+        self._forwards_report_mode = forwards_report_mode
         self._router = router
         self._tokenizer = tokenizer
         self._proxy = proxy
         self._load = load
+        self._predictions = predictions
         self._metrics = metrics
         self._limit = RateLimit(LOG_INTERVAL_S, time.monotonic)
 
@@ -154,6 +150,8 @@ class Relay:
         except ClientDisconnect:
             return
         completion, target = understand(body, self._router)
+        if completion.wants_report and not self._forwards_report_mode:
+            body = without_report(body)
         try:
             await unless_gone(receive, self._serve(request, send, body, completion, target))
         except asyncio.CancelledError:
@@ -175,12 +173,22 @@ class Relay:
         try:
             for choice in route.choices:
                 selection = choice.selection.value
-                with self._load.running(choice.pod):
+                with (
+                    self._load.running(choice.pod),
+                    self._predictions.made(
+                        pods[choice.pod],
+                        held=route.predicted_cached_tokens(choice),
+                        block_size=choice.block_size,
+                        tokens=tokens,
+                    ) as prediction,
+                ):
                     async with self._proxy.post(
                         pods[choice.pod], path, request.headers.raw, body, stream=completion.stream
                     ) as answer:
                         if isinstance(answer, UpstreamAnswer):
-                            status = await self._pass_on(request, answer, choice, route, completion, send)
+                            status = await self._pass_on(
+                                request, answer, choice, prediction, completion, send
+                            )
                             return
                         self._note(answer, "asking the next pod")
                         tried.append(answer)
@@ -197,12 +205,12 @@ class Relay:
         request: Request,
         answer: UpstreamAnswer,
         choice: Choice,
-        route: Route,
+        prediction: Prediction,
         completion: Completion,
         send: Send,
     ) -> str:
         """Send an answer to the client; returns how that ended, as the label of a metric."""
-        headers = [*answer.headers, *routing_headers(choice, route)]
+        headers = [*answer.headers, *routing_headers(choice, prediction)]
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         tail = b""
         async with aclosing(answer.chunks) as chunks:
@@ -215,12 +223,14 @@ class Relay:
                 tail = (tail + chunk)[-USAGE_TAIL_BYTES:]
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
-        reported = reported_cached_tokens(tail)
-        if reported is not None and completion.prompts == 1:
-            self._metrics.compared(choice.pod, route.predicted_cached_tokens(choice), reported)
+        is_known = prediction.tokens is not None or not completion.reads_cache
+        if answer.status == HTTPStatus.OK and completion.prompts == completion.answers == 1 and is_known:
+            self._metrics.compared(prediction, self._predictions.compare(prediction, tail))
         return str(answer.status)
 
     async def _tokens(self, completion: Completion, target: Target) -> TokenIds | None:
+        if not completion.reads_cache:
+            return None
         try:
             return await self._tokenizer.tokens(completion.prompt, self._router.tokenizers(target))
         except TokenizeError as exc:

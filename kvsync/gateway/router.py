@@ -10,39 +10,34 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from kvsync.config import GatewayConfig
-from kvsync.gateway.catalog import Cards, Target, resolve
+from kvsync.gateway.catalog import Cards, Target, adapter_numbers, resolve
 from kvsync.gateway.completion import TokenIds
 from kvsync.gateway.load import RunningRequests
-from kvsync.hashing import block_hashes
-from kvsync.index import PrefixIndex
+from kvsync.index import Match, PrefixIndex, Prompt, lookup
 from kvsync.pods import Pod
 from kvsync.routing import Candidate, Choice, Policy, rank
 from kvsync.sequence import State
+
+NOTHING = Match(blocks=0, block_size=1, cached_tokens=0)
+"""What a pod holds that holds none of a prompt."""
 
 PERCENT_BUCKETS = ((0, "0"), (25, "1-25"), (50, "26-50"), (75, "51-75"), (100, "76-100"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """Which pods to ask, best first, for a prompt of `tokens` tokens and `blocks` full blocks."""
+    """Which pods to ask, best first, for a prompt of `tokens` tokens."""
 
     choices: tuple[Choice, ...]
     tokens: int
-    blocks: int
-    block_size: int
 
     def predicted_cached_tokens(self, choice: Choice) -> int:
         """Say how many prompt tokens the pod will not compute: never the last one, and only full blocks."""
-        return min(choice.matched_blocks * self.block_size, last_full_block(self.tokens, self.block_size))
+        return choice.cached_tokens
 
     def match_percent(self, choice: Choice) -> str:
         """Return the bucket of how much of the prompt the pod holds, as a metric label."""
-        return percent_bucket(choice.matched_blocks, self.blocks)
-
-
-def last_full_block(tokens: int, block_size: int) -> int:
-    """Return how many of `tokens` tokens an engine can take from its cache at most: it computes one."""
-    return max(0, tokens - 1) // block_size * block_size
+        return percent_bucket(choice.matched_blocks, self.tokens // choice.block_size)
 
 
 def percent_bucket(matched: int, blocks: int) -> str:
@@ -85,35 +80,44 @@ class Router:
         order = sorted(target.pods, key=lambda pod: (not self._healthy(pod), self._load.of(pod.name)))
         return [pod.url for pod in order]
 
-    def hashes(self, tokens: TokenIds, cache_salt: str | None) -> list[int]:
-        """Hash the full blocks of a prompt; like vLLM, a salt enters the first block."""
-        extra = [(cache_salt,)] if cache_salt else None
-        return block_hashes(tokens, self._config.block_size, seed=self._config.hash_seed, extra=extra)
+    def match(self, target: Target, tokens: TokenIds, cache_salt: str | None) -> Mapping[str, Match]:
+        """Return what each pod holds of the beginning of a prompt; pods without any are left out."""
+        prompt = Prompt(
+            model=target.model,
+            lora=target.lora,
+            tokens=tokens,
+            salt=cache_salt,
+            lora_ids=self._numbers(target) if target.lora else {},
+        )
+        return lookup(self._index, prompt)
 
-    def match(self, target: Target, hashes: list[int]) -> Mapping[str, int]:
-        """Return how many leading blocks of the prompt each pod holds; pods without any are left out."""
-        return self._index.match(target.model, target.lora, hashes)
+    def _numbers(self, target: Target) -> dict[str, int]:
+        """Return by what number each pod's events name the target's adapter, where they do."""
+        numbers = {}
+        for pod in target.pods:
+            known = adapter_numbers(self._cards(pod), self._index.lora_ids(*pod.sources))
+            if target.lora in known:
+                numbers[pod.name] = known[target.lora]
+        return numbers
 
     def route(self, target: Target, tokens: TokenIds | None, cache_salt: str | None) -> Route:
         """Rank the pods of `target`; None as `tokens` means that they are not known."""
-        hashes = self.hashes(tokens, cache_salt) if tokens and self._config.sync_enabled else []
-        matched = self.match(target, hashes) if hashes else {}
+        known = tokens if self._config.sync_enabled else None
+        matched = self.match(target, known, cache_salt) if known else {}
         choices: list[Choice] = []
         for healthy in (True, False):
             candidates = [
                 Candidate(
                     pod=pod.name,
-                    matched_blocks=matched.get(pod.name, 0),
+                    matched_blocks=found.blocks,
+                    block_size=found.block_size,
+                    cached_tokens=found.cached_tokens,
                     running=self._load.of(pod.name),
                     state=self._state(pod.name),
                 )
                 for pod in target.pods
                 if self._healthy(pod) is healthy
+                for found in [matched.get(pod.name, NOTHING)]
             ]
             choices += rank(candidates, self._policy, self._rng)
-        return Route(
-            choices=tuple(choices),
-            tokens=len(tokens or ()),
-            blocks=len(hashes),
-            block_size=self._config.block_size,
-        )
+        return Route(choices=tuple(choices), tokens=len(tokens or ()))

@@ -7,8 +7,11 @@ from dataclasses import asdict, dataclass
 
 from kvsync.config import GatewayConfig
 from kvsync.events import Source
+from kvsync.gateway.catalog import adapter_numbers
+from kvsync.gateway.engines import Engines
 from kvsync.gateway.health import HealthMonitor
 from kvsync.gateway.load import RunningRequests
+from kvsync.gateway.predictions import Predictions
 from kvsync.index import PrefixIndex
 from kvsync.manager import EventManager
 from kvsync.pods import Pod
@@ -25,12 +28,23 @@ class StatusView:
     manager: EventManager
     index: PrefixIndex
     health: HealthMonitor
+    engines: Engines
     load: RunningRequests
+    predictions: Predictions
+
+    def sources(self) -> list[SourceStatus]:
+        """Return what is known of every source, its predictions included."""
+        return [self.predictions.judged(status) for status in self.manager.statuses()]
+
+    def unnamed(self, pod: Pod) -> list[int]:
+        """Return the adapters that events name by numbers of which the pod's list does not tell the names."""
+        cards, seen = self.health.of(pod).cards, self.index.lora_ids(*pod.sources)
+        return [] if not cards or adapter_numbers(cards, seen) else sorted(seen)
 
     def to_json(self) -> Json:
         """Return everything but the blocks."""
         sources: dict[str, list[Json]] = {}
-        for status in self.manager.statuses():
+        for status in self.sources():
             sources.setdefault(status.source.pod, []).append(self._source(status))
         return {
             "sync_enabled": self.config.sync_enabled,
@@ -51,11 +65,15 @@ class StatusView:
             "problem": health.problem,
             "running": self.load.of(pod.name),
             "loras": sorted({*pod.loras, *(card.id for card in health.cards if card.parent)}),
+            "unnamed_loras": self.unnamed(pod),
+            "predictions": self.predictions.of(pod).to_json(),
         }
 
     def _source(self, status: SourceStatus) -> Json:
         return {
             "rank": status.source.rank,
+            "endpoint": status.endpoint,
+            "replay_endpoint": status.replay_endpoint,
             "state": status.state.value,
             "reason": status.reason,
             "last": status.last,
@@ -65,7 +83,10 @@ class StatusView:
             "last_event_age_s": status.last_event_age_s,
             "connected": status.connected,
             "blocks": self.index.size(status.source),
+            "block_size": self.index.block_size_of(status.source) or None,
+            "engine_blocks": self.engines.blocks(status.source),
             "orphans": self.index.orphans(status.source),
+            "left_out": dict(self.manager.left_out(status.source)),
             "digest": self._digest(status.source),
             "counters": asdict(status.counters),
             "errors": dict(status.errors),
@@ -81,8 +102,8 @@ class StatusView:
         Other requests are served in between, since a full index is large: 100 bytes a block.
         """
         separator = '{"sources": ['
-        for source in [status.source for status in self.manager.statuses()]:
-            now = next((status for status in self.manager.statuses() if status.source == source), None)
+        for source in [status.source for status in self.sources()]:
+            now = next((status for status in self.sources() if status.source == source), None)
             if now is not None and pod in (None, source.pod):
                 yield separator + json.dumps(self._holding(now))
                 separator = ", "

@@ -9,6 +9,9 @@ Rules, in vLLM's words:
   contiguous run, whose parent is the block before the first (none at the root).
 - The same content computed twice is kept twice: two physical copies of one hash, announced twice and later
   removed twice.
+- A request that wants its prompt's logprobs reads nothing from the cache. One with `kv_cache_report_mode`
+  full has its hits announced again, as stored.
+- With EAGLE the last block of each hit is computed again, for the hidden states that the draft model needs.
 - A finished request gives its blocks back last first, so that leaves are evicted before their parents;
   blocks without a hash go to the head of the queue, for nothing can ever match them.
 
@@ -22,9 +25,10 @@ from dataclasses import dataclass, field
 from kvsync.errors import KVSyncError
 from kvsync.events import AllBlocksCleared, BlockRemoved, BlockStored, Event
 from kvsync.simulator.digest import as_int, block_digest, root_digest
+from kvsync.simulator.window import SlidingWindow, Slots
 
 GROUP = 0
-"""The only KV cache group of a model with one kind of attention."""
+"""The only KV cache group of a model with one kind of attention; beside a sliding window the next one."""
 SPEC_KIND = "full_attention"
 
 
@@ -47,6 +51,17 @@ class CacheScope:
 
 
 BASE_MODEL = CacheScope()
+
+
+@dataclass(frozen=True, slots=True)
+class CacheUse:
+    """Whether a request `reads` what is cached, and whether its hits are announced like new blocks."""
+
+    reads: bool = True
+    reports_hits: bool = False
+
+
+READING = CacheUse()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,13 +114,25 @@ class _Sequence:
     tokens: list[int]
     blocks: list[_Block]
     digests: list[bytes]
+    slots: Slots = field(default_factory=list)
 
 
 class BlockCache:
     """Physical blocks, which requests use them, and which content they hold. Deterministic; does no I/O."""
 
-    def __init__(self, capacity: int, block_size: int = 16, seed: int = 0) -> None:
+    def __init__(
+        self,
+        capacity: int,
+        block_size: int = 16,
+        seed: int = 0,
+        *,
+        recomputes_last_block: bool = False,
+        sliding_window: int = 0,
+    ) -> None:
         self.capacity, self.block_size = capacity, block_size
+        self._window = SlidingWindow(capacity, block_size, sliding_window) if sliding_window else None
+        self._group = GROUP + 1 if sliding_window else GROUP
+        self._recomputes = recomputes_last_block
         self._root = root_digest(seed)
         self._free = OrderedDict((n, _Block(n)) for n in range(capacity))
         self._contents: dict[bytes, _Content] = {}
@@ -127,22 +154,28 @@ class BlockCache:
         token_ids: Sequence[int],
         scope: CacheScope = BASE_MODEL,
         budget: int | None = None,
+        use: CacheUse = READING,
     ) -> Allocation:
         """Start a request: reuse what is cached of `token_ids`, compute at most `budget` tokens of the rest.
 
         Raises OutOfBlocks, with nothing changed, when that needs more blocks than are free.
         """
-        hits = self._cached_prefix(token_ids, scope)
+        hits = self._cached_prefix(token_ids, scope) if use.reads else []
         cached = len(hits) * self.block_size
         end = len(token_ids) if budget is None else min(len(token_ids), cached + budget)
-        self._require(self._blocks_for(end) - len(hits) + sum(block.users == 0 for block in hits))
+        fresh = self._blocks_for(end) - len(hits)
+        self._require(fresh + sum(block.users == 0 for block in hits), fresh + len(hits))
         for block in hits:
             self._free.pop(block.number, None)
             block.users += 1
-        digests = [block.content.digest for block in hits if block.content]
-        sequence = _Sequence(scope, list(token_ids[:cached]), hits, digests)
+        found = [block.content for block in hits if block.content]
+        digests = [content.digest for content in found]
+        slots = self._window.begin(digests) if self._window else []
+        sequence = _Sequence(scope, list(token_ids[:cached]), hits, digests, slots)
         self._sequences[request] = sequence
-        return Allocation(cached_tokens=cached, events=self._compute(sequence, token_ids[cached:end]))
+        again = self._announce(scope, None, found) if found and use.reports_hits else ()
+        computed = self._compute(sequence, token_ids[cached:end])
+        return Allocation(cached_tokens=cached, events=(*again, *computed))
 
     def extend(self, request: str, token_ids: Sequence[int]) -> tuple[Event, ...]:
         """Compute further tokens of a request: the next part of its prompt, or a token it generated.
@@ -150,12 +183,16 @@ class BlockCache:
         Raises OutOfBlocks, with nothing changed, when that needs more blocks than are free.
         """
         sequence = self._sequences[request]
-        self._require(self._blocks_for(len(sequence.tokens) + len(token_ids)) - len(sequence.blocks))
+        fresh = self._blocks_for(len(sequence.tokens) + len(token_ids)) - len(sequence.blocks)
+        self._require(fresh, fresh)
         return self._compute(sequence, token_ids)
 
     def free(self, request: str) -> None:
         """Give back the blocks of a request; their content stays until the blocks are drawn again."""
-        for block in reversed(self._sequences.pop(request).blocks):
+        sequence = self._sequences.pop(request)
+        if self._window:
+            self._window.free(sequence.slots)
+        for block in reversed(sequence.blocks):
             block.users -= 1
             if block.users == 0:
                 self._free[block.number] = block
@@ -168,6 +205,8 @@ class BlockCache:
         for block in self._free.values():
             block.content = None
         self._contents.clear()
+        if self._window:
+            self._window.clear()
         return (AllBlocksCleared(),)
 
     def table(self) -> tuple[Resident, ...]:
@@ -193,7 +232,9 @@ class BlockCache:
             if content is None:
                 break
             hits.append(next(iter(content.copies.values())))
-        return hits
+        if self._window:
+            del hits[self._window.longest([block.content.digest for block in hits if block.content]) :]
+        return hits[:-1] if self._recomputes else hits
 
     def _digest(self, parent: bytes, token_ids: Sequence[int], position: int, scope: CacheScope) -> bytes:
         return block_digest(parent, self._tokens_at(token_ids, position), scope.extra_keys(position))
@@ -204,14 +245,21 @@ class BlockCache:
     def _blocks_for(self, tokens: int) -> int:
         return -(-tokens // self.block_size)
 
-    def _require(self, blocks: int) -> None:
-        if blocks > len(self._free):
+    def _require(self, blocks: int, in_window: int) -> None:
+        """Raise OutOfBlocks if either group has fewer free blocks than at most needed."""
+        window = self._window
+        if blocks > len(self._free) or (window and in_window > window.free_blocks):
             raise OutOfBlocks(f"{blocks} blocks needed, {len(self._free)} of {self.capacity} free")
 
     def _compute(self, sequence: _Sequence, token_ids: Sequence[int]) -> tuple[Event, ...]:
+        computed = len(sequence.tokens)
         sequence.tokens += token_ids
-        missing = self._blocks_for(len(sequence.tokens)) - len(sequence.blocks)
-        return (*self._draw(sequence, missing), *self._cache_full_blocks(sequence))
+        blocks = self._blocks_for(len(sequence.tokens))
+        events: list[Event] = []
+        if self._window:
+            events += self._window.advance(sequence.slots, computed, blocks)
+        events += self._draw(sequence, blocks - len(sequence.blocks))
+        return (*events, *self._cache_full_blocks(sequence))
 
     def _draw(self, sequence: _Sequence, count: int) -> list[Event]:
         events: list[Event] = []
@@ -228,13 +276,13 @@ class BlockCache:
         del content.copies[block.number]
         if not content.copies:
             del self._contents[content.digest]
-        return BlockRemoved(block_hashes=(content.hash,), group_idx=GROUP)
+        return BlockRemoved(block_hashes=(content.hash,), group_idx=self._group)
 
-    def _cache_full_blocks(self, sequence: _Sequence) -> list[Event]:
+    def _cache_full_blocks(self, sequence: _Sequence) -> tuple[Event, ...]:
         first = len(sequence.digests)
         full = len(sequence.tokens) // self.block_size
         if first == full:
-            return []
+            return ()
         before = as_int(sequence.digests[-1]) if first else None
         parent = before
         stored = []
@@ -246,7 +294,10 @@ class BlockCache:
             sequence.digests.append(content.digest)
             stored.append(content)
             parent = content.hash
-        return [self._announce(sequence.scope, before, stored)]
+        events = self._announce(sequence.scope, before, stored)
+        if self._window:
+            self._window.store(sequence.slots, sequence.digests, events[-1])
+        return events
 
     def _content(self, sequence: _Sequence, position: int, parent: int | None) -> _Content:
         chained = sequence.digests[-1] if position else self._root
@@ -263,8 +314,11 @@ class BlockCache:
             )
         return content
 
-    def _announce(self, scope: CacheScope, parent: int | None, stored: Sequence[_Content]) -> Event:
-        return BlockStored(
+    def _announce(
+        self, scope: CacheScope, parent: int | None, stored: Sequence[_Content]
+    ) -> tuple[BlockStored, ...]:
+        """Announce blocks in all groups, full attention last."""
+        event = BlockStored(
             block_hashes=tuple(content.hash for content in stored),
             parent_block_hash=parent,
             token_ids=tuple(token for content in stored for token in content.token_ids),
@@ -272,6 +326,7 @@ class BlockCache:
             lora_id=scope.lora_id,
             lora_name=scope.lora_name,
             extra_keys=tuple(content.extra for content in stored),
-            group_idx=GROUP,
+            group_idx=self._group,
             spec_kind=SPEC_KIND,
         )
+        return (self._window.announced(event), event) if self._window else (event,)

@@ -8,7 +8,7 @@ from typing import Literal
 
 from kvsync.errors import KVSyncError
 from kvsync.events import Event
-from kvsync.simulator.blocks import CacheScope, OutOfBlocks
+from kvsync.simulator.blocks import READING, CacheScope, CacheUse, OutOfBlocks
 from kvsync.simulator.latency import LatencyModel
 from kvsync.simulator.metrics import EngineMetrics
 from kvsync.simulator.scheduler import Output, Request, Scheduler
@@ -28,6 +28,7 @@ class Generation:
     scope: CacheScope
     max_tokens: int
     ending: FinishReason = "length"
+    use: CacheUse = READING
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +74,7 @@ class Engine:
         self._clock, self._sleep = clock, sleep
         self._clients: dict[Request, _Client] = {}
         self._numbers = count()
+        self._unannounced: list[Event] = []
         self._work = asyncio.Event()
 
     async def run(self) -> None:
@@ -104,11 +106,15 @@ class Engine:
             for request in requests:
                 self._drop(request)
 
-    def clear(self) -> bool:
-        """Empty the cache and announce it; refused, as by vLLM, while requests use blocks."""
+    def clear(self, *, late: bool = False) -> bool:
+        """Empty the cache and announce it; refused, as by vLLM, while requests use blocks.
+
+        If `late`, it is announced with the next step, as vLLM does it.
+        """
         events = self.scheduler.cache.clear()
-        if events:
-            self._announce(events)
+        self._unannounced += events
+        if events and not late:
+            self._tell(())
         return bool(events)
 
     def compute(self, token_ids: Sequence[int]) -> bool:
@@ -119,13 +125,13 @@ class Engine:
         except OutOfBlocks:
             return False
         self.scheduler.cache.free(name)
-        if got.events:
-            self._announce(got.events)
+        self._tell(got.events)
         return True
 
     def restart(self) -> None:
         """Lose all requests and the cache, as a crash does; announces nothing."""
         self.scheduler = self._build()
+        self._unannounced.clear()
         for client in self._clients.values():
             client.queue.put_nowait(None)
         self._clients.clear()
@@ -137,6 +143,7 @@ class Engine:
             scope=prompt.scope,
             max_tokens=prompt.max_tokens,
             seed=self._seed,
+            use=prompt.use,
         )
         self._clients[request] = _Client(index=index, prompt=prompt, queue=queue, submitted=self._clock())
         self.scheduler.add(request)
@@ -152,12 +159,17 @@ class Engine:
         scheduler = self.scheduler
         step = scheduler.schedule()
         self.metrics.preemptions += step.preempted
-        if step.events:
-            self._announce(step.events)
+        self._tell(step.events)
         await self._sleep(self._latency.step_s(step.prefill_tokens))
         if scheduler is self.scheduler:
             for output in scheduler.complete(step):
                 self._deliver(output)
+
+    def _tell(self, events: Sequence[Event]) -> None:
+        """Announce events, and what was held back before them."""
+        if told := (*self._unannounced, *events):
+            self._unannounced.clear()
+            self._announce(told)
 
     def _deliver(self, output: Output) -> None:
         request, client = output.request, self._clients[output.request]

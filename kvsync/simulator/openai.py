@@ -1,17 +1,21 @@
 """The OpenAI and vLLM request and answer bodies, as values. Pure.
 
-Unknown fields are ignored, as vLLM does; a field that is known must have the right type.
+Unknown fields are ignored, as vLLM does; a field that is known must have the right type. Fields that change a
+prompt's tokens or how its cache is used are honoured or refused, never ignored. Logprobs are never computed.
 """
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 from kvsync.errors import KVSyncError
-from kvsync.simulator.blocks import CacheScope
+from kvsync.simulator.blocks import READING, CacheScope, CacheUse
 from kvsync.simulator.engine import FinishReason, Generation, Token
 from kvsync.simulator.tokenizer import apply_chat_template, detokenize, tokenize
+
+TEMPLATE_SETTINGS: Mapping[str, type] = {"tools": list, "documents": list, "reasoning_effort": str}
+"""Fields of a chat besides its messages that the template sees, as it sees `chat_template_kwargs`."""
 
 DEFAULT_MAX_TOKENS = 16
 """The length of an answer when the request names none: OpenAI's default for completions."""
@@ -89,11 +93,18 @@ class Call:
     stream: bool
     include_usage: bool
     is_chat: bool
+    use: CacheUse = READING
 
     def work(self) -> list[Generation]:
         """One prompt per choice of the answer, in the order of the choices' indexes."""
         return [
-            Generation(token_ids=prompt, scope=self.scope, max_tokens=self.max_tokens, ending=self.ending)
+            Generation(
+                token_ids=prompt,
+                scope=self.scope,
+                max_tokens=self.max_tokens,
+                ending=self.ending,
+                use=self.use,
+            )
             for prompt in self.prompts
             for _ in range(self.copies)
         ]
@@ -123,16 +134,29 @@ def parse_chat(body: Json, card: ServedModels) -> Call:
     return _call(body, card, (tokens_of_chat(body),), limit, is_chat=True)
 
 
-def tokens_of_chat(body: Json) -> list[int]:
-    """The templated tokens of `messages`. Raises ApiError."""
+def tokens_of_chat(body: Json, settings: Iterable[str] = TEMPLATE_SETTINGS) -> list[int]:
+    """The templated tokens of `messages`, with the given ones of the `settings`. Raises ApiError."""
     messages = body.get("messages")
     if not isinstance(messages, list) or not messages:
         raise bad_request("messages must be a list of at least one message", "messages")
     for position, message in enumerate(messages):
         if not isinstance(message, dict) or not isinstance(message.get("role"), str):
             raise bad_request(f"messages[{position}] must be an object with a role", "messages")
-    add_generation_prompt = _field(body, "add_generation_prompt", bool, True)
-    return apply_chat_template(messages, add_generation_prompt=bool(add_generation_prompt))
+        _require_text(position, message.get("content"))
+    if body.get("chat_template") is not None:
+        raise bad_request("chat_template: the template of a request is not trusted", "chat_template")
+    opens = bool(_field(body, "add_generation_prompt", bool, True))
+    continues = bool(_field(body, "continue_final_message", bool, False))
+    if opens and continues:
+        raise bad_request(
+            "continue_final_message needs add_generation_prompt to be false", "continue_final_message"
+        )
+    return apply_chat_template(
+        messages,
+        add_generation_prompt=opens,
+        continue_final_message=continues,
+        settings=_template_settings(body, settings),
+    )
 
 
 def tokens_of_text(body: Json) -> list[int]:
@@ -202,6 +226,7 @@ def _call(
     is_chat: bool,
 ) -> Call:
     scope = card.scope(_field(body, "model", str, None), _salt(body))
+    prompts = tuple(_truncated(body, prompt, card.max_model_len) for prompt in prompts)
     options = _field(body, "stream_options", dict, None) or {}
     copies = _field(body, "n", int, None) or 1
     longest = max(map(len, prompts))
@@ -230,7 +255,47 @@ def _call(
         stream=bool(_field(body, "stream", bool, None)),
         include_usage=options.get("include_usage") is True,
         is_chat=is_chat,
+        use=_use(body, is_chat=is_chat),
     )
+
+
+def _use(body: Json, *, is_chat: bool) -> CacheUse:
+    """How a request uses the cache; to tell the logprobs of a prompt all of it has to be computed."""
+    asked = _field(body, "prompt_logprobs", int, None)
+    if asked is None and _field(body, "echo", bool, False):
+        asked = _field(body, "top_logprobs", int, 0) if is_chat else _field(body, "logprobs", int, None)
+    extra = _field(body, "vllm_xargs", dict, None) or {}
+    return CacheUse(reads=asked is None, reports_hits=extra.get("kv_cache_report_mode") == "full")
+
+
+def _truncated(body: Json, prompt: Sequence[int], longest: int) -> Sequence[int]:
+    """The part of a prompt that `truncate_prompt_tokens` leaves, from its end if not said otherwise."""
+    kept = _field(body, "truncate_prompt_tokens", int, None)
+    if kept is None:
+        return prompt
+    if not -1 <= kept <= longest or kept == 0:
+        raise bad_request(
+            f"truncate_prompt_tokens must be -1 or from 1 to {longest}, got {kept}", "truncate_prompt_tokens"
+        )
+    side = _field(body, "truncation_side", str, "left")
+    if side not in ("left", "right"):
+        raise bad_request(f"truncation_side must be left or right, got {side!r}", "truncation_side")
+    kept = longest - 1 if kept == -1 else kept
+    return prompt[:kept] if side == "right" else prompt[-kept:]
+
+
+def _template_settings(body: Json, names: Iterable[str]) -> Json:
+    given = {name: _field(body, name, TEMPLATE_SETTINGS[name], None) for name in names}
+    settings = {name: value for name, value in given.items() if value is not None}
+    return {**(_field(body, "chat_template_kwargs", dict, None) or {}), **settings}
+
+
+def _require_text(position: int, content: object) -> None:
+    """Refuse images and the like, as the engine of a model without them does."""
+    parts = content if isinstance(content, list) else []
+    kinds = [part.get("type") for part in parts if isinstance(part, dict) and "text" not in part]
+    if kinds:
+        raise bad_request(f"messages[{position}]: {kinds[0]} is nothing that this model takes", "messages")
 
 
 def _prompts(raw: object) -> tuple[Sequence[int], ...]:

@@ -19,6 +19,7 @@ _AT_LEAST_ONE = (
     "hwm",
 )
 _NOT_NEGATIVE = (
+    "sliding_window",
     "dp_rank",
     "replay_hwm",
     "ttft_base_ms",
@@ -56,6 +57,10 @@ class SimulatorOptions:
     max_model_len: int = 131_072
     max_num_seqs: int = 256
     max_batched_tokens: int = 8192
+    speculative: Literal["none", "eagle"] = "none"
+    sliding_window: int = 0
+    details: Literal["always", "if-any", "never"] = "always"
+    api_key: str = ""
     ttft_base_ms: float = 2.0
     prefill_ms_per_token: float = 0.002
     inter_token_ms: float = 1.0
@@ -64,6 +69,8 @@ class SimulatorOptions:
     batch_as: Literal["array", "map"] = "array"
     hash_width: Literal[8, 32] = 8
     replay_layout: Literal["new", "old"] = "new"
+    loras_as: Literal["name", "id"] = "name"
+    extra_keys: Literal["sent", "left-out"] = "sent"
     topic: str = ""
     buffer_steps: int = 10_000
     hwm: int = LIVE_QUEUE

@@ -4,6 +4,7 @@ import json
 import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import BinaryIO
 
 from kvsync.codec import Encoding, encode
@@ -20,7 +21,8 @@ class SimulatedPod:
     """Engine, publisher and channel of one pod.
 
     Everything happens in one event loop, and a cache never changes without its batch being published in the
-    same turn: `blocks` is always consistent. `epoch` tells incarnations of the engine apart.
+    same turn: `blocks` is always consistent, but for a /reset_prefix_cache that no step followed yet. `epoch`
+    tells incarnations of the engine apart.
     """
 
     def __init__(
@@ -96,7 +98,13 @@ class SimulatedPod:
 
     def _scheduler(self) -> Scheduler:
         options = self.options
-        cache = BlockCache(options.capacity, options.block_size, options.seed)
+        cache = BlockCache(
+            options.capacity,
+            options.block_size,
+            options.seed,
+            recomputes_last_block=options.speculative == "eagle",
+            sliding_window=options.sliding_window,
+        )
         return Scheduler(
             cache, max_num_seqs=options.max_num_seqs, max_batched_tokens=options.max_batched_tokens
         )
@@ -105,7 +113,8 @@ class SimulatedPod:
         self.publisher.send_now(message)
 
     def _announce(self, events: Sequence[Event]) -> None:
-        batch = EventBatch(ts=self.wall(), events=tuple(events), rank=self.options.dp_rank)
+        told = tuple([self._as_told(event) for event in events])
+        batch = EventBatch(ts=self.wall(), events=told, rank=self.options.dp_rank)
         if self._history:
             self._history.write(json.dumps(self._record(batch)).encode() + b"\n")
         self.publisher.publish(
@@ -115,6 +124,16 @@ class SimulatedPod:
                 events_as=Encoding(self.options.events_as),
                 hash_width=self.options.hash_width,
             )
+        )
+
+    def _as_told(self, event: Event) -> Event:
+        """What is left of an event without the fields that came later than the release that is played."""
+        if not isinstance(event, BlockStored):
+            return event
+        return replace(
+            event,
+            lora_name=event.lora_name if self.options.loras_as == "name" else None,
+            extra_keys=event.extra_keys if self.options.extra_keys == "sent" else None,
         )
 
     def _record(self, batch: EventBatch) -> dict[str, object]:

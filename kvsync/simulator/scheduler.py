@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import xxhash
 
 from kvsync.events import Event
-from kvsync.simulator.blocks import BlockCache, CacheScope, OutOfBlocks
+from kvsync.simulator.blocks import READING, BlockCache, CacheScope, CacheUse, OutOfBlocks
 
 ALPHABET = b"etaoin shrdlu cmfwyp "
 """The token ids an answer is made of: the code points of common letters and blanks."""
@@ -30,6 +30,7 @@ class Request:
     scope: CacheScope
     max_tokens: int
     seed: int
+    use: CacheUse = READING
     prompt_tokens: int = field(init=False)
     computed: int = 0
     cached_tokens: int | None = None
@@ -154,7 +155,9 @@ class Scheduler:
         while self.waiting and len(self.running) < self._seats and plan.budget:
             request = self.waiting[0]
             try:
-                got = self.cache.allocate(request.name, request.tokens, request.scope, plan.budget)
+                got = self.cache.allocate(
+                    request.name, request.tokens, request.scope, plan.budget, request.use
+                )
             except OutOfBlocks:
                 return
             self.running.append(self.waiting.popleft())

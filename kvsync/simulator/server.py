@@ -3,15 +3,18 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import aclosing
 from itertools import count
+from typing import Literal
 
 from starlette.applications import Starlette
+from starlette.datastructures import Headers
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
-from starlette.types import Receive
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from kvsync.simulator import openai
 from kvsync.simulator.engine import Engine, EngineRestarted
@@ -23,9 +26,34 @@ VERSION = "0.26.0"
 """The vLLM release whose behaviour is imitated."""
 
 
-def create_app(engine: Engine, card: ServedModels) -> Starlette:
-    """The API of one engine; `engine.run` must be running as well."""
-    return Starlette(routes=Api(engine, card).routes(), exception_handlers={ApiError: error_response})
+Details = Literal["always", "if-any", "never"]
+"""When a usage says how many tokens were cached: with vLLM's --enable-prompt-tokens-details always since 0.24
+and if there are any before; without it, never."""
+
+
+def create_app(
+    engine: Engine, card: ServedModels, *, details: Details = "always", api_key: str = ""
+) -> Starlette:
+    """The API of one engine; `engine.run` must be running as well. An `api_key` is asked for, if given."""
+    return Starlette(
+        routes=Api(engine, card, details).routes(),
+        exception_handlers={ApiError: error_response},
+        middleware=[Middleware(_KeyRequired, api_key=api_key)] if api_key else [],
+    )
+
+
+class _KeyRequired:
+    """Refuses requests below /v1 without the key, as vLLM's --api-key does; other paths are open."""
+
+    def __init__(self, app: ASGIApp, api_key: str) -> None:
+        self._app, self._expected = app, f"Bearer {api_key}"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        guarded = scope["type"] == "http" and scope["path"].startswith("/v1")
+        if guarded and Headers(scope=scope).get("authorization") != self._expected:
+            await JSONResponse({"error": "Unauthorized"}, 401)(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
 
 
 async def read_json(request: Request) -> Json:
@@ -42,8 +70,8 @@ async def read_json(request: Request) -> Json:
 class Api:
     """The handlers of one engine's routes."""
 
-    def __init__(self, engine: Engine, card: ServedModels) -> None:
-        self._engine, self._card = engine, card
+    def __init__(self, engine: Engine, card: ServedModels, details: Details) -> None:
+        self._engine, self._card, self._details = engine, card, details
         self._created = int(time.time())
         self._numbers = count()
 
@@ -79,7 +107,9 @@ class Api:
         """The tokens of a text or of a conversation."""
         body = await read_json(request)
         self._card.scope(body.get("model"), None)
-        tokens = openai.tokens_of_chat(body) if "messages" in body else openai.tokens_of_text(body)
+        # vLLM's /tokenize knows tools, but neither documents nor reasoning_effort.
+        is_chat = "messages" in body
+        tokens = openai.tokens_of_chat(body, ("tools",)) if is_chat else openai.tokens_of_text(body)
         answer = {"count": len(tokens), "max_model_len": self._card.max_model_len, "tokens": tokens}
         return JSONResponse(answer)
 
@@ -102,8 +132,11 @@ class Api:
         return PlainTextResponse(text, media_type="text/plain; version=0.0.4")
 
     async def reset_prefix_cache(self, _: Request) -> Response:
-        """Empty the cache; 200 even when that was refused because requests run, as vLLM answers."""
-        self._engine.clear()
+        """Empty the cache; 200 even when that was refused because requests run, as vLLM answers.
+
+        As by vLLM it is announced with the next step, which an idle engine does not make.
+        """
+        self._engine.clear(late=True)
         return Response()
 
     async def _answer(self, request: Request, call: Call, name: str) -> Response:
@@ -123,7 +156,7 @@ class Api:
         except EngineRestarted as exc:
             return JSONResponse(_crashed(exc).body(), 500)
         body = openai.completion(call, name, int(time.time()), answers)
-        return JSONResponse({**body, "usage": call.usage(cached)})
+        return JSONResponse({**body, "usage": self._usage(call, cached)})
 
     async def _events(self, call: Call, name: str) -> AsyncIterator[str]:
         created = int(time.time())
@@ -139,8 +172,12 @@ class Api:
             yield _event(_crashed(exc).body())
         else:
             if call.include_usage:
-                yield _event(openai.closing(call, name, created, call.usage(cached)))
+                yield _event(openai.closing(call, name, created, self._usage(call, cached)))
         yield "data: [DONE]\n\n"
+
+    def _usage(self, call: Call, cached: Mapping[int, int]) -> Json:
+        told = self._details == "always" or (self._details == "if-any" and any(cached.values()))
+        return call.usage(cached) | ({} if told else {"prompt_tokens_details": None})
 
 
 def _event(body: Json) -> str:

@@ -5,6 +5,7 @@ and a generated answer sent back in the next turn gives the tokens that were gen
 marks are ids above all characters. Real vocabularies pack about four characters into a token.
 """
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 
 TURN_START = 0x110000
@@ -23,16 +24,25 @@ def detokenize(token_ids: Iterable[int]) -> str:
 
 
 def apply_chat_template(
-    messages: Sequence[Mapping[str, object]], *, add_generation_prompt: bool = True
+    messages: Sequence[Mapping[str, object]],
+    *,
+    add_generation_prompt: bool = True,
+    continue_final_message: bool = False,
+    settings: Mapping[str, object] | None = None,
 ) -> list[int]:
     """The tokens of a conversation, one marked turn per message, open at the end for the answer.
 
-    A message has a `role` and a `content`: text, a list of parts with `text`, or None.
+    A message has a `role` and a `content`: text, a list of parts with `text`, or None. Each of the
+    `settings`, such as tools, is a turn of its own before them, as JSON with its keys in their order.
     """
     tokens: list[int] = []
+    for name, value in (settings or {}).items():
+        tokens += [TURN_START, *tokenize(f"{name}\n{json.dumps(value)}"), TURN_END]
     for message in messages:
         turn = f"{message['role']}\n{_text_of(message.get('content'))}"
         tokens += [TURN_START, *tokenize(turn), TURN_END]
+    if continue_final_message:
+        tokens.pop()
     if add_generation_prompt:
         tokens += [TURN_START, *tokenize("assistant\n")]
     return tokens

@@ -8,7 +8,7 @@ import pytest
 
 from kvsync.codec import encode
 from kvsync.config import SubscriberOptions
-from kvsync.events import AllBlocksCleared, EventBatch, Source
+from kvsync.events import BlockRemoved, EventBatch, Source
 from kvsync.publisher import Publisher
 from kvsync.subscriber import Subscriber
 from kvsync.testing.scenarios.kubernetes_fixtures import (
@@ -111,7 +111,7 @@ def recorder() -> Recorder:
 @pytest.fixture
 def numbered() -> Callable[[int], bytes]:
     """Make a payload that the recorder shows as a number."""
-    return lambda number: encode(EventBatch(ts=float(number), events=(AllBlocksCleared(),)))
+    return lambda number: encode(EventBatch(ts=float(number), events=(BlockRemoved(block_hashes=(number,)),)))
 
 
 @pytest.fixture

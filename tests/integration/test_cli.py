@@ -96,7 +96,7 @@ def test_gateway_and_simulator_serve_and_stop(start: Start, tmp_path: Path) -> N
 def test_a_gateway_ends_with_its_standard_input(start: Start, tmp_path: Path) -> None:
     """With --exit-with-stdin the end of the parent ends the gateway."""
     config, url = configuration(tmp_path, pods=[{"name": "a", "model": "m", "host": "127.0.0.1"}])
-    gateway = start("gateway", "--config", config, "--exit-with-stdin", "--log-level", "warning")
+    gateway = start("gateway", "--config", config, "--exit-with-stdin", "--log-level", "error")
     ready(f"{url}/healthz")
 
     assert gateway.communicate(timeout=5) == ("", "")
@@ -133,14 +133,16 @@ def test_tail_prints_events(start: Start) -> None:
     tail = start("tail", f"tcp://{host}:5557", "--replay", f"tcp://{host}:5558")
     assert tail.stdout
 
-    stored = json.loads(tail.stdout.readline())
-    httpx.post(f"{api}/reset_prefix_cache", timeout=WITHIN_S).raise_for_status()
-    cleared = json.loads(tail.stdout.readline())
+    message, stored = (json.loads(tail.stdout.readline()) for _ in range(2))
+    httpx.post(f"http://{host}:9000/clear", timeout=WITHIN_S).raise_for_status()
+    live, cleared = (json.loads(tail.stdout.readline()) for _ in range(2))
     tail.send_signal(signal.SIGINT)
 
-    assert (stored["type"], stored["token_ids"], stored["rank"]) == ("BlockStored", list(range(16)), 0)
+    assert (message["sequence"], message["via"], message["data_parallel_rank"]) == (0, "replay", 0)
+    assert message["frames"] == ["empty", "topic ''", "sequence", "payload"]
+    assert (stored["type"], stored["token_ids"]) == ("BlockStored", list(range(16)))
     assert [len(one) for one in stored["block_hashes"]] == [16]
-    assert cleared["type"] == "AllBlocksCleared"
+    assert (live["sequence"], live["via"], cleared["type"]) == (1, "live", "AllBlocksCleared")
     assert tail.wait(timeout=5) == 0
 
 
@@ -150,6 +152,7 @@ def test_tail_prints_events(start: Start) -> None:
         pytest.param(["gateway", "--config", "none.yaml"], "cannot read none.yaml", id="no-such-file"),
         pytest.param(["simulate", "--name", "", "--model", "m"], "name: must not be empty", id="option"),
         pytest.param(["tail", "nonsense"], "nonsense", id="endpoint"),
+        pytest.param(["tail", "tcp://*:5557"], "kvsync connects to engines", id="endpoint-to-bind"),
         pytest.param(["gateway", "--frobnicate"], "No such option", id="unknown-option"),
     ],
 )

@@ -182,9 +182,10 @@ async def test_something_that_is_no_publisher_is_tried_again_with_pauses(
     async with await asyncio.start_server(refuse, "127.0.0.1", 0) as server:
         endpoint = f"tcp://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         subscriber = follow(endpoint, None, reconnect_s=0.05, reconnect_max_s=0.05)
-        await eventually(lambda: len(connections) >= 4)
+        # Each attempt is followed by one or two more connections, to see what listens there.
+        await eventually(lambda: len(connections) > 3 * 3)
         assert subscriber.state is State.BLIND
-        assert connections[3] - connections[0] > 3 * 0.05 - 0.01
+        assert connections[9] - connections[0] > 3 * 0.05 - 0.01
 
     async with Publisher(endpoint=endpoint) as publisher:
         await eventually(lambda: subscriber.state is State.DEGRADED)
@@ -241,6 +242,6 @@ async def test_other_pods_are_not_disturbed(
             bad.send_now([b"garbage"])
         bad.publish(b"garbage")
         publish(good, 0, 1, 2)
-        await eventually(lambda: manager.events == {("good", "cleared"): 3, ("bad", "cleared"): 1})
+        await eventually(lambda: manager.events == {("good", "removed"): 3, ("bad", "removed"): 1})
         assert manager.state("good") is State.EXACT
         await eventually(lambda: manager.state("bad") is State.DEGRADED)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
@@ -223,6 +224,41 @@ async def test_each_rank_of_a_pod_is_followed(background: Background, eventually
             await eventually(lambda: manager.state("a") is State.EXACT)
 
 
+async def test_two_pods_at_one_endpoint_are_not_exact(background: Background, eventually: Eventually) -> None:
+    """Each would hold the other's blocks, which is said of both until one is gone."""
+    async with publisher() as engine:
+        background(engine.serve())
+        discovery = Pods(pod("a", engine), pod("b", engine))
+        manager = EventManager(PrefixIndex(BLOCK_SIZE), discovery, QUICK)
+        background(manager.run())
+        await eventually(lambda: {status.state for status in manager.statuses()} == {State.DEGRADED})
+        reasons = {status.reason for status in manager.statuses()}
+        discovery.set(pod("b", engine))
+        await eventually(lambda: manager.state("b") is State.EXACT)
+
+        twins = f"a rank 0 and b rank 0 are at the same endpoint, {engine.endpoint}"
+        assert reasons == {f"{twins}: give each the port of its own engine"}
+
+
+async def test_what_the_index_leaves_out_makes_a_source_degraded(
+    background: Background, eventually: Eventually
+) -> None:
+    """It is EXACT again when the engine holds no such block any more; another pod is not concerned."""
+    async with publisher() as a, publisher() as b:
+        background(a.serve())
+        background(b.serve())
+        discovery = StaticDiscovery([pod("a", a), pod("b", b)])
+        manager = EventManager(PrefixIndex(BLOCK_SIZE, max_blocks_per_source=2), discovery, QUICK)
+        background(manager.run())
+        publish(a, stored(1, 3))
+        publish(b, stored(1, 2))
+        await eventually(lambda: (manager.state("a"), manager.state("b")) == (State.DEGRADED, State.EXACT))
+        assert manager.left_out(Source("a", "m")) == {"dropped": 1}
+        assert "beyond what the index keeps" in manager.statuses()[0].reason
+        publish(a, BlockRemoved(block_hashes=(3,)))
+        await eventually(lambda: manager.state("a") is State.EXACT)
+
+
 class Stumbling(PrefixIndex):
     """An index that fails once, at a given event."""
 
@@ -230,12 +266,12 @@ class Stumbling(PrefixIndex):
         super().__init__(BLOCK_SIZE)
         self.stones = [stone]
 
-    def apply(self, source: Source, event: Event) -> Applied:
-        """Fail, if this is the event."""
-        if event in self.stones:
-            self.stones.remove(event)
+    def apply_batch(self, source: Source, events: Sequence[Event]) -> list[Applied]:
+        """Fail, if this event is among them."""
+        for stone in [each for each in self.stones if each in events]:
+            self.stones.remove(stone)
             raise RuntimeError("stumbled")
-        return super().apply(source, event)
+        return super().apply_batch(source, events)
 
 
 async def test_a_subscriber_that_fails_disturbs_no_other(

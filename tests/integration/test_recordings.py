@@ -1,8 +1,7 @@
 """What real engines sent: every frame is understood, and the index ends with the engine's own blocks.
 
-`KVSYNC_CI_RECORDINGS` names a folder of recordings: `*.hex.gz` with a message a line, `live` or `replay` and
-its frames in hexadecimal (`-`: an empty one), and `*-truth.json` with the engine's own block table after the
-last.
+The recordings are those beside this file (their README says what they are) and those of the folder that
+`KVSYNC_CI_RECORDINGS` names.
 """
 
 import gzip
@@ -16,19 +15,23 @@ import pytest
 
 from kvsync.codec import END_SEQUENCE, decode, decode_sequence
 from kvsync.events import EventBatch, Source
-from kvsync.index import PrefixIndex
+from kvsync.index import PrefixIndex, Prompt, lookup
 
 SOURCE = Source("engine", "model")
 VARIABLE = "KVSYNC_CI_RECORDINGS"
+HERE = Path(__file__).parent / "recordings"
+FOLDERS = [HERE, *(Path(each) for each in [os.environ.get(VARIABLE)] if each)]
+FILES = [file for folder in FOLDERS for file in sorted(folder.glob("*.hex.gz"))]
+TRUTHS = [file for folder in FOLDERS for file in sorted(folder.glob("*-truth.json"))]
+EXPLAINED = {"stored", "removed", "group_stored", "group_removed", "lora_by_id", "reannounced", "unkeyed"}
 
 
-@pytest.fixture
-def recordings() -> Path:
-    """The folder of recordings, if there is one here."""
-    folder = os.environ.get(VARIABLE)
-    if not folder:
-        pytest.skip(f"{VARIABLE} names no folder with recordings of engines")
-    return Path(folder)
+def find(name: str) -> Path:
+    """The recording of a name, if it is here."""
+    for file in FILES:
+        if file.name == f"{name}.hex.gz":
+            return file
+    pytest.skip(f"{VARIABLE} names no folder with {name}")
 
 
 def messages(file: Path) -> Iterator[tuple[str, int, bytes]]:
@@ -41,36 +44,36 @@ def messages(file: Path) -> Iterator[tuple[str, int, bytes]]:
                 yield kind, decode_sequence(number), payload
 
 
-def batches(file: Path) -> list[EventBatch]:
-    """Read every batch once, in order."""
+def batches(file: Path) -> dict[int, EventBatch]:
+    """Read every batch once, in order, by its number."""
     payloads = {number: payload for _, number, payload in messages(file)}
-    return [decode(payload) for _, payload in sorted(payloads.items())]
+    return {number: decode(payload) for number, payload in sorted(payloads.items())}
 
 
-def applied(file: Path, block_size: int) -> tuple[PrefixIndex, Counter[str]]:
+def applied(file: Path) -> tuple[PrefixIndex, Counter[str]]:
     """Apply all batches to an index; gives it and what they did."""
-    index, effects = PrefixIndex(block_size), Counter[str]()
-    for batch in batches(file):
-        for event in batch.events:
-            effects.update(index.apply(SOURCE, event))
+    index, effects = PrefixIndex(), Counter[str]()
+    for batch in batches(file).values():
+        for effect in index.apply_batch(SOURCE, batch.events):
+            effects.update(effect)
     return index, effects
 
 
-def test_every_event_is_understood(recordings: Path) -> None:
-    """No batch and no event of any engine is skipped."""
-    skipped = {
-        file.name: [event for batch in batches(file) for event in batch.skipped]
-        for file in sorted(recordings.glob("*.hex.gz"))
-    }
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+def test_every_event_is_understood(file: Path) -> None:
+    """No batch and no event of any engine is skipped, and nothing that one says contradicts the rest."""
+    index, effects = applied(file)
 
-    assert skipped == {name: [] for name in skipped}
-    assert skipped
+    assert [event for batch in batches(file).values() for event in batch.skipped] == []
+    assert effects.keys() <= EXPLAINED
+    assert index.blocks_total > 0
+    assert index.orphans(SOURCE) == 0
 
 
-def test_live_and_replayed_batches_agree(recordings: Path) -> None:
+def test_live_and_replayed_batches_agree() -> None:
     """A batch has the same bytes on both ways, which is what a restart is told by."""
     compared = 0
-    for file in recordings.glob("*.hex.gz"):
+    for file in FILES:
         came: dict[str, dict[int, bytes]] = {"live": {}, "replay": {}}
         for kind, number, payload in messages(file):
             came[kind][number] = payload
@@ -81,20 +84,53 @@ def test_live_and_replayed_batches_agree(recordings: Path) -> None:
     assert compared > 0
 
 
-def test_the_index_holds_what_the_engine_holds(recordings: Path) -> None:
-    """After the last batch, the engine's own table has the same blocks."""
-    index, effects = applied(recordings / "vllm-0.32.0-b-with-truth.hex.gz", block_size=32)
-    truth = json.loads((recordings / "vllm-0.32.0-b-truth.json").read_text())
+@pytest.mark.parametrize("truth", TRUTHS, ids=lambda file: file.name)
+def test_the_index_holds_what_the_engine_holds(truth: Path) -> None:
+    """After the last batch, the engine's own table has the same blocks in every group, and as many copies.
 
-    held = index.blocks(SOURCE).keys()
-    assert held == {int(engine_hash[-16:], 16) for engine_hash in truth["blocks"]["0"]}
-    assert (index.orphans(SOURCE), effects["mismatched"], effects["unknown_removed"]) == (0, 0, 0)
+    That includes an engine whose clients asked for hits to be announced again.
+    """
+    name = truth.name.removesuffix("-truth.json")
+    (file,) = (each for each in FILES if each.name in (f"{name}.hex.gz", f"{name}-with-truth.hex.gz"))
+    index, _ = applied(file)
+    blocks: dict[str, dict[str, int]] = json.loads(truth.read_text())["blocks"]
+
+    assert index.tables(SOURCE) == {
+        int(group): {int(engine_hash[-16:], 16): copies for engine_hash, copies in table.items()}
+        for group, table in blocks.items()
+    }
 
 
-def test_pairs_of_tokens_are_blocks_like_others(recordings: Path) -> None:
+def test_hybrid_models_reuse_what_is_predicted() -> None:
+    """Before each request, the index says how many tokens a model with sliding windows will not compute."""
+    file = find("vllm-0.32.0-gemma3")
+    with gzip.open(HERE / "vllm-0.32.0-gemma3-requests.json.gz") as lines:
+        requests = json.load(lines)
+    index, waiting = PrefixIndex(), batches(file)
+    predicted = []
+    for request in requests:
+        for number in [each for each in waiting if each <= request["after"]]:
+            index.apply_batch(SOURCE, waiting.pop(number).events)
+        prompt = Prompt(model="model", tokens=request["prompt"], salt=request.get("cache_salt"))
+        matches = lookup(index, prompt)
+        predicted.append(matches[SOURCE.pod].cached_tokens if matches else 0)
+
+    assert predicted == [request["cached"] for request in requests]
+    assert sum(predicted) > 10_000
+
+
+def test_pairs_of_tokens_are_blocks_like_others() -> None:
     """SGLang with EAGLE names each token together with the next; every block finds its place."""
-    index, effects = applied(recordings / "sglang-0.5.23-16-60-eagle.hex.gz", block_size=16)
+    index, effects = applied(find("sglang-0.5.23-16-60-eagle"))
 
     assert effects["stored"] > 0
     assert index.blocks_total == effects["stored"] - effects["removed"]
-    assert effects.keys() <= {"stored", "removed"}
+
+
+def test_adapters_named_by_number_alone_are_told_apart() -> None:
+    """vLLM before 0.14 names no adapter; its blocks are filed under their numbers."""
+    index, effects = applied(find("vllm-0.11.2-lora-id-full"))
+
+    assert effects["lora_by_id"] > 0
+    assert index.lora_ids(SOURCE) == {1, 2}
+    assert {lora for lora, _ in index.blocks(SOURCE).values()} == {"", "#1", "#2"}

@@ -71,7 +71,7 @@ class ReplayPeer:
 @pytest.mark.parametrize(
     ("answers", "reason", "errors"),
     [
-        ([], "no answer from the replay endpoint for 0.1 s", {}),
+        ([], "no answer from the replay endpoint for 0.8 s", {}),
         ([(b"OK",)], "the replay endpoint answered something else", {"replay_frames": 4}),
         ([(b"", b"OK")], "the replay endpoint answered something else", {"replay_frames": 4}),
         ([(b"",) * 100], "the replay endpoint answered something else", {"replay_frames": 4}),
@@ -162,6 +162,29 @@ async def test_a_replay_endpoint_that_comes_late_is_tried_again(
 
         assert recorder.log == [0]
         assert subscriber.status.counters.replay_failures == 0
+
+
+async def test_a_publisher_that_is_slow_to_answer_is_given_time(
+    background: Background,
+    follow: Follow,
+    recorder: Recorder,
+    numbered: Callable[[int], bytes],
+    eventually: Eventually,
+) -> None:
+    """It answers one request after the other, those that were given up as well: fewer are made each time."""
+    async with Publisher(endpoint=ANY_PORT) as publisher, ReplayPeer() as peer:
+
+        async def slowly() -> None:
+            while True:
+                identity = await peer.asked()
+                await asyncio.sleep(0.25)
+                await peer.answer(identity, (b"", number(0), numbered(0)), (b"", END, b""))
+
+        background(slowly())
+        subscriber = follow(publisher.endpoint, peer.endpoint, replay_idle_timeout_s=0.1)
+        await eventually(lambda: subscriber.state is State.EXACT)
+
+        assert recorder.log == [0]
 
 
 async def test_a_replay_that_goes_on_forever_is_ended(

@@ -264,6 +264,21 @@ async def test_lost_history_is_not_hidden(
         assert "before frame 3" in subscriber.status.reason
 
 
+async def test_a_clear_makes_up_for_lost_history(
+    background: Background, follow: Follow, publish: Publish, eventually: Eventually
+) -> None:
+    """When the engine empties its cache, what the ring had lost is of no interest any more."""
+    async with Publisher(endpoint=ANY_PORT, replay_endpoint=ANY_PORT, buffer_steps=2) as publisher:
+        background(publisher.serve())
+        publish(publisher, 0, 1, 2, 3, 4)
+        subscriber = follow(publisher.endpoint, publisher.replay_endpoint)
+        await eventually(is_degraded(subscriber))
+        publisher.publish(encode(EventBatch(ts=5.0, events=(AllBlocksCleared(),))))
+        await eventually(is_exact(subscriber))
+
+        assert (subscriber.status.last, subscriber.status.reason) == (5, "")
+
+
 async def test_without_a_replay_endpoint_live_batches_are_served(
     follow: Follow, recorder: Recorder, publish: Publish, eventually: Eventually
 ) -> None:

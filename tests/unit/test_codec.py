@@ -239,6 +239,25 @@ def test_medium_is_kept_and_gpu_when_absent() -> None:
     )
 
 
+def test_remaining_copies_are_read_and_written_in_maps() -> None:
+    """An engine may say how many copies of a removed block are left; in arrays that has no place."""
+    event = BlockRemoved(block_hashes=(1, 2), remaining_copies=(0, 3))
+    batch = EventBatch(ts=1.0, events=(event,))
+    raw = {"type": "BlockRemoved", "block_hashes": [1, 2], "remaining_copy_counts": [0, 3]}
+
+    assert decode(pack([1.0, [raw]])).events == (event,)
+    assert decode(encode(batch, events_as=Encoding.MAP)) == batch
+    assert decode(encode(batch)).events == (BlockRemoved(block_hashes=(1, 2)),)
+
+
+@pytest.mark.parametrize("counts", [[1], [1, -1], [1, "1"], 2], ids=["short", "negative", "text", "number"])
+def test_remaining_copies_must_be_a_number_for_each_block(counts: object) -> None:
+    """Anything else makes the event unreadable, and its batch survives."""
+    raw = {"type": "BlockRemoved", "block_hashes": [1, 2], "remaining_copy_counts": counts}
+
+    assert [skip.reason for skip in skipped(raw)] == ["bad_field"]
+
+
 def test_placeholder_without_tokens_is_read() -> None:
     """An off-loading connector announces hashes alone, with block size 0."""
     assert decode(pack([1.0, [["BlockStored", [1], None, [], 0]]])).events == (

@@ -50,6 +50,15 @@ def test_a_pod_may_have_no_replay_endpoint() -> None:
     assert pod.replay_endpoint(7) is None
 
 
+@pytest.mark.parametrize("host", ["*", "0.0.0.0", "::"])  # noqa: S104 - refused
+def test_engines_that_connect_are_refused(host: str) -> None:
+    """An address that only a listener could have is an error that says which side must bind."""
+    text = f'pods: [{{name: a, model: m, host: "{host}"}}]'
+
+    with pytest.raises(ConfigError, match="takes no connections from them; let the engine bind"):
+        parse_pods(text, "pods.yaml")
+
+
 def test_every_problem_is_reported_at_once() -> None:
     """One error names all that is wrong in a list, each with the path of its field."""
     text = """

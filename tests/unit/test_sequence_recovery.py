@@ -59,7 +59,7 @@ def test_truncated_first_replay_is_served_degraded() -> None:
 
     assert replay(tracker, 7, 8) == delivered(7, 8, replayed=True)
     assert tracker.state is State.DEGRADED
-    assert tracker.reason == "history before frame 7 is gone"
+    assert tracker.reason == "history before frame 7 is gone, until the engine clears its cache"
     assert tracker.counters.truncated == 1
     assert tracker.receive(9, frame(9)) == delivered(9)
     assert tracker.state is State.DEGRADED
@@ -218,7 +218,10 @@ def test_truncated_replay_leaves_a_given_up_source_as_it_is() -> None:
     tracker.probe()
 
     assert replay(tracker, 3, 4, 5, 6) == delivered(6, replayed=True)
-    assert (tracker.state, tracker.reason) == (State.DEGRADED, "history before frame 3 is gone")
+    assert (tracker.state, tracker.reason) == (
+        State.DEGRADED,
+        "history before frame 3 is gone, until the engine clears its cache",
+    )
     assert tracker.probe() == [Replay(6)]
 
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from kvsync.ci.cluster_settings import ClusterName, ClusterSettings
 from kvsync.ci.run_folder import RunFolder
-from kvsync.ci.stages.catalogue import CLUSTERED, STAGES
+from kvsync.ci.stages.catalogue import CLUSTERED, DEFAULT_STAGES, STAGES
 from kvsync.ci.stages.stage import LOCAL
 from kvsync.errors import ConfigError, UnknownName
 from kvsync.testing.results.whole import write_whole
@@ -105,7 +105,7 @@ class Parameters(BaseModel):
     stages: Annotated[
         tuple[Annotated[str, Field(json_schema_extra={"enum": list(STAGES)})], ...],
         Field(min_length=1, description=f"Stages to run, in this order: {', '.join(STAGES)}"),
-    ] = tuple(STAGES)
+    ] = DEFAULT_STAGES
     profile: Annotated[
         Literal["quick", "full"],
         Field(description="quick: minutes, for every change. full: real durations and sizes, for the night."),

@@ -14,9 +14,13 @@ STAGES: dict[str, Stage] = {
         PytestStage("load", folder="load", timeout_s=9000, clustered=True),
         PytestStage("chaos", folder="chaos", timeout_s=7200, clustered=True),
         PytestStage("soak", folder="soak", timeout_s=10_800, clustered=True),
+        PytestStage("engines", folder="engines", timeout_s=3600),
     )
 }
 """In the order of a run: the cheap and most telling first. A stage runs the folder that has its name."""
+
+DEFAULT_STAGES = tuple(name for name in STAGES if name != "engines")
+"""What a run is made of if nothing is named: few machines have a real engine."""
 
 CLUSTERED = ("e2e", "load", "chaos", "soak")
 """The stages that run on the cluster that a run asks for; the others use only this machine."""

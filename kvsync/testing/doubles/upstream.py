@@ -48,7 +48,7 @@ class Upstream:
         """Answer one request of a connection."""
         with suppress(asyncio.IncompleteReadError, ConnectionError), closing(writer):
             request = await _read(reader)
-            if request.target in ("/health", "/v1/models"):
+            if request.target in ("/health", "/v1/models", "/metrics"):
                 writer.write(WHOLE if self.healthy else UNAVAILABLE)
                 return
             self.received.append(request)

@@ -190,6 +190,25 @@ async def test_prefixes_of_adapters_and_salts_are_their_own(site: Site) -> None:
     assert await matched(model="other") == {}
 
 
+async def test_pods_of_different_block_sizes_serve_one_model(site: Site) -> None:
+    """Each prompt is matched in every pod's own blocks, and the prediction is what that pod reports."""
+    sizes = {"a": 16, "b": 32, "c": 1}
+    for name, size in sizes.items():
+        await site.engine(name, block_size=size, capacity=4096 // size)
+    client = await site.gateway(routing={"imbalance_after": 0})
+    prompts = [[number, *TOKENS] for number in range(12)]
+    for prompt in (*prompts, *prompts):
+        request = {"model": "base", "prompt": prompt, "max_tokens": 1}
+        answer = await client.post("/v1/completions", json=request)
+        cached = answer.json()["usage"]["prompt_tokens_details"]["cached_tokens"]
+        assert routing(answer)["predicted-cached-tokens"] == str(cached)
+        status = await site.settled(client)
+
+    assert {pod["name"]: pod["sources"][0]["block_size"] for pod in status["pods"]} == sizes  # type: ignore[attr-defined]
+    counts = [pod["sources"][0]["blocks"] for pod in status["pods"]]  # type: ignore[attr-defined]
+    assert all(counts)
+
+
 async def test_a_stream_is_passed_on_as_it_comes(site: Site) -> None:
     """The first chunk arrives while the engine still works; hanging up then ends the request there, too."""
     engine = await site.engine("a", time_scale=1, inter_token_ms=20)
@@ -328,8 +347,11 @@ async def test_status_and_metrics_agree_with_what_happened(site: Site) -> None:
         "problem": "",
         "running": 0,
         "loras": ["poet"],
+        "unnamed_loras": [],
+        "predictions": pod["predictions"],
     }
     assert (source["rank"], source["state"], source["reason"], source["blocks"]) == (0, "exact", "", 4)
+    assert (source["endpoint"], source["left_out"]) == (site.pods[0].endpoint(), {})
     assert (source["lag_batches"], source["connected"], source["errors"]) == (0, True, {})
     routed = {"model": "base", "selection": "prefix_match"}
     assert metric(text, "kvsync_requests_total", status="200", **routed) == 1
@@ -353,6 +375,8 @@ async def test_status_and_metrics_agree_with_what_happened(site: Site) -> None:
     assert metric(text, "kvsync_predictions_total", pod="a", outcome="exact") == 2
     assert metric(text, "kvsync_predicted_cached_tokens_total", pod="a") == 48
     assert metric(text, "kvsync_reported_cached_tokens_total", pod="a") == 48
+    assert metric(text, "kvsync_recent_predictions", pod="a", outcome="exact") == 1
+    assert metric(text, "kvsync_predictions_doubtful", pod="a") == 0
 
 
 async def test_usage_of_a_stream_is_compared(site: Site) -> None:

@@ -230,6 +230,43 @@ async def test_reset_empties_the_cache(simulate: Simulate) -> None:
     assert usage["prompt_tokens_details"] == {"cached_tokens": 0}  # type: ignore[index]
 
 
+async def test_documents_are_known_to_the_chat_and_not_to_tokenize(simulate: Simulate) -> None:
+    """As with vLLM, /tokenize tells a prompt without them, which is another one."""
+    _, client = await simulate()
+    chat = {"messages": [{"role": "user", "content": "hi"}], "documents": [{"text": "d"}], "max_tokens": 1}
+
+    told = (await client.post("/tokenize", json=chat)).json()["count"]
+    used = (await client.post("/v1/chat/completions", json=chat)).json()["usage"]["prompt_tokens"]
+
+    assert told == 20 < used
+
+
+async def test_a_key_is_asked_for_below_v1(simulate: Simulate) -> None:
+    """As with vLLM's --api-key, health and tokenizing are open to all."""
+    _, client = await simulate(api_key="k")
+    with_key = {"authorization": "Bearer k"}
+
+    assert (await client.get("/v1/models")).status_code == 401
+    assert (await client.get("/v1/models", headers=with_key)).status_code == 200
+    assert (await client.post("/tokenize", json={"prompt": "hi"})).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("details", "told"),
+    [("always", [0, 32]), ("if-any", [None, 32]), ("never", [None, None])],
+)
+async def test_cached_tokens_may_be_left_out(
+    simulate: Simulate, details: str, told: list[int | None]
+) -> None:
+    """A usage says how many tokens were cached always, if there are any, or never."""
+    _, client = await simulate(details=details)
+    prompt = "a prompt of thirty-two characters"
+    usages = [(await complete(client, prompt=prompt))["usage"] for _ in range(2)]
+
+    found = [usage["prompt_tokens_details"] for usage in usages]  # type: ignore[index]
+    assert [each and each["cached_tokens"] for each in found] == told
+
+
 @pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
 async def test_client_that_goes_away_frees_its_blocks(
     simulate: Simulate, eventually: Eventually, stream: bool

@@ -115,6 +115,33 @@ async def test_encoding_is_the_one_asked_for(
     assert payload == encode(batch, events_as=events_as, batch_as=batch_as, hash_width=hash_width)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("options", "lora_name", "extra_keys"),
+    [
+        pytest.param({"loras_as": "id"}, None, (("sql", "tenant"),), id="before 0.14, adapters by number"),
+        pytest.param({"extra_keys": "left-out"}, "sql", None, id="before 0.17, no extra keys"),
+    ],
+)
+async def test_fields_of_later_releases_are_left_out(
+    simulate: Simulate,
+    context: zmq.asyncio.Context,
+    options: dict[str, object],
+    lora_name: str | None,
+    extra_keys: object,
+) -> None:
+    """An adapter without its name, a salted block without its salt; the cache itself is the same."""
+    pod, client = await simulate(loras=("sql",), **options)
+    for _ in range(2):
+        cached = await complete(client, list(range(17)), model="sql", cache_salt="tenant")
+
+    ((*_, payload),) = await replayed(context, pod)
+
+    (event,) = decode(payload).events
+    assert isinstance(event, BlockStored)
+    assert (event.lora_id, event.lora_name, event.extra_keys) == (1, lora_name, extra_keys)
+    assert cached == 16
+
+
 @pytest.mark.parametrize(("layout", "frames"), [("new", 4), ("old", 3)])
 async def test_replay_has_the_layout_asked_for_and_begins_at_zero(
     simulate: Simulate, context: zmq.asyncio.Context, layout: str, frames: int

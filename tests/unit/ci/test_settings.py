@@ -45,6 +45,18 @@ def test_a_variable_wins_over_the_file(tmp_path: Path) -> None:
     )
 
 
+def test_the_engines_are_handed_to_the_tests(tmp_path: Path) -> None:
+    """What the file or a variable says of real engines is what the tests of their stage find."""
+    (tmp_path / "kvsync-ci.toml").write_text('[vllm]\ncommand = "/old/vllm"\nmodel = "/models/tiny"\n')
+
+    settings = load_settings(tmp_path, {"KVSYNC_CI_VLLM": "/new/vllm"})
+
+    assert settings.vllm.variables == {
+        "KVSYNC_CI_VLLM": "/new/vllm",
+        "KVSYNC_CI_VLLM_MODEL": "/models/tiny",
+    }
+
+
 def test_every_problem_is_reported_with_its_place(tmp_path: Path) -> None:
     """A wrong value and an unknown key in the file, a wrong and an unknown variable are one message."""
     file = tmp_path / "kvsync-ci.toml"

@@ -5,7 +5,7 @@ from array import array
 
 import pytest
 
-from kvsync.gateway.completion import Completion, Text, parse
+from kvsync.gateway.completion import Completion, Text, parse, without_report
 
 
 def request(**fields: object) -> bytes:
@@ -58,6 +58,27 @@ def test_fields_that_tell_requests_apart() -> None:
 
 
 @pytest.mark.parametrize(
+    ("fields", "answers", "reads_cache"),
+    [
+        pytest.param({"prompt": "a"}, 1, True, id="plain"),
+        pytest.param({"prompt": "a", "n": 3}, 3, True, id="several-answers"),
+        pytest.param({"prompt": "a", "best_of": 2}, 2, True, id="best-of"),
+        pytest.param({"prompt": "a", "n": "x", "logprobs": 5}, 1, True, id="logprobs-of-the-answer"),
+        pytest.param({"prompt": "a", "prompt_logprobs": 0}, 1, False, id="prompt-logprobs"),
+        pytest.param({"prompt": "a", "echo": True}, 1, True, id="echo"),
+        pytest.param({"prompt": "a", "echo": True, "logprobs": 0}, 1, False, id="echo-with-logprobs"),
+        pytest.param({"messages": [], "echo": True}, 1, False, id="echo-in-a-chat"),
+        pytest.param({"messages": [], "echo": True, "top_logprobs": None}, 1, True, id="echo-without-any"),
+    ],
+)
+def test_how_the_engine_uses_its_cache(fields: dict[str, object], answers: int, reads_cache: bool) -> None:
+    """Answers are counted, and it is known which requests are computed as a whole."""
+    completion = parse(request(**fields))
+
+    assert (completion.answers, completion.reads_cache) == (answers, reads_cache)
+
+
+@pytest.mark.parametrize(
     ("body", "complaint"),
     [
         pytest.param(b"{", "the body is not valid JSON: Expecting property name", id="broken-json"),
@@ -73,3 +94,23 @@ def test_unreadable(body: bytes, complaint: str) -> None:
     """A request that cannot be routed is refused with what is wrong."""
     with pytest.raises(ValueError, match=complaint):
         parse(body)
+
+
+@pytest.mark.parametrize(
+    ("extra", "wanted"),
+    [
+        pytest.param({"kv_cache_report_mode": "full", "other": 1}, True, id="asked-for"),
+        pytest.param({"other": 1}, False, id="others"),
+        pytest.param(None, False, id="none"),
+        pytest.param("kv_cache_report_mode", False, id="no-mapping"),
+    ],
+)
+def test_the_argument_that_announces_hits_again_is_known_and_can_be_left_out(
+    extra: object, wanted: bool
+) -> None:
+    """Only that argument goes; everything else stays as it was."""
+    body = json.dumps({"model": "m", "prompt": "\u00e9\ud83d\ude00 1e400", "vllm_xargs": extra}).encode()
+
+    assert parse(body).wants_report is wanted
+    if wanted:
+        assert json.loads(without_report(body)) == {**json.loads(body), "vllm_xargs": {"other": 1}}

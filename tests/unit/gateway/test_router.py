@@ -6,12 +6,12 @@ import pytest
 
 from kvsync.config import GatewayConfig
 from kvsync.events import BlockStored, Source
-from kvsync.gateway.catalog import Target
+from kvsync.gateway.catalog import ModelCard, Target
 from kvsync.gateway.load import RunningRequests
 from kvsync.gateway.router import Route, Router, percent_bucket
 from kvsync.index import PrefixIndex
 from kvsync.pods import Pod
-from kvsync.routing import Choice, Selection
+from kvsync.routing import Selection
 from kvsync.sequence import State
 
 A, B, C = (Pod(name=name, model="m", host=f"10.0.0.{n}") for n, name in enumerate("abc"))
@@ -23,22 +23,32 @@ def holding(**tokens: list[int]) -> PrefixIndex:
     index = PrefixIndex(4)
     for pod, held in tokens.items():
         hashes = tuple(range(len(held) // 4))
-        event = BlockStored(block_hashes=hashes, parent_block_hash=None, token_ids=tuple(held), block_size=4)
+        event = BlockStored(
+            block_hashes=hashes,
+            parent_block_hash=None,
+            token_ids=tuple(held),
+            block_size=4,
+            extra_keys=(None,) * len(hashes),
+        )
         index.apply(Source(pod, "m"), event)
     return index
 
 
 def router(
-    index: PrefixIndex, healthy: tuple[Pod, ...], load: RunningRequests | None = None, **settings: object
+    index: PrefixIndex,
+    healthy: tuple[Pod, ...],
+    load: RunningRequests | None = None,
+    cards: tuple[ModelCard, ...] = (),
+    sync_enabled: bool = True,
 ) -> Router:
-    """A router for blocks of 4 tokens; every source is EXACT."""
-    config = GatewayConfig.model_validate({"pods": [A, B, C], "block_size": 4, **settings})
+    """A router; every source is EXACT, and every pod lists `cards`."""
+    config = GatewayConfig.model_validate({"pods": [A, B, C], "sync_enabled": sync_enabled})
     return Router(
         config,
         index,
         pods=lambda: (A, B, C),
         state=lambda _: State.EXACT,
-        cards=lambda _: (),
+        cards=lambda _: cards,
         healthy=lambda pod: pod in healthy,
         load=load or RunningRequests(),
         rng=random.Random(0),
@@ -57,7 +67,7 @@ def test_longest_prefix_first() -> None:
     route = router(index, (A, B, C)).route(TARGET, [1, 2, 3, 4, 5, 6, 7, 8, 9], None)
 
     assert order(route) == [("b", 2), ("a", 1), ("c", 0)]
-    assert (route.tokens, route.blocks) == (9, 2)
+    assert [route.match_percent(choice) for choice in route.choices] == ["76-100", "26-50", "0"]
 
 
 def test_unhealthy_pods_come_last_whatever_they_hold() -> None:
@@ -75,22 +85,22 @@ def test_no_pod_no_choice() -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "tokens", "salt"),
+    ("sync", "tokens", "salt"),
     [
-        pytest.param({"sync_enabled": False}, [1, 2, 3, 4], None, id="sync-off"),
-        pytest.param({}, None, None, id="tokens-not-known"),
-        pytest.param({}, [1, 2, 3], None, id="no-full-block"),
-        pytest.param({}, [1, 2, 3, 4], "salt", id="other-salt"),
-        pytest.param({"hash_seed": 7}, [1, 2, 3, 4], None, id="other-seed"),
+        pytest.param(False, [1, 2, 3, 4], None, id="sync-off"),
+        pytest.param(True, None, None, id="tokens-not-known"),
+        pytest.param(True, [1, 2, 3], None, id="no-full-block"),
+        pytest.param(True, [1, 2, 3, 4], "salt", id="other-salt"),
     ],
 )
 def test_without_a_prefix_the_least_loaded_comes_first(
-    settings: dict[str, object], tokens: list[int] | None, salt: str | None
+    sync: bool, tokens: list[int] | None, salt: str | None
 ) -> None:
     """Where no prefix can match, the pods' load alone decides."""
     load = RunningRequests()
     with load.running("a"), load.running("b"), load.running("b"):
-        route = router(holding(a=[1, 2, 3, 4]), (A, B, C), load, **settings).route(TARGET, tokens, salt)
+        index = holding(a=[1, 2, 3, 4])
+        route = router(index, (A, B, C), load, sync_enabled=sync).route(TARGET, tokens, salt)
 
     assert order(route) == [("c", 0), ("a", 0), ("b", 0)]
     assert route.choices[0].selection is Selection.LEAST_REQUEST
@@ -106,21 +116,49 @@ def test_tokenizers_are_healthy_and_idle_ones_first() -> None:
 
 
 @pytest.mark.parametrize(
-    ("tokens", "matched", "expected"),
+    ("tokens", "held", "expected"),
     [
-        pytest.param(64, 4, 48, id="whole-prompt-held"),
-        pytest.param(65, 4, 64, id="one-token-more"),
-        pytest.param(64, 2, 32, id="part"),
-        pytest.param(16, 1, 0, id="one-block"),
+        pytest.param(16, 16, 12, id="whole-prompt-held"),
+        pytest.param(17, 16, 16, id="one-token-more"),
+        pytest.param(16, 8, 8, id="part"),
+        pytest.param(4, 4, 0, id="one-block"),
         pytest.param(0, 0, 0, id="not-known"),
     ],
 )
-def test_predicted_cached_tokens(tokens: int, matched: int, expected: int) -> None:
+def test_predicted_cached_tokens(tokens: int, held: int, expected: int) -> None:
     """An engine computes the last token at least, and with it the last block."""
-    choice = Choice(pod="a", matched_blocks=matched, selection=Selection.PREFIX_MATCH, state=State.EXACT)
-    route = Route(choices=(choice,), tokens=tokens, blocks=tokens // 16, block_size=16)
+    route = router(holding(a=list(range(held))), (A, B, C)).route(TARGET, list(range(tokens)), None)
 
-    assert route.predicted_cached_tokens(choice) == expected
+    assert route.predicted_cached_tokens(route.choices[0]) == expected
+
+
+@pytest.mark.parametrize(
+    ("seen", "listed", "matched"),
+    [
+        pytest.param(2, ("red", "blue"), {"a": 1}, id="second"),
+        pytest.param(1, ("red", "blue"), {}, id="another"),
+        pytest.param(3, ("red", "blue"), {}, id="beyond-the-list"),
+        pytest.param(0, ("red", "blue"), {}, id="below-the-list"),
+        pytest.param(2, (), {}, id="none-listed"),
+    ],
+)
+def test_adapters_that_events_number_are_those_that_the_engine_lists(
+    seen: int, listed: tuple[str, ...], matched: dict[str, int]
+) -> None:
+    """Without names in its events, a pod's adapters are counted from 1 in the order of its own list."""
+    index = PrefixIndex()
+    index.apply(
+        Source("a", "m"),
+        BlockStored(
+            block_hashes=(1,), parent_block_hash=None, token_ids=(1, 2, 3, 4), block_size=4, lora_id=seen
+        ),
+    )
+    cards = (ModelCard(id="m"), *(ModelCard(id=name, parent="m") for name in listed))
+    target = Target(model="m", lora="blue", pods=(A, B))
+
+    found = router(index, (A, B), cards=cards).match(target, [1, 2, 3, 4, 5], None)
+
+    assert {pod: match.blocks for pod, match in found.items()} == matched
 
 
 @pytest.mark.parametrize(

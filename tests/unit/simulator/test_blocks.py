@@ -7,7 +7,7 @@ in the same spelling: `+AB` stores A and B at the root, `C+D` stores D behind C,
 import pytest
 
 from kvsync.events import AllBlocksCleared, BlockRemoved, BlockStored, Event
-from kvsync.simulator.blocks import BASE_MODEL, BlockCache, CacheScope, OutOfBlocks, Resident
+from kvsync.simulator.blocks import BASE_MODEL, BlockCache, CacheScope, CacheUse, OutOfBlocks, Resident
 
 SQL = CacheScope(lora_name="sql", lora_id=1)
 
@@ -95,6 +95,36 @@ def test_fully_cached_prompt_recomputes_its_last_block() -> None:
 
     assert story.allocate("s", "ABC") == (8, "B+C")
     assert story.resident() == {"A": 1, "B": 1, "C": 2}
+
+
+def test_eagle_recomputes_the_last_block_of_a_hit() -> None:
+    """One block less is reused than is cached; a hit of a single block is none."""
+    cache = BlockCache(8, 4, recomputes_last_block=True)
+    cache.allocate("r", spell("ABC"))
+
+    assert cache.allocate("s", spell("ABD")).cached_tokens == 4
+    assert cache.allocate("t", spell("AE")).cached_tokens == 0
+
+
+def test_a_request_may_read_nothing() -> None:
+    """A prompt whose logprobs are asked for is computed as a whole, in copies."""
+    cache = BlockCache(8, 4)
+    cache.allocate("r", spell("ABC"))
+
+    assert cache.allocate("s", spell("ABC"), use=CacheUse(reads=False)).cached_tokens == 0
+    assert [block.copies for block in cache.table()] == [2, 2, 2]
+
+
+def test_hits_may_be_announced_again() -> None:
+    """With full reports the reused blocks are announced from the root on, though no copy of them was made."""
+    cache = BlockCache(8, 4)
+    stored = cache.allocate("r", spell("AB")).events
+    again, new = cache.allocate("s", spell("ABC"), use=CacheUse(reports_hits=True)).events
+
+    assert (again,) == stored
+    assert isinstance(new, BlockStored)
+    assert len(new.block_hashes) == 1
+    assert [block.copies for block in cache.table()] == [1, 1, 1]
 
 
 def test_what_is_left_of_an_evicted_chain_is_reused() -> None:

@@ -140,6 +140,16 @@ async def test_clear_is_announced(bench: Bench) -> None:
     assert bench.batches[1:] == [(AllBlocksCleared(),)]
 
 
+async def test_a_late_clear_is_announced_with_the_next_step(bench: Bench) -> None:
+    """An idle engine keeps it to itself, and tells it before what the step stores."""
+    await bench.answer(prompt(range(9), 1))
+
+    assert bench.engine.clear(late=True) is True
+    assert len(bench.batches) == 1
+    assert [token.cached_tokens for token in await bench.answer(prompt(range(9), 1))] == [0]
+    assert [type(event) for event in bench.batches[1]] == [AllBlocksCleared, BlockStored]
+
+
 async def test_clear_is_refused_while_a_request_runs(bench: Bench) -> None:
     """Nothing is cleared or announced under a running request."""
     answer = bench.engine.generate([prompt(range(9), 20)])

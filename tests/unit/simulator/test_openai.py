@@ -2,7 +2,7 @@
 
 import pytest
 
-from kvsync.simulator.blocks import CacheScope
+from kvsync.simulator.blocks import CacheScope, CacheUse
 from kvsync.simulator.openai import ApiError, Call, Json, ServedModels, ids, parse_chat, parse_completion
 from kvsync.simulator.tokenizer import apply_chat_template
 
@@ -103,6 +103,13 @@ def test_usage_counts_a_prompt_once_and_all_its_answers() -> None:
         ({"prompt": "a", "stream": "yes"}, 400, "stream", "stream must be of type bool, not str"),
         ({"prompt": "a", "cache_salt": ""}, 400, "cache_salt", "a text that is not empty"),
         ({"prompt": "a", "max_tokens": 100}, 400, "prompt", "context length is 100 tokens.*requested 101"),
+        (
+            {"prompt": "a", "truncate_prompt_tokens": 101},
+            400,
+            "truncate_prompt_tokens",
+            "from 1 to 100, got 101",
+        ),
+        ({"prompt": "a", "truncate_prompt_tokens": 0}, 400, "truncate_prompt_tokens", "1 to 100, got 0"),
         ({"prompt": [1] * 100}, 400, "prompt", "context length is 100 tokens.*100 in the prompt, 1 in the"),
     ],
     ids=lambda value: str(value)[:40] if isinstance(value, dict) else "",
@@ -124,6 +131,75 @@ def test_wrong_messages_are_refused(messages: object) -> None:
     """A conversation is a list of objects with roles."""
     with pytest.raises(ApiError, match="messages"):
         parse_chat({"messages": messages}, CARD)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"chat_template": "{{ messages }}"}, "is not trusted"),
+        ({"continue_final_message": True}, "needs add_generation_prompt to be false"),
+        ({"tools": {"name": "f"}}, "tools must be of type list"),
+        ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "image_url is nothing that"),
+    ],
+    ids=["template", "continued and opened", "tools", "image"],
+)
+def test_what_the_template_cannot_do_is_refused(fields: Json, message: str) -> None:
+    """A field that changes the tokens of a chat is never ignored."""
+    with pytest.raises(ApiError, match=message):
+        parse_chat({"messages": MESSAGES, **fields}, CARD)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"tools": [{"name": "f"}]},
+        {"documents": [{"text": "d"}]},
+        {"reasoning_effort": "low"},
+        {"chat_template_kwargs": {"enable_thinking": False}},
+        {"continue_final_message": True, "add_generation_prompt": False},
+    ],
+    ids=lambda fields: next(iter(fields)),
+)
+def test_the_template_sees_every_setting(fields: Json) -> None:
+    """Each field changes the tokens of a conversation."""
+    card = ServedModels(model="base", max_model_len=1000)
+
+    assert parse_chat({"messages": MESSAGES, **fields}, card).prompts != (apply_chat_template(MESSAGES),)
+
+
+@pytest.mark.parametrize(
+    ("fields", "left"),
+    [
+        ({"truncate_prompt_tokens": 3}, [4, 5, 6]),
+        ({"truncate_prompt_tokens": 3, "truncation_side": "right"}, [1, 2, 3]),
+        ({"truncate_prompt_tokens": -1}, [1, 2, 3, 4, 5, 6]),
+    ],
+    ids=["end", "beginning", "as long as possible"],
+)
+def test_prompts_are_truncated(fields: Json, left: list[int]) -> None:
+    """What is left of a prompt is its end, unless the other side is asked for."""
+    assert parse_completion({"prompt": [1, 2, 3, 4, 5, 6], **fields}, CARD).prompts == (tuple(left),)
+
+
+@pytest.mark.parametrize(
+    ("fields", "use"),
+    [
+        ({"logprobs": 1}, CacheUse()),
+        ({"prompt_logprobs": 0}, CacheUse(reads=False)),
+        ({"echo": True}, CacheUse()),
+        ({"echo": True, "logprobs": 0}, CacheUse(reads=False)),
+        ({"vllm_xargs": {"kv_cache_report_mode": "full"}}, CacheUse(reports_hits=True)),
+    ],
+    ids=["logprobs", "prompt logprobs", "echo", "echo with logprobs", "full report"],
+)
+def test_requests_use_the_cache_differently(fields: Json, use: CacheUse) -> None:
+    """For logprobs of the prompt nothing is read; vLLM's report mode is an extra argument."""
+    assert parse_completion({"prompt": "hi", **fields}, CARD).use == use
+
+
+def test_echo_alone_reads_nothing_in_a_chat() -> None:
+    """There `top_logprobs` decides, which is 0 when it is not given."""
+    assert parse_chat({"messages": MESSAGES, "echo": True}, CARD).use == CacheUse(reads=False)
 
 
 def test_error_body_is_openais() -> None:

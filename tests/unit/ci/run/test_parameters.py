@@ -81,6 +81,12 @@ def test_the_command_keeps_a_fork_confined() -> None:
     assert "--untrusted" not in Parameters(source=fork.model_copy(update={"trusted": True})).command
 
 
+def test_real_engines_are_only_used_when_asked_for() -> None:
+    """A run of everything leaves them out: few machines have any."""
+    assert "engines" not in Parameters.checked().stages
+    assert Parameters.checked(stages=("engines",)).stages == ("engines",)
+
+
 @pytest.mark.parametrize(
     ("cluster", "stages", "needed"),
     [

@@ -1,0 +1,17 @@
+"""Which source holds which block, so that a prompt finds the pods that hold its prefix."""
+
+from kvsync.index.holding import MAX_BLOCKS_PER_SOURCE, MAX_ORPHANS_PER_SOURCE, Applied
+from kvsync.index.lookup import Match, Prompt, lookup
+from kvsync.index.prefixes import DEFAULT_BLOCK_SIZE, Digest, PrefixIndex
+
+__all__ = [
+    "DEFAULT_BLOCK_SIZE",
+    "MAX_BLOCKS_PER_SOURCE",
+    "MAX_ORPHANS_PER_SOURCE",
+    "Applied",
+    "Digest",
+    "Match",
+    "PrefixIndex",
+    "Prompt",
+    "lookup",
+]
