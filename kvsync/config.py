@@ -28,6 +28,7 @@ from pydantic import (
     PositiveFloat,
     PositiveInt,
     PrivateAttr,
+    SecretStr,
     TypeAdapter,
     ValidationError,
     ValidationInfo,
@@ -59,13 +60,16 @@ class _Settings(BaseModel):
 
 
 class TokenizerConfig(_Settings):
-    """What turns text into token ids: the pods themselves, one remote service, or nothing."""
+    """What turns text into token ids: the pods themselves, one remote service, or nothing.
+
+    A request waits for its tokens for `timeout_s` at most, and is then routed by load.
+    """
 
     kind: Literal["pod", "remote", "none"] = "pod"
     endpoint: Annotated[str, Field(pattern=r"^https?://[^\s/]+")] | None = Field(
         default=None, validate_default=True
     )
-    timeout_s: PositiveFloat = 5.0
+    timeout_s: PositiveFloat = 0.5
     cache_entries: NonNegativeInt = 1024
 
     @field_validator("endpoint")
@@ -129,15 +133,23 @@ class HealthConfig(_Settings):
 class UpstreamConfig(_Settings):
     """How long a pod may take to accept a request, to begin a stream, and between two parts of it.
 
+    Pods are probed and asked for tokens with `api_key` where they want one; a client's own comes first.
     An answer that is not streamed comes when all of it is generated: `answer_s`, by default what OpenAI's
     clients wait. Unless `forwards_report_mode`, requests go without `kv_cache_report_mode`, by which engines
     announce cached blocks again.
     """
 
+    api_key: SecretStr | None = None
     connect_s: PositiveFloat = 2.0
     first_byte_s: PositiveFloat = 60.0
     answer_s: PositiveFloat = 600.0
     idle_s: PositiveFloat = 60.0
+
+    @property
+    def credentials(self) -> dict[str, str]:
+        """The headers that let the gateway itself in at a pod."""
+        return {"authorization": f"Bearer {self.api_key.get_secret_value()}"} if self.api_key else {}
+
     forwards_report_mode: bool = False
 
 

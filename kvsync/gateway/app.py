@@ -27,7 +27,7 @@ from kvsync.gateway.metrics import GatewayMetrics
 from kvsync.gateway.predictions import Predictions
 from kvsync.gateway.proxy import Proxy
 from kvsync.gateway.refusal import refused
-from kvsync.gateway.relay import ROUTING_HEADERS, Relay, read_body, understand
+from kvsync.gateway.relay import ROUTING_HEADERS, Relay, credentials, read_body, understand
 from kvsync.gateway.router import Router
 from kvsync.gateway.status import StatusView
 from kvsync.gateway.tokens import Tokenizer
@@ -63,7 +63,9 @@ class Gateway:
         self._client = httpx.AsyncClient(transport=transport, trust_env=False)
         index = PrefixIndex(config.block_size, config.hash_seed)
         self._manager = EventManager(index, discovery, config.subscriber, subscribe=config.sync_enabled)
-        self._health = HealthMonitor(self._client, lambda: self._manager.pods, config.health)
+        self._health = HealthMonitor(
+            self._client, lambda: self._manager.pods, config.health, config.upstream.credentials
+        )
         self._engines = Engines(
             self._client,
             lambda: self._manager.pods,
@@ -86,7 +88,7 @@ class Gateway:
             predictions=self._predictions,
         )
         self._metrics = GatewayMetrics(self._status)
-        self._tokenizer = Tokenizer(self._client, config.tokenizer)
+        self._tokenizer = Tokenizer(self._client, config.tokenizer, config.upstream.credentials)
         self._router = Router(
             config,
             index,
@@ -191,7 +193,9 @@ class Gateway:
         if completion.lora is not None:
             target = replace(target, lora=completion.lora)
         try:
-            tokens = await self._tokenizer.tokens(completion.prompt, self._router.tokenizers(target))
+            tokens = await self._tokenizer.tokens(
+                completion.prompt, self._router.tokenizers(target), credentials(request)
+            )
         except TokenizeError as exc:
             raise HTTPException(503, f"the tokens of the prompt are not known: {exc}") from exc
         if tokens is None:

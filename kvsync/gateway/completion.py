@@ -8,35 +8,16 @@ to judge: it is passed on without a prefix rather than refused.
 import json
 import re
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-TokenIds = Sequence[int]
+from kvsync.gateway.text import Text, TokenIds, has_media
 
 _ESCAPED_HALF = re.compile(rb"\\u[dD][89a-fA-F]")
 """Half of a surrogate pair: without its other half it is not a character, and cannot be encoded."""
 
-TEMPLATE_FIELDS = (
-    "add_generation_prompt",
-    "add_special_tokens",
-    "chat_template",
-    "chat_template_kwargs",
-    "continue_final_message",
-    "mm_processor_kwargs",
-    "tools",
-)
-"""Request fields besides prompt and messages that change the tokens that vLLM makes of a prompt."""
-
-
 XARGS, REPORT_MODE = "vllm_xargs", "kv_cache_report_mode"
 """With `full` as its value, vLLM (0.26 on) announces the blocks that a request finds as if they were new."""
-
-
-@dataclass(frozen=True, slots=True)
-class Text:
-    """A prompt that a tokenizer must turn into token ids: the body of a `/tokenize` request."""
-
-    fields: Mapping[str, object]
 
 
 Prompt = Text | TokenIds | None
@@ -119,12 +100,9 @@ def _reads_cache(request: Mapping[str, object]) -> bool:
 
 
 def _prompt(request: Mapping[str, object], prompt: object) -> Prompt:
-    template = {name: request[name] for name in ("model", *TEMPLATE_FIELDS) if name in request}
     if request.get("messages") is not None:
-        return Text({**template, "messages": request["messages"]})
-    if isinstance(prompt, str):
-        return Text({**template, "prompt": prompt})
-    return _token_ids(prompt)
+        return None if has_media(request["messages"]) else Text(request, None)
+    return Text(request, prompt) if isinstance(prompt, str) else _token_ids(prompt)
 
 
 def _token_ids(prompt: object) -> TokenIds | None:

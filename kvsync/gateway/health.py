@@ -5,7 +5,7 @@ the traffic of a whole prefix. A pod that was never probed is not healthy yet; i
 """
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -21,7 +21,10 @@ FIRST_PODS_S = 0.05
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Health:
-    """What is known about a pod; `problem` is why its last probe failed, empty when it did not."""
+    """What is known about a pod.
+
+    `problem` is why its last probe failed or, of a healthy pod, why it is not known what it serves.
+    """
 
     healthy: bool = False
     failures: int = 0
@@ -31,9 +34,10 @@ class Health:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """A probe that was answered; `cards` is None when the pod's models could not be read."""
+    """A probe that was answered; `cards` is None when the pod's models could not be read: `problem`."""
 
     cards: tuple[ModelCard, ...] | None
+    problem: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +50,8 @@ class Unanswered:
 def judge(before: Health, probe: Answered | Unanswered, *, failures: int) -> Health:
     """Return a pod's health after a probe; `failures` in a row make it unhealthy."""
     match probe:
-        case Answered(cards=cards):
-            return Health(healthy=True, problem="", cards=before.cards if cards is None else cards)
+        case Answered(cards=cards, problem=problem):
+            return Health(healthy=True, problem=problem, cards=before.cards if cards is None else cards)
         case Unanswered(problem=problem):
             count = before.failures + 1
             return replace(
@@ -71,7 +75,9 @@ class HealthMonitor:
         client: httpx.AsyncClient,
         pods: Callable[[], Sequence[Pod]],
         limits: HealthConfig,
+        credentials: Mapping[str, str],
     ) -> None:
+        self._credentials = credentials
         self._client = client
         self._pods = pods
         self._limits = limits
@@ -128,12 +134,20 @@ class HealthMonitor:
                 alive = await self._client.get(f"{pod.url}/health", timeout=None)
                 if not alive.is_success:
                     return Unanswered(f"/health answered {alive.status_code}")
-                models = await self._client.get(f"{pod.url}/v1/models", timeout=None)
+                models = await self._client.get(
+                    f"{pod.url}/v1/models", timeout=None, headers=self._credentials
+                )
         except TimeoutError:
             return Unanswered(f"no answer within {self._limits.timeout_s:g} s")
         except (httpx.HTTPError, httpx.InvalidURL) as exc:
             return Unanswered(f"{type(exc).__name__}: {exc}")
         try:
-            return Answered(read_cards(models.json()) if models.is_success else None)
+            cards = read_cards(models.json()) if models.is_success else None
         except ValueError:
-            return Answered(None)
+            return Answered(None, "/v1/models did not answer with JSON")
+        return Answered(cards, "" if models.is_success else _why_unknown(models.status_code))
+
+
+def _why_unknown(status: int) -> str:
+    mend = "; set upstream.api_key" if status in (401, 403) else ""
+    return f"/v1/models answered {status}: its names and adapters are not known{mend}"

@@ -21,7 +21,7 @@ from kvsync.gateway.agreement import (
     reported_cached_tokens,
     reported_prompt_tokens,
 )
-from kvsync.gateway.completion import TokenIds
+from kvsync.gateway.text import TokenIds
 from kvsync.pods import Pod
 from kvsync.sequence import State
 from kvsync.subscriber import SourceStatus

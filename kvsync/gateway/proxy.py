@@ -101,8 +101,8 @@ class Proxy:
                     await anext(chunks, b"") if _streams(response) else b"".join([c async for c in chunks])
                 )
         except TimeoutError:
-            unhealthy = self._health.of(pod).problem
-            return UpstreamFailure(pod.name, unhealthy or f"no answer within {limit_s:g} s")
+            health, late = self._health.of(pod), f"no answer within {limit_s:g} s"
+            return UpstreamFailure(pod.name, late if health.healthy else health.problem)
         except httpx.HTTPError as exc:
             return UpstreamFailure(pod.name, _reason(exc))
         return UpstreamAnswer(

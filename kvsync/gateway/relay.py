@@ -21,13 +21,14 @@ from starlette.types import Receive, Scope, Send
 from kvsync.config import ClientsConfig
 from kvsync.errors import TokenizeError, UnknownName
 from kvsync.gateway.catalog import Target
-from kvsync.gateway.completion import Completion, TokenIds, parse, without_report
+from kvsync.gateway.completion import Completion, parse, without_report
 from kvsync.gateway.load import RunningRequests
 from kvsync.gateway.metrics import GatewayMetrics
 from kvsync.gateway.predictions import Prediction, Predictions
 from kvsync.gateway.proxy import Headers, Proxy, UpstreamAnswer, UpstreamFailure
 from kvsync.gateway.refusal import error, refusal
 from kvsync.gateway.router import Router
+from kvsync.gateway.text import TokenIds
 from kvsync.gateway.tokens import Tokenizer
 from kvsync.ratelimit import RateLimit
 from kvsync.routing import Choice
@@ -40,6 +41,8 @@ closed while it is still sending never sees the answer that says why."""
 
 LOG_INTERVAL_S = 1.0
 """At most one warning in this time: a pod that dies fails all its requests at once. Metrics count each."""
+
+CREDENTIALS = ("authorization", "x-api-key")
 
 USAGE_TAIL_BYTES = 4096
 """How much of an answer's end is searched for its usage, which engines write last."""
@@ -72,6 +75,11 @@ async def unless_gone(receive: Receive, work: Coroutine[None, None, None]) -> No
 async def _hung_up(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
+
+
+def credentials(request: Request) -> dict[str, str]:
+    """Return the headers by which the client shows who it is."""
+    return {name: request.headers[name] for name in CREDENTIALS if name in request.headers}
 
 
 def understand(body: bytes, router: Router) -> tuple[Completion, Target]:
@@ -162,7 +170,7 @@ class Relay:
         self, request: Request, send: Send, body: bytes, completion: Completion, target: Target
     ) -> None:
         model = target.model
-        tokens = await self._tokens(completion, target)
+        tokens = await self._tokens(request, completion, target)
         with self._metrics.routing_seconds.time():
             route = self._router.route(target, tokens, completion.cache_salt)
         self._metrics.decided(model, route)
@@ -228,11 +236,13 @@ class Relay:
             self._metrics.compared(prediction, self._predictions.compare(prediction, tail))
         return str(answer.status)
 
-    async def _tokens(self, completion: Completion, target: Target) -> TokenIds | None:
+    async def _tokens(self, request: Request, completion: Completion, target: Target) -> TokenIds | None:
         if not completion.reads_cache:
             return None
         try:
-            return await self._tokenizer.tokens(completion.prompt, self._router.tokenizers(target))
+            return await self._tokenizer.tokens(
+                completion.prompt, self._router.tokenizers(target), credentials(request)
+            )
         except TokenizeError as exc:
             self._metrics.tokenize_failures.inc()
             self._warn("tokens of a prompt are not known, routing without: %s", exc)

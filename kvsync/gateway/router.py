@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from kvsync.config import GatewayConfig
 from kvsync.gateway.catalog import Cards, Target, adapter_numbers, resolve
-from kvsync.gateway.completion import TokenIds
 from kvsync.gateway.load import RunningRequests
+from kvsync.gateway.text import TokenIds
 from kvsync.index import Match, PrefixIndex, Prompt, lookup
 from kvsync.pods import Pod
 from kvsync.routing import Candidate, Choice, Policy, rank

@@ -1,30 +1,35 @@
-"""Prompts as token ids: asked of an engine's or a separate `/tokenize`, and remembered for a while.
+"""Prompts as token ids: asked of an engine or of a separate tokenizer, and remembered for a while.
 
-Only the engine's own tokenizer and chat template give the tokens that its cache is keyed by, hence vLLM's
-`POST /tokenize` rather than a tokenizer in this process. A tokenizer that fails costs a request its prefix,
-never its answer; one that does not answer is left alone for a moment, so that it does not slow down every
-request by its time limit.
+Only the engine's own tokenizer and chat template give the tokens that its cache is keyed by, hence a question
+to it (see text) rather than a tokenizer in this process. A tokenizer that fails costs a request its prefix,
+never its answer, and a bounded time; one that does not answer is left alone for a moment. Equal questions are
+asked once.
 """
 
 import asyncio
-import json
 import time
-from array import array
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 import httpx
 from xxhash import xxh3_128_digest
 
 from kvsync.config import TokenizerConfig
 from kvsync.errors import TokenizeError
-from kvsync.gateway.completion import Prompt, Text, TokenIds
+from kvsync.gateway.completion import Prompt
+from kvsync.gateway.text import Text, TokenIds, read_rendered, read_tokenized
 
-COOL_DOWN_S = 1.0
-"""How long a tokenizer is left alone after it did not answer: short, since the next pod may answer again."""
+COOL_DOWN_S = 5.0
+"""How long a tokenizer is left alone after it did not answer; others are asked meanwhile."""
+
+RENDER_AGAIN_S = 300.0
+"""For how long an engine that could not render requests is only asked to tokenize; it may be replaced."""
 
 ATTEMPTS = 2
-"""How many pods are asked for one prompt; each may cost the time limit."""
+"""How many pods are asked for one prompt; each has its part of the time."""
+
+NO_CREDENTIALS: Mapping[str, str] = MappingProxyType({})
 
 CACHE_TOKENS = 4_000_000
 """Bound of the cache in token ids of 4 bytes: 16 MB, 80 prompts of 50 000 tokens."""
@@ -56,61 +61,104 @@ class TokenCache:
 
 
 class Tokenizer:
-    """Asks `/tokenize` of the configured endpoint, or of the pods when there is none."""
+    """Asks the configured endpoint, or the pods when there is none."""
 
     def __init__(
         self,
         client: httpx.AsyncClient,
         config: TokenizerConfig,
+        key: Mapping[str, str] = NO_CREDENTIALS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """Make one; `key` has the headers that let it in where the client has none."""
         self._client = client
         self._config = config
+        self._key = key
         self._clock = clock
         self._cache = TokenCache(config.cache_entries)
-        self._silent_until = -float("inf")
+        self._asked: dict[bytes, asyncio.Task[TokenIds]] = {}
+        self._silent_until: dict[str, float] = {}
+        self._only_tokenize_until: dict[str, float] = {}
 
-    async def tokens(self, prompt: Prompt, pods: Sequence[str]) -> TokenIds | None:
+    async def tokens(
+        self, prompt: Prompt, pods: Sequence[str], credentials: Mapping[str, str] = NO_CREDENTIALS
+    ) -> TokenIds | None:
         """Return the token ids of a prompt, None when there is no tokenizer.
 
-        `pods` are base URLs in order of preference. Raises TokenizeError when no tokenizer answered.
+        `pods` are base URLs in order of preference; `credentials` are the client's headers that let it in.
+        Raises TokenizeError when no tokenizer answered.
         """
         match prompt:
-            case Text(fields=fields):
-                return None if self._config.kind == "none" else await self._remember(fields, pods)
+            case Text():
+                return (
+                    None if self._config.kind == "none" else await self._remember(prompt, pods, credentials)
+                )
             case _:
                 return prompt
 
-    async def _remember(self, fields: Mapping[str, object], pods: Sequence[str]) -> TokenIds:
-        question = json.dumps(fields, sort_keys=True).encode()
-        key = xxh3_128_digest(question)
+    async def _remember(self, text: Text, pods: Sequence[str], credentials: Mapping[str, str]) -> TokenIds:
+        key = xxh3_128_digest(text.key)
         known = self._cache.get(key)
-        if known is None:
-            endpoint = self._config.endpoint
-            known = await self._ask(question, [endpoint] if endpoint else pods[:ATTEMPTS])
-            self._cache.put(key, known)
-        return known
+        if known is not None:
+            return known
+        if key not in self._asked:
+            bases = [self._config.endpoint.rstrip("/")] if self._config.endpoint else pods
+            self._asked[key] = task = asyncio.create_task(self._ask(key, text, bases, credentials))
+            task.add_done_callback(lambda done: self._answered(key, done))
+        # One of several that wait may hang up; the answer is still for the others.
+        return await asyncio.shield(self._asked[key])
 
-    async def _ask(self, question: bytes, bases: Sequence[str]) -> TokenIds:
-        if self._clock() < self._silent_until:
-            raise TokenizeError("the tokenizer did not answer a moment ago")
-        problems = []
-        for base in bases:
+    def _answered(self, key: bytes, done: "asyncio.Task[TokenIds]") -> None:
+        del self._asked[key]
+        if not done.cancelled():
+            done.exception()  # it is for those that wait, if any still does
+
+    async def _ask(
+        self, key: bytes, text: Text, bases: Sequence[str], credentials: Mapping[str, str]
+    ) -> TokenIds:
+        now, problems = self._clock(), []
+        able = [base for base in bases if self._silent_until.get(base, now) <= now]
+        for base in able[:ATTEMPTS]:
             try:
-                return await self._post(f"{base.rstrip('/')}/tokenize", question)
+                async with asyncio.timeout(self._config.timeout_s / ATTEMPTS):
+                    tokens = await self._ask_one(base, text, credentials)
             except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as exc:
+                self._silent_until[base] = self._clock() + COOL_DOWN_S
                 problems.append(f"{base}: {exc or type(exc).__name__}")
-        self._silent_until = self._clock() + COOL_DOWN_S
-        raise TokenizeError("; ".join(problems) or "no pod to ask for tokens")
+            else:
+                self._cache.put(key, tokens)
+                return tokens
+        silent = "no tokenizer answered a moment ago" if bases else "no pod to ask for tokens"
+        raise TokenizeError("; ".join(problems) or silent)
 
-    async def _post(self, url: str, question: bytes) -> TokenIds:
-        async with asyncio.timeout(self._config.timeout_s):
-            answer = await self._client.post(
-                url, content=question, headers={"content-type": "application/json"}, timeout=None
-            )
-        if answer.is_server_error:
+    async def _ask_one(self, base: str, text: Text, credentials: Mapping[str, str]) -> TokenIds:
+        if self._only_tokenize_until.get(base, 0.0) <= self._clock():
+            answer = await self._post(base + text.rendered_at, text.rendering(), credentials)
+            if not _is_missing(answer):
+                return _read(answer, read_rendered)
+            self._only_tokenize_until[base] = self._clock() + RENDER_AGAIN_S
+        answer = await self._post(f"{base}/tokenize", text.tokenizing(), credentials)
+        return text.truncated(_read(answer, read_tokenized))
+
+    async def _post(self, url: str, question: bytes, credentials: Mapping[str, str]) -> httpx.Response:
+        headers = {**self._key, **credentials, "content-type": "application/json"}
+        answer = await self._client.post(url, content=question, headers=headers, timeout=None)
+        if answer.is_server_error and not _is_missing(answer):
             answer.raise_for_status()
-        try:
-            return array("I", answer.json()["tokens"])
-        except (ValueError, KeyError, TypeError, OverflowError) as exc:
-            raise TokenizeError(f"{url} answered {answer.status_code}: {answer.text[:200]}") from exc
+        return answer
+
+
+def _is_missing(answer: httpx.Response) -> bool:
+    """Say whether there is no such path: a 404 that holds an error speaks of the model instead."""
+    status = answer.status_code
+    return status in (405, 501) or (status == 404 and b'"error"' not in answer.content)
+
+
+def _read(answer: httpx.Response, read: Callable[[object], TokenIds]) -> TokenIds:
+    url, status = answer.request.url, answer.status_code
+    if status in (401, 403):
+        raise TokenizeError(f"{url} answered {status}: it wants a key: the client's, or upstream.api_key")
+    try:
+        return read(answer.json())
+    except (ValueError, KeyError, TypeError, IndexError, OverflowError) as exc:
+        raise TokenizeError(f"{url} answered {status}: {answer.text[:200]}") from exc

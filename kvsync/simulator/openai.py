@@ -286,8 +286,11 @@ def _truncated(body: Json, prompt: Sequence[int], longest: int) -> Sequence[int]
 
 def _template_settings(body: Json, names: Iterable[str]) -> Json:
     given = {name: _field(body, name, TEMPLATE_SETTINGS[name], None) for name in names}
-    settings = {name: value for name, value in given.items() if value is not None}
-    return {**(_field(body, "chat_template_kwargs", dict, None) or {}), **settings}
+    settings: dict[str, object] = {name: value for name, value in given.items() if value is not None}
+    arguments = _field(body, "chat_template_kwargs", dict, None) or {}
+    if "reasoning_effort" in settings and "enable_thinking" not in arguments:
+        settings["enable_thinking"] = settings["reasoning_effort"] != "none"  # as vLLM derives it
+    return {**arguments, **settings}
 
 
 def _require_text(position: int, content: object) -> None:

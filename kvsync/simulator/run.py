@@ -41,7 +41,13 @@ async def running(options: SimulatorOptions) -> AsyncIterator[SimulatedPod]:
         tasks = [group.create_task(pod.engine.run()), group.create_task(pod.publisher.serve())]
         for task in tasks:
             stack.callback(task.cancel)
-        front = server.create_app(pod.engine, options.card, details=options.details, api_key=options.api_key)
+        front = server.create_app(
+            pod.engine,
+            options.card,
+            details=options.details,
+            renders=options.rendering == "offered",
+            api_key=options.api_key,
+        )
         apps = {api: front, admin_socket: admin.create_app(pod)}
         await stack.enter_async_context(_listening(apps))
         yield pod

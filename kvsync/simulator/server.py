@@ -32,11 +32,20 @@ and if there are any before; without it, never."""
 
 
 def create_app(
-    engine: Engine, card: ServedModels, *, details: Details = "always", api_key: str = ""
+    engine: Engine,
+    card: ServedModels,
+    *,
+    details: Details = "always",
+    renders: bool = True,
+    api_key: str = "",
 ) -> Starlette:
-    """The API of one engine; `engine.run` must be running as well. An `api_key` is asked for, if given."""
+    """The API of one engine; `engine.run` must be running as well.
+
+    Requests are rendered (their tokens told) if it `renders`. An `api_key` is asked for, if given.
+    """
+    api = Api(engine, card, details)
     return Starlette(
-        routes=Api(engine, card, details).routes(),
+        routes=[*api.routes(), *(api.renderers() if renders else [])],
         exception_handlers={ApiError: error_response},
         middleware=[Middleware(_KeyRequired, api_key=api_key)] if api_key else [],
     )
@@ -88,6 +97,23 @@ class Api:
             Route("/metrics", self.metrics),
             Route("/reset_prefix_cache", self.reset_prefix_cache, methods=["POST"]),
         ]
+
+    def renderers(self) -> list[Route]:
+        """The paths that tell the tokens of a request instead of answering it, of newer releases."""
+        return [
+            Route("/v1/completions/render", self.render_completion, methods=["POST"]),
+            Route("/v1/chat/completions/render", self.render_chat, methods=["POST"]),
+        ]
+
+    async def render_completion(self, request: Request) -> Response:
+        """The tokens of each prompt."""
+        call = openai.parse_completion(await read_json(request), self._card)
+        return JSONResponse([{"token_ids": list(prompt)} for prompt in call.prompts])
+
+    async def render_chat(self, request: Request) -> Response:
+        """The tokens of a conversation."""
+        call = openai.parse_chat(await read_json(request), self._card)
+        return JSONResponse({"token_ids": list(call.prompts[0])})
 
     async def completions(self, request: Request) -> Response:
         """Complete a prompt, or several."""

@@ -36,7 +36,7 @@ def apply_chat_template(
     `settings`, such as tools, is a turn of its own before them, as JSON with its keys in their order.
     """
     tokens: list[int] = []
-    for name, value in (settings or {}).items():
+    for name, value in sorted((settings or {}).items()):
         tokens += [TURN_START, *tokenize(f"{name}\n{json.dumps(value)}"), TURN_END]
     for message in messages:
         turn = f"{message['role']}\n{_text_of(message.get('content'))}"

@@ -5,7 +5,8 @@ from array import array
 
 import pytest
 
-from kvsync.gateway.completion import Completion, Text, parse, without_report
+from kvsync.gateway.completion import Completion, parse, without_report
+from kvsync.gateway.text import Text
 
 
 def request(**fields: object) -> bytes:
@@ -17,18 +18,25 @@ def request(**fields: object) -> bytes:
     ("body", "expected"),
     [
         pytest.param(
-            request(prompt="Once upon", add_special_tokens=False, temperature=0),
-            Text({"model": "m", "add_special_tokens": False, "prompt": "Once upon"}),
+            request(prompt="Once upon", temperature=0),
+            Text({"model": "m", "prompt": "Once upon", "temperature": 0}, "Once upon"),
             id="text",
         ),
         pytest.param(request(prompt=[1, 2, 4294967295]), array("I", [1, 2, 4294967295]), id="token-ids"),
         pytest.param(request(token_ids=[7, 8]), array("I", [7, 8]), id="token-ids-of-a-query"),
-        pytest.param(request(prompt=["a", "b"]), Text({"model": "m", "prompt": "a"}), id="first-of-texts"),
+        pytest.param(
+            request(prompt=["a", "b"]), Text({"model": "m", "prompt": ["a", "b"]}, "a"), id="first-of-texts"
+        ),
         pytest.param(request(prompt=[[1, 2], [3]]), array("I", [1, 2]), id="first-of-token-lists"),
         pytest.param(
-            request(messages=[{"role": "user", "content": "hi"}], tools=[{"name": "f"}], stream=True),
-            Text({"model": "m", "tools": [{"name": "f"}], "messages": [{"role": "user", "content": "hi"}]}),
-            id="chat-with-all-that-changes-its-template",
+            request(messages=[{"role": "user", "content": "hi"}]),
+            Text({"model": "m", "messages": [{"role": "user", "content": "hi"}]}, None),
+            id="chat",
+        ),
+        pytest.param(
+            request(messages=[{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]),
+            None,
+            id="chat-with-an-image",
         ),
         pytest.param(request(prompt=[]), array("I"), id="empty-list"),
         pytest.param(request(prompt=[1, -1]), None, id="negative-token"),
@@ -49,7 +57,7 @@ def test_fields_that_tell_requests_apart() -> None:
 
     assert parse(body) == Completion(
         model="m",
-        prompt=Text({"model": "m", "prompt": "a"}),
+        prompt=Text(json.loads(body), "a"),
         prompts=3,
         stream=True,
         cache_salt="s",
