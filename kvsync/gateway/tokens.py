@@ -149,9 +149,12 @@ class Tokenizer:
 
 
 def _is_missing(answer: httpx.Response) -> bool:
-    """Say whether there is no such path: a 404 that holds an error speaks of the model instead."""
+    """Say whether the path is not served: a 404 that holds an error speaks of the model instead.
+
+    vLLM 0.32 answers 403 unless it was started with --enable-scale-out.
+    """
     status = answer.status_code
-    return status in (405, 501) or (status == 404 and b'"error"' not in answer.content)
+    return status in (403, 405, 501) or (status == 404 and b'"error"' not in answer.content)
 
 
 def _read(answer: httpx.Response, read: Callable[[object], TokenIds]) -> TokenIds:

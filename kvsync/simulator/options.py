@@ -60,7 +60,7 @@ class SimulatorOptions:
     speculative: Literal["none", "eagle"] = "none"
     sliding_window: int = 0
     details: Literal["always", "if-any", "never"] = "always"
-    rendering: Literal["offered", "absent"] = "offered"
+    rendering: Literal["offered", "forbidden", "absent"] = "offered"
     api_key: str = ""
     ttft_base_ms: float = 2.0
     prefill_ms_per_token: float = 0.002

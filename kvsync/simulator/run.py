@@ -45,7 +45,7 @@ async def running(options: SimulatorOptions) -> AsyncIterator[SimulatedPod]:
             pod.engine,
             options.card,
             details=options.details,
-            renders=options.rendering == "offered",
+            rendering=options.rendering,
             api_key=options.api_key,
         )
         apps = {api: front, admin_socket: admin.create_app(pod)}

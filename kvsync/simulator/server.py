@@ -26,6 +26,9 @@ VERSION = "0.26.0"
 """The vLLM release whose behaviour is imitated."""
 
 
+Rendering = Literal["offered", "forbidden", "absent"]
+"""Whether requests are rendered: by vLLM 0.32 if --enable-scale-out is on, else forbidden; not by older ones."""
+
 Details = Literal["always", "if-any", "never"]
 """When a usage says how many tokens were cached: with vLLM's --enable-prompt-tokens-details always since 0.24
 and if there are any before; without it, never."""
@@ -36,16 +39,16 @@ def create_app(
     card: ServedModels,
     *,
     details: Details = "always",
-    renders: bool = True,
+    rendering: Rendering = "offered",
     api_key: str = "",
 ) -> Starlette:
     """The API of one engine; `engine.run` must be running as well.
 
-    Requests are rendered (their tokens told) if it `renders`. An `api_key` is asked for, if given.
+    `rendering` says whether the tokens of a request are told. An `api_key` is asked for, if given.
     """
     api = Api(engine, card, details)
     return Starlette(
-        routes=[*api.routes(), *(api.renderers() if renders else [])],
+        routes=[*api.routes(), *api.renderers(rendering)],
         exception_handlers={ApiError: error_response},
         middleware=[Middleware(_KeyRequired, api_key=api_key)] if api_key else [],
     )
@@ -98,12 +101,20 @@ class Api:
             Route("/reset_prefix_cache", self.reset_prefix_cache, methods=["POST"]),
         ]
 
-    def renderers(self) -> list[Route]:
+    def renderers(self, rendering: Rendering) -> list[Route]:
         """The paths that tell the tokens of a request instead of answering it, of newer releases."""
-        return [
-            Route("/v1/completions/render", self.render_completion, methods=["POST"]),
-            Route("/v1/chat/completions/render", self.render_chat, methods=["POST"]),
-        ]
+        handlers = {
+            "/v1/completions/render": self.render_completion,
+            "/v1/chat/completions/render": self.render_chat,
+        }
+        if rendering == "absent":
+            return []
+        refuse = self.refuse_rendering if rendering == "forbidden" else None
+        return [Route(path, refuse or handler, methods=["POST"]) for path, handler in handlers.items()]
+
+    async def refuse_rendering(self, _: Request) -> Response:
+        """Say that it is switched off."""
+        return JSONResponse({"error": {"message": "--enable-scale-out is off", "code": 403}}, 403)
 
     async def render_completion(self, request: Request) -> Response:
         """The tokens of each prompt."""

@@ -39,7 +39,7 @@ async def engines() -> AsyncIterator[Engines]:
         yield Engines(stack)
 
 
-@pytest.mark.parametrize("rendering", ["offered", "absent"])
+@pytest.mark.parametrize("rendering", ["offered", "forbidden", "absent"])
 @pytest.mark.parametrize(
     "fields",
     [
@@ -106,7 +106,7 @@ async def test_a_tokenizer_that_does_not_answer_is_left_alone(site: Site) -> Non
     """The next one is asked, at once from then on; the request is answered."""
     silent = await site.pod("silent", answer=b"", stalls=True)
     good = await site.pod("good", answer=TOKENS)
-    client = await site.gateway("silent", "good", tokenizer={"timeout_s": 0.2})
+    client = await site.gateway("silent", "good", tokenizer={"timeout_s": 1})
     prompts = [{"model": "m", "prompt": f"text {number}"} for number in range(9)]
 
     for prompt in prompts:
