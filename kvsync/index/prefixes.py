@@ -48,6 +48,9 @@ _Context = tuple[str, str, int]
 DEFAULT_BLOCK_SIZE = 16
 """Tokens in a block, as in vLLM on GPUs: what hashes are taken to be of where nothing else is said."""
 
+MAX_BLOCK_SIZES = 8
+"""Of the sources of one model: each prompt is hashed for each of them, which takes as long as a lookup."""
+
 
 @dataclass(frozen=True, slots=True)
 class Digest:
@@ -258,6 +261,9 @@ class PrefixIndex:
     def _adopt_size(self, holding: Holding, block_size: int) -> bool:
         """Take a source's block size from an event if nothing contradicts it."""
         if self.block_size is not None or holding.blocks or len(holding.orphans):
+            return False
+        sizes = self._sizes.get(holding.source.model, {})
+        if block_size not in sizes and len(sizes) >= MAX_BLOCK_SIZES:
             return False
         self._learn_size(holding, block_size)
         return True
