@@ -262,7 +262,7 @@ class PrefixIndex:
         """Take a source's block size from an event if nothing contradicts it."""
         if self.block_size is not None or holding.blocks or len(holding.orphans):
             return False
-        sizes = self._sizes.get(holding.source.model, {})
+        sizes = self._sizes.get(holding.source.model, Counter())
         if block_size not in sizes and len(sizes) >= MAX_BLOCK_SIZES:
             return False
         self._learn_size(holding, block_size)

@@ -58,6 +58,16 @@ def test_hits_of_a_request_of_the_same_batch_are_no_copies() -> None:
     assert held(index) == [3]
 
 
+def test_a_copy_that_another_request_continues_is_a_copy() -> None:
+    """What evicted blocks when it was stored was stored: reports take no room."""
+    index = PrefixIndex()
+    apply(index, stored(1), stored(8, 9))
+
+    assert apply(index, removed(9), stored(1), stored(2, parent=1)) == {"removed": 1, "stored": 2}
+    apply(index, removed(1))
+    assert held(index) == [1, 2, 8]
+
+
 def test_copies_from_the_root_are_copies() -> None:
     """A prompt that was computed again, because it may not read the cache, is held twice."""
     index = PrefixIndex()
