@@ -55,8 +55,9 @@ class Pod:
 
     `host` is a name or an address, IPv6 without brackets; `replay_port` is None where the engine was
     started without a replay endpoint; `ready` says whether requests may go there; `loras` are adapters
-    known beforehand. `dp_rank` is the first of its ranks, for engines whose ranks are pods of their own (vLLM's
-    `--data-parallel-rank`); the ports are those of rank 0 all the same. Checked when read from text, not when built in code.
+    known beforehand. `dp_rank` is the first of its ranks, where each rank is a pod of its own (vLLM's
+    `--data-parallel-rank`); the ports are those of rank 0 all the same. Checked when read from text, not
+    when built in code.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
