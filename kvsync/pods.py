@@ -40,8 +40,9 @@ def _ports_apart(dp_size: int, info: ValidationInfo) -> int:
         raise ValueError(
             f"{dp_size} rank(s) from event_port {events} on overlap those from replay_port {replay} on"
         )
-    if max(events, replay or 0) + dp_size - 1 > _LAST_PORT:
-        raise ValueError(f"the ports of rank {dp_size - 1} lie beyond {_LAST_PORT}")
+    last = info.data.get("dp_rank", 0) + dp_size - 1
+    if max(events, replay or 0) + last > _LAST_PORT:
+        raise ValueError(f"the ports of rank {last} lie beyond {_LAST_PORT}")
     return dp_size
 
 
@@ -70,7 +71,9 @@ class Pod:
 
     `host` is a name or an address, IPv6 without brackets; `replay_port` is None where the engine was
     started without a replay endpoint; `ready` says whether requests may go there; `loras` are adapters
-    known beforehand. Checked when read from text, not when built in code.
+    known beforehand. `dp_rank` is the first of its ranks, where each rank is a pod of its own (vLLM's
+    `--data-parallel-rank`); the ports are those of rank 0 all the same. Checked when read from text, not
+    when built in code.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
@@ -81,6 +84,7 @@ class Pod:
     port: Port = 8000
     event_port: Port = 5557
     replay_port: Port | None = 5558
+    dp_rank: Annotated[int, Field(ge=0)] = 0
     dp_size: Annotated[int, Field(ge=1, validate_default=True), AfterValidator(_ports_apart)] = 1
     ready: bool = True
     loras: tuple[Name, ...] = ()
@@ -93,7 +97,8 @@ class Pod:
     @property
     def sources(self) -> tuple[Source, ...]:
         """One publisher per data-parallel rank."""
-        return tuple(Source(self.name, self.model, rank) for rank in range(self.dp_size))
+        ranks = range(self.dp_rank, self.dp_rank + self.dp_size)
+        return tuple(Source(self.name, self.model, rank) for rank in ranks)
 
     def endpoint(self, rank: int = 0) -> str:
         """Where this rank publishes its events."""

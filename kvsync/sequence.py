@@ -56,8 +56,7 @@ FIRST_DELAY_S = 0.1
 """Wait before the first retry; it doubles with each."""
 
 MAX_CONFLICTS = 3
-"""Contradictions in a row between replays and the live frames of one connection, after which the replays are
-taken for another publisher's: one that restarts contradicts itself once."""
+"""Contradictions in a row between replays and live frames: a publisher that restarts causes one or two."""
 
 _FOREIGN = "the replay endpoint answers for another publisher: give that of the same engine and rank"
 
@@ -155,7 +154,7 @@ class SequenceTracker:
         self._flaw = ""  # why history is incomplete, even if the live frames are in order
         self._healable = False
         self._heals = 0
-        self._conflicts = 0  # times in a row that a replay and live frames contradicted each other
+        self._conflicts, self._answered = 0, False  # contradictions in a row; a replay came since the last
         self._foreign = self._compared = False  # replays are another publisher's; they were looked at for it
 
     @property
@@ -215,7 +214,7 @@ class SequenceTracker:
             return []
         steps = self._begin(replay, number) if replay.newest is None else []
         replay.torn |= replay.newest is not None and number != replay.newest + 1
-        replay.newest, replay.frames = number, replay.frames + 1
+        replay.newest, replay.frames, self._answered = number, replay.frames + 1, True
         if self.last is not None and number <= self.last:
             agrees = self._digests.get(number) in (None, xxh3_64_intdigest(payload))
         else:
@@ -280,6 +279,8 @@ class SequenceTracker:
         """Ask, at times, whether the tail was lost or history can be mended; live frames go on meanwhile."""
         if self._replay or self.state is State.BLIND or not self._replays:
             return []
+        if self._foreign and not self._digests:  # Nothing would ever tell.
+            return self._believe()
         if self._healable:
             self._heals += 1
         self._rounds = 0
@@ -295,12 +296,11 @@ class SequenceTracker:
         if self.state is State.DEGRADED and self._confirmed is not None:
             self._settle()
 
-    def damaged(self, reason: str) -> list[Step]:
+    def damaged(self, reason: str) -> None:
         """Take note that a delivered frame could not be read: history has a hole."""
         self._flaw, self._healable = reason, self._heals < MAX_HEALS
         if self.state in (State.EXACT, State.DEGRADED):
             self._settle()
-        return []
 
     def _receive_new(self, number: int, payload: bytes) -> list[Step]:
         self.live = max(number, number if self.live is None else self.live)
@@ -370,13 +370,13 @@ class SequenceTracker:
 
     def _is_contradicted(self) -> bool:
         """Count a contradiction between replays and live frames; returns whether there were too many."""
-        self._conflicts += 1
+        self._conflicts, self._answered = self._conflicts + self._answered, False
         return self._conflicts >= MAX_CONFLICTS
 
     def _disown(self) -> list[Step]:
         """Serve live frames alone: whose replays these are is not known."""
         steps = self._forget(_FOREIGN)
-        self._drop_waiting()
+        steps += [self._deliver(number, self._take_waiting(number)) for number in sorted(self._waiting)]
         self._replay, self._foreign, self._flaw = None, True, _FOREIGN
         self._settle()
         return steps

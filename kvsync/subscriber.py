@@ -466,7 +466,7 @@ class Subscriber:
             batch = decode(step.payload)
         except DecodeError as error:
             self._fault(error.reason, str(error))
-            self._do(self._tracker.damaged(f"undecodable batch {step.sequence}"))
+            self._tracker.damaged(f"undecodable batch {step.sequence}")
             return
         if _CLEARED in batch.events:
             self._tracker.cleared(step.sequence)
@@ -474,9 +474,7 @@ class Subscriber:
             self._fault(skipped.reason, skipped.detail)
             # Engines add kinds of events that say nothing about blocks; one of a known kind is a loss.
             if skipped.reason != UNKNOWN_TAG:
-                self._do(
-                    self._tracker.damaged(f"unreadable event in batch {step.sequence}: {skipped.reason}")
-                )
+                self._tracker.damaged(f"unreadable event in batch {step.sequence}: {skipped.reason}")
         self._flaw = self._sink.apply(self._source, batch) or ""
         self._batches += 1
         self._events += len(batch.events)

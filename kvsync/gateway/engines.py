@@ -32,14 +32,17 @@ Doubt = Callable[[Source, str, str], None]
 
 
 def read_blocks(page: str) -> dict[int, int]:
-    """Return the blocks of each rank that a /metrics page of vLLM names."""
+    """Return the blocks of each rank that a /metrics page of vLLM names.
+
+    The page has a line for each rank, all with the number of blocks of all ranks together (vLLM 0.32).
+    """
     blocks: dict[int, int] = {}
     for labels in _CONFIG.findall(page):
         values = dict(_LABEL.findall(labels))
         rank, known = values.get("engine", "0"), values.get("num_gpu_blocks", "")
         if rank.isdecimal():
             blocks[int(rank)] = int(known) if known.isdecimal() else 0
-    return blocks
+    return {rank: together // len(blocks) for rank, together in blocks.items()}
 
 
 def missing_ranks(pod: Pod, blocks: Blocks) -> str:

@@ -40,17 +40,24 @@ class Group:
             self.copies.pop(engine_hash, None)
         return before - after
 
-    def longest(self, engine_hash: Callable[[int], int | None], blocks: int) -> int:
-        """Return the longest reuse of at most `blocks` blocks that this group allows.
 
-        `engine_hash` names the block at a position, None where it has no name.
-        """
-        held = 0
-        for position in range(blocks - 1, -1, -1):
-            held = held + 1 if engine_hash(position) in self.copies else 0
-            if held == self.run:
-                return position + held
-        return held
+class _Search:
+    """Looks for what one group allows to reuse, from the end of a prompt on, at each block once."""
+
+    def __init__(self, group: Group, engine_hash: Callable[[int], int | None], blocks: int) -> None:
+        self._held, self._run = group.copies, group.run
+        self._engine_hash = engine_hash
+        self._first = blocks  # of the blocks that are known to be held in a row
+
+    def longest(self, blocks: int) -> int:
+        """Return the longest reuse of at most `blocks` blocks, never more than the call before gave."""
+        end, first = blocks, min(self._first, blocks)
+        while first and (self._run is None or end - first < self._run):
+            first -= 1
+            if self._engine_hash(first) not in self._held:
+                end = first
+        self._first = first
+        return end
 
 
 def run_of(event: BlockStored) -> int | None:
@@ -65,11 +72,14 @@ def run_of(event: BlockStored) -> int | None:
 
 
 def longest_reuse(groups: Iterable[Group], engine_hash: Callable[[int], int | None], blocks: int) -> int:
-    """Return the longest reuse of at most `blocks` blocks that all groups allow."""
-    checked = tuple(groups)
+    """Return the longest reuse of at most `blocks` blocks that all groups allow.
+
+    `engine_hash` names the block at a position, None where it has no name.
+    """
+    searches = [_Search(group, engine_hash, blocks) for group in groups]
     while True:
         before = blocks
-        for group in checked:
-            blocks = group.longest(engine_hash, blocks)
+        for search in searches:
+            blocks = search.longest(blocks)
         if blocks == before:
             return blocks

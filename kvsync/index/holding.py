@@ -47,6 +47,7 @@ class Holding:
     names: dict[tuple[str, int], int] = field(default_factory=dict)  # block -> engine hash, with groups only
     lora_ids: set[int] = field(default_factory=set)
     reports_hits: bool = False
+    is_full: bool = False  # blocks were evicted since the cache was empty
     xor: int = 0
 
     def learn_group(self, events: Iterable[Event]) -> None:

@@ -48,6 +48,9 @@ _Context = tuple[str, str, int]
 DEFAULT_BLOCK_SIZE = 16
 """Tokens in a block, as in vLLM on GPUs: what hashes are taken to be of where nothing else is said."""
 
+MAX_BLOCK_SIZES = 8
+"""Of the sources of one model: each prompt is hashed for each of them, which takes as long as a lookup."""
+
 
 @dataclass(frozen=True, slots=True)
 class Digest:
@@ -96,12 +99,13 @@ class PrefixIndex:
         holding = self._holdings.get(source) or self._admit(source)
         if holding.group is None:
             holding.learn_group(events)
-        again: Collection[Hashes] = ()
-        suspected = holding.reports_hits and not holding.groups
-        if suspected or len(events) > 1:  # what a single event does is not looked at twice
-            group = holding.group or 0
-            again, proven = announced_again(events, holding.blocks, group=group, suspected=suspected)
-            holding.reports_hits |= proven
+        again, holding.reports_hits = announced_again(
+            events,
+            holding.blocks,
+            group=holding.group or 0,
+            is_full=holding.is_full,
+            suspected=holding.reports_hits,
+        )
         return [self._apply(holding, event, again) for event in events]
 
     def _apply(self, holding: Holding, event: Event, again: Collection[Hashes]) -> Applied:
@@ -259,6 +263,9 @@ class PrefixIndex:
         """Take a source's block size from an event if nothing contradicts it."""
         if self.block_size is not None or holding.blocks or len(holding.orphans):
             return False
+        sizes = self._sizes.get(holding.source.model, Counter())
+        if block_size not in sizes and len(sizes) >= MAX_BLOCK_SIZES:
+            return False
         self._learn_size(holding, block_size)
         return True
 
@@ -379,6 +386,7 @@ class PrefixIndex:
         except ValueError:
             return {"skipped_group": 1}
         applied: Applied = defaultdict(int)
+        holding.is_full = True
         counts: Sequence[int | None] = event.remaining_copies or ()
         if len(counts) != len(event.block_hashes):
             counts = (None,) * len(event.block_hashes)
@@ -416,7 +424,7 @@ class PrefixIndex:
         for group in holding.groups.values():
             group.copies.clear()
         holding.orphans = Orphans(self._max_orphans)
-        holding.xor = 0
+        holding.xor, holding.is_full, holding.reports_hits = 0, False, False
         return dropped
 
     def _hide(self, holding: Holding, lora: str, own: int) -> None:

@@ -1,46 +1,56 @@
 """Hits that an engine announces again as if they were stored, which are no further copies.
 
 vLLM (0.26 on) does so for requests that ask for `kv_cache_report_mode=full`: first the blocks that the
-request found in the cache, from the root on, then those it adds, in one batch. A second copy from the root
-looks alike, but nothing continues it in its own batch: an engine announces a step's full blocks at once.
+request found in the cache, from the root on, then those it adds, in one batch. A second copy from the root,
+of a request that may not read the cache, looks alike, and another request of the same step may continue it.
+But a copy takes room: once a cache is full, each block that is drawn evicts one, which is announced before,
+but for those that ended requests left half full. Reports evict nothing.
 """
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterator, Sequence
 from itertools import pairwise
 
-from kvsync.events import GPU, BlockStored, Event
+from kvsync.events import GPU, BlockRemoved, BlockStored, Event
 
 Hashes = tuple[int, ...]
 
+LIKELY, UNLIKELY, PROOF = 2, 16, 4
+"""So many more blocks than were evicted for them are a report: LIKELY of what is continued in its batch, or
+of an engine that has proved that it reports hits, UNLIKELY of all else. Blocks that ended requests left half
+full are about as many as requests end in one step. PROOF is what a continued run has to have."""
+
 
 def announced_again(
-    events: Sequence[Event], held: Container[int], *, group: int, suspected: bool
+    events: Sequence[Event], held: Container[int], *, group: int, is_full: bool, suspected: bool
 ) -> tuple[frozenset[Hashes], bool]:
-    """Return which runs of blocks a batch reports again, and whether it proves that its engine does that.
+    """Return which runs of blocks a batch reports again, none as long as the cache `is_full` not, and
+    whether that proves that its engine does so, which makes it `suspected`.
 
-    `held` are the source's blocks before the batch, `group` is its group of full attention. What is not
-    continued in the batch counts as a report only of an engine that is `suspected`, since it did so before,
-    and not if it is one block: a prompt as long as that is computed again each time. Engines of hybrid models
-    are not suspected: where a window is lacking, they compute again what full attention holds.
+    `held` are the source's blocks before the batch, `group` is its group of full attention.
     """
-    stored = [
-        event
-        for event in events
-        if isinstance(event, BlockStored) and event.medium == GPU and (event.group_idx or 0) == group
-    ]
-    if not (suspected or len(stored) > 1) or all(event.parent_block_hash is not None for event in stored):
-        return frozenset(), False
     since: set[int] = set()
     runs: set[Hashes] = set()
-    proven = False
-    for event, following in pairwise((*stored, None)):
+    if not is_full:
+        return frozenset(), suspected
+    for (event, evicted), (following, _) in pairwise((*_stored(events, group), (None, 0))):
         hashes = event.block_hashes if event else ()
         if event and event.parent_block_hash is None and hashes:
             continued = following is not None and following.parent_block_hash == hashes[-1]
-            if (continued or (suspected and len(hashes) > 1)) and all(
-                one in held or one in since for one in hashes
-            ):
+            free = len(hashes) - evicted
+            is_report = free >= (LIKELY if continued or suspected else UNLIKELY)
+            if is_report and all(one in held or one in since for one in hashes):
                 runs.add(hashes)
-                proven |= continued
+                suspected |= continued and free >= PROOF
         since.update(hashes)
-    return frozenset(runs), proven
+    return frozenset(runs), suspected
+
+
+def _stored(events: Sequence[Event], group: int) -> Iterator[tuple[BlockStored, int]]:
+    """Yield what a group stored, and how many blocks were evicted between that and what it stored before."""
+    evicted = 0
+    for event in events:
+        if isinstance(event, BlockRemoved) and event.medium == GPU:
+            evicted += len(event.block_hashes)
+        elif isinstance(event, BlockStored) and event.medium == GPU and (event.group_idx or 0) == group:
+            yield event, evicted
+            evicted = 0

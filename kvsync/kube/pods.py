@@ -8,10 +8,11 @@ requests.
     model.aibrix.ai/port            HTTP port                           8000
     kvsync.dev/event-port           events of rank 0                    5557
     kvsync.dev/replay-port          replays of rank 0; 0: there is none 5558
+    kvsync.dev/data-parallel-rank   the first of its ranks              0
     kvsync.dev/data-parallel-size   ranks, each on the next port        1
 
 These, too, are labels or annotations; a label wins. A wrong value is reported as a problem of that pod,
-and the default takes its place: what is meant to improve routing must not take an engine away. The last three
+and the default takes its place: what is meant to improve routing must not take an engine away. The last four
 must fit together, so they fall back together. Without the name of a model no request could reach a pod; it
 is left out, which is also reported.
 
@@ -34,9 +35,10 @@ _SETTINGS = {
     "port": "model.aibrix.ai/port",
     "event_port": "kvsync.dev/event-port",
     "replay_port": "kvsync.dev/replay-port",
+    "dp_rank": "kvsync.dev/data-parallel-rank",
     "dp_size": "kvsync.dev/data-parallel-size",
 }
-_TOGETHER = {"event_port", "replay_port", "dp_size"}
+_TOGETHER = {"event_port", "replay_port", "dp_rank", "dp_size"}
 
 _POD = TypeAdapter(Pod)
 

@@ -70,7 +70,7 @@ class Content:
         if batch.rank not in (None, source.rank):
             self._rank = (
                 f"the publisher says that it is rank {batch.rank}, not {source.rank}:"
-                " event_port must be that of rank 0, and dp_size the number of ranks"
+                " event_port must be that of rank 0, dp_rank the pod's first rank and dp_size their number"
             )
 
     def applied(self, event: Event, effects: Mapping[str, int]) -> None:

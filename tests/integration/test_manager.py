@@ -257,6 +257,12 @@ async def test_what_the_index_leaves_out_makes_a_source_degraded(
         assert "beyond what the index keeps" in manager.statuses()[0].reason
         publish(a, BlockRemoved(block_hashes=(3,)))
         await eventually(lambda: manager.state("a") is State.EXACT)
+        publish(a, stored(3))
+        await eventually(lambda: manager.state("a") is State.DEGRADED)
+        a.restart()
+        publish(a, stored(7))
+        await eventually(lambda: manager.state("a") is State.EXACT)
+        assert manager.left_out(Source("a", "m")) == {}
 
 
 class Stumbling(PrefixIndex):

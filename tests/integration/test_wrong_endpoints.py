@@ -15,6 +15,7 @@ import zmq
 from kvsync.publisher import Publisher
 from kvsync.sequence import State
 from kvsync.sources.peer import Peer, Speaks, look, read
+from kvsync.testing.clusters.local.fault_proxy import SILENT, FaultProxy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -130,6 +131,26 @@ async def test_each_change_of_state_is_a_line(
     assert third.endswith("; because it says so")
     assert fourth.startswith(f"blind, was degraded: {publisher.endpoint} is closed")
     assert [record.levelname for record in caplog.records] == ["INFO", *["WARNING"] * 4]
+
+
+async def test_a_lost_connection_is_a_line_with_its_cause(
+    follow: Follow, eventually: Eventually, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing is said before it is known what is wrong, whatever else has news meanwhile."""
+    async with Publisher(endpoint=ANY_PORT) as publisher:
+        with FaultProxy() as proxy:
+            target = ("127.0.0.1", int(publisher.endpoint.rpartition(":")[2]))
+            listener = proxy.listen("127.0.0.1", 0, target)
+            subscriber = follow(f"tcp://127.0.0.1:{listener.port}", None, heartbeat_s=0.2)
+            await eventually(lambda: subscriber.state is State.DEGRADED)
+            listener.apply(SILENT)
+            await eventually(lambda: subscriber.state is State.BLIND)
+            subscriber.doubt("a test", "because it says so")
+            await eventually(lambda: "says nothing" in subscriber.status.reason)
+
+    blind = [line for line in caplog.messages if "): blind" in line]
+    assert len(blind) == 1
+    assert "accepts connections and says nothing" in blind[0]
 
 
 async def test_replays_of_another_engine_are_named(

@@ -11,6 +11,9 @@ from kvsync.sequence import Deliver, Forget, Replay, SequenceTracker, State, Ste
 
 Frame = tuple[int, bytes]
 
+CLEAR = b"clear"
+"""What the content of a frame ends with that empties the publisher's cache."""
+
 QUEUE = 2
 """Messages that the publisher keeps for one who does not read fast enough."""
 
@@ -40,6 +43,8 @@ class World:
             match step:
                 case Deliver(sequence, payload):
                     self.delivered.append((sequence, payload))
+                    if payload.endswith(CLEAR):
+                        self.tracker.cleared(sequence)
                 case Forget():
                     self.delivered.clear()
                     self.forgotten += 1
@@ -51,9 +56,10 @@ class World:
         self.came_live = True
         self.take(self.tracker.receive(*frame))
 
-    def publish(self, fate: str) -> None:
+    def publish(self, fate: str, ending: bytes = b"") -> None:
         """Publish the next frame, which the channel treats as `fate` says."""
-        frame = (len(self.published), f"life {self.life} frame {len(self.published)}".encode())
+        content = f"life {self.life} frame {len(self.published)}".encode() + ending
+        frame = (len(self.published), content)
         self.published.append(frame)
         if fate == "hold":
             self.held.append(frame)
@@ -100,9 +106,10 @@ class World:
         if count is None:
             end_is_lost = len(frames) >= QUEUE and next(self.drops)
             self.take(self.tracker.replay_ended(complete=not end_is_lost))
-            if self.life == 0 and self.tracker.state is State.EXACT:
-                assert self.delivered == self.published[: len(self.delivered)]
-                assert self.came_live or self.delivered == self.published
+            if self.life == 0 and self.tracker.state is State.EXACT and self.pending is None:
+                end = 0 if self.tracker.last is None else self.tracker.last + 1
+                assert since_clear(self.delivered) == since_clear(self.published[:end])
+                assert self.came_live or end == len(self.published)
         else:
             self.take(self.tracker.replay_failed("no end"))
 
@@ -145,6 +152,8 @@ def play(world: World, script: list[tuple[str, object]]) -> None:
         match action:
             case ("publish", str(fate)):
                 world.publish(fate)
+            case ("clear", str(fate)):
+                world.publish(fate, CLEAR)
             case ("release", _) if world.held:
                 world.live(world.held.pop(0))
             case ("restart", bool(seen)):
@@ -215,3 +224,28 @@ def test_what_the_ring_agrees_with_is_never_forgotten(
     assert world.delivered == world.published
     assert world.tracker.state is State.EXACT
     assert world.forgotten == 0
+
+
+def since_clear(frames: list[Frame]) -> list[Frame]:
+    """Return the frames that say what the cache holds: those from the last that emptied it on, or all."""
+    clears = [place for place, (_, content) in enumerate(frames) if content.endswith(CLEAR)]
+    return frames[clears[-1] :] if clears else frames
+
+
+@settings(deadline=None, max_examples=150, database=None)
+@given(
+    ring_size=st.sampled_from([3, 1000]),
+    script=st.lists(st.one_of(actions, actions, st.tuples(st.just("clear"), fates)), max_size=40),
+    drops=losses,
+)
+def test_a_source_is_exact_from_a_clear_on(
+    ring_size: int, script: list[tuple[str, object]], drops: Iterator[bool]
+) -> None:
+    """At rest it is EXACT if, and only if, it has every frame since the cache was emptied the last time."""
+    world = World(ring_size, drops=drops)
+    world.connect()
+    play(world, script)
+    world.settle()
+
+    complete = since_clear(world.delivered) == since_clear(world.published)
+    assert (world.tracker.state is State.EXACT) == complete

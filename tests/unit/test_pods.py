@@ -34,6 +34,14 @@ def test_a_rank_has_its_own_ports() -> None:
     assert pod.sources == (Source("a", "m", 0), Source("a", "m", 1))
 
 
+def test_a_rank_may_be_a_pod_of_its_own() -> None:
+    """Where each rank is a pod, the ports are still those of rank 0, as the engine was told."""
+    pod = Pod(name="a", model="m", host="h", dp_rank=3)
+
+    assert pod.sources == (Source("a", "m", 3),)
+    assert pod.endpoint(3) == "tcp://h:5560"
+
+
 def test_an_ipv6_address_is_bracketed() -> None:
     """An address with colons stands in brackets in every endpoint."""
     pod = Pod(name="a", model="m", host="fd00::1")

@@ -135,6 +135,8 @@ def test_a_publisher_that_restarts_often_is_not_taken_for_another() -> None:
     tracker.connected()
     tracker.replay_ended()
     for life in range(6):
+        for unheard in range(3):  # lives that no replay tells of
+            tracker.receive(0, b"%d %d" % (life, -unheard))
         for number in range(3):
             tracker.receive(number, b"%d %d" % (life, number))
         for number in range(3):

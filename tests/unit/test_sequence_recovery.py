@@ -331,7 +331,7 @@ def test_waiting_frames_are_bounded() -> None:
 def test_unreadable_frame_degrades_until_history_is_replayed_readable() -> None:
     """The live copy may have been damaged on the way where the ring's is not."""
     tracker = exact(0, 1)
-    assert tracker.damaged("undecodable batch 1") == []
+    tracker.damaged("undecodable batch 1")
     assert (tracker.state, tracker.reason) == (State.DEGRADED, "undecodable batch 1")
 
     assert tracker.probe() == [Replay(0)]

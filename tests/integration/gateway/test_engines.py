@@ -28,7 +28,7 @@ class Page(BaseHTTPRequestHandler):
         """Write the page."""
         self.send_response(200)
         self.end_headers()
-        self.wfile.write("".join(LINE.format(rank, 512) for rank in range(2)).encode())
+        self.wfile.write("".join(LINE.format(rank, 1024) for rank in range(2)).encode())
 
     def log_request(self, code: object = "", size: object = "") -> None:
         """Say nothing."""

@@ -188,16 +188,18 @@ async def test_prompts_with_a_salt_find_blocks_whose_salt_was_not_announced(site
     ("forwards", "counted"),
     [
         pytest.param(False, [], id="left-out"),
-        pytest.param(True, ['kvsync_index_changes_total{effect="reannounced",pod="a"} 2.0'], id="forwarded"),
+        pytest.param(True, ['kvsync_index_changes_total{effect="reannounced",pod="a"} 3.0'], id="forwarded"),
     ],
 )
 async def test_hits_are_announced_again_only_where_that_is_wanted(forwards: bool, counted: list[str]) -> None:
     """The argument that asks for it is not passed on; where it is, hits are told from copies."""
     async with AsyncExitStack() as stack:
-        site = await open_site(stack, {}, upstream={"forwards_report_mode": forwards})
-        await site.ask(2)
+        site = await open_site(stack, {"capacity": 12}, upstream={"forwards_report_mode": forwards})
+        for salt in "ab":
+            await site.ask(6, cache_salt=salt)
+        await site.ask(3)
         asked = {"vllm_xargs": {"kv_cache_report_mode": "full", "other": 1}}
-        assert await site.ask(3, **asked) == (32, 32)
+        assert await site.ask(4, **asked) == (48, 48)
 
         await site.ask(1)
         text = (await site.client.get("/metrics")).text

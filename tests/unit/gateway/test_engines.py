@@ -7,8 +7,8 @@ from kvsync.pods import Pod
 
 PAGE = """# HELP vllm:cache_config_info Information of the LLMEngine CacheConfig
 # TYPE vllm:cache_config_info gauge
-vllm:cache_config_info{block_size="32",cache_dtype="auto",engine="0",num_gpu_blocks="512"} 1.0
-vllm:cache_config_info{block_size="32",cache_dtype="auto",engine="1",num_gpu_blocks="None"} 1.0
+vllm:cache_config_info{block_size="32",cache_dtype="auto",engine="0",num_gpu_blocks="1024"} 1.0
+vllm:cache_config_info{block_size="32",cache_dtype="auto",engine="1",num_gpu_blocks="1024"} 1.0
 vllm:kv_cache_usage_perc{engine="0",model_name="m"} 0.5
 """
 
@@ -16,13 +16,14 @@ vllm:kv_cache_usage_perc{engine="0",model_name="m"} 0.5
 @pytest.mark.parametrize(
     ("page", "blocks"),
     [
-        (PAGE, {0: 512, 1: 0}),
+        (PAGE, {0: 512, 1: 512}),
+        ('vllm:cache_config_info{engine="1",num_gpu_blocks="None"} 1.0', {1: 0}),
         ('vllm:cache_config_info{num_gpu_blocks="7"} 1.0', {0: 7}),
         ('vllm:cache_config_info{engine="x",num_gpu_blocks="7"} 1.0', {}),
         ("sglang:token_usage 0.5", {}),
         ("", {}),
     ],
-    ids=["two ranks", "no rank", "hostile", "another engine", "empty"],
+    ids=["two ranks", "not known yet", "no rank", "hostile", "another engine", "empty"],
 )
 def test_ranks_and_their_blocks(page: str, blocks: dict[int, int]) -> None:
     """Each rank has a line of its own, which may leave the number open."""

@@ -35,14 +35,20 @@ def held(index: PrefixIndex) -> list[int]:
     return sorted(index.blocks(POD))
 
 
-def test_hits_announced_again_are_no_copies() -> None:
-    """What a request found and then continued in the same batch is held once."""
+def full_cache(*events: BlockStored) -> PrefixIndex:
+    """Return an index whose engine has evicted something, after these events."""
     index = PrefixIndex()
-    apply(index, stored(1, 2, 3))
+    apply(index, *events, stored(99), removed(99))
+    return index
 
-    assert apply(index, stored(1, 2), removed(9), stored(5, parent=2)) == {
+
+def test_hits_announced_again_are_no_copies() -> None:
+    """What a request found and then continued in the same batch, evicting nothing for it, is held once."""
+    index = full_cache(stored(1, 2, 3, 4))
+
+    assert apply(index, stored(1, 2), removed(4), stored(5, parent=2)) == {
         "reannounced": 2,
-        "unknown_removed": 1,
+        "removed": 1,
         "stored": 1,
     }
     apply(index, removed(1, 2, 3))
@@ -51,35 +57,44 @@ def test_hits_announced_again_are_no_copies() -> None:
 
 def test_hits_of_a_request_of_the_same_batch_are_no_copies() -> None:
     """Blocks that came earlier in the batch are hits, too."""
-    index = PrefixIndex()
+    index = full_cache()
     apply(index, stored(1, 2), stored(1, 2), stored(3, parent=2))
 
     apply(index, removed(1, 2))
     assert held(index) == [3]
 
 
-def test_copies_from_the_root_are_copies() -> None:
-    """A prompt that was computed again, because it may not read the cache, is held twice."""
+def test_a_copy_that_another_request_continues_is_a_copy() -> None:
+    """What evicted blocks when it was stored was stored: reports take no room."""
+    index = full_cache(stored(1, 2), stored(7, 8))
+
+    assert apply(index, removed(7, 8), stored(1, 2), stored(3, parent=2)) == {"removed": 2, "stored": 3}
+    apply(index, removed(1, 2))
+    assert held(index) == [1, 2, 3]
+
+
+def test_copies_in_a_cache_that_is_not_full_are_copies() -> None:
+    """As long as an engine evicts nothing, copies take no room from others either."""
     index = PrefixIndex()
     apply(index, stored(1, 2))
-    apply(index, stored(1, 2))
-    apply(index, stored(3, parent=2))
+    apply(index, stored(1, 2), stored(3, parent=2))
 
     apply(index, removed(1, 2))
     assert held(index) == [1, 2, 3]
 
 
-def test_an_engine_that_reports_hits_is_known_afterwards() -> None:
-    """Hits that nothing continues are told from copies once the engine has shown what it does."""
-    index = PrefixIndex()
-    apply(index, stored(1, 2))
-    apply(index, stored(1, 2), stored(3, parent=2))
+def test_hits_that_nothing_continues_are_reports_of_an_engine_that_makes_some() -> None:
+    """A prompt that was computed again is held twice, until its engine has proved what it announces."""
+    hits = stored(1, 2, 3, 4)
+    index = full_cache(hits)
+    assert apply(index, hits) == {"stored": 4}
+    assert apply(index, hits, stored(5, parent=4)) == {"reannounced": 4, "stored": 1}
 
-    assert apply(index, stored(1, 2)) == {"reannounced": 2}
+    assert apply(index, hits) == {"reannounced": 4}
     assert apply(index, stored(1)) == {"stored": 1}, "a prompt of one block was computed again"
-    assert apply(index, stored(3, parent=2)) == {"stored": 1}, "the last block was computed again"
+    assert apply(index, stored(5, parent=4)) == {"stored": 1}, "so was the last block of a longer one"
     apply(index, AllBlocksCleared())
-    assert apply(index, stored(1, 2)) == {"stored": 2}
+    assert [apply(index, hits)["stored"] for _ in range(2)] == [4, 4]
 
 
 def test_hits_are_reported_for_all_groups() -> None:

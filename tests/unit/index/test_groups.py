@@ -8,6 +8,7 @@ import pytest
 from kvsync.events import AllBlocksCleared, BlockRemoved, BlockStored, Source
 from kvsync.hashing import block_hashes
 from kvsync.index import Match, PrefixIndex, Prompt, lookup
+from kvsync.index.groups import Group, longest_reuse
 
 POD = Source("a", "gemma")
 TOKENS = tuple(range(100, 132))  # eight blocks of four
@@ -75,6 +76,23 @@ def test_order_of_the_groups_does_not_matter() -> None:
 def test_all_groups_must_agree(one: set[int], other: set[int], expected: int) -> None:
     """The longest length that every group allows is used."""
     assert reused(part(one, 0), full(1), part(other, 2)) == expected
+
+
+def test_groups_that_never_agree_are_looked_at_once() -> None:
+    """Whatever a source announces, a lookup looks at each block of each group once at most."""
+    asked: list[int] = []
+
+    def engine_hash(position: int) -> int:
+        asked.append(position)
+        return position
+
+    odd, even = ({n: 1 for n in range(2000) if n % 2 == rest} for rest in (1, 0))
+    everything = dict.fromkeys(range(2000), 1)
+    tables = [(odd, 1), (even, 1), (everything, 900), (everything, None)]
+    groups = [Group(block_size=4, run=run, copies=copies) for copies, run in tables]
+
+    assert longest_reuse(groups, engine_hash, 2000) == 0
+    assert len(asked) <= 4 * 2000
 
 
 def test_a_second_group_of_full_attention_needs_everything() -> None:

@@ -125,6 +125,16 @@ def test_what_was_not_announced_shows() -> None:
     assert index.apply(SMALL, stored(16, 2, block_hashes=(8, 9))) == {"unkeyed": 2, "stored": 2}
 
 
+def test_sizes_of_a_model_are_bounded() -> None:
+    """Engines that each have another size cannot make every prompt be hashed without end."""
+    index = PrefixIndex()
+    applied = [index.apply(Source(f"pod-{size}", "llama"), stored(size, 1)) for size in range(1, 11)]
+
+    assert applied == [{"stored": 1}] * 8 + [{"skipped_block_size": 1}] * 2
+    assert index.apply(Source("late", "llama"), stored(8, 1)) == {"stored": 1}
+    assert index.apply(Source("late", "mistral"), stored(10, 1)) == {"stored": 1}
+
+
 def test_page_size_one() -> None:
     """SGLang's pages of one token are blocks like others."""
     index = PrefixIndex()
