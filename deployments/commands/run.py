@@ -89,6 +89,7 @@ def run(
 def run_once(parameters: Parameters, *, as_json: bool) -> Report:
     """Run once, showing how it goes and the verdict; CannotRun when the machine lacks something."""
     from deployments.launch import environment, launch
+    from deployments.service.password import with_password
     from kvsync.ci.doctor.doctor import examine
 
     run = Run(parameters, installation())
@@ -108,7 +109,8 @@ def run_once(parameters: Parameters, *, as_json: bool) -> Report:
         f"run {parameters.run}{attempt}: {', '.join(parameters.due)} "
         f"({parameters.profile}, {parameters.cluster})"
     )
-    environ.update(environment(parameters.report_dir, environ))  # the charts of a run that died keep a cache
+    found = with_password(parameters.report_dir, environ)
+    environ.update(environment(parameters.report_dir, found))  # the charts of a run that died keep a cache
     report = launch(run, progress, environ)
     progress.print(f"report: {run.folder.page}", soft_wrap=True)
     if as_json:

@@ -11,7 +11,6 @@ kernel ends all of these, the caretaker ends the runs, and the next start tells 
 """
 
 import fcntl
-import ipaddress
 import os
 import signal
 import socket
@@ -27,6 +26,7 @@ from threading import Event
 import httpx
 
 from deployments.launch import environment
+from deployments.service.password import AUTH, is_loopback, keep_password, password_file
 from deployments.service.presence import living, worker_name
 from deployments.service.supervisor import SupervisedCommand, Supervisor, bound
 from kvsync.ci.errors import CannotRun
@@ -53,7 +53,6 @@ PORT_S = 5.0
 """How long a port may stay taken by the services of a serve that was killed."""
 
 SECRET = f"{PREFIX}WEBHOOK_SECRET"
-AUTH = "PREFECT_API_AUTH_STRING"
 
 Say = Callable[[str], None]
 
@@ -64,6 +63,8 @@ def serve(report_dir: Path, settings: Settings, given: Mapping[str, str], say: S
     if own_server:
         require_safe(settings.serve, given)
     with _held(report_dir), stop_on_signal() as stop:
+        if own_server:
+            given = _with_own_password(report_dir, settings, given, say)
         services = Services(report_dir, settings, surroundings(report_dir, settings.serve, given))
         supervisor = Supervisor(say)
         try:
@@ -193,15 +194,22 @@ def surroundings(report_dir: Path, settings: ServeSettings, given: Mapping[str, 
 
 def require_safe(settings: ServeSettings, given: Mapping[str, str]) -> None:
     """Raise ConfigError for a server that others can reach and that asks for no password."""
-    try:
-        is_private = ipaddress.ip_address(settings.host).is_loopback
-    except ValueError:
-        is_private = settings.host == "localhost"
-    if not is_private and not given.get(AUTH):
+    if not is_loopback(settings.host) and not given.get(AUTH):
         problem = (
             f"{settings.host}: whoever reaches the server can run commands here; set {AUTH} (user:password)"
         )
         raise ConfigError("serve.host", [problem])
+
+
+def _with_own_password(
+    report_dir: Path, settings: Settings, given: Mapping[str, str], say: Say
+) -> Mapping[str, str]:
+    """Return an environment with a password for the server, if deliveries start runs and it names none."""
+    if given.get(AUTH) or not settings.webhook.secret.get_secret_value():
+        password_file(report_dir).unlink(missing_ok=True)
+        return given
+    say(f"Prefect's password: in {password_file(report_dir)}")
+    return {**given, AUTH: keep_password(report_dir)}
 
 
 def _begin(services: Services, supervisor: Supervisor, stop: Event, *, own_server: bool) -> None:
