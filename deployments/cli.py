@@ -4,6 +4,8 @@ What takes long to import (Prefect, SQLAlchemy, boto3, charts, Kubernetes) is im
 that need it, so that `list` and `show` answer at once.
 """
 
+import os
+
 import typer
 
 from deployments.commands.archive import flaky, history
@@ -16,7 +18,8 @@ from deployments.commands.serve import deploy, serve
 from deployments.commands.show import list_runs, show
 from deployments.commands.stale import stale
 from deployments.commands.store import prune, upload
-from kvsync.ci.concealment import conceal
+from kvsync.ci.concealment import conceal, keep
+from kvsync.ci.stages.environment import secrets_apart
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.command("list")(list_runs)
@@ -30,6 +33,7 @@ for command in (
 def main() -> None:
     """Run the command line; what went wrong is said in words on standard error, with exit status 2."""
     conceal()
+    keep(secrets_apart(os.environ)[1])
     complaining(app)
 
 

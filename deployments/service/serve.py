@@ -29,10 +29,12 @@ from deployments.launch import environment
 from deployments.service.password import AUTH, is_loopback, keep_password, password_file
 from deployments.service.presence import living, worker_name
 from deployments.service.supervisor import SupervisedCommand, Supervisor, bound
+from kvsync.ci.concealment import sealed
 from kvsync.ci.errors import CannotRun
 from kvsync.ci.interruption import stop_on_signal
 from kvsync.ci.run.parameters import REPOSITORY
 from kvsync.ci.settings import PREFIX, ServeSettings, Settings
+from kvsync.ci.stages.environment import secrets_apart
 from kvsync.errors import ConfigError, PortInUse
 from kvsync.publisher import listener_on
 from kvsync.testing.errors import WaitTimeout
@@ -133,18 +135,21 @@ class Services:
         return ["deployments.service.caretaker", str(self.report_dir), self.env["PREFECT_HOME"]]
 
     def _once(self, *words: str) -> None:
+        known, secret = secrets_apart(self.env)
         try:
-            done = subprocess.run(
-                bound([sys.executable, "-m", *words]),
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                cwd=REPOSITORY,
-                env=dict(self.env),
-                start_new_session=True,
-                timeout=START_S,
-                check=False,
-            )
+            with sealed(secret) as handed:
+                done = subprocess.run(
+                    bound([sys.executable, "-m", *words], handed),
+                    pass_fds=[handed],
+                    stdin=subprocess.DEVNULL,
+                    capture_output=True,
+                    text=True,
+                    cwd=REPOSITORY,
+                    env=known,
+                    start_new_session=True,
+                    timeout=START_S,
+                    check=False,
+                )
         except subprocess.TimeoutExpired as exc:
             raise CannotRun(
                 "serve", [f"{' '.join(words)} took longer than {START_S:.0f} s; try again"]

@@ -6,6 +6,7 @@ killed (`python -m kvsync.ci.handover RUN_DIR`), since a store that hangs has no
 """
 
 import json
+import os
 import shlex
 import subprocess
 from collections.abc import Sequence
@@ -13,11 +14,12 @@ from dataclasses import replace
 
 import psutil
 
-from kvsync.ci.concealment import concealed
+from kvsync.ci.concealment import concealed, sealed
 from kvsync.ci.errors import StoreError
 from kvsync.ci.handover.handover import Handover, Log
 from kvsync.ci.run.parameters import REPOSITORY
 from kvsync.ci.run.run import Run
+from kvsync.ci.stages.environment import secrets_apart
 from kvsync.ci.store.opening import open_store
 from kvsync.ci.store.upload import Uploaded, upload_run
 
@@ -64,16 +66,19 @@ def ends_all(init: Sequence[str]) -> bool:
 
 def stored_soon(run: Run, log: Log, *, within_s: float = HURRIED_S) -> Uploaded | None:
     """Store the run's folder within seconds; None if there is no time for it."""
-    words = concealed("kvsync.ci.handover", str(run.folder.path))
+    known, secret = secrets_apart(os.environ)
     try:
-        sent = subprocess.run(
-            words,
-            stdout=subprocess.PIPE,
-            timeout=within_s,
-            check=True,
-            cwd=REPOSITORY,
-            start_new_session=True,
-        )
+        with sealed(secret) as handed:
+            sent = subprocess.run(
+                concealed(handed, "kvsync.ci.handover", str(run.folder.path)),
+                pass_fds=[handed],
+                stdout=subprocess.PIPE,
+                timeout=within_s,
+                check=True,
+                cwd=REPOSITORY,
+                env=known,
+                start_new_session=True,
+            )
         return Uploaded(**json.loads(sent.stdout))
     except (OSError, subprocess.SubprocessError, ValueError) as exc:
         log.warning("not uploaded in time: %s", exc)

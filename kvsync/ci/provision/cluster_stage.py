@@ -33,7 +33,7 @@ from kvsync.testing.results.verdicts import NotRun
 MANIFESTS = "infra/manifests"
 
 READY_TIMEOUT_S = 90.0
-"""How long a new cluster, whose nodes unpack an image, may take to answer; on a busy machine that is not soon."""
+"""How long a new cluster, whose nodes unpack an image, may take to answer; on a busy machine, long."""
 
 PROVISIONED = ("kind-cluster", "node-image", "image", "path")
 """The kinds of ledger entries that this module makes."""
@@ -76,7 +76,9 @@ class ClusterStage:
     def _run(self, context: StageContext, temporary: Path) -> StageResult:
         started_at, steps, folder = datetime.now(UTC), _Steps(self.clock), RunFolder(context.run_dir)
         log, ledger = folder.logs / f"{self.name}.log", context.ledger
-        commands = Commands(log=log, ledger=ledger, stop=context.stop, temporary=temporary)
+        commands = Commands(
+            log=log, ledger=ledger, stop=context.stop, temporary=temporary, environ=context.tools
+        )
         with steps.step("check whether the cluster can be used"):
             choice, settings = self._examined(context)
         kubeconfig, cluster = str(settings.kubeconfig or ""), ""

@@ -57,6 +57,7 @@ def run(
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
     environ: Mapping[str, str] | None = None,
+    descriptors: Sequence[int] = (),
     stop: Event | None = None,
     grace_s: float = 5.0,
     on_line: Callable[[str], None] | None = None,
@@ -64,14 +65,14 @@ def run(
 ) -> CommandResult:
     """Run `argv` to its end, its output appended to `log`, and call `on_line` with each line.
 
-    `env` is added to `environ`, or to the inherited environment if that is None. At the time limit or on
-    `stop` the group gets SIGINT, SIGTERM and SIGKILL, `grace_s` apart. A program that does not exist exits
-    with 127, as in a shell.
+    `env` is added to `environ`, or to the inherited environment if that is None; `descriptors` stay open. At
+    the time limit or on `stop` the group gets SIGINT, SIGTERM and SIGKILL, `grace_s` apart. A program that
+    does not exist exits with 127, as in a shell.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     entry = ledger.intend("process", " ".join(argv), log=str(log))
     started = clock()
-    process, begin = _start(argv, log, cwd, environ, {**(env or {}), **ledger.environment})
+    process, begin = _start(argv, log, cwd, environ, {**(env or {}), **ledger.environment}, descriptors)
     lines = _Lines(log, begin, on_line)
     timed_out = stopped = False
     try:
@@ -104,6 +105,7 @@ def _start(
     cwd: Path | None,
     environ: Mapping[str, str] | None,
     variables: Mapping[str, str],
+    descriptors: Sequence[int],
 ) -> tuple[subprocess.Popen[bytes], int]:
     """Start the command; also return where in the log its output begins."""
     with log.open("ab") as output:
@@ -117,6 +119,7 @@ def _start(
             # Not by `env NAME=VALUE`: every user of the machine can read command lines.
             env={**(os.environ if environ is None else environ), **variables},
             start_new_session=True,
+            pass_fds=descriptors,
         )
     return process, begin
 
