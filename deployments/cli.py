@@ -4,13 +4,11 @@ What takes long to import (Prefect, SQLAlchemy, boto3, charts, Kubernetes) is im
 that need it, so that `list` and `show` answer at once.
 """
 
-import os
-
 import typer
 
 from deployments.commands.archive import flaky, history
 from deployments.commands.clean import clean
-from deployments.commands.console import complaining
+from deployments.commands.console import complaining, environ
 from deployments.commands.doctor import doctor
 from deployments.commands.rerun import junit, recheck, rerun
 from deployments.commands.run import run
@@ -33,7 +31,7 @@ for command in (
 def main() -> None:
     """Run the command line; what went wrong is said in words on standard error, with exit status 2."""
     conceal()
-    keep(secrets_apart(os.environ)[1])
+    keep(secrets_apart(environ)[1])
     complaining(app)
 
 

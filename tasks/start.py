@@ -22,6 +22,7 @@ from kvsync.testing.processes.ledger import Ledger
 from kvsync.testing.processes.living import facts_of
 from tasks.guardian import FLOW_RUN_VARIABLE, post_guardian
 from tasks.identity import current_flow_run
+from tasks.workspace import follows_branch
 
 
 @task(name="start", task_run_name="start", cache_policy=NO_CACHE)
@@ -63,7 +64,12 @@ def start_run(parameters: Parameters, stop: threading.Event) -> tuple[Run, Stage
         other_code=repeat.other_code if repeat else "",
         environ=stage_environment(os.environ, trusted=trusted),
         tools=tools,
-        box=box_for(run.settings.box, trusted=trusted, pull_request=asked),
+        box=box_for(
+            run.settings.box,
+            trusted=trusted,
+            pull_request=asked,
+            roots=os.geteuid() == 0 and (bool(source) or follows_branch(run)),
+        ),
         stop=stop,
     )
 

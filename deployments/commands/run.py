@@ -23,6 +23,7 @@ from kvsync.ci.run.parameters import REPOSITORY, Parameters, matrix, new_run_id
 from kvsync.ci.run.run import Run
 from kvsync.ci.settings import load_settings
 from kvsync.ci.stages.environment import stage_environment
+from kvsync.testing.processes.tools import Tools
 
 
 def run(
@@ -101,6 +102,7 @@ def run_once(parameters: Parameters, *, as_json: bool) -> Report:
             name=f"kvsync-{parameters.run}",
             reuse=parameters.reuse,
             environ=stage_environment(environ, trusted=True),
+            tools=Tools(environ=dict(environ)),
         )
         require(findings, parameters.cluster)
     progress = Console(stderr=True) if as_json else console

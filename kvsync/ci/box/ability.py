@@ -1,12 +1,15 @@
 """Whether a box can be made on this machine, and what mends it where none can."""
 
+import os
 import platform
 
-from kvsync.ci.box.box import namespaces
+from kvsync.ci.box.box import USER, namespaces
 from kvsync.ci.box.seccomp import MACHINES
 from kvsync.testing.processes.tools import ON_PATH, ToolAnswer, Tools
 
 PROGRAM = "bwrap"
+
+NO_BOX = "no box for untrusted code: "
 
 IN_A_CONTAINER = (
     "in a container that is made for one run and holds no secret, set KVSYNC_CI_BOX_KIND=container there"
@@ -32,10 +35,15 @@ MENDS = {
 """What bubblewrap says where it cannot, and what mends that; the first that fits."""
 
 
+def user_inside() -> int | None:
+    """Return whom commands in a box become: another user where we are root, and None where we are not."""
+    return USER if os.geteuid() == 0 else None
+
+
 def unable(user: int | None, tools: Tools = ON_PATH) -> str:
     """Return why no box can be made here, with its mend; empty when one can."""
     if platform.machine() not in MACHINES:
-        return f"no box for untrusted code on {platform.machine()}: use {' or '.join(MACHINES)}"
+        return f"{NO_BOX}the machine is {platform.machine()}; use {' or '.join(MACHINES)}"
     answer = tools.ask(PROGRAM, *namespaces(user), "--ro-bind", "/", "/", "--proc", "/proc", "true")
     return "" if answer.ok else reason(answer)
 
@@ -43,4 +51,4 @@ def unable(user: int | None, tools: Tools = ON_PATH) -> str:
 def reason(answer: ToolAnswer) -> str:
     """Say why there is no box, and what mends it. Pure."""
     mend = next((mend for sign, mend in MENDS.items() if sign in answer.reason), "see what it says")
-    return f"no box for untrusted code: {answer.reason}; {mend}"
+    return f"{NO_BOX}{answer.reason}; {mend}"

@@ -6,7 +6,6 @@ killed (`python -m kvsync.ci.handover RUN_DIR`), since a store that hangs has no
 """
 
 import json
-import os
 import shlex
 import subprocess
 from collections.abc import Sequence
@@ -19,7 +18,6 @@ from kvsync.ci.errors import StoreError
 from kvsync.ci.handover.handover import Handover, Log
 from kvsync.ci.run.parameters import REPOSITORY
 from kvsync.ci.run.run import Run
-from kvsync.ci.stages.environment import secrets_apart
 from kvsync.ci.store.opening import open_store
 from kvsync.ci.store.upload import Uploaded, upload_run
 
@@ -66,9 +64,8 @@ def ends_all(init: Sequence[str]) -> bool:
 
 def stored_soon(run: Run, log: Log, *, within_s: float = HURRIED_S) -> Uploaded | None:
     """Store the run's folder within seconds; None if there is no time for it."""
-    known, secret = secrets_apart(os.environ)
     try:
-        with sealed(secret) as handed:
+        with sealed(run.installation.handed) as handed:
             sent = subprocess.run(
                 concealed(handed, "kvsync.ci.handover", str(run.folder.path)),
                 pass_fds=[handed],
@@ -76,7 +73,6 @@ def stored_soon(run: Run, log: Log, *, within_s: float = HURRIED_S) -> Uploaded 
                 timeout=within_s,
                 check=True,
                 cwd=REPOSITORY,
-                env=known,
                 start_new_session=True,
             )
         return Uploaded(**json.loads(sent.stdout))

@@ -10,6 +10,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import textwrap
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,9 @@ LINE_BYTES = 64 * 1024
 
 TURN_BYTES = 4 * 1024 * 1024
 """The most that is read back in one turn, so that a chatty command cannot keep us from the clock."""
+
+NAME_CHARACTERS = 120
+"""Of a command in the ledger, where people read what was left."""
 
 TICK_S = 0.1
 """How often lines, time limit and stop are checked."""
@@ -62,15 +66,18 @@ def run(
     grace_s: float = 5.0,
     on_line: Callable[[str], None] | None = None,
     clock: Callable[[], float] = time.monotonic,
+    name: str = "",
 ) -> CommandResult:
     """Run `argv` to its end, its output appended to `log`, and call `on_line` with each line.
 
     `env` is added to `environ`, or to the inherited environment if that is None; `descriptors` stay open. At
     the time limit or on `stop` the group gets SIGINT, SIGTERM and SIGKILL, `grace_s` apart. A program that
-    does not exist exits with 127, as in a shell.
+    does not exist exits with 127, as in a shell. `name` is what the ledger calls it: the command itself, if
+    there is none.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
-    entry = ledger.intend("process", " ".join(argv), log=str(log))
+    shown = textwrap.shorten(name or " ".join(argv), NAME_CHARACTERS, placeholder=" ...")
+    entry = ledger.intend("process", shown, log=str(log))
     started = clock()
     process, begin = _start(argv, log, cwd, environ, {**(env or {}), **ledger.environment}, descriptors)
     lines = _Lines(log, begin, on_line)
