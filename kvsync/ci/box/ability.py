@@ -2,6 +2,7 @@
 
 import os
 import platform
+from pathlib import Path
 
 from kvsync.ci.box.box import USER, namespaces
 from kvsync.ci.box.seccomp import MACHINES
@@ -36,8 +37,18 @@ MENDS = {
 
 
 def user_inside() -> int | None:
-    """Return whom commands in a box become: another user where we are root, and None where we are not."""
-    return USER if os.geteuid() == 0 else None
+    """Return whom commands in a box become: another user where we are root, and None where we are not.
+
+    Nor where we are only called root, in a user namespace that has no other users.
+    """
+    maps = [Path(f"/proc/self/{name}").read_text(encoding="ascii") for name in ("uid_map", "gid_map")]
+    return USER if os.geteuid() == 0 and all(is_mapped(each, USER) for each in maps) else None
+
+
+def is_mapped(map_: str, user: int) -> bool:
+    """Say whether a user namespace has a user, or a group, by its map (see user_namespaces(7)). Pure."""
+    ranges = [[int(word) for word in line.split()] for line in map_.splitlines()]
+    return any(first <= user < first + count for first, _, count in ranges)
 
 
 def unable(user: int | None, tools: Tools = ON_PATH) -> str:

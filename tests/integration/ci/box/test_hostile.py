@@ -32,6 +32,9 @@ HOSTILE = Path(__file__).with_name("hostile.py").read_text(encoding="utf-8")
 ITS_OWN = {"outlive", "write_a_result", "write_into_temporary_files"}
 """What seems to succeed in a box: the daemon ends with it, the files are its own."""
 
+PERHAPS_ITS_OWN = {"write_into_the_reports"}
+"""If the folder of the reports is below /tmp, so that there is one of this name in the box's own."""
+
 ADD_KEY, KEYCTL, REVOKE, USER_KEYRING = 248, 250, 3, -4
 LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -173,9 +176,11 @@ def _server(host: str, canary: str, asked: list[str], port: int = 0) -> Iterator
     with ThreadingHTTPServer((host, port), Answer) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        yield f"http://{host}:{server.server_port}"
-        server.shutdown()
-        thread.join()
+        try:
+            yield f"http://{host}:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def _address() -> str:
@@ -232,7 +237,8 @@ def test_a_fork_finds_and_does_nothing(boxed: Boxed, planted: Planted) -> None:
     assert result.exit_code == 0
     assert result.doubt.startswith("refused from the box: evidence/x: it is a link")
     assert result.doubt.endswith("results/unit.json: no stage writes there")
-    assert {name for name, what in found.items() if what} == ITS_OWN, result.tail
+    assert {name for name, what in found.items() if what} - PERHAPS_ITS_OWN == ITS_OWN, result.tail
+    assert not (boxed.run_dir.parent / "archive.db-hostile").exists()
     assert len(found) > 30
     assert (planted.changed, planted.asked) == ([], [])
     assert not (boxed.run_dir / "results").exists()
