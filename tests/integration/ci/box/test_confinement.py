@@ -35,7 +35,8 @@ measured = {"name": "a", "metric": "p50", "value": 1.5, "unit": "ms", "samples":
 (run_dir / "benchmark.json").write_text(json.dumps({"machine": {}, "measurements": [measured]}))
 (run_dir / "logs" / "two").mkdir(parents=True)
 (run_dir / "logs" / "two" / "gateway.log").write_text("ready")
-(run_dir / "ledger.jsonl").write_text("its processes are nobody's business")
+entered = {"event": "intend", "id": "1", "wall": 2.5, "kind": "process", "name": "two/pod", "facts": {}}
+(run_dir / "ledger.jsonl").write_text(json.dumps(entered) + "\\n")
 print("written")
 """
 
@@ -55,7 +56,10 @@ except KeyboardInterrupt:
 
 
 def test_what_a_stage_writes_comes_out(boxed: Boxed) -> None:
-    """Evidence, histories, measurements and logs; what it printed is in its log already."""
+    """Evidence, histories, measurements and logs; what it printed is in its log already.
+
+    Which programs it started is told, and never taken for something that has to be ended here.
+    """
     result = boxed.run(WRITES)
 
     assert (result.exit_code, result.doubt) == (0, "")
@@ -64,7 +68,8 @@ def test_what_a_stage_writes_comes_out(boxed: Boxed) -> None:
     assert json.loads((boxed.run_dir / "history" / "some.jsonl").read_text())["t_mono"] == 1.5
     assert [each.value for each in read_measurements(boxed.run_dir / "benchmark.json")] == [1.5]
     assert (boxed.run_dir / "logs" / "two" / "gateway.log").read_text() == "ready"
-    assert "nobody's business" not in boxed.ledger.path.read_text()
+    assert json.loads((boxed.run_dir / "programs.jsonl").read_text())["name"] == "two/pod"
+    assert "two/pod" not in boxed.ledger.path.read_text()
 
 
 def test_a_second_attempt_adds_to_the_first(boxed: Boxed) -> None:
@@ -156,6 +161,7 @@ def put(name, text=""):
         ("put('history/a.jsonl', 'no\\n')", "Invalid JSON"),
         ("put('history/some-tests.jsonl', '{}\\n')", "a line about tests is not one"),
         ("put('history/some-tests.jsonl', 'x' * 2**22 + '\\n')", "it is too large"),
+        ("put('ledger.jsonl', '{\"event\": \"killed\"}\\n')", "a line of a ledger is not one"),
         ("put('history/b-tests.jsonl')", "it is about another stage"),
         ("put('benchmark.json', '[]')", "what was measured cannot be read"),
         ("put('evidence/x/a'); os.truncate(run_dir / 'evidence/x/a', 2**40)", "too large"),
@@ -172,7 +178,7 @@ def test_what_the_door_refuses(boxed: Boxed, code: str, doubt: str) -> None:
     assert doubt in result.doubt
     assert [path for path in boxed.run_dir.rglob("*") if path.is_symlink()] == []
     assert {path.name for path in boxed.run_dir.iterdir()} <= {
-        *("evidence", "history", "logs", "ledger.jsonl", "workspace"),
+        *("evidence", "history", "logs", "ledger.jsonl", "programs.jsonl", "workspace"),
     }
 
 
