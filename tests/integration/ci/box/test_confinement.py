@@ -187,15 +187,7 @@ def test_the_result_of_a_stage_says_what_was_refused(boxed: Boxed) -> None:
     tests = boxed.workspace / "tests" / "some"
     tests.mkdir(parents=True)
     (tests / "test_it.py").write_text("def test_a(run_dir): (run_dir / 'told').touch()\ndef test_b(): pass\n")
-    context = StageContext(
-        run_dir=boxed.run_dir,
-        repository=boxed.workspace,
-        ledger=boxed.ledger,
-        box=Box(),
-        stop=threading.Event(),
-    )
-
-    result = run_safely(PytestStage("some", "some", 60), context)
+    result = run_safely(PytestStage("some", "some", 60), _context(boxed))
 
     assert (result.outcome, result.reason) == (
         Outcome.UNKNOWN,
@@ -203,6 +195,46 @@ def test_the_result_of_a_stage_says_what_was_refused(boxed: Boxed) -> None:
     )
     assert [check.kind for check in result.checks] == ["passed", "passed"]
     assert not (boxed.run_dir / "told").exists()
+
+
+def _context(boxed: Boxed) -> StageContext:
+    return StageContext(
+        run_dir=boxed.run_dir,
+        repository=boxed.workspace,
+        ledger=boxed.ledger,
+        box=Box(),
+        stop=threading.Event(),
+    )
+
+
+@pytest.mark.parametrize(
+    ("written", "reason"),
+    [
+        ("f.write('what\\n')", "a line about tests is not one: Invalid JSON"),
+        ("f.write('x' * 5 * 2**20)", "it is too large"),
+        ("f.write('{'); f.flush(); os.kill(os.getpid(), 9)", "pytest ended with exit code -9"),
+    ],
+    ids=["nonsense", "too large", "cut"],
+)
+def test_a_stage_whose_lines_cannot_be_read_is_unknown(boxed: Boxed, written: str, reason: str) -> None:
+    """Its tests may have passed or not; the one that was running is not called a failure."""
+    tests = boxed.workspace / "tests" / "some"
+    tests.mkdir(parents=True)
+    (tests / "test_it.py").write_text(
+        "import os\n"
+        "def test_a():\n    pass\n"
+        "def test_b(request):\n"
+        "    f = open(f\"{request.config.getoption('--run-dir')}/history/some-tests.jsonl\", 'a')\n"
+        f"    {written}\n"
+    )
+
+    result = run_safely(PytestStage("some", "some", 60), _context(boxed))
+
+    assert (result.outcome, [check.kind for check in result.checks]) == (
+        Outcome.UNKNOWN,
+        ["passed", "inconclusive"],
+    )
+    assert reason in result.reason
 
 
 @pytest.mark.parametrize(
