@@ -55,6 +55,7 @@ PORT_S = 5.0
 """How long a port may stay taken by the services of a serve that was killed."""
 
 SECRET = f"{PREFIX}WEBHOOK_SECRET"
+DATABASE = "PREFECT_SERVER_DATABASE_CONNECTION_URL"
 
 Say = Callable[[str], None]
 
@@ -90,6 +91,11 @@ class Services:
         return self.env["PREFECT_API_URL"]
 
     @property
+    def known(self) -> dict[str, str]:
+        """The environment of all but the server, which alone needs its database's password."""
+        return {name: text for name, text in self.env.items() if name != DATABASE}
+
+    @property
     def logs(self) -> Path:
         """Where the services say what they do."""
         return Path(self.env["PREFECT_HOME"]) / "logs"
@@ -119,7 +125,7 @@ class Services:
             services.insert(0, self._service("worker", *worker, grace_s=WORKER_GRACE_S))
         if secret:
             receiver = ["deployments.webhook", str(self.report_dir / "webhook.db")]
-            services.append(self._service("receiver", *receiver, env={**self.env, SECRET: secret}))
+            services.append(self._service("receiver", *receiver, env={**self.known, SECRET: secret}))
         return services
 
     def deploy(self) -> None:
@@ -135,7 +141,7 @@ class Services:
         return ["deployments.service.caretaker", str(self.report_dir), self.env["PREFECT_HOME"]]
 
     def _once(self, *words: str) -> None:
-        known, secret = secrets_apart(self.env)
+        known, secret = secrets_apart(self.known)
         try:
             with sealed(secret) as handed:
                 done = subprocess.run(
@@ -168,7 +174,7 @@ class Services:
         return SupervisedCommand(
             name=name,
             argv=[sys.executable, "-m", *words],
-            env=env or self.env,
+            env=env or self.known,
             cwd=REPOSITORY,
             log=self.logs / f"{name}.log",
             grace_s=grace_s,
