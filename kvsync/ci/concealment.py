@@ -30,7 +30,7 @@ PR_SET_DUMPABLE = 4
 NOTHING = "-"
 """For a module that is handed nothing over."""
 
-C_LIBRARIES = frozenset({"PGPASSWORD", "PGPASSFILE"})
+FOR_C = frozenset({"PGPASSWORD"})
 """What libpq looks up, which does not see `os.environ`."""
 
 
@@ -44,7 +44,7 @@ def keep(secrets: Mapping[str, str]) -> None:
     """Have secrets in `os.environ`, without what this process starts inheriting them."""
     for name, value in secrets.items():
         os.environ[name] = value
-        if name not in C_LIBRARIES:
+        if name not in FOR_C:
             os.unsetenv(name)
 
 

@@ -86,15 +86,18 @@ def test_what_a_concealed_process_starts_is_not_concealed() -> None:
 def test_a_secret_that_is_handed_over_is_in_no_environment(
     tmp_path: Path, command: Callable[[int], list[str]]
 ) -> None:
-    """Neither in that of the process nor in that of what it starts; it has the secret all the same."""
+    """Neither in that of the process nor in that of what it starts; it has the secret all the same.
+
+    A C library sees no other environment, so what libpq needs is inherited.
+    """
     (tmp_path / "has.py").write_text(
         "import os, subprocess\n"
         "started = subprocess.check_output(['env'], text=True)\n"
-        "print(os.environ['TOKEN'], 's3cret' in started, flush=True)\n"
+        "print(os.environ['TOKEN'], 's3cret' in started, 'PGPASSWORD=pg' in started, flush=True)\n"
         "input()\n"
     )
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
-    with sealed({"TOKEN": "s3cret"}) as handed:
+    with sealed({"TOKEN": "s3cret", "PGPASSWORD": "pg"}) as handed:
         process = subprocess.Popen(
             command(handed),
             env=env,
@@ -106,7 +109,7 @@ def test_a_secret_that_is_handed_over_is_in_no_environment(
         )
     with process:
         assert process.stdout
-        assert process.stdout.readline() == "s3cret False\n"
+        assert process.stdout.readline() == "s3cret False True\n"
         with suppress(PermissionError):  # only root may look
             assert "s3cret" not in Path(f"/proc/{process.pid}/environ").read_text()
         process.communicate()
