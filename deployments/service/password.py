@@ -19,7 +19,7 @@ AUTH = "PREFECT_API_AUTH_STRING"
 USER = "kvsync"
 
 BYTES = 32
-"""Of chance in a password: nobody guesses it, even without a limit of attempts."""
+"""Of chance in a password: too many to guess, even without a limit of attempts."""
 
 
 def password_file(report_dir: Path) -> Path:

@@ -18,7 +18,7 @@ PREFECT = "prefect"
 """A process of this module drives its run; anything else with the mark is only part of it."""
 
 GUARDIAN = "tasks.guardian"
-"""So does one of this. Its words say of which run: nobody can look into it, or into a flow."""
+"""So does one of this. Its words say of which run: it cannot be looked into, and a flow neither."""
 
 ENGINE = "prefect.engine"
 """The flow of a worker. Until it has a guardian, its parent says whose it is."""

@@ -61,7 +61,7 @@ engine.communicate()
 
 
 def test_a_flow_that_a_worker_has_just_started_is_one_of_its_home(tmp_path: Path, script: str) -> None:
-    """It has no guardian yet, and what it is for is in an environment that nobody can read."""
+    """It has no guardian yet, and what it is for is in an environment that cannot be read."""
     words = [f"--name={worker_name(tmp_path)}", script, "-", "prefect.engine"]
     argv = [sys.executable, "-c", STARTS, *words]
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as worker:

@@ -47,7 +47,7 @@ def test_one_that_others_can_read_is_refused(tmp_path: Path) -> None:
     ],
 )
 def test_it_is_told_to_this_machine_only(tmp_path: Path, url: str, *, finds_it: bool) -> None:
-    """Another server has another password, or somebody else's ears."""
+    """Another server has another password, and may be someone else's."""
     password = keep_password(tmp_path)
 
     found = with_password(tmp_path, {"PREFECT_API_URL": url, "PATH": "/bin"})
