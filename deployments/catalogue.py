@@ -5,11 +5,13 @@ still running is it dropped (CANCEL_NEW). Retries are in the tasks: what fails f
 again there, a check never is.
 """
 
+import shlex
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
+from kvsync.ci.concealment import NOTHING, concealed
 from kvsync.ci.run.parameters import REPOSITORY, Parameters
 from kvsync.ci.settings import PREFIX, Settings
 
@@ -103,12 +105,13 @@ def job_variables(image: str, report_dir: Path, repository: Path = REPOSITORY) -
 
     Where Prefect finds uv it would install the repository's dependencies again; they are installed already. A
     worker gives containers its own PREFECT_HOME, which need not be there. A container is the box of its run.
+    A process is concealed at once: Prefect's worker hands secrets down in the environment.
     """
     env = {"PYTHONPATH": str(repository), "PREFECT_RUNNER_AUTO_INSTALL_DEPENDENCIES": "false"}
     if image:
         env |= {"PREFECT_HOME": str(report_dir / ".prefect"), f"{PREFIX}BOX_KIND": "container"}
         return {"env": env, "image": image}
-    return {"env": env}
+    return {"env": env, "command": shlex.join(concealed(NOTHING, "prefect.engine"))}
 
 
 def pull_steps(repository: Path = REPOSITORY) -> list[dict[str, object]]:

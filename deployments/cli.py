@@ -8,7 +8,7 @@ import typer
 
 from deployments.commands.archive import flaky, history
 from deployments.commands.clean import clean
-from deployments.commands.console import complaining
+from deployments.commands.console import complaining, environ
 from deployments.commands.doctor import doctor
 from deployments.commands.rerun import junit, recheck, rerun
 from deployments.commands.run import run
@@ -16,7 +16,8 @@ from deployments.commands.serve import deploy, serve
 from deployments.commands.show import list_runs, show
 from deployments.commands.stale import stale
 from deployments.commands.store import prune, upload
-from kvsync.ci.concealment import conceal
+from kvsync.ci.concealment import conceal, keep
+from kvsync.ci.stages.environment import secrets_apart
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.command("list")(list_runs)
@@ -30,6 +31,7 @@ for command in (
 def main() -> None:
     """Run the command line; what went wrong is said in words on standard error, with exit status 2."""
     conceal()
+    keep(secrets_apart(environ)[1])
     complaining(app)
 
 

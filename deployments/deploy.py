@@ -61,7 +61,10 @@ def _require_server(url: str | None) -> None:
 
 def _refusal(exc: PrefectHTTPStatusError) -> str:
     if exc.response.status_code in (401, 403):
-        return "the Prefect server wants a password; set PREFECT_API_AUTH_STRING to what the server was given"
+        return (
+            "the Prefect server wants a password; set PREFECT_API_AUTH_STRING to what the server was given, "
+            "or --report-dir to the folder in which `kvsync-ci serve` keeps it"
+        )
     return f"the Prefect server refused {exc.request.method} {exc.request.url}: {exc.response.text}"
 
 

@@ -16,12 +16,13 @@ from rich.console import Console
 
 from deployments.progress import follow
 from kvsync.ci.cleaning.residue import LAUNCHER
-from kvsync.ci.concealment import concealed
+from kvsync.ci.concealment import concealed, sealed
 from kvsync.ci.handover.settlement import remove_leftovers, settle
 from kvsync.ci.interruption import stop_on_signal
 from kvsync.ci.report.report import Report
 from kvsync.ci.run.parameters import REPOSITORY
 from kvsync.ci.run.run import Run
+from kvsync.ci.stages.environment import secrets_apart
 from kvsync.ci.stages.progress import RunProgress
 from kvsync.testing.processes.ledger import Ledger
 from kvsync.testing.processes.living import facts_of
@@ -51,15 +52,17 @@ def launch(run: Run, console: Console, environ: Mapping[str, str]) -> Report:
 
 def _run_process(run: Run, ledger: Ledger, stop: threading.Event, environ: Mapping[str, str]) -> int:
     entry = ledger.intend("process", "pipeline")
-    with (run.folder.logs / "pipeline.log").open("ab") as log:
+    known, secret = secrets_apart(environ)
+    with (run.folder.logs / "pipeline.log").open("ab") as log, sealed(secret) as handed:
         process = subprocess.Popen(
-            concealed("deployments.process", str(run.folder.path)),
+            concealed(handed, "deployments.process", str(run.folder.path)),
+            pass_fds=[handed],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
             cwd=REPOSITORY,
-            env={**environ, **ledger.environment},
+            env={**known, **ledger.environment},
         )
     ledger.created(entry, **facts_of(process.pid))
     _await(process, stop)

@@ -29,11 +29,12 @@ import httpx
 import psutil
 
 from kvsync.ci.cleaning.residue import is_running
-from kvsync.ci.concealment import concealed
+from kvsync.ci.concealment import concealed, sealed
 from kvsync.ci.handover.settlement import remove_leftovers, settle
 from kvsync.ci.run.parameters import REPOSITORY, Parameters
 from kvsync.ci.run.run import Installation, Run
 from kvsync.ci.run_folder import RunFolder
+from kvsync.ci.stages.environment import secrets_apart
 from kvsync.testing.processes.ledger import RUN_VARIABLE
 from kvsync.testing.processes.living import facts_of, lives
 
@@ -270,16 +271,17 @@ def post_guardian(folder: RunFolder, flow_run: UUID, environ: Mapping[str, str])
     """Start the guardian of the run that this process carries out in `environ`."""
     words = [str(folder.path), str(flow_run), *map(str, facts_of(os.getpid()).values())]
     words.append(environ.get("PREFECT_HOME", ""))
-    unmarked = {name: value for name, value in environ.items() if name != RUN_VARIABLE}
-    with (folder.logs / "guardian.log").open("ab") as log:
+    known, secret = secrets_apart({name: value for name, value in environ.items() if name != RUN_VARIABLE})
+    with (folder.logs / "guardian.log").open("ab") as log, sealed(secret) as handed:
         subprocess.Popen(
-            concealed("tasks.guardian", *words),
+            concealed(handed, "tasks.guardian", *words),
+            pass_fds=[handed],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
             cwd=REPOSITORY,
-            env=unmarked | {FLOW_RUN_VARIABLE: str(flow_run)},
+            env=known | {FLOW_RUN_VARIABLE: str(flow_run)},
         )
 
 

@@ -10,18 +10,19 @@ from prefect.cache_policies import NO_CACHE
 
 from kvsync.ci.box.box import box_for
 from kvsync.ci.cleaning.residue import LAUNCHER, is_running
-from kvsync.ci.concealment import conceal
+from kvsync.ci.concealment import conceal, keep
 from kvsync.ci.revision import revision
 from kvsync.ci.run.parameters import Parameters
 from kvsync.ci.run.quarantine import keep_quarantine
 from kvsync.ci.run.run import Installation, Run
-from kvsync.ci.stages.environment import stage_environment
+from kvsync.ci.stages.environment import secrets_apart, stage_environment
 from kvsync.ci.stages.redaction import redact_logs
 from kvsync.ci.stages.stage import StageContext
 from kvsync.testing.processes.ledger import Ledger
 from kvsync.testing.processes.living import facts_of
 from tasks.guardian import FLOW_RUN_VARIABLE, post_guardian
 from tasks.identity import current_flow_run
+from tasks.workspace import follows_branch
 
 
 @task(name="start", task_run_name="start", cache_policy=NO_CACHE)
@@ -31,6 +32,8 @@ def start_run(parameters: Parameters, stop: threading.Event) -> tuple[Run, Stage
     Here the flow reads its environment. Raises ConfigError, before anything is made, if settings are wrong.
     """
     conceal()
+    tools, secret = secrets_apart(os.environ)
+    keep(secret)
     run = Run(parameters, Installation.of(os.environ))
     redact_logs(run.installation.secrets)
     folder, repeat, source = run.folder, parameters.repeat, parameters.source
@@ -60,7 +63,13 @@ def start_run(parameters: Parameters, stop: threading.Event) -> tuple[Run, Stage
         failed_only=bool(repeat and repeat.failed_only),
         other_code=repeat.other_code if repeat else "",
         environ=stage_environment({**os.environ, **run.settings.vllm.variables}, trusted=trusted),
-        box=box_for(run.settings.box, trusted=trusted, pull_request=asked),
+        tools=tools,
+        box=box_for(
+            run.settings.box,
+            trusted=trusted,
+            pull_request=asked,
+            roots=os.geteuid() == 0 and (bool(source) or follows_branch(run)),
+        ),
         stop=stop,
     )
 

@@ -20,6 +20,7 @@ from deployments.commands.tables import plain_table, say_table
 from kvsync.ci.cluster_settings import ClusterChoice
 from kvsync.ci.doctor.findings import Finding, FindingState, is_fit
 from kvsync.ci.stages.environment import stage_environment
+from kvsync.testing.processes.tools import Tools
 
 FINDING_STYLES = {FindingState.OK: "green", FindingState.MISSING: "red", FindingState.UNAVAILABLE: "yellow"}
 
@@ -33,15 +34,18 @@ def doctor(
 ) -> None:
     """Say whether a run with this kind of cluster can start here, and how to mend what is missing.
 
-    The report store and GitHub are asked as well, if they are set up. Nothing is changed or pulled. Exit
-    status: 0 when it can start, 2 when something is missing.
+    The box is tried; the report store and GitHub are asked as well, if they are set up. Nothing is changed or
+    pulled. Exit status: 0 when it can start, 2 when something is missing.
     """
     from kvsync.ci.doctor.doctor import examine
     from kvsync.ci.doctor.services import services
 
     choice, settings = ClusterChoice.parse(cluster), installation().settings
     seen = stage_environment(environ, trusted=True)
-    findings = [*examine(choice, settings.cluster, folder=report_dir, environ=seen), *services(settings)]
+    asked = examine(
+        choice, settings.cluster, folder=report_dir, environ=seen, tools=Tools(environ=dict(environ))
+    )
+    findings = [*asked, *services(settings)]
     if as_json:
         say_json([asdict(finding) for finding in findings])
     else:

@@ -23,6 +23,7 @@ from kvsync.ci.run.parameters import REPOSITORY, Parameters, matrix, new_run_id
 from kvsync.ci.run.run import Run
 from kvsync.ci.settings import load_settings
 from kvsync.ci.stages.environment import stage_environment
+from kvsync.testing.processes.tools import Tools
 
 
 def run(
@@ -90,6 +91,7 @@ def run(
 def run_once(parameters: Parameters, *, as_json: bool) -> Report:
     """Run once, showing how it goes and the verdict; CannotRun when the machine lacks something."""
     from deployments.launch import environment, launch
+    from deployments.service.password import with_password
     from kvsync.ci.doctor.doctor import examine
 
     run = Run(parameters, installation())
@@ -101,6 +103,7 @@ def run_once(parameters: Parameters, *, as_json: bool) -> Report:
             name=f"kvsync-{parameters.run}",
             reuse=parameters.reuse,
             environ=stage_environment(environ, trusted=True),
+            tools=Tools(environ=dict(environ)),
         )
         require(findings, parameters.cluster)
     progress = Console(stderr=True) if as_json else console
@@ -109,7 +112,8 @@ def run_once(parameters: Parameters, *, as_json: bool) -> Report:
         f"run {parameters.run}{attempt}: {', '.join(parameters.due)} "
         f"({parameters.profile}, {parameters.cluster})"
     )
-    environ.update(environment(parameters.report_dir, environ))  # the charts of a run that died keep a cache
+    found = with_password(parameters.report_dir, environ)
+    environ.update(environment(parameters.report_dir, found))  # the charts of a run that died keep a cache
     report = launch(run, progress, environ)
     progress.print(f"report: {run.folder.page}", soft_wrap=True)
     if as_json:

@@ -11,6 +11,9 @@ def deploy(report_dir: ReportDir = DEFAULT_REPORTS) -> None:
     or settings sets a deployment anew, with its schedules and parameters; only what was paused stays so.
     What lasts: the table "serve" of kvsync-ci.toml, and deployments of your own without the tag kvsync-ci.
     """
+    from deployments.service.password import with_password
+
+    environ.update(with_password(report_dir, environ))  # before Prefect reads it
     from deployments.catalogue import catalogue
     from deployments.deploy import deploy
 

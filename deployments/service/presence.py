@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from uuid import UUID
 from zlib import crc32
@@ -17,7 +18,10 @@ PREFECT = "prefect"
 """A process of this module drives its run; anything else with the mark is only part of it."""
 
 GUARDIAN = "tasks.guardian"
-"""So does one of this. Its words say of which run: nobody can look into it, or into a flow that has begun."""
+"""So does one of this. Its words say of which run: it cannot be looked into, and a flow neither."""
+
+ENGINE = "prefect.engine"
+"""The flow of a worker. Until it has a guardian, its parent says whose it is."""
 
 
 def worker_name(report_dir: Path) -> str:
@@ -31,8 +35,18 @@ def living(home: str) -> set[UUID]:
 
 
 def engines(home: str) -> list[psutil.Process]:
-    """Return the processes in which these flows run."""
-    return [*{engine.pid: engine for _, engine in _flows(home) if engine}.values()]
+    """Return the processes in which these flows run, also those that have just been started."""
+    found = {engine.pid: engine for _, engine in _flows(home) if engine}
+    return [*(found | {engine.pid: engine for engine in _of_worker(home)}).values()]
+
+
+def _of_worker(home: str) -> Iterator[psutil.Process]:
+    mark = f"--name={worker_name(Path(home).parent)}"
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError):
+            parent = process.parent() if ENGINE in process.cmdline()[1:4] else None
+            if parent and mark in parent.cmdline():
+                yield process
 
 
 def _flows(home: str) -> Iterator[tuple[UUID, psutil.Process | None]]:
@@ -41,10 +55,10 @@ def _flows(home: str) -> Iterator[tuple[UUID, psutil.Process | None]]:
         try:
             words = process.cmdline()[1:]
             match words:
-                case [_, module, _, flow_run, pid, born, where] if (module, where) == (GUARDIAN, home):
+                case [_, _, module, _, flow_run, pid, born, where] if (module, where) == (GUARDIAN, home):
                     alive = lives(int(pid), float(born))
                     yield UUID(flow_run), psutil.Process(int(pid)) if alive else None
-                case _ if any(map(_is_of_prefect, words[:2])):
+                case _ if any(map(_is_of_prefect, words[:3])):
                     variables = process.environ()
                     if FLOW_RUN in variables and variables.get("PREFECT_HOME") == home:
                         yield UUID(variables[FLOW_RUN]), process

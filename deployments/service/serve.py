@@ -11,7 +11,6 @@ kernel ends all of these, the caretaker ends the runs, and the next start tells 
 """
 
 import fcntl
-import ipaddress
 import os
 import signal
 import socket
@@ -27,12 +26,15 @@ from threading import Event
 import httpx
 
 from deployments.launch import environment
+from deployments.service.password import AUTH, is_loopback, keep_password, password_file
 from deployments.service.presence import living, worker_name
 from deployments.service.supervisor import SupervisedCommand, Supervisor, bound
+from kvsync.ci.concealment import sealed
 from kvsync.ci.errors import CannotRun
 from kvsync.ci.interruption import stop_on_signal
 from kvsync.ci.run.parameters import REPOSITORY
 from kvsync.ci.settings import PREFIX, ServeSettings, Settings
+from kvsync.ci.stages.environment import secrets_apart
 from kvsync.errors import ConfigError, PortInUse
 from kvsync.publisher import listener_on
 from kvsync.testing.errors import WaitTimeout
@@ -53,7 +55,7 @@ PORT_S = 5.0
 """How long a port may stay taken by the services of a serve that was killed."""
 
 SECRET = f"{PREFIX}WEBHOOK_SECRET"
-AUTH = "PREFECT_API_AUTH_STRING"
+DATABASE = "PREFECT_SERVER_DATABASE_CONNECTION_URL"
 
 Say = Callable[[str], None]
 
@@ -64,6 +66,8 @@ def serve(report_dir: Path, settings: Settings, given: Mapping[str, str], say: S
     if own_server:
         require_safe(settings.serve, given)
     with _held(report_dir), stop_on_signal() as stop:
+        if own_server:
+            given = _with_own_password(report_dir, settings, given, say)
         services = Services(report_dir, settings, surroundings(report_dir, settings.serve, given))
         supervisor = Supervisor(say)
         try:
@@ -85,6 +89,11 @@ class Services:
     def url(self) -> str:
         """The address of Prefect's API."""
         return self.env["PREFECT_API_URL"]
+
+    @property
+    def known(self) -> dict[str, str]:
+        """The environment of all but the server, which alone needs its database's password."""
+        return {name: text for name, text in self.env.items() if name != DATABASE}
 
     @property
     def logs(self) -> Path:
@@ -116,7 +125,7 @@ class Services:
             services.insert(0, self._service("worker", *worker, grace_s=WORKER_GRACE_S))
         if secret:
             receiver = ["deployments.webhook", str(self.report_dir / "webhook.db")]
-            services.append(self._service("receiver", *receiver, env={**self.env, SECRET: secret}))
+            services.append(self._service("receiver", *receiver, env={**self.known, SECRET: secret}))
         return services
 
     def deploy(self) -> None:
@@ -132,18 +141,21 @@ class Services:
         return ["deployments.service.caretaker", str(self.report_dir), self.env["PREFECT_HOME"]]
 
     def _once(self, *words: str) -> None:
+        known, secret = secrets_apart(self.known)
         try:
-            done = subprocess.run(
-                bound([sys.executable, "-m", *words]),
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                cwd=REPOSITORY,
-                env=dict(self.env),
-                start_new_session=True,
-                timeout=START_S,
-                check=False,
-            )
+            with sealed(secret) as handed:
+                done = subprocess.run(
+                    bound([sys.executable, "-m", *words], handed),
+                    pass_fds=[handed],
+                    stdin=subprocess.DEVNULL,
+                    capture_output=True,
+                    text=True,
+                    cwd=REPOSITORY,
+                    env=known,
+                    start_new_session=True,
+                    timeout=START_S,
+                    check=False,
+                )
         except subprocess.TimeoutExpired as exc:
             raise CannotRun(
                 "serve", [f"{' '.join(words)} took longer than {START_S:.0f} s; try again"]
@@ -162,7 +174,7 @@ class Services:
         return SupervisedCommand(
             name=name,
             argv=[sys.executable, "-m", *words],
-            env=env or self.env,
+            env=env or self.known,
             cwd=REPOSITORY,
             log=self.logs / f"{name}.log",
             grace_s=grace_s,
@@ -193,15 +205,22 @@ def surroundings(report_dir: Path, settings: ServeSettings, given: Mapping[str, 
 
 def require_safe(settings: ServeSettings, given: Mapping[str, str]) -> None:
     """Raise ConfigError for a server that others can reach and that asks for no password."""
-    try:
-        is_private = ipaddress.ip_address(settings.host).is_loopback
-    except ValueError:
-        is_private = settings.host == "localhost"
-    if not is_private and not given.get(AUTH):
+    if not is_loopback(settings.host) and not given.get(AUTH):
         problem = (
             f"{settings.host}: whoever reaches the server can run commands here; set {AUTH} (user:password)"
         )
         raise ConfigError("serve.host", [problem])
+
+
+def _with_own_password(
+    report_dir: Path, settings: Settings, given: Mapping[str, str], say: Say
+) -> Mapping[str, str]:
+    """Return an environment with a password for the server, if deliveries start runs and it names none."""
+    if given.get(AUTH) or not settings.webhook.secret.get_secret_value():
+        password_file(report_dir).unlink(missing_ok=True)
+        return given
+    say(f"Prefect's password: in {password_file(report_dir)}")
+    return {**given, AUTH: keep_password(report_dir)}
 
 
 def _begin(services: Services, supervisor: Supervisor, stop: Event, *, own_server: bool) -> None:

@@ -15,6 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
 
+from kvsync.ci.concealment import sealed
+from kvsync.ci.stages.environment import secrets_apart
+
 TICK_S = 0.2
 """How often the services are looked at."""
 
@@ -104,9 +107,10 @@ def ending(status: int) -> str:
     return f"exit code {status}" if status >= 0 else signal.Signals(-status).name
 
 
-def bound(argv: Sequence[str], parting: signal.Signals = signal.SIGKILL) -> list[str]:
-    """Return the command that gets a signal when this process dies."""
-    return [sys.executable, "-m", "deployments.service.child", str(os.getpid()), str(int(parting)), *argv]
+def bound(argv: Sequence[str], handed: int | str, parting: signal.Signals = signal.SIGKILL) -> list[str]:
+    """Return the command that gets a signal when this process dies; `handed`: see kvsync.ci.concealment."""
+    words = map(str, (os.getpid(), int(parting), handed))
+    return [sys.executable, "-m", "deployments.service.child", *words, *argv]
 
 
 def spawn(service: SupervisedCommand) -> subprocess.Popen[bytes]:
@@ -115,14 +119,16 @@ def spawn(service: SupervisedCommand) -> subprocess.Popen[bytes]:
     log.parent.mkdir(parents=True, exist_ok=True)
     if log.exists() and log.stat().st_size > LOG_BYTES:
         log.replace(log.with_suffix(".old.log"))
-    with log.open("ab") as output:
+    known, secret = secrets_apart(service.env)
+    with log.open("ab") as output, sealed(secret) as handed:
         return subprocess.Popen(
-            bound(service.argv, service.parting),
+            bound(service.argv, handed, service.parting),
+            pass_fds=[handed],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
             cwd=service.cwd,
-            env=dict(service.env),
+            env=known,
             start_new_session=True,
         )
 

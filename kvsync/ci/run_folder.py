@@ -39,6 +39,7 @@ class RunFolder:
         self.path = path
         self.logs = path / "logs"
         self.ledger = path / "ledger.jsonl"
+        self.programs = path / "programs.jsonl"  # the same of stages in boxes, of which nothing is left
         self.parameters = path / "parameters.json"
         self.machine = path / "machine.json"
         self.report = path / "report.json"

@@ -229,8 +229,8 @@ def test_what_github_did_not_take_at_the_end_is_sent_when_it_is_back(
     waits = (
         f"import os, time\ndef test_waits():\n    while not os.path.exists({str(away)!r}): time.sleep(0.1)"
     )
-    # In a box the test would not see the file.
-    given = access(double) | {"KVSYNC_CI_GITHUB_RETRIES": "2", "KVSYNC_CI_BOX_USE": "untrusted"}
+    # In a box of ours the test would not see the file.
+    given = access(double) | {"KVSYNC_CI_GITHUB_RETRIES": "2", "KVSYNC_CI_BOX_KIND": "container"}
     process, folder = start(given, {"unit": waits}, pull_request=7)
     wait_for(
         lambda: any(each.description == "running" for each in double.statuses),

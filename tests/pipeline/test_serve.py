@@ -1,9 +1,11 @@
 """`kvsync-ci serve`, started for real: server, worker, deployments, runs and their ends."""
 
+import json
 import os
 import signal
 import socket
 import sqlite3
+import stat
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,6 +16,7 @@ import httpx
 import psutil
 import pytest
 
+from deployments.service.password import kept_password
 from deployments.service.serve import surroundings
 from kvsync.ci.settings import ServeSettings
 from kvsync.testing.processes.wait import wait_for
@@ -21,9 +24,14 @@ from tests.pipeline.conftest import COMMAND, ROOT, Pipeline, words
 
 Repository = Callable[..., str]
 
-PASSING = "def test_good():\n    pass\n"
+LOOKS = """
+    import os
+
+    def test_sees_no_password():
+        assert not [name for name, value in os.environ.items() if {password!r} in value or "AUTH" in name]
+"""
 HANGING = "import time\n\ndef test_endless():\n    time.sleep(3600)\n"
-NEEDS_PASSWORD = "user:pa55word"  # noqa: S105  # of a server that lives as long as the test
+SIGNS = "of-the-webhook"
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -41,6 +49,11 @@ class Served:
     def reports(self) -> Path:
         """The report folder."""
         return self.pipeline.reports
+
+    @property
+    def password(self) -> str:
+        """What its API wants."""
+        return kept_password(self.reports)
 
     def start_run(self, repository: str) -> str:
         """Ask for a run of the stage unit; returns the id of the flow run."""
@@ -97,15 +110,21 @@ def _environment(process: psutil.Process) -> Mapping[str, str]:
 
 
 def _begin(reports: Path, port: int) -> Served:
-    env = {**os.environ, "PREFECT_API_URL": "", "PREFECT_API_AUTH_STRING": NEEDS_PASSWORD}
+    env = {**os.environ, "PREFECT_API_URL": "", "PREFECT_API_AUTH_STRING": ""}
     env["KVSYNC_CI_SERVE_PORT"] = str(port)
     clients = surroundings(reports, ServeSettings(port=port), env)
-    user, _, password = NEEDS_PASSWORD.partition(":")
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        webhook = {"KVSYNC_CI_WEBHOOK_PORT": str(probe.getsockname()[1]), "KVSYNC_CI_WEBHOOK_SECRET": SIGNS}
+
+    def log_in(request: httpx.Request) -> httpx.Request:
+        user, _, password = kept_password(reports).partition(":")
+        return next(httpx.BasicAuth(user, password).auth_flow(request))
+
     return Served(
         Pipeline(reports=reports, env=clients | {"PREFECT_HOME": str(reports.parent / "home")}),
-        httpx.Client(base_url=clients["PREFECT_API_URL"], auth=(user, password), timeout=20),
+        httpx.Client(base_url=clients["PREFECT_API_URL"], auth=log_in, timeout=20),
         port,
-        Pipeline(reports=reports, env=env).start("serve"),
+        Pipeline(reports=reports, env=env | webhook).start("serve"),
     )
 
 
@@ -145,18 +164,23 @@ def served(tmp_path: Path) -> Iterator[Served]:
 
 
 def test_one_command_is_enough_to_run_the_pipeline(served: Served, repository: Repository) -> None:
-    """UI and API answer; a run is carried out, the next nights are planned; Ctrl-C ends it all."""
+    """UI and API answer; a run is carried out, the next nights are planned; Ctrl-C ends it all.
+
+    Since deliveries start runs, the API has a password, which our commands find and tests do not see.
+    """
     lines = _until_ready(served)
-    address = f"http://127.0.0.1:{served.port}"
-    assert lines[0].split() == ["Prefect's", "UI:", address]
-    assert lines[1] == "webhook receiver: off; KVSYNC_CI_WEBHOOK_SECRET is not set"
+    address, kept = f"http://127.0.0.1:{served.port}", served.reports / ".prefect" / "password"
+    assert lines[0] == f"Prefect's password: in {kept}"
+    assert lines[1].split() == ["Prefect's", "UI:", address]
+    assert (stat.S_IMODE(kept.stat().st_mode), len(served.password) > 40) == (0o600, True)
     assert httpx.get(f"{address}/api/health", timeout=5).json() is True
     assert "<html" in httpx.get(address, timeout=5, follow_redirects=True).text
     assert httpx.post(f"{address}/api/flows/filter", timeout=5).status_code == 401
 
-    passing = served.start_run(repository(unit=PASSING))
+    passing = served.start_run(repository(unit=LOOKS.format(password=served.password)))
     _wait_for_state(served, passing, "Completed")
     (run,) = served.pipeline.runs()
+    assert json.loads((run / "report.json").read_text())["verdict"] == "passed"
     assert (run / "report.html").exists()
 
     wait_for(

@@ -1,7 +1,6 @@
 """Runs that test a commit instead of the files as they lie."""
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -11,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from kvsync.ci.archive.archive import Archive
-from kvsync.ci.box.ability import unable
-from kvsync.ci.box.box import USER
+from kvsync.ci.box.ability import unable, user_inside
 from kvsync.ci.run.parameters import Parameters, Repeat
 from kvsync.ci.run.repetition import prepare
 from kvsync.ci.run_folder import RunFolder
@@ -164,7 +162,7 @@ def test_a_commit_that_is_not_there_is_unknown_and_said_so(pipeline: Pipeline, t
 
 def test_a_fork_is_tested_in_a_box(pipeline: Pipeline, repository: Repository) -> None:
     """From the command to the report; nothing of the box is left."""
-    if why := unable(USER if os.geteuid() == 0 else None):
+    if why := unable(user_inside()):
         raise NotRun(why)
     folder = Path(repository(unit=LOOKS))
     commit = _upstream(folder)

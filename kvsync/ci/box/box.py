@@ -53,13 +53,14 @@ class Box:
     limits: BoxLimits = BoxLimits()
 
 
-def box_for(settings: BoxSettings, *, trusted: bool, pull_request: bool) -> Box | None:
+def box_for(settings: BoxSettings, *, trusted: bool, pull_request: bool, roots: bool) -> Box | None:
     """Return how the code of a run is confined, None if not by us. Untrusted code always is.
 
-    Where the whole pipeline runs in a container that is made for one run, that is its box.
+    So is every commit that a pipeline of root's fetches (`roots`): its tests would be root's, too, from whom
+    nothing is hidden. Where the whole pipeline runs in a container that is made for one run, that is its box.
     """
     uses = {"untrusted": not trusted, "pull-requests": not trusted or pull_request, "always": True}
-    if settings.kind == "container" or not uses[settings.use]:
+    if settings.kind == "container" or not (roots or uses[settings.use]):
         return None
     limits = BoxLimits(
         memory=settings.memory,

@@ -11,8 +11,8 @@ from threading import Event
 import psutil
 
 import kvsync
-from kvsync.ci.box.ability import PROGRAM, unable
-from kvsync.ci.box.box import USER, Box, View, accounts, command, interpreter
+from kvsync.ci.box.ability import PROGRAM, unable, user_inside
+from kvsync.ci.box.box import Box, View, accounts, command, interpreter
 from kvsync.ci.box.door import Door
 from kvsync.ci.box.watch import BoxWatch
 from kvsync.testing.processes.ledger import Ledger
@@ -57,7 +57,7 @@ class Confinement:
         `doubt` of the result says which limit it reached, and what the door refused. Raises NotRun with a
         mend where no box can be had.
         """
-        user = USER if os.geteuid() == 0 else None
+        user = user_inside()
         if why := unable(user):
             raise NotRun(why)
         with scratch(ledger, self.run_dir / f"box-{self.label}") as folder:
@@ -80,6 +80,7 @@ class Confinement:
                     environ=environ,
                     stop=stop,
                     grace_s=grace_s,
+                    name=f"in a box: {' '.join(argv)}",
                 )
             door.take()
         code = result.exit_code

@@ -23,6 +23,7 @@ from kvsync.ci.box.records import (
     Refused,
     of_comparison,
     of_history,
+    of_ledger,
     of_measurements,
     of_tests,
 )
@@ -35,8 +36,8 @@ DEPTH = 6
 FILE_BYTES = 512 * 1024**2
 TOTAL_BYTES = 2 * 1024**3
 
-STAYS = frozenset({"clusters", "hypothesis", "ledger.jsonl", "temporary", "tmp", "workspace"})
-"""What stages work with and nobody reads afterwards. The ledger's processes ended with the box."""
+STAYS = frozenset({"clusters", "hypothesis", "temporary", "tmp", "workspace"})
+"""What stages work with and nobody reads afterwards; what is worth keeping is evidence."""
 
 OURS = frozenset({"cluster.log", "guardian.log", "pipeline.log", "workspace.log"})
 """Logs that no stage writes."""
@@ -115,6 +116,10 @@ class Door:
                 case ("history", "comparisons", name) if name.endswith(PACKED):
                     # One that is there already has the same name, and so the same content.
                     write_whole(self._target(relative), of_comparison(name, file.read()))
+                case ("ledger.jsonl",):
+                    # Not into our ledger: its processes ended with the box, and others have their numbers.
+                    whole = iter(lambda: file.readline(LINE_BYTES), b"")
+                    self._append(Path("programs.jsonl"), whole, of_ledger)
                 case ("logs", first, *_) if first not in OURS:
                     self._copy(relative, "ab", file)
                 case ("evidence", _, _, *_):

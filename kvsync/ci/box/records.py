@@ -121,6 +121,17 @@ class Happened(BaseModel):
     explained: dict[str, int] = {}
 
 
+class _Entered(BaseModel):
+    """A line of a ledger, without what only means something in the box: how its process is found there."""
+
+    model_config = ConfigDict(extra="ignore", allow_inf_nan=False, hide_input_in_errors=True)
+    event: Literal["intend", "created", "released"]
+    id: Short
+    wall: Number
+    kind: Short = ""
+    name: Short = ""
+
+
 _OF_TESTS: TypeAdapter[Collected | Started | EvidenceKept | Finished] = TypeAdapter(
     Annotated[Collected | Started | EvidenceKept | Finished, Field(discriminator="event")]
 )
@@ -143,6 +154,14 @@ def of_history(line: bytes) -> bytes:
         return Happened.model_validate_json(line).model_dump_json(exclude_unset=True).encode() + b"\n"
     except ValidationError as exc:
         raise Refused(f"a line of a history is not one: {_why(exc)}") from exc
+
+
+def of_ledger(line: bytes) -> bytes:
+    """Return when something came or went, as a line of a ledger tells it; raises Refused."""
+    try:
+        return _Entered.model_validate_json(line).model_dump_json(exclude_unset=True).encode() + b"\n"
+    except ValidationError as exc:
+        raise Refused(f"a line of a ledger is not one: {_why(exc)}") from exc
 
 
 class _Measured(BaseModel):

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import psutil
 
-from kvsync.ci.concealment import concealed
+from kvsync.ci.concealment import concealed, sealed
 from kvsync.ci.errors import StoreError
 from kvsync.ci.handover.handover import Handover, Log
 from kvsync.ci.run.parameters import REPOSITORY
@@ -64,16 +64,17 @@ def ends_all(init: Sequence[str]) -> bool:
 
 def stored_soon(run: Run, log: Log, *, within_s: float = HURRIED_S) -> Uploaded | None:
     """Store the run's folder within seconds; None if there is no time for it."""
-    words = concealed("kvsync.ci.handover", str(run.folder.path))
     try:
-        sent = subprocess.run(
-            words,
-            stdout=subprocess.PIPE,
-            timeout=within_s,
-            check=True,
-            cwd=REPOSITORY,
-            start_new_session=True,
-        )
+        with sealed(run.installation.handed) as handed:
+            sent = subprocess.run(
+                concealed(handed, "kvsync.ci.handover", str(run.folder.path)),
+                pass_fds=[handed],
+                stdout=subprocess.PIPE,
+                timeout=within_s,
+                check=True,
+                cwd=REPOSITORY,
+                start_new_session=True,
+            )
         return Uploaded(**json.loads(sent.stdout))
     except (OSError, subprocess.SubprocessError, ValueError) as exc:
         log.warning("not uploaded in time: %s", exc)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -71,7 +72,8 @@ def evidence_of(run_dir: Path) -> Evidence:
     evidence = Evidence.from_records(read(sorted((run_dir / "history").glob("*.jsonl")), only=KINDS))
     if evidence.clock_s is None:
         return evidence
-    local = local_pods(read_lines(RunFolder(run_dir).ledger), evidence.clock_s)
+    folder = RunFolder(run_dir)
+    local = local_pods(chain(read_lines(folder.ledger), read_lines(folder.programs)), evidence.clock_s)
     return replace(evidence, pods=sorted([*evidence.pods, *local], key=lambda event: event.at))
 
 

@@ -76,7 +76,9 @@ class ClusterStage:
     def _run(self, context: StageContext, temporary: Path) -> StageResult:
         started_at, steps, folder = datetime.now(UTC), _Steps(self.clock), RunFolder(context.run_dir)
         log, ledger = folder.logs / f"{self.name}.log", context.ledger
-        commands = Commands(log=log, ledger=ledger, stop=context.stop, temporary=temporary)
+        commands = Commands(
+            log=log, ledger=ledger, stop=context.stop, temporary=temporary, environ=context.tools
+        )
         with steps.step("check whether the cluster can be used"):
             choice, settings = self._examined(context)
         kubeconfig, cluster = str(settings.kubeconfig or ""), ""

@@ -8,6 +8,7 @@ from kvsync.ci.cluster_settings import ClusterSettings
 from kvsync.ci.run.parameters import REPOSITORY, Parameters
 from kvsync.ci.run_folder import RunFolder
 from kvsync.ci.settings import Settings, load_settings
+from kvsync.ci.stages.environment import secrets_apart
 from kvsync.ci.stages.redaction import secrets_of
 
 
@@ -15,17 +16,18 @@ from kvsync.ci.stages.redaction import secrets_of
 class Installation:
     """How the pipeline is set up here, and the secrets of its environment, to be masked in what it writes.
 
-    The settings are those of the pipeline's repository, never the tested commit's: it could send the token
-    anywhere.
+    `handed`: the variables that a process which goes on with a run has to be given. The settings are those of
+    the pipeline's repository, never the tested commit's: it could send the token anywhere.
     """
 
     settings: Settings
     secrets: frozenset[str] = field(default=frozenset(), repr=False)
+    handed: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(cls, environ: Mapping[str, str]) -> Self:
         """Read the settings, for an entry point. Raises ConfigError with every problem."""
-        return cls(load_settings(REPOSITORY, environ), secrets_of(environ))
+        return cls(load_settings(REPOSITORY, environ), secrets_of(environ), secrets_apart(environ)[1])
 
 
 @dataclass(frozen=True, slots=True)

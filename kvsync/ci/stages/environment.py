@@ -28,6 +28,20 @@ def is_secret(name: str, value: str) -> bool:
     return bool(_SECRET.fullmatch(name) or _PASSWORD_IN_URL.search(value))
 
 
+_REACHES_SERVERS = re.compile(r"(HTTPS?|FTP|ALL)_PROXY|SSH_AUTH_SOCK", re.IGNORECASE)
+"""What git, docker and kubectl need; a proxy's password is in its URL."""
+
+
+def secrets_apart(environ: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the part of `environ` that git, docker and kubectl get, and the secrets that are not in it."""
+    open_: dict[str, str] = {}
+    secret: dict[str, str] = {}
+    for name, value in environ.items():
+        hidden = is_secret(name, value) and not _REACHES_SERVERS.fullmatch(name)
+        (secret if hidden else open_)[name] = value
+    return open_, secret
+
+
 def stage_environment(environ: Mapping[str, str], *, trusted: bool) -> dict[str, str]:
     """Return the part of `environ` that the process of a stage gets."""
     return {

@@ -252,7 +252,7 @@ def _running(command: CommandResult) -> CheckKind:
         return "timeout"
     if command.stopped:
         return "not-run"
-    return "inconclusive" if command.exit_code in FROM_OUTSIDE else "error"
+    return "inconclusive" if command.doubt or command.exit_code in FROM_OUTSIDE else "error"
 
 
 def _disagreement(command: CommandResult, checks: Sequence[Check]) -> str:

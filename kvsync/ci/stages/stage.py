@@ -24,10 +24,10 @@ LOCAL = "local"
 class StageContext:
     """What a stage may use. `stop` is set when the run is interrupted; a stage then ends soon.
 
-    `environ` is what the processes of its tests get, None for all that this process has. A later `attempt` is
-    merged into what was found before; it repeats what did not pass only if `failed_only`. `other_code` names
-    its code if that is another than the first attempt's. Tests that are not `known` (None: all are) are
-    new. With a `box` its processes are confined.
+    `environ` is what the processes of its tests get, and `tools` what git, docker and kubectl get, None for
+    all that this process has. A later `attempt` is merged into what was found before; it repeats what did not
+    pass only if `failed_only`. `other_code` names its code if that is another than the first attempt's. Tests
+    that are not `known` (None: all are) are new. With a `box` its processes are confined.
     """
 
     run_dir: Path
@@ -43,6 +43,7 @@ class StageContext:
     other_code: str = ""
     known: frozenset[str] | None = None
     environ: Mapping[str, str] | None = field(default=None, repr=False)
+    tools: Mapping[str, str] | None = field(default=None, repr=False)
     box: Box | None = None
     stop: threading.Event
 

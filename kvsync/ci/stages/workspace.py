@@ -4,13 +4,15 @@ What a contributor wrote is only data here: no hook or submodule runs, nothing p
 neither a URL nor a hash is ever read as an option.
 """
 
-import base64
 import re
+import shlex
 import shutil
-from collections.abc import Mapping
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from kvsync.ci.concealment import handing_over
 from kvsync.ci.run_folder import RunFolder
 from kvsync.ci.stages.stage import StageContext
 from kvsync.testing.errors import CommandError
@@ -31,8 +33,9 @@ GIT = ("git", "-c", "core.hooksPath=/dev/null", "-c", "protocol.ext.allow=never"
 class WorkspaceStage:
     """Fetches a commit into the repository of the context, which is created afresh.
 
-    `token` gives access to a private repository over HTTPS; it is passed in git's environment, not on its
-    command line. Raises NotRun in git's words, such as that the server no longer has the commit.
+    `token` gives access to a private repository over HTTPS; git asks for it through a socket, for every user
+    sees command lines, and other programs of this user its environment. Raises NotRun in git's words, such as
+    that the server no longer has the commit.
     """
 
     url: str
@@ -44,17 +47,17 @@ class WorkspaceStage:
         """See Stage; its one check is the commit."""
         started_at, folder = datetime.now(UTC), context.repository
         log = RunFolder(context.run_dir).logs / f"{self.name}.log"
-        commands = Commands(log=log, ledger=context.ledger, stop=context.stop)
+        commands = Commands(log=log, ledger=context.ledger, stop=context.stop, environ=context.tools)
         shutil.rmtree(folder, ignore_errors=True)
         context.ledger.intend("path", str(folder))
-        env = _environment(self.url, self.token)
-        for words in (
-            ("init", "--quiet", "--", str(folder)),
-            ("-C", str(folder), "fetch", "--quiet", "--depth=1", "--no-tags", "--", self.url, self.commit),
-            ("-C", str(folder), "checkout", "--quiet", "--detach", "FETCH_HEAD"),
+        here = ("-C", str(folder))
+        for words, token in (
+            (("init", "--quiet", "--", str(folder)), ""),
+            ((*here, "fetch", "--quiet", "--depth=1", "--no-tags", "--", self.url, self.commit), self.token),
+            ((*here, "checkout", "--quiet", "--detach", "FETCH_HEAD"), ""),
         ):
             try:
-                commands.run([*GIT, *words], timeout_s=TIMEOUT_S, env=env)
+                _git(commands, words, self.url, token, TIMEOUT_S)
             except CommandError as exc:
                 said = " ".join(exc.tail.split())
                 raise NotRun(f"{self.commit} cannot be fetched from {self.url}: {said}") from exc
@@ -70,10 +73,10 @@ def head(url: str, branch: str, context: StageContext, token: str = "") -> str:
     Raises NotRun in git's words, including when there is no such branch.
     """
     log = RunFolder(context.run_dir).logs / f"{NAME}.log"
-    commands, ref = Commands(log=log, ledger=context.ledger, stop=context.stop), f"refs/heads/{branch}"
-    argv = [*GIT, "ls-remote", "--", url, ref]
+    commands = Commands(log=log, ledger=context.ledger, stop=context.stop, environ=context.tools)
+    ref = f"refs/heads/{branch}"
     try:
-        said = commands.run(argv, timeout_s=HEAD_TIMEOUT_S, env=_environment(url, token))
+        said = _git(commands, ("ls-remote", "--", url, ref), url, token, HEAD_TIMEOUT_S)
     except CommandError as exc:
         said = exc.tail
     found = re.search(rf"^([0-9a-f]{{40}})\t{re.escape(ref)}$", said, re.MULTILINE)
@@ -83,13 +86,14 @@ def head(url: str, branch: str, context: StageContext, token: str = "") -> str:
     return found[1]
 
 
-def _environment(url: str, token: str) -> Mapping[str, str]:
+def _git(commands: Commands, words: Sequence[str], url: str, token: str, timeout_s: float) -> str:
+    """Run git, which gets the token only if a server over HTTPS asks for one."""
     quiet = {"GIT_TERMINAL_PROMPT": "0", "GIT_CONFIG_NOSYSTEM": "1"}
     if not token or not url.startswith("https://"):
-        return quiet
-    basic = base64.b64encode(f"x-access-token:{token}".encode()).decode()
-    return quiet | {
-        "GIT_CONFIG_COUNT": "1",
-        "GIT_CONFIG_KEY_0": "http.extraHeader",
-        "GIT_CONFIG_VALUE_0": f"Authorization: Basic {basic}",
-    }
+        return commands.run([*GIT, *words], timeout_s=timeout_s, env=quiet)
+    answer = f"username=x-access-token\npassword={token}\n"
+    with handing_over(answer) as handed:
+        # Not `cat <&N`: some shells know descriptors of one digit only.
+        tells = shlex.join([sys.executable, "-I", "-S", "-c", f"print(open({handed}).read())"])
+        helper = ("-c", "credential.helper=", "-c", f"credential.helper=!{tells}")
+        return commands.run([*GIT, *helper, *words], timeout_s=timeout_s, env=quiet, descriptors=[handed])

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from kvsync.testing.errors import CommandError
@@ -17,22 +17,40 @@ SHOWN_CHARACTERS = 2000
 class Commands:
     """Runs commands one after the other; when `stop` is set the one that is running is ended.
 
-    Their temporary files go to the folder `temporary`, because a command that is killed leaves some.
+    Their temporary files go to the folder `temporary`, because a command that is killed leaves some. They
+    inherit `environ`, or what this process has if that is None.
     """
 
     log: Path
     ledger: Ledger
     stop: threading.Event | None = None
     temporary: Path | None = None
+    environ: Mapping[str, str] | None = field(default=None, repr=False)
 
-    def run(self, argv: Sequence[str], *, timeout_s: float, env: Mapping[str, str] | None = None) -> str:
-        """Return what a command printed; `env` is added to what it inherits.
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        timeout_s: float,
+        env: Mapping[str, str] | None = None,
+        descriptors: Sequence[int] = (),
+    ) -> str:
+        """Return what a command printed; `env` and `descriptors` are added to what it inherits.
 
         Raises CommandError when it fails, takes too long or is ended.
         """
         if self.temporary is not None:
             env = {"TMPDIR": str(self.temporary), **(env or {})}
-        result = run(argv, log=self.log, timeout_s=timeout_s, ledger=self.ledger, env=env, stop=self.stop)
+        result = run(
+            argv,
+            log=self.log,
+            timeout_s=timeout_s,
+            ledger=self.ledger,
+            env=env,
+            environ=self.environ,
+            descriptors=descriptors,
+            stop=self.stop,
+        )
         if result.exit_code == 0 and not (result.timed_out or result.stopped):
             return result.tail
         outcome = f"exit code {result.exit_code}"

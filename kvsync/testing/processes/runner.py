@@ -10,6 +10,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import textwrap
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,9 @@ LINE_BYTES = 64 * 1024
 
 TURN_BYTES = 4 * 1024 * 1024
 """The most that is read back in one turn, so that a chatty command cannot keep us from the clock."""
+
+NAME_CHARACTERS = 120
+"""Of a command in the ledger, where people read what was left."""
 
 TICK_S = 0.1
 """How often lines, time limit and stop are checked."""
@@ -57,21 +61,25 @@ def run(
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
     environ: Mapping[str, str] | None = None,
+    descriptors: Sequence[int] = (),
     stop: Event | None = None,
     grace_s: float = 5.0,
     on_line: Callable[[str], None] | None = None,
     clock: Callable[[], float] = time.monotonic,
+    name: str = "",
 ) -> CommandResult:
     """Run `argv` to its end, its output appended to `log`, and call `on_line` with each line.
 
-    `env` is added to `environ`, or to the inherited environment if that is None. At the time limit or on
-    `stop` the group gets SIGINT, SIGTERM and SIGKILL, `grace_s` apart. A program that does not exist exits
-    with 127, as in a shell.
+    `env` is added to `environ`, or to the inherited environment if that is None; `descriptors` stay open. At
+    the time limit or on `stop` the group gets SIGINT, SIGTERM and SIGKILL, `grace_s` apart. A program that
+    does not exist exits with 127, as in a shell. `name` is what the ledger calls it: the command itself, if
+    there is none.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
-    entry = ledger.intend("process", " ".join(argv), log=str(log))
+    shown = textwrap.shorten(name or " ".join(argv), NAME_CHARACTERS, placeholder=" ...")
+    entry = ledger.intend("process", shown, log=str(log))
     started = clock()
-    process, begin = _start(argv, log, cwd, environ, {**(env or {}), **ledger.environment})
+    process, begin = _start(argv, log, cwd, environ, {**(env or {}), **ledger.environment}, descriptors)
     lines = _Lines(log, begin, on_line)
     timed_out = stopped = False
     try:
@@ -104,6 +112,7 @@ def _start(
     cwd: Path | None,
     environ: Mapping[str, str] | None,
     variables: Mapping[str, str],
+    descriptors: Sequence[int],
 ) -> tuple[subprocess.Popen[bytes], int]:
     """Start the command; also return where in the log its output begins."""
     with log.open("ab") as output:
@@ -117,6 +126,7 @@ def _start(
             # Not by `env NAME=VALUE`: every user of the machine can read command lines.
             env={**(os.environ if environ is None else environ), **variables},
             start_new_session=True,
+            pass_fds=descriptors,
         )
     return process, begin
 

@@ -3,14 +3,14 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
 from deployments.service.supervisor import bound
-from kvsync.ci.concealment import concealed
+from kvsync.ci.concealment import NOTHING, concealed, sealed
 from kvsync.testing.processes.wait import wait_for
 
 WITHIN_S = 20.0
@@ -51,8 +51,8 @@ def started(argv: list[str]) -> Iterator[int]:
     ("argv", "is_seen"),
     [
         ([sys.executable, "-m", *WAITS], True),
-        (concealed(*WAITS), False),
-        (bound([sys.executable, "-m", *WAITS]), False),
+        (concealed(NOTHING, *WAITS), False),
+        (bound([sys.executable, "-m", *WAITS], NOTHING), False),
     ],
     ids=["any", "concealed", "service"],
 )
@@ -73,3 +73,43 @@ def test_what_a_concealed_process_starts_is_not_concealed() -> None:
     )
     with started([sys.executable, "-c", code]) as pid:
         wait_for(lambda: "SECRET=canary" in look_into(pid), what="it is seen", timeout_s=WITHIN_S)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        lambda handed: concealed(handed, "has"),
+        lambda handed: bound([sys.executable, "-m", "has"], handed),
+    ],
+    ids=["concealed", "service"],
+)
+def test_a_secret_that_is_handed_over_is_in_no_environment(
+    tmp_path: Path, command: Callable[[int], list[str]]
+) -> None:
+    """Neither in that of the process nor in that of what it starts; it has the secret all the same.
+
+    A C library sees no other environment, so what libpq needs is inherited.
+    """
+    (tmp_path / "has.py").write_text(
+        "import os, subprocess\n"
+        "started = subprocess.check_output(['env'], text=True)\n"
+        "print(os.environ['TOKEN'], 's3cret' in started, 'PGPASSWORD=pg' in started, flush=True)\n"
+        "input()\n"
+    )
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
+    with sealed({"TOKEN": "s3cret", "PGPASSWORD": "pg"}) as handed:
+        process = subprocess.Popen(
+            command(handed),
+            env=env,
+            cwd=tmp_path,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            pass_fds=[handed],
+            text=True,
+        )
+    with process:
+        assert process.stdout
+        assert process.stdout.readline() == "s3cret False True\n"
+        with suppress(PermissionError):  # only root may look
+            assert "s3cret" not in Path(f"/proc/{process.pid}/environ").read_text()
+        process.communicate()

@@ -71,10 +71,15 @@ def test_scheduled_runs_test_on_the_chosen_cluster_only() -> None:
 
 
 def test_only_containers_have_an_image() -> None:
-    """A pool of processes would refuse to start from one; a container has a home where it may write."""
+    """A pool of processes would refuse to start from one; a container has a home where it may write.
+
+    A process is concealed from its beginning.
+    """
     env = {"PYTHONPATH": "/app", "PREFECT_RUNNER_AUTO_INSTALL_DEPENDENCIES": "false"}
 
-    assert job_variables("", Path("/data/reports"), Path("/app")) == {"env": env}
+    process = job_variables("", Path("/data/reports"), Path("/app"))
+    assert process["env"] == env
+    assert str(process["command"]).endswith("/kvsync/ci/concealment.py - prefect.engine")
     assert job_variables("pipeline:1", Path("/data/reports"), Path("/app")) == {
         "env": env | {"PREFECT_HOME": "/data/reports/.prefect", "KVSYNC_CI_BOX_KIND": "container"},
         "image": "pipeline:1",

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from kvsync.ci.box.ability import unable
-from kvsync.ci.box.box import USER, Box, BoxLimits
+from kvsync.ci.box.ability import unable, user_inside
+from kvsync.ci.box.box import Box, BoxLimits
 from kvsync.ci.box.confinement import Confinement
 from kvsync.testing.processes.ledger import Ledger, leftovers
 from kvsync.testing.processes.living import find_strays
@@ -78,7 +78,7 @@ class Boxed:
 @pytest.fixture
 def boxed(tmp_path: Path) -> Iterator[Boxed]:
     """A box; afterwards nothing of its run is left but its folder."""
-    if why := unable(USER if os.geteuid() == 0 else None):
+    if why := unable(user_inside()):
         raise NotRun(why)
     boxed = Boxed(run_dir=tmp_path / "reports" / f"run-{os.getpid()}-{tmp_path.name[-12:].strip('_')}")
     boxed.workspace.mkdir(parents=True)

@@ -35,7 +35,8 @@ measured = {"name": "a", "metric": "p50", "value": 1.5, "unit": "ms", "samples":
 (run_dir / "benchmark.json").write_text(json.dumps({"machine": {}, "measurements": [measured]}))
 (run_dir / "logs" / "two").mkdir(parents=True)
 (run_dir / "logs" / "two" / "gateway.log").write_text("ready")
-(run_dir / "ledger.jsonl").write_text("its processes are nobody's business")
+entered = {"event": "intend", "id": "1", "wall": 2.5, "kind": "process", "name": "two/pod", "facts": {}}
+(run_dir / "ledger.jsonl").write_text(json.dumps(entered) + "\\n")
 print("written")
 """
 
@@ -55,7 +56,10 @@ except KeyboardInterrupt:
 
 
 def test_what_a_stage_writes_comes_out(boxed: Boxed) -> None:
-    """Evidence, histories, measurements and logs; what it printed is in its log already."""
+    """Evidence, histories, measurements and logs; what it printed is in its log already.
+
+    Which programs it started is told, and never taken for something that has to be ended here.
+    """
     result = boxed.run(WRITES)
 
     assert (result.exit_code, result.doubt) == (0, "")
@@ -64,7 +68,8 @@ def test_what_a_stage_writes_comes_out(boxed: Boxed) -> None:
     assert json.loads((boxed.run_dir / "history" / "some.jsonl").read_text())["t_mono"] == 1.5
     assert [each.value for each in read_measurements(boxed.run_dir / "benchmark.json")] == [1.5]
     assert (boxed.run_dir / "logs" / "two" / "gateway.log").read_text() == "ready"
-    assert "nobody's business" not in boxed.ledger.path.read_text()
+    assert json.loads((boxed.run_dir / "programs.jsonl").read_text())["name"] == "two/pod"
+    assert "two/pod" not in boxed.ledger.path.read_text()
 
 
 def test_a_second_attempt_adds_to_the_first(boxed: Boxed) -> None:
@@ -156,6 +161,7 @@ def put(name, text=""):
         ("put('history/a.jsonl', 'no\\n')", "Invalid JSON"),
         ("put('history/some-tests.jsonl', '{}\\n')", "a line about tests is not one"),
         ("put('history/some-tests.jsonl', 'x' * 2**22 + '\\n')", "it is too large"),
+        ("put('ledger.jsonl', '{\"event\": \"killed\"}\\n')", "a line of a ledger is not one"),
         ("put('history/b-tests.jsonl')", "it is about another stage"),
         ("put('benchmark.json', '[]')", "what was measured cannot be read"),
         ("put('evidence/x/a'); os.truncate(run_dir / 'evidence/x/a', 2**40)", "too large"),
@@ -172,7 +178,7 @@ def test_what_the_door_refuses(boxed: Boxed, code: str, doubt: str) -> None:
     assert doubt in result.doubt
     assert [path for path in boxed.run_dir.rglob("*") if path.is_symlink()] == []
     assert {path.name for path in boxed.run_dir.iterdir()} <= {
-        *("evidence", "history", "logs", "ledger.jsonl", "workspace"),
+        *("evidence", "history", "logs", "ledger.jsonl", "programs.jsonl", "workspace"),
     }
 
 
@@ -181,15 +187,7 @@ def test_the_result_of_a_stage_says_what_was_refused(boxed: Boxed) -> None:
     tests = boxed.workspace / "tests" / "some"
     tests.mkdir(parents=True)
     (tests / "test_it.py").write_text("def test_a(run_dir): (run_dir / 'told').touch()\ndef test_b(): pass\n")
-    context = StageContext(
-        run_dir=boxed.run_dir,
-        repository=boxed.workspace,
-        ledger=boxed.ledger,
-        box=Box(),
-        stop=threading.Event(),
-    )
-
-    result = run_safely(PytestStage("some", "some", 60), context)
+    result = run_safely(PytestStage("some", "some", 60), _context(boxed))
 
     assert (result.outcome, result.reason) == (
         Outcome.UNKNOWN,
@@ -197,6 +195,46 @@ def test_the_result_of_a_stage_says_what_was_refused(boxed: Boxed) -> None:
     )
     assert [check.kind for check in result.checks] == ["passed", "passed"]
     assert not (boxed.run_dir / "told").exists()
+
+
+def _context(boxed: Boxed) -> StageContext:
+    return StageContext(
+        run_dir=boxed.run_dir,
+        repository=boxed.workspace,
+        ledger=boxed.ledger,
+        box=Box(),
+        stop=threading.Event(),
+    )
+
+
+@pytest.mark.parametrize(
+    ("written", "reason"),
+    [
+        ("f.write('what\\n')", "a line about tests is not one: Invalid JSON"),
+        ("f.write('x' * 5 * 2**20)", "it is too large"),
+        ("f.write('{'); f.flush(); os.kill(os.getpid(), 9)", "pytest ended with exit code -9"),
+    ],
+    ids=["nonsense", "too large", "cut"],
+)
+def test_a_stage_whose_lines_cannot_be_read_is_unknown(boxed: Boxed, written: str, reason: str) -> None:
+    """Its tests may have passed or not; the one that was running is not called a failure."""
+    tests = boxed.workspace / "tests" / "some"
+    tests.mkdir(parents=True)
+    (tests / "test_it.py").write_text(
+        "import os\n"
+        "def test_a():\n    pass\n"
+        "def test_b(request):\n"
+        "    f = open(f\"{request.config.getoption('--run-dir')}/history/some-tests.jsonl\", 'a')\n"
+        f"    {written}\n"
+    )
+
+    result = run_safely(PytestStage("some", "some", 60), _context(boxed))
+
+    assert (result.outcome, [check.kind for check in result.checks]) == (
+        Outcome.UNKNOWN,
+        ["passed", "inconclusive"],
+    )
+    assert reason in result.reason
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,9 @@ HOSTILE = Path(__file__).with_name("hostile.py").read_text(encoding="utf-8")
 ITS_OWN = {"outlive", "write_a_result", "write_into_temporary_files"}
 """What seems to succeed in a box: the daemon ends with it, the files are its own."""
 
+PERHAPS_ITS_OWN = {"write_into_the_reports"}
+"""If the folder of the reports is below /tmp, so that there is one of this name in the box's own."""
+
 ADD_KEY, KEYCTL, REVOKE, USER_KEYRING = 248, 250, 3, -4
 LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -102,8 +105,8 @@ def planted(tmp_path: Path, boxed: Boxed) -> Iterator[Planted]:
             "key": stack.enter_context(_key(canary)),
             "abstract": stack.enter_context(_socket(f"\0{canary[-8:]}", canary))[1:],
             "socket": stack.enter_context(_socket(str(short / "docker.sock"), canary)),
-            "api": stack.enter_context(_server("127.0.0.1", canary, asked)),
-            "machine": stack.enter_context(_server(_address(), canary, asked)),
+            "api": stack.enter_context(serving("127.0.0.1", canary, asked)),
+            "machine": stack.enter_context(serving(_address(), canary, asked)),
         }
         yield Planted(places, kept, asked)
 
@@ -155,11 +158,16 @@ def _socket(address: str, canary: str) -> Iterator[str]:
 
 
 @contextmanager
-def _server(host: str, canary: str, asked: list[str], port: int = 0) -> Iterator[str]:
-    """Prefect's API, or GitHub's, which does what it is asked and tells a secret."""
+def serving(
+    host: str, canary: str, asked: list[str], port: int = 0, password: str | None = None
+) -> Iterator[str]:
+    """Prefect's API, or GitHub's, which does what it is asked and tells a secret; it may want a password."""
 
     class Answer(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            if password is not None and self.headers.get("Authorization") != password:
+                self.send_error(401)
+                return
             asked.append(self.path)
             self.send_response(200)
             self.end_headers()
@@ -173,9 +181,11 @@ def _server(host: str, canary: str, asked: list[str], port: int = 0) -> Iterator
     with ThreadingHTTPServer((host, port), Answer) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        yield f"http://{host}:{server.server_port}"
-        server.shutdown()
-        thread.join()
+        try:
+            yield f"http://{host}:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def _address() -> str:
@@ -197,10 +207,11 @@ def unconfined(boxed: Boxed, planted: Planted, *lines: str) -> dict[str, str]:
         cwd=boxed.workspace,
         environ=planted.environ,
     )
-    return _found((boxed.run_dir / "logs" / "unconfined.log").read_text())
+    return found_in((boxed.run_dir / "logs" / "unconfined.log").read_text())
 
 
-def _found(printed: str) -> dict[str, str]:
+def found_in(printed: str) -> dict[str, str]:
+    """Return what each line says that it found."""
     found: dict[str, str] = {}
     for line in printed.splitlines():
         if line.startswith("{"):
@@ -228,11 +239,12 @@ def test_a_fork_finds_and_does_nothing(boxed: Boxed, planted: Planted) -> None:
 
     result = boxed.run(HOSTILE, environ=environ, words=["places.json"])
 
-    found = _found(result.tail)
+    found = found_in(result.tail)
     assert result.exit_code == 0
     assert result.doubt.startswith("refused from the box: evidence/x: it is a link")
     assert result.doubt.endswith("results/unit.json: no stage writes there")
-    assert {name for name, what in found.items() if what} == ITS_OWN, result.tail
+    assert {name for name, what in found.items() if what} - PERHAPS_ITS_OWN == ITS_OWN, result.tail
+    assert not (boxed.run_dir.parent / "archive.db-hostile").exists()
     assert len(found) > 30
     assert (planted.changed, planted.asked) == ([], [])
     assert not (boxed.run_dir / "results").exists()
@@ -257,19 +269,19 @@ def test_filling_the_machine_ends_the_box(boxed: Boxed, planted: Planted, line: 
     result = boxed.run(HOSTILE, words=["places.json", line])
 
     assert reason in result.doubt
-    assert line not in _found(result.tail)
+    assert line not in found_in(result.tail)
 
 
 METADATA = """
 import json, subprocess, sys, threading
 from pathlib import Path
 from tests.integration.ci.box.conftest import Boxed
-from tests.integration.ci.box.test_hostile import HOSTILE, _server
+from tests.integration.ci.box.test_hostile import HOSTILE, serving
 subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
 subprocess.run(["ip", "address", "add", "169.254.169.254/32", "dev", "lo"], check=True)
 boxed = Boxed(run_dir=Path(sys.argv[1]))
 (boxed.workspace / "places.json").write_text(json.dumps({"yranac": "1-yranac"}))
-with _server("169.254.169.254", "canary-1", [], 80):
+with serving("169.254.169.254", "canary-1", [], 80):
     argv = [sys.executable, "-c", HOSTILE, "places.json", "metadata"]
     subprocess.run(argv, check=True, cwd=boxed.workspace)
     print(boxed.run(HOSTILE, words=["places.json", "metadata"]).tail)

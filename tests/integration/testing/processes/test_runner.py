@@ -1,5 +1,6 @@
 """The command runner: whatever a command does, it is bounded, recorded and gone afterwards."""
 
+import json
 import sys
 import threading
 from collections.abc import Callable
@@ -151,6 +152,17 @@ def test_nothing_stays_behind(python: Run, ledger: Ledger) -> None:
 
     assert threading.active_count() == threads
     assert leftovers([ledger.path]) == []
+
+
+@pytest.mark.parametrize("name", ["", "in a box: pytest " + "option " * 100])
+def test_a_name_in_the_ledger_fits_a_line(python: Run, ledger: Ledger, name: str) -> None:
+    """However long the command is."""
+    python("pass" + "#" * 1000, name=name)
+
+    (first, *_) = ledger.path.read_text().splitlines()
+    shown = json.loads(first)["name"]
+    assert len(shown) <= 120
+    assert shown.startswith(name[:20])
 
 
 def test_a_failing_callback_ends_the_command(python: Run, ledger: Ledger) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from kvsync.ci.box.ability import reason, unable
+from kvsync.ci.box.ability import is_mapped, reason, unable
 from kvsync.testing.processes.tools import ToolAnswer, Tools
 
 
@@ -32,3 +32,19 @@ def test_what_it_says_has_a_mend(said: str, mend: str) -> None:
 def test_without_bubblewrap_there_is_none(tmp_path: str) -> None:
     """The mend says how to install it."""
     assert "install bubblewrap" in unable(None, Tools(search_path=str(tmp_path)))
+
+
+@pytest.mark.parametrize(
+    ("uid_map", "has_it"),
+    [
+        ("         0          0 4294967295\n", True),
+        ("         0       1000          1\n", False),
+        ("         0       1000          1\n         1     100000      65536\n", True),
+        ("         0     100000      61184\n", False),
+        ("", False),
+    ],
+    ids=["machine", "unshare", "rootless container", "too short", "unset"],
+)
+def test_a_user_namespace_may_lack_the_user(uid_map: str, *, has_it: bool) -> None:
+    """Root of one that has no other users cannot become another."""
+    assert is_mapped(uid_map, 61184) is has_it

@@ -134,7 +134,7 @@ def test_a_fork_is_confined_whatever_is_set(
     kinds = {"fork": (False, True), "pull request": (True, True), "branch": (True, False)}
 
     boxes = {
-        name: box_for(settings, trusted=trusted, pull_request=asked)
+        name: box_for(settings, trusted=trusted, pull_request=asked, roots=False)
         for name, (trusted, asked) in kinds.items()
     }
 
@@ -142,6 +142,18 @@ def test_a_fork_is_confined_whatever_is_set(
     assert boxes["fork"] == Box(limits=BoxLimits(memory=5))
 
 
+@pytest.mark.parametrize("kind", ["bubblewrap", "container"])
+def test_where_tests_would_be_roots_every_commit_is_confined(
+    kind: Literal["bubblewrap", "container"],
+) -> None:
+    """Root hides nothing from them; but a container is a box even then."""
+    settings = BoxSettings(use="untrusted", kind=kind)
+
+    box = box_for(settings, trusted=True, pull_request=False, roots=True)
+
+    assert (box is None) is (kind == "container")
+
+
 def test_a_container_that_is_made_for_a_run_is_its_box() -> None:
     """In there bubblewrap would not be allowed to make another."""
-    assert box_for(BoxSettings(kind="container"), trusted=False, pull_request=True) is None
+    assert box_for(BoxSettings(kind="container"), trusted=False, pull_request=True, roots=False) is None

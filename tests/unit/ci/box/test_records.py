@@ -14,6 +14,7 @@ from kvsync.ci.box.records import (
     Refused,
     of_comparison,
     of_history,
+    of_ledger,
     of_measurements,
     of_tests,
 )
@@ -172,3 +173,24 @@ def test_names_that_are_not_harmless(name: str) -> None:
 def test_names_that_are_harmless(name: str) -> None:
     """Names of tests are in them."""
     assert NAME.fullmatch(name)
+
+
+def test_a_ledger_tells_when_and_not_where() -> None:
+    """Numbers of processes mean others outside."""
+    entered = {"event": "intend", "id": "1", "wall": 2.5, "kind": "process", "name": "two/qwen-0"}
+
+    assert json.loads(of_ledger(line(entered | {"run": "r", "facts": {"pid": 1}}))) == entered
+    assert json.loads(of_ledger(line({"event": "released", "id": "1", "wall": 3.5}))) == {
+        "event": "released",
+        "id": "1",
+        "wall": 3.5,
+    }
+
+
+@pytest.mark.parametrize(
+    "broken", [b"[]\n", b"{}\n", line({"event": "ended", "id": "1", "wall": 1}), line({"event": "intend"})]
+)
+def test_what_is_no_line_of_a_ledger_is_refused(broken: bytes) -> None:
+    """With what is wrong."""
+    with pytest.raises(Refused, match="a line of a ledger is not one"):
+        of_ledger(broken)

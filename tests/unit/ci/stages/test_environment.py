@@ -6,7 +6,7 @@ import pytest
 from pydantic import BaseModel, SecretStr
 
 from kvsync.ci.settings import PREFIX, Settings
-from kvsync.ci.stages.environment import stage_environment
+from kvsync.ci.stages.environment import secrets_apart, stage_environment
 
 HARMLESS = {
     "PATH": "/usr/bin:/bin",
@@ -92,3 +92,11 @@ def test_a_trusted_commit_gets_the_rest() -> None:
 def test_an_untrusted_commit_gets_what_every_program_needs() -> None:
     """A variable that nobody thought of is not given to a fork."""
     assert stage_environment(HARMLESS | OURS | {"UNHEARD_OF": "1"}, trusted=False) == HARMLESS
+
+
+def test_git_gets_no_secret_but_what_reaches_a_server() -> None:
+    """A proxy's password is in its URL; what is kept apart is handed over in another way."""
+    reaching = {"https_proxy": "http://ci:s3cret@proxy:3128", "SSH_AUTH_SOCK": "/run/agent"}
+    secret = {"KVSYNC_CI_GITHUB_TOKEN": "t", "DATABASE": "postgresql://ci:s3cret@db/prefect"}
+
+    assert secrets_apart(HARMLESS | OURS | reaching | secret) == (HARMLESS | OURS | reaching, secret)

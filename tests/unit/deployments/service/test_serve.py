@@ -3,9 +3,10 @@
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from deployments.service.serve import Services, require_safe, surroundings
-from kvsync.ci.settings import ServeSettings, Settings
+from kvsync.ci.settings import ServeSettings, Settings, WebhookSettings
 from kvsync.errors import ConfigError
 
 
@@ -29,6 +30,21 @@ def test_an_own_server_is_where_all_look_for_it() -> None:
     assert env["PREFECT_SERVER_ANALYTICS_ENABLED"] == "false"
     assert env["PREFECT_API_AUTH_STRING"] == "a:b"
     assert "s3cret" not in env.values()
+
+
+def test_each_service_gets_the_secrets_that_it_needs() -> None:
+    """The server its password and its database's, the receiver the webhook's, and all of them the API's."""
+    database, secret = "PREFECT_SERVER_DATABASE_CONNECTION_URL", "KVSYNC_CI_WEBHOOK_SECRET"
+    given = {database: "postgresql+asyncpg://me:s3cret@db/p", secret: "w", "PREFECT_API_AUTH_STRING": "a:b"}
+    settings = Settings(webhook=WebhookSettings(secret=SecretStr("w")))
+    services = Services(Path("/r"), settings, surroundings(Path("/r"), settings.serve, given))
+
+    known = {each.name: each.env for each in [services.server(), *services.others()]}
+
+    assert [name for name, env in known.items() if database in env] == ["server"]
+    assert [name for name, env in known.items() if secret in env] == ["receiver"]
+    assert all("PREFECT_API_AUTH_STRING" in env for env in known.values())
+    assert [word for each in services.others() for word in each.argv if "s3cret" in word] == []
 
 
 def test_a_server_that_is_there_is_used() -> None:
