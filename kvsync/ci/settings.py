@@ -36,7 +36,7 @@ PREFIX = "KVSYNC_CI_"
 _RENAMED = {("cluster", "node_image"): "KIND_NODE_IMAGE"}
 """Only Kind has a node image, and a variable of a cluster stands without a table around it."""
 
-_OTHERS = re.compile(r"TRACE|RECORDINGS|CHAOS_CRDS|TEST_.*")
+_OTHERS = re.compile(r"TRACE|RECORDINGS|CHAOS_CRDS|S3_SERVERS|TEST_.*")
 """Variables with the prefix that are not settings: what tests are given, and their switches."""
 
 _BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](?=.{0,120}$)(/[\w=-][\w.=-]*)*/?", re.ASCII)
@@ -78,7 +78,8 @@ class StoreSettings(_Table):
     `encryption`: by the server; `kms_key` with "aws:kms". `links`: "presigned" holds for `link_expiry_s`
     (S3 allows 7 days) and for one file each, "static" is `link_base` and the key. `keep_days` and
     `keep_failed_days`: what `kvsync-ci prune` keeps. `part_size`: bytes of one part of a large file (S3
-    demands 5 MiB).
+    demands 5 MiB). `checksum`: "sha256" also sends one in a header, which some servers check and keep; "none"
+    is for a server that refuses it. A signature covers each part in any case.
     """
 
     url: str = ""
@@ -93,6 +94,7 @@ class StoreSettings(_Table):
     keep_days: PositiveInt = 90
     keep_failed_days: PositiveInt = 365
     part_size: Annotated[int, Field(ge=5 * 1024**2)] = 8 * 1024**2
+    checksum: Literal["sha256", "none"] = "sha256"
 
     @field_validator("url")
     @classmethod
