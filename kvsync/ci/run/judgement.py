@@ -8,7 +8,7 @@ from kvsync.ci.report.junit_writer import write_junit, write_prow
 from kvsync.ci.report.report import Report, versions_of
 from kvsync.ci.revision import Revision
 from kvsync.ci.run.parameters import Parameters
-from kvsync.ci.run.quarantine import NAME, apply, load_quarantine
+from kvsync.ci.run.quarantine import NAME, PROPOSED, apply, load_quarantine
 from kvsync.ci.run.run import Run
 from kvsync.ci.run_folder import RunFolder
 from kvsync.ci.stages.pytest_stage import cut_short
@@ -68,9 +68,10 @@ def set_aside(folder: RunFolder, stages: list[StageResult]) -> list[StageResult]
     a result more."""
     try:
         quarantine = load_quarantine(folder.path / NAME)
+        proposed = load_quarantine(folder.path / PROPOSED)
     except ConfigError as error:
         return [*stages, StageResult.unknown("quarantine", str(error))]
-    return [apply(quarantine, stage, stage.started_at.date()) for stage in stages]
+    return [apply(quarantine, stage, stage.started_at.date(), proposed) for stage in stages]
 
 
 def _code(parameters: Parameters) -> Revision:

@@ -7,9 +7,11 @@ neither a URL nor a hash is ever read as an option.
 import base64
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 
 from kvsync.ci.run_folder import RunFolder
 from kvsync.ci.stages.stage import StageContext
@@ -24,12 +26,17 @@ HEAD_TIMEOUT_S = 60.0
 NAME = "workspace"
 """The name of the stage, its result and its log."""
 
+NO_REF = "couldn't find remote ref"
+"""What git says of a branch that a server does not have."""
+
 GIT = ("git", "-c", "core.hooksPath=/dev/null", "-c", "protocol.ext.allow=never")
 
 
 @dataclass(frozen=True, slots=True)
 class WorkspaceStage:
     """Fetches a commit into the repository of the context, which is created afresh.
+
+    With `gate`, a ref of the server, the `files` of it come into `at_gate`: as many as there are.
 
     `token` gives access to a private repository over HTTPS; it is passed in git's environment, not on its
     command line. Raises NotRun in git's words, such as that the server no longer has the commit.
@@ -38,6 +45,8 @@ class WorkspaceStage:
     url: str
     commit: str
     token: str = field(default="", repr=False)
+    gate: str = ""
+    files: Sequence[Path] = ()
     name: str = NAME
 
     def run(self, context: StageContext) -> StageResult:
@@ -47,21 +56,48 @@ class WorkspaceStage:
         commands = Commands(log=log, ledger=context.ledger, stop=context.stop)
         shutil.rmtree(folder, ignore_errors=True)
         context.ledger.intend("path", str(folder))
-        env = _environment(self.url, self.token)
-        for words in (
-            ("init", "--quiet", "--", str(folder)),
-            ("-C", str(folder), "fetch", "--quiet", "--depth=1", "--no-tags", "--", self.url, self.commit),
-            ("-C", str(folder), "checkout", "--quiet", "--detach", "FETCH_HEAD"),
-        ):
-            try:
-                commands.run([*GIT, *words], timeout_s=TIMEOUT_S, env=env)
-            except CommandError as exc:
-                said = " ".join(exc.tail.split())
-                raise NotRun(f"{self.commit} cannot be fetched from {self.url}: {said}") from exc
+        self._git(commands, self.commit, "init", "--quiet", "--", str(folder))
+        self._fetch(commands, folder, self.commit)
+        self._git(commands, self.commit, "-C", str(folder), "checkout", "--quiet", "--detach", "FETCH_HEAD")
+        if self.gate:
+            self._fetch_gate(commands, folder)
         took_s = (datetime.now(UTC) - started_at).total_seconds()
         check = Check(name=f"commit {self.commit}", kind="passed", duration_s=took_s)
         relative = str(log.relative_to(context.run_dir))
         return merge(self.name, [check], started_at=started_at, duration_s=took_s, log=relative)
+
+    def _fetch_gate(self, commands: Commands, folder: Path) -> None:
+        into = at_gate(folder)
+        into.mkdir()
+        try:
+            self._fetch(commands, folder, self.gate)
+        except NotRun as exc:
+            if NO_REF not in str(exc):
+                raise
+            # The branch is gone; contributors cannot move the one that the server has as its own either.
+            self._fetch(commands, folder, "HEAD")
+        for file in self.files:
+            words = ("-C", str(folder), f"--work-tree={into}", "checkout", "--quiet", "FETCH_HEAD", "--")
+            # With an index of its own, so that the commit's does not change.
+            with suppress(CommandError):  # it is not there
+                env = {"GIT_INDEX_FILE": str(into / "index")}
+                commands.run([*GIT, *words, str(file)], timeout_s=TIMEOUT_S, env=env)
+
+    def _fetch(self, commands: Commands, folder: Path, what: str) -> None:
+        words = ("-C", str(folder), "fetch", "--quiet", "--depth=1", "--no-tags", "--", self.url, what)
+        self._git(commands, what, *words)
+
+    def _git(self, commands: Commands, what: str, *words: str) -> None:
+        try:
+            commands.run([*GIT, *words], timeout_s=TIMEOUT_S, env=_environment(self.url, self.token))
+        except CommandError as exc:
+            said = " ".join(exc.tail.split())
+            raise NotRun(f"{what} cannot be fetched from {self.url}: {said}") from exc
+
+
+def at_gate(workspace: Path) -> Path:
+    """Return the folder with the files of the gate, which goes when the workspace goes."""
+    return workspace / ".git" / "gate"
 
 
 def head(url: str, branch: str, context: StageContext, token: str = "") -> str:
