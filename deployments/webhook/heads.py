@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import requests
 from github import Auth, Github, GithubException, RateLimitExceededException
 from github.File import File
+from github.PullRequest import PullRequest
 from pydantic import ValidationError
 
 from deployments.webhook.decision import Ask, are_ignored
@@ -51,6 +52,7 @@ class Heads:
                 repository=ask.repository,
                 ref=pull.head.ref,
                 pull_request=ask.pull_request,
+                base=_base(pull),
                 # PyGithub returns None for the repository of a deleted fork, despite its types.
                 trusted=bool(pull.head.repo) and pull.head.repo.full_name == ask.repository,
             )
@@ -80,6 +82,12 @@ class Heads:
                     ) from exc
                 raise
             return access in ("admin", "write")
+
+
+def _base(pull: PullRequest) -> str:
+    """Return the branch that a pull request goes to, "" for the repository's own."""
+    # None in an answer without it, despite PyGithub's types.
+    return pull.base.ref if pull.base and pull.base.ref != pull.base.repo.default_branch else ""
 
 
 def _names(files: Iterable[File]) -> Iterator[str]:

@@ -154,8 +154,11 @@ class WebhookSettings(_Table):
     starts none (patterns as in .gitignore files, such as `docs/**`). `forks`: their commits wait until a
     person in `actors` or with write access comments `/ok-to-test` ("approve"), run at once ("confined"), or
     "never"; they get no secrets in any case. `trusted_authors`: whose forks wait for no one, as those of
-    `actors` do not, as long as no one else pushes to them. `body_limit`: bytes. `rate_per_minute`: deliveries
-    taken from one address.
+    `actors` do not, as long as no one else pushes to them. `drafts`: "run", or "skip" until ready.
+    `skip_ci`: whether `[skip ci]` is heard in the message of a push's last commit and in a pull request's
+    title; what is skipped gets no status. `other_commands`: those of other bots, which are not answered.
+    `body_limit`: bytes (GitHub sends 25 MB). `rate_per_minute`: deliveries from one address that lead to
+    something.
     """
 
     secret: SecretStr = SecretStr("")
@@ -167,7 +170,10 @@ class WebhookSettings(_Table):
     ignored_paths: Names = ("docs/**", "*.md")
     forks: Literal["approve", "confined", "never"] = "approve"
     trusted_authors: Names = ()
-    body_limit: PositiveInt = 5 * 1024**2
+    drafts: Literal["run", "skip"] = "run"
+    skip_ci: bool = False
+    other_commands: Names = ("approve", "assign", "cc", "close", "hold", "label", "lgtm", "reopen")
+    body_limit: PositiveInt = 25 * 1024**2
     rate_per_minute: PositiveInt = 120
 
 

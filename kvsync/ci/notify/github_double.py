@@ -23,6 +23,8 @@ Json = dict[str, object]
 
 MAX_DESCRIPTION = 140
 MAX_BODY = 65_536
+MAX_STATUSES = 1000
+"""Of one commit and context."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +52,7 @@ class PostedText:
     labels: Sequence[str] = ()
     state: str = "open"
     edits: int = 0
+    reactions: tuple[str, ...] = ()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -79,11 +82,16 @@ class FakeGitHub:
     """
 
     def __init__(
-        self, *repositories: str, token: str, login: str | None = "ci", page: int | None = None
+        self,
+        *repositories: str,
+        token: str,
+        login: str | None = "ci",
+        page: int | None = None,
+        max_statuses: int = MAX_STATUSES,
     ) -> None:
         self.requests: list[str] = []
         self._repositories, self._token, self._login, self._page = repositories, token, login, page
-        self._kept = _Contents()
+        self._kept, self._max_statuses = _Contents(), max_statuses
         self._ids = iter(range(1, 1_000_000))
         self._failures: list[_Failure] = []
         self._socket = socket.create_server(("127.0.0.1", 0))
@@ -126,9 +134,10 @@ class FakeGitHub:
         """Return the newest state of each status of a commit."""
         return {each.context: each.state for each in self.statuses if each.commit == commit}
 
-    def comment(self, repository: str, number: int, body: str, *, author: str = "someone") -> None:
-        """Let somebody comment."""
+    def comment(self, repository: str, number: int, body: str, *, author: str = "someone") -> int:
+        """Let somebody comment; returns the comment's id."""
         self._add_comment(repository, number, body, author)
+        return self._kept.comments[-1].id
 
     def propose(
         self, repository: str, number: int, commit: str, *, fork: str | None, state: str = "open"
@@ -187,6 +196,7 @@ class FakeGitHub:
                     "/repos/{owner}/{name}/collaborators/{login}/permission",
                     issues,
                     issues + "/comments/{comment:int}",
+                    issues + "/comments/{comment:int}/reactions",
                     issues + "/{number:int}",
                     issues + "/{number:int}/comments",
                 )
@@ -227,7 +237,7 @@ class FakeGitHub:
         if "pull" in words:
             return self._listed(request, self._kept.files.get((repository, words["pull"]), []))
         if "comment" in words:
-            return self._edit(self._kept.comments, words["comment"], content)
+            return self._comment(request, words["comment"], content)
         if "number" in words:
             return self._issue(request, repository, words["number"], content)
         if request.url.path.endswith("/issues"):
@@ -251,6 +261,15 @@ class FakeGitHub:
             return _refusal(422, "target_url must use http(s) scheme")
         if status.state not in ("pending", "success", "failure", "error"):
             return _refusal(422, "state is not included in the list")
+        of_context = [
+            each for each in self.statuses if (each.commit, each.context) == (commit, status.context)
+        ]
+        if len(of_context) >= self._max_statuses:
+            return _refusal(
+                422,
+                "Validation Failed",
+                "This SHA and context has reached the maximum number of statuses.",
+            )
         self._kept.statuses.append(status)
         return JSONResponse({"state": status.state, "context": status.context}, 201)
 
@@ -315,6 +334,17 @@ class FakeGitHub:
         text.edits += 1
         return JSONResponse(self._json(text))
 
+    def _comment(self, request: Request, wanted: int, content: Json) -> Response:
+        if not request.url.path.endswith("/reactions"):
+            return self._edit(self._kept.comments, wanted, content)
+        text = next((each for each in self._kept.comments if each.id == wanted), None)
+        if not text:
+            return _refusal(404, "Not Found")
+        reaction = str(content["content"])
+        is_new = reaction not in text.reactions
+        text.reactions += (reaction,) if is_new else ()
+        return JSONResponse({"content": reaction}, 201 if is_new else 200)
+
     def _listed(self, request: Request, found: Sequence[Json]) -> Response:
         size = self._page or int(request.query_params.get("per_page", 30))
         page = int(request.query_params.get("page", 1))
@@ -337,5 +367,7 @@ class FakeGitHub:
         }
 
 
-def _refusal(status: int, message: str) -> Response:
-    return JSONResponse({"message": message, "documentation_url": "https://docs.github.com/rest"}, status)
+def _refusal(status: int, message: str, *errors: str) -> Response:
+    answer: Json = {"message": message, "documentation_url": "https://docs.github.com/rest"}
+    listed = [{"resource": "Status", "code": "custom", "message": each} for each in errors]
+    return JSONResponse(answer | ({"errors": listed} if listed else {}), status)

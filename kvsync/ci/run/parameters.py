@@ -159,7 +159,7 @@ class Parameters(BaseModel):
         Field(description="The commit to test; without one, the repository as it lies here"),
     ] = None
     trigger: Annotated[
-        Literal["manual", "schedule", "push", "pull-request", "comment", "dispatch"],
+        Literal["manual", "schedule", "push", "pull-request", "merge-queue", "comment", "dispatch"],
         Field(description="What started the run"),
     ] = "manual"
     repeat: Annotated[
