@@ -30,16 +30,17 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from deployments.webhook.absence import Absence
 from deployments.webhook.allowance import Allowance
 from deployments.webhook.approval import Approvals
 from deployments.webhook.connections import Limits, guarded
-from deployments.webhook.decision import Ignore, Work, decide, path_filter
+from deployments.webhook.decision import Ignore, Start, Work, decide, path_filter, place_of
 from deployments.webhook.dispatch import Dispatcher
 from deployments.webhook.feedback import Feedback
 from deployments.webhook.heads import Heads
 from deployments.webhook.inbox import Inbox
 from deployments.webhook.metrics import ReceiverMetrics
-from deployments.webhook.payload import EVENTS, parse
+from deployments.webhook.payload import EVENTS, Push, WebhookEvent, parse
 from kvsync.ci.settings import Settings, WebhookSettings
 from kvsync.errors import ConfigError, DecodeError
 
@@ -83,7 +84,8 @@ def create_app(
         clock=clock,
         open_client=open_client,
     )
-    return Receiver(settings.webhook, inbox, dispatcher, metrics, clock).app()
+    absence = Absence(inbox, heads, settings)
+    return Receiver(settings.webhook, inbox, dispatcher, absence, metrics, clock).app()
 
 
 def serve_webhook(settings: Settings, inbox_path: Path) -> None:
@@ -120,11 +122,12 @@ class Receiver:
         settings: WebhookSettings,
         inbox: Inbox,
         dispatcher: Dispatcher,
+        absence: Absence,
         metrics: ReceiverMetrics,
         clock: Callable[[], float],
     ) -> None:
         self._settings, self._inbox, self._dispatcher, self._metrics = settings, inbox, dispatcher, metrics
-        self._clock = clock
+        self._absence, self._clock = absence, clock
         self._allowances = {signed: Allowance(settings.rate_per_minute, clock) for signed in (True, False)}
 
     def app(self) -> Starlette:
@@ -141,9 +144,13 @@ class Receiver:
     @asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
         async with asyncio.TaskGroup() as tasks:
-            dispatching = tasks.create_task(self._dispatcher.run())
+            running = [
+                tasks.create_task(self._dispatcher.run()),
+                tasks.create_task(self._absence.run(self._dispatcher.wake)),
+            ]
             yield
-            dispatching.cancel()
+            for task in running:
+                task.cancel()
 
     async def github(self, request: Request) -> Response:
         """Take a delivery."""
@@ -191,24 +198,32 @@ class Receiver:
         if event not in EVENTS:
             return 202, "ignored", "this event starts nothing"
         try:
-            found = await asyncio.to_thread(lambda: decide(parse(event, body), self._settings))
+            happened = await asyncio.to_thread(parse, event, body)
+            found = await asyncio.to_thread(decide, happened, self._settings)
         except DecodeError as exc:
             raise _Rejected(400, exc.reason, str(exc)) from exc
         work = found.answer if isinstance(found, Ignore) else found
-        is_new = False
         if work:
             self._count(request, signed=True)
-            is_new = await asyncio.to_thread(self._keep, delivery, work)
+        is_new = await asyncio.to_thread(self._keep, delivery, happened, work)
         if isinstance(found, Ignore):
             if is_new:
                 self._dispatcher.wake()
             return 202, "ignored", found.reason
         return (202, "accepted", "") if is_new else (200, "repeated", "already accepted")
 
-    def _keep(self, delivery: str, work: Work) -> bool:
-        """Write a delivery down; False if it is already there."""
+    def _keep(self, delivery: str, event: WebhookEvent, work: Work | None) -> bool:
+        """Write a delivery down, and what it was about; False if it is there, or was caught up with."""
+        place = place_of(event)
+        at = work.at.timestamp() if isinstance(work, Start) and work.at else None
         try:
-            return self._inbox.add(delivery, work)
+            if place and isinstance(work, Start) and self._inbox.was_missed(*place, at):
+                return False
+            is_new = self._inbox.add(delivery, work) if work else False
+            # A push that was ignored is not to be caught up with; it is not known then what it touched.
+            if place and (isinstance(work, Start) or isinstance(event, Push)):
+                self._inbox.note(*place)
+            return is_new
         except sqlite3.Error as exc:
             log.exception("the inbox cannot be written to")
             raise _Rejected(503, "inbox", "the delivery could not be written down; send it again") from exc

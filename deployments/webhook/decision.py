@@ -167,6 +167,19 @@ def decide(event: WebhookEvent, settings: WebhookSettings) -> Work | Ignore:
         return _ignore("; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in exc.errors()))
 
 
+def place_of(event: WebhookEvent) -> tuple[str, str] | None:
+    """Return the place that an event is about and the commit that it is at, None if it names none."""
+    name = event.repository.full_name
+    match event:
+        case Push():
+            return f"{name} {event.ref}", event.after
+        case PullRequest():
+            return f"{name}#{event.number}", event.pull_request.head.sha
+        case MergeGroup():
+            return f"{name}@{event.merge_group.head_sha}", event.merge_group.head_sha
+    return None
+
+
 def is_clone_url(repository: Repository) -> bool:
     """Whether the clone URL is the plain HTTPS one of the repository's page: nothing else is fetched."""
     name, page = repository.full_name, repository.html_url

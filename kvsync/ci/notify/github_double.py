@@ -72,6 +72,7 @@ class _Contents:
     issues: list[PostedText] = field(default_factory=list)
     files: dict[tuple[str, int], Sequence[Json]] = field(default_factory=dict)
     pulls: dict[tuple[str, int], Json] = field(default_factory=dict)
+    heads: dict[tuple[str, str], str] = field(default_factory=dict)
     permissions: dict[tuple[str, str], str] = field(default_factory=dict)
 
 
@@ -140,11 +141,24 @@ class FakeGitHub:
         return self._kept.comments[-1].id
 
     def propose(
-        self, repository: str, number: int, commit: str, *, fork: str | None, state: str = "open"
+        self,
+        repository: str,
+        number: int,
+        commit: str,
+        *,
+        fork: str | None,
+        state: str = "open",
+        at: str = "2026-11-20T10:00:00Z",
     ) -> None:
         """Let a pull request have a head, in a fork (owner/name; None for one that was deleted)."""
         head = {"sha": commit, "ref": "topic", "repo": fork and {"full_name": fork}}
-        self._kept.pulls[repository, number] = {"number": number, "state": state, "head": head}
+        base = {"ref": "main", "repo": {"full_name": repository, "default_branch": "main"}}
+        pull = {"number": number, "state": state, "head": head, "base": base, "updated_at": at}
+        self._kept.pulls[repository, number] = pull
+
+    def push(self, repository: str, branch: str, commit: str) -> None:
+        """Let a branch be at a commit."""
+        self._kept.heads[repository, branch] = commit
 
     def permit(self, repository: str, login: str, permission: str) -> None:
         """Let somebody "admin", "write" or "read"."""
@@ -191,6 +205,10 @@ class FakeGitHub:
                     "/user",
                     "/repos/{owner}/{name}",
                     "/repos/{owner}/{name}/statuses/{commit}",
+                    "/repos/{owner}/{name}/commits/heads/{branch:path}",
+                    "/repos/{owner}/{name}/commits/{checked}/status",
+                    "/repos/{owner}/{name}/git/matching-refs/heads/{beginning:path}",
+                    "/repos/{owner}/{name}/pulls",
                     "/repos/{owner}/{name}/pulls/{pull:int}",
                     "/repos/{owner}/{name}/pulls/{pull:int}/files",
                     "/repos/{owner}/{name}/collaborators/{login}/permission",
@@ -228,21 +246,51 @@ class FakeGitHub:
             return _refusal(404, "Not Found")
         if "commit" in words:
             return self._post_status(repository, words["commit"], content)
-        if "login" in words:
-            permission = self._kept.permissions.get((repository, words["login"]), "none")
-            return JSONResponse({"permission": permission, "user": {"login": words["login"]}})
-        if "pull" in words and not request.url.path.endswith("/files"):
-            pull = self._kept.pulls.get((repository, words["pull"]))
-            return JSONResponse(pull) if pull else _refusal(404, "Not Found")
-        if "pull" in words:
-            return self._listed(request, self._kept.files.get((repository, words["pull"]), []))
+        if "pull" in words or "login" in words:
+            return self._known(request, repository)
+        if request.url.path.endswith("/pulls") or words.keys() & {"branch", "checked", "beginning"}:
+            return self._standing(request, repository)
         if "comment" in words:
             return self._comment(request, words["comment"], content)
         if "number" in words:
             return self._issue(request, repository, words["number"], content)
         if request.url.path.endswith("/issues"):
             return self._issues(request, repository, content)
-        return JSONResponse({"full_name": repository, "url": f"{self.url}/repos/{repository}"})
+        page = f"https://github.com/{repository}"
+        links = {"url": f"{self.url}/repos/{repository}", "html_url": page, "clone_url": f"{page}.git"}
+        return JSONResponse({"full_name": repository, "default_branch": "main", **links})
+
+    def _known(self, request: Request, repository: str) -> Response:
+        """Say who may what, and what a pull request is and changes."""
+        words = request.path_params
+        if "login" in words:
+            permission = self._kept.permissions.get((repository, words["login"]), "none")
+            return JSONResponse({"permission": permission, "user": {"login": words["login"]}})
+        if request.url.path.endswith("/files"):
+            return self._listed(request, self._kept.files.get((repository, words["pull"]), []))
+        pull = self._kept.pulls.get((repository, words["pull"]))
+        return JSONResponse(pull) if pull else _refusal(404, "Not Found")
+
+    def _standing(self, request: Request, repository: str) -> Response:
+        """Say how branches, commits and pull requests stand."""
+        words, heads = request.path_params, self._kept.heads
+        if "branch" in words:
+            commit = heads.get((repository, words["branch"]))
+            return JSONResponse({"sha": commit}) if commit else _refusal(422, "No commit found")
+        if "checked" in words:
+            states = self.states(words["checked"])
+            return JSONResponse({"statuses": [{"context": name, "state": states[name]} for name in states]})
+        if "beginning" in words:
+            found = [
+                {"ref": f"refs/heads/{branch}", "object": {"sha": commit}}
+                for (name, branch), commit in heads.items()
+                if name == repository and branch.startswith(words["beginning"])
+            ]
+            return JSONResponse(found)
+        pulls = [pull for (name, _), pull in self._kept.pulls.items() if name == repository]
+        pulls = [pull for pull in pulls if pull["state"] == "open"]
+        pulls.sort(key=lambda pull: str(pull["updated_at"]), reverse=True)
+        return self._listed(request, pulls)
 
     def _post_status(self, repository: str, commit: str, content: Json) -> Response:
         status = PostedStatus(
