@@ -33,7 +33,7 @@ from starlette.routing import Route
 from deployments.webhook.absence import Absence
 from deployments.webhook.allowance import Allowance
 from deployments.webhook.approval import Approvals
-from deployments.webhook.connections import Limits, guarded
+from deployments.webhook.connections import ConnectionLimits, guarded
 from deployments.webhook.decision import Ignore, Start, Work, decide, path_filter, place_of
 from deployments.webhook.dispatch import Dispatcher
 from deployments.webhook.feedback import Feedback
@@ -99,13 +99,15 @@ def serve_webhook(settings: Settings, inbox_path: Path) -> None:
         inbox.close()
 
 
-def server_config(app: Starlette, settings: WebhookSettings, limits: Limits | None = None) -> uvicorn.Config:
+def server_config(
+    app: Starlette, settings: WebhookSettings, limits: ConnectionLimits | None = None
+) -> uvicorn.Config:
     """Return how uvicorn serves the receiver."""
     return uvicorn.Config(
         app,
         host=settings.host,
         port=settings.port,
-        http=guarded(limits or Limits()),
+        http=guarded(limits or ConnectionLimits()),
         ws="none",
         access_log=False,
         log_config=None,

@@ -63,7 +63,7 @@ def too_much(callers: Iterable[Caller], limit: int) -> Caller | None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class ConnectionLimits:
     """What the connections of a receiver may take together; `clock` counts seconds."""
 
     connections: int = MAX_CONNECTIONS
@@ -75,7 +75,7 @@ class Limits:
 class Guarded(H11Protocol):
     """A connection of uvicorn's that leaves when it is in the way of others; see `guarded`."""
 
-    limits: ClassVar[Limits]
+    limits: ClassVar[ConnectionLimits]
     present: ClassVar[set["Guarded"]]
     address, since, held = "", 0.0, 0
     _timer: asyncio.TimerHandle | None = None
@@ -129,6 +129,6 @@ class Guarded(H11Protocol):
             caller.transport.abort()
 
 
-def guarded(limits: Limits) -> type[H11Protocol]:
+def guarded(limits: ConnectionLimits) -> type[H11Protocol]:
     """Return uvicorn's protocol with these limits, for the connections of one server."""
     return type("Guarded", (Guarded,), {"limits": limits, "present": set()})

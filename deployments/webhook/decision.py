@@ -113,7 +113,7 @@ class Cancel(_Value):
     supersedes: Literal[True] = True
 
 
-class Answer(_Value):
+class CommandAnswer(_Value):
     """Tells a person at GitHub why a command came to nothing."""
 
     kind: Literal["answer"] = "answer"
@@ -130,10 +130,10 @@ class Ignore(_Value):
     """Nothing is to be done, and why; a person who gave a command is told."""
 
     reason: str
-    answer: Answer | None = None
+    answer: CommandAnswer | None = None
 
 
-Work = Start | Cancel | Answer
+Work = Start | Cancel | CommandAnswer
 WORK: TypeAdapter[Work] = TypeAdapter(Annotated[Work, Field(discriminator="kind")])
 
 
@@ -377,7 +377,7 @@ def _commanded(
 
 def _answered(why: Ignore, event: IssueComment, text: str) -> Ignore:
     name, number = event.repository.full_name, event.issue.number
-    answer = Answer(repository=name, number=number, said=_said(event), text=_ignore(text).reason)
+    answer = CommandAnswer(repository=name, number=number, said=_said(event), text=_ignore(text).reason)
     return why.model_copy(update={"answer": answer})
 
 

@@ -16,7 +16,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 from tenacity.wait import wait_exponential, wait_random_exponential
 
 from deployments.webhook.approval import Approvals
-from deployments.webhook.decision import Answer, Ask, Cancel, Start, Work, request, tag
+from deployments.webhook.decision import Ask, Cancel, CommandAnswer, Start, Work, request, tag
 from deployments.webhook.feedback import Feedback
 from deployments.webhook.heads import Heads
 from deployments.webhook.inbox import Delivery, Inbox
@@ -130,7 +130,7 @@ class Dispatcher:
             case Cancel():
                 await self._cancel_older(client, delivery, "the pull request was closed")
                 return "cancelled", None
-            case Answer():
+            case CommandAnswer():
                 await asyncio.to_thread(self._feedback.answer, work)
                 return "answered", None
 
@@ -165,7 +165,7 @@ class Dispatcher:
         if not isinstance(work, Start) or not work.said or not isinstance(work.source, Ask):
             return
         source = work.source
-        answer = Answer(
+        answer = CommandAnswer(
             repository=source.repository, number=source.pull_request or 0, said=work.said, text=text
         )
         with suppress(NotNow):  # that it came to nothing is decided

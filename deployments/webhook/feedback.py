@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Sequence
 
-from deployments.webhook.decision import Answer
+from deployments.webhook.decision import CommandAnswer
 from deployments.webhook.refusal import NotNow
 from kvsync.ci.notify.github import CommitStatus, GitHub, NotSent, StickyComment
 from kvsync.ci.notify.github_text import answer_comment, skipped, stage_context
@@ -42,7 +42,7 @@ class Feedback:
         names = [context, *(stage_context(context, stage) for stage in stages)]
         self.tell(source, [skipped(name, why) for name in names])
 
-    def answer(self, answer: Answer) -> None:
+    def answer(self, answer: CommandAnswer) -> None:
         """React to a command that came to nothing, and say why in the one comment for that."""
         said = answer.said
         comment = answer_comment(self._github.context, said.by, said.text, answer.text)

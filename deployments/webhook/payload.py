@@ -43,7 +43,7 @@ class ChangedFiles(_Payload):
     modified: tuple[str, ...] = ()
 
 
-class Message(_Payload):
+class HeadCommit(_Payload):
     """What the author of a commit wrote about it."""
 
     message: str = ""
@@ -57,7 +57,7 @@ class Push(_Event):
     deleted: bool = False
     forced: bool = False
     commits: tuple[ChangedFiles, ...] = ()
-    head_commit: Message | None = None
+    head_commit: HeadCommit | None = None
 
 
 class HeadRepository(_Payload):

@@ -24,7 +24,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from deployments.webhook.app import create_app, server_config
-from deployments.webhook.connections import Limits
+from deployments.webhook.connections import ConnectionLimits
 from deployments.webhook.inbox import Inbox
 from kvsync.ci.settings import GitHubSettings, Settings, WebhookSettings
 
@@ -86,13 +86,18 @@ class StartReceiver(Protocol):
     """Starts receivers that end with the test."""
 
     async def __call__(
-        self, *, prefect: str = "", github: str = "", limits: Limits | None = None, **webhook: object
+        self,
+        *,
+        prefect: str = "",
+        github: str = "",
+        limits: ConnectionLimits | None = None,
+        **webhook: object,
     ) -> Receiver:
         """Start one; with no address, Prefect or GitHub is away."""
 
 
 @asynccontextmanager
-async def serving(app: Starlette, limits: Limits | None = None) -> AsyncIterator[str]:
+async def serving(app: Starlette, limits: ConnectionLimits | None = None) -> AsyncIterator[str]:
     """Serve an application on a port of its own as the receiver is; gives its address."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server = uvicorn.Server(server_config(app, WebhookSettings(), limits))
@@ -127,7 +132,7 @@ async def start_receiver(tmp_path: Path, closed_port: int) -> AsyncIterator[Star
     async with AsyncExitStack() as stack:
 
         async def start(
-            *, prefect: str = "", github: str = "", limits: Limits | None = None, **webhook: object
+            *, prefect: str = "", github: str = "", limits: ConnectionLimits | None = None, **webhook: object
         ) -> Receiver:
             chosen = {
                 "secret": SecretStr(SECRET),

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 
-from deployments.webhook.connections import MAX_CONNECTIONS, Limits
+from deployments.webhook.connections import MAX_CONNECTIONS, ConnectionLimits
 from tests.payloads.recorded import payload
 from tests.pipeline.webhook.conftest import Receiver, StartReceiver, headers, until
 
@@ -55,7 +55,7 @@ async def test_idle_connections_keep_no_delivery_out(
 
 async def test_a_header_has_a_time_limit(start_receiver: StartReceiver, connections: AsyncExitStack) -> None:
     """Also the second one of a connection."""
-    receiver = await start_receiver(limits=Limits(head_timeout_s=0.2))
+    receiver = await start_receiver(limits=ConnectionLimits(head_timeout_s=0.2))
     (first,) = await opened(receiver, connections, 1, HALF)
     (second,) = await opened(receiver, connections, 1, b"GET /healthz HTTP/1.1\r\nHost: ci\r\n\r\n" + HALF)
 
@@ -68,7 +68,7 @@ async def test_half_bodies_hold_a_bounded_memory(
     start_receiver: StartReceiver, connections: AsyncExitStack
 ) -> None:
     """The slowest leaves; a delivery that comes at once does not."""
-    receiver = await start_receiver(limits=Limits(held=300_000))
+    receiver = await start_receiver(limits=ConnectionLimits(held=300_000))
     head = b"POST /github HTTP/1.1\r\nHost: ci\r\nContent-Length: 200000\r\n\r\n"
     slow, other = await opened(receiver, connections, 2, head + b"x" * 150_001)
 
