@@ -45,7 +45,7 @@ class Caller(Protocol):
 
 
 def too_many(callers: Iterable[Caller], limit: int) -> Caller | None:
-    """Return who leaves when there are more than `limit`; None if no one does, or all are being answered."""
+    """Return who leaves when there are more than `limit`; None: there is room, or all are being answered."""
     everyone = list(callers)
     idle = [each for each in everyone if each.is_receiving]
     if len(everyone) <= limit or not idle:

@@ -128,7 +128,7 @@ class Dispatcher:
             case Start():
                 return await self._start(client, delivery, work)
             case Cancel():
-                await self._cancel_older(client, delivery, "the pull request was closed")
+                await self._cancel_older(client, delivery, "it is not asked for any more")
                 return "cancelled", None
             case CommandAnswer():
                 await asyncio.to_thread(self._feedback.answer, work)

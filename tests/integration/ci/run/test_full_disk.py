@@ -1,4 +1,4 @@
-"""A run whose disk is full: in a namespace of its own, with a small disk that nobody else has."""
+"""A run whose disk is full: in a namespace, with a small disk of its own."""
 
 import json
 import subprocess

@@ -141,7 +141,7 @@ def test_while_github_is_away_the_absence_goes_on(double: FakeGitHub, inbox: Inb
 def test_a_forks_commit_that_was_missed_still_waits(
     double: FakeGitHub, inbox: Inbox, absence: Absence
 ) -> None:
-    """Who pushed it is not known, so nobody vouches for it."""
+    """Who pushed it is not known, so it is not vouched for."""
     inbox.be_present(GONE_AT)
     double.propose(NAME, 7, commit(7), fork="octo-guest/octo-repo")
     absence.catch_up()

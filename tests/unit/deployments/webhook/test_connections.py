@@ -25,8 +25,8 @@ def test_the_oldest_of_the_largest_crowd_makes_room() -> None:
     assert too_many([NEW, OLD, ALONE, BUSY], 3) == OLD
 
 
-def test_nobody_leaves_while_there_is_room() -> None:
-    """And nobody who is being answered ever."""
+def test_all_stay_while_there_is_room() -> None:
+    """And what is being answered stays in any case."""
     assert too_many([NEW, OLD], 2) is None
     assert too_many([BUSY, BUSY], 1) is None
 
