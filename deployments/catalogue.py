@@ -14,6 +14,7 @@ from typing import Literal
 from kvsync.ci.concealment import NOTHING, concealed
 from kvsync.ci.run.parameters import REPOSITORY, Parameters
 from kvsync.ci.settings import PREFIX, Settings
+from tasks.lateness import late_tag
 
 FLOW = "pipeline"
 
@@ -33,7 +34,8 @@ WEEKLY = (*NIGHTLY, "chaos", "soak")
 class Deployment:
     """One way to start the pipeline. `limit`: runs at a time; `cron`: when it starts by itself, in UTC.
 
-    `image`: what a run's container is made of, in a pool that is not one of processes.
+    `image`: what a run's container is made of, in a pool that is not one of processes. `late_after_h`: hours
+    after which a run that was due is skipped, so that those of days without a worker do not pile up.
     """
 
     name: str
@@ -42,13 +44,15 @@ class Deployment:
     limit: int
     collision: Literal["ENQUEUE", "CANCEL_NEW"] = "ENQUEUE"
     cron: str = ""
+    late_after_h: int = 0
     pool: str
     image: str = ""
 
     @property
     def tags(self) -> list[str]:
         """What its runs are also marked with."""
-        return [TAG, f"trigger:{self.parameters.trigger}"]
+        late = [late_tag(self.late_after_h)] if self.late_after_h else []
+        return [TAG, f"trigger:{self.parameters.trigger}", *late]
 
 
 def catalogue(report_dir: Path, settings: Settings) -> tuple[Deployment, ...]:
@@ -82,6 +86,7 @@ def catalogue(report_dir: Path, settings: Settings) -> tuple[Deployment, ...]:
             parameters=night.model_copy(update={"stages": NIGHTLY}),
             limit=1,
             cron="0 3 * * *",
+            late_after_h=24,
         ),
         here(
             name="weekly",
@@ -90,6 +95,7 @@ def catalogue(report_dir: Path, settings: Settings) -> tuple[Deployment, ...]:
             limit=1,
             collision="CANCEL_NEW",
             cron="0 2 * * 1",
+            late_after_h=7 * 24,
         ),
         here(
             name="adhoc",

@@ -17,7 +17,7 @@ from rich.console import Console
 from deployments.progress import follow
 from kvsync.ci.cleaning.residue import LAUNCHER
 from kvsync.ci.concealment import concealed, sealed
-from kvsync.ci.handover.settlement import remove_leftovers, settle
+from kvsync.ci.handover.settlement import FULL, remove_leftovers, settle, settle_without_room
 from kvsync.ci.interruption import stop_on_signal
 from kvsync.ci.report.report import Report
 from kvsync.ci.run.parameters import REPOSITORY
@@ -33,8 +33,18 @@ PATIENCE_S = 8.0
 
 def launch(run: Run, console: Console, environ: Mapping[str, str]) -> Report:
     """Run the pipeline in this environment to its end; returns its report, whatever happened to the run."""
+    try:
+        return _launch(run, console, environ)
+    except OSError as exc:
+        if exc.errno not in FULL:
+            raise
+        return settle_without_room(run)
+
+
+def _launch(run: Run, console: Console, environ: Mapping[str, str]) -> Report:
     parameters, folder = run.parameters, run.folder
     folder.logs.mkdir(parents=True, exist_ok=True)
+    folder.hold_room()
     if parameters.repeat:
         folder.make_room()
     ledger = Ledger(folder.ledger, run=parameters.run)
@@ -42,6 +52,7 @@ def launch(run: Run, console: Console, environ: Mapping[str, str]) -> Report:
     parameters.keep_in(folder)
     with stop_on_signal() as stop, follow(RunProgress(folder, parameters.due), console):
         exit_code = _run_process(run, ledger, stop, environ)
+    folder.give_room()
     for line in remove_leftovers(parameters):
         console.print(line, markup=False, soft_wrap=True)
     why = f"the pipeline's process ended with {exit_code}; see {folder.logs / 'pipeline.log'}"

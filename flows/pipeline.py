@@ -12,6 +12,7 @@ from tasks.cluster import create_cluster, give_back_all
 from tasks.github import announce_stages
 from tasks.handover import hand_over_report
 from tasks.identity import current_run_id, is_being_cancelled
+from tasks.lateness import current_lateness
 from tasks.report import write_report
 from tasks.residue import clean_up
 from tasks.stages import run_stage
@@ -25,7 +26,10 @@ def run_pipeline(parameters: Parameters) -> State[Report]:
 
     A failing stage does not stop the others: each is evidence in itself. What was interrupted is
     unknown, never passed, and is reported like the rest; so are the stages whose cluster cannot be made.
+    A scheduled run that comes too late is skipped.
     """
+    if late := current_lateness():
+        return Cancelled(name="Skipped", message=late)
     with stop_on_signal() as stop:
         run, context = start_run(parameters.named(current_run_id()), stop)
         try:

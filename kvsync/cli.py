@@ -125,7 +125,7 @@ SIMULATOR_HELP = {
         "sliding_window": "Tokens that some layers look back, as in Gemma; 0: all look at everything.",
     },
     "Answers": {
-        "rendering": "Offer, forbid or lack /v1/chat/completions/render and the like, as releases of vLLM do.",
+        "rendering": "Offer, forbid or lack /v1/completions/render and its like, as releases of vLLM do.",
         "details": "Tell the cached tokens always, if there are any (vLLM before 0.24), or never.",
         "api_key": "Refuse requests below /v1 that do not have this key.",
     },

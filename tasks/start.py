@@ -39,6 +39,7 @@ def start_run(parameters: Parameters, stop: threading.Event) -> tuple[Run, Stage
     folder, repeat, source = run.folder, parameters.repeat, parameters.source
     trusted, asked = not source or source.trusted, bool(source and source.pull_request)
     folder.logs.mkdir(parents=True, exist_ok=True)
+    folder.hold_room()
     parameters.keep_in(folder)
     ledger = Ledger(folder.ledger, run=parameters.run)
     if not is_running(ledger.path):

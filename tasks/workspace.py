@@ -7,11 +7,11 @@ from prefect.cache_policies import NO_CACHE
 
 from kvsync.ci.revision import Revision
 from kvsync.ci.run.parameters import CommitSource, Parameters
-from kvsync.ci.run.quarantine import keep_quarantine
+from kvsync.ci.run.quarantine import PROPOSED, keep_quarantine
 from kvsync.ci.run.run import Run
 from kvsync.ci.run_folder import RunFolder
 from kvsync.ci.stages.stage import StageContext, keep_result, run_safely
-from kvsync.ci.stages.workspace import NAME, WorkspaceStage, head
+from kvsync.ci.stages.workspace import NAME, WorkspaceStage, at_gate, head
 from kvsync.testing.errors import ClusterError
 from kvsync.testing.results.outcome import Outcome, StageResult
 from kvsync.testing.results.verdicts import NotRun
@@ -75,8 +75,13 @@ def check_out(run: Run, context: StageContext) -> StageResult:
     assert source is not None
     ours = source.trusted and source.url.startswith(f"{settings.github.web_url}/")
     token = settings.github.token.get_secret_value() if ours else ""
-    result = run_safely(WorkspaceStage(source.url, source.commit, token), context)
+    file = settings.archive.quarantine
+    stage = WorkspaceStage(source.url, source.commit, token, gate=source.gate, files=[file])
+    result = run_safely(stage, context)
     if result.outcome is not Outcome.PASSED:
         raise ClusterError(result.reason)
-    keep_quarantine(context.repository, settings.archive.quarantine, context.run_dir)
+    own = source.gates_itself
+    keep_quarantine(context.repository if own else at_gate(context.repository), file, context.run_dir)
+    if not own:
+        keep_quarantine(context.repository, file, context.run_dir, PROPOSED)
     return result

@@ -195,9 +195,11 @@ def surroundings(report_dir: Path, settings: ServeSettings, given: Mapping[str, 
     ours = {"PREFECT_WORKER_QUERY_SECONDS": "2"}
     if not given.get("PREFECT_API_URL"):
         env["PREFECT_API_URL"] = f"{web}/api"
+        # Prefect knows this setting by two names; its own would win over what people set by the other.
+        seen_at = given.get("PREFECT_UI_URL") or web
         ours |= {
             "PREFECT_UI_URL": web,
-            "PREFECT_SERVER_UI_API_URL": f"{web}/api",
+            "PREFECT_SERVER_UI_API_URL": given.get("PREFECT_UI_API_URL") or f"{seen_at.rstrip('/')}/api",
             "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
         }
     return {**ours, **env}

@@ -17,7 +17,7 @@ class Allowance:
 
     def take(self, address: str) -> float:
         """Take a token; returns 0, or in how many seconds there will be one."""
-        key, now = _network(address), self._clock()
+        key, now = network(address), self._clock()
         tokens, since = self._buckets.pop(key, (float(self._per_minute), now))
         tokens = min(self._per_minute, tokens + (now - since) * self._per_minute / 60)
         admitted = tokens >= 1
@@ -27,7 +27,7 @@ class Allowance:
         return 0.0 if admitted else (1 - tokens) * 60 / self._per_minute
 
 
-def _network(address: str) -> str:
+def network(address: str) -> str:
     """Return the network that is counted as one: an IPv6 host has a whole /64."""
     try:
         parsed = ip_address(address)

@@ -1,9 +1,10 @@
 """The receiver of GitHub's webhooks as an ASGI application.
 
-A request is checked in this order: its size, its signature, how many came from its address, and only then
-what it says. Unsigned requests are counted separately: a sender without the secret cannot use up GitHub's
-allowance, even behind the same address, that of a proxy. An accepted delivery is in the inbox before it is
-answered, whether or not Prefect is available. Neither headers nor bodies are ever logged.
+A request is checked in this order: its size, its signature, what it says, and how many came from its address
+that lead to something: a hook on every event also hears our own statuses. Unsigned requests are counted
+separately, and not read: a sender without the secret cannot use up GitHub's allowance, even behind the same
+address, that of a proxy. An accepted delivery is in the inbox before it is answered, whether or not Prefect
+is available. Neither headers nor bodies are ever logged.
 """
 
 import asyncio
@@ -29,21 +30,23 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from deployments.webhook.absence import Absence
 from deployments.webhook.allowance import Allowance
 from deployments.webhook.approval import Approvals
-from deployments.webhook.decision import Ignore, decide, path_filter
+from deployments.webhook.connections import ConnectionLimits, guarded
+from deployments.webhook.decision import Ignore, Start, Work, decide, path_filter, place_of
 from deployments.webhook.dispatch import Dispatcher
+from deployments.webhook.feedback import Feedback
 from deployments.webhook.heads import Heads
 from deployments.webhook.inbox import Inbox
 from deployments.webhook.metrics import ReceiverMetrics
-from deployments.webhook.payload import EVENTS, parse
+from deployments.webhook.payload import EVENTS, Push, WebhookEvent, parse
 from kvsync.ci.settings import Settings, WebhookSettings
 from kvsync.errors import ConfigError, DecodeError
 
 log = logging.getLogger(__name__)
 
 BODY_TIMEOUT_S = 10.0
-MAX_CONNECTIONS = 100
 DELIVERY = re.compile(r"[0-9A-Za-z][0-9A-Za-z-]{0,63}")
 """GitHub sends a UUID."""
 
@@ -76,11 +79,13 @@ def create_app(
         inbox,
         heads,
         Approvals(inbox, heads, settings.github, settings.webhook.forks),
+        Feedback(settings.github),
         metrics,
         clock=clock,
         open_client=open_client,
     )
-    return Receiver(settings.webhook, inbox, dispatcher, metrics, clock).app()
+    absence = Absence(inbox, heads, settings)
+    return Receiver(settings.webhook, inbox, dispatcher, absence, metrics, clock).app()
 
 
 def serve_webhook(settings: Settings, inbox_path: Path) -> None:
@@ -89,18 +94,26 @@ def serve_webhook(settings: Settings, inbox_path: Path) -> None:
         raise ConfigError("configuration of the webhook receiver", ["set PREFECT_API_URL to Prefect's API"])
     inbox = Inbox(inbox_path, clock=time.time)
     try:
-        uvicorn.run(
-            create_app(settings, inbox),
-            host=settings.webhook.host,
-            port=settings.webhook.port,
-            access_log=False,
-            log_config=None,
-            server_header=False,
-            limit_concurrency=MAX_CONNECTIONS,
-            timeout_graceful_shutdown=5,
-        )
+        uvicorn.Server(server_config(create_app(settings, inbox), settings.webhook)).run()
     finally:
         inbox.close()
+
+
+def server_config(
+    app: Starlette, settings: WebhookSettings, limits: ConnectionLimits | None = None
+) -> uvicorn.Config:
+    """Return how uvicorn serves the receiver."""
+    return uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        http=guarded(limits or ConnectionLimits()),
+        ws="none",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        timeout_graceful_shutdown=5,
+    )
 
 
 class Receiver:
@@ -111,11 +124,12 @@ class Receiver:
         settings: WebhookSettings,
         inbox: Inbox,
         dispatcher: Dispatcher,
+        absence: Absence,
         metrics: ReceiverMetrics,
         clock: Callable[[], float],
     ) -> None:
         self._settings, self._inbox, self._dispatcher, self._metrics = settings, inbox, dispatcher, metrics
-        self._clock = clock
+        self._absence, self._clock = absence, clock
         self._allowances = {signed: Allowance(settings.rate_per_minute, clock) for signed in (True, False)}
 
     def app(self) -> Starlette:
@@ -132,9 +146,13 @@ class Receiver:
     @asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
         async with asyncio.TaskGroup() as tasks:
-            dispatching = tasks.create_task(self._dispatcher.run())
+            running = [
+                tasks.create_task(self._dispatcher.run()),
+                tasks.create_task(self._absence.run(self._dispatcher.wake)),
+            ]
             yield
-            dispatching.cancel()
+            for task in running:
+                task.cancel()
 
     async def github(self, request: Request) -> Response:
         """Take a delivery."""
@@ -150,11 +168,8 @@ class Receiver:
 
     async def _take(self, request: Request) -> Response:
         body = await read_body(request, self._settings.body_limit)
-        signed = is_signed(request.headers, body, self._settings.secret)
-        if wait_s := self._allowances[signed].take(request.client.host if request.client else ""):
-            again = {"Retry-After": str(math.ceil(wait_s))}
-            raise _Rejected(429, "rate", "too many requests from this address", again)
-        if not signed:
+        if not is_signed(request.headers, body, self._settings.secret):
+            self._count(request, signed=False)
             raise _Rejected(401, "signature", "X-Hub-Signature-256 does not match the body and our secret")
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind != "application/json":
@@ -163,30 +178,57 @@ class Receiver:
         delivery = request.headers.get("x-github-delivery", "")
         if not DELIVERY.fullmatch(delivery):
             raise _Rejected(400, "delivery", "X-GitHub-Delivery is not the id of a delivery")
-        status, outcome, why = await asyncio.to_thread(self._believe, event, delivery, body)
+        status, outcome, why = await self._believe(request, event, delivery, body)
         self._metrics.deliveries.labels(event if event in (*EVENTS, "ping") else "other", outcome).inc()
         log.info("delivery %s: %s %a", delivery, outcome, why)
         if outcome == "accepted":
             self._dispatcher.wake()
         return PlainTextResponse(f"{outcome}: {why}" if why else outcome, status)
 
-    def _believe(self, event: str, delivery: str, body: bytes) -> tuple[int, str, str]:
+    def _count(self, request: Request, *, signed: bool) -> None:
+        if wait_s := self._allowances[signed].take(request.client.host if request.client else ""):
+            again = {"Retry-After": str(math.ceil(wait_s))}
+            raise _Rejected(429, "rate", "too many requests from this address", again)
+
+    async def _believe(
+        self, request: Request, event: str, delivery: str, body: bytes
+    ) -> tuple[int, str, str]:
         """Read a signed body and write down what follows; returns status, outcome, and why."""
         if event == "ping":
+            self._count(request, signed=True)
             return 200, "pong", ""
         if event not in EVENTS:
             return 202, "ignored", "this event starts nothing"
         try:
-            work = decide(parse(event, body), self._settings)
-            if isinstance(work, Ignore):
-                return 202, "ignored", work.reason
-            is_new = self._inbox.add(delivery, work)
+            happened = await asyncio.to_thread(parse, event, body)
+            found = await asyncio.to_thread(decide, happened, self._settings)
         except DecodeError as exc:
             raise _Rejected(400, exc.reason, str(exc)) from exc
+        work = found.answer if isinstance(found, Ignore) else found
+        if work:
+            self._count(request, signed=True)
+        is_new = await asyncio.to_thread(self._keep, delivery, happened, work)
+        if isinstance(found, Ignore):
+            if is_new:
+                self._dispatcher.wake()
+            return 202, "ignored", found.reason
+        return (202, "accepted", "") if is_new else (200, "repeated", "already accepted")
+
+    def _keep(self, delivery: str, event: WebhookEvent, work: Work | None) -> bool:
+        """Write a delivery down, and what it was about; False if it is there, or was caught up with."""
+        place = place_of(event)
+        at = work.at.timestamp() if isinstance(work, Start) and work.at else None
+        try:
+            if place and isinstance(work, Start) and self._inbox.was_missed(*place, at):
+                return False
+            is_new = self._inbox.add(delivery, work) if work else False
+            # A push that was ignored is not to be caught up with; it is not known then what it touched.
+            if place and (isinstance(work, Start) or isinstance(event, Push)):
+                self._inbox.note(*place)
+            return is_new
         except sqlite3.Error as exc:
             log.exception("the inbox cannot be written to")
             raise _Rejected(503, "inbox", "the delivery could not be written down; send it again") from exc
-        return (202, "accepted", "") if is_new else (200, "repeated", "already accepted")
 
     def healthz(self, _: Request) -> Response:
         """Say that deliveries are accepted, and what keeps earlier ones waiting."""

@@ -5,7 +5,6 @@ time and by the order of arrival, or the one that the comment names; and GitHub 
 the head. What has its yes keeps it, in the inbox, for the pull request to be reopened or tested again.
 """
 
-import logging
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -13,19 +12,13 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from deployments.webhook.decision import Approval, Start, mismatch
+from deployments.webhook.feedback import Feedback
 from deployments.webhook.heads import Heads
 from deployments.webhook.inbox import Delivery, Inbox
 from deployments.webhook.refusal import NotNow, RunRefused
-from kvsync.ci.notify.github import CommitStatus, GitHub, NotSent, StickyComment
 from kvsync.ci.notify.github_text import WAITING, pending, waiting_comment
 from kvsync.ci.run.parameters import CommitSource
 from kvsync.ci.settings import GitHubSettings
-
-log = logging.getLogger(__name__)
-
-PATIENCE_S = 3.0
-TIMEOUT_S = 3
-"""For GitHub: the dispatcher has other deliveries, and tries again by itself."""
 
 
 class Approvals:
@@ -40,7 +33,7 @@ class Approvals:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._inbox, self._heads, self._github, self._forks = inbox, heads, github, forks
-        self._clock = clock
+        self._clock, self._feedback = clock, Feedback(github)
 
     def objection(self, delivery: Delivery, start: Start, source: CommitSource) -> str:
         """Return the outcome of a delivery whose commit does not run now, "" if it may. Blocks.
@@ -74,29 +67,11 @@ class Approvals:
             return self._hold(head, why)
         self._inbox.clear(delivery, head.commit)
         with suppress(NotNow):
-            self._tell(head, f"approved by {approval.by}")
+            self._feedback.tell(head, [pending(self._github.context, f"approved by {approval.by}")])
         return ""
 
     def _hold(self, source: CommitSource, why: str) -> str:
         moment = f"{datetime.fromtimestamp(self._clock(), UTC):%Y%m%d-%H%M%S}"
         comment = waiting_comment(self._github.context, source.commit, moment)
-        self._tell(source, WAITING, comment)
+        self._feedback.tell(source, [pending(self._github.context, WAITING)], comment)
         return f"held: {why}"
-
-    def _tell(self, source: CommitSource, text: str, comment: StickyComment | None = None) -> None:
-        """Say at GitHub how a commit stands. Raises NotNow where it may take that later."""
-        if not self._github.token:
-            log.warning(
-                "GitHub is not told that a commit is %s; put a token into KVSYNC_CI_GITHUB_TOKEN", text
-            )
-            return
-        status: CommitStatus = pending(self._github.context, text)
-        with GitHub(self._github, patience_s=PATIENCE_S, timeout_s=TIMEOUT_S) as github:
-            try:
-                github.set_status(source.repository, source.commit, status)
-                if comment and source.pull_request:
-                    github.keep_comment(source.repository, source.pull_request, comment)
-            except NotSent as exc:
-                log.warning("%s", exc)
-                if exc.passing:
-                    raise NotNow("github", str(exc)) from exc

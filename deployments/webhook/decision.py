@@ -16,9 +16,10 @@ from urllib.parse import urlsplit
 from pathspec import GitIgnoreSpec
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
 
-from deployments.webhook.comment import command
+from deployments.webhook.comment import COMMANDS, command, unknown_command
 from deployments.webhook.payload import (
     IssueComment,
+    MergeGroup,
     PullRequest,
     Push,
     Repository,
@@ -27,7 +28,7 @@ from deployments.webhook.payload import (
 )
 from kvsync.ci.run.parameters import FULL_HASH, CommitSource, Parameters
 from kvsync.ci.settings import WebhookSettings
-from kvsync.ci.stages.catalogue import CLUSTERED, DEFAULT_STAGES
+from kvsync.ci.stages.catalogue import CLUSTERED, DEFAULT_STAGES, STAGES
 from kvsync.ci.stages.stage import LOCAL
 from kvsync.errors import ConfigError
 
@@ -37,6 +38,10 @@ MAX_FILES = 3000
 """More files are not matched against patterns: a push is answered within a second, and GitHub does not list
 more of a pull request."""
 MAX_REASON = 300
+MAX_SAID = 200
+
+SKIP_CI = re.compile(r"\[(skip ci|ci skip|no ci|skip actions|actions skip)\]")
+"""As GitHub's own runners understand it."""
 
 REPOSITORY = re.compile(r"[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+")
 BRANCH_OR_TAG = re.compile(r"refs/(heads|tags)/[^\s-][^\s\x00-\x1f]*")
@@ -66,12 +71,20 @@ class Approval(_Value):
     commit: str = ""
 
 
+class Said(_Value):
+    """What a person said in a comment, to be answered if it comes to nothing."""
+
+    comment: int
+    by: str
+    text: Annotated[str, Field(max_length=MAX_SAID)]
+
+
 class Start(_Value):
     """A run to start. `asked` are the fields of Parameters that the delivery sets.
 
     `pull_request` is owner/name#number, `at` GitHub's time of the event; with `supersedes`, older runs of
     the pull request on other commits are cancelled. A fork's commit waits, unless it is `vouched` for: the
-    settings trust the author and the sender.
+    settings trust the author and the sender. `said` is the command of a comment.
     """
 
     kind: Literal["start"] = "start"
@@ -83,6 +96,7 @@ class Start(_Value):
     supersedes: bool = False
     vouched: bool = False
     approval: Approval | None = None
+    said: Said | None = None
 
     @property
     def tags(self) -> list[str]:
@@ -99,13 +113,27 @@ class Cancel(_Value):
     supersedes: Literal[True] = True
 
 
+class CommandAnswer(_Value):
+    """Tells a person at GitHub why a command came to nothing."""
+
+    kind: Literal["answer"] = "answer"
+    repository: str
+    number: int
+    said: Said
+    text: str
+    pull_request: str = ""
+    at: AwareDatetime | None = None
+    supersedes: Literal[False] = False
+
+
 class Ignore(_Value):
-    """Nothing is to be done, and why."""
+    """Nothing is to be done, and why; a person who gave a command is told."""
 
     reason: str
+    answer: CommandAnswer | None = None
 
 
-Work = Start | Cancel
+Work = Start | Cancel | CommandAnswer
 WORK: TypeAdapter[Work] = TypeAdapter(Annotated[Work, Field(discriminator="kind")])
 
 
@@ -131,10 +159,25 @@ def decide(event: WebhookEvent, settings: WebhookSettings) -> Work | Ignore:
                 return _comment(event, settings)
             case WorkflowDispatch():
                 return _dispatch(event)
+            case MergeGroup():
+                return _merge_group(event)
     except ConfigError as exc:
         return _ignore("; ".join(exc.problems))
     except ValidationError as exc:
         return _ignore("; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in exc.errors()))
+
+
+def place_of(event: WebhookEvent) -> tuple[str, str] | None:
+    """Return the place that an event is about and the commit that it is at, None if it names none."""
+    name = event.repository.full_name
+    match event:
+        case Push():
+            return f"{name} {event.ref}", event.after
+        case PullRequest():
+            return f"{name}#{event.number}", event.pull_request.head.sha
+        case MergeGroup():
+            return f"{name}@{event.merge_group.head_sha}", event.merge_group.head_sha
+    return None
 
 
 def is_clone_url(repository: Repository) -> bool:
@@ -201,6 +244,8 @@ def _push(push: Push, settings: WebhookSettings) -> Work | Ignore:
         return _ignore(f"{push.ref} is not a branch in webhook.branches")
     if _touches_only(push, settings.ignored_paths):
         return _ignore("it touches nothing but webhook.ignored_paths")
+    if settings.skip_ci and push.head_commit and SKIP_CI.search(push.head_commit.message):
+        return _ignore("the message of its last commit says to skip CI")
     source = _source(push.repository, commit=push.after, ref=branch)
     return Start(deployment="commit", asked={"trigger": "push"}, source=source)
 
@@ -229,8 +274,13 @@ def _pull_request(event: PullRequest, settings: WebhookSettings) -> Work | Ignor
     key, at = f"{name}#{event.number}", event.pull_request.updated_at
     if event.action == "closed":
         return Cancel(pull_request=key, at=at)
-    if event.action not in ("opened", "synchronize", "reopened"):
+    news = ("opened", "synchronize", "reopened", *(["ready_for_review"] if settings.drafts == "skip" else []))
+    if event.action not in news:
         return _ignore(f"a pull request {event.action} brings no new commit")
+    if settings.drafts == "skip" and event.pull_request.draft:
+        return _ignore("it is a draft, and webhook.drafts = skip")
+    if settings.skip_ci and SKIP_CI.search(event.pull_request.title):
+        return _ignore("its title says to skip CI")
     trusted = head.repo is not None and head.repo.full_name == name
     if not trusted and settings.forks == "never":
         return _ignore("it is a fork's, and webhook.forks = never")
@@ -242,6 +292,7 @@ def _pull_request(event: PullRequest, settings: WebhookSettings) -> Work | Ignor
         ref=head.ref,
         pull_request=event.number,
         trusted=trusted,
+        base=base_of(event),
     )
     return Start(
         deployment="pull-request",
@@ -255,17 +306,54 @@ def _pull_request(event: PullRequest, settings: WebhookSettings) -> Work | Ignor
     )
 
 
+def base_of(event: PullRequest) -> str:
+    """Return the branch that a pull request goes to, "" for the repository's own."""
+    base = event.pull_request.base
+    return base.ref if base and base.ref != event.repository.default_branch else ""
+
+
+def _merge_group(event: MergeGroup) -> Work | Ignore:
+    """A queue's commit needs the statuses that its pull requests needed, or the queue waits for ever."""
+    name, group = event.repository.full_name, event.merge_group
+    key, base = f"{name}@{group.head_sha}", group.base_ref.removeprefix("refs/heads/")
+    if event.action == "destroyed":
+        return Cancel(pull_request=key)
+    if event.action != "checks_requested":
+        return _ignore(f"a merge group {event.action} asks for nothing")
+    source = _source(
+        event.repository, commit=group.head_sha, ref=group.head_ref.removeprefix("refs/heads/"), base=base
+    )
+    asked: dict[str, JsonValue] = {"trigger": "merge-queue"}
+    return Start(deployment="pull-request", asked=asked, source=source, pull_request=key)
+
+
 def _comment(event: IssueComment, settings: WebhookSettings) -> Work | Ignore:
-    found = command(event.comment.body) if event.action == "created" else None
-    if not found:
-        return _ignore("the comment is not a new command")
-    if event.issue.pull_request is None or event.issue.state != "open":
-        return _ignore("commands are for open pull requests")
-    word, words = found
-    author = event.comment.user
+    body, author = event.comment.body, event.comment.user
+    found = command(body) if event.action == "created" else None
+    unknown = "" if found or event.action != "created" else unknown_command(body, settings.other_commands)
     is_person = event.sender == author and author.type == "User"
-    is_actor = is_person and _is_among(author.login, settings.actors)
-    if not is_person or not (is_actor or word == "ok-to-test"):
+    is_open = event.issue.pull_request is not None and event.issue.state == "open"
+    if not found:
+        why = _ignore("the comment is not a new command")
+        text = f"/{unknown} is not a command here; there are {_listed_commands()}"
+        return _answered(why, event, text) if unknown and is_person and is_open else why
+    if not is_open:
+        return _ignore("commands are for open pull requests")
+    if not is_person:
+        return _ignore(f"{event.sender.login} is not in webhook.actors")
+    try:
+        work = _commanded(event, *found, settings)
+    except ConfigError as exc:
+        work = _ignore("; ".join(exc.problems))
+    return _answered(work, event, work.reason) if isinstance(work, Ignore) else work
+
+
+def _commanded(
+    event: IssueComment, word: str, words: Sequence[str], settings: WebhookSettings
+) -> Work | Ignore:
+    """Decide what a person's command leads to. Raises ConfigError."""
+    is_actor = _is_among(event.sender.login, settings.actors)
+    if not (is_actor or word == "ok-to-test"):
         return _ignore(f"{event.sender.login} is not in webhook.actors")
     approval = _approval(event, words, settings, is_actor=is_actor) if word == "ok-to-test" else None
     if isinstance(approval, Ignore):
@@ -273,6 +361,8 @@ def _comment(event: IssueComment, settings: WebhookSettings) -> Work | Ignore:
     name, number = event.repository.full_name, event.issue.number
     asked: dict[str, JsonValue] = {"trigger": "comment"}
     if word == "run":
+        if not words:
+            return _ignore(f"stages: /run names at least one of {', '.join(STAGES)}")
         asked["stages"] = list(words)
     return _later(
         "adhoc" if word == "run" else "pull-request",
@@ -281,7 +371,23 @@ def _comment(event: IssueComment, settings: WebhookSettings) -> Work | Ignore:
         pull_request=f"{name}#{number}",
         at=event.comment.created_at,
         approval=approval,
+        said=_said(event),
     )
+
+
+def _answered(why: Ignore, event: IssueComment, text: str) -> Ignore:
+    name, number = event.repository.full_name, event.issue.number
+    answer = CommandAnswer(repository=name, number=number, said=_said(event), text=_ignore(text).reason)
+    return why.model_copy(update={"answer": answer})
+
+
+def _said(event: IssueComment) -> Said:
+    comment = event.comment
+    return Said(comment=comment.id, by=comment.user.login, text=comment.body.strip()[:MAX_SAID])
+
+
+def _listed_commands() -> str:
+    return ", ".join(f"/{name}" for name in COMMANDS)
 
 
 def _approval(
@@ -320,6 +426,7 @@ def _later(
     pull_request: str = "",
     at: AwareDatetime | None = None,
     approval: Approval | None = None,
+    said: Said | None = None,
 ) -> Start:
     """Build a start whose commit is looked up later; the rest of the request is checked now."""
     Parameters.checked(**asked)
@@ -330,6 +437,7 @@ def _later(
         pull_request=pull_request,
         at=at,
         approval=approval,
+        said=said,
     )
 
 

@@ -16,12 +16,13 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 from tenacity.wait import wait_exponential, wait_random_exponential
 
 from deployments.webhook.approval import Approvals
-from deployments.webhook.decision import Ask, Cancel, Start, request, tag
+from deployments.webhook.decision import Ask, Cancel, CommandAnswer, Start, Work, request, tag
+from deployments.webhook.feedback import Feedback
 from deployments.webhook.heads import Heads
 from deployments.webhook.inbox import Delivery, Inbox
 from deployments.webhook.metrics import ReceiverMetrics
 from deployments.webhook.refusal import NotNow, RunRefused
-from deployments.webhook.runs import cancel, commit_of, create
+from deployments.webhook.runs import cancel, commit_of, create, stages_of
 from kvsync.ci.run.parameters import CommitSource
 from kvsync.errors import ConfigError
 from kvsync.ratelimit import RateLimit
@@ -49,13 +50,14 @@ class Dispatcher:
         inbox: Inbox,
         heads: Heads,
         approvals: Approvals,
+        feedback: Feedback,
         metrics: ReceiverMetrics,
         *,
         clock: Callable[[], float],
         open_client: Callable[[], PrefectClient] = get_client,
     ) -> None:
         self._inbox, self._heads, self._approvals, self._metrics = inbox, heads, approvals, metrics
-        self._open_client = open_client
+        self._feedback, self._open_client = feedback, open_client
         self._troubles: dict[int, str] = {}
         self._turn = asyncio.Lock()
         self._spoken = RateLimit(LOG_INTERVAL_S, clock)
@@ -111,6 +113,7 @@ class Dispatcher:
                 outcome, flow_run = await self._dispatch(client, delivery)
         except (RunRefused, ConfigError) as exc:
             outcome = f"refused: {exc}"
+            await self._answer(delivery.work, str(exc))
         except TimeoutError as exc:
             raise NotNow("prefect", f"no answer within {ATTEMPT_TIMEOUT_S:g} s") from exc
         await asyncio.to_thread(self._inbox.finish, delivery, outcome, flow_run)
@@ -125,8 +128,11 @@ class Dispatcher:
             case Start():
                 return await self._start(client, delivery, work)
             case Cancel():
-                await self._cancel_older(client, delivery, "the pull request was closed")
+                await self._cancel_older(client, delivery, "it is not asked for any more")
                 return "cancelled", None
+            case CommandAnswer():
+                await asyncio.to_thread(self._feedback.answer, work)
+                return "answered", None
 
     async def _start(self, client: PrefectClient, delivery: Delivery, start: Start) -> tuple[str, str | None]:
         source = start.source
@@ -134,10 +140,14 @@ class Dispatcher:
             source = await asyncio.to_thread(self._heads.find, source)
         if start.supersedes and await self._touches_nothing(source):
             await self._cancel_older(client, delivery, f"superseded by {source.commit}", source.commit)
+            stages = await stages_of(client, start.deployment)
+            await asyncio.to_thread(self._feedback.skip, source, stages, "only documents changed")
             return "ignored: it touches nothing but webhook.ignored_paths", None
         if held := await asyncio.to_thread(self._approvals.objection, delivery, start, source):
             if start.supersedes:
                 await self._cancel_older(client, delivery, f"superseded by {source.commit}", source.commit)
+            if held.startswith("ignored: "):
+                await self._answer(start, held.removeprefix("ignored: "))
             return held, None
         run = await create(
             client,
@@ -149,6 +159,17 @@ class Dispatcher:
         if start.supersedes:
             await self._cancel_older(client, delivery, f"superseded by {source.commit}", source.commit)
         return "started", str(run.id)
+
+    async def _answer(self, work: Work, text: str) -> None:
+        """Tell who gave a command why it came to nothing."""
+        if not isinstance(work, Start) or not work.said or not isinstance(work.source, Ask):
+            return
+        source = work.source
+        answer = CommandAnswer(
+            repository=source.repository, number=source.pull_request or 0, said=work.said, text=text
+        )
+        with suppress(NotNow):  # that it came to nothing is decided
+            await asyncio.to_thread(self._feedback.answer, answer)
 
     async def _touches_nothing(self, source: CommitSource) -> bool:
         with suppress(TimeoutError):

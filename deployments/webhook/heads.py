@@ -2,18 +2,27 @@
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
+from itertools import count
+from typing import Any
+from urllib.parse import quote
 
 import requests
 from github import Auth, Github, GithubException, RateLimitExceededException
 from github.File import File
+from github.PullRequest import PullRequest as GitHubPull
 from pydantic import ValidationError
 
 from deployments.webhook.decision import Ask, are_ignored
+from deployments.webhook.payload import MergeGroup, PullRequest, Push, WebhookEvent
 from deployments.webhook.refusal import NotNow, RunRefused
 from kvsync.ci.run.parameters import CommitSource
 from kvsync.ci.settings import GitHubSettings
 
 TIMEOUT_S = 10
+PAGE = 100
+QUEUE = "gh-readonly-queue"
+"""Where GitHub keeps the branches of merge queues: `<this>/<base>/pr-...`."""
 GONE = (404, 410, 422)
 """What GitHub answers for a pull request, branch or commit that does not exist."""
 
@@ -51,6 +60,7 @@ class Heads:
                 repository=ask.repository,
                 ref=pull.head.ref,
                 pull_request=ask.pull_request,
+                base=_base(pull),
                 # PyGithub returns None for the repository of a deleted fork, despite its types.
                 trusted=bool(pull.head.repo) and pull.head.repo.full_name == ask.repository,
             )
@@ -64,6 +74,57 @@ class Heads:
             return are_ignored(_names(pull.get_files()), self._ignored_paths)
         except (GithubException, requests.RequestException):
             return False
+
+    def missed(self, repository: str, branches: Iterable[str], since: datetime) -> Iterator[WebhookEvent]:
+        """Yield the events that led to how things stand: of branches, queues, and what changed since a time.
+
+        Blocks. Raises NotNow; also RunRefused, for a repository that is not there.
+        """
+        with _mapped(f"what was missed in {repository}"):
+            there, nobody = self._json(f"/repos/{repository}"), {"login": "", "type": "User"}
+            common = {"repository": there, "sender": nobody}
+            for branch in branches:
+                if commit := self._head(repository, branch):
+                    yield Push.model_validate({**common, "ref": f"refs/heads/{branch}", "after": commit})
+            for pull in self._changed_pulls(repository, since):
+                given = {"action": "synchronize", "number": pull["number"], "pull_request": pull}
+                yield PullRequest.model_validate({**common, **given})
+            for ref in self._json(f"/repos/{repository}/git/matching-refs/heads/{QUEUE}/"):
+                base = ref["ref"].removeprefix(f"refs/heads/{QUEUE}/").rpartition("/")[0]
+                group = {"head_sha": ref["object"]["sha"], "head_ref": ref["ref"], "base_ref": base}
+                yield MergeGroup.model_validate(
+                    {**common, "action": "checks_requested", "merge_group": group}
+                )
+
+    def has_status(self, repository: str, commit: str, context: str) -> bool:
+        """Whether a commit has a status of ours: it has, or had, a run. Blocks. Raises NotNow, RunRefused."""
+        with _mapped(f"the statuses of {commit} in {repository}"):
+            found = self._json(f"/repos/{repository}/commits/{commit}/status?per_page=100")
+        names = [each["context"] for each in found["statuses"]]
+        return any(name == context or name.startswith(f"{context}/") for name in names)
+
+    def _head(self, repository: str, branch: str) -> str:
+        try:
+            return str(self._json(f"/repos/{repository}/commits/heads/{quote(branch)}")["sha"])
+        except GithubException as exc:
+            if exc.status in GONE:
+                return ""
+            raise
+
+    def _changed_pulls(self, repository: str, since: datetime) -> Iterator[dict[str, Any]]:
+        """Yield the open pull requests that changed since a time, the last one first."""
+        for page in count(1):
+            query = f"state=open&sort=updated&direction=desc&per_page={PAGE}&page={page}"
+            found = self._json(f"/repos/{repository}/pulls?{query}")
+            for pull in found:
+                if datetime.fromisoformat(pull["updated_at"]) < since:
+                    return
+                yield pull
+            if len(found) < PAGE:
+                return
+
+    def _json(self, path: str) -> Any:
+        return self._github.requester.requestJsonAndCheck("GET", path)[1]
 
     def may_write(self, repository: str, login: str) -> bool:
         """Whether a person has write access. Blocks. Raises NotNow, or RunRefused if GitHub does not tell."""
@@ -80,6 +141,12 @@ class Heads:
                     ) from exc
                 raise
             return access in ("admin", "write")
+
+
+def _base(pull: GitHubPull) -> str:
+    """Return the branch that a pull request goes to, "" for the repository's own."""
+    # None in an answer without it, despite PyGithub's types.
+    return pull.base.ref if pull.base and pull.base.ref != pull.base.repo.default_branch else ""
 
 
 def _names(files: Iterable[File]) -> Iterator[str]:

@@ -8,6 +8,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,16 @@ CREATE TABLE IF NOT EXISTS cleared (
     received REAL NOT NULL,
     PRIMARY KEY (pull_request, commit_hash)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS heads (
+    place TEXT NOT NULL,
+    commit_hash TEXT NOT NULL,
+    received REAL NOT NULL,
+    PRIMARY KEY (place, commit_hash)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS presence (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    until REAL NOT NULL
+);
 CREATE INDEX IF NOT EXISTS waiting ON deliveries (number) WHERE outcome IS NULL;
 CREATE INDEX IF NOT EXISTS pull_requests ON deliveries (pull_request, at, number);
 """
@@ -64,6 +75,11 @@ class Delivery:
 
 
 KEY_PREFIX = "github-"
+
+
+def missed_name(place: str, commit: str) -> str:
+    """Return what stands for the id of a delivery that never came."""
+    return f"missed-{sha256(f'{place} {commit}'.encode()).hexdigest()[:32]}"
 
 
 class Inbox:
@@ -178,6 +194,35 @@ class Inbox:
         )
         return str(rows[0][0]) if rows else None
 
+    def note(self, place: str, commit: str) -> bool:
+        """Remember that a branch, pull request or queue was at a commit; False if that was known."""
+        return bool(
+            self._run(
+                "INSERT INTO heads VALUES (?, ?, ?) ON CONFLICT DO NOTHING RETURNING place",
+                place,
+                commit,
+                self._clock(),
+            )
+        )
+
+    def knows(self, place: str, commit: str) -> bool:
+        """Whether a place is known to have been at a commit."""
+        return bool(self._run("SELECT 1 FROM heads WHERE place = ? AND commit_hash = ?", place, commit))
+
+    def was_missed(self, place: str, commit: str, at: float | None) -> bool:
+        """Whether a commit was started because its delivery, of this time, had not come."""
+        rows = self._run("SELECT at FROM deliveries WHERE delivery = ?", missed_name(place, commit))
+        return bool(rows) and (at is None or at <= rows[0][0])
+
+    def present_until(self) -> float | None:
+        """Return when nothing was missed for the last time, None if that was never known."""
+        rows = self._run("SELECT until FROM presence")
+        return float(rows[0][0]) if rows else None
+
+    def be_present(self, until: float) -> None:
+        """Write down that nothing was missed before a time."""
+        self._run("INSERT OR REPLACE INTO presence VALUES (1, ?)", until)
+
     def depth(self) -> tuple[int, float]:
         """Return how many deliveries wait, and for how many seconds the oldest has waited."""
         ((count, oldest),) = self._run("SELECT count(*), min(received) FROM deliveries WHERE outcome IS NULL")
@@ -191,6 +236,7 @@ class Inbox:
     def prune(self) -> list[str]:
         """Forget what is older than 30 days; returns the deliveries that were still waiting."""
         self._run("DELETE FROM cleared WHERE received < ?", self._clock() - KEPT_S)
+        self._run("DELETE FROM heads WHERE received < ?", self._clock() - KEPT_S)
         rows = self._run(
             "DELETE FROM deliveries WHERE received < ? RETURNING delivery, outcome", self._clock() - KEPT_S
         )

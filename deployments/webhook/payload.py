@@ -20,6 +20,7 @@ class Repository(_Payload):
     full_name: str
     html_url: str
     clone_url: str
+    default_branch: str = ""
 
 
 class Account(_Payload):
@@ -42,6 +43,12 @@ class ChangedFiles(_Payload):
     modified: tuple[str, ...] = ()
 
 
+class HeadCommit(_Payload):
+    """What the author of a commit wrote about it."""
+
+    message: str = ""
+
+
 class Push(_Event):
     """A branch or tag was moved to the commit `after`."""
 
@@ -50,6 +57,7 @@ class Push(_Event):
     deleted: bool = False
     forced: bool = False
     commits: tuple[ChangedFiles, ...] = ()
+    head_commit: HeadCommit | None = None
 
 
 class HeadRepository(_Payload):
@@ -66,10 +74,19 @@ class Head(_Payload):
     repo: HeadRepository | None = None
 
 
+class Base(_Payload):
+    """The branch that a pull request asks to be merged into."""
+
+    ref: str
+
+
 class Proposal(_Payload):
     """The pull request as it stood when the event was sent."""
 
     head: Head
+    base: Base | None = None
+    title: str = ""
+    draft: bool = False
     user: Account | None = None
     updated_at: AwareDatetime | None = None
 
@@ -85,6 +102,7 @@ class PullRequest(_Event):
 class Comment(_Payload):
     """A comment and its author."""
 
+    id: int = 0
     body: str
     user: Account
     created_at: AwareDatetime | None = None
@@ -113,13 +131,29 @@ class WorkflowDispatch(_Event):
     inputs: dict[str, object] | None = None
 
 
-WebhookEvent = Push | PullRequest | IssueComment | WorkflowDispatch
+class Group(_Payload):
+    """What a merge queue wants to merge: a commit that holds pull requests, and the branch it goes to."""
+
+    head_sha: str
+    head_ref: str
+    base_ref: str
+
+
+class MergeGroup(_Event):
+    """A merge queue waits for the statuses of a commit of its own, or has no use for them any more."""
+
+    action: str
+    merge_group: Group
+
+
+WebhookEvent = Push | PullRequest | IssueComment | WorkflowDispatch | MergeGroup
 
 EVENTS: dict[str, type[WebhookEvent]] = {
     "push": Push,
     "pull_request": PullRequest,
     "issue_comment": IssueComment,
     "workflow_dispatch": WorkflowDispatch,
+    "merge_group": MergeGroup,
 }
 """The payload of each value of X-GitHub-Event; other events start nothing."""
 

@@ -17,6 +17,7 @@ from prefect.states import Cancelling
 from pydantic import JsonValue
 
 from deployments.webhook.refusal import NotNow, RunRefused
+from kvsync.ci.stages.catalogue import STAGES
 
 FLOW = "pipeline"
 LIVE = [StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.PAUSED]
@@ -45,6 +46,16 @@ async def create(
         return await client.create_flow_run_from_deployment(
             found.id, parameters={"parameters": parameters}, idempotency_key=key, tags=tags
         )
+
+
+async def stages_of(client: PrefectClient, deployment: str) -> list[str]:
+    """Return the stages that a deployment runs by itself. Raises NotNow and RunRefused."""
+    with _mapped(f"deployment {FLOW}/{deployment}"):
+        found = await client.read_deployment_by_name(f"{FLOW}/{deployment}")
+    match found.parameters:
+        case {"parameters": {"stages": [*stages]}}:
+            return [str(stage) for stage in stages]
+    return list(STAGES)
 
 
 async def cancel(client: PrefectClient, tag: str, chosen: Callable[[FlowRun], bool], *, message: str) -> int:

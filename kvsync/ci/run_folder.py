@@ -5,6 +5,7 @@ killed, and a display can follow one that is going on.
 """
 
 import json
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 
@@ -13,6 +14,9 @@ from kvsync.errors import ConfigError, UnknownName
 from kvsync.testing.results.journal import journal
 from kvsync.testing.results.outcome import StageResult
 from kvsync.testing.results.whole import write_whole
+
+RESERVE = 256 * 1024
+"""Bytes that a run holds for its report."""
 
 UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError)
 """What reading a file raises that is torn, or not what it should be."""
@@ -44,9 +48,24 @@ class RunFolder:
         self.machine = path / "machine.json"
         self.report = path / "report.json"
         self.page = path / "report.html"
+        self._reserve = path / ".reserve"
         self._revision = path / "revision.json"
         self.told = path / "told"  # is there when the report has reached whom it can: store, people, GitHub
         self.notified = path / "notified"  # is there when people were told
+
+    def hold_room(self) -> None:
+        """Take the room that a report needs, so that it can be written on a disk that became full."""
+        if not self._reserve.exists():
+            self._reserve.write_bytes(bytes(RESERVE))
+
+    def give_room(self) -> None:
+        """Give it back."""
+        self._reserve.unlink(missing_ok=True)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the disk has no room for more than a report; to be asked after `give_room`."""
+        return shutil.disk_usage(self.path).free < 2 * RESERVE
 
     def tests(self, stage: str) -> Path:
         """Return where the pytest plugin writes a line whenever a test of the stage starts or ends."""

@@ -43,7 +43,7 @@ def _variable(table: str, field: str) -> str:
     return _RENAMED.get((table, field), name.upper())
 
 
-_OTHERS = re.compile(r"TRACE|RECORDINGS|CHAOS_CRDS|TEST_.*")
+_OTHERS = re.compile(r"TRACE|RECORDINGS|CHAOS_CRDS|S3_SERVERS|TEST_.*")
 """Variables with the prefix that are not settings: what tests are given, and their switches."""
 
 _BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](?=.{0,120}$)(/[\w=-][\w.=-]*)*/?", re.ASCII)
@@ -85,7 +85,8 @@ class StoreSettings(_Table):
     `encryption`: by the server; `kms_key` with "aws:kms". `links`: "presigned" holds for `link_expiry_s`
     (S3 allows 7 days) and for one file each, "static" is `link_base` and the key. `keep_days` and
     `keep_failed_days`: what `kvsync-ci prune` keeps. `part_size`: bytes of one part of a large file (S3
-    demands 5 MiB).
+    demands 5 MiB). `checksum`: "sha256" also sends one in a header, which some servers check and keep; "none"
+    is for a server that refuses it. A signature covers each part in any case.
     """
 
     url: str = ""
@@ -100,6 +101,7 @@ class StoreSettings(_Table):
     keep_days: PositiveInt = 90
     keep_failed_days: PositiveInt = 365
     part_size: Annotated[int, Field(ge=5 * 1024**2)] = 8 * 1024**2
+    checksum: Literal["sha256", "none"] = "sha256"
 
     @field_validator("url")
     @classmethod
@@ -159,8 +161,11 @@ class WebhookSettings(_Table):
     starts none (patterns as in .gitignore files, such as `docs/**`). `forks`: their commits wait until a
     person in `actors` or with write access comments `/ok-to-test` ("approve"), run at once ("confined"), or
     "never"; they get no secrets in any case. `trusted_authors`: whose forks wait for no one, as those of
-    `actors` do not, as long as no one else pushes to them. `body_limit`: bytes. `rate_per_minute`: deliveries
-    taken from one address.
+    `actors` do not, as long as no one else pushes to them. `drafts`: "run", or "skip" until ready.
+    `skip_ci`: whether `[skip ci]` is heard in the message of a push's last commit and in a pull request's
+    title; what is skipped gets no status. `other_commands`: those of other bots, which are not answered.
+    `body_limit`: bytes (GitHub sends 25 MB). `rate_per_minute`: deliveries from one address that lead to
+    something.
     """
 
     secret: SecretStr = SecretStr("")
@@ -172,7 +177,10 @@ class WebhookSettings(_Table):
     ignored_paths: Names = ("docs/**", "*.md")
     forks: Literal["approve", "confined", "never"] = "approve"
     trusted_authors: Names = ()
-    body_limit: PositiveInt = 5 * 1024**2
+    drafts: Literal["run", "skip"] = "run"
+    skip_ci: bool = False
+    other_commands: Names = ("approve", "assign", "cc", "close", "hold", "label", "lgtm", "reopen")
+    body_limit: PositiveInt = 25 * 1024**2
     rate_per_minute: PositiveInt = 120
 
 

@@ -27,7 +27,7 @@ VERSION = "0.26.0"
 
 
 Rendering = Literal["offered", "forbidden", "absent"]
-"""Whether requests are rendered: by vLLM 0.32 if --enable-scale-out is on, else forbidden; not by older ones."""
+"""Whether requests are rendered: by vLLM 0.32 with --enable-scale-out, else forbidden; not by older ones."""
 
 Details = Literal["always", "if-any", "never"]
 """When a usage says how many tokens were cached: with vLLM's --enable-prompt-tokens-details always since 0.24

@@ -32,8 +32,8 @@ _MEDIA, _NAME_LENGTH, _OTHERS = 8, 32, "other media"
 """Media that are told apart (vLLM and SGLang name three), by so many characters."""
 
 _TEXTS = {
-    "skipped_block_size": "blocks of {size} tokens are left out: block_size, or the engine's other blocks, say"
-    " otherwise; without block_size each engine's own is used",
+    "skipped_block_size": "blocks of {size} tokens are left out: block_size, or the engine's other blocks,"
+    " say otherwise; without block_size each engine's own is used",
     _MISMATCHED: "tokens and hashes of an event disagree: `kvsync tail` shows what the engine sends;"
     " clearing its cache ends this",
     "dropped": "blocks beyond what the index keeps of one source are left out: the engine's cache is larger",

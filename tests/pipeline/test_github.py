@@ -43,13 +43,18 @@ def start(server: str, tmp_path: Path, repository: Callable[..., str]) -> Iterat
         tests: Mapping[str, str],
         trigger: str = "pull-request",
         quarantine: str = "",
+        proposed: str = "",
         **source: object,
     ) -> tuple[subprocess.Popen[str], RunFolder]:
         folder = repository(**tests)
         (Path(folder) / "quarantine.toml").write_text(quarantine)
         git = ["git", "-C", folder, "-c", "user.name=x", "-c", "user.email=x@example.com"]
-        for words in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "all"]):
+        for words in (["init", "-q", "-b", "main"], ["add", "."], ["commit", "-q", "-m", "all"]):
             subprocess.run([*git, *words], check=True)
+        if proposed:
+            (Path(folder) / "quarantine.toml").write_text(proposed)
+            for words in (["checkout", "-q", "-b", "topic"], ["commit", "-q", "-a", "-m", "more"]):
+                subprocess.run([*git, *words], check=True)
         asked = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True)
         commit = {"url": f"file://{folder}", "commit": asked.stdout.strip(), "repository": REPOSITORY}
         parameters = Parameters(
@@ -157,6 +162,25 @@ def test_what_is_in_quarantine_does_not_gate(double: FakeGitHub, run: Run) -> No
         ("kvsync-ci/unit", "success", "1 passed, 1 quarantined"),
         ("kvsync-ci", "success", report.reason),
     ]
+
+
+@pytest.mark.timeout(120)
+def test_a_pull_request_cannot_set_its_own_failure_aside(double: FakeGitHub, run: Run) -> None:
+    """What it adds to the quarantine is shown, and counts only after it is merged."""
+    tests = "def test_broken(): assert False\ndef test_fine(): pass"
+    today = datetime.now(UTC).date()
+    entry = (
+        '[[quarantine]]\ntest = "tests/unit/test_unit.py::test_broken"\nowner = "@eve"\nreason = "mine"\n'
+        f'issue = "#13"\nadded = {today}\nexpires = {today + timedelta(days=7)}\n'
+    )
+
+    report, log = run(access(double), {"unit": tests}, proposed=entry, pull_request=7, base="main")
+
+    assert report.verdict is Outcome.FAILED, log
+    unit = next(stage for stage in report.stages if stage.name == "unit")
+    (broken,) = [check for check in unit.checks if check.kind == "failed"]
+    assert "by @eve: mine (#13) is added by this commit: it counts only after it is merged" in broken.detail
+    assert double.states(report.commit) == {"kvsync-ci": "failure", "kvsync-ci/unit": "failure"}
 
 
 @pytest.mark.timeout(120)

@@ -35,7 +35,7 @@ SETTINGS = Settings(
         rate_per_minute=10**9,
     )
 )
-NAMES = ("push", "pull_request", "pull_request_fork", "issue_comment", "workflow_dispatch")
+NAMES = ("push", "pull_request", "pull_request_fork", "issue_comment", "workflow_dispatch", "merge_group")
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20)
 JSON = st.recursive(

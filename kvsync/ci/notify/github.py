@@ -23,6 +23,7 @@ from kvsync.ci.settings import GitHubSettings
 from kvsync.errors import KVSyncError
 
 CommitState = Literal["pending", "success", "failure", "error"]
+Reaction = Literal["+1", "-1", "confused", "eyes", "rocket"]
 
 SECONDARY_LIMIT_S = 60.0
 """What GitHub's documentation demands where its answer names no time."""
@@ -126,6 +127,15 @@ class GitHub:
                 raise GithubException(301, answer, message="no status was made")
 
         self._do(f"status {status.context} of {commit} in {repository}", post)
+
+    def react(self, repository: str, comment: int, content: Reaction) -> None:
+        """React to a comment; a second time changes nothing."""
+        path = f"/repos/{repository}/issues/comments/{comment}/reactions"
+
+        def post() -> None:
+            self._github.requester.requestJsonAndCheck("POST", path, input={"content": content})
+
+        self._do(f"reaction to comment {comment} in {repository}", post)
 
     def keep_comment(self, repository: str, number: int, comment: StickyComment) -> None:
         """Write the comment of a pull request or issue, in place of our earlier one."""
@@ -236,6 +246,8 @@ def reason(error: Exception) -> str:
     if not isinstance(error, GithubException):
         return f"the answer is not GitHub's ({type(error).__name__}); check KVSYNC_CI_GITHUB_API_URL"
     said = f"GitHub answered {error.status}: {_said(error)}"
+    if _FULL in said:
+        return f"{said}; push another commit, or have fewer runs of one"
     if isinstance(error, RateLimitExceededException) or error.status == 429:
         return f"{said}; the token's requests are used up for now"
     return f"{said}; {_MENDS.get(error.status, 'that may pass')}"
@@ -250,6 +262,14 @@ _MENDS = {
 }
 
 
+_FULL = "reached the maximum number of statuses"
+"""What GitHub says of the 1,001st status of a commit and context."""
+
+
 def _said(error: GithubException) -> str:
+    """Return GitHub's words: "Validation Failed" says nothing without what it lists."""
     answer = error.data if isinstance(error.data, dict) else {}
-    return " ".join(str(answer.get("message") or error.message or "no reason").split())[:200]
+    listed = answer.get("errors")
+    more = [str(each.get("message") or "") for each in listed if isinstance(each, dict)] if listed else []
+    words = " ".join([str(answer.get("message") or error.message or "no reason"), *more])
+    return " ".join(words.split())[:200]

@@ -23,6 +23,8 @@ Json = dict[str, object]
 
 MAX_DESCRIPTION = 140
 MAX_BODY = 65_536
+MAX_STATUSES = 1000
+"""Of one commit and context."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +52,7 @@ class PostedText:
     labels: Sequence[str] = ()
     state: str = "open"
     edits: int = 0
+    reactions: tuple[str, ...] = ()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -69,6 +72,7 @@ class _Contents:
     issues: list[PostedText] = field(default_factory=list)
     files: dict[tuple[str, int], Sequence[Json]] = field(default_factory=dict)
     pulls: dict[tuple[str, int], Json] = field(default_factory=dict)
+    heads: dict[tuple[str, str], str] = field(default_factory=dict)
     permissions: dict[tuple[str, str], str] = field(default_factory=dict)
 
 
@@ -79,11 +83,16 @@ class FakeGitHub:
     """
 
     def __init__(
-        self, *repositories: str, token: str, login: str | None = "ci", page: int | None = None
+        self,
+        *repositories: str,
+        token: str,
+        login: str | None = "ci",
+        page: int | None = None,
+        max_statuses: int = MAX_STATUSES,
     ) -> None:
         self.requests: list[str] = []
         self._repositories, self._token, self._login, self._page = repositories, token, login, page
-        self._kept = _Contents()
+        self._kept, self._max_statuses = _Contents(), max_statuses
         self._ids = iter(range(1, 1_000_000))
         self._failures: list[_Failure] = []
         self._socket = socket.create_server(("127.0.0.1", 0))
@@ -126,16 +135,30 @@ class FakeGitHub:
         """Return the newest state of each status of a commit."""
         return {each.context: each.state for each in self.statuses if each.commit == commit}
 
-    def comment(self, repository: str, number: int, body: str, *, author: str = "someone") -> None:
-        """Let somebody comment."""
+    def comment(self, repository: str, number: int, body: str, *, author: str = "someone") -> int:
+        """Let somebody comment; returns the comment's id."""
         self._add_comment(repository, number, body, author)
+        return self._kept.comments[-1].id
 
     def propose(
-        self, repository: str, number: int, commit: str, *, fork: str | None, state: str = "open"
+        self,
+        repository: str,
+        number: int,
+        commit: str,
+        *,
+        fork: str | None,
+        state: str = "open",
+        at: str = "2026-11-20T10:00:00Z",
     ) -> None:
         """Let a pull request have a head, in a fork (owner/name; None for one that was deleted)."""
         head = {"sha": commit, "ref": "topic", "repo": fork and {"full_name": fork}}
-        self._kept.pulls[repository, number] = {"number": number, "state": state, "head": head}
+        base = {"ref": "main", "repo": {"full_name": repository, "default_branch": "main"}}
+        pull = {"number": number, "state": state, "head": head, "base": base, "updated_at": at}
+        self._kept.pulls[repository, number] = pull
+
+    def push(self, repository: str, branch: str, commit: str) -> None:
+        """Let a branch be at a commit."""
+        self._kept.heads[repository, branch] = commit
 
     def permit(self, repository: str, login: str, permission: str) -> None:
         """Let somebody "admin", "write" or "read"."""
@@ -182,11 +205,16 @@ class FakeGitHub:
                     "/user",
                     "/repos/{owner}/{name}",
                     "/repos/{owner}/{name}/statuses/{commit}",
+                    "/repos/{owner}/{name}/commits/heads/{branch:path}",
+                    "/repos/{owner}/{name}/commits/{checked}/status",
+                    "/repos/{owner}/{name}/git/matching-refs/heads/{beginning:path}",
+                    "/repos/{owner}/{name}/pulls",
                     "/repos/{owner}/{name}/pulls/{pull:int}",
                     "/repos/{owner}/{name}/pulls/{pull:int}/files",
                     "/repos/{owner}/{name}/collaborators/{login}/permission",
                     issues,
                     issues + "/comments/{comment:int}",
+                    issues + "/comments/{comment:int}/reactions",
                     issues + "/{number:int}",
                     issues + "/{number:int}/comments",
                 )
@@ -218,21 +246,51 @@ class FakeGitHub:
             return _refusal(404, "Not Found")
         if "commit" in words:
             return self._post_status(repository, words["commit"], content)
-        if "login" in words:
-            permission = self._kept.permissions.get((repository, words["login"]), "none")
-            return JSONResponse({"permission": permission, "user": {"login": words["login"]}})
-        if "pull" in words and not request.url.path.endswith("/files"):
-            pull = self._kept.pulls.get((repository, words["pull"]))
-            return JSONResponse(pull) if pull else _refusal(404, "Not Found")
-        if "pull" in words:
-            return self._listed(request, self._kept.files.get((repository, words["pull"]), []))
+        if "pull" in words or "login" in words:
+            return self._known(request, repository)
+        if request.url.path.endswith("/pulls") or words.keys() & {"branch", "checked", "beginning"}:
+            return self._standing(request, repository)
         if "comment" in words:
-            return self._edit(self._kept.comments, words["comment"], content)
+            return self._comment(request, words["comment"], content)
         if "number" in words:
             return self._issue(request, repository, words["number"], content)
         if request.url.path.endswith("/issues"):
             return self._issues(request, repository, content)
-        return JSONResponse({"full_name": repository, "url": f"{self.url}/repos/{repository}"})
+        page = f"https://github.com/{repository}"
+        links = {"url": f"{self.url}/repos/{repository}", "html_url": page, "clone_url": f"{page}.git"}
+        return JSONResponse({"full_name": repository, "default_branch": "main", **links})
+
+    def _known(self, request: Request, repository: str) -> Response:
+        """Say who may what, and what a pull request is and changes."""
+        words = request.path_params
+        if "login" in words:
+            permission = self._kept.permissions.get((repository, words["login"]), "none")
+            return JSONResponse({"permission": permission, "user": {"login": words["login"]}})
+        if request.url.path.endswith("/files"):
+            return self._listed(request, self._kept.files.get((repository, words["pull"]), []))
+        pull = self._kept.pulls.get((repository, words["pull"]))
+        return JSONResponse(pull) if pull else _refusal(404, "Not Found")
+
+    def _standing(self, request: Request, repository: str) -> Response:
+        """Say how branches, commits and pull requests stand."""
+        words, heads = request.path_params, self._kept.heads
+        if "branch" in words:
+            commit = heads.get((repository, words["branch"]))
+            return JSONResponse({"sha": commit}) if commit else _refusal(422, "No commit found")
+        if "checked" in words:
+            states = self.states(words["checked"])
+            return JSONResponse({"statuses": [{"context": name, "state": states[name]} for name in states]})
+        if "beginning" in words:
+            found = [
+                {"ref": f"refs/heads/{branch}", "object": {"sha": commit}}
+                for (name, branch), commit in heads.items()
+                if name == repository and branch.startswith(words["beginning"])
+            ]
+            return JSONResponse(found)
+        pulls = [pull for (name, _), pull in self._kept.pulls.items() if name == repository]
+        pulls = [pull for pull in pulls if pull["state"] == "open"]
+        pulls.sort(key=lambda pull: str(pull["updated_at"]), reverse=True)
+        return self._listed(request, pulls)
 
     def _post_status(self, repository: str, commit: str, content: Json) -> Response:
         status = PostedStatus(
@@ -251,6 +309,15 @@ class FakeGitHub:
             return _refusal(422, "target_url must use http(s) scheme")
         if status.state not in ("pending", "success", "failure", "error"):
             return _refusal(422, "state is not included in the list")
+        of_context = [
+            each for each in self.statuses if (each.commit, each.context) == (commit, status.context)
+        ]
+        if len(of_context) >= self._max_statuses:
+            return _refusal(
+                422,
+                "Validation Failed",
+                "This SHA and context has reached the maximum number of statuses.",
+            )
         self._kept.statuses.append(status)
         return JSONResponse({"state": status.state, "context": status.context}, 201)
 
@@ -315,6 +382,17 @@ class FakeGitHub:
         text.edits += 1
         return JSONResponse(self._json(text))
 
+    def _comment(self, request: Request, wanted: int, content: Json) -> Response:
+        if not request.url.path.endswith("/reactions"):
+            return self._edit(self._kept.comments, wanted, content)
+        text = next((each for each in self._kept.comments if each.id == wanted), None)
+        if not text:
+            return _refusal(404, "Not Found")
+        reaction = str(content["content"])
+        is_new = reaction not in text.reactions
+        text.reactions += (reaction,) if is_new else ()
+        return JSONResponse({"content": reaction}, 201 if is_new else 200)
+
     def _listed(self, request: Request, found: Sequence[Json]) -> Response:
         size = self._page or int(request.query_params.get("per_page", 30))
         page = int(request.query_params.get("page", 1))
@@ -337,5 +415,7 @@ class FakeGitHub:
         }
 
 
-def _refusal(status: int, message: str) -> Response:
-    return JSONResponse({"message": message, "documentation_url": "https://docs.github.com/rest"}, status)
+def _refusal(status: int, message: str, *errors: str) -> Response:
+    answer: Json = {"message": message, "documentation_url": "https://docs.github.com/rest"}
+    listed = [{"resource": "Status", "code": "custom", "message": each} for each in errors]
+    return JSONResponse(answer | ({"errors": listed} if listed else {}), status)

@@ -76,6 +76,11 @@ def pending(context: str, text: str) -> CommitStatus:
     return CommitStatus(context=context, state="pending", description=text)
 
 
+def skipped(context: str, why: str) -> CommitStatus:
+    """Return a status of what does not have to be tested."""
+    return CommitStatus(context=context, state="success", description=f"skipped: {why}")
+
+
 def _status(
     context: str,
     outcome: Outcome,
@@ -123,6 +128,13 @@ def waiting_comment(context: str, commit: str, moment: str) -> StickyComment:
     return StickyComment(
         mark=mark, body="\n\n".join(parts), replaces=lambda earlier: _run_of(earlier) <= moment
     )
+
+
+def answer_comment(context: str, by: str, said: str, text: str) -> StickyComment:
+    """Return the answer to the last command that came to nothing; there is one on a pull request."""
+    mark = f"<!-- {context} answer -->"
+    heard = f"{code_span(said)}, said by {code_span(by)}, started nothing:"
+    return StickyComment(mark=mark, body="\n\n".join([mark, heard, code_block(text)]))
 
 
 def issue_mark(context: str) -> str:

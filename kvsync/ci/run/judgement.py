@@ -3,12 +3,13 @@
 import json
 import platform
 from datetime import UTC, datetime
+from pathlib import Path
 
 from kvsync.ci.report.junit_writer import write_junit, write_prow
 from kvsync.ci.report.report import Report, versions_of
 from kvsync.ci.revision import Revision
 from kvsync.ci.run.parameters import Parameters
-from kvsync.ci.run.quarantine import NAME, apply, load_quarantine
+from kvsync.ci.run.quarantine import NAME, PROPOSED, apply, load_quarantine
 from kvsync.ci.run.run import Run
 from kvsync.ci.run_folder import RunFolder
 from kvsync.ci.stages.pytest_stage import cut_short
@@ -25,23 +26,13 @@ PACKAGES = ("kvsync", "prefect", "pyzmq", "msgpack", "xxhash", "pytest", "hypoth
 def judge(run: Run, *, broken: str = "") -> Report:
     """Merge the results on disk into a report, and write report.json and junit/*.xml.
 
-    The page comes when the run was compared with others (kvsync.ci.handover.archiving).
-
-    A stage without a result is unknown, and so is the run when `broken` says that it ended badly. The
-    quarantine is the one that the run kept, at the date of each stage: judged again, the verdict is the same.
+    The page comes when the run was compared with others (kvsync.ci.handover.archiving). Raises OSError when
+    there is no room for them, although the run held some.
     """
     parameters, folder, secrets = run.parameters, run.folder, run.installation.secrets
+    folder.give_room()
     redact_folder(folder.path, secrets)
-    results = [made for name in ("workspace", "cluster") if (made := folder.result(name))]
-    stages = [folder.result(stage) or _cut_short(folder, stage) for stage in parameters.stages]
-    results += set_aside(folder, stages)
-    residue = folder.result("residue")
-    if residue:
-        results.append(residue)
-    if broken:
-        results.append(StageResult.unknown("pipeline", broken))
-    said = json.dumps(_report(parameters, results).to_json(), default=str)
-    report = Report.from_json(json.loads(redact(said, secrets)))
+    report = compose(run, broken=broken)
     report.write(folder.report)
     facts = {
         "run": report.run,
@@ -56,6 +47,33 @@ def judge(run: Run, *, broken: str = "") -> Report:
     return report
 
 
+def compose(run: Run, *, broken: str = "") -> Report:
+    """Merge the results on disk into a report; nothing is written.
+
+    A stage without a result is unknown, and so is the run when `broken` says that it ended badly, or when its
+    disk is full: what could not be written is not known. The quarantine is the one that the run kept, at the
+    date of each stage: judged again, the verdict is the same.
+    """
+    parameters, folder, secrets = run.parameters, run.folder, run.installation.secrets
+    results = [made for name in ("workspace", "cluster") if (made := folder.result(name))]
+    stages = [folder.result(stage) or _cut_short(folder, stage) for stage in parameters.stages]
+    results += set_aside(folder, stages)
+    residue = folder.result("residue")
+    if residue:
+        results.append(residue)
+    if folder.is_full:
+        results.insert(0, StageResult.unknown("disk", full_disk(parameters.report_dir)))
+    if broken:
+        results.append(StageResult.unknown("pipeline", broken))
+    said = json.dumps(_report(parameters, results).to_json(), default=str)
+    return Report.from_json(json.loads(redact(said, secrets)))
+
+
+def full_disk(report_dir: Path) -> str:
+    """Say that a report folder is full, and what to do."""
+    return f"no space is left in {report_dir}; free some, such as with `kvsync-ci prune`, and run again"
+
+
 def _cut_short(folder: RunFolder, stage: str) -> StageResult:
     fetched, why = folder.result("workspace"), "the pipeline ended before the stage did"
     if fetched and fetched.outcome is not Outcome.PASSED:
@@ -68,9 +86,10 @@ def set_aside(folder: RunFolder, stages: list[StageResult]) -> list[StageResult]
     a result more."""
     try:
         quarantine = load_quarantine(folder.path / NAME)
+        proposed = load_quarantine(folder.path / PROPOSED)
     except ConfigError as error:
         return [*stages, StageResult.unknown("quarantine", str(error))]
-    return [apply(quarantine, stage, stage.started_at.date()) for stage in stages]
+    return [apply(quarantine, stage, stage.started_at.date(), proposed) for stage in stages]
 
 
 def _code(parameters: Parameters) -> Revision:

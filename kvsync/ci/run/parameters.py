@@ -65,6 +65,14 @@ class CommitSource(BaseModel):
     ref: Annotated[str, Field(max_length=255, description="The branch, for people to read")] = ""
     pull_request: Annotated[int | None, Field(gt=0, description="Its number, if there is one")] = None
     trusted: Annotated[bool, Field(description="False for a fork: no secrets, no cluster, and a box")] = True
+    base: Annotated[
+        str,
+        Field(
+            max_length=255,
+            description="The branch that it asks to be merged into, if it is not the repository's own",
+            exclude_if=lambda base: not base,
+        ),
+    ] = ""
 
     @field_validator("url")
     @classmethod
@@ -84,6 +92,18 @@ class CommitSource(BaseModel):
         if not re.fullmatch(FULL_HASH, commit):
             raise ValueError("give the full hash of a commit, 40 hexadecimal digits")
         return commit
+
+    @property
+    def gates_itself(self) -> bool:
+        """Whether what gates it is its own: it neither asks to be merged nor comes from a fork."""
+        return self.trusted and not self.pull_request and not self.base
+
+    @property
+    def gate(self) -> str:
+        """What git fetches the gate from, at `url`; "" if that is nowhere else."""
+        if self.base:
+            return f"refs/heads/{self.base}"
+        return "HEAD" if self.pull_request else ""
 
 
 class Repeat(BaseModel):
@@ -139,7 +159,7 @@ class Parameters(BaseModel):
         Field(description="The commit to test; without one, the repository as it lies here"),
     ] = None
     trigger: Annotated[
-        Literal["manual", "schedule", "push", "pull-request", "comment", "dispatch"],
+        Literal["manual", "schedule", "push", "pull-request", "merge-queue", "comment", "dispatch"],
         Field(description="What started the run"),
     ] = "manual"
     repeat: Annotated[

@@ -12,6 +12,8 @@ expires = 2026-12-01                                   # at most 14 days later
 
 - An entry holds from `added` to the end of `expires`; after that the test gates again, and its failure says
   why.
+- What gates is the file of the branch that a pull request asks to be merged into. What the pull request adds
+  counts only after it is merged; a failure that it is about says so.
 - Only failures are set aside: a test that decided nothing still leaves its stage undecided.
 - In a stage the quarantine holds for one check, or for up to 10 % of them, and never for all. Above that the
   stage is not tested any more, so that everything in it gates.
@@ -32,6 +34,9 @@ from kvsync.testing.results.outcome import Check, Outcome, StageResult, merge
 
 NAME = "quarantine.toml"
 """Where a run keeps the quarantine that it is judged by, in its folder."""
+
+PROPOSED = "quarantine.proposed.toml"
+"""Where a run keeps the quarantine of a commit that is not judged by its own."""
 
 LONGEST = timedelta(days=14)
 """A quarantine without an end is a deleted test: elsewhere 32 of 38 "for now" were never looked at again."""
@@ -93,15 +98,15 @@ class Quarantine(BaseModel):
         return max(covering, key=lambda entry: entry.expires, default=None)
 
 
-def keep_quarantine(repository: Path, file: Path, run_dir: Path) -> None:
+def keep_quarantine(repository: Path, file: Path, run_dir: Path, name: str = NAME) -> None:
     """Copy the quarantine of a repository into the folder of a run, before anything in it runs.
 
     The repository of a commit is gone when the run is judged. A link that leads out of it is not followed.
     """
     source = (repository / file).resolve()
-    (run_dir / NAME).unlink(missing_ok=True)
+    (run_dir / name).unlink(missing_ok=True)
     if source.is_file() and source.is_relative_to(repository.resolve()):
-        shutil.copyfile(source, run_dir / NAME)
+        shutil.copyfile(source, run_dir / name)
 
 
 def load_quarantine(file: Path) -> Quarantine:
@@ -120,8 +125,12 @@ def load_quarantine(file: Path) -> Quarantine:
         raise ConfigError(origin, [f"cannot be read: {error}"]) from error
 
 
-def apply(quarantine: Quarantine, result: StageResult, today: date) -> StageResult:
+def apply(
+    quarantine: Quarantine, result: StageResult, today: date, proposed: Quarantine | None = None
+) -> StageResult:
     """Set aside the failures of a stage that are in quarantine; the outcome then follows from the rest.
+
+    `proposed` is what a commit adds that is not judged by its own; it sets nothing aside.
 
     What is in doubt for another reason than its checks stays so. A failure whose quarantine is over, or is
     part of too large a quarantine, stays a failure and says so.
@@ -130,7 +139,7 @@ def apply(quarantine: Quarantine, result: StageResult, today: date) -> StageResu
     covered = sum(entry is not None and entry.holds(today) for entry in entries)
     is_too_large = covered > most_covered(len(result.checks))
     checks = [
-        _judged(check, entry, today, is_too_large=is_too_large) if entry else check
+        _judged(check, entry, today, is_too_large=is_too_large) if entry else _asked(check, proposed)
         for check, entry in zip(result.checks, entries, strict=True)
     ]
     if checks == list(result.checks):
@@ -154,6 +163,15 @@ def _judged(check: Check, entry: QuarantineEntry, today: date, *, is_too_large: 
     if is_too_large:
         return _noted(check, f"{entry} does not hold: too many tests of the stage are in quarantine")
     return replace(_noted(check, str(entry)), kind="quarantined")
+
+
+def _asked(check: Check, proposed: Quarantine | None) -> Check:
+    entry = proposed.entry(check) if proposed and check.outcome is Outcome.FAILED else None
+    return (
+        _noted(check, f"{entry} is added by this commit: it counts only after it is merged")
+        if entry
+        else check
+    )
 
 
 def _noted(check: Check, note: str) -> Check:

@@ -9,8 +9,10 @@ import shlex
 import shutil
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 
 from kvsync.ci.concealment import handing_over
 from kvsync.ci.run_folder import RunFolder
@@ -26,12 +28,17 @@ HEAD_TIMEOUT_S = 60.0
 NAME = "workspace"
 """The name of the stage, its result and its log."""
 
+NO_REF = "couldn't find remote ref"
+"""What git says of a branch that a server does not have."""
+
 GIT = ("git", "-c", "core.hooksPath=/dev/null", "-c", "protocol.ext.allow=never")
 
 
 @dataclass(frozen=True, slots=True)
 class WorkspaceStage:
     """Fetches a commit into the repository of the context, which is created afresh.
+
+    With `gate`, a ref of the server, the `files` of it come into `at_gate`: as many as there are.
 
     `token` gives access to a private repository over HTTPS; git asks for it through a socket, for every user
     sees command lines, and other programs of this user its environment. Raises NotRun in git's words, such as
@@ -41,6 +48,8 @@ class WorkspaceStage:
     url: str
     commit: str
     token: str = field(default="", repr=False)
+    gate: str = ""
+    files: Sequence[Path] = ()
     name: str = NAME
 
     def run(self, context: StageContext) -> StageResult:
@@ -50,21 +59,48 @@ class WorkspaceStage:
         commands = Commands(log=log, ledger=context.ledger, stop=context.stop, environ=context.tools)
         shutil.rmtree(folder, ignore_errors=True)
         context.ledger.intend("path", str(folder))
-        here = ("-C", str(folder))
-        for words, token in (
-            (("init", "--quiet", "--", str(folder)), ""),
-            ((*here, "fetch", "--quiet", "--depth=1", "--no-tags", "--", self.url, self.commit), self.token),
-            ((*here, "checkout", "--quiet", "--detach", "FETCH_HEAD"), ""),
-        ):
-            try:
-                _git(commands, words, self.url, token, TIMEOUT_S)
-            except CommandError as exc:
-                said = " ".join(exc.tail.split())
-                raise NotRun(f"{self.commit} cannot be fetched from {self.url}: {said}") from exc
+        self._git(commands, self.commit, "init", "--quiet", "--", str(folder))
+        self._fetch(commands, folder, self.commit)
+        self._git(commands, self.commit, "-C", str(folder), "checkout", "--quiet", "--detach", "FETCH_HEAD")
+        if self.gate:
+            self._fetch_gate(commands, folder)
         took_s = (datetime.now(UTC) - started_at).total_seconds()
         check = Check(name=f"commit {self.commit}", kind="passed", duration_s=took_s)
         relative = str(log.relative_to(context.run_dir))
         return merge(self.name, [check], started_at=started_at, duration_s=took_s, log=relative)
+
+    def _fetch_gate(self, commands: Commands, folder: Path) -> None:
+        into = at_gate(folder)
+        into.mkdir()
+        try:
+            self._fetch(commands, folder, self.gate)
+        except NotRun as exc:
+            if NO_REF not in str(exc):
+                raise
+            # The branch is gone; contributors cannot move the one that the server has as its own either.
+            self._fetch(commands, folder, "HEAD")
+        for file in self.files:
+            words = ("-C", str(folder), f"--work-tree={into}", "checkout", "--quiet", "FETCH_HEAD", "--")
+            # With an index of its own, so that the commit's does not change.
+            with suppress(CommandError):  # it is not there
+                env = {"GIT_INDEX_FILE": str(into / "index")}
+                commands.run([*GIT, *words, str(file)], timeout_s=TIMEOUT_S, env=env)
+
+    def _fetch(self, commands: Commands, folder: Path, what: str) -> None:
+        words = ("-C", str(folder), "fetch", "--quiet", "--depth=1", "--no-tags", "--", self.url, what)
+        self._git(commands, what, *words, token=self.token)
+
+    def _git(self, commands: Commands, what: str, *words: str, token: str = "") -> None:
+        try:
+            _git(commands, words, self.url, token, TIMEOUT_S)
+        except CommandError as exc:
+            said = " ".join(exc.tail.split())
+            raise NotRun(f"{what} cannot be fetched from {self.url}: {said}") from exc
+
+
+def at_gate(workspace: Path) -> Path:
+    """Return the folder with the files of the gate, which goes when the workspace goes."""
+    return workspace / ".git" / "gate"
 
 
 def head(url: str, branch: str, context: StageContext, token: str = "") -> str:

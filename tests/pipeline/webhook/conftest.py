@@ -23,7 +23,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from deployments.webhook.app import create_app
+from deployments.webhook.app import create_app, server_config
+from deployments.webhook.connections import ConnectionLimits
 from deployments.webhook.inbox import Inbox
 from kvsync.ci.settings import GitHubSettings, Settings, WebhookSettings
 
@@ -84,15 +85,22 @@ class Receiver:
 class StartReceiver(Protocol):
     """Starts receivers that end with the test."""
 
-    async def __call__(self, *, prefect: str = "", github: str = "", **webhook: object) -> Receiver:
+    async def __call__(
+        self,
+        *,
+        prefect: str = "",
+        github: str = "",
+        limits: ConnectionLimits | None = None,
+        **webhook: object,
+    ) -> Receiver:
         """Start one; with no address, Prefect or GitHub is away."""
 
 
 @asynccontextmanager
-async def serving(app: Starlette) -> AsyncIterator[str]:
-    """Serve an application on a port of its own; gives its address."""
+async def serving(app: Starlette, limits: ConnectionLimits | None = None) -> AsyncIterator[str]:
+    """Serve an application on a port of its own as the receiver is; gives its address."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, ws="none"))
+        server = uvicorn.Server(server_config(app, WebhookSettings(), limits))
         task = asyncio.create_task(server.serve(sockets=[listener]))
         while not server.started:  # noqa: ASYNC110 - nothing signals it; the test's time limit ends it
             await asyncio.sleep(0.01)
@@ -123,7 +131,9 @@ async def start_receiver(tmp_path: Path, closed_port: int) -> AsyncIterator[Star
     away = f"http://127.0.0.1:{closed_port}"
     async with AsyncExitStack() as stack:
 
-        async def start(*, prefect: str = "", github: str = "", **webhook: object) -> Receiver:
+        async def start(
+            *, prefect: str = "", github: str = "", limits: ConnectionLimits | None = None, **webhook: object
+        ) -> Receiver:
             chosen = {
                 "secret": SecretStr(SECRET),
                 "repositories": (NAME,),
@@ -136,7 +146,7 @@ async def start_receiver(tmp_path: Path, closed_port: int) -> AsyncIterator[Star
             )
             inbox = stack.enter_context(closing(Inbox(tmp_path / "inbox.db", time.time)))
             app = create_app(settings, inbox, open_client=lambda: PrefectClient(prefect or away))
-            address = await stack.enter_async_context(serving(app))
+            address = await stack.enter_async_context(serving(app, limits))
             client = await stack.enter_async_context(httpx.AsyncClient(base_url=address, timeout=10))
             return Receiver(client=client, inbox=inbox)
 

@@ -9,10 +9,11 @@ from pydantic import SecretStr
 
 from deployments.webhook.app import create_app
 from deployments.webhook.inbox import Inbox
+from kvsync.ci.notify.github_double import FakeGitHub
 from kvsync.ci.settings import Settings, WebhookSettings
 from kvsync.errors import ConfigError
 from tests.payloads.recorded import payload
-from tests.pipeline.webhook.conftest import Receiver, StartReceiver, headers, until
+from tests.pipeline.webhook.conftest import NAME, Receiver, StartReceiver, headers, until
 
 
 @pytest.fixture
@@ -183,6 +184,30 @@ async def test_an_inbox_that_takes_nothing_is_no_acceptance(receiver: Receiver) 
 
     assert answer.status_code == 503
     assert "send it again" in answer.text
+
+
+async def test_what_was_missed_is_started_once(start_receiver: StartReceiver) -> None:
+    """The second receiver finds it at its start; the delivery that comes all the same is known."""
+    document = payload("pull_request", pull_request__updated_at="2100-01-01T00:00:00Z")
+    commit = document["pull_request"]["head"]["sha"]
+    with FakeGitHub(NAME, token="gh-token") as github:  # noqa: S106 - of the double
+        first = await start_receiver(github=github.url)
+
+        async def is_present() -> bool:
+            return first.inbox.present_until() is not None
+
+        await until(is_present)
+        github.propose(NAME, 7, commit, fork=NAME, at="2100-01-01T00:00:00Z")
+        second = await start_receiver(github=github.url)
+
+        async def is_found() -> bool:
+            return len(second.inbox.waiting()) == 1
+
+        await until(is_found)
+        _, answer = await second.deliver("pull_request", document)
+
+    assert (answer.status_code, answer.text) == (200, "repeated: already accepted")
+    assert len(second.inbox.waiting()) == 1
 
 
 async def test_metrics_and_health_say_what_waits_and_why(receiver: Receiver) -> None:

@@ -43,6 +43,28 @@ def test_a_status_is_set(double: FakeGitHub, github: GitHub) -> None:
     assert double.requests == [f"POST /repos/{REPOSITORY}/statuses/{COMMIT}"]
 
 
+def test_the_limit_of_statuses_is_said_in_githubs_words(connect: Callable[..., GitHub]) -> None:
+    """Its "Validation Failed" alone helps no one; trying again would not either."""
+    with FakeGitHub(REPOSITORY, token=TOKEN, max_statuses=2) as double:
+        github = connect(double.url)
+        for _ in range(2):
+            github.set_status(REPOSITORY, COMMIT, PASSED)
+        with pytest.raises(NotSent, match="This SHA and context has reached the maximum number") as caught:
+            github.set_status(REPOSITORY, COMMIT, PASSED)
+
+    assert (caught.value.passing, len(double.requests)) == (False, 3)
+    assert "push another commit" in str(caught.value)
+
+
+def test_a_reaction_is_there_once(double: FakeGitHub, github: GitHub) -> None:
+    """Also if the step is repeated."""
+    number = double.comment(REPOSITORY, 7, "/run moon")
+    for _ in range(2):
+        github.react(REPOSITORY, number, "confused")
+
+    assert [each.reactions for each in double.comments] == [("confused",)]
+
+
 def test_a_comment_is_edited_in_place(double: FakeGitHub, github: GitHub) -> None:
     """A later run writes over our earlier comment; the same text again changes nothing."""
     github.keep_comment(REPOSITORY, 7, comment("first"))

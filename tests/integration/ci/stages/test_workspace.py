@@ -1,79 +1,98 @@
-"""A private repository is fetched with a token that no other process sees."""
+"""The files of a commit, and what gates it: git is the real one, with repositories of this machine."""
 
-import base64
-import os
-import ssl
 import subprocess
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import psutil
 import pytest
 
+from kvsync.ci.run.parameters import CommitSource
 from kvsync.ci.stages.stage import StageContext
-from kvsync.ci.stages.workspace import WorkspaceStage
+from kvsync.ci.stages.workspace import WorkspaceStage, at_gate
 from kvsync.testing.processes.ledger import Ledger
+from kvsync.testing.results.outcome import Outcome
 from kvsync.testing.results.verdicts import NotRun
 
-TOKEN = "ghp-" + "7f3a91c5" * 4
-BASIC = base64.b64encode(f"x-access-token:{TOKEN}".encode()).decode()
+FILE = Path("gate/quarantine.toml")
 
 
-def _shows_it(process: psutil.Process) -> bool:
-    """Say whether an environment or a command line of another process has the token."""
-    try:
-        seen = [*process.environ().values(), *process.cmdline()]
-    except psutil.Error:
-        return False
-    return process.pid != os.getpid() and any(text in value for value in seen for text in (TOKEN, BASIC))
+def git(folder: Path, *words: str) -> str:
+    """Run git; returns what it printed."""
+    argv = ["git", "-C", str(folder), "-c", "user.name=x", "-c", "user.email=x@example.org", *words]
+    return subprocess.run(argv, check=True, capture_output=True, text=True).stdout.strip()
 
 
-@contextmanager
-def _private(folder: Path, showing: list[str]) -> Iterator[str]:
-    """A server that wants the token; when it gets it, it looks round and has no such repository."""
-
-    class Server(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            knows = self.headers.get("Authorization") == f"Basic {BASIC}"
-            if knows:
-                showing.append(" ".join(each.name() for each in psutil.process_iter() if _shows_it(each)))
-            self.send_response(404 if knows else 401)
-            self.send_header("WWW-Authenticate", 'Basic realm="private"')
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
-
-    key, certificate = folder / "key.pem", folder / "certificate.pem"
-    made = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    made += ["-subj", "/CN=127.0.0.1", "-days", "1", "-keyout", str(key), "-out", str(certificate)]
-    subprocess.run(made, check=True, capture_output=True, timeout=30)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
-    with ThreadingHTTPServer(("127.0.0.1", 0), Server) as server:
-        server.socket = context.wrap_socket(server.socket, server_side=True)
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"https://127.0.0.1:{server.server_port}/octo/private"
-        server.shutdown()
-        thread.join()
+@pytest.fixture
+def upstream(tmp_path: Path) -> Path:
+    """A repository whose branch `trunk` has a quarantine, and `topic` another."""
+    folder = tmp_path / "upstream"
+    (folder / FILE).parent.mkdir(parents=True)
+    git(folder, "init", "--quiet", "--initial-branch", "trunk")
+    for branch in ("trunk", "topic"):
+        (folder / FILE).write_text(branch)
+        if branch != "trunk":
+            git(folder, "checkout", "--quiet", "-b", branch)
+        git(folder, "add", ".")
+        git(folder, "commit", "--quiet", "--message", branch)
+    git(folder, "rm", "--quiet", str(FILE))
+    git(folder, "checkout", "--quiet", "-b", "without")
+    git(folder, "commit", "--quiet", "--message", "without")
+    git(folder, "checkout", "--quiet", "trunk")
+    return folder
 
 
-def test_the_token_is_in_no_environment_and_no_command_line(tmp_path: Path) -> None:
-    """Not in git's, nor in that of what git starts; what we know besides is not inherited either."""
-    context = StageContext(
-        run_dir=tmp_path,
-        repository=tmp_path / "workspace",
-        ledger=Ledger(tmp_path / "ledger.jsonl", run="r"),
-        tools={"PATH": os.environ["PATH"], "GIT_SSL_NO_VERIFY": "1"},
+@pytest.fixture
+def context(tmp_path: Path) -> StageContext:
+    """A run that may begin."""
+    run_dir = tmp_path / "run"
+    (run_dir / "logs").mkdir(parents=True)
+    return StageContext(
+        run_dir=run_dir,
+        repository=run_dir / "workspace",
+        ledger=Ledger(run_dir / "ledger.jsonl", run="r"),
         stop=threading.Event(),
     )
-    showing: list[str] = []
-    with _private(tmp_path, showing) as url, pytest.raises(NotRun, match="cannot be fetched"):
-        WorkspaceStage(url, "0" * 40, TOKEN).run(context)
 
-    assert showing == [""]
+
+@pytest.mark.parametrize(
+    ("gate", "found"),
+    [("HEAD", "trunk"), ("refs/heads/without", None), ("refs/heads/main", "trunk"), ("", None)],
+    ids=["the server's own", "a branch without", "no such branch", "none"],
+)
+def test_what_gates_comes_from_the_server(
+    upstream: Path, context: StageContext, gate: str, found: str | None
+) -> None:
+    """Beside the commit's own, which stays as it is; without that branch from the server's own."""
+    commit = git(upstream, "rev-parse", "topic")
+
+    result = WorkspaceStage(upstream.as_uri(), commit, gate=gate, files=[FILE]).run(context)
+
+    fetched = at_gate(context.repository) / FILE
+    assert result.outcome is Outcome.PASSED
+    assert (context.repository / FILE).read_text() == "topic"
+    assert (fetched.read_text() if fetched.exists() else None) == found
+    assert git(context.repository, "status", "--porcelain") == ""
+
+
+def test_a_commit_that_is_not_there_is_not_run(upstream: Path, context: StageContext) -> None:
+    """In git's words."""
+    with pytest.raises(NotRun, match=r"0{40} cannot be fetched from file:"):
+        WorkspaceStage(upstream.as_uri(), "0" * 40, gate="HEAD", files=[FILE]).run(context)
+
+
+@pytest.mark.parametrize(
+    ("fields", "gate", "own"),
+    [
+        ({}, "", True),
+        ({"pull_request": 7}, "HEAD", False),
+        ({"trusted": False}, "", False),
+        ({"pull_request": 7, "base": "release"}, "refs/heads/release", False),
+        ({"base": "release"}, "refs/heads/release", False),
+    ],
+)
+def test_whose_quarantine_gates(fields: dict[str, object], gate: str, *, own: bool) -> None:
+    """A commit of the repository's own branch has its own; what asks to be merged, that of where it goes."""
+    source = CommitSource.model_validate({"url": "https://example.org/a/b.git", "commit": "a" * 40, **fields})
+
+    assert (source.gate, source.gates_itself) == (gate, own)
+    assert ("base" in source.model_dump()) is ("base" in fields)

@@ -1,9 +1,11 @@
-"""Stores of each kind: a directory, a real S3 server of this process, and one that the environment names."""
+"""Stores of each kind: a directory, and S3 of moto, of real servers and of what the environment names."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 from uuid import uuid4
 
 import pytest
@@ -15,6 +17,7 @@ from kvsync.ci.store.directory import DirectoryStore
 from kvsync.ci.store.s3 import PATIENCE, S3Store
 from kvsync.ci.store.store import Store
 from kvsync.testing.clusters.local.fault_proxy import FaultProxy
+from tests.integration.ci.store.servers import CERTIFICATE, PROGRAMS, Server, serving
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -22,6 +25,17 @@ if TYPE_CHECKING:
 ELSEWHERE = os.environ.get("KVSYNC_CI_TEST_S3_ENDPOINT", "")
 ELSEWHERE_BUCKET = os.environ.get("KVSYNC_CI_TEST_S3_BUCKET", "")
 """A server of S3's protocol that the same tests run against, with the credentials of the environment."""
+
+REAL = [
+    pytest.param(
+        f"{server} {transport}",
+        marks=pytest.mark.skipif(
+            not PROGRAMS, reason="KVSYNC_CI_S3_SERVERS names no folder with the programs rclone and weed"
+        ),
+    )
+    for server, transport in product(("rclone", "seaweedfs"), ("http", "tls"))
+]
+"""Servers that run as processes, over both transports."""
 
 PART = 5 * 1024**2
 
@@ -61,9 +75,15 @@ class Bucket:
         return [each["Key"] for each in uploads]
 
 
-def client_of(endpoint: str) -> "S3Client":
-    """Return a client as the store has one."""
-    return Session().client("s3", endpoint_url=endpoint, region_name="us-east-1", config=PATIENCE)
+def client_of(endpoint: str, certificate: Path | None = None) -> "S3Client":
+    """Return a client as the store has one, that believes a certificate."""
+    return Session().client(
+        "s3",
+        endpoint_url=endpoint,
+        region_name="us-east-1",
+        config=PATIENCE,
+        verify=str(certificate) if certificate else None,
+    )
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -110,7 +130,36 @@ def proxy() -> Iterator[FaultProxy]:
         yield proxy
 
 
-@pytest.fixture(params=["directory", "moto", *filter(None, [ELSEWHERE and "environment"])])
+@pytest.fixture(scope="session")
+def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Bucket]]:
+    """Give a place in the bucket of a server in REAL, which is started when it is first asked for."""
+    clients: dict[str, S3Client] = {}
+    login = AWS["AWS_ACCESS_KEY_ID"], AWS["AWS_SECRET_ACCESS_KEY"]
+    with ExitStack() as servers:
+
+        def start(server: Server) -> None:
+            folder = tmp_path_factory.mktemp(server)
+            for transport, endpoint in servers.enter_context(serving(server, folder, login)).items():
+                clients[f"{server} {transport}"] = client_of(endpoint, folder / CERTIFICATE)
+            clients[f"{server} http"].create_bucket(Bucket="tests")
+
+        def place(name: str) -> Bucket:
+            if name not in clients:
+                start(cast("Server", name.partition(" ")[0]))
+            return Bucket(clients[name], "tests", f"at-{uuid4().hex}")
+
+        yield place
+
+
+@pytest.fixture(params=["moto", *REAL])
+def server_bucket(request: pytest.FixtureRequest, real: Callable[[str], Bucket]) -> Bucket:
+    """A place in a bucket of each server."""
+    if request.param == "moto":
+        return cast("Bucket", request.getfixturevalue("bucket"))
+    return real(request.param)
+
+
+@pytest.fixture(params=["directory", "moto", *REAL, *filter(None, [ELSEWHERE and "environment"])])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     """An empty store of each kind."""
     match request.param:
@@ -119,4 +168,6 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
         case "moto":
             bucket: Bucket = request.getfixturevalue("bucket")
             return bucket.store
-    return Bucket(client_of(ELSEWHERE), ELSEWHERE_BUCKET, f"tests/{uuid4().hex}").store
+        case "environment":
+            return Bucket(client_of(ELSEWHERE), ELSEWHERE_BUCKET, f"tests/{uuid4().hex}").store
+    return cast("Bucket", request.getfixturevalue("real")(request.param)).store

@@ -21,7 +21,7 @@ from kvsync.testing.processes.wait import wait_for
 from tests.integration.ci.store.conftest import AWS, PART, Bucket, client_of
 
 RUN = "20261120-120000-ab12"
-Answer = Callable[[int, str], str]
+Answer = Callable[..., str]
 
 
 @pytest.fixture
@@ -37,16 +37,26 @@ def folder(tmp_path: Path) -> RunFolder:
 
 @pytest.fixture
 def refusing() -> Iterator[Answer]:
-    """Start servers that answer every request with one error of S3's; returns their endpoints."""
+    """Start servers that answer every request with one error of S3's, and have no bucket; returns endpoints.
+
+    `date` is what their clock says.
+    """
     servers: list[ThreadingHTTPServer] = []
 
-    def start(status: int, body: str) -> str:
+    def start(status: int, body: str, date: str = "") -> str:
         class Refusal(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body.encode())
+
+            def do_HEAD(self) -> None:
+                self.send_response(404)
+                self.end_headers()
+
+            def date_time_string(self, timestamp: float | None = None) -> str:
+                return date or super().date_time_string(timestamp)
 
             def log_message(self, *_: object) -> None:
                 """Say nothing."""
@@ -191,6 +201,31 @@ def test_a_refusal_is_clear(
     assert f"in s3://{bucket.name}/some/prefix/proj/{RUN}/" in str(caught.value)
     assert not any(secret in str(caught.value) for secret in AWS.values())
     assert folder.page.read_text() == "<p>hello"
+
+
+def test_a_wrong_clock_is_named_though_access_is_denied(
+    refusing: Answer, folder: RunFolder, bucket: Bucket
+) -> None:
+    """The answer has the server's time."""
+    client = client_of(refusing(403, error("AccessDenied"), "Fri, 20 Nov 2020 10:00:00 GMT"))
+
+    with pytest.raises(StoreError, match="the clock of this machine differs from the server's"):
+        upload_run(folder, S3Store(client, bucket.settings()), "proj")
+
+
+def test_an_internal_error_for_want_of_a_bucket(refusing: Answer, folder: RunFolder, bucket: Bucket) -> None:
+    """The server is asked whether there is one; it will not pass by itself."""
+    client = client_of(refusing(500, error("InternalError")))
+
+    with pytest.raises(StoreError, match=r"the bucket does not exist \(NoSuchBucket\)") as caught:
+        S3Store(client, bucket.settings()).list()
+    assert not caught.value.passing
+
+
+@pytest.mark.parametrize("code", ["NotImplemented", "MethodNotAllowed", "NoSuchUpload"])
+def test_a_server_that_lists_no_uploads_has_none_to_tidy(refusing: Answer, bucket: Bucket, code: str) -> None:
+    """Its own cleaning has to do."""
+    S3Store(client_of(refusing(405, error(code))), bucket.settings()).tidy("proj/")
 
 
 def test_a_missing_bucket(bucket: Bucket, folder: RunFolder) -> None:

@@ -67,6 +67,21 @@ def test_failures_are_set_aside(given: list[CheckKind], expected: list[CheckKind
     )
 
 
+def test_what_a_commit_proposes_sets_nothing_aside() -> None:
+    """Where the gate does not know a failure, it is said; where it does, the gate's entry holds."""
+    proposed = Quarantine(quarantine=(entry("t.py::test_0"), entry("t.py::test_1"), entry("t.py::test_2")))
+    gate = Quarantine(quarantine=(entry("t.py::test_0"),))
+
+    result = apply(gate, stage("failed", "failed", "passed"), TODAY, proposed)
+
+    assert kinds(result) == ["quarantined", "failed", "passed"]
+    assert [check.detail.endswith("counts only after it is merged") for check in result.checks] == [
+        False,
+        True,
+        False,
+    ]
+
+
 def test_who_and_until_when_is_said() -> None:
     """The failure keeps its text, and says both dates, the owner, the reason and the issue."""
     result = apply(Quarantine(quarantine=(entry("t.py::test_0"),)), stage("failed", "passed"), TODAY)

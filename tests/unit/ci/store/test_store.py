@@ -9,7 +9,8 @@ from kvsync.ci.errors import StoreError
 from kvsync.ci.settings import StoreSettings, load_settings
 from kvsync.ci.store.directory import DirectoryStore
 from kvsync.ci.store.opening import open_store
-from kvsync.ci.store.s3 import S3Store, failure
+from kvsync.ci.store.s3 import S3Store
+from kvsync.ci.store.s3_failure import failure
 from kvsync.ci.store.store import content_type
 from kvsync.errors import ConfigError
 

@@ -47,6 +47,25 @@ def test_each_service_gets_the_secrets_that_it_needs() -> None:
     assert [word for each in services.others() for word in each.argv if "s3cret" in word] == []
 
 
+@pytest.mark.parametrize(
+    ("given", "seen_at"),
+    [
+        ({}, "http://127.0.0.1:4200/api"),
+        ({"PREFECT_UI_API_URL": "https://ci.example/api"}, "https://ci.example/api"),
+        ({"PREFECT_SERVER_UI_API_URL": "https://ci.example/api"}, "https://ci.example/api"),
+        ({"PREFECT_UI_URL": "https://ci.example/"}, "https://ci.example/api"),
+    ],
+)
+def test_a_browser_elsewhere_finds_the_api(given: dict[str, str], seen_at: str) -> None:
+    """By any name that Prefect has for the address, or beside the UI; services use this machine's."""
+    env = surroundings(Path("/r"), ServeSettings(), given)
+
+    assert (env["PREFECT_SERVER_UI_API_URL"], env["PREFECT_API_URL"]) == (
+        seen_at,
+        "http://127.0.0.1:4200/api",
+    )
+
+
 def test_a_server_that_is_there_is_used() -> None:
     """Its address is left alone, and nothing is said of a UI."""
     env = surroundings(Path("/r"), ServeSettings(), {"PREFECT_API_URL": "http://there:4200/api"})

@@ -35,8 +35,13 @@ FORK_COMMIT = "ec26c3e57ca3a959ca5aad62de7213c562f8c821"
 
 def decided(name: str, **changes: object) -> object:
     """What follows from a changed payload."""
+    return decided_by(SETTINGS, name, changes)
+
+
+def decided_by(settings: WebhookSettings, name: str, changes: Mapping[str, object]) -> object:
+    """What follows from it with other settings."""
     event = name.removesuffix("_fork")
-    return decide(parse(event, json.dumps(payload(name, **changes)).encode()), SETTINGS)
+    return decide(parse(event, json.dumps(payload(name, **changes)).encode()), settings)
 
 
 def test_a_push_to_a_configured_branch_runs_its_commit() -> None:
@@ -70,6 +75,84 @@ def test_a_fork_is_untrusted_and_fetched_from_the_repository_it_asks(repo: str |
     assert found.source == CommitSource(
         url=URL, commit=FORK_COMMIT, repository=NAME, ref="main", pull_request=7, trusted=False
     )
+
+
+def test_a_merge_queue_gets_the_statuses_of_a_pull_request() -> None:
+    """Its commit is run as pull requests are, and judged by the branch that it goes to."""
+    found = decided("merge_group")
+
+    commit = "2ffea6db159f6b6c47a24e778fb9ef40cf6b1c7d"
+    assert isinstance(found, Start)
+    assert (found.deployment, found.asked) == ("pull-request", {"trigger": "merge-queue"})
+    assert found.source == CommitSource(
+        url=URL,
+        commit=commit,
+        repository=NAME,
+        ref="gh-readonly-queue/main/pr-104-929f8209d40f77f4abc622a499c93a83babdbe64",
+        base="main",
+    )
+    ended = decided("merge_group", action="destroyed")
+    assert isinstance(ended, Cancel)
+    assert ended.pull_request == found.pull_request == f"{NAME}@{commit}"
+
+
+@pytest.mark.parametrize(("branch", "base"), [("main", ""), ("release", "release")])
+def test_the_base_of_a_pull_request_is_named_where_it_is_not_the_repositorys_own(
+    branch: str, base: str
+) -> None:
+    """Its quarantine gates."""
+    found = decided("pull_request", pull_request__base__ref=branch)
+
+    assert isinstance(found, Start)
+    assert isinstance(found.source, CommitSource)
+    assert found.source.base == base
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "skips"),
+    [
+        ("push", {"head_commit": {"message": "Fix [skip ci]"}}, True),
+        ("push", {"head_commit": {"message": "Fix\n\n[ci skip]"}}, True),
+        ("push", {"head_commit": {"message": "Fix skip ci"}}, False),
+        ("pull_request", {"pull_request__title": "Fix [no ci]"}, True),
+        ("pull_request", {"pull_request__draft": True}, True),
+        ("pull_request", {"action": "ready_for_review"}, False),
+    ],
+)
+def test_drafts_and_skip_ci_are_settings(name: str, changes: dict[str, object], *, skips: bool) -> None:
+    """By default neither is heard; `ready_for_review` brings nothing new then."""
+    strict = SETTINGS.model_copy(update={"drafts": "skip", "skip_ci": True})
+
+    assert isinstance(decided_by(strict, name, changes), Ignore) is skips
+    assert isinstance(decided(name, **changes), Ignore) is (changes.get("action") == "ready_for_review")
+
+
+@pytest.mark.parametrize(
+    ("body", "answered"),
+    [
+        ("/rerun", True),
+        ("Please:\n/re-test\nThanks!", True),
+        ("/frobnicate", True),
+        ("Please:\n/frobnicate\nThanks!", False),
+        ("/lgtm", False),
+        ("/usr/bin/env is gone", False),
+        ("no command", False),
+    ],
+)
+def test_an_unknown_command_is_answered(body: str, *, answered: bool) -> None:
+    """If it is all that a comment says, or close to one of ours."""
+    found = decided("issue_comment", comment__body=body)
+
+    assert isinstance(found, Ignore)
+    assert (found.answer is not None) is answered
+
+
+def test_stages_may_be_separated_by_commas() -> None:
+    """As a dispatched workflow has them."""
+    found = decided("issue_comment", comment__body="/run chaos,e2e")
+
+    assert isinstance(found, Start)
+    assert found.asked["stages"] == ["chaos", "e2e"]
 
 
 def test_a_closed_pull_request_cancels_its_runs() -> None:
