@@ -131,7 +131,7 @@ class WorkflowDispatch(_Event):
     inputs: dict[str, object] | None = None
 
 
-class Group(_Payload):
+class QueuedCommit(_Payload):
     """What a merge queue wants to merge: a commit that holds pull requests, and the branch it goes to."""
 
     head_sha: str
@@ -143,7 +143,7 @@ class MergeGroup(_Event):
     """A merge queue waits for the statuses of a commit of its own, or has no use for them any more."""
 
     action: str
-    merge_group: Group
+    merge_group: QueuedCommit
 
 
 WebhookEvent = Push | PullRequest | IssueComment | WorkflowDispatch | MergeGroup

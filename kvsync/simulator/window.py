@@ -65,7 +65,7 @@ class SlidingWindow:
         return [*[None] * skipped, *used]
 
     def advance(self, slots: Slots, computed: int, blocks: int) -> list[BlockRemoved]:
-        """Let a request that has computed some tokens have `blocks` blocks in all; returns what it evicted."""
+        """Let a request that has computed some tokens have `blocks` blocks in all; return what it evicted."""
         skipped = range(min(self._skipped(computed), len(slots)))
         self._release([slots[position] for position in skipped])
         slots[: len(skipped)] = [None] * len(skipped)
