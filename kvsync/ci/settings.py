@@ -36,7 +36,7 @@ PREFIX = "KVSYNC_CI_"
 _RENAMED = {("cluster", "node_image"): "KIND_NODE_IMAGE"}
 """Only Kind has a node image, and a variable of a cluster stands without a table around it."""
 
-_OTHERS = re.compile(r"TRACE|RECORDINGS|CHAOS_CRDS|TEST_.*")
+_OTHERS = re.compile(r"TRACE|RECORDINGS|INPUTS|CHAOS_CRDS|TEST_.*")
 """Variables with the prefix that are not settings: what tests are given, and their switches."""
 
 _BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](?=.{0,120}$)(/[\w=-][\w.=-]*)*/?", re.ASCII)

@@ -16,6 +16,9 @@ from junitparser.xunit2 import FlakyFailure, JUnitXml, RerunFailure, TestCase, T
 
 from kvsync.testing.results.outcome import Check, Outcome, StageResult, merge
 
+OURS = "kvsync"
+"""The name of our documents: in them, elements of one name are attempts at one test."""
+
 ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Characters that XML 1.0 cannot hold in any form."""
 
@@ -37,7 +40,7 @@ def _write(result: StageResult, path: Path, properties: Mapping[str, str], cases
         suite.add_property(name, _legal(value))
     suite.add_testcases([*cases])  # all at once: each call counts the whole suite anew
     suite.timestamp = result.started_at.isoformat()
-    document = JUnitXml("kvsync")
+    document = JUnitXml(OURS)
     document.add_testsuite(suite)
     document.update_statistics()  # type: ignore[no-untyped-call]  # as above
     path.parent.mkdir(parents=True, exist_ok=True)

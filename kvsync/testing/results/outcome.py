@@ -122,7 +122,10 @@ class Check:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageResult:
-    """How a stage ended. `reason` is a sentence for readers of that alone; `log` is a path or None."""
+    """How a stage ended. `reason` is a sentence for readers of that alone; `log` is a path or None.
+
+    `remarks`: what was odd about the files that it was read from, without a doubt about the result.
+    """
 
     name: str
     outcome: Outcome
@@ -131,6 +134,7 @@ class StageResult:
     started_at: datetime
     duration_s: float = 0.0
     log: str | None = None
+    remarks: Sequence[str] = ()
 
     @classmethod
     def unknown(cls, name: str, reason: str, *, started_at: datetime | None = None, detail: str = "") -> Self:
@@ -176,6 +180,7 @@ class StageResult:
             "started_at": self.started_at.isoformat(),
             "duration_s": self.duration_s,
             "log": self.log,
+            "remarks": list(self.remarks),
         }
 
     @classmethod
@@ -187,6 +192,7 @@ class StageResult:
                 Check.from_json(each) for each in cast("list[dict[str, object]]", value["checks"])
             ),
             "started_at": datetime.fromisoformat(str(value["started_at"])),
+            "remarks": tuple(cast("list[str]", value.get("remarks", ()))),
         }
         return cls(**{**value, **changed})  # type: ignore[arg-type]  # checked by name only
 

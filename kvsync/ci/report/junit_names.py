@@ -1,0 +1,80 @@
+"""What the tests of JUnit files are called: briefly, and each by a name of its own. Pure."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+from xml.etree.ElementTree import Element
+
+from kvsync.ci.report.junit_document import Document, Suite
+
+PARAMETERS = ("value_param", "type_param")
+"""Where GoogleTest puts a test's parameters; other tools put them in its name."""
+
+
+@dataclass(frozen=True, slots=True)
+class TestName:
+    """A test's name: its `own`, the usual `short` and the `full` one, and what else tells it from others."""
+
+    __test__ = False
+
+    own: str
+    short: str
+    full: str
+    circumstances: tuple[str, ...]
+
+    @classmethod
+    def of(cls, case: Element, suite: Suite, document: Document, position: int) -> Self:
+        """Name a case by what it and its suite say; for a pytest test whose file is known, by its node id."""
+        own = case.get("name") or f"(test {position})"
+        file = case.get("file", "")
+        parameters = [case.get(each, "") for each in PARAMETERS if case.get(each)]
+        own += f"[{', '.join(parameters)}]" if parameters else ""
+        owner = case.get("classname", "") or case.get("class", "")
+        full = f"{owner}::{own}" if owner else own
+        module = file.removesuffix(".py").replace("/", ".")
+        if file.endswith(".py") and f"{owner}.".startswith(f"{module}."):
+            short = full = "::".join([file, *filter(None, owner.removeprefix(module).split(".")), own])
+        else:
+            short = own if owner == suite.name else full
+        of_suite = [suite.header.get(each, "") for each in ("name", "package", "hostname")]
+        of_case = [case.get(each, "") for each in ("class", "file", "feature")]
+        return cls(own, short, full, (*of_suite, *of_case, document.name))
+
+
+def distinct(names: Sequence[TestName]) -> list[str]:
+    """Return the names in words, no two alike: with as much of the circumstances as it takes, or numbered."""
+    alike: dict[str, list[int]] = defaultdict(list)
+    for place, name in enumerate(names):
+        alike[name.short].append(place)
+    told = [name.short for name in names]
+    for places in alike.values():
+        if len(places) > 1:
+            for place, text in zip(places, _told_apart([names[place] for place in places]), strict=True):
+                told[place] = text
+    return _numbered(told)
+
+
+def _told_apart(names: Sequence[TestName]) -> list[str]:
+    """Name tests that share a short name; some may still be alike."""
+    told, known = [""] * len(names), 1
+    for circumstance in zip(*(name.circumstances for name in names), strict=True):
+        more = [f"{before}{text} " for before, text in zip(told, circumstance, strict=True)]
+        if len(set(more)) > known:
+            told, known = more, len(set(more))
+    short = known == len(names)
+    return [before + (name.short if short else name.full) for before, name in zip(told, names, strict=True)]
+
+
+def _numbered(names: Sequence[str]) -> list[str]:
+    taken, last = set(names), dict.fromkeys(names, 1)
+    seen: set[str] = set()
+    told = []
+    for name in names:
+        text = name
+        while text in seen or (text != name and text in taken):
+            last[name] += 1
+            text = f"{name} #{last[name]}"
+        seen.add(text)
+        told.append(text)
+    return told
