@@ -246,14 +246,20 @@ def _legal(text: str) -> str:
 
 def number(text: str) -> float:
     """Read a number with thousands separators or a decimal comma; 0 if there is none."""
-    text = text.strip()
+    try:
+        value = float(text)
+    except ValueError:
+        value = _foreign(text.strip())
+    return value if math.isfinite(value) and value > 0 else 0.0
+
+
+def _foreign(text: str) -> float:
     if re.fullmatch(r"\d{1,3}(,\d{3})+(\.\d*)?", text):
         text = text.replace(",", "")
     try:
-        value = float(text.replace(",", "."))
+        return float(text.replace(",", "."))
     except ValueError:
         return 0.0
-    return value if math.isfinite(value) and value > 0 else 0.0
 
 
 def _local(tag: str) -> str:

@@ -14,32 +14,38 @@ PARAMETERS = ("value_param", "type_param")
 
 @dataclass(frozen=True, slots=True)
 class TestName:
-    """A test's name: its `own`, the usual `short` and the `full` one, and what else tells it from others."""
+    """A test's name: its `own`, the usual `short` one, and the `full` one."""
 
     __test__ = False
 
     own: str
     short: str
     full: str
-    circumstances: tuple[str, ...]
+    case: Element
+    suite: Suite
+    document: Document
 
     @classmethod
     def of(cls, case: Element, suite: Suite, document: Document, position: int) -> Self:
         """Name a case by what it and its suite say; for a pytest test whose file is known, by its node id."""
         own = case.get("name") or f"(test {position})"
-        file = case.get("file", "")
-        parameters = [case.get(each, "") for each in PARAMETERS if case.get(each)]
-        own += f"[{', '.join(parameters)}]" if parameters else ""
-        owner = case.get("classname", "") or case.get("class", "")
-        full = f"{owner}::{own}" if owner else own
+        if parameters := [case.get(each, "") for each in PARAMETERS if case.get(each)]:
+            own += f"[{', '.join(parameters)}]"
+        owner, file = case.get("classname", "") or case.get("class", ""), case.get("file", "")
+        short = full = f"{owner}::{own}" if owner else own
         module = file.removesuffix(".py").replace("/", ".")
         if file.endswith(".py") and f"{owner}.".startswith(f"{module}."):
             short = full = "::".join([file, *filter(None, owner.removeprefix(module).split(".")), own])
-        else:
-            short = own if owner == suite.name else full
-        of_suite = [suite.header.get(each, "") for each in ("name", "package", "hostname")]
-        of_case = [case.get(each, "") for each in ("class", "file", "feature")]
-        return cls(own, short, full, (*of_suite, *of_case, document.name))
+        elif owner == suite.name:
+            short = own
+        return cls(own, short, full, case, suite, document)
+
+    @property
+    def circumstances(self) -> tuple[str, ...]:
+        """What else tells it from others, in the order in which that is said."""
+        of_suite = [self.suite.header.get(each, "") for each in ("name", "package", "hostname")]
+        of_case = [self.case.get(each, "") for each in ("class", "file", "feature")]
+        return (*of_suite, *of_case, self.document.name)
 
 
 def distinct(names: Sequence[TestName]) -> list[str]:

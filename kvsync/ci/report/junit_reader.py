@@ -22,6 +22,7 @@ from kvsync.ci.report.junit_document import CUT, INTERIM, Document, Suite, numbe
 from kvsync.ci.report.junit_names import TestName, distinct
 from kvsync.testing.results.attempts import last_of
 from kvsync.testing.results.outcome import OUTCOMES, Check, CheckKind, Outcome, StageResult, merge
+from kvsync.testing.results.texts import MISSING
 
 OUTPUT_CHARACTERS = 2**20
 """How much of a test's output is kept, from its end; the file has all of it."""
@@ -57,28 +58,29 @@ Identity = tuple[object, ...]
 
 @dataclass(frozen=True, slots=True)
 class _Element:
-    """One element of a file: which test it was, and how it ended."""
+    """One element of a file, and which test it was; `is_lost`: an attempt that failed without a word."""
 
+    case: Element
     identity: Identity
     name: TestName
-    ending: Check
+    is_lost: bool = False
 
     @classmethod
     def of(cls, case: Element, document: Document, suite: Suite, position: int, host: str) -> Self:
         """Read an element; `host` is what tells the suites of the document apart, if that does."""
         name = TestName.of(case, suite, document, position)
-        attributes = {**case.attrib, "name": name.own}
-        said = sorted(each for each in attributes.items() if each[0] not in OF_AN_ATTEMPT)
-        return cls((suite.name, host, *said), name, _ending(case))
+        said = [each for each in case.attrib.items() if each[0] not in OF_AN_ATTEMPT]
+        return cls(case, (suite.name, host, name.own, frozenset(said)), name)
+
+    def ending(self, name: str = "") -> Check:
+        """Return how it ended, as the check of this name."""
+        return Check(name=name, kind="failed", detail=LOST) if self.is_lost else _ending(self.case, name)
 
     @property
     def says_nothing(self) -> bool:
         """Whether it is a bare pass, as which pytest-rerunfailures writes any attempt but the last."""
-        return self.ending.kind == "passed" and not self.ending.attempts
-
-    def lost(self) -> Self:
-        """Return it as a failed attempt."""
-        return replace(self, ending=replace(self.ending, kind="failed", detail=LOST))
+        ending = self.ending()
+        return ending.kind == "passed" and not ending.attempts
 
 
 def read_junit(paths: Sequence[Path], *, name: str, attempts: bool = False) -> StageResult:
@@ -116,10 +118,7 @@ def _checks(documents: Iterable[Document], *, attempts: bool) -> list[Check]:
             elements += [[each] for each in found] if attempts else _known_attempts(document, suite, found)
     tests = _grouped(each for group in elements for each in group) if attempts else elements
     names = distinct([test[0].name for test in tests])
-    return [
-        last_of([replace(each.ending, name=name) for each in test])
-        for name, test in zip(names, tests, strict=True)
-    ]
+    return [last_of([each.ending(name) for each in test]) for name, test in zip(names, tests, strict=True)]
 
 
 def _grouped(elements: Iterable[_Element]) -> list[list[_Element]]:
@@ -140,7 +139,7 @@ def _known_attempts(document: Document, suite: Suite, elements: Sequence[_Elemen
     for test in tests:
         *earlier, last = test
         if lost and all(each.says_nothing for each in earlier):
-            found.append([*(each.lost() for each in earlier), last])
+            found.append([*(replace(each, is_lost=True) for each in earlier), last])
         else:
             found += [test] if paired and len(test) == 2 else [[each] for each in test]
     return found
@@ -150,35 +149,43 @@ def _is_retried(test: Sequence[_Element]) -> bool:
     """Whether elements can be attempts: each but the last failed, and the last decided."""
     *earlier, last = test
     return not earlier or (
-        all(each.ending.outcome is Outcome.FAILED for each in earlier)
-        and last.ending.outcome is not Outcome.UNKNOWN
+        all(each.ending().outcome is Outcome.FAILED for each in earlier)
+        and last.ending().outcome is not Outcome.UNKNOWN
     )
 
 
-def _ending(case: Element) -> Check:
-    """Return how an element ended, with its attempts; it has no name yet."""
+def _ending(case: Element, name: str) -> Check:
+    """Return how an element ended, with its attempts."""
     if case.tag == CUT:
-        return Check(name="", kind="inconclusive", detail="the file ends within this test case")
+        return Check(name=name, kind="inconclusive", detail="the file ends within this test case")
     kind, detail = _kind_and_detail(case)
     last = Check(
-        name="",
+        name=name,
         kind=kind,
         detail=detail,
         duration_s=number(case.get("time", "")),
         log_tail=_output(case),
-        properties={each.get("name", ""): each.get("value", "") for each in case.iterfind("*/property")},
+        properties={
+            each.get("name", ""): each.get("value", "")
+            for properties in case.iterfind("properties")
+            for each in properties.iterfind("property")
+        }
+        if len(case)
+        else {},
     )
-    return last_of([*(_attempt(child) for child in case if child.tag in INTERIM), last])
+    return last_of([*(_attempt(child, name) for child in case if child.tag in INTERIM), last])
 
 
 def _kind_and_detail(case: Element) -> tuple[CheckKind, str]:
     """Say how it ended by its elements and its attributes, whichever is worse."""
     kind: CheckKind = "passed"
     detail = ""
-    for tag in ENDINGS:
+    for tag in ENDINGS if len(case) else ():
         if found := case.findall(tag):
             kind, detail = _kind(found[0]), "\n".join(filter(None, map(_detail, found)))
-    said = [(case.get(name, ""), name) for name in ("status", "result")]
+    said: list[tuple[str, str]] = [
+        (case.attrib[name], name) for name in ("status", "result") if name in case.attrib
+    ]
     marked = [name for name in LEFT_OUT if case.get(name) == "true"]
     marked += [child.tag for child in case if child.tag in LEFT_OUT and child.tag not in ENDINGS]
     said += [(name, name) for name in marked]
@@ -196,17 +203,17 @@ def _kind(element: Element) -> CheckKind:
     return next((kind for kind in possible if kind == said), possible[0])
 
 
-def _attempt(element: Element) -> Check:
+def _attempt(element: Element, name: str) -> Check:
     said = element.get("type", "")
     kind = next((kind for kind in OUTCOMES if kind == said), INTERIM[element.tag])
-    return Check(name="", kind=kind, detail=_detail(element))
+    return Check(name=name, kind=kind, detail=_detail(element))
 
 
 def _detail(element: Element) -> str:
     """Return the text or Surefire's stack trace, with the message if it says more; or else the type."""
     message, text, said = element.get("message", ""), element.text or "", element.get("type", "")
     text = text if text.strip() else element.findtext("stackTrace", "")
-    whole = text if message in text else "\n".join(filter(None, [message, text]))
+    whole = text if message.partition(MISSING)[0] in text else "\n".join(filter(None, [message, text]))
     return whole if whole.strip() or said in OUTCOMES else said
 
 

@@ -12,6 +12,7 @@ from kvsync.ci.run_folder import UNREADABLE
 from kvsync.errors import ConfigError
 from kvsync.testing.results.attempts import OTHER_CODE
 from kvsync.testing.results.outcome import Outcome, StageResult, worst
+from kvsync.testing.results.texts import laid_out
 from kvsync.testing.results.whole import write_whole
 
 EXIT_STATUS = {Outcome.PASSED: 0, Outcome.FAILED: 1, Outcome.UNKNOWN: 2}
@@ -103,9 +104,13 @@ class Report:
         fields["stages"] = tuple(StageResult.from_json(stage) for stage in stages)
         return cls(**fields)  # type: ignore[arg-type]  # checked by name only
 
+    def to_text(self) -> str:
+        """Return the report as JSON, each check on a line of its own."""
+        return f"{laid_out(self.to_json())}\n"
+
     def write(self, path: Path) -> None:
         """Write the report as JSON; a reader sees all of it or nothing."""
-        write_whole(path, json.dumps(self.to_json(), indent=1, default=str) + "\n")
+        write_whole(path, self.to_text())
 
     @classmethod
     def read(cls, path: Path) -> Self:

@@ -4,7 +4,7 @@ import json
 import platform
 from datetime import UTC, datetime
 
-from kvsync.ci.report.junit_writer import write_junit, write_prow
+from kvsync.ci.report.junit_writer import write_forms
 from kvsync.ci.report.report import Report, versions_of
 from kvsync.ci.revision import Revision
 from kvsync.ci.run.parameters import Parameters
@@ -17,6 +17,7 @@ from kvsync.errors import ConfigError
 from kvsync.testing.results.history import read_lines
 from kvsync.testing.results.measurement import machine_facts
 from kvsync.testing.results.outcome import Outcome, StageResult
+from kvsync.testing.results.whole import write_whole
 
 PACKAGES = ("kvsync", "prefect", "pyzmq", "msgpack", "xxhash", "pytest", "hypothesis", "starlette", "uvicorn")
 """Whose versions decide what was tested."""
@@ -40,9 +41,11 @@ def judge(run: Run, *, broken: str = "") -> Report:
         results.append(residue)
     if broken:
         results.append(StageResult.unknown("pipeline", broken))
-    said = json.dumps(_report(parameters, results).to_json(), default=str)
-    report = Report.from_json(json.loads(redact(said, secrets)))
-    report.write(folder.report)
+    report = _report(parameters, results)
+    text = report.to_text()
+    if (masked := redact(text, secrets)) != text:
+        report = Report.from_json(json.loads(masked))
+    write_whole(folder.report, masked)
     facts = {
         "run": report.run,
         "attempt": str(parameters.repeat.attempt if parameters.repeat else 1),
@@ -51,8 +54,7 @@ def judge(run: Run, *, broken: str = "") -> Report:
         "repeat": report.command,
     }
     for result in report.stages:
-        write_junit(result, folder.junit(result.name), facts)
-        write_prow(result, folder.prow(result.name), facts)
+        write_forms(result, folder.junit(result.name), folder.prow(result.name), facts)
     return report
 
 

@@ -84,6 +84,8 @@ def last_of(endings: Sequence[Check], *, same_code: bool = True) -> Check:
 
     The last that decided something decides; what decided nothing after a pass leaves the check undecided.
     """
+    if len(endings) == 1:
+        return endings[0]
     decided = [number for number, each in enumerate(endings, start=1) if _is_decided(each)]
     if decided and endings[decided[-1] - 1].outcome is Outcome.FAILED and decided[-1] < len(endings):
         return _still(last_of(endings[: decided[-1]], same_code=same_code), endings[decided[-1] :])
