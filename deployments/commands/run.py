@@ -102,7 +102,7 @@ def run_once(parameters: Parameters, *, as_json: bool) -> Report:
             environ=stage_environment(environ, trusted=True),
         )
         require(findings, parameters.cluster)
-    progress = Console(stderr=True) if as_json else console
+    progress = Console(stderr=True, highlight=False) if as_json else console
     attempt = f", attempt {parameters.repeat.attempt}" if parameters.repeat else ""
     progress.print(
         f"run {parameters.run}{attempt}: {', '.join(parameters.due)} "

@@ -10,20 +10,20 @@
 
 import statistics
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Self, cast
 
 from pydantic import SecretStr
-from sqlalchemy import ColumnElement, Select, and_, delete, false, func, or_, select
+from sqlalchemy import ColumnElement, Select, and_, delete, false, func, insert, or_, select
 from sqlalchemy.orm import Session, selectinload
 
 from kvsync.ci.archive.comparison import CheckId, RunComparison, compare
 from kvsync.ci.archive.database import FILE, ArchiveError, Database
 from kvsync.ci.archive.flakiness import Ending, side
-from kvsync.ci.archive.records import PastRun, RunScope, from_row, measurement_of, to_row
+from kvsync.ci.archive.records import PastRun, RunScope, check_rows, from_row, measurement_of, to_row
 from kvsync.ci.archive.tables import CheckRow, MeasurementRow, RunRow, StageRow
 from kvsync.ci.report.report import Report
 from kvsync.ci.settings import Settings
@@ -34,6 +34,9 @@ LOOKBACK = 200
 
 ETA_RUNS = 10
 """The last runs of a stage whose times are looked at: more would remember how long it took long ago."""
+
+MOST_NAMES = 500
+"""How many names a query has at most; databases take some thousands, and reading all is as quick then."""
 
 FAILING = [kind for kind in OUTCOMES if side(kind) == "failed"]
 
@@ -72,6 +75,8 @@ class Archive:
             session.execute(delete(RunRow).where(RunRow.id == row.id))
             session.add(row)
             session.flush()
+            if rows := list(check_rows(report)):
+                connection.execute(insert(CheckRow), rows)
 
     def scope(self, parameters: Mapping[str, object]) -> RunScope:
         """Return what the runs that one with these parameters can be compared with have in common."""
@@ -91,7 +96,7 @@ class Archive:
         among = or_(self._lately(scope, before), self._stand_ins(scope, before))
         return compare(
             report.stages,
-            self._failed_among(scope, among, commit),
+            self._failed_among(scope, among, commit, _failing(report)),
             seen=self.seen(scope, before=before),
             at=before,
             commit=commit,
@@ -208,12 +213,15 @@ class Archive:
         return and_(CheckRow.stage.not_in(ended), CheckRow.run_id.in_(there))
 
     def _failed_among(
-        self, scope: RunScope, among: ColumnElement[bool], commit: str = ""
+        self, scope: RunScope, among: ColumnElement[bool], commit: str = "", failing: Collection[str] = ()
     ) -> dict[CheckId, list[Ending]]:
-        """Return the endings of the checks that failed at least once; and of all that ran at `commit`."""
+        """Return the endings of the checks that failed at least once; and at `commit` those of `failing`."""
         failed = select(CheckRow.name).where(among, or_(CheckRow.kind.in_(FAILING), CheckRow.mixed))
-        same_commit = [RunRow.commit == commit] if commit else []
-        return self._endings(scope, among, or_(CheckRow.name.in_(failed), *same_commit))
+        wanted: list[ColumnElement[bool]] = [CheckRow.name.in_(failed)]
+        if commit and failing:
+            few = [CheckRow.name.in_(failing)] if len(failing) <= MOST_NAMES else []
+            wanted.append(and_(RunRow.commit == commit, *few))
+        return self._endings(scope, among, or_(*wanted))
 
     def _endings(self, scope: RunScope, *wanted: ColumnElement[bool]) -> dict[CheckId, list[Ending]]:
         query = (
@@ -260,6 +268,11 @@ class Archive:
         with self._database.reading() as connection:
             row = connection.execute(query).first()
         return (row[0], row[1]) if row else None
+
+
+def _failing(report: Report) -> list[str]:
+    checks = (check for stage in report.stages for check in stage.checks)
+    return [check.name for check in checks if check.kind in FAILING]
 
 
 def _counts(session: Session, runs: Sequence[str]) -> Mapping[tuple[str, str], Mapping[CheckKind, int]]:

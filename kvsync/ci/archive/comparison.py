@@ -107,10 +107,13 @@ def compare(
     for stage in stages:
         for check in stage.checks:
             key = (stage.name, check.name)
+            endings, is_seen = past.get(key, ()), key in seen
+            if is_seen and not endings and check.kind == "passed":
+                continue  # as most do: there is nothing to say of it
             now = Ending(
                 run="", commit=commit, at=at, kind=check.kind, mixed=is_mixed(check), reference=False
             )
-            standing = _standing(stage.name, check, past.get(key, ()), now, is_seen=key in seen)
+            standing = _standing(stage.name, check, endings, now, is_seen=is_seen)
             if standing:
                 found.append(standing)
     run, green_commit = last_green or (None, "")
@@ -121,7 +124,8 @@ def _standing(
     stage: str, check: Check, endings: Sequence[Ending], now: Ending, *, is_seen: bool
 ) -> Standing | None:
     streak = failing_streak(endings)
-    is_flaky = flakiness([*endings, now]).verdict == "flaky"
+    # Without endings there are only its own attempts to judge, and most checks have neither.
+    is_flaky = bool(endings or now.mixed) and flakiness([*endings, now]).verdict == "flaky"
     status = _status(check, is_flaky=is_flaky, was_failing=bool(streak), is_seen=is_seen)
     if status is None:
         return None

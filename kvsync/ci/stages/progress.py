@@ -11,6 +11,7 @@ from pathlib import Path
 from kvsync.ci.run_folder import RunFolder
 from kvsync.testing.results.history import Record, parse_lines
 from kvsync.testing.results.outcome import StageResult
+from kvsync.testing.results.texts import shortened
 
 
 @dataclass(slots=True)
@@ -27,7 +28,7 @@ class StageProgress:
     @property
     def running(self) -> str:
         """The test that started last of those that run; "" when none does."""
-        return next(reversed(self._running), "").rpartition("::")[2]
+        return shortened(next(reversed(self._running), "").rpartition("::")[2], 80)
 
     @property
     def finished(self) -> int:
@@ -94,8 +95,10 @@ class RunProgress:
         for stage in self.stages:
             for record in self._lines[stage.name].read():
                 stage.advance(record, time.monotonic())
+            if stage.result:
+                continue
             result = self._folder.result(stage.name)
-            if stage.result is None and result and result != self._earlier[stage.name]:
+            if result and result != self._earlier[stage.name]:
                 stage.result = result
                 ended.append(stage)
         return ended
