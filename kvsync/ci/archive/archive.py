@@ -32,6 +32,8 @@ from kvsync.testing.results.outcome import OUTCOMES, CheckKind
 
 LOOKBACK = 200
 
+WEB_URL = "https://github.com"
+
 ETA_RUNS = 10
 """The last runs of a stage whose times are looked at: more would remember how long it took long ago."""
 
@@ -44,19 +46,19 @@ FAILING = [kind for kind in OUTCOMES if side(kind) == "failed"]
 class Archive:
     """Reads and writes one archive. Everything raises ArchiveError when the database does not answer."""
 
-    def __init__(self, database: Database, *, branch: str = "main", repository: str = "") -> None:
+    def __init__(self, database: Database, *, branch: str = "main", web_url: str = WEB_URL) -> None:
         self.name = database.name
-        self._database, self._branch, self._repository = database, branch, repository
+        self._database, self._branch, self._web_url = database, branch, web_url
 
     @classmethod
     def open(
-        cls, url: SecretStr | str, report_dir: Path, *, branch: str = "main", repository: str = ""
+        cls, url: SecretStr | str, report_dir: Path, *, branch: str = "main", web_url: str = WEB_URL
     ) -> Self:
         """Open the archive at a URL, or `archive.db` in the report folder, made if it is not there.
 
-        `branch`: whose runs are the reference. `repository`: owner/name for runs that do not say theirs.
+        `branch`: whose runs are the reference. `web_url`: the server of repositories called owner/name.
         """
-        return cls(Database.open(url, report_dir), branch=branch, repository=repository)
+        return cls(Database.open(url, report_dir), branch=branch, web_url=web_url)
 
     def __enter__(self) -> Self:
         return self
@@ -80,7 +82,7 @@ class Archive:
 
     def scope(self, parameters: Mapping[str, object]) -> RunScope:
         """Return what the runs that one with these parameters can be compared with have in common."""
-        return RunScope.of(parameters, self._repository)
+        return RunScope.of(parameters, self._web_url)
 
     def scopes(self) -> list[RunScope]:
         """Return the scopes of all runs."""
@@ -290,7 +292,7 @@ def open_archive(settings: Settings, report_dir: Path) -> Archive:
         settings.archive.url,
         report_dir,
         branch=settings.archive.branch,
-        repository=settings.github.repository,
+        web_url=settings.github.web_url,
     )
 
 

@@ -4,13 +4,13 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
-from pathlib import PurePath
 from typing import Literal, Self, cast
 
 from kvsync.ci.archive.flakiness import is_mixed
 from kvsync.ci.archive.tables import MeasurementRow, RunRow, StageRow
 from kvsync.ci.report.problems import fingerprint
 from kvsync.ci.report.report import Report
+from kvsync.ci.revision import repository_name
 from kvsync.testing.results.measurement import Measurement
 from kvsync.testing.results.outcome import CheckKind, Outcome
 
@@ -26,12 +26,16 @@ class RunScope:
     cluster: str
 
     @classmethod
-    def of(cls, asked: Mapping[str, object], repository: str = "") -> Self:
-        """Return the scope of a run by its parameters; `repository` names that of a run without a source."""
+    def of(cls, asked: Mapping[str, object], web_url: str) -> Self:
+        """Return the scope of a run by its parameters; `web_url` is the server of those called owner/name.
+
+        A run is of the repository that it tests, whatever the pipeline's own is.
+        """
         source = asked.get("source")
-        named = str(source.get("repository", "")) if isinstance(source, Mapping) else ""
+        facts: Mapping[str, object] = source if isinstance(source, Mapping) else {}
+        where = str(facts.get("url") or asked.get("repository", ""))
         return cls(
-            repository=named or repository or PurePath(str(asked.get("repository", ""))).name,
+            repository=str(facts.get("repository") or "") or repository_name(where, web_url),
             profile=str(asked.get("profile", "quick")),
             cluster=str(asked.get("cluster", "local")).partition(":")[0],
         )

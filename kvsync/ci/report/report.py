@@ -15,6 +15,9 @@ from kvsync.testing.results.outcome import Outcome, StageResult, worst
 from kvsync.testing.results.texts import laid_out
 from kvsync.testing.results.whole import write_whole
 
+BROKEN_GATE = "quarantine"
+"""The name under which a quarantine that cannot be read is reported; it is named whatever else failed."""
+
 EXIT_STATUS = {Outcome.PASSED: 0, Outcome.FAILED: 1, Outcome.UNKNOWN: 2}
 
 
@@ -62,7 +65,9 @@ class Report:
             said = f"{_count(len(self.stages), 'stage')}, {_count(len(kinds), 'check')}"
             quarantined = kinds.count("quarantined")
             return f"{said}, {quarantined} of them quarantined" if quarantined else said
-        decisive = [stage for stage in self.stages if stage.outcome is self.verdict]
+        decisive = [
+            stage for stage in self.stages if stage.outcome is self.verdict or stage.name == BROKEN_GATE
+        ]
         return " ".join("; ".join(f"{stage.name}: {stage.reason}" for stage in decisive).split())
 
     @property

@@ -5,7 +5,7 @@ import platform
 from datetime import UTC, datetime
 
 from kvsync.ci.report.junit_writer import write_forms
-from kvsync.ci.report.report import Report, versions_of
+from kvsync.ci.report.report import BROKEN_GATE, Report, versions_of
 from kvsync.ci.revision import Revision
 from kvsync.ci.run.parameters import Parameters
 from kvsync.ci.run.quarantine import NAME, apply, load_quarantine
@@ -71,7 +71,7 @@ def set_aside(folder: RunFolder, stages: list[StageResult]) -> list[StageResult]
     try:
         quarantine = load_quarantine(folder.path / NAME)
     except ConfigError as error:
-        return [*stages, StageResult.unknown("quarantine", str(error))]
+        return [*stages, StageResult.unknown(BROKEN_GATE, str(error))]
     return [apply(quarantine, stage, stage.started_at.date()) for stage in stages]
 
 

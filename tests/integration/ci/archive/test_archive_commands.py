@@ -117,7 +117,7 @@ def test_a_test(command: Command) -> None:
     """Of a test there is the row of its endings, the newest last, and the first commit that failed."""
     assert command("history", "--test", "unit/t.py::test_b") == [
         "tests/unit/t.py::test_b (quick, local)",
-        "✓✗✗✗ steady, fails in 30% to 95%, failing since run run-1, commit commit-1",
+        "✓✗✗✗ failing, failed in 3 of 4 (30% to 95%), failing since run run-1, commit commit-1",
     ]
     (found,) = json.loads("".join(command("history", "--test", "test_b", "--json")))
     assert found["failing_since"] == {
