@@ -1,6 +1,6 @@
 """What the tests of JUnit files are called: briefly, and each by a name of its own. Pure."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
@@ -12,7 +12,7 @@ PARAMETERS = ("value_param", "type_param")
 """Where GoogleTest puts a test's parameters; other tools put them in its name."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class TestName:
     """A test's name: its `own`, the usual `short` one, and the `full` one."""
 
@@ -50,14 +50,17 @@ class TestName:
 
 def distinct(names: Sequence[TestName]) -> list[str]:
     """Return the names in words, no two alike: with as much of the circumstances as it takes, or numbered."""
-    alike: dict[str, list[int]] = defaultdict(list)
-    for place, name in enumerate(names):
-        alike[name.short].append(place)
     told = [name.short for name in names]
+    count = Counter(told)
+    if len(count) == len(told):
+        return told
+    alike: dict[str, list[int]] = defaultdict(list)
+    for place, name in enumerate(told):
+        if count[name] > 1:
+            alike[name].append(place)
     for places in alike.values():
-        if len(places) > 1:
-            for place, text in zip(places, _told_apart([names[place] for place in places]), strict=True):
-                told[place] = text
+        for place, text in zip(places, _told_apart([names[place] for place in places]), strict=True):
+            told[place] = text
     return _numbered(told)
 
 

@@ -23,6 +23,7 @@ from kvsync.ci.report.junit_names import TestName, distinct
 from kvsync.testing.results.attempts import last_of
 from kvsync.testing.results.outcome import OUTCOMES, Check, CheckKind, Outcome, StageResult, merge
 from kvsync.testing.results.texts import MISSING
+from kvsync.testing.results.uncollected import uncollected
 
 OUTPUT_CHARACTERS = 2**20
 """How much of a test's output is kept, from its end; the file has all of it."""
@@ -56,7 +57,7 @@ OF_AN_ATTEMPT = frozenset(
 Identity = tuple[object, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class _Element:
     """One element of a file, and which test it was; `is_lost`: an attempt that failed without a word."""
 
@@ -83,6 +84,7 @@ class _Element:
         return ending.kind == "passed" and not ending.attempts
 
 
+@uncollected()
 def read_junit(paths: Sequence[Path], *, name: str, attempts: bool = False) -> StageResult:
     """Return what JUnit files say, as the result of a stage of this name. Raises OSError without a file.
 

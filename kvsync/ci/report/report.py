@@ -13,6 +13,7 @@ from kvsync.errors import ConfigError
 from kvsync.testing.results.attempts import OTHER_CODE
 from kvsync.testing.results.outcome import Outcome, StageResult, worst
 from kvsync.testing.results.texts import laid_out
+from kvsync.testing.results.uncollected import uncollected
 from kvsync.testing.results.whole import write_whole
 
 BROKEN_GATE = "quarantine"
@@ -118,6 +119,7 @@ class Report:
         write_whole(path, self.to_text())
 
     @classmethod
+    @uncollected()
     def read(cls, path: Path) -> Self:
         """Read a report that `write` wrote. Raises ConfigError."""
         try:

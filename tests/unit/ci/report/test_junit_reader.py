@@ -1,5 +1,6 @@
 """JUnit files of any tool: one check per test, with its attempts, and never better than what happened."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -493,3 +494,24 @@ def test_an_encoding_that_is_none_raises_nothing(tmp_path: Path, encoding: str) 
     result = read(tmp_path, f'{head}<testsuite tests="10000">{cases}</testsuite>')
 
     assert (result.outcome, len(result.checks)) == (Outcome.PASSED, 10_000)
+
+
+def test_ten_times_the_tests_are_ten_times_the_reading(tmp_path: Path) -> None:
+    """What a file costs to read grows with its tests, also where all have one name or a suite each."""
+
+    def calls(tests: int) -> int:
+        same, made = '<testcase name="a"/>' * tests, 0
+        alone = '<testsuite name="s" hostname="h"><testcase name="b"/></testsuite>' * tests
+
+        def count(_frame: object, event: str, _argument: object) -> None:
+            nonlocal made
+            made += event in ("call", "c_call")
+
+        sys.setprofile(count)
+        try:
+            read(tmp_path, f'<testsuites><testsuite name="s">{same}</testsuite>{alone}</testsuites>')
+        finally:
+            sys.setprofile(None)
+        return made
+
+    assert calls(2000) < 12 * calls(200)
