@@ -66,6 +66,7 @@ class Known:
         return {
             "test": self.name,
             "stage": self.stage,
+            "repository": self.scope.repository,
             "profile": self.scope.profile,
             "cluster": self.scope.cluster,
             "verdict": found.verdict,
@@ -176,7 +177,7 @@ def _show_runs(runs: Sequence["PastRun"], stage: str, *, as_json: bool) -> None:
         table.add_row(
             escape(run.run),
             escape(run.commit[:10]) + ("*" if run.dirty else ""),
-            escape(f"#{run.pull_request}" if run.pull_request else run.branch),
+            escape(f"{run.scope.repository} {f'#{run.pull_request}' if run.pull_request else run.branch}"),
             escape(f"{run.scope.profile}, {run.scope.cluster}"),
             coloured(run.verdict, run.verdict.name.lower()),
             ", ".join(_stage_text(each, counts=bool(stage)) for each in shown),
@@ -199,7 +200,7 @@ def _show_tests(known: Sequence[Known], limit: int, *, as_json: bool) -> None:
     if not known:
         say("no such test is in the archive")
     for each in known:
-        say(f"{each.name} ({each.scope.profile}, {each.scope.cluster})")
+        say(f"{each.name} ({each.scope.repository}, {each.scope.profile}, {each.scope.cluster})")
         row = "".join(LETTERS[ending.side] for ending in each.endings[-limit:])
         streak = failing_streak(each.endings)
         rate = each.flakiness
@@ -255,6 +256,7 @@ def _run_json(run: "PastRun") -> dict[str, object]:
         "run": run.run,
         "started_at": run.started_at.isoformat(),
         "duration_s": run.duration_s,
+        "repository": run.scope.repository,
         "commit": run.commit,
         "branch": run.branch,
         "pull_request": run.pull_request,

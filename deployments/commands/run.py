@@ -18,7 +18,8 @@ from deployments.commands.console import (
 )
 from kvsync.ci.cluster_settings import ClusterChoice
 from kvsync.ci.doctor.findings import require
-from kvsync.ci.report.report import Report
+from kvsync.ci.report.report import Report, Subject
+from kvsync.ci.revision import revision
 from kvsync.ci.run.parameters import REPOSITORY, Parameters, matrix, new_run_id
 from kvsync.ci.run.run import Run
 from kvsync.ci.settings import load_settings
@@ -105,8 +106,10 @@ def run_once(parameters: Parameters, *, as_json: bool) -> Report:
     progress = Console(stderr=True, highlight=False) if as_json else console
     attempt = f", attempt {parameters.repeat.attempt}" if parameters.repeat else ""
     progress.print(
-        f"run {parameters.run}{attempt}: {', '.join(parameters.due)} "
-        f"({parameters.profile}, {parameters.cluster})"
+        f"run {parameters.run}{attempt} of {_subject(parameters)}: {', '.join(parameters.due)} "
+        f"({parameters.profile}, {parameters.cluster})",
+        markup=False,
+        soft_wrap=True,
     )
     environ.update(environment(parameters.report_dir, environ))  # the charts of a run that died keep a cache
     report = launch(run, progress, environ)
@@ -116,3 +119,11 @@ def run_once(parameters: Parameters, *, as_json: bool) -> Report:
     else:
         say_verdict(report)
     return report
+
+
+def _subject(parameters: Parameters) -> Subject:
+    asked = parameters.model_dump(mode="json")
+    if parameters.source:
+        return Subject.of(asked)
+    code = revision(parameters.repository, reports=parameters.report_dir)
+    return Subject.of(asked, commit=code.commit, branch=code.branch, dirty=code.dirty)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Self, cast
 
 from pydantic import SecretStr
-from sqlalchemy import ColumnElement, Select, and_, delete, false, func, insert, or_, select
+from sqlalchemy import ColumnElement, Select, and_, case, delete, false, func, insert, or_, select
 from sqlalchemy.orm import Session, selectinload
 
 from kvsync.ci.archive.comparison import CheckId, RunComparison, compare
@@ -110,11 +110,14 @@ class Archive:
         return self._failed_among(scope, self._lately(scope, None))
 
     def endings_of(self, name: str) -> dict[RunScope, dict[CheckId, list[Ending]]]:
-        """Return how the checks whose name contains `name` ended lately, by scope."""
+        """Return how the checks whose name contains `name` ended lately, by scope; also in dirty runs."""
         found = {}
         for scope in self.scopes():
             named = CheckRow.name.contains(name, autoescape=True)
-            found[scope] = self._endings(scope, self._lately(scope, None), named)
+            lately = (
+                select(RunRow.id).where(self._in(scope)).order_by(RunRow.started_at.desc()).limit(LOOKBACK)
+            )
+            found[scope] = self._endings(scope, CheckRow.run_id.in_(lately), named)
         return {scope: endings for scope, endings in found.items() if endings}
 
     def seen(self, scope: RunScope, *, before: datetime | None = None) -> frozenset[CheckId]:
@@ -233,7 +236,7 @@ class Archive:
                 CheckRow.kind,
                 CheckRow.mixed,
                 RunRow.id,
-                RunRow.commit,
+                case((RunRow.dirty, ""), else_=RunRow.commit),
                 RunRow.started_at,
                 self._is_reference,
                 RunRow.profile != scope.profile,

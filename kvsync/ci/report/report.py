@@ -23,6 +23,45 @@ EXIT_STATUS = {Outcome.PASSED: 0, Outcome.FAILED: 1, Outcome.UNKNOWN: 2}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """What a run tests, for people: `repository` is owner/name or a folder, `url` where it is on the web."""
+
+    repository: str
+    commit: str = ""
+    branch: str = ""
+    pull_request: int | None = None
+    dirty: bool = False
+    url: str = ""
+
+    @classmethod
+    def of(
+        cls, asked: Mapping[str, object], *, commit: str = "", branch: str = "", dirty: bool = False
+    ) -> Self:
+        """Return what a run with these parameters tests."""
+        source = asked.get("source")
+        facts: Mapping[str, object] = source if isinstance(source, Mapping) else {}
+        url, number = str(facts.get("url", "")).removesuffix(".git"), facts.get("pull_request")
+        return cls(
+            repository=str(facts.get("repository") or "") or url or str(asked.get("repository", "")),
+            commit=commit or str(facts.get("commit", "")),
+            branch=branch or str(facts.get("ref", "")),
+            pull_request=number if isinstance(number, int) else None,
+            dirty=dirty,
+            url=url if facts.get("repository") and url.startswith(("https://", "http://")) else "",
+        )
+
+    @property
+    def where(self) -> str:
+        """The pull request, or else the branch, or "" if neither is known."""
+        return f"#{self.pull_request}" if self.pull_request else self.branch
+
+    def __str__(self) -> str:
+        commit = f"@{self.commit[:10]}" if self.commit else ""
+        place = f" ({self.where})" if self.where else ""
+        return f"{self.repository}{commit}{'*' if self.dirty and commit else ''}{place}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """The results of all stages, and the facts that make them repeatable.
 
@@ -50,6 +89,11 @@ class Report:
         return self.dirty or any(
             OTHER_CODE in check.properties for stage in self.stages for check in stage.checks
         )
+
+    @property
+    def subject(self) -> "Subject":
+        """What was tested."""
+        return Subject.of(self.parameters, commit=self.commit, branch=self.branch, dirty=self.dirty)
 
     @property
     def verdict(self) -> Outcome:

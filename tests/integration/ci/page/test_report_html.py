@@ -256,7 +256,9 @@ def test_verdict_comes_first() -> None:
     page = Page(render(report(stage("e2e", failed), stage("chaos", void)), Evidence(), []))
 
     head, _, body = page.text.partition("Repeat this run")
-    assert head.startswith("FAILED · run-1 ✗ FAILED e2e: 1 of 1 failed: test_scale[3 pods]: AssertionError")
+    assert head.startswith(
+        "FAILED · @0123456789 · run-1 ✗ FAILED e2e: 1 of 1 failed: test_scale[3 pods]: AssertionError"
+    )
     order = [
         "What did not pass",
         "failed AssertionError: three is not four",
