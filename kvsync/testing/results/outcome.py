@@ -186,7 +186,7 @@ class StageResult:
             "started_at": self.started_at.isoformat(),
             "duration_s": self.duration_s,
             "log": self.log,
-            "remarks": list(self.remarks),
+            **({"remarks": list(self.remarks)} if self.remarks else {}),
         }
 
     @classmethod
