@@ -88,7 +88,7 @@ def test_ids_of_runs_are_whole(reports: Path, command: str, columns: int) -> Non
 
 @pytest.mark.timeout(20)
 def test_a_reason_of_50_kb_is_shown_at_once(tmp_path: Path) -> None:
-    """As a report of an earlier version may hold; looking for something to highlight took most of a minute."""
+    """As an earlier version's report may hold; looking for something to highlight took most of a minute."""
     stage = StageResult(name="unit", outcome=Outcome.FAILED, reason="x" * 50_000, started_at=AT)
     run = RunFolder(tmp_path / "run-1")
     Report(
