@@ -52,12 +52,21 @@ class Known:
         """What the endings say of it."""
         return flakiness(self.endings)
 
+    @property
+    def verdict(self) -> str:
+        """What is to be said of it in a word: it is not steady while it fails, or was never decided."""
+        found = self.flakiness
+        if found.verdict != "steady":
+            return found.verdict
+        return "undecided" if not found.decided else "failing" if failing_streak(self.endings) else "steady"
+
     def to_json(self) -> dict[str, object]:
         """Return everything about it as plain JSON values."""
         found, streak = self.flakiness, failing_streak(self.endings)
         return {
             "test": self.name,
             "stage": self.stage,
+            "repository": self.scope.repository,
             "profile": self.scope.profile,
             "cluster": self.scope.cluster,
             "verdict": found.verdict,
@@ -168,7 +177,7 @@ def _show_runs(runs: Sequence["PastRun"], stage: str, *, as_json: bool) -> None:
         table.add_row(
             escape(run.run),
             escape(run.commit[:10]) + ("*" if run.dirty else ""),
-            escape(f"#{run.pull_request}" if run.pull_request else run.branch),
+            escape(f"{run.scope.repository} {f'#{run.pull_request}' if run.pull_request else run.branch}"),
             escape(f"{run.scope.profile}, {run.scope.cluster}"),
             coloured(run.verdict, run.verdict.name.lower()),
             ", ".join(_stage_text(each, counts=bool(stage)) for each in shown),
@@ -191,28 +200,36 @@ def _show_tests(known: Sequence[Known], limit: int, *, as_json: bool) -> None:
     if not known:
         say("no such test is in the archive")
     for each in known:
-        say(f"{each.name} ({each.scope.profile}, {each.scope.cluster})")
+        say(f"{each.name} ({each.scope.repository}, {each.scope.profile}, {each.scope.cluster})")
         row = "".join(LETTERS[ending.side] for ending in each.endings[-limit:])
-        found, streak = each.flakiness, failing_streak(each.endings)
-        low, high = found.failure_rate
+        streak = failing_streak(each.endings)
+        rate = each.flakiness
+        failed = f", failed in {_rate(rate)}" if rate.decided else " on the reference branch"
         since = f", failing since {_first(streak[0])}" if streak else ""
         console.print(
-            f"  {row} {found.verdict}, fails in {low:.0%} to {high:.0%}{escape(since)}",
+            f"  {row} {each.verdict}{failed}{escape(since)}",
             highlight=False,
             soft_wrap=True,
         )
+
+
+def _rate(found: Flakiness) -> str:
+    """Say how often it failed, and between which rates it really does."""
+    if not found.decided:
+        return "none decided"
+    low, high = found.failure_rate
+    return f"{found.failures} of {found.decided} ({low:.0%} to {high:.0%})"
 
 
 def _flaky_table(bad: Sequence[Known]) -> "Table":
     table = plain_table("test", "profile", "verdict", "fails in", "changed sides", "passed and failed at")
     for each in sorted(bad, key=lambda each: (-each.flakiness.flips, each.name)):
         found = each.flakiness
-        low, high = found.failure_rate
         table.add_row(
             escape(each.name),
             f"{each.scope.profile}, {each.scope.cluster}",
             f"[{'red' if found.verdict == 'broken' else 'yellow'}]{found.verdict}[/]",
-            f"{found.failures} of {found.decided} ({low:.0%} to {high:.0%})",
+            _rate(found),
             f"{found.flips} times",
             escape(", ".join(commit[:10] for commit in found.proofs[-3:])),
         )
@@ -239,6 +256,7 @@ def _run_json(run: "PastRun") -> dict[str, object]:
         "run": run.run,
         "started_at": run.started_at.isoformat(),
         "duration_s": run.duration_s,
+        "repository": run.scope.repository,
         "commit": run.commit,
         "branch": run.branch,
         "pull_request": run.pull_request,

@@ -18,7 +18,8 @@ from kvsync.ci.run_folder import RunFolder
 from kvsync.errors import KVSyncError
 from kvsync.testing.results.outcome import Outcome
 
-console = Console()
+console = Console(highlight=False)
+"""Without highlighting: it takes a minute for 50 KB without a space (measured), as tests may print."""
 
 environ = os.environ
 """The environment of the command."""

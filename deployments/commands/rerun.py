@@ -81,6 +81,12 @@ def junit(
         typer.Argument(exists=True, dir_okay=False, help="JUnit XML files of any tool, damaged ones too."),
     ],
     stage: Annotated[str, typer.Option(help="The name that the result gets.")] = "junit",
+    attempts: Annotated[
+        bool,
+        typer.Option(
+            "--attempts", help="Tests of one name are attempts at one, in this order; else different tests."
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Say what JUnit files of other tools show: tests, attempts, and whether they are whole.
@@ -89,7 +95,7 @@ def junit(
     """
     from kvsync.ci.report.junit_reader import read_junit
 
-    result = read_junit(files, name=stage)
+    result = read_junit(files, name=stage, attempts=attempts)
     if as_json:
         say_json(result.to_json())
     else:
@@ -97,5 +103,7 @@ def junit(
             if check.kind == "flaky" or check.outcome is not Outcome.PASSED:
                 what = escape(": ".join(filter(None, [check.name, check.headline])))
                 console.print(f"{coloured(check.outcome, check.kind)} {what}", soft_wrap=True)
+        for remark in result.remarks:
+            say(f"remark: {remark}")
         console.print(coloured(result.outcome, result.summary()), soft_wrap=True)
     raise typer.Exit(EXIT_STATUS[result.outcome])

@@ -18,7 +18,8 @@ from deployments.commands.console import (
 )
 from kvsync.ci.cluster_settings import ClusterChoice
 from kvsync.ci.doctor.findings import require
-from kvsync.ci.report.report import Report
+from kvsync.ci.report.report import Report, Subject
+from kvsync.ci.revision import revision
 from kvsync.ci.run.parameters import REPOSITORY, Parameters, matrix, new_run_id
 from kvsync.ci.run.run import Run
 from kvsync.ci.settings import load_settings
@@ -106,11 +107,13 @@ def run_once(parameters: Parameters, *, as_json: bool) -> Report:
             tools=Tools(environ=dict(environ)),
         )
         require(findings, parameters.cluster)
-    progress = Console(stderr=True) if as_json else console
+    progress = Console(stderr=True, highlight=False) if as_json else console
     attempt = f", attempt {parameters.repeat.attempt}" if parameters.repeat else ""
     progress.print(
-        f"run {parameters.run}{attempt}: {', '.join(parameters.due)} "
-        f"({parameters.profile}, {parameters.cluster})"
+        f"run {parameters.run}{attempt} of {_subject(parameters)}: {', '.join(parameters.due)} "
+        f"({parameters.profile}, {parameters.cluster})",
+        markup=False,
+        soft_wrap=True,
     )
     found = with_password(parameters.report_dir, environ)
     environ.update(environment(parameters.report_dir, found))  # the charts of a run that died keep a cache
@@ -121,3 +124,11 @@ def run_once(parameters: Parameters, *, as_json: bool) -> Report:
     else:
         say_verdict(report)
     return report
+
+
+def _subject(parameters: Parameters) -> Subject:
+    asked = parameters.model_dump(mode="json")
+    if parameters.source:
+        return Subject.of(asked)
+    code = revision(parameters.repository, reports=parameters.report_dir)
+    return Subject.of(asked, commit=code.commit, branch=code.branch, dirty=code.dirty)

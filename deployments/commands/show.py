@@ -21,6 +21,7 @@ from kvsync.ci.report.problems import Problem, problems
 from kvsync.ci.report.report import Report
 from kvsync.ci.run_folder import find_run
 from kvsync.errors import ConfigError
+from kvsync.testing.results.texts import shortened
 
 SHOWN_NAMES = 5
 """Tests named for one problem; the report has all of them."""
@@ -35,18 +36,34 @@ def list_runs(report_dir: ReportDir = DEFAULT_REPORTS, as_json: AsJson = False) 
         except ConfigError as exc:
             complain(exc)
     if as_json:
-        say_json([{"run": r.run, "verdict": r.verdict.name.lower(), "reason": r.reason} for r in reports])
+        say_json([_line(report) for report in reports])
         return
     if not reports:
         say(f"no run in {report_dir}; {START_ONE}")
         return
     whole = ("run", "verdict", "time")
-    table = plain_table("run", "verdict", "time", "stages", "reason", whole=whole, right="time")
+    table = plain_table("run", "of", "verdict", "time", "stages", "reason", whole=whole, right="time")
     for report in reports:
         names = ", ".join(stage.name for stage in report.stages)
         verdict = coloured(report.verdict, report.verdict.name.lower())
-        table.add_row(report.run, verdict, f"{report.duration_s:.0f} s", names, escape(report.reason))
+        subject = escape(shortened(str(report.subject)))
+        table.add_row(
+            report.run, subject, verdict, f"{report.duration_s:.0f} s", names, escape(report.reason)
+        )
     say_table(table)
+
+
+def _line(report: Report) -> dict[str, object]:
+    return {
+        "run": report.run,
+        "verdict": report.verdict.name.lower(),
+        "reason": report.reason,
+        "repository": report.subject.repository,
+        "commit": report.commit,
+        "branch": report.branch,
+        "pull_request": report.subject.pull_request,
+        "dirty": report.dirty,
+    }
 
 
 def show(run_id: RunId, report_dir: ReportDir = DEFAULT_REPORTS, as_json: AsJson = False) -> None:
@@ -56,6 +73,7 @@ def show(run_id: RunId, report_dir: ReportDir = DEFAULT_REPORTS, as_json: AsJson
     if as_json:
         say_json(report.to_json())
         return
+    say(f"run {report.run} of {report.subject}")
     for stage in report.stages:
         outcome = coloured(stage.outcome, f"{stage.outcome.name.lower():8}")
         counts = ", ".join(f"{count} {kind}" for kind, count in stage.counts.items())

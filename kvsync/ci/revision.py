@@ -1,5 +1,6 @@
 """Which code a run tested."""
 
+import re
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,30 @@ def revision(repository: Path, *, reports: Path) -> Revision:
         return Revision(commit, dirty, _git(repository, "branch", "--show-current"))
     except (OSError, subprocess.SubprocessError):
         return Revision()
+
+
+def repository_name(where: str, web_url: str) -> str:
+    """Return the one name of a repository: owner/name on the server in `web_url`, host/path on another.
+
+    `where`: a URL, or a folder, which is named by its remote `origin` or else by its path.
+    """
+    if (folder := Path(where.removeprefix("file://"))).is_dir():
+        folder = folder.resolve()
+        try:
+            if Path(_git(folder, "rev-parse", "--show-toplevel")) != folder:
+                return str(folder)  # in somebody's checkout, and not all of it
+            where = _git(folder, "config", "--get", "remote.origin.url")
+        except (OSError, subprocess.SubprocessError):
+            return str(folder)
+    found = _ADDRESS.fullmatch(where)
+    if found is None:
+        return where
+    host, path = found["host"].lower(), found["path"].strip("/").removesuffix(".git")
+    return path if f"//{host}/" in f"{web_url.lower()}/" else f"{host}/{path}"
+
+
+_ADDRESS = re.compile(r"(?:\w+://)?(?:[^/@\s]*@)?(?P<host>[\w.-]+)(?::\d+(?=/)|:)?(?P<path>[^\s]+)")
+"""An address as git takes it, over HTTP or SSH; a password in it stays behind."""
 
 
 def _git(repository: Path, *words: str) -> str:

@@ -13,6 +13,7 @@ from kvsync.ci.revision import Revision
 from kvsync.errors import ConfigError, UnknownName
 from kvsync.testing.results.journal import journal
 from kvsync.testing.results.outcome import StageResult
+from kvsync.testing.results.texts import laid_out
 from kvsync.testing.results.whole import write_whole
 
 RESERVE = 256 * 1024
@@ -81,7 +82,7 @@ class RunFolder:
 
     def save(self, result: StageResult) -> None:
         """Keep the result of a stage; a reader sees it whole or not at all."""
-        write_whole(self._result(result.name), json.dumps(result.to_json(), indent=1))
+        write_whole(self._result(result.name), laid_out(result.to_json(), levels=2))
 
     def result(self, stage: str) -> StageResult | None:
         """Return the result of a stage that ended, None before; of a file that is torn, that it is."""

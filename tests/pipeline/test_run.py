@@ -44,7 +44,7 @@ def test_a_run_that_passes_leaves_its_whole_report(pipeline: Pipeline, repositor
     assert [stage["name"] for stage in report["stages"]] == ["unit", "property", "residue"]
     page = (run / "report.html").read_text()
     assert "PASSED" in page
-    assert "Nothing to compare with yet." in page or "2 new tests" in page
+    assert "Nothing to compare with yet." in page or "2 tests are new" in page
     assert [case.name for suite in JUnitXml.fromfile(str(run / "junit/unit.xml")) for case in suite] == [
         "test_good"
     ]

@@ -2,6 +2,7 @@
 
 import string
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,14 +26,17 @@ names = st.builds(
 )
 texts = st.text().map(lambda text: ILLEGAL.sub("", text).replace("\r", "").strip())
 attempts = st.builds(Attempt, kind=st.sampled_from(["failed", "error", "timeout"]), detail=texts)
-OTHER: list[CheckKind] = ["failed", "error", "timeout", "void", "skipped", "inconclusive"]
+FAILURES: list[CheckKind] = ["failed", "error", "timeout", "quarantined"]
+UNDECIDED: list[CheckKind] = ["void", "skipped", "inconclusive"]
+"""How no check ends whose earlier attempts failed: what decides nothing undoes no failure."""
 
 
 @st.composite
 def checks(draw: st.DrawFn, name: str) -> Check:
     """Return a check; one that passed has nothing to say but of its earlier attempts."""
     earlier = tuple(draw(st.lists(attempts, max_size=2)))
-    kind: CheckKind = draw(st.sampled_from([*OTHER, *(["flaky"] if earlier else ["passed", "xfailed"])]))
+    rest: list[CheckKind] = ["flaky"] if earlier else ["passed", "xfailed", *UNDECIDED]
+    kind = draw(st.sampled_from([*FAILURES, *rest]))
     detail = "" if kind in ("passed", "flaky") else draw(texts)
     return Check(name=name, kind=kind, detail=detail, log_tail=draw(texts), attempts=earlier)
 
@@ -91,3 +95,65 @@ def test_any_bytes(content: bytes, head: bytes) -> None:
         path.write_bytes(head + content)
 
         assert read_junit([path], name="any").checks is not None
+
+
+@dataclass(frozen=True)
+class Written:
+    """A suite element as some tool writes it: what its cases are called, and which of them failed."""
+
+    name: str
+    host: str
+    cases: tuple[tuple[str, bool], ...]
+
+    def __str__(self) -> str:
+        bad = sum(failed for _, failed in self.cases)
+        cases = "".join(
+            f'<testcase classname="T" name="{name}">{"<failure/>" if failed else ""}</testcase>'
+            for name, failed in self.cases
+        )
+        counts = f'tests="{len(self.cases)}" failures="{bad}"'
+        return f'<testsuite name="{self.name}" hostname="{self.host}" {counts}>{cases}</testsuite>'
+
+
+few = st.sampled_from("ab")
+suites_written = st.lists(
+    st.builds(Written, few, few, st.lists(st.tuples(few, st.booleans()), max_size=4).map(tuple)), max_size=4
+)
+
+
+@st.composite
+def rearranged(draw: st.DrawFn, suites: list[Written]) -> list[list[Written]]:
+    """Return the same tests in other files: suites in another order, and those without rows in parts."""
+    parts = []
+    for suite in suites:
+        if len(dict(suite.cases)) < len(suite.cases):
+            parts.append(suite)
+            continue
+        cases = draw(st.permutations(suite.cases))
+        middle = draw(st.integers(0, len(cases)))
+        parts += [replace(suite, cases=tuple(part)) for part in (cases[:middle], cases[middle:])]
+    files: list[list[Written]] = [[] for _ in range(3)]
+    for part in draw(st.permutations(parts)):
+        files[draw(st.integers(0, 2))].append(part)
+    return files
+
+
+def read_files(files: list[list[Written]]) -> StageResult:
+    """Write these suites, a document for each list, and read all of it."""
+    with TemporaryDirectory() as folder:
+        paths = [Path(folder) / f"{number}.xml" for number, _ in enumerate(files)]
+        for path, suites in zip(paths, files, strict=True):
+            path.write_text(f"<testsuites>{''.join(map(str, suites))}</testsuites>")
+        return read_junit(paths, name="theirs")
+
+
+@quick
+@given(data=st.data(), suites=suites_written)
+def test_rearranged_files_fail_as_often(data: st.DataObject, suites: list[Written]) -> None:
+    """Shuffled, split and merged, files have the same failures: none becomes a pass."""
+    failures = [
+        sum(check.outcome is Outcome.FAILED for check in read.checks)
+        for read in (read_files([suites]), read_files(data.draw(rearranged(suites))))
+    ]
+
+    assert failures[0] == failures[1]

@@ -10,20 +10,20 @@
 
 import statistics
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Self, cast
 
 from pydantic import SecretStr
-from sqlalchemy import ColumnElement, Select, and_, delete, false, func, or_, select
+from sqlalchemy import ColumnElement, Select, and_, case, delete, false, func, insert, or_, select
 from sqlalchemy.orm import Session, selectinload
 
 from kvsync.ci.archive.comparison import CheckId, RunComparison, compare
 from kvsync.ci.archive.database import FILE, ArchiveError, Database
 from kvsync.ci.archive.flakiness import Ending, side
-from kvsync.ci.archive.records import PastRun, RunScope, from_row, measurement_of, to_row
+from kvsync.ci.archive.records import PastRun, RunScope, check_rows, from_row, measurement_of, to_row
 from kvsync.ci.archive.tables import CheckRow, MeasurementRow, RunRow, StageRow
 from kvsync.ci.report.report import Report
 from kvsync.ci.settings import Settings
@@ -32,8 +32,13 @@ from kvsync.testing.results.outcome import OUTCOMES, CheckKind
 
 LOOKBACK = 200
 
+WEB_URL = "https://github.com"
+
 ETA_RUNS = 10
 """The last runs of a stage whose times are looked at: more would remember how long it took long ago."""
+
+MOST_NAMES = 500
+"""How many names a query has at most; databases take some thousands, and reading all is as quick then."""
 
 FAILING = [kind for kind in OUTCOMES if side(kind) == "failed"]
 
@@ -41,19 +46,19 @@ FAILING = [kind for kind in OUTCOMES if side(kind) == "failed"]
 class Archive:
     """Reads and writes one archive. Everything raises ArchiveError when the database does not answer."""
 
-    def __init__(self, database: Database, *, branch: str = "main", repository: str = "") -> None:
+    def __init__(self, database: Database, *, branch: str = "main", web_url: str = WEB_URL) -> None:
         self.name = database.name
-        self._database, self._branch, self._repository = database, branch, repository
+        self._database, self._branch, self._web_url = database, branch, web_url
 
     @classmethod
     def open(
-        cls, url: SecretStr | str, report_dir: Path, *, branch: str = "main", repository: str = ""
+        cls, url: SecretStr | str, report_dir: Path, *, branch: str = "main", web_url: str = WEB_URL
     ) -> Self:
         """Open the archive at a URL, or `archive.db` in the report folder, made if it is not there.
 
-        `branch`: whose runs are the reference. `repository`: owner/name for runs that do not say theirs.
+        `branch`: whose runs are the reference. `web_url`: the server of repositories called owner/name.
         """
-        return cls(Database.open(url, report_dir), branch=branch, repository=repository)
+        return cls(Database.open(url, report_dir), branch=branch, web_url=web_url)
 
     def __enter__(self) -> Self:
         return self
@@ -72,10 +77,12 @@ class Archive:
             session.execute(delete(RunRow).where(RunRow.id == row.id))
             session.add(row)
             session.flush()
+            if rows := list(check_rows(report)):
+                connection.execute(insert(CheckRow), rows)
 
     def scope(self, parameters: Mapping[str, object]) -> RunScope:
         """Return what the runs that one with these parameters can be compared with have in common."""
-        return RunScope.of(parameters, self._repository)
+        return RunScope.of(parameters, self._web_url)
 
     def scopes(self) -> list[RunScope]:
         """Return the scopes of all runs."""
@@ -91,7 +98,7 @@ class Archive:
         among = or_(self._lately(scope, before), self._stand_ins(scope, before))
         return compare(
             report.stages,
-            self._failed_among(scope, among, commit),
+            self._failed_among(scope, among, commit, _failing(report)),
             seen=self.seen(scope, before=before),
             at=before,
             commit=commit,
@@ -103,11 +110,14 @@ class Archive:
         return self._failed_among(scope, self._lately(scope, None))
 
     def endings_of(self, name: str) -> dict[RunScope, dict[CheckId, list[Ending]]]:
-        """Return how the checks whose name contains `name` ended lately, by scope."""
+        """Return how the checks whose name contains `name` ended lately, by scope; also in dirty runs."""
         found = {}
         for scope in self.scopes():
             named = CheckRow.name.contains(name, autoescape=True)
-            found[scope] = self._endings(scope, self._lately(scope, None), named)
+            lately = (
+                select(RunRow.id).where(self._in(scope)).order_by(RunRow.started_at.desc()).limit(LOOKBACK)
+            )
+            found[scope] = self._endings(scope, CheckRow.run_id.in_(lately), named)
         return {scope: endings for scope, endings in found.items() if endings}
 
     def seen(self, scope: RunScope, *, before: datetime | None = None) -> frozenset[CheckId]:
@@ -208,12 +218,15 @@ class Archive:
         return and_(CheckRow.stage.not_in(ended), CheckRow.run_id.in_(there))
 
     def _failed_among(
-        self, scope: RunScope, among: ColumnElement[bool], commit: str = ""
+        self, scope: RunScope, among: ColumnElement[bool], commit: str = "", failing: Collection[str] = ()
     ) -> dict[CheckId, list[Ending]]:
-        """Return the endings of the checks that failed at least once; and of all that ran at `commit`."""
+        """Return the endings of the checks that failed at least once; and at `commit` those of `failing`."""
         failed = select(CheckRow.name).where(among, or_(CheckRow.kind.in_(FAILING), CheckRow.mixed))
-        same_commit = [RunRow.commit == commit] if commit else []
-        return self._endings(scope, among, or_(CheckRow.name.in_(failed), *same_commit))
+        wanted: list[ColumnElement[bool]] = [CheckRow.name.in_(failed)]
+        if commit and failing:
+            few = [CheckRow.name.in_(failing)] if len(failing) <= MOST_NAMES else []
+            wanted.append(and_(RunRow.commit == commit, *few))
+        return self._endings(scope, among, or_(*wanted))
 
     def _endings(self, scope: RunScope, *wanted: ColumnElement[bool]) -> dict[CheckId, list[Ending]]:
         query = (
@@ -223,7 +236,7 @@ class Archive:
                 CheckRow.kind,
                 CheckRow.mixed,
                 RunRow.id,
-                RunRow.commit,
+                case((RunRow.dirty, ""), else_=RunRow.commit),
                 RunRow.started_at,
                 self._is_reference,
                 RunRow.profile != scope.profile,
@@ -262,6 +275,11 @@ class Archive:
         return (row[0], row[1]) if row else None
 
 
+def _failing(report: Report) -> list[str]:
+    checks = (check for stage in report.stages for check in stage.checks)
+    return [check.name for check in checks if check.kind in FAILING]
+
+
 def _counts(session: Session, runs: Sequence[str]) -> Mapping[tuple[str, str], Mapping[CheckKind, int]]:
     columns = (CheckRow.run_id, CheckRow.stage, CheckRow.kind)
     query = select(*columns, func.count()).where(CheckRow.run_id.in_(runs)).group_by(*columns)
@@ -277,7 +295,7 @@ def open_archive(settings: Settings, report_dir: Path) -> Archive:
         settings.archive.url,
         report_dir,
         branch=settings.archive.branch,
-        repository=settings.github.repository,
+        web_url=settings.github.web_url,
     )
 
 

@@ -6,14 +6,13 @@
 - Every failure is counted once, so what a status says adds up to what failed.
 """
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal, Self, get_args
 
 from kvsync.ci.archive.flakiness import Ending, failing_streak, flakiness, is_mixed, side
-from kvsync.testing.results.outcome import Check, StageResult
+from kvsync.testing.results.outcome import Check, Outcome, StageResult
 
 CheckStatus = Literal["new", "known", "flaky", "quarantined", "inconclusive", "fixed", "new-test"]
 
@@ -26,14 +25,23 @@ CheckId = tuple[str, str]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """Where one check stands. `since_*`: the first failure of those that go on, or are over when fixed."""
+    """Where one check stands. `since_*`: the first failure of those that go on, or are over when fixed.
+
+    `flaky_failure`: that a flaky one failed now; it may have passed as well.
+    """
 
     check: str
     stage: str
     status: CheckStatus
+    flaky_failure: bool = False
     since_run: str = ""
     since_commit: str = ""
     since: datetime | None = None
+
+    @property
+    def failed(self) -> bool:
+        """Whether it failed now."""
+        return self.status in ("new", "known") or self.flaky_failure
 
     def text(self, at: datetime) -> str:
         """Say it in words, such as `failing since run 20261109-..., commit abc, 12 d`."""
@@ -68,24 +76,33 @@ class RunComparison:
         return [each for each in self.standings if each.status in statuses and stage in (None, each.stage)]
 
     def status_text(self, stage: str | None = None) -> str:
-        """Say in at most 140 characters what changed in a stage or in all: `2 new, 3 known (oldest 12 d)`."""
+        """Say in at most 140 characters how many failed, how much of it is new, and what else changed.
+
+        Of a stage or of all: `5 failed: 2 new, 3 known (oldest 12 d); 1 fixed`.
+        """
         if self.problem:
             return _cut(f"not compared: {self.problem}")
-        counts = Counter(each.status for each in self.standings if stage in (None, each.stage))
-        parts = [
-            self._part(status, counts[status], stage) for status in get_args(CheckStatus) if counts[status]
-        ]
+        here = [each for each in self.standings if stage in (None, each.stage)]
+        failed = [each for each in here if each.failed]
+        causes = [self._part(status, failed) for status in get_args(CheckStatus)]
+        parts = [f"{len(failed)} failed: {', '.join(filter(None, causes))}"] if failed else []
+        others = [each for each in here if not each.failed]
+        parts += filter(None, (self._part(status, others) for status in get_args(CheckStatus)))
         if not parts:
             return "nothing changed" if self.last_green else "nothing to compare with yet"
-        return _cut(", ".join(parts))
+        return _cut("; ".join(parts))
 
-    def _part(self, status: CheckStatus, count: int, stage: str | None) -> str:
+    def _part(self, status: CheckStatus, among: Sequence[Standing]) -> str:
+        found = [each for each in among if each.status == status]
+        if not found:
+            return ""
+        if status == "known" and self.at is not None:
+            ages = [self.at - each.since for each in found if each.since]
+            return f"{len(found)} known" + (f" (oldest {_age(max(ages))})" if ages else "")
         if status == "new-test":
-            return f"{count} new {'test' if count == 1 else 'tests'}"
-        if status != "known" or self.at is None:
-            return f"{count} {status}"
-        oldest = max(self.at - each.since for each in self.of("known", stage=stage) if each.since)
-        return f"{count} known (oldest {_age(oldest)})"
+            return "1 test is new" if len(found) == 1 else f"{len(found)} tests are new"
+        passed = " but passed" if status == "flaky" and not found[0].failed else ""
+        return f"{len(found)} {status}{passed}"
 
 
 def compare(
@@ -107,10 +124,13 @@ def compare(
     for stage in stages:
         for check in stage.checks:
             key = (stage.name, check.name)
+            endings, is_seen = past.get(key, ()), key in seen
+            if is_seen and not endings and check.kind == "passed":
+                continue  # as most do: there is nothing to say of it
             now = Ending(
                 run="", commit=commit, at=at, kind=check.kind, mixed=is_mixed(check), reference=False
             )
-            standing = _standing(stage.name, check, past.get(key, ()), now, is_seen=key in seen)
+            standing = _standing(stage.name, check, endings, now, is_seen=is_seen)
             if standing:
                 found.append(standing)
     run, green_commit = last_green or (None, "")
@@ -121,17 +141,20 @@ def _standing(
     stage: str, check: Check, endings: Sequence[Ending], now: Ending, *, is_seen: bool
 ) -> Standing | None:
     streak = failing_streak(endings)
-    is_flaky = flakiness([*endings, now]).verdict == "flaky"
+    # Without endings there are only its own attempts to judge, and most checks have neither.
+    is_flaky = bool(endings or now.mixed) and flakiness([*endings, now]).verdict == "flaky"
     status = _status(check, is_flaky=is_flaky, was_failing=bool(streak), is_seen=is_seen)
     if status is None:
         return None
+    flaky_failure = status == "flaky" and check.outcome is Outcome.FAILED
     if not streak or status not in ("known", "flaky", "fixed", "quarantined"):
-        return Standing(check=check.name, stage=stage, status=status)
+        return Standing(check=check.name, stage=stage, status=status, flaky_failure=flaky_failure)
     first = streak[0]
     return Standing(
         check=check.name,
         stage=stage,
         status=status,
+        flaky_failure=flaky_failure,
         since_run=first.run,
         since_commit=first.commit,
         since=first.at,

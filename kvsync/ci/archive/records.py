@@ -1,16 +1,16 @@
 """What goes into the archive and comes out of it, as values."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
-from pathlib import PurePath
 from typing import Literal, Self, cast
 
 from kvsync.ci.archive.flakiness import is_mixed
-from kvsync.ci.archive.tables import CheckRow, MeasurementRow, RunRow, StageRow
+from kvsync.ci.archive.tables import MeasurementRow, RunRow, StageRow
 from kvsync.ci.report.problems import fingerprint
 from kvsync.ci.report.report import Report
+from kvsync.ci.revision import repository_name
 from kvsync.testing.results.measurement import Measurement
 from kvsync.testing.results.outcome import CheckKind, Outcome
 
@@ -26,12 +26,16 @@ class RunScope:
     cluster: str
 
     @classmethod
-    def of(cls, asked: Mapping[str, object], repository: str = "") -> Self:
-        """Return the scope of a run by its parameters; `repository` names that of a run without a source."""
+    def of(cls, asked: Mapping[str, object], web_url: str) -> Self:
+        """Return the scope of a run by its parameters; `web_url` is the server of those called owner/name.
+
+        A run is of the repository that it tests, whatever the pipeline's own is.
+        """
         source = asked.get("source")
-        named = str(source.get("repository", "")) if isinstance(source, Mapping) else ""
+        facts: Mapping[str, object] = source if isinstance(source, Mapping) else {}
+        where = str(facts.get("url") or asked.get("repository", ""))
         return cls(
-            repository=named or repository or PurePath(str(asked.get("repository", ""))).name,
+            repository=str(facts.get("repository") or "") or repository_name(where, web_url),
             profile=str(asked.get("profile", "quick")),
             cluster=str(asked.get("cluster", "local")).partition(":")[0],
         )
@@ -66,7 +70,7 @@ class PastRun:
 
 
 def to_row(report: Report, scope: RunScope, measurements: Sequence[Measurement]) -> RunRow:
-    """Return what the archive keeps of a report, and of what was measured: every finite number."""
+    """Return what the archive keeps of a report but its checks, and of what was measured: finite numbers."""
     asked = report.parameters
     source = asked.get("source")
     facts: Mapping[str, object] = source if isinstance(source, Mapping) else {}
@@ -96,30 +100,31 @@ def to_row(report: Report, scope: RunScope, measurements: Sequence[Measurement])
             )
             for position, stage in enumerate(report.stages)
         ],
-        checks=[
-            CheckRow(
-                stage=stage.name,
-                position=position,
-                name=check.name,
-                kind=check.kind,
-                duration_s=check.duration_s,
-                attempts=1 + len(check.attempts),
-                mixed=is_mixed(check),
-                fingerprint=(
-                    ""
-                    if check.outcome is Outcome.PASSED
-                    else fingerprint(check.headline)[:LONGEST_FINGERPRINT]
-                ),
-            )
-            for stage in report.stages
-            for position, check in enumerate(stage.checks)
-        ],
         measurements=[
             _measurement_row(position, each)
             for position, each in enumerate(measurements)
             if math.isfinite(each.value)
         ],
     )
+
+
+def check_rows(report: Report) -> Iterator[dict[str, object]]:
+    """Yield what the archive keeps of each check, as the columns of its table: a row object costs ten times
+    as much, and a run may have a hundred thousand."""
+    for stage in report.stages:
+        for position, check in enumerate(stage.checks):
+            said = "" if check.outcome is Outcome.PASSED else fingerprint(check.headline)
+            yield {
+                "run_id": report.run,
+                "stage": stage.name,
+                "position": position,
+                "name": check.name,
+                "kind": check.kind,
+                "duration_s": check.duration_s,
+                "attempts": 1 + len(check.attempts),
+                "mixed": is_mixed(check),
+                "fingerprint": said[:LONGEST_FINGERPRINT],
+            }
 
 
 def _measurement_row(position: int, measurement: Measurement) -> MeasurementRow:

@@ -34,7 +34,9 @@ class AnyText(TypeDecorator[str]):
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
         """Replace what cannot be stored."""
-        return ILLEGAL.sub("\ufffd", value) if value else value
+        if not value or (value.isascii() and value.isprintable()):  # as nearly all are; this is quicker
+            return value
+        return ILLEGAL.sub("\ufffd", value)
 
 
 class Table(DeclarativeBase):
@@ -67,7 +69,6 @@ class RunRow(Table):
     stages: Mapped[list["StageRow"]] = relationship(
         order_by="StageRow.position", cascade="all", passive_deletes=True
     )
-    checks: Mapped[list["CheckRow"]] = relationship(cascade="all", passive_deletes=True)
     measurements: Mapped[list["MeasurementRow"]] = relationship(cascade="all", passive_deletes=True)
 
     __table_args__ = (Index("runs_of_a_scope", "repository", "profile", "cluster", "started_at"),)

@@ -44,10 +44,9 @@ def about_run(
     nightly = trigger == SCHEDULE
     if report.verdict is Outcome.PASSED or not (nightly or report.verdict > was):
         return None
-    where = report.branch or "no known branch"
     parts = [report.reason, comparison.status_text() if comparison else "", link, report.command]
     return Message(
-        title=_line(f"kvsync-ci: {report.verdict.name}: {trigger} run of {where}"),
+        title=_line(f"kvsync-ci: {report.verdict.name}: {trigger} run of {report.subject}"),
         body="\n".join(filter(None, parts))[:LONGEST_BODY],
     )
 

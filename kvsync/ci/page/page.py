@@ -1,7 +1,10 @@
-"""The report as a single, self-contained page: no script, no font, no other file."""
+"""The report as a single, self-contained page: no font, no other file, and no script but its own."""
 
+import base64
+import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
+from importlib import resources
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +15,7 @@ from markupsafe import Markup
 from kvsync.ci.archive.comparison import RunComparison
 from kvsync.ci.page import charts
 from kvsync.ci.page.evidence import KINDS, Evidence
+from kvsync.ci.page.room import MOST_PROBLEMS, shown_problems, shown_tests
 from kvsync.ci.page.timeline import Timeline, local_pods
 from kvsync.ci.report.problems import problems
 from kvsync.ci.report.report import Report
@@ -19,16 +23,17 @@ from kvsync.ci.run_folder import RunFolder
 from kvsync.testing.results.history import read, read_lines
 from kvsync.testing.results.measurement import Measurement, read_measurements
 from kvsync.testing.results.outcome import OUTCOMES, Outcome
+from kvsync.testing.results.texts import shortened
 from kvsync.testing.results.whole import write_whole
 
 if TYPE_CHECKING:
     from kvsync.ci.archive.trends import Trends
 
-PASSED_TAIL = 2000
-"""Characters shown of what a passed test printed; report.json has its whole tail."""
-
 SYMBOLS = {Outcome.PASSED: "✓", Outcome.UNKNOWN: "?", Outcome.FAILED: "✗"}
 
+
+MOST_STANDINGS = 200
+"""Most tests shown of those that changed in one way."""
 
 MOST_MARKS = 500
 """Most lines of the time line in words; its chart shows everything."""
@@ -98,12 +103,22 @@ def render(
         "duration": charts.duration,
         "moment": charts.moment,
         "number": charts.number,
+        "cut": shortened,
         "short": short_name,
     }
-    timeline = Timeline.of(report, evidence)
-    return environment.get_template("report.html").render(
+    timeline, found = Timeline.of(report, evidence), problems(report)
+    script = resources.files(__package__).joinpath("tests.js").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return environment.get_template(
+        "report.html"
+    ).render(
         report=report,
-        problems=problems(report),
+        problems=shown_problems(found),
+        more_problems=max(0, len(found) - MOST_PROBLEMS),
+        tests=shown_tests(report.stages),
+        script=Markup(script),  # noqa: S704 - our own
+        digest=digest,
+        most_standings=MOST_STANDINGS,
         comparison=comparison,
         changes=CHANGES,
         evidence=evidence,
@@ -118,7 +133,6 @@ def render(
         trend_charts=_trend_charts(trends) if trends else [],
         symbols=SYMBOLS,
         outcome_of=OUTCOMES,
-        passed_tail=PASSED_TAIL,
     )
 
 
@@ -141,5 +155,5 @@ def _trend_charts(trends: "Trends") -> list[Markup]:
 
 
 def short_name(name: str) -> str:
-    """Return a test's name without its file."""
-    return name.partition("::")[2] or name
+    """Return a test's name without its file, cut in its middle if it is long."""
+    return shortened(name.partition("::")[2] or name, 160)

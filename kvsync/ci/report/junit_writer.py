@@ -7,41 +7,93 @@ file must not be stricter than the verdict. Earlier attempts follow the dialect 
 """
 
 import re
-from collections.abc import Iterable, Mapping
+import shutil
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from xml.sax.saxutils import XMLGenerator
+from xml.sax.xmlreader import AttributesImpl
 
 from junitparser import Error, Failure, Skipped
-from junitparser.xunit2 import FlakyFailure, JUnitXml, RerunFailure, TestCase, TestSuite
+from junitparser.xunit2 import FlakyFailure, RerunFailure, TestCase
 
 from kvsync.testing.results.outcome import Check, Outcome, StageResult, merge
+
+OURS = "kvsync"
+"""The name of our documents: in them, elements of one name are attempts at one test."""
 
 ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Characters that XML 1.0 cannot hold in any form."""
 
+RESULTS = {"skipped": Skipped, "failure": Failure, "error": Error}
+
+
+def write_forms(result: StageResult, surefire: Path, prow: Path, properties: Mapping[str, str]) -> None:
+    """Write a stage's result in both forms, which differ only where something was tried again."""
+    write_junit(result, surefire, properties)
+    if any(check.attempts for check in result.checks):
+        write_prow(result, prow, properties)
+    else:
+        prow.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(surefire, prow)
+
 
 def write_junit(result: StageResult, path: Path, properties: Mapping[str, str]) -> None:
     """Write a stage's result, earlier attempts as Surefire does; `properties` say how to repeat it."""
-    _write(result, path, properties, [_with_attempts(result.name, each) for each in _shown(result)])
+    _write(result, path, properties, _shown(result), _with_attempts)
 
 
 def write_prow(result: StageResult, path: Path, properties: Mapping[str, str]) -> None:
     """Write a stage's result as Prow's tools read it: each attempt is a test case of the same name."""
-    cases = [_case(result.name, each) for check in _shown(result) for each in _endings(check)]
-    _write(result, path, properties, cases)
+    _write(result, path, properties, [each for check in _shown(result) for each in _endings(check)], _case)
 
 
-def _write(result: StageResult, path: Path, properties: Mapping[str, str], cases: Iterable[TestCase]) -> None:
-    suite = TestSuite(result.name)  # type: ignore[no-untyped-call]  # junitparser is typed in part
-    for name, value in properties.items():
-        suite.add_property(name, _legal(value))
-    suite.add_testcases([*cases])  # all at once: each call counts the whole suite anew
-    suite.timestamp = result.started_at.isoformat()
-    document = JUnitXml("kvsync")
-    document.add_testsuite(suite)
-    document.update_statistics()  # type: ignore[no-untyped-call]  # as above
+def _write(
+    result: StageResult,
+    path: Path,
+    properties: Mapping[str, str],
+    checks: Sequence[Check],
+    case: Callable[[str, Check], TestCase],
+) -> None:
+    """Write one case after the other: junitparser's own document takes memory for all of them."""
+    counts = Counter(_tag(check) for check in checks)
+    header = {
+        "tests": str(len(checks)),
+        "failures": str(counts["failure"]),
+        "errors": str(counts["error"]),
+        "time": str(round(sum(check.duration_s for check in checks), 3)),
+    }
+    own = {"skipped": str(counts["skipped"]), "timestamp": result.started_at.isoformat()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    document.write(str(path))
+    with path.open("wb") as file:
+        xml = XMLGenerator(file, "utf-8", short_empty_elements=True)
+        xml.startDocument()
+        xml.startElement("testsuites", AttributesImpl({"name": OURS, **header}))
+        xml.startElement("testsuite", AttributesImpl({"name": _legal(result.name), **header, **own}))
+        if properties:
+            xml.startElement("properties", AttributesImpl({}))
+            for name, value in properties.items():
+                xml.startElement("property", AttributesImpl({"name": _legal(name), "value": _legal(value)}))
+                xml.endElement("property")
+            xml.endElement("properties")
+        for check in checks:
+            xml.ignorableWhitespace("\n")
+            file.write(case(result.name, check).tostring())  # type: ignore[no-untyped-call]  # junitparser is typed in part
+        xml.endElement("testsuite")
+        xml.endElement("testsuites")
+
+
+def _tag(check: Check) -> str:
+    """Return the element that says how a check ended; "" for one that passed."""
+    match check.kind:
+        case "passed" | "flaky":
+            return ""
+        case "skipped" | "xfailed" | "quarantined":
+            return "skipped"
+        case "failed":
+            return "failure"
+    return "error"
 
 
 def _shown(result: StageResult) -> list[Check]:
@@ -81,18 +133,9 @@ def _case(stage: str, check: Check) -> TestCase:
     case = TestCase(_legal(name or path), classname=_legal(module), time=check.duration_s)
     if name:
         case._elem.set("file", _legal(path))  # junitparser has no word for it, viewers do
-    message, text = _legal(check.headline), _legal(check.detail)
-    match check.kind:
-        case "passed" | "flaky":
-            pass
-        case "skipped" | "xfailed" | "quarantined":
-            case.result = [Skipped(message, check.kind)]
-        case "failed":
-            case.result = [Failure(message, check.kind)]
-        case kind:
-            case.result = [Error(message, kind)]
-    for result in case.result:
-        result.text = text
+    if tag := _tag(check):
+        case.result = [RESULTS[tag](_legal(check.headline), check.kind)]
+        case.result[0].text = _legal(check.detail)
     for name, value in check.properties.items():
         case.add_property(name, _legal(value))
     if check.log_tail:

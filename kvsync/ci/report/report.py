@@ -12,9 +12,53 @@ from kvsync.ci.run_folder import UNREADABLE
 from kvsync.errors import ConfigError
 from kvsync.testing.results.attempts import OTHER_CODE
 from kvsync.testing.results.outcome import Outcome, StageResult, worst
+from kvsync.testing.results.texts import laid_out
+from kvsync.testing.results.uncollected import uncollected
 from kvsync.testing.results.whole import write_whole
 
+BROKEN_GATE = "quarantine"
+"""The name under which a quarantine that cannot be read is reported; it is named whatever else failed."""
+
 EXIT_STATUS = {Outcome.PASSED: 0, Outcome.FAILED: 1, Outcome.UNKNOWN: 2}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """What a run tests, for people: `repository` is owner/name or a folder, `url` where it is on the web."""
+
+    repository: str
+    commit: str = ""
+    branch: str = ""
+    pull_request: int | None = None
+    dirty: bool = False
+    url: str = ""
+
+    @classmethod
+    def of(
+        cls, asked: Mapping[str, object], *, commit: str = "", branch: str = "", dirty: bool = False
+    ) -> Self:
+        """Return what a run with these parameters tests."""
+        source = asked.get("source")
+        facts: Mapping[str, object] = source if isinstance(source, Mapping) else {}
+        url, number = str(facts.get("url", "")).removesuffix(".git"), facts.get("pull_request")
+        return cls(
+            repository=str(facts.get("repository") or "") or url or str(asked.get("repository", "")),
+            commit=commit or str(facts.get("commit", "")),
+            branch=branch or str(facts.get("ref", "")),
+            pull_request=number if isinstance(number, int) else None,
+            dirty=dirty,
+            url=url if facts.get("repository") and url.startswith(("https://", "http://")) else "",
+        )
+
+    @property
+    def where(self) -> str:
+        """The pull request, or else the branch, or "" if neither is known."""
+        return f"#{self.pull_request}" if self.pull_request else self.branch
+
+    def __str__(self) -> str:
+        commit = f"@{self.commit[:10]}" if self.commit else ""
+        place = f" ({self.where})" if self.where else ""
+        return f"{self.repository}{commit}{'*' if self.dirty and commit else ''}{place}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +91,11 @@ class Report:
         )
 
     @property
+    def subject(self) -> "Subject":
+        """What was tested."""
+        return Subject.of(self.parameters, commit=self.commit, branch=self.branch, dirty=self.dirty)
+
+    @property
     def verdict(self) -> Outcome:
         """The worst outcome of any stage; UNKNOWN without stages."""
         return worst(stage.outcome for stage in self.stages)
@@ -61,7 +110,9 @@ class Report:
             said = f"{_count(len(self.stages), 'stage')}, {_count(len(kinds), 'check')}"
             quarantined = kinds.count("quarantined")
             return f"{said}, {quarantined} of them quarantined" if quarantined else said
-        decisive = [stage for stage in self.stages if stage.outcome is self.verdict]
+        decisive = [
+            stage for stage in self.stages if stage.outcome is self.verdict or stage.name == BROKEN_GATE
+        ]
         return " ".join("; ".join(f"{stage.name}: {stage.reason}" for stage in decisive).split())
 
     @property
@@ -103,11 +154,16 @@ class Report:
         fields["stages"] = tuple(StageResult.from_json(stage) for stage in stages)
         return cls(**fields)  # type: ignore[arg-type]  # checked by name only
 
+    def to_text(self) -> str:
+        """Return the report as JSON, each check on a line of its own."""
+        return f"{laid_out(self.to_json())}\n"
+
     def write(self, path: Path) -> None:
         """Write the report as JSON; a reader sees all of it or nothing."""
-        write_whole(path, json.dumps(self.to_json(), indent=1, default=str) + "\n")
+        write_whole(path, self.to_text())
 
     @classmethod
+    @uncollected()
     def read(cls, path: Path) -> Self:
         """Read a report that `write` wrote. Raises ConfigError."""
         try:

@@ -5,8 +5,8 @@ import platform
 from datetime import UTC, datetime
 from pathlib import Path
 
-from kvsync.ci.report.junit_writer import write_junit, write_prow
-from kvsync.ci.report.report import Report, versions_of
+from kvsync.ci.report.junit_writer import write_forms
+from kvsync.ci.report.report import BROKEN_GATE, Report, versions_of
 from kvsync.ci.revision import Revision
 from kvsync.ci.run.parameters import Parameters
 from kvsync.ci.run.quarantine import NAME, PROPOSED, apply, load_quarantine
@@ -42,8 +42,7 @@ def judge(run: Run, *, broken: str = "") -> Report:
         "repeat": report.command,
     }
     for result in report.stages:
-        write_junit(result, folder.junit(result.name), facts)
-        write_prow(result, folder.prow(result.name), facts)
+        write_forms(result, folder.junit(result.name), folder.prow(result.name), facts)
     return report
 
 
@@ -65,8 +64,10 @@ def compose(run: Run, *, broken: str = "") -> Report:
         results.insert(0, StageResult.unknown("disk", full_disk(parameters.report_dir)))
     if broken:
         results.append(StageResult.unknown("pipeline", broken))
-    said = json.dumps(_report(parameters, results).to_json(), default=str)
-    return Report.from_json(json.loads(redact(said, secrets)))
+    report = _report(parameters, results)
+    said = report.to_text()
+    masked = redact(said, secrets)
+    return report if masked == said else Report.from_json(json.loads(masked))
 
 
 def full_disk(report_dir: Path) -> str:
@@ -88,7 +89,7 @@ def set_aside(folder: RunFolder, stages: list[StageResult]) -> list[StageResult]
         quarantine = load_quarantine(folder.path / NAME)
         proposed = load_quarantine(folder.path / PROPOSED)
     except ConfigError as error:
-        return [*stages, StageResult.unknown("quarantine", str(error))]
+        return [*stages, StageResult.unknown(BROKEN_GATE, str(error))]
     return [apply(quarantine, stage, stage.started_at.date(), proposed) for stage in stages]
 
 

@@ -11,11 +11,12 @@ from pathlib import Path
 from kvsync.ci.run_folder import RunFolder
 from kvsync.testing.results.history import Record, parse_lines
 from kvsync.testing.results.outcome import StageResult
+from kvsync.testing.results.texts import shortened
 
 
 @dataclass(slots=True)
 class StageProgress:
-    """How far one stage is; `result` is set once it has ended."""
+    """How far one stage is: its tests, by their last attempts. `result` is set once it has ended."""
 
     name: str
     started: float | None = None
@@ -23,11 +24,12 @@ class StageProgress:
     kinds: dict[str, int] = field(default_factory=dict)
     result: StageResult | None = None
     _running: dict[str, None] = field(default_factory=dict)
+    _endings: dict[str, str] = field(default_factory=dict)
 
     @property
     def running(self) -> str:
         """The test that started last of those that run; "" when none does."""
-        return next(reversed(self._running), "").rpartition("::")[2]
+        return shortened(next(reversed(self._running), "").rpartition("::")[2], 80)
 
     @property
     def finished(self) -> int:
@@ -41,8 +43,11 @@ class StageProgress:
 
     @property
     def counts(self) -> str:
-        """Such as `12 of 40: 11 passed, 1 failed`."""
-        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(self.kinds.items()))
+        """Such as `12 of 40: 11 passed, 1 failed`; at the end what its result says."""
+        if self.result:
+            kinds = ", ".join(f"{count} {kind}" for kind, count in self.result.counts.items())
+            return f"{len(self.result.checks)} checks: {kinds}" if kinds else "no check"
+        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(self.kinds.items()) if count)
         return f"{self.finished} of {self.total}" + (f": {kinds}" if kinds else "")
 
     def advance(self, record: Record, now: float) -> None:
@@ -50,12 +55,17 @@ class StageProgress:
         self.started = self.started or now
         match record.get("event"):
             case "collected":
-                self.total += int(str(record["count"]))  # once more for those that are tried again
+                if not (self.total and record.get("only")):  # those that are tried again were counted
+                    self.total += int(str(record["count"]))
             case "started":
                 self._running[str(record["nodeid"])] = None
             case "finished":
-                self.kinds[str(record["kind"])] = self.kinds.get(str(record["kind"]), 0) + 1
-                self._running.pop(str(record["nodeid"]), None)
+                test, kind = str(record["nodeid"]), str(record["kind"])
+                if before := self._endings.get(test):
+                    self.kinds[before] -= 1
+                self.kinds[kind] = self.kinds.get(kind, 0) + 1
+                self._endings[test] = kind
+                self._running.pop(test, None)
 
 
 class NewLines:
@@ -94,8 +104,10 @@ class RunProgress:
         for stage in self.stages:
             for record in self._lines[stage.name].read():
                 stage.advance(record, time.monotonic())
+            if stage.result:
+                continue
             result = self._folder.result(stage.name)
-            if stage.result is None and result and result != self._earlier[stage.name]:
+            if result and result != self._earlier[stage.name]:
                 stage.result = result
                 ended.append(stage)
         return ended

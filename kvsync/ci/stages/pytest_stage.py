@@ -8,6 +8,7 @@ it never reached. Pytest's exit code must agree with the lines, or the stage is 
 import importlib.util
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -26,9 +27,13 @@ from kvsync.testing.results.attempts import again, last_of, refused, to_retry, u
 from kvsync.testing.results.history import Record, read_lines
 from kvsync.testing.results.journal import FROM_OUTSIDE
 from kvsync.testing.results.outcome import Check, CheckKind, Outcome, StageResult, merge
+from kvsync.testing.results.texts import shortened
 
 GRACE_S = 15.0
 """For tests that are being ended: what their clusters look like is read first, which takes 8 s at most."""
+
+COMPLAINT = re.compile(r"^(.*: error: |ERROR: |INTERNALERROR> +\w*(Error|Exception)\b|E  +\w)")
+"""How the lines begin in which pytest says why it ran nothing."""
 
 BURN_IN_ROOM_S = 20.0
 """What a repetition needs besides twice the time of its tests, so that it does not reach the time limit."""
@@ -262,5 +267,15 @@ def _disagreement(command: CommandResult, checks: Sequence[Check]) -> str:
     only_skipped = all(check.kind == "skipped" for check in checks)
     if command.exit_code in agreeing or (command.exit_code == 5 and only_skipped):
         return ""
-    last_line = next(filter(None, reversed(command.tail.splitlines())), "")
-    return f"{len(checks)} recorded tests do not explain pytest's exit code {command.exit_code}: {last_line}"
+    said = complaint(command.tail)
+    if not checks and COMPLAINT.search(said):
+        return said
+    return f"{len(checks)} recorded tests do not explain pytest's exit code {command.exit_code}: {said}"
+
+
+def complaint(output: str) -> str:
+    """Return the line in which pytest says what is wrong, such as `error: unrecognized arguments: --cov`; or
+    else its last."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    said = [line for line in lines if COMPLAINT.search(line) and "error: usage:" not in line.lower()]
+    return shortened(next(iter(said or reversed(lines)), ""))

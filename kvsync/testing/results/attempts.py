@@ -80,7 +80,15 @@ def _is_test(name: str) -> bool:
 
 
 def last_of(endings: Sequence[Check], *, same_code: bool = True) -> Check:
-    """Merge the endings of one check, in the order in which they happened; there must be one."""
+    """Merge the endings of one check, in the order in which they happened; there must be one.
+
+    The last that decided something decides; what decided nothing after a pass leaves the check undecided.
+    """
+    if len(endings) == 1:
+        return endings[0]
+    decided = [number for number, each in enumerate(endings, start=1) if _is_decided(each)]
+    if decided and endings[decided[-1] - 1].outcome is Outcome.FAILED and decided[-1] < len(endings):
+        return _still(last_of(endings[: decided[-1]], same_code=same_code), endings[decided[-1] :])
     *earlier, last = endings
     failed = any(each.outcome is Outcome.FAILED or each.kind == "flaky" for each in earlier)
     before = [attempt for each in earlier for attempt in (*each.attempts, _attempt(each))]
@@ -96,6 +104,20 @@ def last_of(endings: Sequence[Check], *, same_code: bool = True) -> Check:
         attempts=(*before, *last.attempts),
         properties={**inherited, **last.properties},
     )
+
+
+def _is_decided(check: Check) -> bool:
+    return check.outcome is not Outcome.UNKNOWN or check.kind == "quarantined"
+
+
+def _still(failed: Check, after: Sequence[Check]) -> Check:
+    """Return a failure after which attempts decided nothing; one that was never made leaves no trace."""
+    made = [each for each in after if each.kind != "not-run"]
+    if not made:
+        return failed
+    notes = [f"The attempt after it decided nothing ({each.kind}): {each.detail}" for each in made]
+    attempts = (*failed.attempts, *map(_attempt, [failed, *made[:-1]]))
+    return replace(failed, detail="\n\n".join([failed.detail, *notes]).strip(), attempts=attempts)
 
 
 def attempted(name: str, attempt: int) -> str:
@@ -144,12 +166,6 @@ def _by_name(result: StageResult) -> dict[str, Check]:
 
 
 def _pair(before: Check | None, after: Check | None, *, same_code: bool) -> Check:
-    match before, after:
-        case Check(), None:
-            return before
-        case Check(outcome=Outcome.FAILED), Check(kind="not-run"):
-            return before
-        case Check(outcome=Outcome.FAILED), Check(outcome=Outcome.UNKNOWN):
-            detail = f"{before.detail}\n\nThe attempt after it decided nothing ({after.kind}): {after.detail}"
-            return replace(before, detail=detail.strip(), attempts=(*before.attempts, _attempt(before)))
+    if before and not after:
+        return before
     return last_of([each for each in (before, after) if each], same_code=same_code)

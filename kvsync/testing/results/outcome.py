@@ -15,6 +15,8 @@ from datetime import UTC, datetime
 from enum import IntEnum
 from typing import Literal, Self, cast
 
+from kvsync.testing.results.texts import shortened
+
 CheckKind = Literal[
     "passed",
     "xfailed",
@@ -91,10 +93,13 @@ class Check:
 
     @property
     def headline(self) -> str:
-        """The line of the detail that says most: pytest's first `E` line, or else the first with text."""
+        """The line of the detail that says most: pytest's first `E` line, or else the first with text.
+
+        A long one is cut in its middle; the detail has all of it.
+        """
         lines = [line.strip() for line in self.detail.splitlines() if line.strip()]
         errors = [line[1:].strip() for line in lines if line.startswith("E  ")]
-        return next(iter(errors or lines), "")
+        return shortened(next(iter(errors or lines), ""))
 
     def to_json(self) -> dict[str, object]:
         """Return the check as plain JSON values; the outcome is in it for readers without these rules."""
@@ -115,14 +120,18 @@ class Check:
     @classmethod
     def from_json(cls, value: Mapping[str, object]) -> Self:
         """Build a check from what `to_json` returned; KeyError or TypeError for anything else."""
-        fields = {name: each for name, each in value.items() if name != "outcome"}
+        fields = dict(value)
+        fields.pop("outcome", None)
         attempts = cast("list[dict[str, object]]", fields.pop("attempts"))
         return cls(**fields, attempts=tuple(Attempt(**each) for each in attempts))  # type: ignore[arg-type]  # checked by name only
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageResult:
-    """How a stage ended. `reason` is a sentence for readers of that alone; `log` is a path or None."""
+    """How a stage ended. `reason` is a sentence for readers of that alone; `log` is a path or None.
+
+    `remarks`: what was odd about the files that it was read from, without a doubt about the result.
+    """
 
     name: str
     outcome: Outcome
@@ -131,6 +140,7 @@ class StageResult:
     started_at: datetime
     duration_s: float = 0.0
     log: str | None = None
+    remarks: Sequence[str] = ()
 
     @classmethod
     def unknown(cls, name: str, reason: str, *, started_at: datetime | None = None, detail: str = "") -> Self:
@@ -176,6 +186,7 @@ class StageResult:
             "started_at": self.started_at.isoformat(),
             "duration_s": self.duration_s,
             "log": self.log,
+            **({"remarks": list(self.remarks)} if self.remarks else {}),
         }
 
     @classmethod
@@ -187,6 +198,7 @@ class StageResult:
                 Check.from_json(each) for each in cast("list[dict[str, object]]", value["checks"])
             ),
             "started_at": datetime.fromisoformat(str(value["started_at"])),
+            "remarks": tuple(cast("list[str]", value.get("remarks", ()))),
         }
         return cls(**{**value, **changed})  # type: ignore[arg-type]  # checked by name only
 
@@ -223,6 +235,7 @@ def _reason(outcome: Outcome, checks: Sequence[Check]) -> str:
     if outcome is Outcome.PASSED:
         return ""
     bad = [check for check in checks if check.outcome is outcome and check.kind not in ASIDE]
-    first = ": ".join(filter(None, [bad[0].name.rpartition("::")[2], bad[0].headline]))
+    name = shortened(bad[0].name.rpartition("::")[2])
+    first = ": ".join(filter(None, [name, bad[0].headline]))
     word = "failed" if outcome is Outcome.FAILED else "undecided"
     return f"{len(bad)} of {len(checks)} {word}: {first}"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from kvsync.ci.revision import Revision, revision
+from kvsync.ci.revision import Revision, repository_name, revision
 from kvsync.ci.run_folder import RunFolder
 
 GIT = ["git", "-c", "user.name=t", "-c", "user.email=t@example.com"]
@@ -60,3 +60,34 @@ def test_a_run_keeps_its_revision(tmp_path: Path) -> None:
     assert folder.revision == kept
     (tmp_path / "run-1" / "revision.json").write_text("")
     assert folder.revision is None
+
+
+@pytest.mark.parametrize(
+    ("where", "name"),
+    [
+        ("https://github.com/me/gw.git", "me/gw"),
+        ("https://someone:secret@GitHub.com/me/gw/", "me/gw"),
+        ("git@github.com:me/gw.git", "me/gw"),
+        ("ssh://git@github.com:22/me/gw", "me/gw"),
+        ("https://elsewhere.org/me/gw", "elsewhere.org/me/gw"),
+        ("git@elsewhere:me/gw.git", "elsewhere/me/gw"),
+        ("/nowhere/gw", "/nowhere/gw"),
+    ],
+)
+def test_each_repository_has_one_name(where: str, name: str) -> None:
+    """However it is fetched; those of another server are told apart, and no password is in it."""
+    assert repository_name(where, "https://github.com") == name
+
+
+def test_a_folder_is_named_by_its_origin(tmp_path: Path) -> None:
+    """A checkout is its origin's, and a folder in it, or without an origin, is itself only."""
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    git = ["git", "-C", str(tmp_path)]
+    subprocess.run([*git, "init", "-q"], check=True)
+    assert repository_name(str(tmp_path), "https://github.com") == str(tmp_path)
+    subprocess.run([*git, "remote", "add", "origin", "git@github.com:me/gw.git"], check=True)
+
+    assert repository_name(str(tmp_path), "https://github.com") == "me/gw"
+    assert repository_name(f"file://{tmp_path}", "https://github.com") == "me/gw"
+    assert repository_name(str(inner), "https://github.com") == str(inner)

@@ -38,7 +38,7 @@ def test_a_run_comes_back(archive: Archive, make_report: MakeReport) -> None:
         Outcome.FAILED,
         "unit: 1 of 3 failed: test_c: 3 != 4",
     )
-    assert found.scope == RunScope(repository="kvsync", profile="quick", cluster="local")
+    assert found.scope == RunScope(repository="/somewhere/kvsync", profile="quick", cluster="local")
     assert found.started_at == make_report(1).started_at
     assert list(found.stages) == [
         PastStage(name="unit", outcome=Outcome.FAILED, duration_s=11.0, counts={"passed": 2, "failed": 1}),
@@ -105,7 +105,7 @@ def test_what_is_new_in_a_run(archive: Archive, make_report: MakeReport) -> None
     known = compared.of("known")[0]
     assert compared.at is not None
     assert known.text(compared.at) == "failing since run run-2, commit commit-2, 12 d"
-    assert compared.status_text("unit") == "1 new, 1 known (oldest 12 d), 1 fixed, 1 new test"
+    assert compared.status_text("unit") == "2 failed: 1 new, 1 known (oldest 12 d); 1 fixed; 1 test is new"
 
 
 @pytest.mark.parametrize(
@@ -209,7 +209,9 @@ def test_a_stage_that_only_another_profile_runs(archive: Archive, make_report: M
         ("e2e", "d", "new-test", ""),
     ]
     (quick,) = [
-        scope for scope in archive.scopes() if (scope.profile, scope.repository) == ("quick", "kvsync")
+        scope
+        for scope in archive.scopes()
+        if (scope.profile, scope.repository) == ("quick", "/somewhere/kvsync")
     ]
     assert archive.endings(quick) == {}
 
@@ -276,7 +278,7 @@ def test_series(archive: Archive, make_report: MakeReport) -> None:
     archive.record(make_report(1, unit="P"))
     archive.record(make_report(2, e2e="P", branch="topic"))
     archive.record(make_report(3, unit="P", profile="full"))
-    scope = RunScope(repository="kvsync", profile="quick", cluster="local")
+    scope = RunScope(repository="/somewhere/kvsync", profile="quick", cluster="local")
 
     assert [run.run for run in archive.series()] == ["run-3", "run-2", "run-1"]
     assert [run.run for run in archive.series(limit=1)] == ["run-3"]

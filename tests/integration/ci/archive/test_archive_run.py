@@ -15,7 +15,7 @@ from kvsync.ci.handover.handover import Handover
 from kvsync.ci.run.judgement import judge
 from kvsync.ci.run.parameters import CommitSource, Parameters
 from kvsync.ci.run.run import Installation, Run
-from kvsync.ci.settings import Settings
+from kvsync.ci.settings import GitHubSettings, Settings
 from kvsync.testing.results.outcome import Check, CheckKind, Outcome, merge
 
 NOW = datetime.now(UTC)
@@ -83,6 +83,8 @@ def test_a_broken_quarantine_hides_nothing(run: Run) -> None:
         ("quarantine", Outcome.UNKNOWN),
     ]
     assert "quarantine[0].until: unknown key" in report.stages[1].reason
+    assert report.verdict_line().startswith("FAILED: unit: 1 of 2 failed")
+    assert "quarantine[0].until: unknown key" in report.verdict_line()
 
 
 def test_a_run_is_compared_and_kept(run: Run) -> None:
@@ -93,6 +95,16 @@ def test_a_run_is_compared_and_kept(run: Run) -> None:
     assert [each.status for each in found.standings] == ["new", "new-test"]
     with Archive.open("", run.parameters.report_dir) as opened:
         assert [past.run for past in opened.series()] == ["run-1"]
+
+
+def test_a_folder_is_never_taken_for_the_pipelines_own_repository(run: Run) -> None:
+    """A clean run of some folder is kept under its own name, and is no reference of another repository."""
+    own = Installation(Settings(github=GitHubSettings(repository="me/gw")))
+    ended(run, "passed")
+    archived(replace(run, installation=own))
+
+    with Archive.open("", run.parameters.report_dir) as opened:
+        assert [past.scope.repository for past in opened.series()] == [str(run.parameters.repository)]
 
 
 def test_tests_of_the_reference_are_known_to_pull_requests(run: Run) -> None:

@@ -32,7 +32,7 @@ def test_what_changed_is_told_with_age_and_first_failing_commit() -> None:
     text = Page(render(report(), Evidence(), [], comparison=changed("c0ffee"))).text
 
     for expected in (
-        "What changed since the last green run 1 new, 1 known (oldest 12 d), 1 flaky, 1 quarantined,",
+        "What changed since the last green run 2 failed: 1 new, 1 known (oldest 12 d); 1 flaky but passed;",
         "since run c0ffee , commit c0ffee .",
         "1 newly failed test stage since run first failing commit age c0ffee new t.py c0ffee",
         "this one 0123456789ab",

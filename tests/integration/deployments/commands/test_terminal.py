@@ -15,7 +15,7 @@ import pytest
 from kvsync.ci.archive.archive import Archive
 from kvsync.ci.report.report import Report
 from kvsync.ci.run_folder import RunFolder
-from kvsync.testing.results.outcome import Check, StageResult, merge
+from kvsync.testing.results.outcome import Check, Outcome, StageResult, merge
 
 RUNS = ("20261120-030000-0123456789ab", "20261121-030000-0123456789ab-2")
 AT = datetime(2026, 11, 20, tzinfo=UTC)
@@ -84,3 +84,23 @@ def test_ids_of_runs_are_whole(reports: Path, command: str, columns: int) -> Non
 
     assert [word for line in lines for word in line.split()[:1] if word in RUNS] == sorted(RUNS, reverse=True)
     assert columns < 80 or max(map(len, lines)) <= 80
+
+
+@pytest.mark.timeout(20)
+def test_a_reason_of_50_kb_is_shown_at_once(tmp_path: Path) -> None:
+    """As an earlier version's report may hold; looking for something to highlight took most of a minute."""
+    stage = StageResult(name="unit", outcome=Outcome.FAILED, reason="x" * 50_000, started_at=AT)
+    run = RunFolder(tmp_path / "run-1")
+    Report(
+        run="run-1",
+        started_at=AT,
+        duration_s=1.0,
+        command="kvsync-ci run",
+        stages=[stage],
+        parameters={},
+        versions={},
+        machine={},
+    ).write(run.report)
+    run.ledger.touch()
+
+    assert "x" * 50_000 in in_terminal(80, "show", "run-1", "--report-dir", str(tmp_path)).replace("\r\n", "")

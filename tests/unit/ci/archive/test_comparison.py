@@ -135,10 +135,10 @@ def standings(**counts: int) -> list[Standing]:
     [
         (
             {"inconclusive": 1, "known": 12, "new": 2, "flaky": 1},
-            "2 new, 12 known (oldest 12 d), 1 flaky, 1 inconclusive",
+            "14 failed: 2 new, 12 known (oldest 12 d); 1 flaky but passed; 1 inconclusive",
         ),
-        ({"fixed": 3, "new_test": 1, "quarantined": 2}, "2 quarantined, 3 fixed, 1 new test"),
-        ({"new_test": 2}, "2 new tests"),
+        ({"fixed": 3, "new_test": 1, "quarantined": 2}, "2 quarantined; 3 fixed; 1 test is new"),
+        ({"new_test": 2}, "2 tests are new"),
         ({}, "nothing changed"),
     ],
 )
@@ -148,6 +148,14 @@ def test_status_text(counts: dict[str, int], text: str) -> None:
 
     assert made.status_text() == made.status_text("e2e") == text
     assert made.status_text("unit") == "nothing changed"
+
+
+def test_a_flaky_failure_is_a_failure() -> None:
+    """What failed comes first, whatever is to be said of it, and adds up."""
+    found = compared("failed", past("PFPF"))
+
+    assert found.status_text() == "1 failed: 1 flaky"
+    assert compared("flaky", past("PP")).status_text() == "1 flaky but passed"
 
 
 def test_status_text_without_anything_to_compare_with() -> None:

@@ -75,7 +75,7 @@ UNDECIDED = stage("chaos", detail="too few samples", a="inconclusive")
     [
         (PASSED, FAILING, "success", "2 passed, 1 flaky"),
         (FAILED, None, "failure", "1 passed, 2 failed"),
-        (FAILED, FAILING, "failure", "1 new, 1 known (oldest 12 d)"),
+        (FAILED, FAILING, "failure", "2 failed: 1 new, 1 known (oldest 12 d)"),
         (FAILED, RunComparison.impossible("no database"), "failure", "1 passed, 2 failed"),
         (UNDECIDED, FAILING, "error", "not judged: 1 of 1 undecided: a: too few samples"),
         (
@@ -100,7 +100,11 @@ def test_the_status_of_a_stage(
     ("stages", "state", "text"),
     [
         ([PASSED], "success", "1 stage, 3 checks"),
-        ([PASSED, FAILED, UNDECIDED], "failure", "1 new, 1 known (oldest 12 d), 1 flaky"),
+        (
+            [PASSED, FAILED, UNDECIDED],
+            "failure",
+            "2 failed: 1 new, 1 known (oldest 12 d); 1 flaky but passed",
+        ),
         ([PASSED, UNDECIDED], "error", "not judged: chaos: 1 of 1 undecided: a: too few samples"),
         ([], "error", "not judged: no stage ran"),
     ],
@@ -163,8 +167,8 @@ def test_the_comment_of_a_failed_run() -> None:
 
 | stage | outcome | checks | compared | time |
 |---|---|---|---|---|
-| unit | passed | 2 passed, 1 flaky | ` 1 flaky ` | 0 s |
-| e2e | failed | 1 passed, 2 failed | ` 1 new, 1 known (oldest 12 d) ` | 0 s |
+| unit | passed | 2 passed, 1 flaky | ` 1 flaky but passed ` | 0 s |
+| e2e | failed | 1 passed, 2 failed | ` 2 failed: 1 new, 1 known (oldest 12 d) ` | 0 s |
 
 **New failures: 1**
 

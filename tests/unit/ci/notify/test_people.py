@@ -89,7 +89,7 @@ def test_a_message_has_all_there_is_to_know() -> None:
     found = about_run(report("failed", branch="a\nb" * 200), [], RunComparison(), "https://s3/report.html")
 
     assert found is not None
-    assert found.title.startswith("kvsync-ci: FAILED: push run of a ba b")
+    assert found.title.startswith("kvsync-ci: FAILED: push run of (a ba b")
     assert len(found.title) == 120
     assert found.body.splitlines() == [
         "unit: 1 of 1 failed: t: no",

@@ -1,11 +1,12 @@
 """JUnit files of any tool: one check per test, with its attempts, and never better than what happened."""
 
+import sys
 from pathlib import Path
 
 import pytest
 
 from kvsync.ci.report.junit_reader import OUTPUT_CHARACTERS, read_junit
-from kvsync.testing.results.outcome import Outcome, StageResult
+from kvsync.testing.results.outcome import CheckKind, Outcome, StageResult
 
 SUREFIRE = """
 <testsuite name="com.example.OrderTest" tests="2" failures="1" errors="0" flakes="1" time="1,234.5">
@@ -112,13 +113,234 @@ def test_what_is_said_of_an_attempt(tmp_path: Path) -> None:
     assert "kept no text of it" in flaky.attempts[0].detail
 
 
-def test_repetitions_that_all_passed(tmp_path: Path) -> None:
-    """Equal names alone are not a failure: `go test -count=2` counts each of them."""
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param(
+            '<testsuite name="s" tests="2"><testcase name="a"/><testcase name="a"/></testsuite>',
+            {"a": "passed", "a #2": "passed"},
+            id="rows that passed",
+        ),
+        pytest.param(
+            '<testsuite name="s"><testcase name="a"><failure/></testcase><testcase name="a"/>'
+            '<testcase name="b"/><testcase name="b"/></testsuite>',
+            {"a": "failed", "a #2": "passed", "b": "passed", "b #2": "passed"},
+            id="two rows, in a suite that repeats names",
+        ),
+        pytest.param(
+            '<testsuite name="s"><testcase name="a"><failure/></testcase><testcase name="a"><failure/>'
+            '</testcase><testcase name="a"/></testsuite>',
+            {"a": "failed", "a #2": "failed", "a #3": "passed"},
+            id="three rows",
+        ),
+        pytest.param(
+            '<testsuites><testcase name="a" classname="test"><failure/></testcase>'
+            '<testcase name="a" classname="test"/></testsuites>',
+            {"test::a": "failed", "test::a #2": "passed"},
+            id="without a suite",
+        ),
+        pytest.param(
+            '<testsuites><testsuite name="s" hostname="x"><testcase name="a"><failure/></testcase>'
+            "</testsuite>"
+            '<testsuite name="s" hostname="y"><testcase name="a"/></testsuite></testsuites>',
+            {"x a": "failed", "y a": "passed"},
+            id="a suite for each host",
+        ),
+        pytest.param(
+            '<testsuite name="s"><testcase name="a" class="X" file="x.php"><failure/></testcase>'
+            '<testcase name="a" class="Y" file="y.php"/></testsuite>',
+            {"X::a": "failed", "Y::a": "passed"},
+            id="classes",
+        ),
+        pytest.param(
+            '<testsuite name="s"><testcase name="a" feature="X"><failure/></testcase>'
+            '<testcase name="a" feature="Y"/></testsuite>',
+            {"X a": "failed", "Y a": "passed"},
+            id="features",
+        ),
+        pytest.param(
+            '<testsuite name="s"><testcase name="a" line="1"><failure/></testcase>'
+            '<testcase name="a" line="9"/></testsuite>',
+            {"a": "failed", "a #2": "passed"},
+            id="an attribute that only some tool writes",
+        ),
+        pytest.param(
+            '<testsuite name="s"><testcase name="a"/><testcase name="a"/><testcase name="a #2"/></testsuite>',
+            {"a": "passed", "a #3": "passed", "a #2": "passed"},
+            id="a number that is taken",
+        ),
+    ],
+)
+def test_elements_of_one_name_are_different_tests(
+    tmp_path: Path, text: str, expected: dict[str, CheckKind]
+) -> None:
+    """Unless a retry is known, each element is a test with a name of its own, and no pass hides a failure."""
+    assert {check.name: check.kind for check in read(tmp_path, text).checks} == expected
+
+
+def test_files_of_one_name_are_different_tests(tmp_path: Path) -> None:
+    """Such as one of each operating system; a folder tells them apart where their names do not."""
+    paths = [tmp_path / system / "junit.xml" for system in ("linux", "windows")]
+    for path, inside in zip(paths, ("<failure/>", ""), strict=True):
+        path.parent.mkdir()
+        path.write_text(f'<testsuite name="s"><testcase name="a">{inside}</testcase></testsuite>')
+    found = read_junit(paths, name="theirs").checks
+
+    assert [(check.name, check.kind) for check in found] == [
+        (f"{paths[0]} a", "failed"),
+        (f"{paths[1]} a", "passed"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("texts", "expected"),
+    [
+        pytest.param(
+            ['<testcase name="a"><failure/></testcase>', '<testcase name="a"/>'], {"a": "flaky"}, id="passed"
+        ),
+        pytest.param(
+            ['<testcase name="a"><failure/></testcase>', '<testcase name="a"><skipped/></testcase>'],
+            {"a": "failed"},
+            id="skipped",
+        ),
+        pytest.param(
+            ['<testcase name="a"><failure/></testcase><testcase name="b"/>', ""],
+            {"a": "failed", "b": "passed"},
+            id="not tried again",
+        ),
+    ],
+)
+def test_files_that_are_said_to_be_attempts(
+    tmp_path: Path, texts: list[str], expected: dict[str, CheckKind]
+) -> None:
+    """On request the files are attempts, in their order, on whatever machines they were made."""
+    suites = [f'<testsuite name="s" hostname="{host}">{{}}</testsuite>' for host in ("x", "y")]
+    paths = [tmp_path / f"{number}.xml" for number, _ in enumerate(texts)]
+    for path, suite, text in zip(paths, suites, texts, strict=True):
+        path.write_text(suite.format(text))
+    checks = read_junit(paths, name="theirs", attempts=True).checks
+
+    assert {check.name: check.kind for check in checks} == expected
+
+
+def test_attempts_at_tests_of_several_hosts(tmp_path: Path) -> None:
+    """Where one file has tests of several hosts, an attempt on another one is another test's."""
+    suites = '<testsuite name="s" hostname="{}"><testcase name="a">{}</testcase></testsuite>'
+    both = f"<testsuites>{suites.format('x', '<failure/>')}{suites.format('y', '')}</testsuites>"
+    (tmp_path / "1.xml").write_text(both)
+    (check, other) = read_junit([tmp_path / "1.xml"], name="theirs", attempts=True).checks
+
+    assert (check.kind, other.kind) == ("failed", "passed")
+
+
+def test_a_rerun_that_was_skipped_undoes_no_failure(tmp_path: Path) -> None:
+    """Whatever a test's last attempt decided nothing about stays as it was before."""
     (check,) = read(
-        tmp_path, '<testsuite name="s" tests="2"><testcase name="a"/><testcase name="a"/></testsuite>'
+        tmp_path,
+        '<testsuite name="s"><testcase name="a"><skipped message="too late"/>'
+        '<rerunFailure message="no">no</rerunFailure></testcase></testsuite>',
     ).checks
 
-    assert (check.kind, check.attempts) == ("passed", ())
+    assert (check.kind, check.headline) == ("failed", "no")
+    assert "too late" in check.detail
+
+
+@pytest.mark.parametrize(
+    ("inside", "kind", "detail"),
+    [
+        ('status="disabled"', "skipped", "status: disabled"),
+        ('status="notrun" result="suppressed"', "skipped", "status: notrun"),
+        ('status="run" result="skipped"', "skipped", "result: skipped"),
+        ('skipped="true"', "skipped", "skipped: skipped"),
+        ('status="Failed"', "failed", "status: Failed"),
+        ('status="passed" result="completed"', "passed", ""),
+    ],
+)
+def test_what_attributes_say(tmp_path: Path, inside: str, kind: CheckKind, detail: str) -> None:
+    """Tests that were left out are skips, and what failed has failed, if only an attribute says so."""
+    (check,) = read(tmp_path, f'<testsuite name="s"><testcase name="a" {inside}/></testsuite>').checks
+
+    assert (check.kind, check.detail) == (kind, detail)
+
+
+def test_a_file_of_disabled_tests_proves_nothing(tmp_path: Path) -> None:
+    """Where no test ran the result is unknown."""
+    text = '<testsuite name="s" tests="1" disabled="1"><testcase name="a" status="disabled"/></testsuite>'
+
+    assert read(tmp_path, text).outcome is Outcome.UNKNOWN
+
+
+@pytest.mark.parametrize("outer", ["testsuites", "testsuite"])
+def test_errors_of_a_whole_suite(tmp_path: Path, outer: str) -> None:
+    """An error outside all cases is a check with its text, and one without a text has its type."""
+    result = read(
+        tmp_path,
+        f'<{outer} name="all"><testsuite name="X" errors="1"><error message="no class">at X</error>'
+        '</testsuite><failure type="java.lang.Error"/><testsuite name="Y"><testcase name="a"/></testsuite>'
+        f"</{outer}>",
+    )
+
+    assert {check.name: (check.kind, check.detail) for check in result.checks} == {
+        "X": ("error", "no class\nat X"),
+        "all": ("failed", "java.lang.Error"),
+        "a": ("passed", ""),
+    }
+    assert result.doubt == ""
+
+
+def test_every_failure_of_a_test_is_kept(tmp_path: Path) -> None:
+    """GoogleTest and Catch2 write one for each assertion."""
+    (check,) = read(
+        tmp_path,
+        '<testsuite><testcase name="a"><failure>one</failure><failure>two</failure></testcase></testsuite>',
+    ).checks
+
+    assert check.detail == "one\ntwo"
+
+
+@pytest.mark.parametrize(
+    ("content", "remark"),
+    [
+        pytest.param(
+            b'<testsuite name="x" tests="5"><testcase name="a" classname="x.y" status="run"/></testsuite>',
+            "0.xml: its header counts assertions, not tests",
+            id="assertions",
+        ),
+        pytest.param(
+            b'<testsuite tests="2" failures="1"><testcase name="a"><flakyFailure/></testcase></testsuite>',
+            "0.xml: its header counts reruns, not tests",
+            id="reruns",
+        ),
+        pytest.param(
+            b'\n<?xml version="1.0"?><testsuite><testcase name="a"/></testsuite>',
+            "0.xml: its declaration does not come first",
+            id="a blank line",
+        ),
+        pytest.param(
+            b'<?xml version="1.0" encoding="UTF-16"?><testsuite><testcase name="a"/></testsuite>',
+            "0.xml: it declares UTF-16 and is UTF-8",
+            id="not utf-16",
+        ),
+        pytest.param(
+            b'<?xml version="1.0" encoding="cp037"?><testsuite><testcase name="a"/></testsuite>',
+            "0.xml: it declares cp037 and is UTF-8",
+            id="not ebcdic",
+        ),
+    ],
+)
+def test_oddities_are_remarks(tmp_path: Path, content: bytes, remark: str) -> None:
+    """What is whole and only written oddly is read, and says so, without a doubt."""
+    result = read(tmp_path, content)
+
+    assert (result.outcome, result.remarks) == (Outcome.PASSED, (remark,))
+    assert StageResult.from_json(result.to_json()) == result
+
+
+def test_failed_assertions_that_no_test_has_are_missed(tmp_path: Path) -> None:
+    """A header that counts assertions still promises a failure."""
+    text = '<testsuite name="x" tests="5" failures="1"><testcase name="a" status="run"/></testsuite>'
+
+    assert read(tmp_path, text).outcome is Outcome.UNKNOWN
 
 
 def test_parameters_tell_tests_apart(tmp_path: Path) -> None:
@@ -268,7 +490,28 @@ def test_suites_within_suites_cost_no_more_than_others(tmp_path: Path) -> None:
 def test_an_encoding_that_is_none_raises_nothing(tmp_path: Path, encoding: str) -> None:
     """Nor takes long, though Python knows encodings of host names, and some that decode nothing."""
     head = f'<?xml version="1.0" encoding="{encoding}"?>'
-    cases = '<testcase name="a"/>' * 10_000 + "<!-- " + "a" * 200_000 + " -->"
+    cases = "".join(f'<testcase name="{each}"/>' for each in range(10_000)) + "<!-- " + "a" * 200_000 + " -->"
     result = read(tmp_path, f'{head}<testsuite tests="10000">{cases}</testsuite>')
 
-    assert (result.outcome, [check.name for check in result.checks]) == (Outcome.PASSED, ["a"])
+    assert (result.outcome, len(result.checks)) == (Outcome.PASSED, 10_000)
+
+
+def test_ten_times_the_tests_are_ten_times_the_reading(tmp_path: Path) -> None:
+    """What a file costs to read grows with its tests, also where all have one name or a suite each."""
+
+    def calls(tests: int) -> int:
+        same, made = '<testcase name="a"/>' * tests, 0
+        alone = '<testsuite name="s" hostname="h"><testcase name="b"/></testsuite>' * tests
+
+        def count(_frame: object, event: str, _argument: object) -> None:
+            nonlocal made
+            made += event in ("call", "c_call")
+
+        sys.setprofile(count)
+        try:
+            read(tmp_path, f'<testsuites><testsuite name="s">{same}</testsuite>{alone}</testsuites>')
+        finally:
+            sys.setprofile(None)
+        return made
+
+    assert calls(2000) < 12 * calls(200)

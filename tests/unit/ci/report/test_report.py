@@ -4,11 +4,12 @@ import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from kvsync.ci.report.problems import fingerprint, problems
-from kvsync.ci.report.report import Report, versions_of
+from kvsync.ci.report.report import Report, Subject, versions_of
 from kvsync.ci.run_folder import RunFolder
 from kvsync.errors import ConfigError
 from kvsync.testing.results.outcome import Check, CheckKind, Outcome, StageResult, merge
@@ -157,3 +158,29 @@ def test_problems_with_one_cause_are_one_problem() -> None:
 def test_fingerprint(one: str, other: str, same: bool) -> None:
     """Numbers and hashes do not tell messages apart, words do."""
     assert (fingerprint(one) == fingerprint(other)) is same
+
+
+@pytest.mark.parametrize(
+    ("asked", "code", "text"),
+    [
+        pytest.param({"repository": "/a/gw"}, {}, "/a/gw", id="a folder"),
+        pytest.param(
+            {"repository": "/a/gw"},
+            {"commit": "0123456789abc", "branch": "main", "dirty": True},
+            "/a/gw@0123456789* (main)",
+            id="uncommitted changes",
+        ),
+        pytest.param(
+            {"source": {"url": "https://h/me/gw", "repository": "me/gw", "commit": "ab", "pull_request": 7}},
+            {},
+            "me/gw@ab (#7)",
+            id="a pull request",
+        ),
+        pytest.param(
+            {"source": {"url": "ssh://h/me/gw.git", "commit": "ab"}}, {}, "ssh://h/me/gw@ab", id="a commit"
+        ),
+    ],
+)
+def test_what_was_tested_in_a_few_words(asked: dict[str, object], code: dict[str, Any], text: str) -> None:
+    """Repository, commit, and the pull request or the branch; a star says that files were changed."""
+    assert str(Subject.of(asked, **code)) == text

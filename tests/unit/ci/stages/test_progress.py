@@ -25,6 +25,21 @@ def test_percent_is_of_what_was_collected() -> None:
     assert seen == [0.0, 25.0, 50.0, 75.0, 100.0, 100.0]
 
 
+def test_a_test_that_is_tried_again_counts_once() -> None:
+    """By its last attempt: a stage of two tests has no third."""
+    progress = StageProgress("unit")
+    for record in [
+        {"event": "collected", "count": 2, "only": False},
+        finished(1, "failed"),
+        finished(2, "passed"),
+        {"event": "collected", "count": 1, "only": True},
+        finished(1, "passed"),
+    ]:
+        progress.advance(record, 1.0)
+
+    assert progress.counts == "2 of 2: 2 passed"
+
+
 def test_of_several_running_tests_the_last_is_named() -> None:
     """Where several processes run tests, the end of one does not hide the others."""
     progress, seen = StageProgress("unit"), []

@@ -97,6 +97,20 @@ def test_exit_code_that_no_test_explains(exit_code: int) -> None:
     assert result.reason == f"2 recorded tests do not explain pytest's exit code {exit_code}: last words"
 
 
+def test_what_pytest_complains_of() -> None:
+    """Of an option that it does not know pytest says more after its complaint, such as its root folder."""
+    said = [
+        "ERROR: usage: __main__.py [options] [file_or_dir] [file_or_dir] [...]",
+        "__main__.py: error: unrecognized arguments: --cov",
+        "  inifile: /somewhere/pyproject.toml",
+        "  rootdir: /somewhere",
+    ]
+    command = CommandResult(exit_code=4, duration_s=1.0, tail="\n".join(said))
+    result = result_from([], command, name="unit", started_at=datetime.now(UTC))
+
+    assert result.reason == "no test ran; __main__.py: error: unrecognized arguments: --cov"
+
+
 def test_failed_tests_stay_failed() -> None:
     """An exit code of 0 does not make a failed test undone."""
     result = verdict([COLLECTED, *finished("a", "failed", "E  no"), *finished("b")], 0)

@@ -136,3 +136,15 @@ def test_unknown_result_says_why() -> None:
 
     assert (result.outcome, result.reason) == (Outcome.UNKNOWN, "docker is missing")
     assert [(check.kind, check.detail) for check in result.checks] == [("not-run", "docker is missing")]
+
+
+def test_a_long_headline_is_cut_in_its_middle() -> None:
+    """A line of 50 KB does not flood a terminal, a status or a database; the detail has all of it."""
+    check = Check(name="t.py::a", kind="failed", detail=f"E   begin {'x' * 50_000} end")
+    result = merge("e2e", [check], started_at=datetime(2026, 11, 20, tzinfo=UTC))
+
+    assert len(check.headline) < 400
+    assert check.headline.startswith("begin xxx")
+    assert check.headline.endswith("xxx end")
+    assert len(result.reason) < 500
+    assert len(check.detail) > 50_000

@@ -1,0 +1,267 @@
+"""A file of JUnit XML as its suites and cases, whatever it contains: decoded, parsed as far as that goes.
+
+- A document type is refused before any of it is looked at: JUnit has none, and attacks with XML use entities.
+- What is odd and can be read all the same is a remark; what may be missing is a doubt.
+"""
+
+import codecs
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+from xml.etree.ElementTree import Element, ParseError, TreeBuilder, XMLParser
+
+from kvsync.ci.report.junit_writer import ILLEGAL, OURS
+from kvsync.testing.results.outcome import CheckKind
+
+MOST_BYTES = 64 * 2**20
+"""How much of a file is read; the rest of a larger one counts as cut off."""
+
+CUT = "cut"
+"""The tag given to a case that has no end."""
+
+INTERIM: Mapping[str, CheckKind] = {
+    "flakyFailure": "failed",
+    "rerunFailure": "failed",
+    "flakyError": "error",
+    "rerunError": "error",
+}
+"""The elements of earlier attempts, in the words of Maven Surefire."""
+
+OF_SUITES = ("failure", "error", "skipped")
+"""What some tools put directly under a suite: how all of it ended, such as a class that did not load."""
+
+DECLARATION = re.compile(rb"""^\s*<\?xml[^>]*encoding=["']([\w.-]+)["']""")
+NO_FILES = "punycode"
+"""An encoding for host names whose decoder takes minutes for less than a megabyte."""
+WIDE = {
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+    b"<\x00": "utf-16-le",
+    b"\x00<": "utf-16-be",
+}
+"""The encodings of two bytes a character, by how their files begin."""
+
+REFERENCE = re.compile(r"&#(?:x0*([0-9a-fA-F]{1,6})|0*([0-9]{1,7}));")
+
+
+class _Refused(ValueError):
+    """The document cannot be read as JUnit."""
+
+
+@dataclass(slots=True)
+class Suite:
+    """One suite: its own cases, and how many tests and failures it holds with the suites in it."""
+
+    name: str
+    header: Mapping[str, str]
+    is_root: bool = False
+    cases: list[Element] = field(default_factory=list)
+    tests: int = 0
+    bad: int = 0
+    attempts: int = 0
+
+    def declared(self, *names: str) -> int:
+        """Return the sum of these counts in the header; a missing one counts as 0."""
+        return sum(int(number(self.header.get(name, ""))) for name in names)
+
+    def add(self, case: Element) -> None:
+        """Take a case in."""
+        self.cases.append(case)
+        self.tests += case.tag == "testcase"
+        self.bad += sum(child.tag in ("failure", "error") for child in case)
+        self.attempts += sum(child.tag in INTERIM for child in case)
+
+    @property
+    def counts_assertions(self) -> bool:
+        """Whether its tool (Catch2, doctest) counts assertions, known by what else it writes."""
+        return (
+            bool(self.cases)
+            and "disabled" not in self.header
+            and all(case.get("status") == "run" and "result" not in case.attrib for case in self.cases)
+        )
+
+    @property
+    def shortage(self) -> str:
+        """What the header promises that the suite does not hold."""
+        tests, bad = self.declared("tests"), self.declared("failures", "errors")
+        of_assertions = self.counts_assertions
+        if tests > self.tests + self.attempts and not of_assertions:
+            return f"{tests} tests are declared, {self.tests} are there"
+        if bad > self.bad + self.attempts and not (of_assertions and self.bad):
+            return f"{bad} failures and errors are declared, {self.bad} are there"
+        return ""
+
+
+class Document:
+    """The suites and cases of a document, in their order, as far as it could be read.
+
+    `problem` is what ended it early, `remarks` is what was odd.
+    """
+
+    def __init__(self, name: str, remarks: Sequence[str] = ()) -> None:
+        self.name = name
+        self.suites: list[Suite] = []
+        self.problem = ""
+        self._remarks = remarks
+        self._within: list[Suite] = []
+        self._builder: TreeBuilder | None = None
+        self._open: Element | None = None
+
+    @classmethod
+    def read(cls, path: Path, name: str) -> Self:
+        """Read a file, known by this name. Raises OSError only."""
+        with path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+        text, remarks = decode(content[:MOST_BYTES])
+        document = cls(name, remarks)
+        parser = XMLParser(target=document)  # noqa: S314 - it refuses document types, so there are no entities
+        try:
+            parser.feed(_legal(text))
+            parser.close()
+        except (ParseError, _Refused) as exc:
+            too_long = f"only its first {MOST_BYTES // 2**20} MiB were read"
+            document.cut(too_long if len(content) > MOST_BYTES else str(exc))
+        return document
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether our own writer made it, in which elements of one name are always attempts."""
+        return bool(self.suites) and self.suites[0].is_root and self.suites[0].name == OURS
+
+    @property
+    def doubt(self) -> str:
+        """Why the document may be incomplete; empty if it is complete."""
+        shortages = (suite.shortage for suite in self.suites)
+        return "; ".join(filter(None, [self.problem, next(filter(None, shortages), "")]))
+
+    @property
+    def remarks(self) -> list[str]:
+        """What is odd about the document and was read all the same."""
+        counted = [
+            f"its header counts {'assertions' if suite.counts_assertions else 'reruns'}, not tests"
+            for suite in self.suites
+            if suite.declared("tests") > suite.tests and not suite.shortage
+        ]
+        return [*self._remarks, *counted[:1]]
+
+    def doctype(self, *_: str | None) -> None:
+        """Refuse it; called by the parser, as all below."""
+        raise _Refused("a document type is refused")
+
+    def start(self, tag: str, attributes: dict[str, str]) -> None:
+        """Open an element."""
+        tag = _local(tag)
+        if self._builder is not None:
+            self._builder.start(tag, attributes)
+        elif tag in ("testsuites", "testsuite"):
+            suite = Suite(attributes.get("name", ""), attributes, is_root=tag == "testsuites")
+            self._within.append(suite)
+            self.suites.append(suite)
+        elif not self._within:
+            raise _Refused(f"not a JUnit file: it begins with {tag[:80]}")
+        elif tag == "testcase":
+            self._builder = TreeBuilder()
+            self._open = self._builder.start(tag, attributes)
+        elif tag in OF_SUITES:
+            self._builder = TreeBuilder()
+            name = self._within[-1].name or f"(suite {len(self.suites)})"
+            self._open = self._builder.start("testsuite", {"name": name})
+            self._builder.start(tag, attributes)
+
+    def end(self, tag: str) -> None:
+        """Close an element."""
+        tag = _local(tag)
+        if self._builder is None:
+            if tag in ("testsuites", "testsuite"):
+                self._leave()
+            return
+        case = self._builder.end(tag)
+        if self._open is not None and self._open.tag == "testsuite" and case in self._open:
+            case = self._builder.end("testsuite")
+        if case is self._open:
+            self._within[-1].add(case)
+            self._builder = self._open = None
+
+    def data(self, text: str) -> None:
+        """Take text in."""
+        if self._builder is not None:
+            self._builder.data(text)
+
+    def close(self) -> None:
+        """End the document."""
+
+    def cut(self, problem: str) -> None:
+        """End the document where it is damaged: an open case becomes an attempt without an ending."""
+        self.problem = problem
+        if self._open is not None:
+            self._open.tag = CUT
+            self._within[-1].cases.append(self._open)
+        while self._within:
+            self._leave()
+
+    def _leave(self) -> None:
+        """End a suite: what it holds also counts for the enclosing one."""
+        suite = self._within.pop()
+        if self._within:
+            self._within[-1].tests += suite.tests
+            self._within[-1].bad += suite.bad
+            self._within[-1].attempts += suite.attempts
+
+
+def decode(content: bytes) -> tuple[str, list[str]]:
+    """Return the text of a document from its first element or declaration on, and what was odd about it."""
+    remarks = []
+    wide = next((encoding for begin, encoding in WIDE.items() if content.startswith(begin)), "")
+    declared = DECLARATION.match(content.removeprefix(codecs.BOM_UTF8))
+    encoding = wide or (declared[1].decode() if declared else "utf-8")
+    text = _text(content, encoding).removeprefix("\ufeff")
+    if declared and not text.lstrip().startswith("<?xml"):
+        remarks.append(f"it declares {encoding} and is UTF-8")
+        text = content.decode(errors="replace").removeprefix("\ufeff")
+    if (bare := text.lstrip()).startswith("<?xml") and bare != text:
+        remarks.append("its declaration does not come first")
+    return bare, remarks
+
+
+def _text(content: bytes, encoding: str) -> str:
+    try:
+        known = codecs.lookup(encoding).name != NO_FILES
+        return content.decode(encoding if known else "utf-8", errors="replace")
+    except (LookupError, UnicodeError):
+        return content.decode(errors="replace")
+
+
+def _legal(text: str) -> str:
+    """Leave out characters that XML cannot hold, also if written as character references."""
+
+    def reference(found: re.Match[str]) -> str:
+        code = int(found[1], 16) if found[1] else int(found[2])
+        return found[0] if code <= 0x10FFFF and not ILLEGAL.match(chr(code)) else ""
+
+    return REFERENCE.sub(reference, ILLEGAL.sub("", text))
+
+
+def number(text: str) -> float:
+    """Read a number with thousands separators or a decimal comma; 0 if there is none."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = _foreign(text.strip())
+    return value if math.isfinite(value) and value > 0 else 0.0
+
+
+def _foreign(text: str) -> float:
+    if re.fullmatch(r"\d{1,3}(,\d{3})+(\.\d*)?", text):
+        text = text.replace(",", "")
+    try:
+        return float(text.replace(",", "."))
+    except ValueError:
+        return 0.0
+
+
+def _local(tag: str) -> str:
+    """Return a tag without its namespace."""
+    return tag.rpartition("}")[2]
