@@ -4,11 +4,13 @@ Rules:
 
 1. A request's prediction and the engine's report are compared when both are of one prompt with one answer.
    An engine that has reported cached tokens before and leaves the field out now says 0 (vLLM 0.11 to 0.23).
-2. Nothing predicted and nothing reported agrees, but tells nothing; nor does a report of more than was
-   predicted that a request running beside it explains, as it brought the same prefix meanwhile.
+2. Nothing predicted and nothing reported agrees, but tells nothing. Nor does a report of more than was
+   predicted that a request running beside it explains, or one that ended so shortly before that its blocks
+   were not announced yet, as it brought the same prefix; nor one of less if the pod evicted blocks meanwhile.
 3. Of the comparisons that tell something, at least `minimum`, more than `wrong_share` wrong make a pod's
    sources doubtful: they are not EXACT any more. They are again once the last `minimum` agree, up to half
    that share, or once nothing is left of what was wrong: its cache was cleared, or its history begun anew.
+   What was compared before counts no more then.
 4. An engine with EAGLE computes the last block of every hit again. That is configured, or seen: when nearly
    all hits are one block shorter than what is held, they are predicted so from then on.
 

@@ -77,6 +77,7 @@ class Gateway:
             config.predictions,
             state=self._manager.state,
             emptied=lambda pod: self._manager.events[pod, "cleared"] + self._manager.forgotten[pod],
+            removals=lambda pod: self._manager.events[pod, "removed"],
         )
         self._status = StatusView(
             config=config,

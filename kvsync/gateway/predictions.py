@@ -31,10 +31,19 @@ log = logging.getLogger(__name__)
 WINDOW = 50
 """Comparisons of each pod that are remembered: a few seconds of a busy one."""
 
+ANNOUNCED_S = 1.0
+"""How long the blocks of a request that ended may take to be announced: milliseconds, if nothing is busy."""
+
+ENDED = 32
+"""Prompts of requests that just ended, for each pod; they can be long."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prediction:
-    """What was predicted when a request was sent to a pod; `beside` are the prompts it was working on."""
+    """What was predicted when a request was sent to a pod.
+
+    `beside` are the prompts it was working on, or had just been; `removals` counts its removals by then.
+    """
 
     pod: Pod
     held: int
@@ -42,10 +51,16 @@ class Prediction:
     block_size: int
     tokens: TokenIds | None
     state: State
+    removals: int = 0
     beside: Sequence[TokenIds] = ()
 
-    def is_raced(self, reported: int) -> bool:
-        """Say whether a request beside this one has the prefix that was more than predicted."""
+    def is_raced(self, reported: int, removals: int) -> bool:
+        """Say whether it is explained why more or less was reported, as the pod now has so many `removals`.
+
+        More: a request beside this one has that prefix. Less: blocks were evicted meanwhile.
+        """
+        if reported < self.cached_tokens:
+            return removals > self.removals
         tokens = self.tokens
         if tokens is None or not self.cached_tokens < reported <= len(tokens):
             return False
@@ -92,6 +107,7 @@ class _Record:
     counts: Counter[Accuracy] = field(default_factory=Counter)
     recent: deque[ComparedPrompt] = field(default_factory=lambda: deque(maxlen=WINDOW))
     running: dict[int, TokenIds] = field(default_factory=dict)
+    ended: deque[tuple[float, TokenIds]] = field(default_factory=lambda: deque(maxlen=ENDED))
     reports: bool = False
     doubtful: bool = False
     recomputes: bool = False
@@ -114,7 +130,8 @@ class _Record:
 class Predictions:
     """Compares predictions with reports, pod by pod.
 
-    `state` is what else is known of a pod's sources; `emptied` says how often all they held was dropped.
+    `state` is what else is known of a pod's sources; `emptied` says how often all they held was dropped, and
+    `removals` how often they announced that blocks were removed.
     """
 
     def __init__(
@@ -123,17 +140,19 @@ class Predictions:
         *,
         state: Callable[[str], State],
         emptied: Callable[[str], int],
+        removals: Callable[[str], int],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._config, self._clock = config, clock
-        self._state, self._emptied = state, emptied
+        self._state, self._emptied, self._removals = state, emptied, removals
         self._records: dict[str, _Record] = {}
         self._numbers = count()
 
     @contextmanager
     def made(self, pod: Pod, *, held: int, block_size: int, tokens: TokenIds | None) -> Iterator[Prediction]:
         """Predict a request that runs on `pod` within the block; the index says it has `held` tokens."""
-        record, number = self._record(pod), next(self._numbers)
+        record, number, now = self._record(pod), next(self._numbers), self._clock()
+        just_ended = [tokens for ended, tokens in record.ended if now - ended <= ANNOUNCED_S]
         prediction = Prediction(
             pod=pod,
             held=held,
@@ -141,14 +160,16 @@ class Predictions:
             block_size=block_size,
             tokens=tokens,
             state=self._state(pod.name),
-            beside=tuple(record.running.values()),
+            removals=self._removals(pod.name),
+            beside=(*record.running.values(), *just_ended),
         )
         if tokens is not None:
             record.running[number] = tokens
         try:
             yield prediction
         finally:
-            record.running.pop(number, None)
+            if record.running.pop(number, None) is not None:
+                record.ended.append((self._clock(), tokens or ()))
 
     def compare(self, prediction: Prediction, tail: bytes) -> tuple[Accuracy, int] | None:
         """Compare a prediction with what the end of the answer reports.
@@ -169,7 +190,9 @@ class Predictions:
         )
         outcome = this.outcome(recomputes=record.recomputes)
         record.counts[outcome] += 1
-        tells = bool(this.held or reported) and not prediction.is_raced(reported)
+        tells = bool(this.held or reported) and not prediction.is_raced(
+            reported, self._removals(prediction.pod.name)
+        )
         if tells and prediction.state is State.EXACT:
             record.recent.append(this)
             self._judge(prediction.pod.name, record)
@@ -238,6 +261,8 @@ class Predictions:
         if doubtful is not record.doubtful:
             record.doubtful, record.since = doubtful, self._clock()
             log.warning("%s: %s: %s", pod, _TRUST[doubtful], record.summary)
+            if not doubtful:
+                record.recent.clear()
 
 
 _EAGLE = {

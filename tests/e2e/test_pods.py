@@ -108,7 +108,10 @@ def test_lost_history_is_admitted(scenario: Scenario) -> None:
         timeout_s=10,
         last_seen=scenario.view.sources,
     )
-    assert (source.reason, source.last) == ("history before frame 2 is gone", 3)
+    assert (source.reason, source.last) == (
+        "history before frame 2 is gone, until the engine clears its cache",
+        3,
+    )
     comparison, _ = compare_at_rest(scenario.cluster, timeout_s=0)
     assert {each.kind for each in comparison.violations} == {"lost", "unconverged", "lookup"}, str(comparison)
 

@@ -18,21 +18,28 @@ class Bench:
     """Predictions of pods whose sources are in a given state, at a given time."""
 
     def __init__(self, **settings: object) -> None:
-        self.now, self.state, self.emptied = 0.0, State.EXACT, 0
+        self.now, self.state, self.emptied, self.removals = 0.0, State.EXACT, 0, 0
         self.predictions = Predictions(
             PredictionConfig.model_validate({"minimum": 4, **settings}),
             state=lambda _: self.state,
             emptied=lambda _: self.emptied,
+            removals=lambda _: self.removals,
             clock=lambda: self.now,
         )
 
     def ask(
-        self, held: int, reported: int | None, *, pod: Pod = A, tokens: Sequence[int] | None = None
+        self,
+        held: int,
+        reported: int | None,
+        *,
+        pod: Pod = A,
+        tokens: Sequence[int] | None = None,
+        removed: int = 0,
     ) -> int:
         """Let a request of a prompt that is held in some blocks be answered; returns what was predicted."""
         usage = b"" if reported is None else b'"prompt_tokens":99,"cached_tokens":%d' % (16 * reported)
         with self.predictions.made(pod, held=16 * held, block_size=16, tokens=tokens) as prediction:
-            pass
+            self.removals += removed
         self.predictions.compare(prediction, usage)
         return prediction.cached_tokens
 
@@ -127,6 +134,7 @@ def test_a_prefix_that_another_request_brought_is_no_mistake() -> None:
         ):
             bench.predictions.compare(prediction, usage)
         assert bench.predictions.of(A).recent == outcomes
+        bench.now += 10.0
 
 
 def test_eagle_is_predicted_once_it_is_seen() -> None:
@@ -153,3 +161,43 @@ def test_pods_that_are_gone_are_forgotten() -> None:
     bench.predictions.keep([])
 
     assert bench.predictions.of(A).counts == {}
+
+
+def test_trust_that_came_back_is_not_lost_to_what_was_before() -> None:
+    """A long time of wrong predictions is over once the last ones are right."""
+    bench = Bench()
+    for _ in range(40):
+        bench.ask(2, 0)
+    for _ in range(4):
+        bench.ask(2, 2)
+
+    states = []
+    for _ in range(3):
+        bench.ask(2, 0)
+        states.append(bench.predictions.state("a"))
+
+    assert states == [State.EXACT] * 3
+
+
+def test_less_than_predicted_is_explained_by_blocks_that_went_meanwhile() -> None:
+    """It was right when it was made; without such an event it was wrong."""
+    evicting, quiet = Bench(), Bench()
+    for _ in range(9):
+        evicting.ask(2, 0, removed=1)
+        quiet.ask(2, 0)
+
+    assert evicting.predictions.state("a") is State.EXACT
+    assert quiet.predictions.state("a") is State.DEGRADED
+
+
+def test_more_than_predicted_is_explained_by_a_request_that_has_just_ended() -> None:
+    """Its blocks may not have been announced; a second later they have."""
+    for later, state in ((0.5, State.EXACT), (1.5, State.DEGRADED)):
+        bench = Bench()
+        for turn in range(9):
+            bench.now = 10.0 * turn
+            tokens = range(100 * turn, 100 * turn + 33)
+            bench.ask(0, 0, tokens=tokens)
+            bench.now += later
+            bench.ask(0, 2, tokens=tokens)
+        assert bench.predictions.state("a") is state
