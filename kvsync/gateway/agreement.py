@@ -10,7 +10,7 @@ Rules:
 3. Of the comparisons that tell something, at least `minimum`, more than `wrong_share` wrong make a pod's
    sources doubtful: they are not EXACT any more. They are again once the last `minimum` agree, up to half
    that share, or once nothing is left of what was wrong: its cache was cleared, or its history begun anew.
-   What was compared before counts no more then.
+   What was wrong before counts no more then.
 4. An engine with EAGLE computes the last block of every hit again. That is configured, or seen: when nearly
    all hits are one block shorter than what is held, they are predicted so from then on.
 

@@ -252,17 +252,16 @@ class Predictions:
             if recomputes is not record.recomputes:
                 record.recomputes = recomputes
                 log.info("%s: %s", pod, _EAGLE[recomputes])
-        doubtful = is_doubtful(
-            record.outcomes,
-            before=record.doubtful,
-            wrong_share=self._config.wrong_share,
-            minimum=self._config.minimum,
-        )
+        doubtful = self._is_wrong(record, before=record.doubtful)
         if doubtful is not record.doubtful:
             record.doubtful, record.since = doubtful, self._clock()
             log.warning("%s: %s: %s", pod, _TRUST[doubtful], record.summary)
-            if not doubtful:
-                record.recent.clear()
+            if not doubtful and self._is_wrong(record, before=False):
+                record.recent = deque([*record.recent][-self._config.minimum :], maxlen=WINDOW)
+
+    def _is_wrong(self, record: _Record, *, before: bool) -> bool:
+        share, minimum = self._config.wrong_share, self._config.minimum
+        return is_doubtful(record.outcomes, before=before, wrong_share=share, minimum=minimum)
 
 
 _EAGLE = {

@@ -20,6 +20,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 from playwright.sync_api import sync_playwright
 
+from deployments.service.password import kept_password
 from kvsync.ci.cleaning.residue import find
 from kvsync.ci.notify.github_double import FakeGitHub
 from kvsync.testing.processes.wait import wait_for
@@ -165,7 +166,6 @@ def daily(tmp_path: Path, github: FakeGitHub, s3: str) -> Iterator[Daily]:
         "AWS_DEFAULT_REGION": "us-east-1",
     }
     pipeline = Pipeline(reports=tmp_path / "reports", env=env)
-    api = httpx.Client(base_url=f"http://127.0.0.1:{port}/api", timeout=20)
     process = pipeline.start("serve")
     assert process.stdout
     lines = []
@@ -175,6 +175,8 @@ def daily(tmp_path: Path, github: FakeGitHub, s3: str) -> Iterator[Daily]:
             break
     else:
         raise AssertionError("".join(lines))
+    user, _, password = kept_password(pipeline.reports).partition(":")
+    api = httpx.Client(base_url=f"http://127.0.0.1:{port}/api", auth=(user, password), timeout=20)
     yield Daily(pipeline, process, commit, api, f"http://127.0.0.1:{hook}", github)
     process.terminate()
     printed, _ = process.communicate(timeout=200)
@@ -206,15 +208,18 @@ def test_a_push_ends_in_statuses_and_a_stored_report(daily: Daily, s3: str, tmp_
     assert {"verdict", "stages", "report"} <= {artifact["key"] for artifact in artifacts}
     assert link in "".join(str(artifact["data"]) for artifact in artifacts)
     if CHROMIUM:
-        look(f"{daily.api.base_url}".removesuffix("/api/"), run["id"], f"push {daily.commit[:10]}", tmp_path)
+        password = kept_password(daily.pipeline.reports)
+        web = f"{daily.api.base_url}".removesuffix("/api/")
+        look(web, password, run["id"], f"push {daily.commit[:10]}", tmp_path)
 
 
-def look(web: str, run: str, title: str, folder: Path) -> None:
-    """Open the page of a run as a person does, wait for its title and its verdict, and keep pictures."""
+def look(web: str, password: str, run: str, title: str, folder: Path) -> None:
+    """Open the page of a run as a person who is logged in, wait for its title and verdict, keep pictures."""
     kept = Path(os.environ.get("KVSYNC_CI_TEST_SCREENSHOTS", folder))
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1400, "height": 1100})
+        page.add_init_script(f"localStorage.setItem('prefect-password', btoa({json.dumps(password)}))")
         page.goto(f"{web}/runs/flow-run/{run}")
         page.get_by_text(title).first.wait_for(timeout=60_000)
         page.screenshot(path=kept / "run.png", full_page=True)
