@@ -8,6 +8,7 @@ import typer
 
 from deployments.commands.archive import flaky, history
 from deployments.commands.clean import clean
+from deployments.commands.compare import compare
 from deployments.commands.console import complaining, environ
 from deployments.commands.doctor import doctor
 from deployments.commands.rerun import junit, recheck, rerun
@@ -22,7 +23,7 @@ from kvsync.ci.stages.environment import secrets_apart
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.command("list")(list_runs)
 for command in (
-    *(run, show, clean, doctor, history, flaky, rerun, recheck, junit),
+    *(run, show, compare, clean, doctor, history, flaky, rerun, recheck, junit),
     *(deploy, serve, upload, prune, stale),
 ):
     app.command()(command)
