@@ -95,3 +95,13 @@ def test_one_form_at_a_time(reports: Path) -> None:
     """Two forms would be mixed on one output."""
     with pytest.raises(ConfigError, match=r"--json --csv: .*\n?one form at a time"):
         compare(reports, A, B, "--json", "--csv")
+
+
+def test_a_run_in_other_forms(reports: Path) -> None:
+    """`show` prints one run as CSV and as Markdown, too."""
+    words = ("show", B, "--report-dir", str(reports))
+    table = CliRunner().invoke(app, [*words, "--csv"], catch_exceptions=False).stdout
+    page = CliRunner().invoke(app, [*words, "--markdown"], catch_exceptions=False).stdout
+
+    assert [row["kind"] for row in csv.DictReader(io.StringIO(table))] == ["failed", "passed"]
+    assert page.startswith("### FAILED: ")
