@@ -7,6 +7,7 @@ that need it, so that `list` and `show` answer at once.
 import typer
 
 from deployments.commands.archive import flaky, history
+from deployments.commands.badge import badge
 from deployments.commands.clean import clean
 from deployments.commands.compare import compare
 from deployments.commands.console import complaining, environ
@@ -24,7 +25,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 app.command("list")(list_runs)
 for command in (
     *(run, show, compare, clean, doctor, history, flaky, rerun, recheck, junit),
-    *(deploy, serve, upload, prune, stale),
+    *(deploy, serve, upload, prune, stale, badge),
 ):
     app.command()(command)
 
