@@ -26,7 +26,7 @@ SHOWN_NAMES = 10
 
 COLUMNS = 80
 
-HEADER = ("stage", "check", "change", "before", "after", "before_s", "after_s", "headline")
+HEADER = ("stage", "check", "change", "before", "after", "before_s", "after_s", "owners", "headline")
 
 
 def compare(
@@ -111,7 +111,7 @@ def _outcome(stage: StageResult | None) -> str:
 
 
 def _lines(change: CheckChange) -> Iterator[str]:
-    yield f"  {one_line(change.check)}"
+    yield f"  {one_line(change.check)}{f' ({change.owners})' if change.owners else ''}"
     before, after = (check.kind if check else "not run" for check in (change.before, change.after))
     if change.change == "slower" and change.before and change.after:
         yield f"    {_times(change.before.duration_s, change.after.duration_s)}"

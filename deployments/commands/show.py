@@ -23,10 +23,12 @@ from deployments.commands.console import (
 )
 from deployments.commands.tables import plain_table, say_table
 from kvsync.ci.report.export import report_csv, report_markdown
+from kvsync.ci.report.owners import owners_of
 from kvsync.ci.report.problems import Problem, problems
 from kvsync.ci.report.report import Report
 from kvsync.ci.run_folder import find_run
 from kvsync.errors import ConfigError
+from kvsync.testing.results.outcome import Check
 
 SHOWN_NAMES = 5
 """Tests named for one problem; the report has all of them."""
@@ -90,9 +92,14 @@ def say_as(form: Form, report: Report) -> None:
             say_json(report.to_json())
 
 
+def _owned(check: Check) -> str:
+    owners = owners_of(check)
+    return f" ({owners})" if owners else ""
+
+
 def _print_problem(problem: Problem) -> None:
     console.print(f"\n{coloured(problem.outcome, problem.kind)} {escape(problem.headline)}", soft_wrap=True)
     for _, check in problem.checks[:SHOWN_NAMES]:
-        say(f"  {check.name}")
+        say(f"  {check.name}{_owned(check)}")
     if len(problem.checks) > SHOWN_NAMES:
         say(f"  and {len(problem.checks) - SHOWN_NAMES} more like it")

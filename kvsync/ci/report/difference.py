@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Literal
 
+from kvsync.ci.report.owners import owners_of
 from kvsync.ci.report.report import EXIT_STATUS, Report
 from kvsync.testing.results.outcome import Check, Outcome, StageResult
 
@@ -40,6 +41,11 @@ class CheckChange:
         shown = self.after if self.after and self.after.outcome is not Outcome.PASSED else self.before
         return shown.headline if shown and shown.outcome is not Outcome.PASSED else ""
 
+    @property
+    def owners(self) -> str:
+        """Who owns the check, if it does not pass."""
+        return owners_of(self.after) if self.after else ""
+
     def to_json(self) -> dict[str, object]:
         """Return it as plain JSON values."""
         return {
@@ -50,6 +56,7 @@ class CheckChange:
             "after": self.after.kind if self.after else None,
             "before_s": self.before.duration_s if self.before else None,
             "after_s": self.after.duration_s if self.after else None,
+            "owners": self.owners,
             "headline": self.headline,
         }
 

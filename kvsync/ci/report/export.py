@@ -2,16 +2,17 @@
 
 from collections.abc import Iterator, Mapping
 
+from kvsync.ci.report.owners import owners_of
 from kvsync.ci.report.plain import Cell, code_span, csv_text, markdown_table
 from kvsync.ci.report.report import Report
 from kvsync.testing.results.outcome import Check, CheckKind, Outcome
 
 CSV_HEADER = (
     *("run", "commit", "branch", "stage", "check", "kind", "outcome"),
-    *("duration_s", "attempts", "headline"),
+    *("duration_s", "attempts", "owners", "headline"),
 )
 
-MARKDOWN_HEADER = ("stage", "check", "kind", "headline")
+MARKDOWN_HEADER = ("stage", "check", "kind", "owners", "headline")
 
 
 def report_csv(report: Report) -> str:
@@ -32,7 +33,8 @@ def report_markdown(report: Report) -> str:
 def _parts(report: Report) -> Iterator[str]:
     code = f"{report.commit or 'not known'}{' with uncommitted changes' if report.differs else ''}"
     yield f"### {report.verdict.name}: {code_span(report.reason)}\n"
-    yield f"Run {code_span(report.run)}, commit {code_span(code)}, branch {code_span(report.branch)}\n"
+    branch = f", branch {code_span(report.branch)}" if report.branch else ""
+    yield f"Run {code_span(report.run)}, commit {code_span(code)}{branch}\n"
     yield markdown_table(
         ("stage", "outcome", "checks", "seconds"),
         [
@@ -41,7 +43,7 @@ def _parts(report: Report) -> Iterator[str]:
         ],
     )
     bad = [
-        (stage.name, check.name, check.kind, check.headline)
+        (stage.name, check.name, check.kind, owners_of(check), check.headline)
         for stage in report.stages
         for check in stage.checks
         if check.outcome is not Outcome.PASSED and check.kind != "skipped"
@@ -54,7 +56,8 @@ def _parts(report: Report) -> Iterator[str]:
 def _row(check: Check) -> tuple[Cell, ...]:
     attempts = 1 + len(check.attempts)
     outcome = check.outcome.name.lower()
-    return check.name, check.kind, outcome, check.duration_s, attempts, check.headline
+    times = check.duration_s, attempts
+    return check.name, check.kind, outcome, *times, owners_of(check), check.headline
 
 
 def _counts(counts: Mapping[CheckKind, int]) -> str:

@@ -17,6 +17,7 @@ CHECKS = [
         kind="failed",
         detail="E   =cmd, then\nmore",
         attempts=[Attempt(kind="failed")],
+        properties={"owners": "@gw/tests"},
     ),
     Check(name="t.py::test_c", kind="skipped", detail="not here"),
 ]
@@ -50,6 +51,7 @@ def test_csv_has_every_check() -> None:
         "outcome": "failed",
         "duration_s": "0.0",
         "attempts": "2",
+        "owners": "'@gw/tests",
         "headline": "'=cmd, then",
     }
 
@@ -62,8 +64,8 @@ def test_markdown_has_what_did_not_pass() -> None:
         "| stage | outcome | checks | seconds |\n"
         "| --- | --- | --- | --- |\n"
         "| ` unit ` | ` failed ` | ` 1 passed, 1 skipped, 1 failed ` | 2.00 |\n\n"
-        "| stage | check | kind | headline |\n"
-        "| --- | --- | --- | --- |\n"
-        "| ` unit ` | ` t.py::test_b[a\\|b] ` | ` failed ` | ` =cmd, then ` |\n\n"
+        "| stage | check | kind | owners | headline |\n"
+        "| --- | --- | --- | --- | --- |\n"
+        "| ` unit ` | ` t.py::test_b[a\\|b] ` | ` failed ` | ` @gw/tests ` | ` =cmd, then ` |\n\n"
         "Repeat: ` kvsync-ci run unit --seed 7 `\n"
     )
