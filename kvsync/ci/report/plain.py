@@ -45,7 +45,7 @@ def one_line(text: str) -> str:
 
 def printable(text: str) -> str:
     """Drop what does not show: control characters, and those that turn the direction of text."""
-    return "".join(character for character in text if character.isprintable())
+    return text if text.isprintable() else "".join(filter(str.isprintable, text))
 
 
 def cut(text: str, characters: int) -> str:
