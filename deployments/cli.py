@@ -7,7 +7,9 @@ that need it, so that `list` and `show` answer at once.
 import typer
 
 from deployments.commands.archive import flaky, history
+from deployments.commands.badge import badge
 from deployments.commands.clean import clean
+from deployments.commands.compare import compare
 from deployments.commands.console import complaining, environ
 from deployments.commands.doctor import doctor
 from deployments.commands.rerun import junit, recheck, rerun
@@ -22,8 +24,8 @@ from kvsync.ci.stages.environment import secrets_apart
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.command("list")(list_runs)
 for command in (
-    *(run, show, clean, doctor, history, flaky, rerun, recheck, junit),
-    *(deploy, serve, upload, prune, stale),
+    *(run, show, compare, clean, doctor, history, flaky, rerun, recheck, junit),
+    *(deploy, serve, upload, prune, stale, badge),
 ):
     app.command()(command)
 

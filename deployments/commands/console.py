@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -15,7 +15,7 @@ from deployments.progress import STYLES
 from kvsync.ci.report.report import Report
 from kvsync.ci.run.run import Installation
 from kvsync.ci.run_folder import RunFolder
-from kvsync.errors import KVSyncError
+from kvsync.errors import ConfigError, KVSyncError
 from kvsync.testing.results.outcome import Outcome
 
 console = Console(highlight=False)
@@ -29,6 +29,12 @@ RunId = Annotated[str, typer.Argument(metavar="RUN", help="The id of a run, or `
 ReportDir = Annotated[Path, typer.Option("--report-dir", help="Where the folders of the runs lie.")]
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+
+AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV, for spreadsheets.")]
+
+AsMarkdown = Annotated[bool, typer.Option("--markdown", help="Print Markdown, for issues and chats.")]
+
+Form = Literal["text", "json", "csv", "markdown"]
 
 DEFAULT_REPORTS = Path("reports")
 
@@ -48,6 +54,17 @@ def run_folders(report_dir: Path) -> list[RunFolder]:
 def say(text: str) -> None:
     """Print a text as it is, however wide the terminal."""
     console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def one_form(*, as_json: bool, as_csv: bool, as_markdown: bool) -> Form:
+    """Return the form that is asked for. Raises ConfigError for more than one."""
+    asked: dict[Form, bool] = {"json": as_json, "csv": as_csv, "markdown": as_markdown}
+    forms = [form for form, is_asked in asked.items() if is_asked]
+    if len(forms) > 1:
+        raise ConfigError(
+            " ".join(f"--{form}" for form in forms), ["one form at a time; run the command once for each"]
+        )
+    return forms[0] if forms else "text"
 
 
 def say_json(value: object) -> None:

@@ -1,26 +1,34 @@
 """`kvsync-ci list` and `kvsync-ci show`: the runs so far, and what one of them found."""
 
+import typer
 from rich.markup import escape
 
 from deployments.commands.console import (
     DEFAULT_REPORTS,
     START_ONE,
+    AsCsv,
     AsJson,
+    AsMarkdown,
+    Form,
     ReportDir,
     RunId,
     coloured,
     complain,
     console,
+    one_form,
     run_folders,
     say,
     say_json,
     say_verdict,
 )
 from deployments.commands.tables import plain_table, say_table
+from kvsync.ci.report.export import report_csv, report_markdown
+from kvsync.ci.report.owners import owners_of
 from kvsync.ci.report.problems import Problem, problems
 from kvsync.ci.report.report import Report
 from kvsync.ci.run_folder import find_run
 from kvsync.errors import ConfigError
+from kvsync.testing.results.outcome import Check
 from kvsync.testing.results.texts import shortened
 
 SHOWN_NAMES = 5
@@ -66,12 +74,19 @@ def _line(report: Report) -> dict[str, object]:
     }
 
 
-def show(run_id: RunId, report_dir: ReportDir = DEFAULT_REPORTS, as_json: AsJson = False) -> None:
+def show(
+    run_id: RunId,
+    report_dir: ReportDir = DEFAULT_REPORTS,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+    as_markdown: AsMarkdown = False,
+) -> None:
     """Show a run: its stages, what did not pass and why, and the command that repeats it."""
+    form = one_form(as_json=as_json, as_csv=as_csv, as_markdown=as_markdown)
     folder = find_run(report_dir, run_id, having="report.json")
     report = Report.read(folder.report)
-    if as_json:
-        say_json(report.to_json())
+    if form != "text":
+        say_as(form, report)
         return
     say(f"run {report.run} of {report.subject}")
     for stage in report.stages:
@@ -84,9 +99,25 @@ def show(run_id: RunId, report_dir: ReportDir = DEFAULT_REPORTS, as_json: AsJson
     say_verdict(report)
 
 
+def say_as(form: Form, report: Report) -> None:
+    """Print a report for programs, a spreadsheet or an issue."""
+    match form:
+        case "csv":
+            typer.echo(report_csv(report), nl=False)
+        case "markdown":
+            typer.echo(report_markdown(report), nl=False)
+        case _:
+            say_json(report.to_json())
+
+
+def _owned(check: Check) -> str:
+    owners = owners_of(check)
+    return f" ({owners})" if owners else ""
+
+
 def _print_problem(problem: Problem) -> None:
     console.print(f"\n{coloured(problem.outcome, problem.kind)} {escape(problem.headline)}", soft_wrap=True)
     for _, check in problem.checks[:SHOWN_NAMES]:
-        say(f"  {check.name}")
+        say(f"  {check.name}{_owned(check)}")
     if len(problem.checks) > SHOWN_NAMES:
         say(f"  and {len(problem.checks) - SHOWN_NAMES} more like it")

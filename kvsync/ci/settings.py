@@ -43,7 +43,7 @@ def _variable(table: str, field: str) -> str:
     return _RENAMED.get((table, field), name.upper())
 
 
-_OTHERS = re.compile(r"TRACE|RECORDINGS|INPUTS|CHAOS_CRDS|S3_SERVERS|TEST_.*")
+OTHERS = re.compile(r"TRACE|RECORDINGS|INPUTS|CHAOS_CRDS|S3_SERVERS|TEST_.*")
 """Variables with the prefix that are not settings: what tests are given, and their switches."""
 
 _BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](?=.{0,120}$)(/[\w=-][\w.=-]*)*/?", re.ASCII)
@@ -261,7 +261,7 @@ class Settings(_Table):
     vllm: VllmSettings = VllmSettings()
 
 
-_FIELDS: Mapping[str, Location] = {
+VARIABLES: Mapping[str, Location] = {
     PREFIX + _variable(table, name): (table, name)
     for table, part in Settings.model_fields.items()
     for name in cast("type[BaseModel]", part.annotation).model_fields
@@ -277,12 +277,12 @@ def load_settings(repository: Path, environ: Mapping[str, str]) -> Settings:
     file = repository / FILE
     document = _read(file)
     given = {name: text for name, text in environ.items() if name.startswith(PREFIX) and text}
-    set_by = {_FIELDS[name]: name for name in given if name in _FIELDS}
+    set_by = {VARIABLES[name]: name for name in given if name in VARIABLES}
     wrong = [f"{where}: a secret; put it into the environment ({file})" for where in _secrets(document)]
     wrong += [
-        str(UnknownName("variable", name, _FIELDS))
-        for name in sorted(given.keys() - _FIELDS.keys())
-        if not _OTHERS.fullmatch(name.removeprefix(PREFIX))
+        str(UnknownName("variable", name, VARIABLES))
+        for name in sorted(given.keys() - VARIABLES.keys())
+        if not OTHERS.fullmatch(name.removeprefix(PREFIX))
     ]
     for (table, field), name in set_by.items():
         part = document.setdefault(str(table), {})
@@ -299,7 +299,7 @@ def load_settings(repository: Path, environ: Mapping[str, str]) -> Settings:
 
 
 def _secrets(document: Mapping[str, object]) -> Iterator[str]:
-    for table, field in _FIELDS.values():
+    for table, field in VARIABLES.values():
         part = document.get(str(table))
         model = cast("type[BaseModel]", Settings.model_fields[str(table)].annotation)
         is_secret = model.model_fields[str(field)].annotation is SecretStr

@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from kvsync.ci.notify.github_double import FakeGitHub
+from kvsync.ci.report.owners import owners_of
 from kvsync.ci.report.report import Report
 from kvsync.ci.run.parameters import CommitSource, Parameters
 from kvsync.ci.run_folder import RunFolder
@@ -48,11 +49,13 @@ def start(server: str, tmp_path: Path, repository: Callable[..., str]) -> Iterat
     ) -> tuple[subprocess.Popen[str], RunFolder]:
         folder = repository(**tests)
         (Path(folder) / "quarantine.toml").write_text(quarantine)
+        (Path(folder) / "CODEOWNERS").write_text("* @ana\n")
         git = ["git", "-C", folder, "-c", "user.name=x", "-c", "user.email=x@example.com"]
         for words in (["init", "-q", "-b", "main"], ["add", "."], ["commit", "-q", "-m", "all"]):
             subprocess.run([*git, *words], check=True)
         if proposed:
             (Path(folder) / "quarantine.toml").write_text(proposed)
+            (Path(folder) / "CODEOWNERS").write_text("* @eve\n")
             for words in (["checkout", "-q", "-b", "topic"], ["commit", "-q", "-a", "-m", "more"]):
                 subprocess.run([*git, *words], check=True)
         asked = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True)
@@ -166,7 +169,7 @@ def test_what_is_in_quarantine_does_not_gate(double: FakeGitHub, run: Run) -> No
 
 @pytest.mark.timeout(120)
 def test_a_pull_request_cannot_set_its_own_failure_aside(double: FakeGitHub, run: Run) -> None:
-    """What it adds to the quarantine is shown, and counts only after it is merged."""
+    """What it adds to the quarantine counts only after it is merged, as do the owners that it names."""
     tests = "def test_broken(): assert False\ndef test_fine(): pass"
     today = datetime.now(UTC).date()
     entry = (
@@ -180,6 +183,7 @@ def test_a_pull_request_cannot_set_its_own_failure_aside(double: FakeGitHub, run
     unit = next(stage for stage in report.stages if stage.name == "unit")
     (broken,) = [check for check in unit.checks if check.kind == "failed"]
     assert "by @eve: mine (#13) is added by this commit: it counts only after it is merged" in broken.detail
+    assert owners_of(broken) == "@ana"
     assert double.states(report.commit) == {"kvsync-ci": "failure", "kvsync-ci/unit": "failure"}
 
 

@@ -155,6 +155,21 @@ class Archive:
         wanted: list[ColumnElement[bool]] = [self._in(scope)] if scope else []
         wanted += [self._is_reference] if reference else []
         wanted += [RunRow.stages.any(StageRow.name == stage)] if stage else []
+        return self._past_runs(wanted, limit)
+
+    def newest(self, repository: str, branch: str, *, profile: str = "", stage: str = "") -> PastRun | None:
+        """Return the last run of a commit of a branch itself; if named, in a profile and with a stage."""
+        wanted = [
+            RunRow.repository == repository,
+            RunRow.branch == branch,
+            RunRow.pull_request.is_(None),
+            RunRow.dirty.is_(False),
+        ]
+        wanted += [RunRow.profile == profile] if profile else []
+        wanted += [RunRow.stages.any(StageRow.name == stage)] if stage else []
+        return next(iter(self._past_runs(wanted, 1)), None)
+
+    def _past_runs(self, wanted: Sequence[ColumnElement[bool]], limit: int) -> list[PastRun]:
         query = (
             select(RunRow)
             .where(*wanted)

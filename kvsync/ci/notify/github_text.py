@@ -10,6 +10,7 @@ from hashlib import sha256
 
 from kvsync.ci.archive.comparison import STATUS_CHARACTERS, RunComparison
 from kvsync.ci.notify.github import CommitState, CommitStatus, IssueChange, StickyComment
+from kvsync.ci.report.plain import code_block, code_span, cut, one_line
 from kvsync.ci.report.report import Report
 from kvsync.testing.results.outcome import Check, Outcome, StageResult
 
@@ -19,7 +20,6 @@ MAX_BYTES = 65_536
 SHOWN = 20
 """Checks of one kind, and failures in full; the report has all of them."""
 
-NAME_CHARACTERS = 200
 TAIL_CHARACTERS = 2000
 
 WAITING = "waiting for /ok-to-test"
@@ -94,7 +94,7 @@ def _status(
         text = f"not judged: {reason}"
     elif outcome is Outcome.FAILED and comparison and not comparison.problem:
         text = comparison.status_text(stage)
-    description = _cut(_one_line(text), STATUS_CHARACTERS)
+    description = cut(one_line(text), STATUS_CHARACTERS)
     return CommitStatus(context=context, state=_STATES[outcome], description=description, link=_web(link))
 
 
@@ -273,37 +273,6 @@ def _full(check: Check) -> str:
 def _origin(report: Report, link: str) -> str:
     page = f"[report](<{_web(link)}>)" if _web(link) else "the report is on the machine that ran it"
     return f"Run {report.run}, commit {code_span(report.commit or 'not known')}: {page}"
-
-
-def code_span(text: str) -> str:
-    """Return text as code within a line of Markdown; "" stays empty."""
-    line = _cut(_one_line(text), NAME_CHARACTERS)
-    fence = "`" * (_longest_fence(line) + 1)
-    return f"{fence} {line} {fence}" if line else ""
-
-
-def code_block(text: str) -> str:
-    """Return text as code on lines of its own."""
-    lines = "\n".join(_printable(line.expandtabs()) for line in text.split("\n"))
-    fence = "`" * max(3, _longest_fence(lines) + 1)
-    return f"{fence}text\n{lines}\n{fence}"
-
-
-def _longest_fence(text: str) -> int:
-    return max(map(len, re.findall("`+", text)), default=0)
-
-
-def _one_line(text: str) -> str:
-    return _printable(" ".join(text.split()))
-
-
-def _printable(text: str) -> str:
-    """Drop what does not show: control characters, and those that turn the direction of text."""
-    return "".join(character for character in text if character.isprintable())
-
-
-def _cut(text: str, characters: int) -> str:
-    return text if len(text) <= characters else f"{text[: characters - 1]}…"
 
 
 def _web(link: str) -> str:

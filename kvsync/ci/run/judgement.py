@@ -8,6 +8,7 @@ from pathlib import Path
 from kvsync.ci.report.junit_writer import write_forms
 from kvsync.ci.report.report import BROKEN_GATE, Report, versions_of
 from kvsync.ci.revision import Revision
+from kvsync.ci.run.kept import load_owners
 from kvsync.ci.run.parameters import Parameters
 from kvsync.ci.run.quarantine import NAME, PROPOSED, apply, load_quarantine
 from kvsync.ci.run.run import Run
@@ -56,7 +57,8 @@ def compose(run: Run, *, broken: str = "") -> Report:
     parameters, folder, secrets = run.parameters, run.folder, run.installation.secrets
     results = [made for name in ("workspace", "cluster") if (made := folder.result(name))]
     stages = [folder.result(stage) or _cut_short(folder, stage) for stage in parameters.stages]
-    results += set_aside(folder, stages)
+    owners = load_owners(folder.path)
+    results += [owners.beside_failures(stage) for stage in set_aside(folder, stages)]
     residue = folder.result("residue")
     if residue:
         results.append(residue)

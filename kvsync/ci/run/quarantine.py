@@ -19,7 +19,6 @@ expires = 2026-12-01                                   # at most 14 days later
   stage is not tested any more, so that everything in it gates.
 """
 
-import shutil
 import tomllib
 from dataclasses import replace
 from datetime import date, timedelta
@@ -28,6 +27,7 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from kvsync.ci.run.kept import keep_file
 from kvsync.errors import ConfigError
 from kvsync.pods import path, problems
 from kvsync.testing.results.outcome import Check, Outcome, StageResult, merge
@@ -99,14 +99,8 @@ class Quarantine(BaseModel):
 
 
 def keep_quarantine(repository: Path, file: Path, run_dir: Path, name: str = NAME) -> None:
-    """Copy the quarantine of a repository into the folder of a run, before anything in it runs.
-
-    The repository of a commit is gone when the run is judged. A link that leads out of it is not followed.
-    """
-    source = (repository / file).resolve()
-    (run_dir / name).unlink(missing_ok=True)
-    if source.is_file() and source.is_relative_to(repository.resolve()):
-        shutil.copyfile(source, run_dir / name)
+    """Copy the quarantine of a repository into the folder of a run, before anything in it runs."""
+    keep_file(repository, file, run_dir, name)
 
 
 def load_quarantine(file: Path) -> Quarantine:

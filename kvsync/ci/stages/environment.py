@@ -9,7 +9,7 @@ by a box (kvsync.ci.box), and without one by what conceals the pipeline's proces
 import re
 from collections.abc import Mapping
 
-_SECRET = re.compile(
+SECRET = re.compile(
     r"AWS_.*|SSH_AUTH_SOCK|KVSYNC_CI_(ARCHIVE_URL|NOTIFY_URLS)|PREFECT_CLIENT_CUSTOM_HEADERS"
     r"|.*(SECRET|PASSWORD|PASSWD|CREDENTIAL).*|.+_PWD|(.*_)?(TOKEN|KEY|PAT|AUTH)(_.*)?",
     re.IGNORECASE,
@@ -17,7 +17,7 @@ _SECRET = re.compile(
 
 _PASSWORD_IN_URL = re.compile(r"://[^/\s@]*:[^/\s@]+@")
 
-_HARMLESS = re.compile(
+HARMLESS = re.compile(
     r"PATH|HOME|USER|LOGNAME|SHELL|TERM|TZ|LANG|LANGUAGE|LC_[A-Z]+|TMPDIR|LD_LIBRARY_PATH|VIRTUAL_ENV"
     r"|PYTHON[A-Z]+|MPLCONFIGDIR|DO_NOT_TRACK"
 )
@@ -25,10 +25,10 @@ _HARMLESS = re.compile(
 
 def is_secret(name: str, value: str) -> bool:
     """Say whether a variable is taken to be a secret, by its name or its value."""
-    return bool(_SECRET.fullmatch(name) or _PASSWORD_IN_URL.search(value))
+    return bool(SECRET.fullmatch(name) or _PASSWORD_IN_URL.search(value))
 
 
-_REACHES_SERVERS = re.compile(r"(HTTPS?|FTP|ALL)_PROXY|SSH_AUTH_SOCK", re.IGNORECASE)
+REACHES_SERVERS = re.compile(r"(HTTPS?|FTP|ALL)_PROXY|SSH_AUTH_SOCK", re.IGNORECASE)
 """What git, docker and kubectl need; a proxy's password is in its URL."""
 
 
@@ -37,7 +37,7 @@ def secrets_apart(environ: Mapping[str, str]) -> tuple[dict[str, str], dict[str,
     open_: dict[str, str] = {}
     secret: dict[str, str] = {}
     for name, value in environ.items():
-        hidden = is_secret(name, value) and not _REACHES_SERVERS.fullmatch(name)
+        hidden = is_secret(name, value) and not REACHES_SERVERS.fullmatch(name)
         (secret if hidden else open_)[name] = value
     return open_, secret
 
@@ -47,5 +47,5 @@ def stage_environment(environ: Mapping[str, str], *, trusted: bool) -> dict[str,
     return {
         name: value
         for name, value in environ.items()
-        if not is_secret(name, value) and (trusted or _HARMLESS.fullmatch(name))
+        if not is_secret(name, value) and (trusted or HARMLESS.fullmatch(name))
     }

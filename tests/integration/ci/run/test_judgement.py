@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from kvsync.ci.report.owners import owners_of
+from kvsync.ci.report.report import Report
 from kvsync.ci.revision import Revision
 from kvsync.ci.run.judgement import judge
 from kvsync.ci.run.parameters import REPOSITORY, CommitSource, Parameters, Repeat
@@ -64,6 +66,18 @@ def test_a_report_says_when_it_was_made(parameters: Parameters) -> None:
     assert report.started_at == LONG_AGO
     assert report.ended_at is not None
     assert before <= report.ended_at <= datetime.now(UTC)
+
+
+def test_failures_name_their_owners(parameters: Parameters, folder: RunFolder) -> None:
+    """By the CODEOWNERS file that the run kept; in report.json, too."""
+    checks = [Check(name="tests/a.py::test_a", kind="failed"), Check(name="other.py::test_b", kind="failed")]
+    folder.save(merge("unit", checks, started_at=LONG_AGO))
+    (folder.path / "CODEOWNERS").write_text("/tests/ @me/gw\n")
+
+    judge(Run(parameters, HERE))
+
+    (stage,) = Report.read(folder.report).stages
+    assert [owners_of(check) for check in stage.checks] == ["@me/gw", ""]
 
 
 def test_a_result_that_cannot_be_read(parameters: Parameters, folder: RunFolder) -> None:

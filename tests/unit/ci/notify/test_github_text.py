@@ -10,14 +10,13 @@ from markdown_it import MarkdownIt
 from kvsync.ci.archive.comparison import RunComparison, Standing
 from kvsync.ci.notify.github_text import (
     MAX_BYTES,
-    code_block,
-    code_span,
     issue_change,
     pending,
     report_comment,
     run_status,
     stage_status,
 )
+from kvsync.ci.report.plain import code_block, code_span
 from kvsync.ci.report.report import Report
 from kvsync.testing.results.outcome import Check, CheckKind, StageResult, merge
 
