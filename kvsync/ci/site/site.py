@@ -46,16 +46,17 @@ class Site:
     written: Sequence[str]
 
 
-def write_site(archive: Archive, report_dir: Path, *, everywhere: bool = False) -> Site:
+def write_site(archive: Archive, report_dir: Path, *, everywhere: bool = False, size: int = RUNS) -> Site:
     """Bring the pages of all runs up to date with the archive. Raises ArchiveError and OSError.
 
     `everywhere`: every report is linked, and not only those in the folder, since they are all in a store.
+    `size`: runs of one page.
     """
     folder = report_dir / FOLDER
     runs = archive.series(limit=None, counted=False)
     reports = {path.parent.name for path in report_dir.glob("*/report.html")}
     linked = {run.run for run in runs if everywhere or run.run in reports}
-    chunks = complete(runs)
+    chunks = complete(runs, size)
     written = []
     for number, chunk in enumerate(chunks, start=1):
         place = _place(number, chunks, linked)
@@ -66,7 +67,7 @@ def write_site(archive: Archive, report_dir: Path, *, everywhere: bool = False) 
             written.append(path.name)
     _remove_others(folder, len(chunks))
     first = PageText(
-        grid=_grid(archive, runs[:RUNS]),
+        grid=_grid(archive, runs[:size]),
         overview=_overview(archive, report_dir, runs[:LATELY]),
         place=Place(older=_links(chunks)),
         linked=linked,
@@ -85,7 +86,7 @@ def store_site(site: Site, store: Store, project: str) -> str:
     return store.url(base + INDEX).partition("?")[0]
 
 
-def complete(runs: Sequence[PastRun], size: int = RUNS) -> list[Sequence[PastRun]]:
+def complete(runs: Sequence[PastRun], size: int) -> list[Sequence[PastRun]]:
     """Split runs, the newest first, into complete pages, the oldest page first."""
     oldest_first = list(reversed(runs))
     whole = len(runs) // size
