@@ -5,7 +5,7 @@ from pathlib import Path
 from kvsync.ci.archive.archive import Archive, open_archive
 from kvsync.ci.handover.handover import Handover, Log
 from kvsync.ci.settings import StoreSettings
-from kvsync.ci.site.site import Site, store_site, write_site
+from kvsync.ci.site.site import WrittenSite, store_site, write_site
 from kvsync.ci.store.opening import open_store
 
 
@@ -25,7 +25,7 @@ def renew_site(handover: Handover, log: Log) -> Handover:
     return handover
 
 
-def make_site(archive: Archive, report_dir: Path, settings: StoreSettings) -> tuple[Site, str]:
+def make_site(archive: Archive, report_dir: Path, settings: StoreSettings) -> tuple[WrittenSite, str]:
     """Write the pages, and store them if there is a store; returns their address in it, or "".
 
     Raises ArchiveError, StoreError and OSError.

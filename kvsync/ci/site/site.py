@@ -37,7 +37,7 @@ MOST_LINKS = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Site:
+class WrittenSite:
     """What was written: the first page, how many runs and pages there are, and the pages that are new."""
 
     index: Path
@@ -46,7 +46,9 @@ class Site:
     written: Sequence[str]
 
 
-def write_site(archive: Archive, report_dir: Path, *, everywhere: bool = False, size: int = RUNS) -> Site:
+def write_site(
+    archive: Archive, report_dir: Path, *, everywhere: bool = False, size: int = RUNS
+) -> WrittenSite:
     """Bring the pages of all runs up to date with the archive. Raises ArchiveError and OSError.
 
     `everywhere`: every report is linked, and not only those in the folder, since they are all in a store.
@@ -74,10 +76,10 @@ def write_site(archive: Archive, report_dir: Path, *, everywhere: bool = False, 
         runs=len(runs),
     )
     _write(folder / INDEX, first)
-    return Site(index=folder / INDEX, runs=len(runs), pages=len(chunks) + 1, written=[*written, INDEX])
+    return WrittenSite(index=folder / INDEX, runs=len(runs), pages=len(chunks) + 1, written=[*written, INDEX])
 
 
-def store_site(site: Site, store: Store, project: str) -> str:
+def store_site(site: WrittenSite, store: Store, project: str) -> str:
     """Bring the pages in a store up to date; returns the address of the first. Raises StoreError."""
     base = f"{project}/{FOLDER}/"
     for path in sorted(site.index.parent.glob("*.html")):

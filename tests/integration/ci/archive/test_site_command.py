@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 from typer.testing import CliRunner
 
 from deployments.cli import app
@@ -120,5 +121,5 @@ def test_the_end_of_a_run(tmp_path: Path, make_report: MakeReport, caplog: pytes
 
     assert not end(Settings()).pending
     assert (tmp_path / "all_runs" / "index.html").exists()
-    assert not end(Settings(archive=ArchiveSettings(url="mysql://nowhere"))).pending
+    assert not end(Settings(archive=ArchiveSettings(url=SecretStr("mysql://nowhere")))).pending
     assert f"again with: kvsync-ci site --report-dir {tmp_path}" in caplog.text
