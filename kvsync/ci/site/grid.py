@@ -29,6 +29,9 @@ LETTERS: Mapping[CheckKind, str] = {
     "timeout": "T",
 }
 
+RANKS = {kind: (OUTCOMES[kind], kind != "passed") for kind in LETTERS}
+"""What is shown of several checks of one name: the highest."""
+
 FAILING = frozenset(
     letter for kind, letter in LETTERS.items() if side(kind) == "failed" and kind != "quarantined"
 )
@@ -64,13 +67,16 @@ class Grid:
     @classmethod
     def of(cls, checked: Iterable[tuple[PastRun, RunKinds]], *, most: int = MOST_TESTS) -> "Grid":
         """Arrange the checks of runs, the newest run first; each run's checks are looked at once."""
+        letters = {kind: letter.encode() for kind, letter in LETTERS.items()}
         runs: list[PastRun] = []
         tests: dict[tuple[str, str, str], bytearray] = {}
         for run, kinds in checked:
             runs.append(run)
             for (stage, name), kind in _worst(kinds).items():
                 cells = tests.setdefault((run.scope.repository, stage, name), bytearray())
-                cells.extend(ABSENT.encode() * (len(runs) - 1 - len(cells)) + LETTERS[kind].encode())
+                if absent := len(runs) - 1 - len(cells):
+                    cells += ABSENT.encode() * absent
+                cells += letters[kind]
         rows = [
             GridRow(repository=key[0], stage=key[1], name=key[2], cells=cells.decode().ljust(len(runs)))
             for key, cells in tests.items()
@@ -95,6 +101,7 @@ def cut(name: str, longest: int = LONGEST_NAME) -> str:
 def _worst(kinds: RunKinds) -> dict[tuple[str, str], CheckKind]:
     found: dict[tuple[str, str], CheckKind] = {}
     for stage, name, kind in kinds:
-        before = found.get((stage, name), "passed")
-        found[stage, name] = max(before, kind, key=lambda each: (OUTCOMES[each], each != "passed"))
+        before = found.setdefault((stage, name), kind)
+        if RANKS[kind] > RANKS[before]:
+            found[stage, name] = kind
     return found
