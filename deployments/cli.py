@@ -16,6 +16,7 @@ from deployments.commands.rerun import junit, recheck, rerun
 from deployments.commands.run import run
 from deployments.commands.serve import deploy, serve
 from deployments.commands.show import list_runs, show
+from deployments.commands.site import site
 from deployments.commands.stale import stale
 from deployments.commands.store import prune, upload
 from kvsync.ci.concealment import conceal, keep
@@ -25,7 +26,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 app.command("list")(list_runs)
 for command in (
     *(run, show, compare, clean, doctor, history, flaky, rerun, recheck, junit),
-    *(deploy, serve, upload, prune, stale, badge),
+    *(deploy, serve, upload, prune, stale, badge, site),
 ):
     app.command()(command)
 

@@ -149,13 +149,22 @@ class Archive:
         return {stage: statistics.median(each) for stage, each in times.items() if each}
 
     def series(
-        self, *, scope: RunScope | None = None, reference: bool = False, stage: str = "", limit: int = 30
+        self,
+        *,
+        scope: RunScope | None = None,
+        reference: bool = False,
+        stage: str = "",
+        limit: int | None = 30,
+        counted: bool = True,
     ) -> list[PastRun]:
-        """Return the last runs, the newest first: of a scope, of the reference, with a stage, or all."""
+        """Return the last runs, the newest first: of a scope, of the reference, with a stage, or all.
+
+        Without `counted` their checks are not counted, which takes longest; without a limit it is every run.
+        """
         wanted: list[ColumnElement[bool]] = [self._in(scope)] if scope else []
         wanted += [self._is_reference] if reference else []
         wanted += [RunRow.stages.any(StageRow.name == stage)] if stage else []
-        return self._past_runs(wanted, limit)
+        return self._past_runs(wanted, limit, counted=counted)
 
     def newest(self, repository: str, branch: str, *, profile: str = "", stage: str = "") -> PastRun | None:
         """Return the last run of a commit of a branch itself; if named, in a profile and with a stage."""
@@ -167,9 +176,11 @@ class Archive:
         ]
         wanted += [RunRow.profile == profile] if profile else []
         wanted += [RunRow.stages.any(StageRow.name == stage)] if stage else []
-        return next(iter(self._past_runs(wanted, 1)), None)
+        return next(iter(self._past_runs(wanted, 1, counted=True)), None)
 
-    def _past_runs(self, wanted: Sequence[ColumnElement[bool]], limit: int) -> list[PastRun]:
+    def _past_runs(
+        self, wanted: Sequence[ColumnElement[bool]], limit: int | None, *, counted: bool
+    ) -> list[PastRun]:
         query = (
             select(RunRow)
             .where(*wanted)
@@ -179,7 +190,7 @@ class Archive:
         )
         with self._database.reading() as connection, Session(connection) as session:
             rows = session.scalars(query).all()
-            counts = _counts(session, [row.id for row in rows])
+            counts = _counts(session, [row.id for row in rows]) if counted else {}
             return [from_row(row, counts) for row in rows]
 
     def measurements(self, runs: Sequence[str]) -> dict[str, list[Measurement]]:
@@ -194,6 +205,15 @@ class Archive:
             for row in session.scalars(query):
                 found[row.run_id].append(measurement_of(row))
         return dict(found)
+
+    def kinds(self, run: str) -> list[tuple[str, str, CheckKind]]:
+        """Return the stage, the name and the kind of each check of a run."""
+        query = select(CheckRow.stage, CheckRow.name, CheckRow.kind).where(CheckRow.run_id == run)
+        with self._database.reading() as connection:
+            return [
+                (stage, name, cast("CheckKind", kind))
+                for stage, name, kind in connection.execute(query.order_by(CheckRow.stage, CheckRow.position))
+            ]
 
     @property
     def _is_reference(self) -> ColumnElement[bool]:

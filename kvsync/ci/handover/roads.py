@@ -1,4 +1,4 @@
-"""The road of a report after the last stage: the archive, the store, the view, people, GitHub."""
+"""The road of a report after the last stage: archive, store, view, people, GitHub, page of all runs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -8,6 +8,7 @@ from kvsync.ci.handover.archiving import archive
 from kvsync.ci.handover.github import tell_github, tell_github_briefly
 from kvsync.ci.handover.handover import Handover, HandoverStep, Log
 from kvsync.ci.handover.people import leave_people, tell_people
+from kvsync.ci.handover.site import renew_site
 from kvsync.ci.handover.storing import store, store_at_last
 
 
@@ -24,14 +25,17 @@ UPLOAD = HandoverStep(name="upload", act=store, retries=2)
 SHOW = HandoverStep(name="artifacts", act=show, vital=True)
 PEOPLE = HandoverStep(name="notify", act=tell_people)
 GITHUB = HandoverStep(name="github", act=tell_github)
+SITE = HandoverStep(name="site", act=renew_site)
+"""Last, since who waits for a verdict does not wait for the page of all runs."""
+
 BRIEFLY = replace(GITHUB, act=tell_github_briefly)
 
 Road = Literal["full", "quiet", "again", "last seconds"]
 
 ROADS: Mapping[Road, Sequence[HandoverStep]] = {
-    "full": (ARCHIVE, UPLOAD, SHOW, PEOPLE, GITHUB),
+    "full": (ARCHIVE, UPLOAD, SHOW, PEOPLE, GITHUB, SITE),
     # Those who ended the run themselves need no notification.
-    "quiet": (ARCHIVE, UPLOAD, SHOW, GITHUB),
+    "quiet": (ARCHIVE, UPLOAD, SHOW, GITHUB, SITE),
     # For what GitHub did not take: one run among many, so that it may not take long.
     "again": (ARCHIVE, UPLOAD, SHOW, BRIEFLY),
     # An interrupted run is killed soon; its guardian or its command then takes another road.

@@ -93,8 +93,8 @@ def test_steps_see_what_those_before_found(tmp_path: Path) -> None:
 def test_the_roads() -> None:
     """All begin with archive, store and view; people are told on one of them, GitHub on each."""
     assert {name: [each.name for each in road] for name, road in ROADS.items()} == {
-        "full": ["archive", "upload", "artifacts", "notify", "github"],
-        "quiet": ["archive", "upload", "artifacts", "github"],
+        "full": ["archive", "upload", "artifacts", "notify", "github", "site"],
+        "quiet": ["archive", "upload", "artifacts", "github", "site"],
         "again": ["archive", "upload", "artifacts", "github"],
         "last seconds": ["archive", "upload", "artifacts", "notify later", "github"],
     }
