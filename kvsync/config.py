@@ -130,6 +130,19 @@ class HealthConfig(_Settings):
     failures: PositiveInt = 2
 
 
+class RetriesConfig(_Settings):
+    """How often a request that a pod failed is sent again.
+
+    At most `engines` engines see one request, since it may be what kills them. Of the requests of the last
+    `recent_s` seconds the share `share` may be sent again, and `minimum` in any case.
+    """
+
+    engines: PositiveInt = 2
+    share: Annotated[float, Field(ge=0, le=1)] = 0.2
+    minimum: NonNegativeInt = 10
+    recent_s: PositiveFloat = 10.0
+
+
 class UpstreamConfig(_Settings):
     """How long a pod may take to accept a request, to begin a stream, and between two parts of it.
 
@@ -151,6 +164,7 @@ class UpstreamConfig(_Settings):
         return {"authorization": f"Bearer {self.api_key.get_secret_value()}"} if self.api_key else {}
 
     forwards_report_mode: bool = False
+    retries: RetriesConfig = RetriesConfig()
 
 
 class ClientsConfig(_Settings):

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -21,6 +22,7 @@ from kvsync.discovery import Discovery, FileDiscovery, StaticDiscovery
 from kvsync.errors import TokenizeError, UnknownName
 from kvsync.gateway.catalog import listing
 from kvsync.gateway.engines import Engines
+from kvsync.gateway.failover.budget import RetryBudget
 from kvsync.gateway.health import HealthMonitor
 from kvsync.gateway.load import RunningRequests
 from kvsync.gateway.metrics import GatewayMetrics
@@ -73,6 +75,7 @@ class Gateway:
             unnamed=lambda pod: self._status.unnamed(pod),
         )
         load = RunningRequests()
+        budget = RetryBudget(config.upstream.retries, time.monotonic)
         self._predictions = Predictions(
             config.predictions,
             state=self._manager.state,
@@ -86,6 +89,7 @@ class Gateway:
             engines=self._engines,
             load=load,
             predictions=self._predictions,
+            retries=budget,
         )
         self._metrics = GatewayMetrics(self._status)
         self._tokenizer = Tokenizer(self._client, config.tokenizer, config.upstream.credentials)
@@ -102,11 +106,13 @@ class Gateway:
         self._relay = Relay(
             router=self._router,
             tokenizer=self._tokenizer,
-            proxy=Proxy(transport, config.upstream, self._health),
+            proxy=Proxy(transport, config.upstream, self._health, budget),
             load=load,
             predictions=self._predictions,
             metrics=self._metrics,
             clients=config.clients,
+            retries=config.upstream.retries,
+            budget=budget,
             forwards_report_mode=config.upstream.forwards_report_mode,
         )
 

@@ -121,6 +121,14 @@ class StatusCollector(Collector):
         yield from self._pods()
         yield from self._events()
         yield from self._sources()
+        retries = CounterMetricFamily(
+            "kvsync_retries",
+            "Requests sent again after a pod failed them, by kind, and those that were not, by why.",
+            labels=["kind", "outcome"],
+        )
+        for labels, count in self._status.retries.counts.items():
+            retries.add_metric(labels, count)
+        yield retries
         tasks = len(asyncio.all_tasks())
         yield GaugeMetricFamily(
             "kvsync_tasks", "Tasks of the event loop, which sources and requests have.", tasks

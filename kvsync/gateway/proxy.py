@@ -6,6 +6,7 @@ any other answer is read whole first, which leaves the choice of another pod ope
 """
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence, Set
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from dataclasses import dataclass
 import httpx
 
 from kvsync.config import UpstreamConfig
+from kvsync.gateway.failover.attempts import is_stale
+from kvsync.gateway.failover.budget import RetryBudget
 from kvsync.gateway.health import HealthMonitor
 from kvsync.pods import Pod
 
@@ -40,12 +43,13 @@ UNAVAILABLE = frozenset((502, 503))
 """Statuses by which a pod says that it, not the request, is the problem."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class UpstreamFailure:
-    """Why a pod gave no answer, or broke off partway."""
+    """Why a pod gave no answer, or broke off partway; `is_seen`: the request may have reached it."""
 
     pod: str
     reason: str
+    is_seen: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,11 +66,16 @@ class Proxy:
     """Passes requests on to pods, past httpx' client with its cookies, redirects and credentials."""
 
     def __init__(
-        self, transport: httpx.AsyncBaseTransport, limits: UpstreamConfig, health: HealthMonitor
+        self,
+        transport: httpx.AsyncBaseTransport,
+        limits: UpstreamConfig,
+        health: HealthMonitor,
+        budget: RetryBudget,
     ) -> None:
         self._transport = transport
         self._limits = limits
         self._health = health
+        self._budget = budget
 
     @asynccontextmanager
     async def post(
@@ -95,16 +104,18 @@ class Proxy:
                 response = await self._send(request)
                 stack.push_async_callback(response.aclose)
                 if response.status_code in UNAVAILABLE:
-                    return UpstreamFailure(pod.name, f"status {response.status_code}")
+                    return UpstreamFailure(pod=pod.name, reason=f"status {response.status_code}")
                 chunks = response.aiter_raw()
                 first = (
                     await anext(chunks, b"") if _streams(response) else b"".join([c async for c in chunks])
                 )
         except TimeoutError:
             health, late = self._health.of(pod), f"no answer within {limit_s:g} s"
-            return UpstreamFailure(pod.name, late if health.healthy else health.problem)
+            return UpstreamFailure(pod=pod.name, reason=late if health.healthy else health.problem)
+        except (httpx.ConnectError, httpx.ConnectTimeout) as exc:
+            return UpstreamFailure(pod=pod.name, reason=_reason(exc), is_seen=False)
         except httpx.HTTPError as exc:
-            return UpstreamFailure(pod.name, _reason(exc))
+            return UpstreamFailure(pod=pod.name, reason=_reason(exc))
         return UpstreamAnswer(
             status=response.status_code,
             headers=forwarded_headers(response.headers.raw, without={b"date"}),
@@ -113,10 +124,21 @@ class Proxy:
         )
 
     async def _send(self, request: httpx.Request) -> httpx.Response:
-        """Send a request, once more if its connection breaks: the pod may have just closed an idle one."""
+        """Send a request, once more if its connection had been idle and breaks: the pod just closed it."""
+        connected: list[str] = []
+
+        async def note(event: str, _: object) -> None:
+            if event == "connection.connect_tcp.started":
+                connected.append(event)
+
+        request.extensions["trace"] = note
+        sent_at = time.monotonic()
         try:
             return await self._transport.handle_async_request(request)
         except (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError):
+            after_s = time.monotonic() - sent_at
+            if not is_stale(is_reused=not connected, after_s=after_s) or not self._budget.admits("resent"):
+                raise
             return await self._transport.handle_async_request(request)
 
     @asynccontextmanager
@@ -146,9 +168,9 @@ class Proxy:
                     return
                 yield chunk
         except TimeoutError:
-            yield UpstreamFailure(pod.name, f"silent for {self._limits.idle_s:g} s")
+            yield UpstreamFailure(pod=pod.name, reason=f"silent for {self._limits.idle_s:g} s")
         except httpx.HTTPError as exc:
-            yield UpstreamFailure(pod.name, _reason(exc))
+            yield UpstreamFailure(pod=pod.name, reason=_reason(exc))
 
 
 def forwarded_headers(headers: Headers, *, without: Set[bytes]) -> list[tuple[bytes, bytes]]:

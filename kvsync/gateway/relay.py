@@ -18,10 +18,12 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive, Scope, Send
 
-from kvsync.config import ClientsConfig
+from kvsync.config import ClientsConfig, RetriesConfig
 from kvsync.errors import TokenizeError, UnknownName
 from kvsync.gateway.catalog import Target
 from kvsync.gateway.completion import Completion, parse, without_report
+from kvsync.gateway.failover.attempts import Attempts
+from kvsync.gateway.failover.budget import RetryBudget
 from kvsync.gateway.load import RunningRequests
 from kvsync.gateway.metrics import GatewayMetrics
 from kvsync.gateway.predictions import Prediction, Predictions
@@ -137,11 +139,15 @@ class Relay:
         predictions: Predictions,
         metrics: GatewayMetrics,
         clients: ClientsConfig,
+        retries: RetriesConfig,
+        budget: RetryBudget,
         forwards_report_mode: bool = False,
     ) -> None:
         self._max_body_bytes = clients.max_body_bytes
         self._says_so = clients.broken_stream == "event"
         self._forwards_report_mode = forwards_report_mode
+        self._retries = retries
+        self._budget = budget
         self._router = router
         self._tokenizer = tokenizer
         self._proxy = proxy
@@ -178,8 +184,10 @@ class Relay:
         path = f"{request.url.path}?{request.url.query}".removesuffix("?")
         tried: list[UpstreamFailure] = []
         selection, status = "none", "disconnected"
+        attempts = Attempts(route.choices, engines=self._retries.engines, budget=self._budget)
+        self._budget.request()
         try:
-            for choice in route.choices:
+            while choice := attempts.next():
                 selection = choice.selection.value
                 with (
                     self._load.running(choice.pod),
@@ -198,10 +206,12 @@ class Relay:
                                 request, answer, choice, prediction, completion, send
                             )
                             return
-                        self._note(answer, "asking the next pod")
+                        self._note(answer, "asking the next pod, if there is one")
                         tried.append(answer)
+                        attempts.failed(is_seen=answer.is_seen)
             status = "503"
-            what = "; ".join(f"{failed.pod}: {failed.reason}" for failed in tried) or "none is ready"
+            said = [f"{failed.pod}: {failed.reason}" for failed in tried] or ["none is ready"]
+            what = "; ".join([*said, attempts.withheld] if attempts.withheld else said)
             await refusal(503, f"no pod answered for model {completion.model!r}: {what}")(
                 request.scope, request.receive, send
             )

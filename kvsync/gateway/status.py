@@ -9,6 +9,7 @@ from kvsync.config import GatewayConfig
 from kvsync.events import Source
 from kvsync.gateway.catalog import adapter_numbers
 from kvsync.gateway.engines import Engines
+from kvsync.gateway.failover.budget import RetryBudget
 from kvsync.gateway.health import HealthMonitor
 from kvsync.gateway.load import RunningRequests
 from kvsync.gateway.predictions import Predictions
@@ -31,6 +32,7 @@ class StatusView:
     engines: Engines
     load: RunningRequests
     predictions: Predictions
+    retries: RetryBudget
 
     def sources(self) -> list[SourceStatus]:
         """Return what is known of every source, its predictions included."""
