@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import httpx
 
 from kvsync.config import UpstreamConfig
-from kvsync.gateway.failover.attempts import is_stale
+from kvsync.gateway.failover.attempts import REFUSALS, is_stale
 from kvsync.gateway.failover.budget import RetryBudget
 from kvsync.gateway.health import HealthMonitor
 from kvsync.pods import Pod
@@ -39,17 +39,23 @@ HOP_BY_HOP = frozenset(
 OURS = frozenset((b"host", b"content-length", b"accept-encoding", b"expect"))
 """Request headers that the gateway sets itself. Answers come unencoded, as their usage is read."""
 
-UNAVAILABLE = frozenset((502, 503))
-"""Statuses by which a pod says that it, not the request, is the problem."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpstreamFailure:
-    """Why a pod gave no answer, or broke off partway; `is_seen`: the request may have reached it."""
+    """Why a pod gave no answer, or broke off partway.
+
+    `is_seen`: the request may have reached it. `said` is the answer by which it refused, if it did.
+    """
 
     pod: str
     reason: str
     is_seen: bool = True
+    said: "UpstreamAnswer | None" = None
+
+    @property
+    def status(self) -> int | None:
+        """The status by which it refused."""
+        return self.said.status if self.said else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,12 +109,9 @@ class Proxy:
             async with self._patience(pod, limit_s):
                 response = await self._send(request)
                 stack.push_async_callback(response.aclose)
-                if response.status_code in UNAVAILABLE:
-                    return UpstreamFailure(pod=pod.name, reason=f"status {response.status_code}")
                 chunks = response.aiter_raw()
-                first = (
-                    await anext(chunks, b"") if _streams(response) else b"".join([c async for c in chunks])
-                )
+                streams = _streams(response) and response.status_code not in REFUSALS
+                first = await anext(chunks, b"") if streams else b"".join([c async for c in chunks])
         except TimeoutError:
             health, late = self._health.of(pod), f"no answer within {limit_s:g} s"
             return UpstreamFailure(pod=pod.name, reason=late if health.healthy else health.problem)
@@ -116,12 +119,15 @@ class Proxy:
             return UpstreamFailure(pod=pod.name, reason=_reason(exc), is_seen=False)
         except httpx.HTTPError as exc:
             return UpstreamFailure(pod=pod.name, reason=_reason(exc))
-        return UpstreamAnswer(
+        answer = UpstreamAnswer(
             status=response.status_code,
             headers=forwarded_headers(response.headers.raw, without={b"date"}),
-            streams=_streams(response),
+            streams=streams,
             chunks=self._remaining(pod, first, chunks),
         )
+        if answer.status in REFUSALS:
+            return UpstreamFailure(pod=pod.name, reason=f"status {answer.status}", said=answer)
+        return answer
 
     async def _send(self, request: httpx.Request) -> httpx.Response:
         """Send a request, once more if its connection had been idle and breaks: the pod just closed it."""

@@ -10,12 +10,14 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from contextlib import aclosing
 from http import HTTPStatus
+from typing import NamedTuple
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from kvsync.config import ClientsConfig, RetriesConfig
@@ -120,6 +122,37 @@ def routing_headers(choice: Choice, prediction: Prediction) -> Headers:
     ]
 
 
+class Tried(NamedTuple):
+    """A pod that was asked in vain."""
+
+    choice: Choice
+    prediction: Prediction
+    failure: UpstreamFailure
+
+
+def engines_own(tried: Sequence[Tried]) -> tuple[UpstreamAnswer, Tried] | None:
+    """Return the last refusal, if each pod that got the request refused it in its own words."""
+    seen = [each for each in tried if each.failure.is_seen]
+    if not seen or not all(each.failure.said for each in seen):
+        return None
+    said = seen[-1].failure.said
+    return (said, seen[-1]) if said else None
+
+
+def unanswered(model: str, tried: Sequence[Tried], withheld: str) -> Response:
+    """Return the answer when no pod gave one: what was tried, and when a pod wants to be asked again."""
+    what = [f"{failure.pod}: {failure.reason}" for _, _, failure in tried] or ["none is ready"]
+    again = [
+        value.decode("latin-1")
+        for _, _, failure in tried
+        for name, value in (failure.said.headers if failure.said else ())
+        if name.lower() == b"retry-after"
+    ]
+    text = "; ".join([*what, withheld] if withheld else what)
+    headers = {"retry-after": again[0]} if again else None
+    return refusal(503, f"no pod answered for model {model!r}: {text}", headers)
+
+
 def broken(failed: UpstreamFailure) -> bytes:
     """Return the event that ends a stream which broke off, as OpenAI's clients understand it."""
     said = error(502, f"the answer of pod {failed.pod} broke off: {failed.reason}")
@@ -182,9 +215,11 @@ class Relay:
         self._metrics.decided(model, route)
         pods = {pod.name: pod for pod in target.pods}
         path = f"{request.url.path}?{request.url.query}".removesuffix("?")
-        tried: list[UpstreamFailure] = []
+        tried: list[Tried] = []
         selection, status = "none", "disconnected"
-        attempts = Attempts(route.choices, engines=self._retries.engines, budget=self._budget)
+        attempts = Attempts(
+            route.choices, engines=self._retries.engines, budget=self._budget, running=self._load.of
+        )
         self._budget.request()
         try:
             while choice := attempts.next():
@@ -207,14 +242,15 @@ class Relay:
                             )
                             return
                         self._note(answer, "asking the next pod, if there is one")
-                        tried.append(answer)
-                        attempts.failed(is_seen=answer.is_seen)
+                tried.append(Tried(choice, prediction, answer))
+                attempts.failed(choice.pod, is_seen=answer.is_seen, status=answer.status)
+            if said := engines_own(tried):
+                answer, (choice, prediction, _) = said
+                selection = choice.selection.value
+                status = await self._pass_on(request, answer, choice, prediction, completion, send)
+                return
             status = "503"
-            said = [f"{failed.pod}: {failed.reason}" for failed in tried] or ["none is ready"]
-            what = "; ".join([*said, attempts.withheld] if attempts.withheld else said)
-            await refusal(503, f"no pod answered for model {completion.model!r}: {what}")(
-                request.scope, request.receive, send
-            )
+            await unanswered(completion.model, tried, attempts.withheld)(request.scope, request.receive, send)
         finally:
             self._metrics.requests.labels(model, selection, status).inc()
 

@@ -3,27 +3,44 @@
 Rules, in order:
 
 1. A pod that no connection could be made to has seen nothing: the next one is asked, however many there are.
-2. At most `engines` engines see one request, because it may be the request that kills them.
-3. Every engine after the first is a retry, and needs the budget's consent.
+2. A pod that answers 429 has too much to do: only pods with fewer running requests are asked after it.
+3. At most `engines` engines see one request, because it may be the request that kills them.
+4. Every engine after the first is a retry, and needs the budget's consent.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from http import HTTPStatus
 
 from kvsync.gateway.failover.budget import RetryBudget
 from kvsync.routing import Choice
+
+REFUSALS = frozenset((HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE))
+"""Statuses by which a pod says that it, not the request, is the problem. A 500 is as likely the request's: it
+would only fail again."""
 
 STALE_WITHIN_S = 1.0
 """A peer that has closed an idle connection says so within a round trip. One that breaks later has worked."""
 
 
 class Attempts:
-    """The way of one request from pod to pod; `withheld` says why it ended before the last one."""
+    """The way of one request from pod to pod; `withheld` says why it ended before the last one.
 
-    def __init__(self, choices: Sequence[Choice], *, engines: int, budget: RetryBudget) -> None:
+    `running` tells how many requests run on a pod, this one not counted.
+    """
+
+    def __init__(
+        self,
+        choices: Sequence[Choice],
+        *,
+        engines: int,
+        budget: RetryBudget,
+        running: Callable[[str], int],
+    ) -> None:
         self.withheld = ""
         self._left = list(choices)
         self._engines = engines
         self._budget = budget
+        self._running = running
         self._seen = 0
 
     def next(self) -> Choice | None:
@@ -39,9 +56,11 @@ class Attempts:
             return None
         return self._left.pop(0)
 
-    def failed(self, *, is_seen: bool) -> None:
-        """Note that the pod asked last gave no answer; `is_seen`: the request may have reached it."""
+    def failed(self, pod: str, *, is_seen: bool, status: int | None = None) -> None:
+        """Note that `pod` gave no answer, or refused with `status`; the request may have reached it."""
         self._seen += is_seen
+        if status == HTTPStatus.TOO_MANY_REQUESTS:
+            self._left = [other for other in self._left if self._running(other.pod) < self._running(pod)]
 
 
 def is_stale(*, is_reused: bool, after_s: float) -> bool:

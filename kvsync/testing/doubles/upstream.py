@@ -15,6 +15,13 @@ _HEAD = b"HTTP/1.1 %b\r\nConnection: close\r\nKeep-Alive: 9\r\nX-Request-Id: r-1
 WHOLE = _HEAD % b"200 OK" + b"Content-Length: %d\r\n\r\n%b" % (len(_BODY), _BODY)
 KEPT = WHOLE.replace(b"Connection: close\r\n", b"")
 """After this answer the connection is kept."""
+
+
+def refusing(status: bytes, body: bytes) -> bytes:
+    """Return an answer that refuses, and says when to ask again."""
+    return _HEAD % status + b"Retry-After: 7\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+
+
 UNAVAILABLE = _HEAD % b"503 Service Unavailable" + b"Content-Length: 0\r\n\r\n"
 STREAM_BEGUN = (
     _HEAD % b"200 OK"

@@ -14,19 +14,24 @@ CHOICES = [
 ]
 
 
+def starting(budget: RetryBudget, **running: int) -> Attempts:
+    """A request that may be seen by two engines; of pods that are not named none runs."""
+    return Attempts(CHOICES, engines=2, budget=budget, running=lambda pod: running.get(pod, 0))
+
+
 def asked(attempts: Attempts, *, is_seen: bool) -> str:
     """The pods that are asked when each fails."""
     pods = ""
     while choice := attempts.next():
         pods += choice.pod
-        attempts.failed(is_seen=is_seen)
+        attempts.failed(choice.pod, is_seen=is_seen)
     return pods
 
 
 def test_two_engines_see_a_request() -> None:
     """The third pod is not asked, and that is counted."""
     budget = RetryBudget(RetriesConfig(), lambda: 0.0)
-    attempts = Attempts(CHOICES, engines=2, budget=budget)
+    attempts = starting(budget)
 
     assert asked(attempts, is_seen=True) == "ab"
     assert attempts.withheld == "2 engines have seen the request (upstream.retries.engines)"
@@ -36,15 +41,26 @@ def test_two_engines_see_a_request() -> None:
 def test_pods_that_cannot_be_reached_do_not_count() -> None:
     """Where no connection was made another pod is asked, and that takes nothing of the budget."""
     budget = RetryBudget(RetriesConfig(), lambda: 0.0)
-    attempts = Attempts(CHOICES, engines=2, budget=budget)
+    attempts = starting(budget)
 
     assert asked(attempts, is_seen=False) == "abcd"
     assert (attempts.withheld, budget.counts) == ("", {})
 
 
+def test_a_pod_with_too_much_to_do() -> None:
+    """After a 429 only pods with fewer running requests are asked."""
+    attempts = starting(RetryBudget(RetriesConfig(), lambda: 0.0), a=2, b=3, c=2, d=1)
+
+    attempts.next()
+    attempts.failed("a", is_seen=True, status=429)
+
+    assert asked(attempts, is_seen=True) == "d"
+    assert attempts.withheld == ""
+
+
 def test_a_budget_that_is_used_up() -> None:
     """Without the budget's consent the second pod is not asked."""
-    attempts = Attempts(CHOICES, engines=2, budget=RetryBudget(RetriesConfig(minimum=0), lambda: 0.0))
+    attempts = starting(RetryBudget(RetriesConfig(minimum=0), lambda: 0.0))
 
     assert asked(attempts, is_seen=True) == "a"
     assert attempts.withheld == "too many recent requests were sent again (upstream.retries.share)"
