@@ -144,11 +144,13 @@ class RetriesConfig(_Settings):
 
 
 class UpstreamConfig(_Settings):
-    """How long a pod may take to accept a request, to begin a stream, and between two parts of it.
+    """How long a pod may take to accept a request, to answer, and between two parts of a stream.
 
+    An answer, or the beginning of a stream, may take `answer_s`, by default what OpenAI's clients wait, while
+    the pod answers its probes: the request may be in a queue. From a pod that gives no sign of life for
+    `first_byte_s` it is taken away; this must be longer than a few probes take.
     Pods are probed and asked for tokens with `api_key` where they want one; a client's own comes first.
-    An answer that is not streamed comes when all of it is generated: `answer_s`, by default what OpenAI's
-    clients wait. Unless `forwards_report_mode`, requests go without `kv_cache_report_mode`, by which engines
+    Unless `forwards_report_mode`, requests go without `kv_cache_report_mode`, by which engines
     announce cached blocks again.
     """
 

@@ -85,12 +85,9 @@ class Proxy:
 
     @asynccontextmanager
     async def post(
-        self, pod: Pod, path: str, headers: Headers, body: bytes, *, stream: bool
+        self, pod: Pod, path: str, headers: Headers, body: bytes
     ) -> AsyncIterator[UpstreamAnswer | UpstreamFailure]:
-        """Send the request to `pod`. Leaving the block also ends the request at the pod.
-
-        `stream` says whether a stream was asked for; otherwise the first byte comes with the last.
-        """
+        """Send the request to `pod`. Leaving the block also ends the request at the pod."""
         request = httpx.Request(
             "POST",
             pod.url + path,
@@ -99,22 +96,23 @@ class Proxy:
             extensions={"timeout": httpx.Timeout(None, connect=self._limits.connect_s).as_dict()},
         )
         async with AsyncExitStack() as stack:
-            limit_s = self._limits.first_byte_s if stream else self._limits.answer_s
-            yield await self._begin(pod, request, limit_s, stack)
+            yield await self._begin(pod, request, stack)
 
     async def _begin(
-        self, pod: Pod, request: httpx.Request, limit_s: float, stack: AsyncExitStack
+        self, pod: Pod, request: httpx.Request, stack: AsyncExitStack
     ) -> UpstreamAnswer | UpstreamFailure:
+        sent_at = time.monotonic()
         try:
-            async with self._patience(pod, limit_s):
+            async with self._patience(pod):
                 response = await self._send(request)
                 stack.push_async_callback(response.aclose)
-                chunks = response.aiter_raw()
+                chunks = self._heard(pod, response.aiter_raw())
                 streams = _streams(response) and response.status_code not in REFUSALS
                 first = await anext(chunks, b"") if streams else b"".join([c async for c in chunks])
         except TimeoutError:
-            health, late = self._health.of(pod), f"no answer within {limit_s:g} s"
-            return UpstreamFailure(pod=pod.name, reason=late if health.healthy else health.problem)
+            health, waited_s = self._health.of(pod), time.monotonic() - sent_at
+            late = f"no answer for {waited_s:.1f} s"
+            return UpstreamFailure(pod=pod.name, reason=health.problem if health.gone else late)
         except (httpx.ConnectError, httpx.ConnectTimeout) as exc:
             return UpstreamFailure(pod=pod.name, reason=_reason(exc), is_seen=False)
         except httpx.HTTPError as exc:
@@ -148,19 +146,31 @@ class Proxy:
             return await self._transport.handle_async_request(request)
 
     @asynccontextmanager
-    async def _patience(self, pod: Pod, limit_s: float) -> AsyncIterator[None]:
-        """Limit the time to an answer; it ends at once when the pod becomes unhealthy.
+    async def _patience(self, pod: Pod) -> AsyncIterator[None]:
+        """Limit the time to an answer; it ends at once when the pod is gone.
 
-        A pod behind a dead link neither answers nor refuses; its probes show that long before the limit.
+        As long as the pod answers probes, or sends bytes to others, the request waits for `answer_s`: it may
+        be in a queue. Without a sign of life it waits for `first_byte_s` longer. A pod behind a dead link
+        neither answers nor refuses; its probes show that long before.
         """
-        async with asyncio.timeout(limit_s) as limit:
+        last = asyncio.get_running_loop().time() + self._limits.answer_s
 
-            def give_up() -> None:
+        def patient_until() -> float:
+            return min(last, asyncio.get_running_loop().time() + self._limits.first_byte_s)
+
+        async with asyncio.timeout_at(patient_until()) as limit:
+
+            def heard(alive: bool) -> None:
                 if not limit.expired():
-                    limit.reschedule(0)
+                    limit.reschedule(patient_until() if alive else 0)
 
-            with self._health.watching(pod, give_up):
+            with self._health.watching(pod, heard):
                 yield
+
+    async def _heard(self, pod: Pod, chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
+        async for chunk in chunks:
+            self._health.heard_from(pod)
+            yield chunk
 
     async def _remaining(
         self, pod: Pod, first: bytes, chunks: AsyncIterator[bytes]

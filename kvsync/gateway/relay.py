@@ -233,9 +233,7 @@ class Relay:
                         tokens=tokens,
                     ) as prediction,
                 ):
-                    async with self._proxy.post(
-                        pods[choice.pod], path, request.headers.raw, body, stream=completion.stream
-                    ) as answer:
+                    async with self._proxy.post(pods[choice.pod], path, request.headers.raw, body) as answer:
                         if isinstance(answer, UpstreamAnswer):
                             status = await self._pass_on(
                                 request, answer, choice, prediction, completion, send

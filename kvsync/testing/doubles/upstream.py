@@ -29,6 +29,11 @@ STREAM_BEGUN = (
     + b"%x\r\n%b\r\n" % (len(_CHUNK), _CHUNK)
 )
 
+CHUNK = b"%x\r\n%b\r\n" % (len(_CHUNK), _CHUNK)
+"""Another part of a stream that has begun."""
+
+DRIP_S = 0.005
+
 
 @dataclass(frozen=True, slots=True)
 class Received:
@@ -45,13 +50,18 @@ class Upstream:
 
     It sends `answer` to completions and then closes the connection or, when it `stalls`, waits for the
     other side to close it. While not `healthy` it answers probes with an error. When it `drops_idle`, it
-    closes a kept connection as soon as another request comes on it.
+    closes a kept connection as soon as another request comes on it. While `silent` it leaves probes, which it
+    counts, without an answer. An answer that is `held` waits for that event; `drip` follows it over and over.
     """
 
     answer: bytes = WHOLE
     stalls: bool = False
     healthy: bool = True
     drops_idle: bool = False
+    silent: bool = False
+    held: asyncio.Event | None = None
+    drip: bytes = b""
+    probes: int = 0
     received: list[Received] = field(default_factory=list)
     abandoned: int = 0
 
@@ -69,10 +79,18 @@ class Upstream:
         self, request: Received, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         if request.target in ("/health", "/v1/models", "/metrics"):
+            self.probes += 1
+            if self.silent:
+                await reader.read()
             writer.write(WHOLE if self.healthy else UNAVAILABLE)
             return
         self.received.append(request)
+        if self.held:
+            await self.held.wait()
         writer.write(self.answer)
+        while self.drip and not reader.at_eof():
+            writer.write(self.drip)
+            await asyncio.sleep(DRIP_S)
         if self.stalls:
             with suppress(ConnectionError):
                 await reader.read()
