@@ -143,6 +143,17 @@ class RetriesConfig(_Settings):
     recent_s: PositiveFloat = 10.0
 
 
+class BreakerConfig(_Settings):
+    """After `failures` failed requests in a row a pod is asked last for `open_s`; then one request tries.
+
+    Each trial that fails doubles that time, up to `open_max_s`.
+    """
+
+    failures: PositiveInt = 3
+    open_s: PositiveFloat = 1.0
+    open_max_s: PositiveFloat = 30.0
+
+
 class UpstreamConfig(_Settings):
     """How long a pod may take to accept a request, to answer, and between two parts of a stream.
 
@@ -167,6 +178,7 @@ class UpstreamConfig(_Settings):
 
     forwards_report_mode: bool = False
     retries: RetriesConfig = RetriesConfig()
+    breaker: BreakerConfig = BreakerConfig()
 
 
 class ClientsConfig(_Settings):

@@ -24,7 +24,8 @@ from kvsync.config import ClientsConfig, RetriesConfig
 from kvsync.errors import TokenizeError, UnknownName
 from kvsync.gateway.catalog import Target
 from kvsync.gateway.completion import Completion, parse, without_report
-from kvsync.gateway.failover.attempts import Attempts
+from kvsync.gateway.failover.attempts import REFUSALS, Attempts
+from kvsync.gateway.failover.breaker import Breakers
 from kvsync.gateway.failover.budget import RetryBudget
 from kvsync.gateway.load import RunningRequests
 from kvsync.gateway.metrics import GatewayMetrics
@@ -174,6 +175,7 @@ class Relay:
         clients: ClientsConfig,
         retries: RetriesConfig,
         budget: RetryBudget,
+        breakers: Breakers,
         forwards_report_mode: bool = False,
     ) -> None:
         self._max_body_bytes = clients.max_body_bytes
@@ -181,6 +183,7 @@ class Relay:
         self._forwards_report_mode = forwards_report_mode
         self._retries = retries
         self._budget = budget
+        self._breakers = breakers
         self._router = router
         self._tokenizer = tokenizer
         self._proxy = proxy
@@ -218,7 +221,10 @@ class Relay:
         tried: list[Tried] = []
         selection, status = "none", "disconnected"
         attempts = Attempts(
-            route.choices, engines=self._retries.engines, budget=self._budget, running=self._load.of
+            self._breakers.order(route.choices),
+            engines=self._retries.engines,
+            budget=self._budget,
+            running=self._load.of,
         )
         self._budget.request()
         try:
@@ -226,6 +232,7 @@ class Relay:
                 selection = choice.selection.value
                 with (
                     self._load.running(choice.pod),
+                    self._breakers.trying(choice.pod),
                     self._predictions.made(
                         pods[choice.pod],
                         held=route.predicted_cached_tokens(choice),
@@ -262,6 +269,9 @@ class Relay:
         send: Send,
     ) -> str:
         """Send an answer to the client; returns how that ended, as the label of a metric."""
+        is_refused = answer.status in REFUSALS
+        if not is_refused:
+            self._breakers.began(choice.pod)
         headers = [*answer.headers, *routing_headers(choice, prediction)]
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         tail = b""
@@ -275,6 +285,8 @@ class Relay:
                 tail = (tail + chunk)[-USAGE_TAIL_BYTES:]
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
+        if not is_refused:
+            self._breakers.answered(choice.pod)
         is_known = prediction.tokens is not None or not completion.reads_cache
         if answer.status == HTTPStatus.OK and completion.prompts == completion.answers == 1 and is_known:
             self._metrics.compared(prediction, self._predictions.compare(prediction, tail))
@@ -294,6 +306,8 @@ class Relay:
 
     def _note(self, failed: UpstreamFailure, then: str) -> None:
         self._metrics.upstream_failures.labels(failed.pod).inc()
+        if failed.status != HTTPStatus.TOO_MANY_REQUESTS:
+            self._breakers.failed(failed.pod)
         self._warn("pod %s: %s; %s", failed.pod, failed.reason, then)
 
     def _warn(self, text: str, *values: object) -> None:
