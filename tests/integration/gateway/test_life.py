@@ -1,9 +1,16 @@
 """A pod that computes and therefore misses its probes is not dead, at the real socket."""
 
 import asyncio
+import socket
+from contextlib import ExitStack
 
+import httpx
+
+from kvsync.config import HealthConfig
+from kvsync.gateway.health import HealthMonitor
+from kvsync.pods import Pod
 from kvsync.testing.doubles.upstream import CHUNK, STREAM_BEGUN, WHOLE, Upstream
-from tests.integration.gateway.conftest import Site, health, until
+from tests.integration.gateway.conftest import ADDRESSES, Site, health, until
 
 REQUEST = {"model": "m", "prompt": [1, 2, 3]}
 
@@ -89,3 +96,24 @@ async def test_a_pod_that_is_gone_is_not_waited_for(site: Site) -> None:
     pod.healthy, other.answer = False, WHOLE
 
     assert (await request).headers["x-kvsync-pod"] == "other"
+
+
+async def test_a_host_that_accepts_no_connection_is_gone(site: Site) -> None:
+    """Where connections are neither accepted nor refused, as behind a dead link, nothing lives."""
+    pod = Pod(name="a", model="m", host=ADDRESSES.next().host)
+    limits = HealthConfig(interval_s=0.05, timeout_s=0.1, failures=2)
+    with ExitStack() as sockets:
+        full = sockets.enter_context(socket.create_server((pod.host, pod.port), backlog=0))
+        for _ in range(4):  # what does not fit into the backlog is dropped
+            waiting = sockets.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(full.getsockname())
+        client = await site.stack.enter_async_context(httpx.AsyncClient(trust_env=False))
+        monitor = HealthMonitor(client, lambda: [pod], limits, {})
+        task = asyncio.create_task(monitor.run())
+
+        async def gone() -> bool:
+            return monitor.of(pod).gone
+
+        await until(gone, bool)
+        task.cancel()
