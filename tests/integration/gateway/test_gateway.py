@@ -345,6 +345,7 @@ async def test_status_and_metrics_agree_with_what_happened(site: Site) -> None:
         "ready": True,
         "healthy": True,
         "problem": "",
+        "breaker": "closed",
         "running": 0,
         "loras": ["poet"],
         "unnamed_loras": [],
