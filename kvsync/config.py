@@ -130,12 +130,38 @@ class HealthConfig(_Settings):
     failures: PositiveInt = 2
 
 
-class UpstreamConfig(_Settings):
-    """How long a pod may take to accept a request, to begin a stream, and between two parts of it.
+class RetriesConfig(_Settings):
+    """How often a request that a pod failed is sent again.
 
+    At most `engines` engines see one request, since it may be what kills them. Of the requests of the last
+    `recent_s` seconds the share `share` may be sent again, and `minimum` in any case.
+    """
+
+    engines: PositiveInt = 2
+    share: Annotated[float, Field(ge=0, le=1)] = 0.2
+    minimum: NonNegativeInt = 10
+    recent_s: PositiveFloat = 10.0
+
+
+class BreakerConfig(_Settings):
+    """After `failures` failed requests in a row a pod is asked last for `open_s`; then one request tries.
+
+    Each trial that fails doubles that time, up to `open_max_s`.
+    """
+
+    failures: PositiveInt = 3
+    open_s: PositiveFloat = 1.0
+    open_max_s: PositiveFloat = 30.0
+
+
+class UpstreamConfig(_Settings):
+    """How long a pod may take to accept a request, to answer, and between two parts of a stream.
+
+    An answer, or the beginning of a stream, may take `answer_s`, by default what OpenAI's clients wait, while
+    the pod answers its probes: the request may be in a queue. From a pod that gives no sign of life for
+    `first_byte_s` it is taken away; this must be longer than a few probes take.
     Pods are probed and asked for tokens with `api_key` where they want one; a client's own comes first.
-    An answer that is not streamed comes when all of it is generated: `answer_s`, by default what OpenAI's
-    clients wait. Unless `forwards_report_mode`, requests go without `kv_cache_report_mode`, by which engines
+    Unless `forwards_report_mode`, requests go without `kv_cache_report_mode`, by which engines
     announce cached blocks again.
     """
 
@@ -151,6 +177,8 @@ class UpstreamConfig(_Settings):
         return {"authorization": f"Bearer {self.api_key.get_secret_value()}"} if self.api_key else {}
 
     forwards_report_mode: bool = False
+    retries: RetriesConfig = RetriesConfig()
+    breaker: BreakerConfig = BreakerConfig()
 
 
 class ClientsConfig(_Settings):

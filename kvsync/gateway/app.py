@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -21,6 +22,8 @@ from kvsync.discovery import Discovery, FileDiscovery, StaticDiscovery
 from kvsync.errors import TokenizeError, UnknownName
 from kvsync.gateway.catalog import listing
 from kvsync.gateway.engines import Engines
+from kvsync.gateway.failover.breaker import Breakers
+from kvsync.gateway.failover.budget import RetryBudget
 from kvsync.gateway.health import HealthMonitor
 from kvsync.gateway.load import RunningRequests
 from kvsync.gateway.metrics import GatewayMetrics
@@ -73,6 +76,8 @@ class Gateway:
             unnamed=lambda pod: self._status.unnamed(pod),
         )
         load = RunningRequests()
+        self._breakers = Breakers(config.upstream.breaker, time.monotonic)
+        budget = RetryBudget(config.upstream.retries, time.monotonic)
         self._predictions = Predictions(
             config.predictions,
             state=self._manager.state,
@@ -87,6 +92,8 @@ class Gateway:
             engines=self._engines,
             load=load,
             predictions=self._predictions,
+            retries=budget,
+            breakers=self._breakers,
         )
         self._metrics = GatewayMetrics(self._status)
         self._tokenizer = Tokenizer(self._client, config.tokenizer, config.upstream.credentials)
@@ -103,11 +110,14 @@ class Gateway:
         self._relay = Relay(
             router=self._router,
             tokenizer=self._tokenizer,
-            proxy=Proxy(transport, config.upstream, self._health),
+            proxy=Proxy(transport, config.upstream, self._health, budget),
             load=load,
             predictions=self._predictions,
             metrics=self._metrics,
             clients=config.clients,
+            retries=config.upstream.retries,
+            budget=budget,
+            breakers=self._breakers,
             forwards_report_mode=config.upstream.forwards_report_mode,
         )
 
@@ -179,8 +189,10 @@ class Gateway:
 
     async def metrics(self, _: Request) -> Response:
         """Write all metrics in Prometheus' text format."""
+        names = {pod.name for pod in self._manager.pods}
         self._predictions.keep(self._manager.pods)
-        self._metrics.keep({pod.name for pod in self._manager.pods})
+        self._breakers.keep(names)
+        self._metrics.keep(names)
         text = generate_latest(self._metrics.registry)
         return Response(text, media_type=CONTENT_TYPE_LATEST)
 

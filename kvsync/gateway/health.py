@@ -2,11 +2,17 @@
 
 A pod is healthy once it answered, and unhealthy after some failures in a row: one lost probe must not move
 the traffic of a whole prefix. A pod that was never probed is not healthy yet; it is used when no other is.
+
+A pod that computes may answer its probes late. While it sends bytes of answers it stays healthy. While it
+only accepts connections it becomes unhealthy, so that new requests go elsewhere, but what it is working on is
+not taken from it. It is gone when it refuses its probes, answers them with an error or accepts no connection.
 """
 
 import asyncio
+import math
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
 import httpx
@@ -23,11 +29,14 @@ FIRST_PODS_S = 0.05
 class Health:
     """What is known about a pod.
 
-    `problem` is why its last probe failed or, of a healthy pod, why it is not known what it serves.
+    `failures` in a row, the last `refusals` of them by a pod that is not just late. `problem` is why its last
+    probe failed or, of a healthy pod, why it is not known what it serves.
     """
 
     healthy: bool = False
+    gone: bool = False
     failures: int = 0
+    refusals: int = 0
     problem: str = "not probed yet"
     cards: tuple[ModelCard, ...] = ()
 
@@ -42,22 +51,35 @@ class Answered:
 
 @dataclass(frozen=True, slots=True)
 class Unanswered:
-    """A probe that failed."""
+    """A probe that failed; `late`: the pod did not answer in time, but accepts connections."""
 
     problem: str
+    late: bool = False
 
 
-def judge(before: Health, probe: Answered | Unanswered, *, failures: int) -> Health:
-    """Return a pod's health after a probe; `failures` in a row make it unhealthy."""
+def judge(before: Health, probe: Answered | Unanswered, *, failures: int, progress: bool = False) -> Health:
+    """Return a pod's health after a probe; `failures` in a row make it unhealthy, `failures` refusals gone.
+
+    `progress`: meanwhile the pod sent bytes of answers.
+    """
     match probe:
+        case Unanswered(problem=problem, late=True) if progress:
+            return Health(healthy=True, problem=f"{problem}, but its answers go on", cards=before.cards)
         case Answered(cards=cards, problem=problem):
             return Health(healthy=True, problem=problem, cards=before.cards if cards is None else cards)
-        case Unanswered(problem=problem):
-            count = before.failures + 1
+        case Unanswered(problem=problem, late=late):
+            count, refusals = before.failures + 1, 0 if late else before.refusals + 1
             return replace(
-                before, healthy=before.healthy and count < failures, failures=count, problem=problem
+                before,
+                healthy=before.healthy and count < failures,
+                gone=refusals >= failures,
+                failures=count,
+                refusals=refusals,
+                problem=problem,
             )
 
+
+Watcher = Callable[[bool], None]
 
 ProbedPod = tuple[str, str]
 """Name and URL of a pod: what is probed. Readiness and adapters may change without making it another pod."""
@@ -82,7 +104,8 @@ class HealthMonitor:
         self._pods = pods
         self._limits = limits
         self._known: dict[ProbedPod, Health] = {}
-        self._watchers: dict[ProbedPod, list[Callable[[], None]]] = {}
+        self._heard_at: dict[ProbedPod, float] = {}
+        self._watchers: dict[ProbedPod, list[Watcher]] = {}
 
     def of(self, pod: Pod) -> Health:
         """Return what is known about `pod`; a pod at another address is another pod."""
@@ -92,9 +115,13 @@ class HealthMonitor:
         """Return what `pod` said it serves."""
         return self.of(pod).cards
 
+    def heard_from(self, pod: Pod) -> None:
+        """Note that bytes of an answer came from `pod`."""
+        self._heard_at[_place(pod)] = time.monotonic()
+
     @contextmanager
-    def watching(self, pod: Pod, notify: Callable[[], None]) -> Iterator[None]:
-        """Call `notify` when `pod` turns from healthy to unhealthy within the block."""
+    def watching(self, pod: Pod, notify: Watcher) -> Iterator[None]:
+        """Within the block, call `notify`: True at each sign of life of `pod`, False once it is gone."""
         watchers = self._watchers.setdefault(_place(pod), [])
         watchers.append(notify)
         try:
@@ -111,6 +138,7 @@ class HealthMonitor:
                 pods = self._pods()
                 fresh = [pod for pod in pods if _place(pod) not in self._known]
                 self._known = {_place(pod): self.of(pod) for pod in pods}
+                self._heard_at = {place: at for place, at in self._heard_at.items() if place in self._known}
                 for pod in fresh:
                     probes.create_task(self._probe(pod))
                 for pod in pods:
@@ -120,13 +148,17 @@ class HealthMonitor:
                     await asyncio.sleep(FIRST_PODS_S)
 
     async def _probe(self, pod: Pod) -> None:
+        began_at = time.monotonic()
         result = await self._ask(pod)
         before, place = self.of(pod), _place(pod)
-        if place in self._known:
-            self._known[place] = judge(before, result, failures=self._limits.failures)
-            if before.healthy and not self._known[place].healthy:
-                for notify in self._watchers.get(place, ()):
-                    notify()
+        if place not in self._known:
+            return
+        progress = self._heard_at.get(place, -math.inf) >= began_at
+        after = judge(before, result, failures=self._limits.failures, progress=progress)
+        self._known[place] = after
+        if not after.failures or (after.gone and not before.gone):
+            for notify in self._watchers.get(place, ()):
+                notify(not after.failures)
 
     async def _ask(self, pod: Pod) -> Answered | Unanswered:
         try:
@@ -138,7 +170,8 @@ class HealthMonitor:
                     f"{pod.url}/v1/models", timeout=None, headers=self._credentials
                 )
         except TimeoutError:
-            return Unanswered(f"no answer within {self._limits.timeout_s:g} s")
+            problem = f"no answer within {self._limits.timeout_s:g} s"
+            return Unanswered(problem, late=await self._accepts(pod))
         except (httpx.HTTPError, httpx.InvalidURL) as exc:
             return Unanswered(f"{type(exc).__name__}: {exc}")
         try:
@@ -146,6 +179,15 @@ class HealthMonitor:
         except ValueError:
             return Answered(None, "/v1/models did not answer with JSON")
         return Answered(cards, "" if models.is_success else _why_unknown(models.status_code))
+
+    async def _accepts(self, pod: Pod) -> bool:
+        """Say whether there still is a host, with a process that listens."""
+        with suppress(TimeoutError, OSError):
+            async with asyncio.timeout(self._limits.timeout_s / 2):
+                _, writer = await asyncio.open_connection(pod.host, pod.port)
+                writer.close()
+                return True
+        return False
 
 
 def _why_unknown(status: int) -> str:

@@ -14,6 +14,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from kvsync.gateway.agreement import Accuracy
+from kvsync.gateway.failover.breaker import BreakerState
 from kvsync.gateway.predictions import Prediction
 from kvsync.gateway.router import Route
 from kvsync.gateway.status import StatusView
@@ -121,6 +122,14 @@ class StatusCollector(Collector):
         yield from self._pods()
         yield from self._events()
         yield from self._sources()
+        retries = CounterMetricFamily(
+            "kvsync_retries",
+            "Requests sent again after a pod failed them, by kind, and those that were not, by why.",
+            labels=["kind", "outcome"],
+        )
+        for labels, count in self._status.retries.counts.items():
+            retries.add_metric(labels, count)
+        yield retries
         tasks = len(asyncio.all_tasks())
         yield GaugeMetricFamily(
             "kvsync_tasks", "Tasks of the event loop, which sources and requests have.", tasks
@@ -133,11 +142,16 @@ class StatusCollector(Collector):
             "kvsync_pod_running_requests", "This gateway's requests on the pod.", labels=["pod"]
         )
         blocks = GaugeMetricFamily("kvsync_index_blocks", "Blocks the pod is known to hold.", labels=["pod"])
+        breaker = GaugeMetricFamily(
+            "kvsync_pod_breaker", "1 for the state the pod's circuit breaker is in.", labels=["pod", "state"]
+        )
         for pod in status.manager.pods:
+            for state in BreakerState:
+                breaker.add_metric([pod.name, state.value], status.breakers.state(pod.name) is state)
             healthy.add_metric([pod.name], status.health.of(pod).healthy)
             running.add_metric([pod.name], status.load.of(pod.name))
             blocks.add_metric([pod.name], sum(status.index.size(source) for source in pod.sources))
-        yield from (healthy, running, blocks)
+        yield from (healthy, running, blocks, breaker)
         yield from self._predictions()
 
     def _predictions(self) -> Iterator[Metric]:

@@ -6,6 +6,7 @@ any other answer is read whole first, which leaves the choice of another pod ope
 """
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence, Set
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from dataclasses import dataclass
 import httpx
 
 from kvsync.config import UpstreamConfig
+from kvsync.gateway.failover.attempts import REFUSALS, is_stale
+from kvsync.gateway.failover.budget import RetryBudget
 from kvsync.gateway.health import HealthMonitor
 from kvsync.pods import Pod
 
@@ -36,16 +39,23 @@ HOP_BY_HOP = frozenset(
 OURS = frozenset((b"host", b"content-length", b"accept-encoding", b"expect"))
 """Request headers that the gateway sets itself. Answers come unencoded, as their usage is read."""
 
-UNAVAILABLE = frozenset((502, 503))
-"""Statuses by which a pod says that it, not the request, is the problem."""
 
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class UpstreamFailure:
-    """Why a pod gave no answer, or broke off partway."""
+    """Why a pod gave no answer, or broke off partway.
+
+    `is_seen`: the request may have reached it. `said` is the answer by which it refused, if it did.
+    """
 
     pod: str
     reason: str
+    is_seen: bool = True
+    said: "UpstreamAnswer | None" = None
+
+    @property
+    def status(self) -> int | None:
+        """The status by which it refused."""
+        return self.said.status if self.said else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,20 +72,22 @@ class Proxy:
     """Passes requests on to pods, past httpx' client with its cookies, redirects and credentials."""
 
     def __init__(
-        self, transport: httpx.AsyncBaseTransport, limits: UpstreamConfig, health: HealthMonitor
+        self,
+        transport: httpx.AsyncBaseTransport,
+        limits: UpstreamConfig,
+        health: HealthMonitor,
+        budget: RetryBudget,
     ) -> None:
         self._transport = transport
         self._limits = limits
         self._health = health
+        self._budget = budget
 
     @asynccontextmanager
     async def post(
-        self, pod: Pod, path: str, headers: Headers, body: bytes, *, stream: bool
+        self, pod: Pod, path: str, headers: Headers, body: bytes
     ) -> AsyncIterator[UpstreamAnswer | UpstreamFailure]:
-        """Send the request to `pod`. Leaving the block also ends the request at the pod.
-
-        `stream` says whether a stream was asked for; otherwise the first byte comes with the last.
-        """
+        """Send the request to `pod`. Leaving the block also ends the request at the pod."""
         request = httpx.Request(
             "POST",
             pod.url + path,
@@ -84,55 +96,81 @@ class Proxy:
             extensions={"timeout": httpx.Timeout(None, connect=self._limits.connect_s).as_dict()},
         )
         async with AsyncExitStack() as stack:
-            limit_s = self._limits.first_byte_s if stream else self._limits.answer_s
-            yield await self._begin(pod, request, limit_s, stack)
+            yield await self._begin(pod, request, stack)
 
     async def _begin(
-        self, pod: Pod, request: httpx.Request, limit_s: float, stack: AsyncExitStack
+        self, pod: Pod, request: httpx.Request, stack: AsyncExitStack
     ) -> UpstreamAnswer | UpstreamFailure:
+        sent_at = time.monotonic()
         try:
-            async with self._patience(pod, limit_s):
+            async with self._patience(pod):
                 response = await self._send(request)
                 stack.push_async_callback(response.aclose)
-                if response.status_code in UNAVAILABLE:
-                    return UpstreamFailure(pod.name, f"status {response.status_code}")
-                chunks = response.aiter_raw()
-                first = (
-                    await anext(chunks, b"") if _streams(response) else b"".join([c async for c in chunks])
-                )
+                chunks = self._heard(pod, response.aiter_raw())
+                streams = _streams(response) and response.status_code not in REFUSALS
+                first = await anext(chunks, b"") if streams else b"".join([c async for c in chunks])
         except TimeoutError:
-            health, late = self._health.of(pod), f"no answer within {limit_s:g} s"
-            return UpstreamFailure(pod.name, late if health.healthy else health.problem)
+            health, waited_s = self._health.of(pod), time.monotonic() - sent_at
+            late = f"no answer for {waited_s:.1f} s"
+            return UpstreamFailure(pod=pod.name, reason=health.problem if health.gone else late)
+        except (httpx.ConnectError, httpx.ConnectTimeout) as exc:
+            return UpstreamFailure(pod=pod.name, reason=_reason(exc), is_seen=False)
         except httpx.HTTPError as exc:
-            return UpstreamFailure(pod.name, _reason(exc))
-        return UpstreamAnswer(
+            return UpstreamFailure(pod=pod.name, reason=_reason(exc))
+        answer = UpstreamAnswer(
             status=response.status_code,
             headers=forwarded_headers(response.headers.raw, without={b"date"}),
-            streams=_streams(response),
+            streams=streams,
             chunks=self._remaining(pod, first, chunks),
         )
+        if answer.status in REFUSALS:
+            return UpstreamFailure(pod=pod.name, reason=f"status {answer.status}", said=answer)
+        return answer
 
     async def _send(self, request: httpx.Request) -> httpx.Response:
-        """Send a request, once more if its connection breaks: the pod may have just closed an idle one."""
+        """Send a request, once more if its connection had been idle and breaks: the pod just closed it."""
+        connected: list[str] = []
+
+        async def note(event: str, _: object) -> None:
+            if event == "connection.connect_tcp.started":
+                connected.append(event)
+
+        request.extensions["trace"] = note
+        sent_at = time.monotonic()
         try:
             return await self._transport.handle_async_request(request)
         except (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError):
+            after_s = time.monotonic() - sent_at
+            if not is_stale(is_reused=not connected, after_s=after_s) or not self._budget.admits("resent"):
+                raise
             return await self._transport.handle_async_request(request)
 
     @asynccontextmanager
-    async def _patience(self, pod: Pod, limit_s: float) -> AsyncIterator[None]:
-        """Limit the time to an answer; it ends at once when the pod becomes unhealthy.
+    async def _patience(self, pod: Pod) -> AsyncIterator[None]:
+        """Limit the time to an answer; it ends at once when the pod is gone.
 
-        A pod behind a dead link neither answers nor refuses; its probes show that long before the limit.
+        As long as the pod answers probes, or sends bytes to others, the request waits for `answer_s`: it may
+        be in a queue. Without a sign of life it waits for `first_byte_s` longer. A pod behind a dead link
+        neither answers nor refuses; its probes show that long before.
         """
-        async with asyncio.timeout(limit_s) as limit:
+        last = asyncio.get_running_loop().time() + self._limits.answer_s
 
-            def give_up() -> None:
+        def patient_until() -> float:
+            return min(last, asyncio.get_running_loop().time() + self._limits.first_byte_s)
+
+        async with asyncio.timeout_at(patient_until()) as limit:
+
+            def heard(alive: bool) -> None:
                 if not limit.expired():
-                    limit.reschedule(0)
+                    limit.reschedule(patient_until() if alive else 0)
 
-            with self._health.watching(pod, give_up):
+            with self._health.watching(pod, heard):
                 yield
+
+    async def _heard(self, pod: Pod, chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
+        async for chunk in chunks:
+            self._health.heard_from(pod)
+            yield chunk
 
     async def _remaining(
         self, pod: Pod, first: bytes, chunks: AsyncIterator[bytes]
@@ -146,9 +184,9 @@ class Proxy:
                     return
                 yield chunk
         except TimeoutError:
-            yield UpstreamFailure(pod.name, f"silent for {self._limits.idle_s:g} s")
+            yield UpstreamFailure(pod=pod.name, reason=f"silent for {self._limits.idle_s:g} s")
         except httpx.HTTPError as exc:
-            yield UpstreamFailure(pod.name, _reason(exc))
+            yield UpstreamFailure(pod=pod.name, reason=_reason(exc))
 
 
 def forwarded_headers(headers: Headers, *, without: Set[bytes]) -> list[tuple[bytes, bytes]]:

@@ -10,18 +10,23 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from contextlib import aclosing
 from http import HTTPStatus
+from typing import NamedTuple
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from kvsync.config import ClientsConfig
+from kvsync.config import ClientsConfig, RetriesConfig
 from kvsync.errors import TokenizeError, UnknownName
 from kvsync.gateway.catalog import Target
 from kvsync.gateway.completion import Completion, parse, without_report
+from kvsync.gateway.failover.attempts import REFUSALS, Attempts
+from kvsync.gateway.failover.breaker import Breakers
+from kvsync.gateway.failover.budget import RetryBudget
 from kvsync.gateway.load import RunningRequests
 from kvsync.gateway.metrics import GatewayMetrics
 from kvsync.gateway.predictions import Prediction, Predictions
@@ -118,6 +123,37 @@ def routing_headers(choice: Choice, prediction: Prediction) -> Headers:
     ]
 
 
+class Tried(NamedTuple):
+    """A pod that was asked in vain."""
+
+    choice: Choice
+    prediction: Prediction
+    failure: UpstreamFailure
+
+
+def engines_own(tried: Sequence[Tried]) -> tuple[UpstreamAnswer, Tried] | None:
+    """Return the last refusal, if each pod that got the request refused it in its own words."""
+    seen = [each for each in tried if each.failure.is_seen]
+    if not seen or not all(each.failure.said for each in seen):
+        return None
+    said = seen[-1].failure.said
+    return (said, seen[-1]) if said else None
+
+
+def unanswered(model: str, tried: Sequence[Tried], withheld: str) -> Response:
+    """Return the answer when no pod gave one: what was tried, and when a pod wants to be asked again."""
+    what = [f"{failure.pod}: {failure.reason}" for _, _, failure in tried] or ["none is ready"]
+    again = [
+        value.decode("latin-1")
+        for _, _, failure in tried
+        for name, value in (failure.said.headers if failure.said else ())
+        if name.lower() == b"retry-after"
+    ]
+    text = "; ".join([*what, withheld] if withheld else what)
+    headers = {"retry-after": again[0]} if again else None
+    return refusal(503, f"no pod answered for model {model!r}: {text}", headers)
+
+
 def broken(failed: UpstreamFailure) -> bytes:
     """Return the event that ends a stream which broke off, as OpenAI's clients understand it."""
     said = error(502, f"the answer of pod {failed.pod} broke off: {failed.reason}")
@@ -137,11 +173,17 @@ class Relay:
         predictions: Predictions,
         metrics: GatewayMetrics,
         clients: ClientsConfig,
+        retries: RetriesConfig,
+        budget: RetryBudget,
+        breakers: Breakers,
         forwards_report_mode: bool = False,
     ) -> None:
         self._max_body_bytes = clients.max_body_bytes
         self._says_so = clients.broken_stream == "event"
         self._forwards_report_mode = forwards_report_mode
+        self._retries = retries
+        self._budget = budget
+        self._breakers = breakers
         self._router = router
         self._tokenizer = tokenizer
         self._proxy = proxy
@@ -176,13 +218,21 @@ class Relay:
         self._metrics.decided(model, route)
         pods = {pod.name: pod for pod in target.pods}
         path = f"{request.url.path}?{request.url.query}".removesuffix("?")
-        tried: list[UpstreamFailure] = []
+        tried: list[Tried] = []
         selection, status = "none", "disconnected"
+        attempts = Attempts(
+            self._breakers.order(route.choices),
+            engines=self._retries.engines,
+            budget=self._budget,
+            running=self._load.of,
+        )
+        self._budget.request()
         try:
-            for choice in route.choices:
+            while choice := attempts.next():
                 selection = choice.selection.value
                 with (
                     self._load.running(choice.pod),
+                    self._breakers.trying(choice.pod),
                     self._predictions.made(
                         pods[choice.pod],
                         held=route.predicted_cached_tokens(choice),
@@ -190,21 +240,22 @@ class Relay:
                         tokens=tokens,
                     ) as prediction,
                 ):
-                    async with self._proxy.post(
-                        pods[choice.pod], path, request.headers.raw, body, stream=completion.stream
-                    ) as answer:
+                    async with self._proxy.post(pods[choice.pod], path, request.headers.raw, body) as answer:
                         if isinstance(answer, UpstreamAnswer):
                             status = await self._pass_on(
                                 request, answer, choice, prediction, completion, send
                             )
                             return
-                        self._note(answer, "asking the next pod")
-                        tried.append(answer)
+                        self._note(answer, "asking the next pod, if there is one")
+                tried.append(Tried(choice, prediction, answer))
+                attempts.failed(choice.pod, is_seen=answer.is_seen, status=answer.status)
+            if said := engines_own(tried):
+                answer, (choice, prediction, _) = said
+                selection = choice.selection.value
+                status = await self._pass_on(request, answer, choice, prediction, completion, send)
+                return
             status = "503"
-            what = "; ".join(f"{failed.pod}: {failed.reason}" for failed in tried) or "none is ready"
-            await refusal(503, f"no pod answered for model {completion.model!r}: {what}")(
-                request.scope, request.receive, send
-            )
+            await unanswered(completion.model, tried, attempts.withheld)(request.scope, request.receive, send)
         finally:
             self._metrics.requests.labels(model, selection, status).inc()
 
@@ -218,6 +269,9 @@ class Relay:
         send: Send,
     ) -> str:
         """Send an answer to the client; returns how that ended, as the label of a metric."""
+        is_refused = answer.status in REFUSALS
+        if not is_refused:
+            self._breakers.began(choice.pod)
         headers = [*answer.headers, *routing_headers(choice, prediction)]
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         tail = b""
@@ -231,6 +285,8 @@ class Relay:
                 tail = (tail + chunk)[-USAGE_TAIL_BYTES:]
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
+        if not is_refused:
+            self._breakers.answered(choice.pod)
         is_known = prediction.tokens is not None or not completion.reads_cache
         if answer.status == HTTPStatus.OK and completion.prompts == completion.answers == 1 and is_known:
             self._metrics.compared(prediction, self._predictions.compare(prediction, tail))
@@ -250,6 +306,8 @@ class Relay:
 
     def _note(self, failed: UpstreamFailure, then: str) -> None:
         self._metrics.upstream_failures.labels(failed.pod).inc()
+        if failed.status != HTTPStatus.TOO_MANY_REQUESTS:
+            self._breakers.failed(failed.pod)
         self._warn("pod %s: %s; %s", failed.pod, failed.reason, then)
 
     def _warn(self, text: str, *values: object) -> None:

@@ -9,6 +9,8 @@ from kvsync.config import GatewayConfig
 from kvsync.events import Source
 from kvsync.gateway.catalog import adapter_numbers
 from kvsync.gateway.engines import Engines
+from kvsync.gateway.failover.breaker import Breakers
+from kvsync.gateway.failover.budget import RetryBudget
 from kvsync.gateway.health import HealthMonitor
 from kvsync.gateway.load import RunningRequests
 from kvsync.gateway.predictions import Predictions
@@ -31,6 +33,8 @@ class StatusView:
     engines: Engines
     load: RunningRequests
     predictions: Predictions
+    retries: RetryBudget
+    breakers: Breakers
 
     def sources(self) -> list[SourceStatus]:
         """Return what is known of every source, its predictions included."""
@@ -63,6 +67,7 @@ class StatusView:
             "ready": pod.ready,
             "healthy": health.healthy,
             "problem": health.problem,
+            "breaker": self.breakers.state(pod.name).value,
             "running": self.load.of(pod.name),
             "loras": sorted({*pod.loras, *(card.id for card in health.cards if card.parent)}),
             "unnamed_loras": self.unnamed(pod),

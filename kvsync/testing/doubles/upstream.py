@@ -13,12 +13,26 @@ _CHUNK = b'data: {"choices": [{"text": "scr"}]}\n\n'
 _HEAD = b"HTTP/1.1 %b\r\nConnection: close\r\nKeep-Alive: 9\r\nX-Request-Id: r-1\r\n"
 
 WHOLE = _HEAD % b"200 OK" + b"Content-Length: %d\r\n\r\n%b" % (len(_BODY), _BODY)
+KEPT = WHOLE.replace(b"Connection: close\r\n", b"")
+"""After this answer the connection is kept."""
+
+
+def refusing(status: bytes, body: bytes) -> bytes:
+    """Return an answer that refuses, and says when to ask again."""
+    return _HEAD % status + b"Retry-After: 7\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+
+
 UNAVAILABLE = _HEAD % b"503 Service Unavailable" + b"Content-Length: 0\r\n\r\n"
 STREAM_BEGUN = (
     _HEAD % b"200 OK"
     + b"Content-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
     + b"%x\r\n%b\r\n" % (len(_CHUNK), _CHUNK)
 )
+
+CHUNK = b"%x\r\n%b\r\n" % (len(_CHUNK), _CHUNK)
+"""Another part of a stream that has begun."""
+
+DRIP_S = 0.005
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,28 +49,52 @@ class Upstream:
     """What the pod does from now on, and what it was asked.
 
     It sends `answer` to completions and then closes the connection or, when it `stalls`, waits for the
-    other side to close it. While not `healthy` it answers probes with an error.
+    other side to close it. While not `healthy` it answers probes with an error. When it `drops_idle`, it
+    closes a kept connection as soon as another request comes on it. While `silent` it leaves probes, which it
+    counts, without an answer. An answer that is `held` waits for that event; `drip` follows it over and over.
     """
 
     answer: bytes = WHOLE
     stalls: bool = False
     healthy: bool = True
+    drops_idle: bool = False
+    silent: bool = False
+    held: asyncio.Event | None = None
+    drip: bytes = b""
+    probes: int = 0
     received: list[Received] = field(default_factory=list)
     abandoned: int = 0
 
     async def serve_one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answer one request of a connection."""
+        """Answer one request of a connection, or as many as come while it is kept."""
         with suppress(asyncio.IncompleteReadError, ConnectionError), closing(writer):
-            request = await _read(reader)
-            if request.target in ("/health", "/v1/models", "/metrics"):
-                writer.write(WHOLE if self.healthy else UNAVAILABLE)
-                return
-            self.received.append(request)
-            writer.write(self.answer)
-            if self.stalls:
-                with suppress(ConnectionError):
-                    await reader.read()
-                self.abandoned += 1
+            await self._serve(await _read(reader), reader, writer)
+            while self.answer is KEPT:
+                request = await _read(reader)
+                if self.drops_idle:
+                    return
+                await self._serve(request, reader, writer)
+
+    async def _serve(
+        self, request: Received, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        if request.target in ("/health", "/v1/models", "/metrics"):
+            self.probes += 1
+            if self.silent:
+                await reader.read()
+            writer.write(WHOLE if self.healthy else UNAVAILABLE)
+            return
+        self.received.append(request)
+        if self.held:
+            await self.held.wait()
+        writer.write(self.answer)
+        while self.drip and not reader.at_eof():
+            writer.write(self.drip)
+            await asyncio.sleep(DRIP_S)
+        if self.stalls:
+            with suppress(ConnectionError):
+                await reader.read()
+            self.abandoned += 1
 
 
 @asynccontextmanager
