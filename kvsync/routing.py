@@ -1,5 +1,7 @@
 """Candidates in, choice out: the pod that holds most of the prompt, unless it is too busy.
 
+Each data-parallel rank of a pod is a candidate of its own; a pod that fails is not asked for another one.
+
 Rules, in order:
 
 1. When the busiest and the idlest candidate are more than `imbalance_after` requests apart, only the idlest
@@ -37,10 +39,12 @@ class Selection(Enum):
 class Candidate:
     """A pod that could serve: what it holds of the prompt, requests it runs, how far its state is known.
 
+    Of a pod with several data-parallel ranks it is one of them: `rank`, counted from the pod's first.
     `matched_blocks` are of `block_size` tokens; `cached_tokens` is what it would not have to compute.
     """
 
     pod: str
+    rank: int | None = None
     matched_blocks: int = 0
     block_size: int = 1
     cached_tokens: int = 0
@@ -61,6 +65,7 @@ class Choice:
     """The chosen pod, and why; `matched_blocks` is what it holds even where that was not the reason."""
 
     pod: str
+    rank: int | None = None
     matched_blocks: int
     selection: Selection
     state: State
@@ -76,7 +81,7 @@ def choose(candidates: Sequence[Candidate], policy: Policy, rng: random.Random) 
 
 
 def rank(candidates: Sequence[Candidate], policy: Policy, rng: random.Random) -> list[Choice]:
-    """Return every candidate, best first: the order in which to try them."""
+    """Return the best candidate of each pod, best first: the order in which to try them."""
     if not candidates:
         return []
     loads = [candidate.running for candidate in candidates]
@@ -86,11 +91,12 @@ def rank(candidates: Sequence[Candidate], policy: Policy, rng: random.Random) ->
     allowed = [c for c in by_load if c.running == by_load[0].running] if is_imbalanced else by_load
     holders = [c for c in allowed if _prefix(c) and c.running <= limit]
     holders.sort(key=_prefix, reverse=True)  # stable, so load and chance still order equal prefixes
-    chosen = {candidate.pod for candidate in holders}
     otherwise = _without_prefix(candidates, is_imbalanced=is_imbalanced)
-    return [_choice(c, Selection.PREFIX_MATCH) for c in holders] + [
-        _choice(c, otherwise) for c in by_load if c.pod not in chosen
-    ]
+    order = [_choice(c, Selection.PREFIX_MATCH) for c in holders] + [_choice(c, otherwise) for c in by_load]
+    best: dict[str, Choice] = {}
+    for choice in order:
+        best.setdefault(choice.pod, choice)
+    return [*best.values()]
 
 
 def _load_limit(loads: Sequence[int], sigma: float) -> float:
@@ -114,6 +120,7 @@ def _without_prefix(candidates: Sequence[Candidate], *, is_imbalanced: bool) -> 
 def _choice(candidate: Candidate, selection: Selection) -> Choice:
     return Choice(
         pod=candidate.pod,
+        rank=candidate.rank,
         matched_blocks=candidate.matched_blocks,
         block_size=candidate.block_size,
         cached_tokens=candidate.cached_tokens,

@@ -32,7 +32,7 @@ from kvsync.gateway.router import Router
 from kvsync.gateway.status import StatusView
 from kvsync.gateway.tokens import Tokenizer
 from kvsync.gateway.transport import PeerTransport
-from kvsync.index import PrefixIndex
+from kvsync.index import PrefixIndex, best_ranks
 from kvsync.manager import EventManager
 
 
@@ -200,7 +200,7 @@ class Gateway:
             raise HTTPException(503, f"the tokens of the prompt are not known: {exc}") from exc
         if tokens is None:
             raise HTTPException(400, "give the prompt as `token_ids`, `prompt` or `messages`")
-        matched = self._router.match(target, tokens, completion.cache_salt)
+        matched = best_ranks(self._router.match(target, tokens, completion.cache_salt))
         return JSONResponse(
             {
                 "model": target.model,

@@ -103,6 +103,18 @@ ROUTING_HEADERS = (
 """By these an answer says how it was routed."""
 
 
+RANK_HEADER = b"x-data-parallel-rank"
+"""By this a request asks for one of an engine's data-parallel ranks (vLLM 0.11 to 0.32)."""
+
+
+def asking_for(rank: int | None, headers: Headers) -> Headers:
+    """Return a request's headers, by which it asks for a rank that was chosen and for no other."""
+    if rank is None:
+        return headers
+    others = [(name, value) for name, value in headers if name.lower() != RANK_HEADER]
+    return [*others, (RANK_HEADER, b"%d" % rank)]
+
+
 def routing_headers(choice: Choice, prediction: Prediction) -> Headers:
     """Return the headers by which an answer says how it was routed."""
     values = (
@@ -182,7 +194,7 @@ class Relay:
             for choice in route.choices:
                 selection = choice.selection.value
                 with (
-                    self._load.running(choice.pod),
+                    self._load.running(choice.pod, choice.rank),
                     self._predictions.made(
                         pods[choice.pod],
                         held=route.predicted_cached_tokens(choice),
@@ -191,7 +203,11 @@ class Relay:
                     ) as prediction,
                 ):
                     async with self._proxy.post(
-                        pods[choice.pod], path, request.headers.raw, body, stream=completion.stream
+                        pods[choice.pod],
+                        path,
+                        asking_for(choice.rank, request.headers.raw),
+                        body,
+                        stream=completion.stream,
                     ) as answer:
                         if isinstance(answer, UpstreamAnswer):
                             status = await self._pass_on(

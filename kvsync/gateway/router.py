@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from kvsync.config import GatewayConfig
+from kvsync.events import Source
 from kvsync.gateway.catalog import Cards, Target, adapter_numbers, resolve
 from kvsync.gateway.load import RunningRequests
 from kvsync.gateway.text import TokenIds
@@ -80,8 +81,8 @@ class Router:
         order = sorted(target.pods, key=lambda pod: (not self._healthy(pod), self._load.of(pod.name)))
         return [pod.url for pod in order]
 
-    def match(self, target: Target, tokens: TokenIds, cache_salt: str | None) -> Mapping[str, Match]:
-        """Return what each pod holds of the beginning of a prompt; pods without any are left out."""
+    def match(self, target: Target, tokens: TokenIds, cache_salt: str | None) -> Mapping[Source, Match]:
+        """Return what each rank holds of the beginning of a prompt; those without any are left out."""
         prompt = Prompt(
             model=target.model,
             lora=target.lora,
@@ -107,17 +108,26 @@ class Router:
         choices: list[Choice] = []
         for healthy in (True, False):
             candidates = [
-                Candidate(
-                    pod=pod.name,
-                    matched_blocks=found.blocks,
-                    block_size=found.block_size,
-                    cached_tokens=found.cached_tokens,
-                    running=self._load.of(pod.name),
-                    state=self._state(pod.name),
-                )
+                self._candidate(pod, rank, matched)
                 for pod in target.pods
                 if self._healthy(pod) is healthy
-                for found in [matched.get(pod.name, NOTHING)]
+                for rank in self._ranks(pod)
             ]
             choices += rank(candidates, self._policy, self._rng)
         return Route(choices=tuple(choices), tokens=len(tokens or ()))
+
+    def _ranks(self, pod: Pod) -> Sequence[int | None]:
+        """Return the ranks that may be asked for; an engine whose events are not followed chooses itself."""
+        return range(pod.dp_size) if pod.dp_size > 1 and self._config.sync_enabled else (None,)
+
+    def _candidate(self, pod: Pod, rank: int | None, matched: Mapping[Source, Match]) -> Candidate:
+        found = matched.get(pod.sources[rank or 0], NOTHING)
+        return Candidate(
+            pod=pod.name,
+            rank=rank,
+            matched_blocks=found.blocks,
+            block_size=found.block_size,
+            cached_tokens=found.cached_tokens,
+            running=self._load.of(pod.name, rank),
+            state=self._state(pod.name),
+        )

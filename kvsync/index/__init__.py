@@ -1,7 +1,7 @@
 """Which source holds which block, so that a prompt finds the pods that hold its prefix."""
 
 from kvsync.index.holding import MAX_BLOCKS_PER_SOURCE, MAX_ORPHANS_PER_SOURCE, Applied
-from kvsync.index.lookup import Match, Prompt, lookup
+from kvsync.index.lookup import Match, Prompt, best_ranks, lookup
 from kvsync.index.prefixes import DEFAULT_BLOCK_SIZE, Digest, PrefixIndex
 
 __all__ = [
@@ -13,5 +13,6 @@ __all__ = [
     "Match",
     "PrefixIndex",
     "Prompt",
+    "best_ranks",
     "lookup",
 ]
