@@ -81,10 +81,18 @@ class TokenizerConfig(_Settings):
 
 
 class RoutingConfig(_Settings):
-    """When load outweighs a cached prefix; AIBrix' defaults."""
+    """When load outweighs a cached prefix; AIBrix' defaults.
+
+    The prefix of a request is expected at its pod for `expected_s` seconds, at most `expected_blocks` blocks
+    of 16 tokens in all; it attracts others while that pod has `expected_ahead` requests more than the idlest
+    one at most. With `expected_s` 0 nothing is expected.
+    """
 
     imbalance_after: NonNegativeInt = 8
     sigma: NonNegativeFloat = 1.0
+    expected_s: NonNegativeFloat = 5.0
+    expected_blocks: NonNegativeInt = 65_536
+    expected_ahead: NonNegativeInt = 4
 
 
 class PredictionConfig(_Settings):

@@ -1,5 +1,6 @@
 """Which source holds which block, so that a prompt finds the pods that hold its prefix."""
 
+from kvsync.index.expected import ExpectedPrefixes
 from kvsync.index.holding import MAX_BLOCKS_PER_SOURCE, MAX_ORPHANS_PER_SOURCE, Applied
 from kvsync.index.lookup import Match, Prompt, best_ranks, lookup
 from kvsync.index.prefixes import DEFAULT_BLOCK_SIZE, Digest, PrefixIndex
@@ -10,6 +11,7 @@ __all__ = [
     "MAX_ORPHANS_PER_SOURCE",
     "Applied",
     "Digest",
+    "ExpectedPrefixes",
     "Match",
     "PrefixIndex",
     "Prompt",
