@@ -85,7 +85,8 @@ class RoutingConfig(_Settings):
 
     The prefix of a request is expected at its pod for `expected_s` seconds, at most `expected_blocks` blocks
     of 16 tokens in all; it attracts others while that pod has `expected_ahead` requests more than the idlest
-    one at most. With `expected_s` 0 nothing is expected.
+    one at most. With `expected_s` 0 nothing is expected. A model that no pod lists, also not when asked
+    again, is refused (404), or left to a pod that may load it (`forward`, where all have one base model).
     """
 
     imbalance_after: NonNegativeInt = 8
@@ -93,6 +94,7 @@ class RoutingConfig(_Settings):
     expected_s: NonNegativeFloat = 5.0
     expected_blocks: NonNegativeInt = 65_536
     expected_ahead: NonNegativeInt = 4
+    unlisted_models: Literal["refuse", "forward"] = "refuse"
 
 
 class PredictionConfig(_Settings):

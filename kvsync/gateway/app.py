@@ -19,7 +19,7 @@ from starlette.routing import Route
 from kvsync.config import GatewayConfig
 from kvsync.discovery import Discovery, FileDiscovery, StaticDiscovery
 from kvsync.errors import TokenizeError, UnknownName
-from kvsync.gateway.catalog import listing
+from kvsync.gateway.catalog import Catalog
 from kvsync.gateway.engines import Engines
 from kvsync.gateway.health import HealthMonitor
 from kvsync.gateway.load import RunningRequests
@@ -89,13 +89,15 @@ class Gateway:
         )
         self._metrics = GatewayMetrics(self._status)
         self._tokenizer = Tokenizer(self._client, config.tokenizer, config.upstream.credentials)
+        self._catalog = Catalog(lambda: self._manager.pods, self._health.cards, self._health.list_again)
         self._router = Router(
             config,
             index,
-            pods=lambda: self._manager.pods,
+            catalog=self._catalog,
             state=self._predictions.state,
             cards=self._health.cards,
             healthy=lambda pod: self._health.of(pod).healthy,
+            asleep=lambda pod: self._health.of(pod).asleep,
             load=load,
             rng=rng,
         )
@@ -154,13 +156,13 @@ class Gateway:
 
     async def models(self, _: Request) -> Response:
         """List every model and adapter that some pod serves."""
-        cards = listing(self._manager.pods, self._health.cards)
+        cards = self._catalog.listing()
         return JSONResponse({"object": "list", "data": [card.to_json() for card in cards]})
 
     async def model(self, request: Request) -> Response:
         """Describe one model or adapter."""
         name = request.path_params["id"]
-        cards = {card.id: card for card in listing(self._manager.pods, self._health.cards)}
+        cards = {card.id: card for card in self._catalog.listing()}
         if name not in cards:
             raise HTTPException(404, str(UnknownName("model", name, [*cards])))
         return JSONResponse(cards[name].to_json())
@@ -170,10 +172,11 @@ class Gateway:
         return PlainTextResponse("alive")
 
     async def readyz(self, _: Request) -> Response:
-        """Say whether a request would be answered: some pod is ready and healthy."""
+        """Say whether a request would be answered: some pod is ready, healthy and awake."""
         pods = self._manager.pods
-        able = sum(pod.ready and self._health.of(pod).healthy for pod in pods)
-        text = f"{able} of {len(pods)} pods are ready and healthy"
+        health = [(pod, self._health.of(pod)) for pod in pods]
+        able = sum(pod.ready and its.healthy and not its.asleep for pod, its in health)
+        text = f"{able} of {len(pods)} pods are ready, healthy and awake"
         return PlainTextResponse(text, 200 if able else 503)
 
     async def metrics(self, _: Request) -> Response:
@@ -189,7 +192,8 @@ class Gateway:
 
     async def query(self, request: Request) -> Response:
         """Say which pod holds how much of a prompt, without sending it anywhere."""
-        completion, target = understand(await read_body(request, self._clients.max_body_bytes), self._router)
+        body = await read_body(request, self._clients.max_body_bytes)
+        completion, target = await understand(body, self._router)
         if completion.lora is not None:
             target = replace(target, lora=completion.lora)
         try:

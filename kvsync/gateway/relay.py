@@ -82,11 +82,11 @@ def credentials(request: Request) -> dict[str, str]:
     return {name: request.headers[name] for name in CREDENTIALS if name in request.headers}
 
 
-def understand(body: bytes, router: Router) -> tuple[Completion, Target]:
+async def understand(body: bytes, router: Router) -> tuple[Completion, Target]:
     """Read a request and find the pods that serve its model. Raises HTTPException 400 or 404."""
     try:
         completion = parse(body)
-        return completion, router.resolve(completion.model)
+        return completion, await router.find(completion.model)
     except ValueError as exc:
         raise HTTPException(400, str(exc)) from exc
     except UnknownName as exc:
@@ -169,7 +169,7 @@ class Relay:
             body = await read_body(request, self._max_body_bytes)
         except ClientDisconnect:
             return
-        completion, target = understand(body, self._router)
+        completion, target = await understand(body, self._router)
         if completion.wants_report and not self._forwards_report_mode:
             body = without_report(body)
         try:

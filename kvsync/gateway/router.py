@@ -8,11 +8,11 @@ import math
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kvsync.config import GatewayConfig
 from kvsync.events import Source
-from kvsync.gateway.catalog import Cards, Target, adapter_numbers, resolve
+from kvsync.gateway.catalog import Cards, Catalog, Target, adapter_numbers
 from kvsync.gateway.load import RunningRequests
 from kvsync.gateway.text import TokenIds
 from kvsync.index import ExpectedPrefixes, Match, PrefixIndex, Prompt, lookup
@@ -56,20 +56,22 @@ class Router:
         config: GatewayConfig,
         index: PrefixIndex,
         *,
-        pods: Callable[[], Sequence[Pod]],
+        catalog: Catalog,
         state: Callable[[str], State],
         cards: Cards,
         healthy: Callable[[Pod], bool],
+        asleep: Callable[[Pod], bool] = lambda _: False,
         load: RunningRequests,
         rng: random.Random,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._config = config
         self._index = index
-        self._pods = pods
+        self._catalog = catalog
         self._state = state
         self._cards = cards
         self._healthy = healthy
+        self._asleep = asleep
         self._load = load
         self._rng = rng
         routing = config.routing
@@ -80,9 +82,11 @@ class Router:
         )
         self._expected = ExpectedPrefixes(for_s=routing.expected_s, most=routing.expected_blocks, clock=clock)
 
-    def resolve(self, model: str) -> Target:
-        """Find who serves `model`. Raises UnknownName with the models that are served."""
-        return resolve(model, self._pods(), self._cards)
+    async def find(self, model: str) -> Target:
+        """Find the pods that serve `model` and do not sleep. Raises UnknownName with the models there are."""
+        forwards = self._config.routing.unlisted_models == "forward"
+        target = await self._catalog.find(model, forwards=forwards)
+        return replace(target, pods=tuple(pod for pod in target.pods if not self._asleep(pod)))
 
     def tokenizers(self, target: Target) -> list[str]:
         """Return the base URLs of the target's pods, healthy ones with the least to do first."""

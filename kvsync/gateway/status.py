@@ -62,6 +62,7 @@ class StatusView:
             "host": pod.host,
             "ready": pod.ready,
             "healthy": health.healthy,
+            "asleep": health.asleep,
             "problem": health.problem,
             "running": self.load.of(pod.name),
             "loras": sorted({*pod.loras, *(card.id for card in health.cards if card.parent)}),

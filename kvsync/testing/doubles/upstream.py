@@ -1,6 +1,7 @@
 """A pod that answers byte for byte as it is told: badly, where a simulated engine only answers well."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass, field
@@ -35,12 +36,15 @@ class Upstream:
     """What the pod does from now on, and what it was asked.
 
     It sends `answer` to completions and then closes the connection or, when it `stalls`, waits for the
-    other side to close it. While not `healthy` it answers probes with an error.
+    other side to close it. While not `healthy` it answers probes with an error. It lists `adapters` of a
+    model `m`, and says whether it is `asleep`.
     """
 
     answer: bytes = WHOLE
     stalls: bool = False
     healthy: bool = True
+    adapters: tuple[str, ...] = ()
+    asleep: bool = False
     received: list[Received] = field(default_factory=list)
     abandoned: int = 0
 
@@ -48,8 +52,8 @@ class Upstream:
         """Answer one request of a connection."""
         with suppress(asyncio.IncompleteReadError, ConnectionError), closing(writer):
             request = await _read(reader)
-            if request.target in ("/health", "/v1/models", "/metrics"):
-                writer.write(WHOLE if self.healthy else UNAVAILABLE)
+            if request.target in ("/health", "/v1/models", "/metrics", "/is_sleeping"):
+                writer.write(self._page(request.target) if self.healthy else UNAVAILABLE)
                 return
             self.received.append(request)
             writer.write(self.answer)
@@ -57,6 +61,16 @@ class Upstream:
                 with suppress(ConnectionError):
                     await reader.read()
                 self.abandoned += 1
+
+    def _page(self, target: str) -> bytes:
+        match target:
+            case "/v1/models":
+                body = json.dumps({"data": [{"id": name, "parent": "m"} for name in self.adapters]})
+            case "/is_sleeping":
+                body = json.dumps({"is_sleeping": self.asleep})
+            case _:
+                return WHOLE
+        return _HEAD % b"200 OK" + b"Content-Length: %d\r\n\r\n%b" % (len(body), body.encode())
 
 
 @asynccontextmanager

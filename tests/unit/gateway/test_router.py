@@ -6,7 +6,7 @@ import pytest
 
 from kvsync.config import GatewayConfig
 from kvsync.events import BlockStored, Source
-from kvsync.gateway.catalog import ModelCard, Target
+from kvsync.gateway.catalog import Catalog, ModelCard, Target
 from kvsync.gateway.load import RunningRequests
 from kvsync.gateway.router import Route, Router, percent_bucket
 from kvsync.index import PrefixIndex
@@ -50,7 +50,7 @@ def router(
     return Router(
         config,
         index,
-        pods=lambda: (A, B, C),
+        catalog=Catalog(lambda: (A, B, C), lambda _: cards),
         state=lambda _: State.EXACT,
         cards=lambda _: cards,
         healthy=lambda pod: pod in healthy,
