@@ -140,12 +140,56 @@ class HealthConfig(_Settings):
     failures: PositiveInt = 2
 
 
+ADMINISTRATION = frozenset(
+    (
+        "/abort_requests",
+        "/adapters",
+        "/collective_rpc",
+        "/fault_tolerance/apply",
+        "/finish_weight_update",
+        "/init_weight_transfer_engine",
+        "/load_lora_adapter",
+        "/pause",
+        "/release_kv_cache_memory",
+        "/reset_encoder_cache",
+        "/reset_mm_cache",
+        "/reset_prefix_cache",
+        "/resume",
+        "/scale_elastic_ep",
+        "/shutdown_weight_transfer_engine",
+        "/sleep",
+        "/start_draft_weight_update",
+        "/start_profile",
+        "/start_weight_update",
+        "/stop_profile",
+        "/unload_lora_adapter",
+        "/update_weight_version",
+        "/update_weights",
+        "/wake_up",
+        "/weight_checker",
+        # SGLang
+        "/abort_request",
+        "/flush_cache",
+        "/pause_generation",
+        "/continue_generation",
+        "/release_memory_occupation",
+        "/resume_memory_occupation",
+        "/set_internal_state",
+        "/update_weights_from_disk",
+        "/update_weights_from_tensor",
+    )
+)
+"""Paths, without `/v1`, by which an engine is changed or stopped for all of its clients (vLLM 0.32)."""
+
+
 class UpstreamConfig(_Settings):
     """How long a pod may take to accept a request, to begin a stream, and between two parts of it.
 
     Pods are probed and asked for tokens with `api_key` where they want one; a client's own comes first.
     An answer that is not streamed comes when all of it is generated: `answer_s`, by default what OpenAI's
-    clients wait. Unless `forwards_report_mode`, requests go without `kv_cache_report_mode`, by which engines
+    clients wait. Requests to `more_paths` are passed on besides those that engines are known for; paths by
+    which an engine is administered may be among them if `allows_administration`.
+    Unless `forwards_report_mode`, requests go without `kv_cache_report_mode`, by which engines
     announce cached blocks again.
     """
 
@@ -161,6 +205,17 @@ class UpstreamConfig(_Settings):
         return {"authorization": f"Bearer {self.api_key.get_secret_value()}"} if self.api_key else {}
 
     forwards_report_mode: bool = False
+    allows_administration: bool = False
+    more_paths: tuple[Annotated[str, Field(pattern=r"^(/[\w-][\w.-]*)+$")], ...] = ()
+
+    @field_validator("more_paths")
+    @classmethod
+    def _administer_nothing(cls, paths: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        administer = [path for path in paths if path.removeprefix("/v1") in ADMINISTRATION]
+        if administer and not info.data.get("allows_administration"):
+            named = ", ".join(administer)
+            raise ValueError(f"{named} administers an engine: it needs upstream.allows_administration")
+        return paths
 
 
 class ClientsConfig(_Settings):

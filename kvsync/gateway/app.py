@@ -20,6 +20,7 @@ from kvsync.config import GatewayConfig
 from kvsync.discovery import Discovery, FileDiscovery, StaticDiscovery
 from kvsync.errors import TokenizeError, UnknownName
 from kvsync.gateway.catalog import Catalog
+from kvsync.gateway.completion import COMPLETION_PATHS, OTHER_PATHS
 from kvsync.gateway.engines import Engines
 from kvsync.gateway.health import HealthMonitor
 from kvsync.gateway.load import RunningRequests
@@ -59,6 +60,7 @@ class Gateway:
 
     def __init__(self, config: GatewayConfig, discovery: Discovery, rng: random.Random) -> None:
         self._clients = config.clients
+        self._passed = dict.fromkeys((*COMPLETION_PATHS, *OTHER_PATHS, *config.upstream.more_paths))
         transport = PeerTransport()
         self._client = httpx.AsyncClient(transport=transport, trust_env=False)
         index = PrefixIndex(config.block_size, config.hash_seed)
@@ -116,8 +118,6 @@ class Gateway:
         """Return the application with all its routes."""
         return Starlette(
             routes=[
-                Route("/v1/completions", self._relay, methods=["POST"]),
-                Route("/v1/chat/completions", self._relay, methods=["POST"]),
                 Route("/v1/models", self.models),
                 Route("/v1/models/{id:path}", self.model),
                 Route("/healthz", self.healthz),
@@ -126,6 +126,7 @@ class Gateway:
                 Route("/status", self.status),
                 Route("/index/query", self.query, methods=["POST"]),
                 Route("/index/dump", self.dump),
+                *(Route(path, self._relay, methods=["POST"]) for path in self._passed),
             ],
             exception_handlers={HTTPException: refused, Exception: refused},
             middleware=self._middleware(),

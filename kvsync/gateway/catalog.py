@@ -81,6 +81,13 @@ class Catalog:
                 union.setdefault(card.id, card)
         return sorted(union.values(), key=lambda card: card.id)
 
+    def only_model(self) -> str:
+        """Return the model that all pods serve. Raises ValueError when there are several, or none."""
+        models = {pod.model for pod in self._pods()}
+        if len(models) != 1:
+            raise ValueError("`model` must be the name of a model: not all pods serve the same one")
+        return models.pop()
+
     def resolve(self, name: str) -> Target:
         """Find who serves `name`. Raises UnknownName, with the names that exist, when no pod serves it.
 

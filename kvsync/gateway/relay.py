@@ -10,8 +10,9 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import aclosing
+from functools import partial
 from http import HTTPStatus
 
 from starlette.exceptions import HTTPException
@@ -21,7 +22,7 @@ from starlette.types import Receive, Scope, Send
 from kvsync.config import ClientsConfig
 from kvsync.errors import TokenizeError, UnknownName
 from kvsync.gateway.catalog import Target
-from kvsync.gateway.completion import Completion, parse, without_report
+from kvsync.gateway.completion import COMPLETION_PATHS, Completion, parse, parse_other, without_report
 from kvsync.gateway.load import RunningRequests
 from kvsync.gateway.metrics import GatewayMetrics
 from kvsync.gateway.predictions import Prediction, Predictions
@@ -82,10 +83,12 @@ def credentials(request: Request) -> dict[str, str]:
     return {name: request.headers[name] for name in CREDENTIALS if name in request.headers}
 
 
-async def understand(body: bytes, router: Router) -> tuple[Completion, Target]:
+async def understand(
+    body: bytes, router: Router, read: Callable[[bytes], Completion] = parse
+) -> tuple[Completion, Target]:
     """Read a request and find the pods that serve its model. Raises HTTPException 400 or 404."""
     try:
-        completion = parse(body)
+        completion = read(body)
         return completion, await router.find(completion.model)
     except ValueError as exc:
         raise HTTPException(400, str(exc)) from exc
@@ -137,7 +140,7 @@ def broken(failed: UpstreamFailure) -> bytes:
 
 
 class Relay:
-    """An ASGI endpoint that passes completion requests on."""
+    """An ASGI endpoint that passes completions, and what else engines serve, on."""
 
     def __init__(
         self,
@@ -169,7 +172,7 @@ class Relay:
             body = await read_body(request, self._max_body_bytes)
         except ClientDisconnect:
             return
-        completion, target = await understand(body, self._router)
+        completion, target = await understand(body, self._router, self._reader(request))
         if completion.wants_report and not self._forwards_report_mode:
             body = without_report(body)
         try:
@@ -177,6 +180,11 @@ class Relay:
         except asyncio.CancelledError:
             # uvicorn cancels what outlasts the grace period, and would print this as a defect.
             log.warning("a request to %s was cut off by the end of the gateway", request.url.path)
+
+    def _reader(self, request: Request) -> Callable[[bytes], Completion]:
+        if request.url.path in COMPLETION_PATHS:
+            return parse
+        return partial(parse_other, content_type=request.headers.get("content-type", ""))
 
     async def _serve(
         self, request: Request, send: Send, body: bytes, completion: Completion, target: Target

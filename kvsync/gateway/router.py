@@ -83,9 +83,12 @@ class Router:
         self._expected = ExpectedPrefixes(for_s=routing.expected_s, most=routing.expected_blocks, clock=clock)
 
     async def find(self, model: str) -> Target:
-        """Find the pods that serve `model` and do not sleep. Raises UnknownName with the models there are."""
+        """Find the pods that serve `model` and do not sleep; the only model, if none is named.
+
+        Raises UnknownName with the models there are, ValueError when one must be named.
+        """
         forwards = self._config.routing.unlisted_models == "forward"
-        target = await self._catalog.find(model, forwards=forwards)
+        target = await self._catalog.find(model or self._catalog.only_model(), forwards=forwards)
         return replace(target, pods=tuple(pod for pod in target.pods if not self._asleep(pod)))
 
     def tokenizers(self, target: Target) -> list[str]:
