@@ -184,7 +184,8 @@ class Relay:
     def _reader(self, request: Request) -> Callable[[bytes], Completion]:
         if request.url.path in COMPLETION_PATHS:
             return parse
-        return partial(parse_other, content_type=request.headers.get("content-type", ""))
+        kind = request.headers.get("content-type", "")
+        return partial(parse_other, path=request.url.path, content_type=kind)
 
     async def _serve(
         self, request: Request, send: Send, body: bytes, completion: Completion, target: Target
@@ -256,7 +257,8 @@ class Relay:
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
         is_known = prediction.tokens is not None or not completion.reads_cache
-        if answer.status == HTTPStatus.OK and completion.prompts == completion.answers == 1 and is_known:
+        is_alone = completion.is_compared and completion.prompts == completion.answers == 1
+        if answer.status == HTTPStatus.OK and is_alone and is_known:
             self._metrics.compared(prediction, self._predictions.compare(prediction, tail))
         return str(answer.status)
 
