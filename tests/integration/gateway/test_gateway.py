@@ -361,6 +361,7 @@ async def test_status_and_metrics_agree_with_what_happened(site: Site) -> None:
         "host": site.pods[0].host,
         "ready": True,
         "healthy": True,
+        "asleep": False,
         "problem": "",
         "running": 0,
         "loras": ["poet"],
@@ -446,7 +447,7 @@ async def test_pods_come_and_go_with_the_file(site: Site, tmp_path: Path) -> Non
         answer = await client.get("/readyz")
         return None if answer.is_success else {"text": answer.text}
 
-    assert await until(gone) == {"text": "0 of 0 pods are ready and healthy"}
+    assert await until(gone) == {"text": "0 of 0 pods are ready, healthy and awake"}
     refused = await client.post("/v1/completions", json={"model": "base", "prompt": "a"})
     assert refused.status_code == 404
     assert (await client.get("/healthz")).status_code == 200
