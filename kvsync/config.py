@@ -81,10 +81,20 @@ class TokenizerConfig(_Settings):
 
 
 class RoutingConfig(_Settings):
-    """When load outweighs a cached prefix; AIBrix' defaults."""
+    """When load outweighs a cached prefix; AIBrix' defaults.
+
+    The prefix of a request is expected at its pod for `expected_s` seconds, at most `expected_blocks` blocks
+    of 16 tokens in all; it attracts others while that pod has `expected_ahead` requests more than the idlest
+    one at most. With `expected_s` 0 nothing is expected. A model that no pod lists, also not when asked
+    again, is refused (404), or left to a pod that may load it (`forward`, where all have one base model).
+    """
 
     imbalance_after: NonNegativeInt = 8
     sigma: NonNegativeFloat = 1.0
+    expected_s: NonNegativeFloat = 5.0
+    expected_blocks: NonNegativeInt = 65_536
+    expected_ahead: NonNegativeInt = 4
+    unlisted_models: Literal["refuse", "forward"] = "refuse"
 
 
 class PredictionConfig(_Settings):
@@ -130,6 +140,48 @@ class HealthConfig(_Settings):
     failures: PositiveInt = 2
 
 
+ADMINISTRATION = frozenset(
+    (
+        "/abort_requests",
+        "/adapters",
+        "/collective_rpc",
+        "/fault_tolerance/apply",
+        "/finish_weight_update",
+        "/init_weight_transfer_engine",
+        "/load_lora_adapter",
+        "/pause",
+        "/release_kv_cache_memory",
+        "/reset_encoder_cache",
+        "/reset_mm_cache",
+        "/reset_prefix_cache",
+        "/resume",
+        "/scale_elastic_ep",
+        "/shutdown_weight_transfer_engine",
+        "/sleep",
+        "/start_draft_weight_update",
+        "/start_profile",
+        "/start_weight_update",
+        "/stop_profile",
+        "/unload_lora_adapter",
+        "/update_weight_version",
+        "/update_weights",
+        "/wake_up",
+        "/weight_checker",
+        # SGLang
+        "/abort_request",
+        "/flush_cache",
+        "/pause_generation",
+        "/continue_generation",
+        "/release_memory_occupation",
+        "/resume_memory_occupation",
+        "/set_internal_state",
+        "/update_weights_from_disk",
+        "/update_weights_from_tensor",
+    )
+)
+"""Paths, without `/v1`, by which an engine is changed or stopped for all of its clients (vLLM 0.32)."""
+
+
 class RetriesConfig(_Settings):
     """How often a request that a pod failed is sent again.
 
@@ -161,6 +213,8 @@ class UpstreamConfig(_Settings):
     the pod answers its probes: the request may be in a queue. From a pod that gives no sign of life for
     `first_byte_s` it is taken away; this must be longer than a few probes take.
     Pods are probed and asked for tokens with `api_key` where they want one; a client's own comes first.
+    Requests to `more_paths` are passed on besides those that engines are known for; paths by
+    which an engine is administered may be among them if `allows_administration`.
     Unless `forwards_report_mode`, requests go without `kv_cache_report_mode`, by which engines
     announce cached blocks again.
     """
@@ -179,6 +233,17 @@ class UpstreamConfig(_Settings):
     forwards_report_mode: bool = False
     retries: RetriesConfig = RetriesConfig()
     breaker: BreakerConfig = BreakerConfig()
+    allows_administration: bool = False
+    more_paths: tuple[Annotated[str, Field(pattern=r"^(/[\w-][\w.-]*)+$")], ...] = ()
+
+    @field_validator("more_paths")
+    @classmethod
+    def _administer_nothing(cls, paths: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        administer = [path for path in paths if path.removeprefix("/v1") in ADMINISTRATION]
+        if administer and not info.data.get("allows_administration"):
+            named = ", ".join(administer)
+            raise ValueError(f"{named} administers an engine: it needs upstream.allows_administration")
+        return paths
 
 
 class ClientsConfig(_Settings):

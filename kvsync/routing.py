@@ -1,5 +1,7 @@
 """Candidates in, choice out: the pod that holds most of the prompt, unless it is too busy.
 
+Each data-parallel rank of a pod is a candidate of its own; a pod that fails is not asked for another one.
+
 Rules, in order:
 
 1. When the busiest and the idlest candidate are more than `imbalance_after` requests apart, only the idlest
@@ -7,10 +9,13 @@ Rules, in order:
 2. The longest cached prefix comes first, then the fewest running requests, then chance.
 3. A pod with a prefix serves if its load is at most the mean plus `sigma` standard deviations of all
    candidates; otherwise the next one is considered.
-4. Without a prefix that may be used, the idlest candidate serves.
+4. A prefix that a pod is expected to hold soon, as a request with it was just sent there, counts like a
+   cached one; there the load may also be `expected_ahead` requests above the lowest.
+5. Without a prefix that may be used, the idlest candidate serves.
 
 Reasons: a cached prefix saves prefill work but not a queue, so load bounds how far it may pull requests
-together. What is known of a source that is not connected is stale, so its matches do not count. Mean and
+together. Requests that wait behind one with the same prefix find it computed: they may wait for a few more.
+What is known of a source that is not connected is stale, so its matches do not count. Mean and
 sample deviation (n - 1) over all candidates follow AIBrix, so that its settings keep their meaning.
 """
 
@@ -19,6 +24,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from operator import itemgetter
 
 from kvsync.errors import NoPodReady
 from kvsync.sequence import State
@@ -28,6 +34,7 @@ class Selection(Enum):
     """Why a pod was chosen."""
 
     PREFIX_MATCH = "prefix_match"
+    EXPECTED_PREFIX = "expected_prefix"
     PREFIX_MATCH_SKIPPED = "prefix_match_skipped"
     LEAST_REQUEST = "least_request"
     LOAD_IMBALANCE = "load_imbalance"
@@ -37,13 +44,17 @@ class Selection(Enum):
 class Candidate:
     """A pod that could serve: what it holds of the prompt, requests it runs, how far its state is known.
 
-    `matched_blocks` are of `block_size` tokens; `cached_tokens` is what it would not have to compute.
+    Of a pod with several data-parallel ranks it is one of them: `rank`, counted from the pod's first.
+    `matched_blocks` are of `block_size` tokens; `cached_tokens` is what it would not have to compute, and
+    `expected_tokens` what of the prompt is on its way there with other requests.
     """
 
     pod: str
+    rank: int | None = None
     matched_blocks: int = 0
     block_size: int = 1
     cached_tokens: int = 0
+    expected_tokens: int = 0
     running: int = 0
     state: State = State.EXACT
 
@@ -54,6 +65,7 @@ class Policy:
 
     imbalance_after: int = 8
     sigma: float = 1.0
+    expected_ahead: int = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +73,7 @@ class Choice:
     """The chosen pod, and why; `matched_blocks` is what it holds even where that was not the reason."""
 
     pod: str
+    rank: int | None = None
     matched_blocks: int
     selection: Selection
     state: State
@@ -76,21 +89,24 @@ def choose(candidates: Sequence[Candidate], policy: Policy, rng: random.Random) 
 
 
 def rank(candidates: Sequence[Candidate], policy: Policy, rng: random.Random) -> list[Choice]:
-    """Return every candidate, best first: the order in which to try them."""
+    """Return the best candidate of each pod, best first: the order in which to try them."""
     if not candidates:
         return []
     loads = [candidate.running for candidate in candidates]
     limit = _load_limit(loads, policy.sigma)
+    expected_limit = max(limit, min(loads) + policy.expected_ahead)
     is_imbalanced = max(loads) - min(loads) > policy.imbalance_after
     by_load = sorted(rng.sample(candidates, len(candidates)), key=lambda candidate: candidate.running)
     allowed = [c for c in by_load if c.running == by_load[0].running] if is_imbalanced else by_load
-    holders = [c for c in allowed if _prefix(c) and c.running <= limit]
-    holders.sort(key=_prefix, reverse=True)  # stable, so load and chance still order equal prefixes
-    chosen = {candidate.pod for candidate in holders}
+    pulls = [(_pull(c, limit, expected_limit), c) for c in allowed]
+    # Sorting is stable, so load and chance still order equal prefixes.
+    holders = [c for pull, c in sorted(pulls, key=itemgetter(0), reverse=True) if pull]
     otherwise = _without_prefix(candidates, is_imbalanced=is_imbalanced)
-    return [_choice(c, Selection.PREFIX_MATCH) for c in holders] + [
-        _choice(c, otherwise) for c in by_load if c.pod not in chosen
-    ]
+    order = [_choice(c, _with_prefix(c)) for c in holders] + [_choice(c, otherwise) for c in by_load]
+    best: dict[str, Choice] = {}
+    for choice in order:
+        best.setdefault(choice.pod, choice)
+    return [*best.values()]
 
 
 def _load_limit(loads: Sequence[int], sigma: float) -> float:
@@ -101,6 +117,21 @@ def _load_limit(loads: Sequence[int], sigma: float) -> float:
 
 def _prefix(candidate: Candidate) -> int:
     return 0 if candidate.state is State.BLIND else candidate.matched_blocks * candidate.block_size
+
+
+def _expected(candidate: Candidate) -> int:
+    return 0 if candidate.state is State.BLIND else candidate.expected_tokens
+
+
+def _pull(candidate: Candidate, limit: float, expected_limit: float) -> int:
+    """Return how many tokens of the prompt speak for a candidate, as far as its load allows."""
+    held = _prefix(candidate) if candidate.running <= limit else 0
+    return max(held, _expected(candidate) if candidate.running <= expected_limit else 0)
+
+
+def _with_prefix(candidate: Candidate) -> Selection:
+    is_expected = _expected(candidate) > _prefix(candidate)
+    return Selection.EXPECTED_PREFIX if is_expected else Selection.PREFIX_MATCH
 
 
 def _without_prefix(candidates: Sequence[Candidate], *, is_imbalanced: bool) -> Selection:
@@ -114,6 +145,7 @@ def _without_prefix(candidates: Sequence[Candidate], *, is_imbalanced: bool) -> 
 def _choice(candidate: Candidate, selection: Selection) -> Choice:
     return Choice(
         pod=candidate.pod,
+        rank=candidate.rank,
         matched_blocks=candidate.matched_blocks,
         block_size=candidate.block_size,
         cached_tokens=candidate.cached_tokens,

@@ -20,7 +20,8 @@ from starlette.routing import Route
 from kvsync.config import GatewayConfig
 from kvsync.discovery import Discovery, FileDiscovery, StaticDiscovery
 from kvsync.errors import TokenizeError, UnknownName
-from kvsync.gateway.catalog import listing
+from kvsync.gateway.catalog import Catalog
+from kvsync.gateway.completion import COMPLETION_PATHS, OTHER_PATHS
 from kvsync.gateway.engines import Engines
 from kvsync.gateway.failover.breaker import Breakers
 from kvsync.gateway.failover.budget import RetryBudget
@@ -35,7 +36,7 @@ from kvsync.gateway.router import Router
 from kvsync.gateway.status import StatusView
 from kvsync.gateway.tokens import Tokenizer
 from kvsync.gateway.transport import PeerTransport
-from kvsync.index import PrefixIndex
+from kvsync.index import PrefixIndex, best_ranks
 from kvsync.manager import EventManager
 
 
@@ -62,6 +63,7 @@ class Gateway:
 
     def __init__(self, config: GatewayConfig, discovery: Discovery, rng: random.Random) -> None:
         self._clients = config.clients
+        self._passed = dict.fromkeys((*COMPLETION_PATHS, *OTHER_PATHS, *config.upstream.more_paths))
         transport = PeerTransport()
         self._client = httpx.AsyncClient(transport=transport, trust_env=False)
         index = PrefixIndex(config.block_size, config.hash_seed)
@@ -97,13 +99,15 @@ class Gateway:
         )
         self._metrics = GatewayMetrics(self._status)
         self._tokenizer = Tokenizer(self._client, config.tokenizer, config.upstream.credentials)
+        self._catalog = Catalog(lambda: self._manager.pods, self._health.cards, self._health.list_again)
         self._router = Router(
             config,
             index,
-            pods=lambda: self._manager.pods,
+            catalog=self._catalog,
             state=self._predictions.state,
             cards=self._health.cards,
             healthy=lambda pod: self._health.of(pod).healthy,
+            asleep=lambda pod: self._health.of(pod).asleep,
             load=load,
             rng=rng,
         )
@@ -125,8 +129,6 @@ class Gateway:
         """Return the application with all its routes."""
         return Starlette(
             routes=[
-                Route("/v1/completions", self._relay, methods=["POST"]),
-                Route("/v1/chat/completions", self._relay, methods=["POST"]),
                 Route("/v1/models", self.models),
                 Route("/v1/models/{id:path}", self.model),
                 Route("/healthz", self.healthz),
@@ -135,6 +137,7 @@ class Gateway:
                 Route("/status", self.status),
                 Route("/index/query", self.query, methods=["POST"]),
                 Route("/index/dump", self.dump),
+                *(Route(path, self._relay, methods=["POST"]) for path in self._passed),
             ],
             exception_handlers={HTTPException: refused, Exception: refused},
             middleware=self._middleware(),
@@ -165,13 +168,13 @@ class Gateway:
 
     async def models(self, _: Request) -> Response:
         """List every model and adapter that some pod serves."""
-        cards = listing(self._manager.pods, self._health.cards)
+        cards = self._catalog.listing()
         return JSONResponse({"object": "list", "data": [card.to_json() for card in cards]})
 
     async def model(self, request: Request) -> Response:
         """Describe one model or adapter."""
         name = request.path_params["id"]
-        cards = {card.id: card for card in listing(self._manager.pods, self._health.cards)}
+        cards = {card.id: card for card in self._catalog.listing()}
         if name not in cards:
             raise HTTPException(404, str(UnknownName("model", name, [*cards])))
         return JSONResponse(cards[name].to_json())
@@ -181,10 +184,11 @@ class Gateway:
         return PlainTextResponse("alive")
 
     async def readyz(self, _: Request) -> Response:
-        """Say whether a request would be answered: some pod is ready and healthy."""
+        """Say whether a request would be answered: some pod is ready, healthy and awake."""
         pods = self._manager.pods
-        able = sum(pod.ready and self._health.of(pod).healthy for pod in pods)
-        text = f"{able} of {len(pods)} pods are ready and healthy"
+        health = [(pod, self._health.of(pod)) for pod in pods]
+        able = sum(pod.ready and its.healthy and not its.asleep for pod, its in health)
+        text = f"{able} of {len(pods)} pods are ready, healthy and awake"
         return PlainTextResponse(text, 200 if able else 503)
 
     async def metrics(self, _: Request) -> Response:
@@ -202,7 +206,8 @@ class Gateway:
 
     async def query(self, request: Request) -> Response:
         """Say which pod holds how much of a prompt, without sending it anywhere."""
-        completion, target = understand(await read_body(request, self._clients.max_body_bytes), self._router)
+        body = await read_body(request, self._clients.max_body_bytes)
+        completion, target = await understand(body, self._router)
         if completion.lora is not None:
             target = replace(target, lora=completion.lora)
         try:
@@ -213,7 +218,7 @@ class Gateway:
             raise HTTPException(503, f"the tokens of the prompt are not known: {exc}") from exc
         if tokens is None:
             raise HTTPException(400, "give the prompt as `token_ids`, `prompt` or `messages`")
-        matched = self._router.match(target, tokens, completion.cache_salt)
+        matched = best_ranks(self._router.match(target, tokens, completion.cache_salt))
         return JSONResponse(
             {
                 "model": target.model,

@@ -4,11 +4,18 @@ A pod serves its model under the name that discovery gave it and under every nam
 without a parent; names with a parent are LoRA adapters, as are those that discovery knows.
 """
 
-from collections.abc import Callable, Collection, Sequence
+import asyncio
+import math
+import time
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from kvsync.errors import UnknownName
 from kvsync.pods import Pod
+
+ASK_AGAIN_S = 0.2
+"""Between two times that all pods are asked for a name that none of them listed: names can be anything."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,36 +52,105 @@ class Target:
     pods: tuple[Pod, ...]
 
 
-def cards_of(pod: Pod, cards: Cards) -> dict[str, ModelCard]:
-    """Say what one pod serves, by name."""
-    known = [ModelCard(id=pod.model), *(ModelCard(id=lora, parent=pod.model) for lora in pod.loras)]
-    return {card.id: card for card in (*known, *cards(pod))}
+class Catalog:
+    """Who serves what; what a pod serves is put together only when the pod or what it said has changed.
 
-
-def listing(pods: Sequence[Pod], cards: Cards) -> list[ModelCard]:
-    """List every name that some pod serves, sorted; the first pod to name it describes it."""
-    union: dict[str, ModelCard] = {}
-    for pod in pods:
-        union = cards_of(pod, cards) | union
-    return sorted(union.values(), key=lambda card: card.id)
-
-
-def resolve(name: str, pods: Sequence[Pod], cards: Cards) -> Target:
-    """Find who serves `name`. Raises UnknownName, with the names that exist, when no pod serves it.
-
-    A model of which no pod is ready has a target without pods. An adapter of two base models leads to the
-    base model of the first pod that has it.
+    `ask_again` asks all pods what they serve now.
     """
-    serving: list[tuple[Pod, str]] = []
-    for pod in pods:
-        card = cards_of(pod, cards).get(name)
-        if card is not None:
-            serving.append((pod, name if card.parent else ""))
-    if not serving:
-        raise UnknownName("model", name, [card.id for card in listing(pods, cards)])
-    first, lora = serving[0]
-    ready = tuple(pod for pod, its in serving if pod.ready and (pod.model, its) == (first.model, lora))
-    return Target(model=first.model, lora=lora, pods=ready)
+
+    def __init__(
+        self,
+        pods: Callable[[], Sequence[Pod]],
+        cards: Cards,
+        ask_again: Callable[[], Awaitable[None]] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._pods = pods
+        self._cards = cards
+        self._ask_again = ask_again
+        self._clock = clock
+        self._served: dict[str, _Served] = {}
+        self._asking = asyncio.Lock()
+        self._asked = -math.inf
+
+    def listing(self) -> list[ModelCard]:
+        """List every name that some pod serves, sorted; the first pod to name it describes it."""
+        union: dict[str, ModelCard] = {}
+        for pod in self._pods():
+            for card in self._of(pod).values():
+                union.setdefault(card.id, card)
+        return sorted(union.values(), key=lambda card: card.id)
+
+    def only_model(self) -> str:
+        """Return the model that all pods serve. Raises ValueError when there are several, or none."""
+        models = {pod.model for pod in self._pods()}
+        if len(models) != 1:
+            raise ValueError("`model` must be the name of a model: not all pods serve the same one")
+        return models.pop()
+
+    def resolve(self, name: str) -> Target:
+        """Find who serves `name`. Raises UnknownName, with the names that exist, when no pod serves it.
+
+        A model of which no pod is ready has a target without pods. An adapter of two base models leads to the
+        base model of the first pod that has it.
+        """
+        serving: list[tuple[Pod, str]] = []
+        for pod in self._pods():
+            card = self._of(pod).get(name)
+            if card is not None:
+                serving.append((pod, name if card.parent else ""))
+        if not serving:
+            raise UnknownName("model", name, [card.id for card in self.listing()])
+        first, lora = serving[0]
+        ready = tuple(pod for pod, its in serving if pod.ready and (pod.model, its) == (first.model, lora))
+        return Target(model=first.model, lora=lora, pods=ready)
+
+    async def find(self, name: str, *, forwards: bool = False) -> Target:
+        """Find who serves `name`, asking the pods once more before it is called unknown.
+
+        Raises UnknownName. If it `forwards`, the pods of the only base model may serve what they do not list.
+        """
+        try:
+            return self.resolve(name)
+        except UnknownName:
+            await self._refresh()
+        try:
+            return self.resolve(name)
+        except UnknownName:
+            pods = self._pods()
+            if not forwards or len({pod.model for pod in pods}) != 1:
+                raise
+            ready = tuple(pod for pod in pods if pod.ready)
+            return Target(model=pods[0].model, lora=name, pods=ready)
+
+    async def _refresh(self) -> None:
+        """Let all pods be asked after this moment, however many wait for it, and not too often."""
+        came = self._clock()
+        async with self._asking:
+            if self._ask_again is None or self._asked > came:
+                return
+            await asyncio.sleep(self._asked + ASK_AGAIN_S - came)
+            self._asked = self._clock()
+            await self._ask_again()
+
+    def _of(self, pod: Pod) -> Mapping[str, ModelCard]:
+        """Say what one pod serves, by name."""
+        cards, known = self._cards(pod), self._served.get(pod.name)
+        if known is None or known.pod is not pod or known.cards is not cards:
+            own = [ModelCard(id=pod.model), *(ModelCard(id=lora, parent=pod.model) for lora in pod.loras)]
+            known = _Served(pod, cards, {card.id: card for card in (*own, *cards)})
+            there = {each.name for each in self._pods()}
+            self._served = {name: its for name, its in self._served.items() if name in there}
+            self._served[pod.name] = known
+        return known.by_name
+
+
+class _Served(NamedTuple):
+    """What a pod serves, and what that was made of."""
+
+    pod: Pod
+    cards: Sequence[ModelCard]
+    by_name: Mapping[str, ModelCard]
 
 
 def adapter_numbers(cards: Sequence[ModelCard], seen: Collection[int]) -> dict[str, int]:

@@ -29,7 +29,8 @@ class Completion:
     """One request as far as routing needs it. `prompts` says how many it has; `prompt` is the first.
 
     `answers` is how many each prompt gets. `reads_cache` is False for a request for which the engine computes
-    the whole prompt, whatever it holds. `lora` is only given by index queries.
+    the whole prompt, whatever it holds. `is_compared` says whether the answer reports cached tokens as
+    completions do. `lora` is only given by index queries.
     """
 
     model: str
@@ -37,22 +38,72 @@ class Completion:
     prompts: int = 1
     answers: int = 1
     reads_cache: bool = True
+    is_compared: bool = True
     stream: bool = False
     cache_salt: str | None = None
     lora: str | None = None
     wants_report: bool = False
 
 
+COMPLETION_PATHS = ("/v1/completions", "/v1/chat/completions")
+
+OTHER_PATHS = (
+    "/v1/responses",
+    "/v1/messages",
+    "/v1/messages/count_tokens",
+    "/v1/embeddings",
+    "/v2/embed",
+    "/v1/rerank",
+    "/v2/rerank",
+    "/rerank",
+    "/v1/score",
+    "/score",
+    "/pooling",
+    "/classify",
+    "/tokenize",
+    "/detokenize",
+    "/v1/audio/transcriptions",
+    "/v1/audio/translations",
+    "/v1/audio/speech",
+)
+"""What engines serve besides completions, each request by itself."""
+
+RENDERED = {"/v1/responses": "input", "/v1/messages": "messages"}
+"""Those of which vLLM can say the tokens (`/render`), and where they hold what was said."""
+
+_FIELD = re.compile(
+    rb'form-data; *name="?(model|stream)"?\r\n(?:[^\r\n]+\r\n)*\r\n([^\r\n]*)\r\n', re.IGNORECASE
+)
+"""A field of a form that matters here: a form with audio is too large to be taken apart for them."""
+
+
+def parse_other(body: bytes, path: str, content_type: str) -> Completion:
+    """Read a request of another kind, which may name no model: it is then "".
+
+    Raises ValueError saying what is wrong.
+    """
+    if content_type.lower().startswith("multipart/form-data"):
+        form = {name.lower(): value.decode(errors="replace") for name, value in _FIELD.findall(body)}
+        streams = form.get(b"stream", "").lower() == "true"
+        return Completion(model=form.get(b"model", ""), prompt=None, stream=streams, is_compared=False)
+    request = _json_object(body)
+    model = request.get("model") or ""
+    if not isinstance(model, str):
+        raise ValueError("`model` must be the name of a model")
+    said = request.get(RENDERED.get(path, ""))
+    return Completion(
+        model=model,
+        prompt=None if said is None or has_media(said) else Text(request, None, path),
+        stream=request.get("stream") is True,
+        cache_salt=_text(request.get("cache_salt")),
+        is_compared=False,
+        wants_report=_wants_report(request),
+    )
+
+
 def parse(body: bytes) -> Completion:
     """Read a completion, chat completion or index query. Raises ValueError saying what is wrong."""
-    try:
-        request = json.loads(body)
-        if _ESCAPED_HALF.search(body):
-            json.dumps(request, ensure_ascii=False).encode()
-    except (ValueError, RecursionError) as exc:
-        raise ValueError(f"the body is not valid JSON: {exc}") from exc
-    if not isinstance(request, dict):
-        raise ValueError("the body must be a JSON object")
+    request = _json_object(body)
     model = request.get("model")
     if not isinstance(model, str) or not model:
         raise ValueError("`model` must be the name of a model")
@@ -69,6 +120,18 @@ def parse(body: bytes) -> Completion:
         lora=_text(request.get("lora")),
         wants_report=_wants_report(request),
     )
+
+
+def _json_object(body: bytes) -> Mapping[str, object]:
+    try:
+        request = json.loads(body)
+        if _ESCAPED_HALF.search(body):
+            json.dumps(request, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as exc:
+        raise ValueError(f"the body is not valid JSON: {exc}") from exc
+    if not isinstance(request, dict):
+        raise ValueError("the body must be a JSON object")
+    return request
 
 
 def without_report(body: bytes) -> bytes:

@@ -21,6 +21,9 @@ from kvsync.config import HealthConfig
 from kvsync.gateway.catalog import ModelCard, read_cards
 from kvsync.pods import Pod
 
+PROBES_WITHOUT_SLEEP = 60
+"""Probes of an engine without /is_sleeping before it is asked again: vLLM has it in development mode."""
+
 FIRST_PODS_S = 0.05
 """How often to look for pods while there are none: a gateway should be ready soon after its first pod."""
 
@@ -39,6 +42,7 @@ class Health:
     refusals: int = 0
     problem: str = "not probed yet"
     cards: tuple[ModelCard, ...] = ()
+    asleep: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,7 @@ class Answered:
 
     cards: tuple[ModelCard, ...] | None
     problem: str = ""
+    asleep: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +69,11 @@ def judge(before: Health, probe: Answered | Unanswered, *, failures: int, progre
     """
     match probe:
         case Unanswered(problem=problem, late=True) if progress:
-            return Health(healthy=True, problem=f"{problem}, but its answers go on", cards=before.cards)
-        case Answered(cards=cards, problem=problem):
-            return Health(healthy=True, problem=problem, cards=before.cards if cards is None else cards)
+            said = f"{problem}, but its answers go on"
+            return Health(healthy=True, problem=said, cards=before.cards, asleep=before.asleep)
+        case Answered(cards=cards, problem=problem, asleep=asleep):
+            known = before.cards if cards is None else cards
+            return Health(healthy=True, problem=problem, cards=known, asleep=asleep)
         case Unanswered(problem=problem, late=late):
             count, refusals = before.failures + 1, 0 if late else before.refusals + 1
             return replace(
@@ -106,6 +113,7 @@ class HealthMonitor:
         self._known: dict[ProbedPod, Health] = {}
         self._heard_at: dict[ProbedPod, float] = {}
         self._watchers: dict[ProbedPod, list[Watcher]] = {}
+        self._sleepless: dict[ProbedPod, int] = {}
 
     def of(self, pod: Pod) -> Health:
         """Return what is known about `pod`; a pod at another address is another pod."""
@@ -131,6 +139,19 @@ class HealthMonitor:
             if not watchers:
                 self._watchers.pop(_place(pod), None)
 
+    async def list_again(self) -> None:
+        """Ask all pods what they serve now; a pod that does not say keeps what it said."""
+        await asyncio.gather(*map(self._list_one_again, self._pods()))
+
+    async def _list_one_again(self, pod: Pod) -> None:
+        try:
+            async with asyncio.timeout(self._limits.timeout_s):
+                cards, _ = await self._list(pod)
+        except (TimeoutError, httpx.HTTPError, httpx.InvalidURL):
+            return  # Whether the pod answers is for its probes to say.
+        if cards is not None and _place(pod) in self._known:
+            self._known[_place(pod)] = replace(self.of(pod), cards=cards)
+
     async def run(self) -> None:
         """Probe until cancelled. New pods are probed at once, known ones in turn, each once an interval."""
         async with asyncio.TaskGroup() as probes:
@@ -139,6 +160,7 @@ class HealthMonitor:
                 fresh = [pod for pod in pods if _place(pod) not in self._known]
                 self._known = {_place(pod): self.of(pod) for pod in pods}
                 self._heard_at = {place: at for place, at in self._heard_at.items() if place in self._known}
+                self._sleepless = {place: self._sleepless.get(place, 0) for place in self._known}
                 for pod in fresh:
                     probes.create_task(self._probe(pod))
                 for pod in pods:
@@ -166,19 +188,34 @@ class HealthMonitor:
                 alive = await self._client.get(f"{pod.url}/health", timeout=None)
                 if not alive.is_success:
                     return Unanswered(f"/health answered {alive.status_code}")
-                models = await self._client.get(
-                    f"{pod.url}/v1/models", timeout=None, headers=self._credentials
-                )
+                cards, problem = await self._list(pod)
+                return Answered(cards, problem, asleep=await self._sleeps(pod))
         except TimeoutError:
             problem = f"no answer within {self._limits.timeout_s:g} s"
             return Unanswered(problem, late=await self._accepts(pod))
         except (httpx.HTTPError, httpx.InvalidURL) as exc:
             return Unanswered(f"{type(exc).__name__}: {exc}")
+
+    async def _list(self, pod: Pod) -> tuple[tuple[ModelCard, ...] | None, str]:
+        """Ask a pod what it serves; None, and why, when it does not say."""
+        models = await self._client.get(f"{pod.url}/v1/models", timeout=None, headers=self._credentials)
+        if not models.is_success:
+            return None, _why_unknown(models.status_code)
         try:
-            cards = read_cards(models.json()) if models.is_success else None
+            return read_cards(models.json()), ""
         except ValueError:
-            return Answered(None, "/v1/models did not answer with JSON")
-        return Answered(cards, "" if models.is_success else _why_unknown(models.status_code))
+            return None, "/v1/models did not answer with JSON"
+
+    async def _sleeps(self, pod: Pod) -> bool:
+        """Ask whether an engine sleeps; one that does not know the question is seldom asked: vLLM logs it."""
+        place = _place(pod)
+        if self._sleepless.get(place, 0):
+            self._sleepless[place] -= 1
+            return False
+        answer = await self._client.get(f"{pod.url}/is_sleeping", timeout=None, headers=self._credentials)
+        if not answer.is_success:
+            self._sleepless[place] = PROBES_WITHOUT_SLEEP
+        return answer.is_success and b'"is_sleeping":true' in answer.content.replace(b" ", b"")
 
     async def _accepts(self, pod: Pod) -> bool:
         """Say whether there still is a host, with a process that listens."""

@@ -9,19 +9,21 @@ class RunningRequests:
     """Counts running requests; the count is restored however a request ends."""
 
     def __init__(self) -> None:
-        self._running: Counter[str] = Counter()
+        self._running: Counter[tuple[str, int | None]] = Counter()
 
     @contextmanager
-    def running(self, pod: str) -> Iterator[None]:
-        """Count one request on `pod` as running inside the block."""
-        self._running[pod] += 1
+    def running(self, pod: str, rank: int | None = None) -> Iterator[None]:
+        """Count one request on `pod`, and on the rank that it asks for, as running inside the block."""
+        places = {(pod, None), (pod, rank)}
+        self._running.update(places)
         try:
             yield
         finally:
-            self._running[pod] -= 1
-            if not self._running[pod]:
-                del self._running[pod]
+            self._running.subtract(places)
+            for place in places:
+                if not self._running[place]:
+                    del self._running[place]
 
-    def of(self, pod: str) -> int:
-        """Return how many requests run on `pod`."""
-        return self._running[pod]
+    def of(self, pod: str, rank: int | None = None) -> int:
+        """Return how many requests run on `pod`, or on one of its ranks."""
+        return self._running[pod, rank]

@@ -10,8 +10,9 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import aclosing
+from functools import partial
 from http import HTTPStatus
 from typing import NamedTuple
 
@@ -23,7 +24,7 @@ from starlette.types import Receive, Scope, Send
 from kvsync.config import ClientsConfig, RetriesConfig
 from kvsync.errors import TokenizeError, UnknownName
 from kvsync.gateway.catalog import Target
-from kvsync.gateway.completion import Completion, parse, without_report
+from kvsync.gateway.completion import COMPLETION_PATHS, Completion, parse, parse_other, without_report
 from kvsync.gateway.failover.attempts import REFUSALS, Attempts
 from kvsync.gateway.failover.breaker import Breakers
 from kvsync.gateway.failover.budget import RetryBudget
@@ -87,11 +88,13 @@ def credentials(request: Request) -> dict[str, str]:
     return {name: request.headers[name] for name in CREDENTIALS if name in request.headers}
 
 
-def understand(body: bytes, router: Router) -> tuple[Completion, Target]:
+async def understand(
+    body: bytes, router: Router, read: Callable[[bytes], Completion] = parse
+) -> tuple[Completion, Target]:
     """Read a request and find the pods that serve its model. Raises HTTPException 400 or 404."""
     try:
-        completion = parse(body)
-        return completion, router.resolve(completion.model)
+        completion = read(body)
+        return completion, await router.find(completion.model)
     except ValueError as exc:
         raise HTTPException(400, str(exc)) from exc
     except UnknownName as exc:
@@ -106,6 +109,18 @@ ROUTING_HEADERS = (
     "x-kvsync-source-state",
 )
 """By these an answer says how it was routed."""
+
+
+RANK_HEADER = b"x-data-parallel-rank"
+"""By this a request asks for one of an engine's data-parallel ranks (vLLM 0.11 to 0.32)."""
+
+
+def asking_for(rank: int | None, headers: Headers) -> Headers:
+    """Return a request's headers, by which it asks for a rank that was chosen and for no other."""
+    if rank is None:
+        return headers
+    others = [(name, value) for name, value in headers if name.lower() != RANK_HEADER]
+    return [*others, (RANK_HEADER, b"%d" % rank)]
 
 
 def routing_headers(choice: Choice, prediction: Prediction) -> Headers:
@@ -161,7 +176,7 @@ def broken(failed: UpstreamFailure) -> bytes:
 
 
 class Relay:
-    """An ASGI endpoint that passes completion requests on."""
+    """An ASGI endpoint that passes completions, and what else engines serve, on."""
 
     def __init__(
         self,
@@ -199,7 +214,7 @@ class Relay:
             body = await read_body(request, self._max_body_bytes)
         except ClientDisconnect:
             return
-        completion, target = understand(body, self._router)
+        completion, target = await understand(body, self._router, self._reader(request))
         if completion.wants_report and not self._forwards_report_mode:
             body = without_report(body)
         try:
@@ -207,6 +222,12 @@ class Relay:
         except asyncio.CancelledError:
             # uvicorn cancels what outlasts the grace period, and would print this as a defect.
             log.warning("a request to %s was cut off by the end of the gateway", request.url.path)
+
+    def _reader(self, request: Request) -> Callable[[bytes], Completion]:
+        if request.url.path in COMPLETION_PATHS:
+            return parse
+        kind = request.headers.get("content-type", "")
+        return partial(parse_other, path=request.url.path, content_type=kind)
 
     async def _serve(
         self, request: Request, send: Send, body: bytes, completion: Completion, target: Target
@@ -231,7 +252,7 @@ class Relay:
             while choice := attempts.next():
                 selection = choice.selection.value
                 with (
-                    self._load.running(choice.pod),
+                    self._load.running(choice.pod, choice.rank),
                     self._breakers.trying(choice.pod),
                     self._predictions.made(
                         pods[choice.pod],
@@ -240,7 +261,8 @@ class Relay:
                         tokens=tokens,
                     ) as prediction,
                 ):
-                    async with self._proxy.post(pods[choice.pod], path, request.headers.raw, body) as answer:
+                    headers = asking_for(choice.rank, request.headers.raw)
+                    async with self._proxy.post(pods[choice.pod], path, headers, body) as answer:
                         if isinstance(answer, UpstreamAnswer):
                             status = await self._pass_on(
                                 request, answer, choice, prediction, completion, send
@@ -288,7 +310,8 @@ class Relay:
         if not is_refused:
             self._breakers.answered(choice.pod)
         is_known = prediction.tokens is not None or not completion.reads_cache
-        if answer.status == HTTPStatus.OK and completion.prompts == completion.answers == 1 and is_known:
+        is_alone = completion.is_compared and completion.prompts == completion.answers == 1
+        if answer.status == HTTPStatus.OK and is_alone and is_known:
             self._metrics.compared(prediction, self._predictions.compare(prediction, tail))
         return str(answer.status)
 

@@ -6,14 +6,16 @@ at fault, and a request that could be served must not be refused.
 
 import math
 import random
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kvsync.config import GatewayConfig
-from kvsync.gateway.catalog import Cards, Target, adapter_numbers, resolve
+from kvsync.events import Source
+from kvsync.gateway.catalog import Cards, Catalog, Target, adapter_numbers
 from kvsync.gateway.load import RunningRequests
 from kvsync.gateway.text import TokenIds
-from kvsync.index import Match, PrefixIndex, Prompt, lookup
+from kvsync.index import ExpectedPrefixes, Match, PrefixIndex, Prompt, lookup
 from kvsync.pods import Pod
 from kvsync.routing import Candidate, Choice, Policy, rank
 from kvsync.sequence import State
@@ -54,42 +56,58 @@ class Router:
         config: GatewayConfig,
         index: PrefixIndex,
         *,
-        pods: Callable[[], Sequence[Pod]],
+        catalog: Catalog,
         state: Callable[[str], State],
         cards: Cards,
         healthy: Callable[[Pod], bool],
+        asleep: Callable[[Pod], bool] = lambda _: False,
         load: RunningRequests,
         rng: random.Random,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._config = config
         self._index = index
-        self._pods = pods
+        self._catalog = catalog
         self._state = state
         self._cards = cards
         self._healthy = healthy
+        self._asleep = asleep
         self._load = load
         self._rng = rng
-        self._policy = Policy(imbalance_after=config.routing.imbalance_after, sigma=config.routing.sigma)
+        routing = config.routing
+        self._policy = Policy(
+            imbalance_after=routing.imbalance_after,
+            sigma=routing.sigma,
+            expected_ahead=routing.expected_ahead,
+        )
+        self._expected = ExpectedPrefixes(for_s=routing.expected_s, most=routing.expected_blocks, clock=clock)
 
-    def resolve(self, model: str) -> Target:
-        """Find who serves `model`. Raises UnknownName with the models that are served."""
-        return resolve(model, self._pods(), self._cards)
+    async def find(self, model: str) -> Target:
+        """Find the pods that serve `model` and do not sleep; the only model, if none is named.
+
+        Raises UnknownName with the models there are, ValueError when one must be named.
+        """
+        forwards = self._config.routing.unlisted_models == "forward"
+        target = await self._catalog.find(model or self._catalog.only_model(), forwards=forwards)
+        return replace(target, pods=tuple(pod for pod in target.pods if not self._asleep(pod)))
 
     def tokenizers(self, target: Target) -> list[str]:
         """Return the base URLs of the target's pods, healthy ones with the least to do first."""
         order = sorted(target.pods, key=lambda pod: (not self._healthy(pod), self._load.of(pod.name)))
         return [pod.url for pod in order]
 
-    def match(self, target: Target, tokens: TokenIds, cache_salt: str | None) -> Mapping[str, Match]:
-        """Return what each pod holds of the beginning of a prompt; pods without any are left out."""
-        prompt = Prompt(
+    def match(self, target: Target, tokens: TokenIds, cache_salt: str | None) -> Mapping[Source, Match]:
+        """Return what each rank holds of the beginning of a prompt; those without any are left out."""
+        return lookup(self._index, self._prompt(target, tokens, cache_salt))
+
+    def _prompt(self, target: Target, tokens: TokenIds, cache_salt: str | None) -> Prompt:
+        return Prompt(
             model=target.model,
             lora=target.lora,
             tokens=tokens,
             salt=cache_salt,
             lora_ids=self._numbers(target) if target.lora else {},
         )
-        return lookup(self._index, prompt)
 
     def _numbers(self, target: Target) -> dict[str, int]:
         """Return by what number each pod's events name the target's adapter, where they do."""
@@ -101,23 +119,46 @@ class Router:
         return numbers
 
     def route(self, target: Target, tokens: TokenIds | None, cache_salt: str | None) -> Route:
-        """Rank the pods of `target`; None as `tokens` means that they are not known."""
-        known = tokens if self._config.sync_enabled else None
-        matched = self.match(target, known, cache_salt) if known else {}
+        """Rank the pods of `target`; None as `tokens` means that they are not known.
+
+        Other requests are told to expect the prompt at the first of them.
+        """
+        matched: Mapping[Source, Match] = {}
+        hashes: list[int] = []
+        if tokens and self._config.sync_enabled:
+            prompt = self._prompt(target, tokens, cache_salt)
+            matched, hashes = lookup(self._index, prompt), self._expected.hashes(prompt)
+        expected = self._expected.tokens(hashes)
         choices: list[Choice] = []
         for healthy in (True, False):
             candidates = [
-                Candidate(
-                    pod=pod.name,
-                    matched_blocks=found.blocks,
-                    block_size=found.block_size,
-                    cached_tokens=found.cached_tokens,
-                    running=self._load.of(pod.name),
-                    state=self._state(pod.name),
-                )
+                self._candidate(pod, rank, matched, expected)
                 for pod in target.pods
                 if self._healthy(pod) is healthy
-                for found in [matched.get(pod.name, NOTHING)]
+                for rank in self._ranks(pod)
             ]
             choices += rank(candidates, self._policy, self._rng)
+        for first in choices[:1]:
+            sources = next(pod.sources for pod in target.pods if pod.name == first.pod)
+            self._expected.add(hashes, sources[first.rank or 0])
         return Route(choices=tuple(choices), tokens=len(tokens or ()))
+
+    def _ranks(self, pod: Pod) -> Sequence[int | None]:
+        """Return the ranks that may be asked for; an engine whose events are not followed chooses itself."""
+        return range(pod.dp_size) if pod.dp_size > 1 and self._config.sync_enabled else (None,)
+
+    def _candidate(
+        self, pod: Pod, rank: int | None, matched: Mapping[Source, Match], expected: Mapping[Source, int]
+    ) -> Candidate:
+        source = pod.sources[rank or 0]
+        found = matched.get(source, NOTHING)
+        return Candidate(
+            pod=pod.name,
+            rank=rank,
+            matched_blocks=found.blocks,
+            block_size=found.block_size,
+            cached_tokens=found.cached_tokens,
+            expected_tokens=expected.get(source, 0),
+            running=self._load.of(pod.name, rank),
+            state=self._state(pod.name),
+        )

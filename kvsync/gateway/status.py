@@ -66,6 +66,7 @@ class StatusView:
             "host": pod.host,
             "ready": pod.ready,
             "healthy": health.healthy,
+            "asleep": health.asleep,
             "problem": health.problem,
             "breaker": self.breakers.state(pod.name).value,
             "running": self.load.of(pod.name),

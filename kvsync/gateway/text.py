@@ -55,22 +55,26 @@ WITHOUT_EFFECT = frozenset(
 class Text:
     """A prompt that a tokenizer must turn into token ids: the request that holds it.
 
-    Of several prompts `prompt` is the first; None is a conversation.
+    Of several prompts `prompt` is the first; None is a conversation. `path` is that of a request of another
+    kind, which an engine can only render.
     """
 
     request: Json
     prompt: str | None
+    path: str = ""
 
     @property
     def rendered_at(self) -> str:
         """The path under which vLLM renders such a request."""
+        if self.path:
+            return f"{self.path}/render"
         return "/v1/completions/render" if self.prompt is not None else "/v1/chat/completions/render"
 
     @property
     def key(self) -> bytes:
         """What the tokens depend on at most. Keys are not sorted: templates write tools as given."""
         shown = {name: value for name, value in self.request.items() if name not in WITHOUT_EFFECT}
-        return json.dumps(self._with_one_prompt(shown)).encode()
+        return self.path.encode() + json.dumps(self._with_one_prompt(shown)).encode()
 
     def rendering(self) -> bytes:
         """Return the question to the path that renders requests."""
@@ -105,14 +109,15 @@ class Text:
         return arguments
 
 
+_WORDS = ("text", "refusal", "input_text", "output_text")
+
+
 def has_media(messages: object) -> bool:
     """Say whether a conversation holds images or the like: its tokens are not what blocks are hashed from."""
     turns = messages if isinstance(messages, list) else []
     contents = [turn.get("content") for turn in turns if isinstance(turn, dict)]
     parts = [part for content in contents if isinstance(content, list) for part in content]
-    return any(
-        isinstance(part, dict) and part.get("type", "text") not in ("text", "refusal") for part in parts
-    )
+    return any(isinstance(part, dict) and part.get("type", "text") not in _WORDS for part in parts)
 
 
 def read_rendered(answer: object) -> TokenIds:

@@ -76,14 +76,14 @@ class Tokenizer:
         self._key = key
         self._clock = clock
         self._cache = TokenCache(config.cache_entries)
-        self._asked: dict[bytes, asyncio.Task[TokenIds]] = {}
+        self._asked: dict[bytes, asyncio.Task[TokenIds | None]] = {}
         self._silent_until: dict[str, float] = {}
         self._only_tokenize_until: dict[str, float] = {}
 
     async def tokens(
         self, prompt: Prompt, pods: Sequence[str], credentials: Mapping[str, str] = NO_CREDENTIALS
     ) -> TokenIds | None:
-        """Return the token ids of a prompt, None when there is no tokenizer.
+        """Return the token ids of a prompt, None when there is no tokenizer for it.
 
         `pods` are base URLs in order of preference; `credentials` are the client's headers that let it in.
         Raises TokenizeError when no tokenizer answered.
@@ -96,7 +96,9 @@ class Tokenizer:
             case _:
                 return prompt
 
-    async def _remember(self, text: Text, pods: Sequence[str], credentials: Mapping[str, str]) -> TokenIds:
+    async def _remember(
+        self, text: Text, pods: Sequence[str], credentials: Mapping[str, str]
+    ) -> TokenIds | None:
         key = xxh3_128_digest(text.key)
         known = self._cache.get(key)
         if known is not None:
@@ -108,14 +110,14 @@ class Tokenizer:
         # One of several that wait may hang up; the answer is still for the others.
         return await asyncio.shield(self._asked[key])
 
-    def _answered(self, key: bytes, done: "asyncio.Task[TokenIds]") -> None:
+    def _answered(self, key: bytes, done: "asyncio.Task[TokenIds | None]") -> None:
         del self._asked[key]
         if not done.cancelled():
             done.exception()  # it is for those that wait, if any still does
 
     async def _ask(
         self, key: bytes, text: Text, bases: Sequence[str], credentials: Mapping[str, str]
-    ) -> TokenIds:
+    ) -> TokenIds | None:
         now, problems = self._clock(), []
         able = [base for base in bases if self._silent_until.get(base, now) <= now]
         for base in able[:ATTEMPTS]:
@@ -126,17 +128,20 @@ class Tokenizer:
                 self._silent_until[base] = self._clock() + COOL_DOWN_S
                 problems.append(f"{base}: {exc or type(exc).__name__}")
             else:
-                self._cache.put(key, tokens)
+                if tokens is not None:
+                    self._cache.put(key, tokens)
                 return tokens
         silent = "no tokenizer answered a moment ago" if bases else "no pod to ask for tokens"
         raise TokenizeError("; ".join(problems) or silent)
 
-    async def _ask_one(self, base: str, text: Text, credentials: Mapping[str, str]) -> TokenIds:
+    async def _ask_one(self, base: str, text: Text, credentials: Mapping[str, str]) -> TokenIds | None:
         if self._only_tokenize_until.get(base, 0.0) <= self._clock():
             answer = await self._post(base + text.rendered_at, text.rendering(), credentials)
             if not _is_missing(answer):
                 return _read(answer, read_rendered)
             self._only_tokenize_until[base] = self._clock() + RENDER_AGAIN_S
+        if text.path:
+            return None
         answer = await self._post(f"{base}/tokenize", text.tokenizing(), credentials)
         return text.truncated(_read(answer, read_tokenized))
 

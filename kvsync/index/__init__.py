@@ -1,7 +1,8 @@
 """Which source holds which block, so that a prompt finds the pods that hold its prefix."""
 
+from kvsync.index.expected import ExpectedPrefixes
 from kvsync.index.holding import MAX_BLOCKS_PER_SOURCE, MAX_ORPHANS_PER_SOURCE, Applied
-from kvsync.index.lookup import Match, Prompt, lookup
+from kvsync.index.lookup import Match, Prompt, best_ranks, lookup
 from kvsync.index.prefixes import DEFAULT_BLOCK_SIZE, Digest, PrefixIndex
 
 __all__ = [
@@ -10,8 +11,10 @@ __all__ = [
     "MAX_ORPHANS_PER_SOURCE",
     "Applied",
     "Digest",
+    "ExpectedPrefixes",
     "Match",
     "PrefixIndex",
     "Prompt",
+    "best_ranks",
     "lookup",
 ]

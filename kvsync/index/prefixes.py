@@ -139,15 +139,30 @@ class PrefixIndex:
         pods: Collection[str] | None = None,
         *,
         block_size: int | None = None,
-        keyed: bool | None = None,
     ) -> dict[str, int]:
-        """Return, by pod, how many blocks of the prefix its engine would reuse; pods with none are absent.
+        """Return what `match_sources` does by pod, of whose ranks the best counts."""
+        matched: dict[str, int] = {}
+        for source, blocks in self.match_sources(model, lora, hashes, pods, block_size=block_size).items():
+            matched[source.pod] = max(blocks, matched.get(source.pod, 0))
+        return matched
+
+    def match_sources(
+        self,
+        model: str,
+        lora: str,
+        hashes: Sequence[int],
+        pods: Collection[str] | None = None,
+        *,
+        block_size: int | None = None,
+        keyed: bool | None = None,
+    ) -> dict[Source, int]:
+        """Return, by source, how many blocks of the prefix its engine would reuse; without any it is absent.
 
         `hashes` are own hashes from the root, made with this index's seed and `block_size`, by default that
-        of the index or else 16. Of a pod's ranks the best counts. `pods` limits the answer, as does `keyed`
-        to sources that do or do not announce what enters their hashes besides tokens.
+        of the index or else 16. `pods` limits the answer, as does `keyed` to sources that do or do not
+        announce what enters their hashes besides tokens.
         """
-        matched: dict[str, int] = {}
+        matched: dict[Source, int] = {}
         size = block_size or self.block_size or DEFAULT_BLOCK_SIZE
         context = self._contexts.get((model, lora, size))
         if not context or not hashes:
@@ -162,7 +177,7 @@ class PrefixIndex:
                 if not alive:
                     break
         self._credit(matched, alive, lora, hashes, len(hashes))
-        return matched if pods is None else {pod: n for pod, n in matched.items() if pod in pods}
+        return matched if pods is None else {source: n for source, n in matched.items() if source.pod in pods}
 
     @property
     def has_groups(self) -> bool:
@@ -442,7 +457,7 @@ class PrefixIndex:
             del self._contexts[name]
 
     def _credit(
-        self, matched: dict[str, int], mask: int, lora: str, hashes: Sequence[int], depth: int
+        self, matched: dict[Source, int], mask: int, lora: str, hashes: Sequence[int], depth: int
     ) -> None:
         """Note for every source in the mask that it holds `depth` blocks, or how many its engine reuses."""
         while mask:
@@ -450,8 +465,8 @@ class PrefixIndex:
             mask ^= bit
             holding = self._by_bit[bit]
             reused = holding.reuse(lora, hashes, depth) if holding.groups else depth
-            if reused > matched.get(holding.source.pod, 0):
-                matched[holding.source.pod] = reused
+            if reused:
+                matched[holding.source] = reused
 
 
 def _decrease(counts: dict[K, int], key: K) -> None:

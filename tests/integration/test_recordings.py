@@ -113,7 +113,7 @@ def test_hybrid_models_reuse_what_is_predicted() -> None:
             index.apply_batch(SOURCE, waiting.pop(number).events)
         prompt = Prompt(model="model", tokens=request["prompt"], salt=request.get("cache_salt"))
         matches = lookup(index, prompt)
-        predicted.append(matches[SOURCE.pod].cached_tokens if matches else 0)
+        predicted.append(matches[SOURCE].cached_tokens if matches else 0)
 
     assert predicted == [request["cached"] for request in requests]
     assert sum(predicted) > 10_000

@@ -188,6 +188,27 @@ def test_settings_of_kubernetes_are_checked(given: str, problem: str) -> None:
     assert told.startswith(problem)
 
 
+@pytest.mark.parametrize("path", ["/sleep", "/v1/load_lora_adapter", "/adapters"])
+def test_paths_that_administer_engines_must_be_allowed(path: str) -> None:
+    """One of them is refused among the paths that are passed on, and what would allow it is said."""
+    given = {"KVSYNC_PODS": "[{name: a, model: m, host: h1}]", "KVSYNC_UPSTREAM__MORE_PATHS": f"[{path}]"}
+
+    (told,) = refused(None, given)
+    assert told.startswith(f"upstream.more_paths: {path} administers an engine")
+
+    allowed = load_gateway_config(None, {**given, "KVSYNC_UPSTREAM__ALLOWS_ADMINISTRATION": "true"})
+    assert allowed.upstream.more_paths == (path,)
+
+
+@pytest.mark.parametrize("path", ["v1/x", "/", "/v1/{id}", "/v1/x/", "//x", "/../x"])
+def test_a_path_is_a_path(path: str) -> None:
+    """What would match other paths than it says is refused."""
+    given = {"KVSYNC_PODS": "[{name: a, model: m, host: h1}]"}
+    (told,) = refused(None, {**given, "KVSYNC_UPSTREAM__MORE_PATHS": f"['{path}']"})
+
+    assert told.startswith("upstream.more_paths[0]: string should match pattern")
+
+
 def test_pods_need_different_names() -> None:
     """A pod that has another one's name is refused, since its events would change the other's blocks."""
     pods = "[{name: a, model: m, host: h1}, {name: a, model: m, host: h2}]"

@@ -44,6 +44,33 @@ def test_prefix_wins_unless_load_forbids_it(
     assert (choice.pod, choice.selection) == (pod, selection)
 
 
+@pytest.mark.parametrize(
+    ("running", "matched", "chosen"),
+    [
+        pytest.param(4, 0, ("a", Selection.EXPECTED_PREFIX), id="a few more than the idlest"),
+        pytest.param(5, 0, ("b", Selection.LEAST_REQUEST), id="too many"),
+        pytest.param(1, 6, ("a", Selection.PREFIX_MATCH), id="held by now"),
+        pytest.param(1, 2, ("a", Selection.EXPECTED_PREFIX), id="held in part"),
+    ],
+)
+def test_a_prefix_that_is_expected_attracts(
+    running: int, matched: int, chosen: tuple[str, Selection]
+) -> None:
+    """It may wait for a few requests, and is never called a match."""
+    a = Candidate(pod="a", running=running, matched_blocks=matched, expected_tokens=5)
+
+    choice = choose([a, Candidate(pod="b")], Policy(sigma=0), random.Random(1))
+
+    assert (choice.pod, choice.selection, choice.cached_tokens) == (*chosen, 0)
+
+
+def test_a_blind_source_is_not_expected_to_hold_anything() -> None:
+    """What reaches it is not seen."""
+    blind = Candidate(pod="a", expected_tokens=5, state=State.BLIND)
+
+    assert choose([blind], POLICY, random.Random(1)).selection is Selection.LEAST_REQUEST
+
+
 def test_load_at_the_bound_is_allowed() -> None:
     """Loads 0, 2 and 4 have mean 2 and sample deviation 2: four requests are not too many, five are."""
     rng = random.Random(1)

@@ -1,6 +1,7 @@
 """A pod that answers byte for byte as it is told: badly, where a simulated engine only answers well."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass, field
@@ -52,6 +53,7 @@ class Upstream:
     other side to close it. While not `healthy` it answers probes with an error. When it `drops_idle`, it
     closes a kept connection as soon as another request comes on it. While `silent` it leaves probes, which it
     counts, without an answer. An answer that is `held` waits for that event; `drip` follows it over and over.
+    It lists `adapters` of a model `m`, and says whether it is `asleep`.
     """
 
     answer: bytes = WHOLE
@@ -62,6 +64,8 @@ class Upstream:
     held: asyncio.Event | None = None
     drip: bytes = b""
     probes: int = 0
+    adapters: tuple[str, ...] = ()
+    asleep: bool = False
     received: list[Received] = field(default_factory=list)
     abandoned: int = 0
 
@@ -78,11 +82,11 @@ class Upstream:
     async def _serve(
         self, request: Received, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        if request.target in ("/health", "/v1/models", "/metrics"):
+        if request.target in ("/health", "/v1/models", "/metrics", "/is_sleeping"):
             self.probes += 1
             if self.silent:
                 await reader.read()
-            writer.write(WHOLE if self.healthy else UNAVAILABLE)
+            writer.write(self._page(request.target) if self.healthy else UNAVAILABLE)
             return
         self.received.append(request)
         if self.held:
@@ -95,6 +99,16 @@ class Upstream:
             with suppress(ConnectionError):
                 await reader.read()
             self.abandoned += 1
+
+    def _page(self, target: str) -> bytes:
+        match target:
+            case "/v1/models":
+                body = json.dumps({"data": [{"id": name, "parent": "m"} for name in self.adapters]})
+            case "/is_sleeping":
+                body = json.dumps({"is_sleeping": self.asleep})
+            case _:
+                return WHOLE
+        return _HEAD % b"200 OK" + b"Content-Length: %d\r\n\r\n%b" % (len(body), body.encode())
 
 
 @asynccontextmanager

@@ -109,6 +109,23 @@ async def site() -> AsyncIterator[Site]:
         yield Site(stack)
 
 
+async def test_a_burst_with_a_new_prefix_lands_on_few_pods(site: Site) -> None:
+    """Requests follow the first of them before any event tells of it; predictions do not."""
+    for name in "abcd":
+        await site.engine(name, time_scale=1)
+    client = await site.gateway()
+    request = {"model": "base", "max_tokens": 2}
+
+    burst = await asyncio.gather(
+        *(client.post("/v1/completions", json={**request, "prompt": [*TOKENS, n]}) for n in range(8))
+    )
+
+    assert len({answer.headers["x-kvsync-pod"] for answer in burst}) <= 2
+    early = [answer for answer in burst if answer.headers["x-kvsync-selection"] == "expected_prefix"]
+    assert early
+    assert {answer.headers["x-kvsync-predicted-cached-tokens"] for answer in early} == {"0"}
+
+
 async def test_a_prompt_goes_where_its_prefix_is(site: Site) -> None:
     """A prompt is routed to the pod that holds it, and the cached tokens foretold are those reported."""
     for name in "abc":
@@ -344,6 +361,7 @@ async def test_status_and_metrics_agree_with_what_happened(site: Site) -> None:
         "host": site.pods[0].host,
         "ready": True,
         "healthy": True,
+        "asleep": False,
         "problem": "",
         "breaker": "closed",
         "running": 0,
@@ -430,7 +448,7 @@ async def test_pods_come_and_go_with_the_file(site: Site, tmp_path: Path) -> Non
         answer = await client.get("/readyz")
         return None if answer.is_success else {"text": answer.text}
 
-    assert await until(gone) == {"text": "0 of 0 pods are ready and healthy"}
+    assert await until(gone) == {"text": "0 of 0 pods are ready, healthy and awake"}
     refused = await client.post("/v1/completions", json={"model": "base", "prompt": "a"})
     assert refused.status_code == 404
     assert (await client.get("/healthz")).status_code == 200

@@ -140,3 +140,24 @@ async def test_images_are_not_sent_for_their_tokens(site: Site) -> None:
 
     assert answer.content == WHOLE.split(b"\r\n\r\n", 1)[1]
     assert [each.target for each in pod.received] == ["/v1/chat/completions"]
+
+
+ABSENT = b"HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+
+
+@pytest.mark.parametrize("offers", [True, False], ids=["rendering", "no rendering"])
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [("/v1/responses", {"input": "hi"}), ("/v1/messages", {"messages": [{"role": "user", "content": "hi"}]})],
+)
+async def test_responses_and_messages_are_rendered_or_nothing(
+    site: Site, path: str, said: dict[str, object], offers: bool
+) -> None:
+    """Their tokens are asked for where the engine says them; `/tokenize` would not know what they mean."""
+    pod = await site.pod("a", answer=TOKENS if offers else ABSENT)
+    client = await site.gateway("a", sync_enabled=True)
+
+    for _ in range(2):
+        await client.post(path, json={"model": "m", **said})
+
+    assert [each.target for each in pod.received] == [f"{path}/render", path, path]

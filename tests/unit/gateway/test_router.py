@@ -6,7 +6,7 @@ import pytest
 
 from kvsync.config import GatewayConfig
 from kvsync.events import BlockStored, Source
-from kvsync.gateway.catalog import ModelCard, Target
+from kvsync.gateway.catalog import Catalog, ModelCard, Target
 from kvsync.gateway.load import RunningRequests
 from kvsync.gateway.router import Route, Router, percent_bucket
 from kvsync.index import PrefixIndex
@@ -22,16 +22,20 @@ def holding(**tokens: list[int]) -> PrefixIndex:
     """An index in which each pod holds blocks of 4 tokens."""
     index = PrefixIndex(4)
     for pod, held in tokens.items():
-        hashes = tuple(range(len(held) // 4))
-        event = BlockStored(
-            block_hashes=hashes,
-            parent_block_hash=None,
-            token_ids=tuple(held),
-            block_size=4,
-            extra_keys=(None,) * len(hashes),
-        )
-        index.apply(Source(pod, "m"), event)
+        index.apply(Source(pod, "m"), stored(held))
     return index
+
+
+def stored(held: list[int]) -> BlockStored:
+    """The event of blocks of 4 tokens from the root on."""
+    hashes = tuple(range(len(held) // 4))
+    return BlockStored(
+        block_hashes=hashes,
+        parent_block_hash=None,
+        token_ids=tuple(held),
+        block_size=4,
+        extra_keys=(None,) * len(hashes),
+    )
 
 
 def router(
@@ -46,7 +50,7 @@ def router(
     return Router(
         config,
         index,
-        pods=lambda: (A, B, C),
+        catalog=Catalog(lambda: (A, B, C), lambda _: cards),
         state=lambda _: State.EXACT,
         cards=lambda _: cards,
         healthy=lambda pod: pod in healthy,
@@ -77,6 +81,33 @@ def test_unhealthy_pods_come_last_whatever_they_hold() -> None:
     route = router(index, (C, A)).route(TARGET, [1, 2, 3, 4, 5, 6, 7, 8], None)
 
     assert order(route) == [("a", 1), ("c", 0), ("b", 2)]
+
+
+def test_the_rank_that_holds_the_prefix_is_asked_for() -> None:
+    """Each rank is matched by itself, counted from the pod's first; a pod is asked once only."""
+    index, both = holding(), Pod(name="d", model="m", host="10.0.0.9", dp_rank=2, dp_size=2)
+    for rank, held in ((2, [1, 2, 3, 4]), (3, [1, 2, 3, 4, 5, 6, 7, 8])):
+        index.apply(Source("d", "m", rank), stored(held))
+
+    route = router(index, (both, A)).route(
+        Target(model="m", lora="", pods=(both, A)), [1, 2, 3, 4, 5, 6, 7, 8, 9], None
+    )
+
+    assert [(each.pod, each.rank, each.cached_tokens) for each in route.choices] == [
+        ("d", 1, 8),
+        ("a", None, 0),
+    ]
+
+
+def test_ranks_without_a_prefix_take_turns() -> None:
+    """The load of each rank counts for itself; without events the engine chooses."""
+    pod, load = Pod(name="d", model="m", host="10.0.0.9", dp_size=2), RunningRequests()
+    target = Target(model="m", lora="", pods=(pod,))
+    with load.running("d", 0):
+        followed = router(holding(), (pod,), load).route(target, None, None)
+        unknown = router(holding(), (pod,), load, sync_enabled=False).route(target, None, None)
+
+    assert [each.rank for each in (*followed.choices, *unknown.choices)] == [1, None]
 
 
 def test_no_pod_no_choice() -> None:
@@ -158,7 +189,7 @@ def test_adapters_that_events_number_are_those_that_the_engine_lists(
 
     found = router(index, (A, B), cards=cards).match(target, [1, 2, 3, 4, 5], None)
 
-    assert {pod: match.blocks for pod, match in found.items()} == matched
+    assert {source.pod: match.blocks for source, match in found.items()} == matched
 
 
 @pytest.mark.parametrize(

@@ -111,7 +111,7 @@ def test_prompt_that_is_held_whole_is_reused_up_to_its_last_block() -> None:
     index.apply_batch(POD, [full(), part({3, 4, 7, 8})])
 
     found = lookup(index, Prompt(model="gemma", tokens=TOKENS))
-    assert found == {"a": Match(blocks=8, block_size=4, cached_tokens=16)}
+    assert found == {POD: Match(blocks=8, block_size=4, cached_tokens=16)}
 
 
 def test_blocks_of_a_window_are_counted_and_removed() -> None:

@@ -29,7 +29,7 @@ def test_predictions_are_what_a_hybrid_model_reuses(window: int, reports: bool) 
     rng = random.Random(window)
     cache, index, reused = BlockCache(40, SIZE, sliding_window=window), PrefixIndex(), 0
     for number, prompt in enumerate(prompts(rng, 300)):
-        found = lookup(index, Prompt(model="gemma", tokens=prompt)).get("a")
+        found = lookup(index, Prompt(model="gemma", tokens=prompt)).get(POD)
         # Other reports cannot be told from copies.
         blocks = found.blocks if found else 0
         is_told = number > 50 and 2 <= blocks < len(prompt) // SIZE
