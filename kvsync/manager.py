@@ -130,6 +130,14 @@ class EventManager:
         states = (followed.state for followed in self._ranks.get(pod, ()))
         return min(states, key=_WORST_FIRST.index, default=State.BLIND)
 
+    def emptied(self, pod: str) -> int:
+        """Return how often all that was known of one of a pod's sources was dropped."""
+        return self.events[pod, "cleared"] + self.forgotten[pod]
+
+    def removals(self, pod: str) -> int:
+        """Return how often a pod announced that blocks were removed."""
+        return self.events[pod, "removed"]
+
     def left_out(self, source: Source) -> Mapping[str, int]:
         """Return how many blocks the source holds that the index does not, by reason."""
         return self._content(source).left_out

@@ -83,8 +83,8 @@ class Gateway:
         self._predictions = Predictions(
             config.predictions,
             state=self._manager.state,
-            emptied=lambda pod: self._manager.events[pod, "cleared"] + self._manager.forgotten[pod],
-            removals=lambda pod: self._manager.events[pod, "removed"],
+            emptied=self._manager.emptied,
+            removals=self._manager.removals,
         )
         self._status = StatusView(
             config=config,
@@ -118,11 +118,9 @@ class Gateway:
             load=load,
             predictions=self._predictions,
             metrics=self._metrics,
-            clients=config.clients,
-            retries=config.upstream.retries,
+            config=config,
             budget=budget,
             breakers=self._breakers,
-            forwards_report_mode=config.upstream.forwards_report_mode,
         )
 
     def app(self) -> Starlette:

@@ -21,7 +21,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from kvsync.config import ClientsConfig, RetriesConfig
+from kvsync.config import GatewayConfig
 from kvsync.errors import TokenizeError, UnknownName
 from kvsync.gateway.catalog import Target
 from kvsync.gateway.completion import COMPLETION_PATHS, Completion, parse, parse_other, without_report
@@ -187,16 +187,14 @@ class Relay:
         load: RunningRequests,
         predictions: Predictions,
         metrics: GatewayMetrics,
-        clients: ClientsConfig,
-        retries: RetriesConfig,
+        config: GatewayConfig,
         budget: RetryBudget,
         breakers: Breakers,
-        forwards_report_mode: bool = False,
     ) -> None:
-        self._max_body_bytes = clients.max_body_bytes
-        self._says_so = clients.broken_stream == "event"
-        self._forwards_report_mode = forwards_report_mode
-        self._retries = retries
+        self._max_body_bytes = config.clients.max_body_bytes
+        self._says_so = config.clients.broken_stream == "event"
+        self._forwards_report_mode = config.upstream.forwards_report_mode
+        self._retries = config.upstream.retries
         self._budget = budget
         self._breakers = breakers
         self._router = router
