@@ -3,7 +3,7 @@
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
@@ -38,6 +38,7 @@ from kvsync.gateway.tokens import Tokenizer
 from kvsync.gateway.transport import PeerTransport
 from kvsync.index import PrefixIndex, best_ranks
 from kvsync.manager import EventManager
+from kvsync.pods import Pod
 
 
 def create_app(
@@ -68,12 +69,10 @@ class Gateway:
         self._client = httpx.AsyncClient(transport=transport, trust_env=False)
         index = PrefixIndex(config.block_size, config.hash_seed)
         self._manager = EventManager(index, discovery, config.subscriber, subscribe=config.sync_enabled)
-        self._health = HealthMonitor(
-            self._client, lambda: self._manager.pods, config.health, config.upstream.credentials
-        )
+        self._health = HealthMonitor(self._client, self._pods, config.health, config.upstream.credentials)
         self._engines = Engines(
             self._client,
-            lambda: self._manager.pods,
+            self._pods,
             self._manager.doubt,
             unnamed=lambda pod: self._status.unnamed(pod),
         )
@@ -99,7 +98,7 @@ class Gateway:
         )
         self._metrics = GatewayMetrics(self._status)
         self._tokenizer = Tokenizer(self._client, config.tokenizer, config.upstream.credentials)
-        self._catalog = Catalog(lambda: self._manager.pods, self._health.cards, self._health.list_again)
+        self._catalog = Catalog(self._pods, self._health.cards, self._health.list_again)
         self._router = Router(
             config,
             index,
@@ -122,6 +121,9 @@ class Gateway:
             budget=budget,
             breakers=self._breakers,
         )
+
+    def _pods(self) -> Sequence[Pod]:
+        return self._manager.pods
 
     def app(self) -> Starlette:
         """Return the application with all its routes."""
