@@ -225,6 +225,17 @@ class UpstreamConfig(_Settings):
     answer_s: PositiveFloat = 600.0
     idle_s: PositiveFloat = 60.0
 
+    @field_validator("api_key")
+    @classmethod
+    def _can_be_sent(cls, key: SecretStr | None) -> SecretStr | None:
+        """Take off what files end with; what is then no header's value is refused, without showing it."""
+        if key is None:
+            return None
+        text = key.get_secret_value().strip()
+        if not text or not text.isascii() or not text.isprintable():
+            raise ValueError("must be printable ASCII characters")
+        return SecretStr(text)
+
     @property
     def credentials(self) -> dict[str, str]:
         """The headers that let the gateway itself in at a pod."""

@@ -298,7 +298,9 @@ class Subscriber:
             self._keep_time(context)
             self._note()
             await asyncio.sleep(0)
-            await _news(self._sockets(connection), 0.0 if self._has_more else self._deadline - self._clock())
+            # An idle source looks now and then, or its idle time would count as time without reading.
+            patience_s = 0.0 if self._has_more else min(self._deadline - self._clock(), BEHIND_AFTER_S / 2)
+            await _news(self._sockets(connection), patience_s)
         while self._read_live(inbox):  # noqa: ASYNC110 - lets others run, waits for nothing
             await asyncio.sleep(0)
         self._connected = False

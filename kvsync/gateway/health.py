@@ -228,5 +228,5 @@ class HealthMonitor:
 
 
 def _why_unknown(status: int) -> str:
-    mend = "; set upstream.api_key" if status in (401, 403) else ""
+    mend = "; set upstream.api_key to a key that it takes" if status in (401, 403) else ""
     return f"/v1/models answered {status}: its names and adapters are not known{mend}"

@@ -243,7 +243,7 @@ class Predictions:
             record.recent.clear()
             if record.doubtful:
                 record.doubtful, record.since = False, now
-                log.warning("%s: %s", pod.name, _EMPTIED)
+                log.info("%s: %s", pod.name, _EMPTIED)
         return record
 
     def _judge(self, pod: str, record: _Record) -> None:
@@ -255,8 +255,11 @@ class Predictions:
         doubtful = self._is_wrong(record, before=record.doubtful)
         if doubtful is not record.doubtful:
             record.doubtful, record.since = doubtful, self._clock()
-            log.warning("%s: %s: %s", pod, _TRUST[doubtful], record.summary)
-            if not doubtful and self._is_wrong(record, before=False):
+            if doubtful:
+                log.warning("%s: its sources are not exact any more: %s", pod, record.summary)
+                return
+            log.info("%s: its predictions are right again", pod)
+            if self._is_wrong(record, before=False):
                 record.recent = deque([*record.recent][-self._config.minimum :], maxlen=WINDOW)
 
     def _is_wrong(self, record: _Record, *, before: bool) -> bool:
@@ -270,5 +273,3 @@ _EAGLE = {
 }
 
 _EMPTIED = "what its predictions were wrong about is gone"
-
-_TRUST = {True: "its sources are not exact any more", False: "its predictions are right again"}

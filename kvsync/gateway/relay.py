@@ -19,7 +19,7 @@ from typing import NamedTuple
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from kvsync.config import GatewayConfig
 from kvsync.errors import TokenizeError, UnknownName
@@ -48,7 +48,7 @@ closed while it is still sending never sees the answer that says why."""
 LOG_INTERVAL_S = 1.0
 """At most one warning in this time: a pod that dies fails all its requests at once. Metrics count each."""
 
-CREDENTIALS = ("authorization", "x-api-key")
+CREDENTIALS = frozenset({b"authorization", b"x-api-key"})
 
 USAGE_TAIL_BYTES = 4096
 """How much of an answer's end is searched for its usage, which engines write last."""
@@ -83,9 +83,9 @@ async def _hung_up(receive: Receive) -> None:
         pass
 
 
-def credentials(request: Request) -> dict[str, str]:
-    """Return the headers by which the client shows who it is."""
-    return {name: request.headers[name] for name in CREDENTIALS if name in request.headers}
+def credentials(request: Request) -> Headers:
+    """Return the headers by which the client shows who it is, as it sent them."""
+    return [(name, value) for name, value in request.headers.raw if name in CREDENTIALS]
 
 
 async def understand(
@@ -215,11 +215,20 @@ class Relay:
         completion, target = await understand(body, self._router, self._reader(request))
         if completion.wants_report and not self._forwards_report_mode:
             body = without_report(body)
+        has_begun = False
+
+        async def noted(message: Message) -> None:
+            nonlocal has_begun
+            has_begun = True
+            await send(message)
+
         try:
-            await unless_gone(receive, self._serve(request, send, body, completion, target))
+            await unless_gone(receive, self._serve(request, noted, body, completion, target))
         except asyncio.CancelledError:
             # uvicorn cancels what outlasts the grace period, and would print this as a defect.
             log.warning("a request to %s was cut off by the end of the gateway", request.url.path)
+            if not has_begun:
+                await refusal(503, "the gateway ends", {"retry-after": "1"})(scope, receive, send)
 
     def _reader(self, request: Request) -> Callable[[bytes], Completion]:
         if request.url.path in COMPLETION_PATHS:
@@ -294,16 +303,22 @@ class Relay:
             self._breakers.began(choice.pod)
         headers = [*answer.headers, *routing_headers(choice, prediction)]
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-        tail = b""
-        async with aclosing(answer.chunks) as chunks:
-            async for chunk in chunks:
-                if isinstance(chunk, UpstreamFailure):
-                    self._note(chunk, "the answer had begun: the client is shown that it broke off")
-                    if answer.streams and (self._says_so or request["http_version"] == "1.0"):
-                        await send({"type": "http.response.body", "body": broken(chunk)})
-                    return "broken"
-                tail = (tail + chunk)[-USAGE_TAIL_BYTES:]
-                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        tail, says_so = b"", answer.streams and (self._says_so or request["http_version"] == "1.0")
+        try:
+            async with aclosing(answer.chunks) as chunks:
+                async for chunk in chunks:
+                    if isinstance(chunk, UpstreamFailure):
+                        self._note(chunk, "the answer had begun: the client is shown that it broke off")
+                        if says_so:
+                            await send({"type": "http.response.body", "body": broken(chunk)})
+                        return "broken"
+                    tail = (tail + chunk)[-USAGE_TAIL_BYTES:]
+                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        except asyncio.CancelledError:
+            if says_so:
+                ended = UpstreamFailure(pod=choice.pod, reason="the gateway ends")
+                await send({"type": "http.response.body", "body": broken(ended)})
+            raise
         await send({"type": "http.response.body", "body": b""})
         if not is_refused:
             self._breakers.answered(choice.pod)

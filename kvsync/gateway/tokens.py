@@ -18,6 +18,7 @@ from xxhash import xxh3_128_digest
 from kvsync.config import TokenizerConfig
 from kvsync.errors import TokenizeError
 from kvsync.gateway.completion import Prompt
+from kvsync.gateway.proxy import Headers
 from kvsync.gateway.text import Text, TokenIds, read_rendered, read_tokenized
 
 COOL_DOWN_S = 5.0
@@ -28,8 +29,6 @@ RENDER_AGAIN_S = 300.0
 
 ATTEMPTS = 2
 """How many pods are asked for one prompt; each has its part of the time."""
-
-NO_CREDENTIALS: Mapping[str, str] = MappingProxyType({})
 
 CACHE_TOKENS = 4_000_000
 """Bound of the cache in token ids of 4 bytes: 16 MB, 80 prompts of 50 000 tokens."""
@@ -67,7 +66,7 @@ class Tokenizer:
         self,
         client: httpx.AsyncClient,
         config: TokenizerConfig,
-        key: Mapping[str, str] = NO_CREDENTIALS,
+        key: Mapping[str, str] = MappingProxyType({}),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Make one; `key` has the headers that let it in where the client has none."""
@@ -80,9 +79,7 @@ class Tokenizer:
         self._silent_until: dict[str, float] = {}
         self._only_tokenize_until: dict[str, float] = {}
 
-    async def tokens(
-        self, prompt: Prompt, pods: Sequence[str], credentials: Mapping[str, str] = NO_CREDENTIALS
-    ) -> TokenIds | None:
+    async def tokens(self, prompt: Prompt, pods: Sequence[str], credentials: Headers = ()) -> TokenIds | None:
         """Return the token ids of a prompt, None when there is no tokenizer for it.
 
         `pods` are base URLs in order of preference; `credentials` are the client's headers that let it in.
@@ -96,9 +93,7 @@ class Tokenizer:
             case _:
                 return prompt
 
-    async def _remember(
-        self, text: Text, pods: Sequence[str], credentials: Mapping[str, str]
-    ) -> TokenIds | None:
+    async def _remember(self, text: Text, pods: Sequence[str], credentials: Headers) -> TokenIds | None:
         key = xxh3_128_digest(text.key)
         known = self._cache.get(key)
         if known is not None:
@@ -116,7 +111,7 @@ class Tokenizer:
             done.exception()  # it is for those that wait, if any still does
 
     async def _ask(
-        self, key: bytes, text: Text, bases: Sequence[str], credentials: Mapping[str, str]
+        self, key: bytes, text: Text, bases: Sequence[str], credentials: Headers
     ) -> TokenIds | None:
         now, problems = self._clock(), []
         able = [base for base in bases if self._silent_until.get(base, now) <= now]
@@ -134,7 +129,7 @@ class Tokenizer:
         silent = "no tokenizer answered a moment ago" if bases else "no pod to ask for tokens"
         raise TokenizeError("; ".join(problems) or silent)
 
-    async def _ask_one(self, base: str, text: Text, credentials: Mapping[str, str]) -> TokenIds | None:
+    async def _ask_one(self, base: str, text: Text, credentials: Headers) -> TokenIds | None:
         if self._only_tokenize_until.get(base, 0.0) <= self._clock():
             answer = await self._post(base + text.rendered_at, text.rendering(), credentials)
             if not _is_missing(answer):
@@ -145,8 +140,10 @@ class Tokenizer:
         answer = await self._post(f"{base}/tokenize", text.tokenizing(), credentials)
         return text.truncated(_read(answer, read_tokenized))
 
-    async def _post(self, url: str, question: bytes, credentials: Mapping[str, str]) -> httpx.Response:
-        headers = {**self._key, **credentials, "content-type": "application/json"}
+    async def _post(self, url: str, question: bytes, credentials: Headers) -> httpx.Response:
+        has_key = any(name == b"authorization" for name, _ in credentials)
+        own = [] if has_key else [(name.encode(), value.encode()) for name, value in self._key.items()]
+        headers = [*own, *credentials, (b"content-type", b"application/json")]
         answer = await self._client.post(url, content=question, headers=headers, timeout=None)
         if answer.is_server_error and not _is_missing(answer):
             answer.raise_for_status()

@@ -33,7 +33,7 @@ _MEDIA, _NAME_LENGTH, _OTHERS = 8, 32, "other media"
 
 _TEXTS = {
     "skipped_block_size": "blocks of {size} tokens are left out: block_size, or the engine's other blocks,"
-    " say otherwise; without block_size each engine's own is used",
+    " say otherwise, or eight other sizes are in use; without block_size each engine's own is used",
     _MISMATCHED: "tokens and hashes of an event disagree: `kvsync tail` shows what the engine sends;"
     " clearing its cache ends this",
     "dropped": "blocks beyond what the index keeps of one source are left out: the engine's cache is larger",

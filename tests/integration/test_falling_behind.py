@@ -102,5 +102,33 @@ def test_a_stopped_reader_catches_up(blocks: int) -> None:
     }
 
 
+async def test_a_source_that_was_idle_is_not_behind() -> None:
+    """What comes after a pause is new, also when reading it takes more than one turn."""
+    sink, states = Counting(), set[State]()
+    async with Publisher(endpoint=ANY_PORT, replay_endpoint=ANY_PORT) as publisher:
+        subscriber = Subscriber(
+            Source("pod", "model"),
+            endpoint=publisher.endpoint,
+            replay_endpoint=publisher.replay_endpoint,
+            sink=sink,
+            options=SubscriberOptions(turn_s=1e-9),
+        )
+        tasks = [asyncio.create_task(work) for work in (publisher.serve(), subscriber.run())]
+        async with asyncio.timeout(LIMIT_S):
+            while subscriber.status.state is not State.EXACT:  # noqa: ASYNC110 - nothing signals it
+                await asyncio.sleep(0.002)
+            await asyncio.sleep(BEHIND_AFTER_S + 0.2)
+            for _ in range(200):
+                publisher.publish(payload(1))
+            while sink.events < 200:
+                states.add(subscriber.status.state)
+                await asyncio.sleep(0)
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+
+    assert states == {State.EXACT}
+
+
 if __name__ == "__main__":
     print(json.dumps(asyncio.run(fall_behind(int(sys.argv[1])))))

@@ -317,3 +317,19 @@ def test_our_own_variable_wins_over_aibrix() -> None:
     config = load({OLD_SYNC: "true", OLD_REMOTE: "false", "KVSYNC_SYNC_ENABLED": "true"})
 
     assert (config.sync_enabled, config.warnings) == (True, ())
+
+
+@pytest.mark.parametrize("key", ["k", "k\n", " k "])
+def test_a_key_of_engines_loses_what_files_end_with(key: str) -> None:
+    """Secrets that are mounted as files end with a line break."""
+    config = load_gateway_config(None, {"KVSYNC_PODS_FILE": "/p", "KVSYNC_UPSTREAM__API_KEY": key})
+
+    assert config.upstream.credentials == {"authorization": "Bearer k"}
+
+
+@pytest.mark.parametrize("key", ["clé", "a\nb", "\n"])
+def test_a_key_that_cannot_be_sent_is_refused_unseen(key: str) -> None:
+    """What cannot be the value of a header, at the start; the message does not have it."""
+    with pytest.raises(ConfigError, match=r"upstream\.api_key: must be printable ASCII") as caught:
+        load_gateway_config(None, {"KVSYNC_PODS_FILE": "/p", "KVSYNC_UPSTREAM__API_KEY": key})
+    assert key.strip() == "" or key not in str(caught.value)

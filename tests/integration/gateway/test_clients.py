@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -9,8 +10,10 @@ import aiohttp
 import httpx
 import pytest
 
+from kvsync.config import GatewayConfig
+from kvsync.gateway.server import running
 from kvsync.testing.doubles.upstream import STREAM_BEGUN
-from tests.integration.gateway.conftest import Site, until
+from tests.integration.gateway.conftest import ADDRESSES, Site, until
 
 REQUEST = {"model": "m", "prompt": [1, 2, 3]}
 
@@ -117,6 +120,66 @@ async def test_a_stream_that_breaks_off_says_so(site: Site, setting: str, versio
     assert events[0] == {"choices": [{"text": "scr"}]}
     assert events[1]["error"]["code"] == 502
     assert "the answer of pod a broke off" in events[1]["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [(b"", "the gateway ends"), (STREAM_BEGUN, "the answer of pod a broke off: the gateway ends")],
+    ids=["not begun", "a stream"],
+)
+async def test_a_request_that_outlasts_the_gateway_is_told_so(site: Site, answer: bytes, said: str) -> None:
+    """As an error of OpenAI's shape, when the time that running answers have is over."""
+    pod = await site.pod("a", answer=answer, stalls=True)
+    ending = asyncio.Event()
+    config = {
+        "host": ADDRESSES.next().host,
+        "pods": site.pods,
+        "sync_enabled": False,
+        "clients": {"drain_s": 1, "broken_stream": "event"},
+    }
+
+    async def serve() -> None:
+        async with running(GatewayConfig.model_validate(config)):
+            await ending.wait()
+
+    gateway = asyncio.create_task(serve())
+    async with httpx.AsyncClient(base_url=f"http://{config['host']}:8080", timeout=10) as client:
+
+        async def asked() -> httpx.Response | None:
+            with suppress(httpx.ConnectError):
+                return await client.post("/v1/completions", json=REQUEST)
+            return None
+
+        request = asyncio.create_task(asked())
+
+        async def received() -> bool:
+            nonlocal request
+            if request.done() and request.result() is None:
+                request = asyncio.create_task(asked())
+            return bool(pod.received)
+
+        await until(received, bool)
+        ending.set()
+        told = await request
+    await gateway
+
+    assert told is not None
+    assert told.status_code == (503 if said == "the gateway ends" else 200)
+    assert said in told.text
+
+
+@pytest.mark.parametrize("path", ["/v1/completions", "/index/query"])
+async def test_a_key_of_any_bytes_is_passed_on(site: Site, path: str) -> None:
+    """It is for the engine to judge; also when tokens are asked for with it."""
+    pod = await site.pod("a")
+    client = await site.gateway("a")
+
+    answer = await client.post(
+        path, json={"model": "m", "prompt": "a text"}, headers=[(b"authorization", b"Bearer \xff\xfe")]
+    )
+
+    assert answer.status_code in (200, 503)
+    assert {each.headers["authorization"] for each in pod.received} == {"Bearer \xff\xfe"}
 
 
 async def _post(client: httpx.AsyncClient, version: str) -> list[dict[str, Any]]:
