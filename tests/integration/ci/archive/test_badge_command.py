@@ -47,9 +47,9 @@ def texts(reports: Path, *words: str) -> list[str | None]:
 @pytest.mark.parametrize(
     ("words", "shown"),
     [
-        (["--repository", "kvsync"], ["tests", "passed"]),
-        (["--repository", "kvsync", "--branch", "topic"], ["tests", "failed"]),
-        (["--repository", "kvsync", "--branch", "absent"], ["tests", "no run"]),
+        (["--repository", "/somewhere/kvsync"], ["tests", "passed"]),
+        (["--repository", "/somewhere/kvsync", "--branch", "topic"], ["tests", "failed"]),
+        (["--repository", "/somewhere/kvsync", "--branch", "absent"], ["tests", "no run"]),
         (["--repository", "me/gw"], ["tests", "failed"]),
         (["--repository", "me/gw", "--stage", "e2e"], ["e2e", "passed"]),
         (["--repository", "me/gw", "--profile", "quick"], ["tests", "no run"]),
@@ -70,7 +70,7 @@ def test_which_repository(reports: Path) -> None:
 
 def test_a_file(reports: Path) -> None:
     """It is written whole; where it cannot be, that is said."""
-    words = ("badge", "--repository", "kvsync", "--report-dir", str(reports), "--output")
+    words = ("badge", "--repository", "/somewhere/kvsync", "--report-dir", str(reports), "--output")
     file = reports / "badge.svg"
 
     assert CliRunner().invoke(app, [*words, str(file)]).stdout == f"badge: {file}\n"
