@@ -273,7 +273,7 @@ class ClientsConfig(_Settings):
     drain_s: NonNegativeInt = 20
     max_body_bytes: PositiveInt = 32 * 1024 * 1024
     broken_stream: Literal["close", "event"] = "close"
-    cors_origins: tuple[str, ...] = ()
+    cors_origins: tuple[Annotated[str, Field(pattern=r"^(\*|https?://[^/\s]+)$")], ...] = ()
 
 
 class KubernetesConfig(_Settings):

@@ -9,6 +9,7 @@ from typing import Any
 import aiohttp
 import httpx
 import pytest
+from pydantic import ValidationError
 
 from kvsync.config import GatewayConfig
 from kvsync.gateway.server import running
@@ -103,6 +104,13 @@ async def test_pages_of_other_origins(site: Site, origins: tuple[str, ...]) -> N
     assert allowed == ([page["origin"]] * 2 if origins else [None, None])
     if origins:
         assert "x-kvsync-pod" in answer.headers["access-control-expose-headers"]
+
+
+@pytest.mark.parametrize("origin", ["chat.example", "https://chat.example/"])
+def test_an_origin_that_no_browser_sends_is_refused(origin: str) -> None:
+    """It would never match: an origin is a scheme, a host and a port."""
+    with pytest.raises(ValidationError, match=r"clients.cors_origins.0"):
+        GatewayConfig.model_validate({"pods_file": "/p", "clients": {"cors_origins": [origin]}})
 
 
 @pytest.mark.parametrize(
