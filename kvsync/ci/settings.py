@@ -3,10 +3,12 @@
 The file has a table for each part, such as `[store]` with `url = "s3://bucket/prefix"`. A variable is the
 prefix, the table and the field in capitals (`KVSYNC_CI_STORE_URL`), and wins; fields of `[cluster]` stand
 without their table (`KVSYNC_CI_WORKERS=3`). Lists are separated by commas. An empty variable counts as not
-set. Secrets come from the environment only. Everything that is wrong is reported at once.
+set. Secrets come from the environment or from files of their own, which a variable that ends in `_FILE` names
+(`KVSYNC_CI_GITHUB_TOKEN_FILE=/run/secrets/token`). Everything that is wrong is reported at once.
 """
 
 import re
+import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self, cast
@@ -260,6 +262,14 @@ class Settings(_Table):
     box: BoxSettings = BoxSettings()
     vllm: VllmSettings = VllmSettings()
 
+    @property
+    def secrets(self) -> dict[str, str]:
+        """The variables of secrets that are set, and what they hold, also if it came from a file."""
+        values = {
+            name: getattr(getattr(self, str(VARIABLES[name][0])), str(VARIABLES[name][1])) for name in SECRETS
+        }
+        return {name: value.get_secret_value() for name, value in values.items() if value}
+
 
 VARIABLES: Mapping[str, Location] = {
     PREFIX + _variable(table, name): (table, name)
@@ -277,8 +287,9 @@ def load_settings(repository: Path, environ: Mapping[str, str]) -> Settings:
     file = repository / FILE
     document = _read(file)
     given = {name: text for name, text in environ.items() if name.startswith(PREFIX) and text}
+    wrong = _take_secret_files(given)
     set_by = {VARIABLES[name]: name for name in given if name in VARIABLES}
-    wrong = [f"{where}: a secret; put it into the environment ({file})" for where in _secrets(document)]
+    wrong += [f"{where}: a secret; put it into the environment ({file})" for where in _secrets(document)]
     wrong += [
         str(UnknownName("variable", name, VARIABLES))
         for name in sorted(given.keys() - VARIABLES.keys())
@@ -298,13 +309,47 @@ def load_settings(repository: Path, environ: Mapping[str, str]) -> Settings:
     return settings
 
 
+def _is_secret(table: str, field: str) -> bool:
+    model = cast("type[BaseModel]", Settings.model_fields[table].annotation)
+    return model.model_fields[field].annotation is SecretStr
+
+
+SECRETS = frozenset(name for name, (table, field) in VARIABLES.items() if _is_secret(str(table), str(field)))
+"""Variables of secrets, each of which can come from a file."""
+
+
 def _secrets(document: Mapping[str, object]) -> Iterator[str]:
-    for table, field in VARIABLES.values():
+    for table, field in map(VARIABLES.__getitem__, sorted(SECRETS)):
         part = document.get(str(table))
-        model = cast("type[BaseModel]", Settings.model_fields[str(table)].annotation)
-        is_secret = model.model_fields[str(field)].annotation is SecretStr
-        if is_secret and isinstance(part, dict) and field in part:
+        if isinstance(part, dict) and field in part:
             yield f"{table}.{field}"
+
+
+def _take_secret_files(given: dict[str, str]) -> list[str]:
+    """Put what the files of secrets hold in place of their variables; return what is wrong with them."""
+    wrong = []
+    for name in sorted(SECRETS):
+        if not (file := given.pop(f"{name}_FILE", "")):
+            continue
+        if name in given:
+            wrong.append(f"{name}: set, and by {name}_FILE, too; keep one of them")
+            continue
+        try:
+            given[name] = _secret_in(Path(file))
+        except (OSError, ValueError) as error:
+            wrong.append(f"{name}_FILE: {error}")
+    return wrong
+
+
+def _secret_in(file: Path) -> str:
+    """Return the line that a file holds. Raises OSError, and ValueError if others can read it, or for two."""
+    if file.stat().st_mode & stat.S_IROTH:
+        raise ValueError(f"every user can read {file}; run: chmod o-rwx {file}")
+    lines = file.read_text(encoding="utf-8").split("\n")
+    text = lines[0].strip()
+    if not text or any(lines[1:]):
+        raise ValueError(f"{file} must hold the secret on one line, and nothing else")
+    return text
 
 
 def _read(file: Path) -> dict[str, object]:

@@ -14,7 +14,7 @@ from kvsync.ci.stages.redaction import secrets_of
 
 @dataclass(frozen=True, slots=True)
 class Installation:
-    """How the pipeline is set up here, and the secrets of its environment, to be masked in what it writes.
+    """How the pipeline is set up here, and its secrets, to be masked in what it writes.
 
     `handed`: the variables that a process which goes on with a run has to be given. The settings are those of
     the pipeline's repository, never the tested commit's: it could send the token anywhere.
@@ -27,7 +27,8 @@ class Installation:
     @classmethod
     def of(cls, environ: Mapping[str, str]) -> Self:
         """Read the settings, for an entry point. Raises ConfigError with every problem."""
-        return cls(load_settings(REPOSITORY, environ), secrets_of(environ), secrets_apart(environ)[1])
+        settings = load_settings(REPOSITORY, environ)
+        return cls(settings, secrets_of({**environ, **settings.secrets}), secrets_apart(environ)[1])
 
 
 @dataclass(frozen=True, slots=True)

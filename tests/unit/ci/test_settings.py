@@ -169,3 +169,54 @@ def test_a_secret_in_the_file_is_refused(tmp_path: Path) -> None:
         load_settings(tmp_path, {})
 
     assert "ghp_x" not in str(caught.value)
+
+
+def test_a_secret_comes_from_a_file_of_its_own(tmp_path: Path) -> None:
+    """Its line ending does not count."""
+    (kept := tmp_path / "token").write_text("ghp_x\n")
+    kept.chmod(0o600)
+
+    settings = load_settings(tmp_path, {"KVSYNC_CI_GITHUB_TOKEN_FILE": str(kept)})
+
+    assert settings.github.token.get_secret_value() == "ghp_x"
+
+
+@pytest.mark.parametrize(
+    ("content", "mode", "problem"),
+    [
+        ("ghp_x\n", 0o644, "every user can read"),
+        ("", 0o600, "must hold the secret on one line"),
+        ("ghp_x\nghp_y\n", 0o600, "must hold the secret on one line"),
+    ],
+)
+def test_a_file_of_a_secret_is_for_few_and_holds_only_it(
+    tmp_path: Path, content: str, mode: int, problem: str
+) -> None:
+    """A file that is not as it should be is an error, which does not repeat the secret."""
+    (kept := tmp_path / "token").write_text(content)
+    kept.chmod(mode)
+
+    with pytest.raises(ConfigError, match=problem) as caught:
+        load_settings(tmp_path, {"KVSYNC_CI_GITHUB_TOKEN_FILE": str(kept)})
+
+    assert "ghp_" not in str(caught.value)
+
+
+def test_a_file_of_a_secret_is_named_when_it_is_missing_or_one_too_many(tmp_path: Path) -> None:
+    """A secret that is set twice is an error: which of them is meant, we do not guess."""
+    given = {
+        "KVSYNC_CI_GITHUB_TOKEN_FILE": str(tmp_path / "none"),
+        "KVSYNC_CI_WEBHOOK_SECRET_FILE": str(tmp_path / "none"),
+        "KVSYNC_CI_WEBHOOK_SECRET": "s3cr3t",
+        "KVSYNC_CI_SERVE_PORT_FILE": "port",
+    }
+
+    with pytest.raises(ConfigError) as caught:
+        load_settings(tmp_path, given)
+
+    problems = sorted(caught.value.problems)
+    assert [each.split(":")[0] for each in problems[:2]] == [
+        "KVSYNC_CI_GITHUB_TOKEN_FILE",
+        "KVSYNC_CI_WEBHOOK_SECRET",
+    ]
+    assert "KVSYNC_CI_SERVE_PORT_FILE" in problems[2]
