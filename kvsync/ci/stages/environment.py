@@ -1,9 +1,10 @@
 """What the process of a stage sees of our environment: its tests are other people's code and need no secrets.
 
-A trusted commit gets everything except secrets: variables whose name says that they are one, or whose value
-is a URL with a password. Nothing is known about an untrusted one, so it gets only what every program needs.
-This keeps secrets from being used or printed by accident. Code that looks for them elsewhere is kept from it
-by a box (kvsync.ci.box), and without one by what conceals the pipeline's processes (kvsync.ci.concealment).
+A trusted commit gets everything except what the pipeline itself runs with, and secrets: variables whose name
+says that they are one, or whose value is a URL with a password. Nothing is known about an untrusted one, so
+it gets only what every program needs. This keeps secrets from being used or printed by accident. Code that
+looks for them elsewhere is kept from it by a box (kvsync.ci.box), and without one by what conceals the
+pipeline's processes (kvsync.ci.concealment).
 """
 
 import re
@@ -16,6 +17,10 @@ SECRET = re.compile(
 )
 
 _PASSWORD_IN_URL = re.compile(r"://[^/\s@]*:[^/\s@]+@")
+
+OF_THE_PIPELINE = re.compile(r"PREFECT_.*")
+"""Where its server and its files are. Tests that use Prefect would take part in the run that runs them, and
+in a box there is no such folder."""
 
 HARMLESS = re.compile(
     r"PATH|HOME|USER|LOGNAME|SHELL|TERM|TZ|LANG|LANGUAGE|LC_[A-Z]+|TMPDIR|LD_LIBRARY_PATH|VIRTUAL_ENV"
@@ -47,5 +52,6 @@ def stage_environment(environ: Mapping[str, str], *, trusted: bool) -> dict[str,
     return {
         name: value
         for name, value in environ.items()
-        if not is_secret(name, value) and (trusted or HARMLESS.fullmatch(name))
+        if not (is_secret(name, value) or OF_THE_PIPELINE.fullmatch(name))
+        and (trusted or HARMLESS.fullmatch(name))
     }

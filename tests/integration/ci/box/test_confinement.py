@@ -197,6 +197,19 @@ def test_the_result_of_a_stage_says_what_was_refused(boxed: Boxed) -> None:
     assert not (boxed.run_dir / "told").exists()
 
 
+def test_tests_have_a_temporary_folder_and_those_that_failed_are_repeated(boxed: Boxed) -> None:
+    """As without a box, also for the user whom the tests of a pipeline of root's belong to."""
+    tests = boxed.workspace / "tests" / "some"
+    tests.mkdir(parents=True)
+    (tests / "test_it.py").write_text(
+        "def test_a(tmp_path): (tmp_path / 'file').touch()\n"
+        "def test_b(run_dir): assert (run_dir / 'history' / 'some-2-only.json').exists()\n"
+    )
+    result = run_safely(PytestStage("some", "some", 60, retries=1), _context(boxed))
+
+    assert [check.kind for check in result.checks] == ["passed", "flaky"]
+
+
 def _context(boxed: Boxed) -> StageContext:
     return StageContext(
         run_dir=boxed.run_dir,

@@ -22,7 +22,6 @@ OURS = {
     "KUBECONFIG": "/home/ci/.kube/config",
     "DOCKER_HOST": "unix:///run/docker.sock",
     "PWD": "/work",
-    "PREFECT_API_URL": "http://127.0.0.1:4200/api",
     "KVSYNC_CI_TEST_KUBECONFIG": "/srv/kubeconfig",
     "KVSYNC_TOKENIZER_ENDPOINT": "http://127.0.0.1:9000",
     "TOKENIZERS_PARALLELISM": "false",
@@ -92,6 +91,13 @@ def test_a_trusted_commit_gets_the_rest() -> None:
 def test_an_untrusted_commit_gets_what_every_program_needs() -> None:
     """A variable that nobody thought of is not given to a fork."""
     assert stage_environment(HARMLESS | OURS | {"UNHEARD_OF": "1"}, trusted=False) == HARMLESS
+
+
+def test_no_stage_gets_what_the_pipeline_itself_runs_with() -> None:
+    """Tests of something that uses Prefect would find the run's server and write into its folder."""
+    ours = {"PREFECT_HOME": "/reports/.prefect", "PREFECT_API_URL": "http://127.0.0.1:4200/api"}
+
+    assert stage_environment(HARMLESS | ours, trusted=True) == HARMLESS
 
 
 def test_git_gets_no_secret_but_what_reaches_a_server() -> None:
