@@ -113,7 +113,7 @@ def command(argv: Sequence[str], view: View, limits: BoxLimits, info: Path) -> l
     }
     calls = base64.b64encode(program(platform.machine())).decode()
     return [
-        *("sh", "-c", shell, "box", str(info), "bwrap", "--info-fd", "9"),
+        *("sh", "-c", shell, "box", str(info), "bwrap", "--as-pid-1", "--info-fd", "9"),
         *arguments(view, limits),
         *("--", sys.executable, "-I", "-S", str(INSIDE), json.dumps(bounds), calls, *argv),
     ]

@@ -12,7 +12,7 @@ import psutil
 
 import kvsync
 from kvsync.ci.box.ability import PROGRAM, unable, user_inside
-from kvsync.ci.box.box import Box, View, accounts, command, interpreter
+from kvsync.ci.box.box import INSIDE, Box, View, accounts, command, interpreter
 from kvsync.ci.box.door import Door
 from kvsync.ci.box.watch import BoxWatch
 from kvsync.testing.processes.ledger import Ledger
@@ -132,10 +132,11 @@ def _first(info: Path) -> psutil.Process | None:
     """Return the first process of a box; None before there is one, and when all in there have ended."""
     try:
         process = psutil.Process(json.loads(info.read_text())["child-pid"])
-        alive = process.name() == PROGRAM and process.status() != psutil.STATUS_ZOMBIE
+        alive = process.status() != psutil.STATUS_ZOMBIE
+        ours = process.name() == PROGRAM or str(INSIDE) in process.cmdline()
     except (FileNotFoundError, ValueError, psutil.NoSuchProcess):
         return None
-    return process if alive else None
+    return process if alive and ours else None
 
 
 def _give(folder: Path, user: int) -> None:

@@ -1,4 +1,4 @@
-"""The first program in a box: gives up what is left to give up, and becomes the command.
+"""The first process in a box: gives up what is left to give up, starts the command, and ends with it.
 
 `python -I -S inside.py BOUNDS CALLS COMMAND...`, run as a file: it imports nothing of ours, and nothing of
 what is tested. BOUNDS is JSON: the user to become (null: stay), bytes of memory of a process, processes and
@@ -6,6 +6,9 @@ threads of the box, bytes of a file. CALLS is the filter of system calls, in bas
 
 A user namespace is what makes the limit of processes one of the box: the kernel counts them by user and
 namespace. Root could not change the user in one of bubblewrap's, so its is made here, after the change.
+
+It is in a session of its own. Only so does the kernel do in here what it does outside when the parent of
+stopped processes dies: it wakes them with a SIGHUP. bubblewrap's own first process shares the command's.
 """
 
 import base64
@@ -17,14 +20,35 @@ import signal
 import sys
 
 CLONE_NEWUSER = 0x10000000
-PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 38, 22, 2
+SIGNALLED = 128
+PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS, SECCOMP_MODE_FILTER = 4, 22, 38, 2
 
 
 def main(bounds: dict[str, int | None], calls: str, argv: list[str]) -> None:
-    """Become the command, confined for good."""
+    """Run the command, confined for good, and end as a shell would tell its end."""
     libc = ctypes.CDLL(None, use_errno=True)
     os.closerange(3, 1024)
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    _call(libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+    if not (command := os.fork()):
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        _confine(bounds, libc)
+        _filter(base64.b64decode(calls), libc)
+        os.execvp(argv[0], argv)  # noqa: S606  # an argument list
+    # Not as another user: the kernel would forget that this process is to end with its parent.
+    os.setsid()
+    _call(libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0))
+    _filter(base64.b64decode(calls), libc)
+    os._exit(_end_of(command))  # and with this process ends all that is left in the box
+
+
+def _end_of(command: int) -> int:
+    while (ended := os.wait())[0] != command:
+        pass  # its parent had died
+    code = os.waitstatus_to_exitcode(ended[1])
+    return code if code >= 0 else SIGNALLED - code
+
+
+def _confine(bounds: dict[str, int | None], libc: ctypes.CDLL) -> None:
     if (user := bounds["user"]) is not None:
         _become(user, libc)
     for name, value in (
@@ -36,16 +60,13 @@ def main(bounds: dict[str, int | None], calls: str, argv: list[str]) -> None:
     ):
         assert value is not None
         resource.setrlimit(name, (value, value))
-    _call(libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
-    _filter(base64.b64decode(calls), libc)
-    os.execvp(argv[0], argv)  # noqa: S606  # an argument list
 
 
 def _become(user: int, libc: ctypes.CDLL) -> None:
     os.setgroups([])
     os.setresgid(user, user, user)
     os.setresuid(user, user, user)
-    _call(libc.prctl(4, 1, 0, 0, 0))  # PR_SET_DUMPABLE: else the files in /proc/self stay root's
+    _call(libc.prctl(PR_SET_DUMPABLE, 1, 0, 0, 0))  # else the files in /proc/self stay root's
     _call(libc.unshare(CLONE_NEWUSER))
     for file, text in (
         ("setgroups", "deny"),

@@ -210,6 +210,33 @@ def test_tests_have_a_temporary_folder_and_those_that_failed_are_repeated(boxed:
     assert [check.kind for check in result.checks] == ["passed", "flaky"]
 
 
+ORPHANS = '''
+import os, signal, subprocess, sys, time
+stopped = "import os, signal; os.kill(os.getpid(), signal.SIGSTOP)"
+starts = f"""import subprocess, sys
+print(subprocess.Popen([sys.executable, '-c', {stopped!r}], process_group=0).pid, flush=True)
+input()"""
+with subprocess.Popen(
+    [sys.executable, "-c", starts], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+) as parent:
+    child = int(parent.stdout.readline())
+    while " T " not in open(f"/proc/{child}/stat").read():
+        time.sleep(0.01)
+    parent.kill()
+try:
+    while True:
+        os.kill(child, 0)
+        time.sleep(0.01)
+except ProcessLookupError:
+    print("gone")
+'''
+
+
+def test_stopped_processes_end_with_their_parent_as_outside(boxed: Boxed) -> None:
+    """The kernel wakes those whose parent dies, unless the one that takes its place is of their session."""
+    assert boxed.run(ORPHANS).tail == "gone\n"
+
+
 def _context(boxed: Boxed) -> StageContext:
     return StageContext(
         run_dir=boxed.run_dir,

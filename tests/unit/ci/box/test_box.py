@@ -110,7 +110,7 @@ def test_the_command_is_the_last_of_what_is_told() -> None:
     words = command(["pytest", "a b; c"], FORK, BoxLimits(), Path("/run/info"))
 
     assert words[-2:] == ["pytest", "a b; c"]
-    assert words[4:8] == ["/run/info", "bwrap", "--info-fd", "9"]
+    assert words[4:9] == ["/run/info", "bwrap", "--as-pid-1", "--info-fd", "9"]
 
 
 def test_names_of_users_are_no_file_of_the_machine() -> None:
