@@ -18,10 +18,9 @@ from kvsync.gateway.agreement import (
     expected,
     is_doubtful,
     recomputes_last_block,
-    reported_cached_tokens,
-    reported_prompt_tokens,
 )
 from kvsync.gateway.text import TokenIds
+from kvsync.gateway.usage import COMPLETIONS, UsageTerms
 from kvsync.pods import Pod
 from kvsync.sequence import State
 from kvsync.subscriber import SourceStatus
@@ -108,7 +107,7 @@ class _Record:
     recent: deque[ComparedPrompt] = field(default_factory=lambda: deque(maxlen=WINDOW))
     running: dict[int, TokenIds] = field(default_factory=dict)
     ended: deque[tuple[float, TokenIds]] = field(default_factory=lambda: deque(maxlen=ENDED))
-    reports: bool = False
+    reports: set[UsageTerms] = field(default_factory=set)
     doubtful: bool = False
     recomputes: bool = False
 
@@ -171,22 +170,24 @@ class Predictions:
             if record.running.pop(number, None) is not None:
                 record.ended.append((self._clock(), tokens or ()))
 
-    def compare(self, prediction: Prediction, tail: bytes) -> tuple[Accuracy, int] | None:
-        """Compare a prediction with what the end of the answer reports.
+    def compare(
+        self, prediction: Prediction, tail: bytes, terms: UsageTerms = COMPLETIONS
+    ) -> tuple[Accuracy, int] | None:
+        """Compare a prediction with what the end of the answer reports, in the terms of its interface.
 
         Returns how they compare, and the reported tokens; None when the engine reports nothing.
         """
         record = self._record(prediction.pod)
-        reported = reported_cached_tokens(tail, ever=record.reports)
+        reported = terms.cached_tokens(tail, ever=terms in record.reports)
         if reported is None:
             return None
-        record.reports = True
+        record.reports.add(terms)
         this = ComparedPrompt(
             held=prediction.held,
             reported=reported,
             block_size=prediction.block_size,
             same_length=prediction.tokens is None
-            or reported_prompt_tokens(tail) in (None, len(prediction.tokens)),
+            or terms.prompt_tokens(tail) in (None, len(prediction.tokens)),
         )
         outcome = this.outcome(recomputes=record.recomputes)
         record.counts[outcome] += 1

@@ -7,7 +7,6 @@ A client that hangs up also ends its request at the pod.
 """
 
 import asyncio
-import json
 import logging
 import time
 from collections.abc import Callable, Coroutine, Sequence
@@ -32,7 +31,7 @@ from kvsync.gateway.load import RunningRequests
 from kvsync.gateway.metrics import GatewayMetrics
 from kvsync.gateway.predictions import Prediction, Predictions
 from kvsync.gateway.proxy import Headers, Proxy, UpstreamAnswer, UpstreamFailure
-from kvsync.gateway.refusal import error, refusal
+from kvsync.gateway.refusal import error_event, refusal
 from kvsync.gateway.router import Router
 from kvsync.gateway.text import TokenIds
 from kvsync.gateway.tokens import Tokenizer
@@ -155,7 +154,7 @@ def engines_own(tried: Sequence[Tried]) -> tuple[UpstreamAnswer, Tried] | None:
     return (said, seen[-1]) if said else None
 
 
-def unanswered(model: str, tried: Sequence[Tried], withheld: str) -> Response:
+def unanswered(path: str, model: str, tried: Sequence[Tried], withheld: str) -> Response:
     """Return the answer when no pod gave one: what was tried, and when a pod wants to be asked again."""
     what = [f"{failure.pod}: {failure.reason}" for _, _, failure in tried] or ["none is ready"]
     again = [
@@ -166,13 +165,12 @@ def unanswered(model: str, tried: Sequence[Tried], withheld: str) -> Response:
     ]
     text = "; ".join([*what, withheld] if withheld else what)
     headers = {"retry-after": again[0]} if again else None
-    return refusal(503, f"no pod answered for model {model!r}: {text}", headers)
+    return refusal(path, 503, f"no pod answered for model {model!r}: {text}", headers)
 
 
-def broken(failed: UpstreamFailure) -> bytes:
-    """Return the event that ends a stream which broke off, as OpenAI's clients understand it."""
-    said = error(502, f"the answer of pod {failed.pod} broke off: {failed.reason}")
-    return b"data: " + json.dumps(said).encode() + b"\n\n"
+def broken(path: str, failed: UpstreamFailure) -> bytes:
+    """Return the event that ends a stream which broke off, as the clients of this path understand it."""
+    return error_event(path, 502, f"the answer of pod {failed.pod} broke off: {failed.reason}")
 
 
 class Relay:
@@ -228,7 +226,8 @@ class Relay:
             # uvicorn cancels what outlasts the grace period, and would print this as a defect.
             log.warning("a request to %s was cut off by the end of the gateway", request.url.path)
             if not has_begun:
-                await refusal(503, "the gateway ends", {"retry-after": "1"})(scope, receive, send)
+                ended = refusal(request.url.path, 503, "the gateway ends", {"retry-after": "1"})
+                await ended(scope, receive, send)
 
     def _reader(self, request: Request) -> Callable[[bytes], Completion]:
         if request.url.path in COMPLETION_PATHS:
@@ -284,7 +283,8 @@ class Relay:
                 status = await self._pass_on(request, answer, choice, prediction, completion, send)
                 return
             status = "503"
-            await unanswered(completion.model, tried, attempts.withheld)(request.scope, request.receive, send)
+            none = unanswered(request.url.path, completion.model, tried, attempts.withheld)
+            await none(request.scope, request.receive, send)
         finally:
             self._metrics.requests.labels(model, selection, status).inc()
 
@@ -310,22 +310,25 @@ class Relay:
                     if isinstance(chunk, UpstreamFailure):
                         self._note(chunk, "the answer had begun: the client is shown that it broke off")
                         if says_so:
-                            await send({"type": "http.response.body", "body": broken(chunk)})
+                            await send(
+                                {"type": "http.response.body", "body": broken(request.url.path, chunk)}
+                            )
                         return "broken"
                     tail = (tail + chunk)[-USAGE_TAIL_BYTES:]
                     await send({"type": "http.response.body", "body": chunk, "more_body": True})
         except asyncio.CancelledError:
             if says_so:
                 ended = UpstreamFailure(pod=choice.pod, reason="the gateway ends")
-                await send({"type": "http.response.body", "body": broken(ended)})
+                await send({"type": "http.response.body", "body": broken(request.url.path, ended)})
             raise
         await send({"type": "http.response.body", "body": b""})
         if not is_refused:
             self._breakers.answered(choice.pod)
         is_known = prediction.tokens is not None or not completion.reads_cache
-        is_alone = completion.is_compared and completion.prompts == completion.answers == 1
-        if answer.status == HTTPStatus.OK and is_alone and is_known:
-            self._metrics.compared(prediction, self._predictions.compare(prediction, tail))
+        is_alone = completion.prompts == completion.answers == 1
+        if completion.usage and answer.status == HTTPStatus.OK and is_alone and is_known:
+            found = self._predictions.compare(prediction, tail, completion.usage)
+            self._metrics.compared(prediction, found)
         return str(answer.status)
 
     async def _tokens(self, request: Request, completion: Completion, target: Target) -> TokenIds | None:

@@ -7,6 +7,7 @@ import pytest
 from kvsync.config import PredictionConfig
 from kvsync.gateway.agreement import Accuracy
 from kvsync.gateway.predictions import Predictions
+from kvsync.gateway.usage import RESPONSES
 from kvsync.pods import Pod
 from kvsync.sequence import State
 
@@ -198,3 +199,15 @@ def test_more_than_predicted_is_explained_by_a_request_that_has_just_ended() -> 
             bench.now += later
             bench.ask(0, 2, tokens=tokens)
         assert bench.predictions.state("a") is state
+
+
+def test_an_interface_that_reports_does_not_speak_for_others() -> None:
+    """vLLM's responses always have cached tokens, its completions only by a setting: none are not 0."""
+    bench = Bench()
+    with bench.predictions.made(A, held=16, block_size=16, tokens=None) as prediction:
+        pass
+
+    told = bench.predictions.compare(prediction, b'"input_tokens":99,"cached_tokens":16', RESPONSES)
+    untold = bench.predictions.compare(prediction, b'"prompt_tokens":99,"prompt_tokens_details":null')
+
+    assert (told, untold) == ((Accuracy.EXACT, 16), None)
