@@ -13,7 +13,7 @@ Event = tuple[str, Json]
 """The name of a stream's event, and what it holds."""
 
 
-class Stored:
+class KeptResponses:
     """The last answers, by their id, each with the conversation that it ended."""
 
     def __init__(self) -> None:
@@ -33,7 +33,7 @@ class Stored:
         return self._kept[str(name)]
 
 
-def turns(body: Json, store: Stored) -> list[object]:
+def turns(body: Json, store: KeptResponses) -> list[object]:
     """Return the conversation that a request asks to go on with. Raises ApiError."""
     given, before = body.get("input"), body.get("previous_response_id")
     said = [{"role": "user", "content": given}] if isinstance(given, str) else given

@@ -87,7 +87,7 @@ class Api:
         self._engine, self._card, self._details = engine, card, details
         self._created = int(time.time())
         self._numbers = count()
-        self._responses = responses.Stored()
+        self._responses = responses.KeptResponses()
 
     def routes(self) -> list[Route]:
         """Every path that is served."""
