@@ -262,14 +262,16 @@ class ClientsConfig(_Settings):
 
     An idle connection is kept for `keep_alive_s`, longer than clients and load balancers keep theirs, because
     a request sent just when the gateway closes is lost: 600 s is the longest of the usual ones (Google's load
-    balancer; AWS' has 60). After SIGTERM running answers have `drain_s` to end, by default what Kubernetes'
-    30 s leave after a preStop hook of 5 s. `max_body_bytes` of 32 MiB are four million token ids, or some
+    balancer; AWS' has 60). A request of which nothing more comes for `request_idle_s` is refused (408).
+    After SIGTERM running answers have `drain_s` to end, by default what Kubernetes' 30 s leave after a preStop
+    hook of 5 s. `max_body_bytes` of 32 MiB are four million token ids, or some
     twenty large images. `broken_stream` says how a stream that breaks off ends: with a closed connection, or
     with an event that holds an OpenAI error. Browsers on pages of `cors_origins` may use the gateway ("*" for
     all).
     """
 
     keep_alive_s: PositiveInt = 620
+    request_idle_s: PositiveFloat = 60.0
     drain_s: NonNegativeInt = 20
     max_body_bytes: PositiveInt = 32 * 1024 * 1024
     broken_stream: Literal["close", "event"] = "close"

@@ -206,7 +206,7 @@ class Gateway:
 
     async def query(self, request: Request) -> Response:
         """Say which pod holds how much of a prompt, without sending it anywhere."""
-        body = await read_body(request, self._clients.max_body_bytes)
+        body = await read_body(request, self._clients)
         completion, target = await understand(body, self._router)
         if completion.lora is not None:
             target = replace(target, lora=completion.lora)

@@ -11,8 +11,8 @@ from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from kvsync.gateway.answers.usage import COMPLETIONS, MESSAGES, RESPONSES, UsageTerms
 from kvsync.gateway.text import Text, TokenIds, has_media
-from kvsync.gateway.usage import COMPLETIONS, MESSAGES, RESPONSES, UsageTerms
 
 _ESCAPED_HALF = re.compile(rb"\\u[dD][89a-fA-F]")
 """Half of a surrogate pair: without its other half it is not a character, and cannot be encoded."""

@@ -19,8 +19,8 @@ from kvsync.gateway.agreement import (
     is_doubtful,
     recomputes_last_block,
 )
+from kvsync.gateway.answers.usage import COMPLETIONS, UsageTerms
 from kvsync.gateway.text import TokenIds
-from kvsync.gateway.usage import COMPLETIONS, UsageTerms
 from kvsync.pods import Pod
 from kvsync.sequence import State
 from kvsync.subscriber import SourceStatus

@@ -51,7 +51,8 @@ def error_event(path: str, status: int, message: str) -> bytes:
 def refusal(path: str, status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
     """Return the answer of a request that failed."""
     # A body that was refused unread would be taken for the connection's next request.
-    closing = {"connection": "close"} if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE else {}
+    is_unread = status in (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+    closing = {"connection": "close"} if is_unread else {}
     return JSONResponse(error(path, status, message), status, {**(headers or {}), **closing})
 
 

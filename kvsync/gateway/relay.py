@@ -20,7 +20,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from kvsync.config import GatewayConfig
+from kvsync.config import ClientsConfig, GatewayConfig
 from kvsync.errors import TokenizeError, UnknownName
 from kvsync.gateway.catalog import Target
 from kvsync.gateway.completion import COMPLETION_PATHS, Completion, parse, parse_other, without_report
@@ -53,10 +53,23 @@ USAGE_TAIL_BYTES = 4096
 """How much of an answer's end is searched for its usage, which engines write last."""
 
 
-async def read_body(request: Request, limit: int) -> bytes:
-    """Read a request's body. Raises HTTPException 413 beyond `limit` bytes, ClientDisconnect."""
-    body, size = bytearray(), 0
-    async for chunk in request.stream():
+async def read_body(request: Request, limits: ClientsConfig) -> bytes:
+    """Read a request's body.
+
+    Raises HTTPException 413 for one that is too large, 408 when nothing more comes, ClientDisconnect.
+    """
+    body, size, limit = bytearray(), 0, limits.max_body_bytes
+    chunks = aiter(request.stream())
+    while True:
+        try:
+            async with asyncio.timeout(limits.request_idle_s):
+                chunk = await anext(chunks, None)
+        except TimeoutError as exc:
+            of = f" of {length}" if (length := request.headers.get("content-length")) else ""
+            said = f"{size}{of} bytes of the body came, and nothing more for {limits.request_idle_s:g} s"
+            raise HTTPException(408, said) from exc
+        if chunk is None:
+            break
         size += len(chunk)
         if size <= limit:
             body += chunk
@@ -189,7 +202,7 @@ class Relay:
         budget: RetryBudget,
         breakers: Breakers,
     ) -> None:
-        self._max_body_bytes = config.clients.max_body_bytes
+        self._clients = config.clients
         self._says_so = config.clients.broken_stream == "event"
         self._forwards_report_mode = config.upstream.forwards_report_mode
         self._retries = config.upstream.retries
@@ -207,7 +220,7 @@ class Relay:
         """Answer one request. Raises HTTPException for a request that is not passed on to any pod."""
         request = Request(scope, receive)
         try:
-            body = await read_body(request, self._max_body_bytes)
+            body = await read_body(request, self._clients)
         except ClientDisconnect:
             return
         completion, target = await understand(body, self._router, self._reader(request))

@@ -15,6 +15,7 @@ from kvsync import stdin
 from kvsync.config import GatewayConfig
 from kvsync.errors import ConfigError, PortInUse
 from kvsync.gateway.app import create_app
+from kvsync.gateway.clients.connection import connections
 from kvsync.publisher import listener_on
 
 log = logging.getLogger(__name__)
@@ -59,6 +60,10 @@ class Server:
         self._web = _Web(
             uvicorn.Config(
                 create_app(config),
+                # One parser wherever it runs: httptools, which would be taken where it is installed, loses the
+                # body of a request with an offer to speak HTTP/2, as Java's client makes.
+                http=connections(config.clients.keep_alive_s, config.clients.request_idle_s),  # type: ignore[arg-type]
+                ws="none",
                 lifespan="on",
                 log_config=None,
                 access_log=False,

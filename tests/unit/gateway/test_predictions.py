@@ -7,7 +7,7 @@ import pytest
 from kvsync.config import PredictionConfig
 from kvsync.gateway.agreement import Accuracy
 from kvsync.gateway.predictions import Predictions
-from kvsync.gateway.usage import RESPONSES
+from kvsync.gateway.answers.usage import RESPONSES
 from kvsync.pods import Pod
 from kvsync.sequence import State
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from kvsync.gateway.usage import COMPLETIONS, MESSAGES, RESPONSES, UsageTerms
+from kvsync.gateway.answers.usage import COMPLETIONS, MESSAGES, RESPONSES, UsageTerms
 
 
 @pytest.mark.parametrize(
