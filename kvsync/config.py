@@ -87,6 +87,7 @@ class RoutingConfig(_Settings):
     of 16 tokens in all; it attracts others while that pod has `expected_ahead` requests more than the idlest
     one at most. With `expected_s` 0 nothing is expected. A model that no pod lists, also not when asked
     again, is refused (404), or left to a pod that may load it (`forward`, where all have one base model).
+    Of the last `stored_responses` responses it is remembered which pod keeps them.
     """
 
     imbalance_after: NonNegativeInt = 8
@@ -95,6 +96,7 @@ class RoutingConfig(_Settings):
     expected_blocks: NonNegativeInt = 65_536
     expected_ahead: NonNegativeInt = 4
     unlisted_models: Literal["refuse", "forward"] = "refuse"
+    stored_responses: NonNegativeInt = 10_000
 
 
 class PredictionConfig(_Settings):
@@ -263,9 +265,9 @@ class ClientsConfig(_Settings):
     An idle connection is kept for `keep_alive_s`, longer than clients and load balancers keep theirs, because
     a request sent just when the gateway closes is lost: 600 s is the longest of the usual ones (Google's load
     balancer; AWS' has 60). A request of which nothing more comes for `request_idle_s` is refused (408).
-    After SIGTERM running answers have `drain_s` to end, by default what Kubernetes' 30 s leave after a preStop
-    hook of 5 s. `max_body_bytes` of 32 MiB are four million token ids, or some
-    twenty large images. `broken_stream` says how a stream that breaks off ends: with a closed connection, or
+    After SIGTERM running answers have `drain_s` to end, by default what Kubernetes' 30 s leave after a
+    preStop hook of 5 s. `max_body_bytes` of 32 MiB are four million token ids, or some twenty large images.
+    `broken_stream` says how a stream that breaks off ends: with a closed connection, or
     with an event that holds an OpenAI error. Browsers on pages of `cors_origins` may use the gateway ("*" for
     all).
     """

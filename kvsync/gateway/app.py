@@ -20,6 +20,8 @@ from starlette.routing import Route
 from kvsync.config import GatewayConfig
 from kvsync.discovery import Discovery, FileDiscovery, StaticDiscovery
 from kvsync.errors import TokenizeError, UnknownName
+from kvsync.gateway.answers.again import STORED_PATHS, StoredRelay
+from kvsync.gateway.answers.stored import StoredResponses
 from kvsync.gateway.catalog import Catalog
 from kvsync.gateway.completion import COMPLETION_PATHS, OTHER_PATHS
 from kvsync.gateway.engines import Engines
@@ -110,16 +112,20 @@ class Gateway:
             load=load,
             rng=rng,
         )
+        proxy = Proxy(transport, config.upstream, self._health, budget)
+        stored = StoredResponses(config.routing.stored_responses)
+        self._again = StoredRelay(stored, proxy, self._pods)
         self._relay = Relay(
             router=self._router,
             tokenizer=self._tokenizer,
-            proxy=Proxy(transport, config.upstream, self._health, budget),
+            proxy=proxy,
             load=load,
             predictions=self._predictions,
             metrics=self._metrics,
             config=config,
             budget=budget,
             breakers=self._breakers,
+            stored=stored,
         )
 
     def _pods(self) -> Sequence[Pod]:
@@ -137,6 +143,7 @@ class Gateway:
                 Route("/status", self.status),
                 Route("/index/query", self.query, methods=["POST"]),
                 Route("/index/dump", self.dump),
+                *(Route(path, self._again, methods=methods) for path, methods in STORED_PATHS.items()),
                 *(Route(path, self._relay, methods=["POST"]) for path in self._passed),
             ],
             exception_handlers={HTTPException: refused, Exception: refused},

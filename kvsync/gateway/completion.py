@@ -30,8 +30,9 @@ class Completion:
     """One request as far as routing needs it. `prompts` says how many it has; `prompt` is the first.
 
     `answers` is how many each prompt gets. `reads_cache` is False for a request for which the engine computes
-    the whole prompt, whatever it holds. `usage` says in which terms the answer reports
-    cached tokens, if it does. `lora` is only given by index queries.
+    the whole prompt, whatever it holds. `usage` says in which terms the answer reports cached tokens, if it
+    does. `lora` is only given by index queries. `is_stored` says whether the engine may keep the answer, and
+    `goes_on` with which of those that it keeps the request goes on.
     """
 
     model: str
@@ -44,6 +45,8 @@ class Completion:
     cache_salt: str | None = None
     lora: str | None = None
     wants_report: bool = False
+    is_stored: bool = False
+    goes_on: str | None = None
 
 
 COMPLETION_PATHS = ("/v1/completions", "/v1/chat/completions")
@@ -99,6 +102,8 @@ def parse_other(body: bytes, path: str, content_type: str) -> Completion:
         stream=request.get("stream") is True,
         cache_salt=_text(request.get("cache_salt")),
         usage=usage,
+        is_stored=path == "/v1/responses" and request.get("store") is not False,
+        goes_on=_text(request.get("previous_response_id")),
         wants_report=_wants_report(request),
     )
 

@@ -22,6 +22,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from kvsync.config import ClientsConfig, GatewayConfig
 from kvsync.errors import TokenizeError, UnknownName
+from kvsync.gateway.answers.stored import HEAD_BYTES, StoredResponses
 from kvsync.gateway.catalog import Target
 from kvsync.gateway.completion import COMPLETION_PATHS, Completion, parse, parse_other, without_report
 from kvsync.gateway.failover.attempts import REFUSALS, Attempts
@@ -201,6 +202,7 @@ class Relay:
         config: GatewayConfig,
         budget: RetryBudget,
         breakers: Breakers,
+        stored: StoredResponses,
     ) -> None:
         self._clients = config.clients
         self._says_so = config.clients.broken_stream == "event"
@@ -208,6 +210,7 @@ class Relay:
         self._retries = config.upstream.retries
         self._budget = budget
         self._breakers = breakers
+        self._stored = stored
         self._router = router
         self._tokenizer = tokenizer
         self._proxy = proxy
@@ -260,8 +263,10 @@ class Relay:
         path = f"{request.url.path}?{request.url.query}".removesuffix("?")
         tried: list[Tried] = []
         selection, status = "none", "disconnected"
+        keeps = self._stored.pod_of(completion.goes_on) if completion.goes_on else None
+        choices = [each for each in route.choices if keeps in (None, each.pod)]
         attempts = Attempts(
-            self._breakers.order(route.choices),
+            self._breakers.order(choices),
             engines=self._retries.engines,
             budget=self._budget,
             running=self._load.of,
@@ -281,7 +286,9 @@ class Relay:
                     ) as prediction,
                 ):
                     headers = asking_for(choice.rank, request.headers.raw)
-                    async with self._proxy.post(pods[choice.pod], path, headers, body) as answer:
+                    async with self._proxy.send(
+                        pods[choice.pod], request.method, path, headers, body
+                    ) as answer:
                         if isinstance(answer, UpstreamAnswer):
                             status = await self._pass_on(
                                 request, answer, choice, prediction, completion, send
@@ -316,6 +323,7 @@ class Relay:
             self._breakers.began(choice.pod)
         headers = [*answer.headers, *routing_headers(choice, prediction)]
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        unnamed = b"" if completion.is_stored else None
         tail, says_so = b"", answer.streams and (self._says_so or request["http_version"] == "1.0")
         try:
             async with aclosing(answer.chunks) as chunks:
@@ -328,6 +336,8 @@ class Relay:
                             )
                         return "broken"
                     tail = (tail + chunk)[-USAGE_TAIL_BYTES:]
+                    if unnamed is not None and len(unnamed) < HEAD_BYTES:
+                        unnamed = None if self._stored.note(unnamed + chunk, choice.pod) else unnamed + chunk
                     await send({"type": "http.response.body", "body": chunk, "more_body": True})
         except asyncio.CancelledError:
             if says_so:

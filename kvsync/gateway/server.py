@@ -60,9 +60,9 @@ class Server:
         self._web = _Web(
             uvicorn.Config(
                 create_app(config),
-                # One parser wherever it runs: httptools, which would be taken where it is installed, loses the
-                # body of a request with an offer to speak HTTP/2, as Java's client makes.
-                http=connections(config.clients.keep_alive_s, config.clients.request_idle_s),  # type: ignore[arg-type]
+                # One parser wherever it runs: httptools, uvicorn's choice where it is installed, loses the body
+                # of a request that offers to speak HTTP/2, as those of Java's client do.
+                http=connections(config.clients),  # type: ignore[arg-type]
                 ws="none",
                 lifespan="on",
                 log_config=None,

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mappin
 from contextlib import aclosing
 from itertools import count
 from typing import Literal
+from uuid import uuid4
 
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
@@ -182,7 +183,7 @@ class Api:
         """Answer what may go on with an earlier answer."""
         body = await read_json(request)
         call, turns = self._response(body)
-        name, created = f"resp_{self._created}_{next(self._numbers)}", int(time.time())
+        name, created = f"resp_{uuid4().hex}", int(time.time())
 
         def whole(text: str, usage: Json) -> Json:
             response = responses.response(call, name, created, text, usage)

@@ -13,33 +13,34 @@ from functools import partial
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from kvsync.config import ClientsConfig
 from kvsync.gateway.refusal import error
 
 
-def connections(idle_s: float, request_idle_s: float) -> Callable[..., asyncio.Protocol]:
-    """Return what uvicorn makes a connection with: one that may be idle at first, and within a head."""
-    return partial(ClientConnection, idle_s=idle_s, request_idle_s=request_idle_s)
+def connections(limits: ClientsConfig) -> Callable[..., asyncio.Protocol]:
+    """Return what uvicorn makes each connection with."""
+    return partial(ClientConnection, limits=limits)
 
 
 class ClientConnection(H11Protocol):
     """A connection that is closed when nothing comes, and answered 408 when a head stays incomplete."""
 
-    def __init__(self, *args: object, idle_s: float, request_idle_s: float, **settings: object) -> None:
+    def __init__(self, *args: object, limits: ClientsConfig, **settings: object) -> None:
         super().__init__(*args, **settings)  # type: ignore[arg-type]
-        self._idle_s, self._request_idle_s = idle_s, request_idle_s
+        self._limits = limits
         self._patience: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for a first request."""
         super().connection_made(transport)
-        self._patience = self.loop.call_later(self._idle_s, self.timeout_keep_alive_handler)
+        self._patience = self.loop.call_later(self._limits.keep_alive_s, self.timeout_keep_alive_handler)
 
     def data_received(self, data: bytes) -> None:
         """Wait for the rest of a head, unless it is complete."""
         self._wait_no_more()
         super().data_received(data)
         if self.conn.their_state is h11.IDLE:
-            self._patience = self.loop.call_later(self._request_idle_s, self._refuse)
+            self._patience = self.loop.call_later(self._limits.request_idle_s, self._refuse)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait no more."""
@@ -56,7 +57,7 @@ class ClientConnection(H11Protocol):
     def _refuse(self) -> None:
         if self.transport.is_closing():
             return
-        said = f"the head of a request is incomplete, and nothing came for {self._request_idle_s:g} s"
+        said = f"the head of a request is incomplete, and nothing came for {self._limits.request_idle_s:g} s"
         body = json.dumps(error("", 408, said)).encode()
         head = b"HTTP/1.1 408 Request Timeout\r\ncontent-type: application/json\r\nconnection: close\r\n"
         self.transport.write(head + b"content-length: %d\r\n\r\n%b" % (len(body), body))

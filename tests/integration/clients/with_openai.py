@@ -6,7 +6,7 @@ from typing import Any
 
 import openai
 
-from tests.integration.clients.plan import LEAVE, Got, Step, main, pause
+from tests.integration.clients.plan import AGAIN, LEAVE, Got, Step, main, pause
 
 CALLS: dict[str, Callable[[Any], Any]] = {
     "/v1/completions": lambda client: client.completions.create,
@@ -19,10 +19,12 @@ CALLS: dict[str, Callable[[Any], Any]] = {
 def play(url: str, step: Step) -> Got:
     """Call the method for the path; what it does not know goes in its `extra_body`."""
     client = openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0, timeout=step.timeout_s)
-    return called(CALLS[step.path](client), step, openai)
+    return called(CALLS[step.path](client), step, openai, client.responses.retrieve)
 
 
-def called(create: Callable[..., Any], step: Step, package: Any) -> Got:
+def called(
+    create: Callable[..., Any], step: Step, package: Any, retrieve: Callable[[str], Any] = lambda _: None
+) -> Got:
     """Call a method of a package that Stainless generated, as OpenAI's and Anthropic's are."""
     known = inspect.signature(create).parameters
     given = {name: value for name, value in step.fields.items() if name in known}
@@ -30,6 +32,8 @@ def called(create: Callable[..., Any], step: Step, package: Any) -> Got:
     events: list[Any] = []
     try:
         answer = create(**given, extra_body=rest)
+        if step.act == AGAIN:
+            answer = retrieve(answer.id)
         if not given.get("stream"):
             return {"status": 200, "events": [answer.model_dump(mode="json")]}
         for event in answer:

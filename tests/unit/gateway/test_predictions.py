@@ -6,8 +6,8 @@ import pytest
 
 from kvsync.config import PredictionConfig
 from kvsync.gateway.agreement import Accuracy
-from kvsync.gateway.predictions import Predictions
 from kvsync.gateway.answers.usage import RESPONSES
+from kvsync.gateway.predictions import Predictions
 from kvsync.pods import Pod
 from kvsync.sequence import State
 
