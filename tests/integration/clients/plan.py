@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 READ, SLOWLY, LEAVE, GIVE_UP, AGAIN = "read", "read slowly", "leave", "give up", "ask again"
-"""Acts: read all of the answer; with pauses; hang up after its first part; hang up before it; ask for it again
-by its id, if the client has a method for that."""
+"""Acts: read all of the answer; with pauses; hang up after its first part; hang up before it; ask for it
+again by its id, if the client has a method for that."""
 
 PAUSES, PAUSE_S = 5, 0.05
 """How often, and for how long, a slow reader waits."""
