@@ -42,8 +42,8 @@ def is_anthropic(path: str) -> bool:
 def error_event(path: str, status: int, message: str) -> bytes:
     """Return the event that ends a stream in which something failed; of completions it has no name."""
     said = error(path, status, message)
-    if path == "/v1/responses":
-        said = {"type": "error", "code": str(status), "message": message, "param": None}
+    if path == "/v1/responses":  # OpenAI's package raises what has an `error`, and would hand on the event
+        said |= {"type": "error", "code": str(status), "message": message, "param": None}
     name = b"event: error\n" if "type" in said else b""
     return name + b"data: " + json.dumps(said).encode() + b"\n\n"
 

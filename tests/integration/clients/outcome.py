@@ -12,6 +12,7 @@ Event = Mapping[str, Any]
 class Outcome:
     """`texts` are those of the answers, or of an embedding's vectors; `error` is what a refusal said.
 
+    `broken` is how an answer broke off that had begun.
     `output_tokens` and `input_tokens` are those of the usage, None without one; cached ones are input, too.
     """
 
@@ -21,6 +22,7 @@ class Outcome:
     input_tokens: int | None = None
     output_tokens: int | None = None
     error: str = ""
+    broken: str = ""
 
 
 def read(got: Mapping[str, Any], path: str) -> Outcome:
@@ -42,6 +44,7 @@ def read(got: Mapping[str, Any], path: str) -> Outcome:
         endings=tuple(ending for _, ending in sorted(endings.items())),
         input_tokens=max((_input(usage) for usage in usages), default=None),
         output_tokens=max((_output(usage) for usage in usages), default=None),
+        broken=got.get("broken", ""),
     )
 
 
@@ -66,7 +69,8 @@ def _parts(event: Event) -> Iterator[tuple[int, str, str | None]]:
     """Give the parts of answers that an event has: number of the answer, text, why it ended."""
     for choice in event.get("choices", ()):
         said = choice.get("message") or choice.get("delta") or choice
-        yield choice["index"], said.get("content") or said.get("text") or "", choice["finish_reason"]
+        text = said.get("content") or said.get("text") or ""
+        yield choice.get("index", 0), text, choice.get("finish_reason")
     for vector in event.get("data", ()):
         yield vector["index"], str([round(each, 4) for each in vector["embedding"]]), None
     match event.get("type") or event.get("object"):
