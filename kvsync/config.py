@@ -83,13 +83,15 @@ class TokenizerConfig(_Settings):
 class RoutingConfig(_Settings):
     """When load outweighs a cached prefix; AIBrix' defaults.
 
-    The prefix of a request is expected at its pod for `expected_s` seconds, at most `expected_blocks` blocks
-    of 16 tokens in all; it attracts others while that pod has `expected_ahead` requests more than the idlest
-    one at most. With `expected_s` 0 nothing is expected. A model that no pod lists, also not when asked
-    again, is refused (404), or left to a pod that may load it (`forward`, where all have one base model).
-    Of the last `stored_responses` responses it is remembered which pod keeps them.
+    Fewer than `least_prefix_tokens` tokens count as no prefix: with pages of one token, as SGLang has, nearly
+    all prompts share their first. The prefix of a request is expected at its pod for `expected_s` seconds, at
+    most `expected_blocks` blocks of 16 tokens in all; it attracts others while that pod has `expected_ahead`
+    requests more than the idlest one at most. With `expected_s` 0 nothing is expected. A model that no pod
+    lists, also not when asked again, is refused (404), or left to a pod that may load it (`forward`, where
+    all have one base model). Of the last `stored_responses` responses it is remembered which pod keeps them.
     """
 
+    least_prefix_tokens: NonNegativeInt = 16
     imbalance_after: NonNegativeInt = 8
     sigma: NonNegativeFloat = 1.0
     expected_s: NonNegativeFloat = 5.0
