@@ -42,6 +42,9 @@ from kvsync.index import PrefixIndex, best_ranks
 from kvsync.manager import EventManager
 from kvsync.pods import Pod
 
+RECORDS_S = 0.5
+"""How often it is seen to which pods there are records of."""
+
 
 def create_app(
     config: GatewayConfig, *, discovery: Discovery | None = None, rng: random.Random | None = None
@@ -169,9 +172,22 @@ class Gateway:
         async with self._client, asyncio.TaskGroup() as tasks:
             parts = (self._manager, self._health, self._engines)
             work = [tasks.create_task(part.run()) for part in parts]
+            work.append(tasks.create_task(self._keeping_records()))
             yield
             for task in work:
                 task.cancel()
+
+    async def _keeping_records(self) -> None:
+        while True:
+            self._keep_records()
+            await asyncio.sleep(RECORDS_S)
+
+    def _keep_records(self) -> None:
+        """Begin the records of pods that came, and drop those of pods that went."""
+        names = {pod.name for pod in self._manager.pods}
+        self._predictions.keep(self._manager.pods)
+        self._breakers.keep(names)
+        self._metrics.keep(names)
 
     async def models(self, _: Request) -> Response:
         """List every model and adapter that some pod serves."""
@@ -200,10 +216,7 @@ class Gateway:
 
     async def metrics(self, _: Request) -> Response:
         """Write all metrics in Prometheus' text format."""
-        names = {pod.name for pod in self._manager.pods}
-        self._predictions.keep(self._manager.pods)
-        self._breakers.keep(names)
-        self._metrics.keep(names)
+        self._keep_records()
         text = generate_latest(self._metrics.registry)
         return Response(text, media_type=CONTENT_TYPE_LATEST)
 

@@ -375,4 +375,5 @@ class Relay:
     def _warn(self, text: str, *values: object) -> None:
         held_back = self._limit.admit()
         if held_back is not None:
-            log.warning(f"{text} ({held_back} warnings were held back)", *values)
+            others = f" ({held_back} other warnings were held back)" if held_back else ""
+            log.warning(text + others, *values)

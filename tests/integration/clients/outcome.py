@@ -98,7 +98,8 @@ def _usage(event: Event) -> Event | None:
 def _input(usage: Event) -> int:
     if "prompt_tokens" in usage:
         return int(usage["prompt_tokens"])
-    return int(usage["input_tokens"] or 0) + int(usage.get("cache_read_input_tokens") or 0)
+    names = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
+    return sum(int(usage.get(name) or 0) for name in names)
 
 
 def _output(usage: Event) -> int:
