@@ -133,7 +133,7 @@ class _Web(uvicorn.Server):
 
     def _cut(self) -> None:
         for connection in [*self.server_state.connections]:
-            connection.transport.abort()  # type: ignore[union-attr]
+            connection.transport.abort()
 
     async def on_tick(self, counter: int) -> bool:
         return await super().on_tick(counter) or self.lifespan.error_occurred

@@ -54,9 +54,11 @@ class Step:
 def steps(folder: Path) -> list[Step]:
     """Read a plan."""
     lines = (folder / "plan.tsv").read_text("utf-8").splitlines()
-    return [
-        Step(*line.split("\t"), (folder / f"{number}.json").read_bytes()) for number, line in enumerate(lines)
-    ]
+    found = []
+    for number, line in enumerate(lines):
+        name, path, act = line.split("\t")
+        found.append(Step(name, path, act, (folder / f"{number}.json").read_bytes()))
+    return found
 
 
 def pause(step: Step, parts: int) -> None:
