@@ -96,14 +96,17 @@ def parse_other(body: bytes, path: str, content_type: str) -> Completion:
         raise ValueError("`model` must be the name of a model")
     field, usage = RENDERED.get(path, ("", None))
     said = request.get(field)
+    goes_on = _text(request.get("previous_response_id"))
+    # What went before is known to the pod alone, which does not tell its tokens (vLLM 0.32).
+    is_whole = said is not None and not has_media(said) and goes_on is None
     return Completion(
         model=model,
-        prompt=None if said is None or has_media(said) else Text(request, None, path),
+        prompt=Text(request, None, path) if is_whole else None,
         stream=request.get("stream") is True,
         cache_salt=_text(request.get("cache_salt")),
         usage=usage,
         is_stored=path == "/v1/responses" and request.get("store") is not False,
-        goes_on=_text(request.get("previous_response_id")),
+        goes_on=goes_on,
         wants_report=_wants_report(request),
     )
 

@@ -142,8 +142,11 @@ class Api:
         return JSONResponse({"token_ids": list(call.prompts[0])})
 
     async def render_response(self, request: Request) -> Response:
-        """The tokens of a conversation that a response would go on with."""
-        call, _ = self._response(await read_json(request))
+        """The tokens of a conversation that is told whole."""
+        body = await read_json(request)
+        if body.get("previous_response_id") is not None:
+            raise openai.bad_request("previous_response_id is not supported by the stateless render endpoint")
+        call, _ = self._response(body)
         return JSONResponse({"token_ids": list(call.prompts[0])})
 
     async def completions(self, request: Request) -> Response:

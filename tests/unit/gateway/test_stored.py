@@ -4,7 +4,7 @@ from kvsync.gateway.answers.stored import StoredResponses
 
 
 def test_the_last_responses_are_remembered() -> None:
-    """By the id at the beginning of an answer, whole or streamed; the oldest are forgotten beyond the bound."""
+    """By the id at the beginning of an answer, whole or streamed; beyond the bound the oldest go."""
     stored = StoredResponses(2)
 
     noted = [
