@@ -266,7 +266,8 @@ class ClientsConfig(_Settings):
 
     An idle connection is kept for `keep_alive_s`, longer than clients and load balancers keep theirs, because
     a request sent just when the gateway closes is lost: 600 s is the longest of the usual ones (Google's load
-    balancer; AWS' has 60). A request of which nothing more comes for `request_idle_s` is refused (408).
+    balancer; AWS' has 60). A request of which nothing more comes for `request_idle_s` is refused (408), and
+    a client that takes nothing of its answer for `unread_s` is cut off.
     After SIGTERM running answers have `drain_s` to end, by default what Kubernetes' 30 s leave after a
     preStop hook of 5 s. `max_body_bytes` of 32 MiB are four million token ids, or some twenty large images.
     `broken_stream` says how a stream that breaks off ends: with a closed connection, or
@@ -276,6 +277,7 @@ class ClientsConfig(_Settings):
 
     keep_alive_s: PositiveInt = 620
     request_idle_s: PositiveFloat = 60.0
+    unread_s: PositiveFloat = 300.0
     drain_s: NonNegativeInt = 20
     max_body_bytes: PositiveInt = 32 * 1024 * 1024
     broken_stream: Literal["close", "event"] = "close"

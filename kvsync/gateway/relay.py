@@ -24,6 +24,7 @@ from kvsync.config import ClientsConfig, GatewayConfig
 from kvsync.errors import TokenizeError, UnknownName
 from kvsync.gateway.answers.stored import HEAD_BYTES, StoredResponses
 from kvsync.gateway.catalog import Target
+from kvsync.gateway.clients.connection import CLOSE
 from kvsync.gateway.completion import COMPLETION_PATHS, Completion, parse, parse_other, without_report
 from kvsync.gateway.failover.attempts import REFUSALS, Attempts
 from kvsync.gateway.failover.breaker import Breakers
@@ -334,6 +335,8 @@ class Relay:
                             await send(
                                 {"type": "http.response.body", "body": broken(request.url.path, chunk)}
                             )
+                        elif close := request.scope.get("state", {}).get(CLOSE):
+                            close()
                         return "broken"
                     tail = (tail + chunk)[-USAGE_TAIL_BYTES:]
                     if unnamed is not None and len(unnamed) < HEAD_BYTES:

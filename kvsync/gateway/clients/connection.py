@@ -1,4 +1,4 @@
-"""One connection of a client: uvicorn's, on which a request that does not get on is ended.
+"""One connection of a client: uvicorn's, on which a request or an answer that does not get on is ended.
 
 uvicorn limits how long a connection is idle after an answer, but neither before the first request nor in the
 middle of a request's head. An offer to speak another protocol, which Java's client makes with each request,
@@ -22,13 +22,19 @@ def connections(limits: ClientsConfig) -> Callable[..., asyncio.Protocol]:
     return partial(ClientConnection, limits=limits)
 
 
+CLOSE = "close"
+"""So is called, in the state of a request's scope, what closes its connection: for an answer that breaks off."""
+
+
 class ClientConnection(H11Protocol):
-    """A connection that is closed when nothing comes, and answered 408 when a head stays incomplete."""
+    """A connection that is closed when nothing comes or nothing is taken; half a head is answered by 408."""
 
     def __init__(self, *args: object, limits: ClientsConfig, **settings: object) -> None:
         super().__init__(*args, **settings)  # type: ignore[arg-type]
         self._limits = limits
         self._patience: asyncio.TimerHandle | None = None
+        self._unread: asyncio.TimerHandle | None = None
+        self.app_state = {**self.app_state, CLOSE: lambda: self.transport.close()}
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for a first request."""
@@ -42,9 +48,22 @@ class ClientConnection(H11Protocol):
         if self.conn.their_state is h11.IDLE:
             self._patience = self.loop.call_later(self._limits.request_idle_s, self._refuse)
 
+    def pause_writing(self) -> None:
+        """Wait for the client to take what was written."""
+        super().pause_writing()
+        self._unread = self.loop.call_later(self._limits.unread_s, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """Wait no more for that."""
+        if self._unread is not None:
+            self._unread.cancel()
+        super().resume_writing()
+
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait no more."""
         self._wait_no_more()
+        if self._unread is not None:
+            self._unread.cancel()
         super().connection_lost(exc)
 
     def _should_upgrade(self) -> bool:

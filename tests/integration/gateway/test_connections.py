@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager
 import httpx
 import pytest
 
-from tests.integration.gateway.conftest import Site
+from kvsync.testing.doubles.upstream import STREAM_BEGUN
+from tests.integration.gateway.conftest import Site, until
 
 BODY = b'{"model": "m", "prompt": [1, 2, 3]}'
 
@@ -101,3 +102,32 @@ async def test_an_offer_of_http_2_is_not_taken_up(
 
     assert [each.body for each in pod.received] == [BODY, BODY]
     assert [each.message for each in caplog.records if "upgrade" in each.message] == []
+
+
+async def test_a_client_that_takes_nothing_is_cut_off(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    """Its request would occupy the pod for as long as it likes; nobody is told of a defect."""
+    part = b"data: %b\n\n" % (b"x" * 2**20)
+    await site.pod("a", answer=STREAM_BEGUN + b"%x\r\n%b\r\n" % (len(part), part) * 20, stalls=True)
+    client = await site.gateway("a", clients={"unread_s": 0.3})
+    reader, writer = await asyncio.open_connection(client.base_url.host, client.base_url.port, limit=1024)
+    writer.write(HEAD + b"\r\n" + BODY)
+    assert (await reader.readline()).startswith(b"HTTP/1.1 200 ")
+
+    async def running() -> int:
+        return int((await client.get("/status")).json()["pods"][0]["running"])
+
+    await until(running, lambda count: count == 0)
+    assert len(await reader.read()) < 20 * len(part)
+    writer.close()
+    assert [each.message for each in caplog.records if each.levelname == "ERROR"] == []
+
+
+async def test_a_stream_that_breaks_off_is_no_defect(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    """The client sees it; the log has a warning, and no error of the server's own."""
+    await site.pod("a", answer=STREAM_BEGUN)
+    client = await site.gateway("a")
+
+    with pytest.raises(httpx.RemoteProtocolError):
+        await client.post("/v1/completions", json={"model": "m", "prompt": [1]})
+
+    assert [each.message for each in caplog.records if each.levelname == "ERROR"] == []
