@@ -23,7 +23,7 @@ def connections(limits: ClientsConfig) -> Callable[..., asyncio.Protocol]:
 
 
 CLOSE = "close"
-"""So is called, in the state of a request's scope, what closes its connection: for an answer that breaks off."""
+"""The name, in the state of a request's scope, of what closes its connection when an answer breaks off."""
 
 
 class ClientConnection(H11Protocol):
