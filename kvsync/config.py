@@ -83,18 +83,22 @@ class TokenizerConfig(_Settings):
 class RoutingConfig(_Settings):
     """When load outweighs a cached prefix; AIBrix' defaults.
 
-    The prefix of a request is expected at its pod for `expected_s` seconds, at most `expected_blocks` blocks
-    of 16 tokens in all; it attracts others while that pod has `expected_ahead` requests more than the idlest
-    one at most. With `expected_s` 0 nothing is expected. A model that no pod lists, also not when asked
-    again, is refused (404), or left to a pod that may load it (`forward`, where all have one base model).
+    Fewer than `least_prefix_tokens` tokens count as no prefix: with pages of one token, as SGLang has, nearly
+    all prompts share their first. The prefix of a request is expected at its pod for `expected_s` seconds, at
+    most `expected_blocks` blocks of 16 tokens in all; it attracts others while that pod has `expected_ahead`
+    requests more than the idlest one at most. With `expected_s` 0 nothing is expected. A model that no pod
+    lists, also not when asked again, is refused (404), or left to a pod that may load it (`forward`, where
+    all have one base model). Of the last `stored_responses` responses it is remembered which pod keeps them.
     """
 
+    least_prefix_tokens: NonNegativeInt = 16
     imbalance_after: NonNegativeInt = 8
     sigma: NonNegativeFloat = 1.0
     expected_s: NonNegativeFloat = 5.0
     expected_blocks: NonNegativeInt = 65_536
     expected_ahead: NonNegativeInt = 4
     unlisted_models: Literal["refuse", "forward"] = "refuse"
+    stored_responses: NonNegativeInt = 10_000
 
 
 class PredictionConfig(_Settings):
@@ -262,14 +266,18 @@ class ClientsConfig(_Settings):
 
     An idle connection is kept for `keep_alive_s`, longer than clients and load balancers keep theirs, because
     a request sent just when the gateway closes is lost: 600 s is the longest of the usual ones (Google's load
-    balancer; AWS' has 60). After SIGTERM running answers have `drain_s` to end, by default what Kubernetes'
-    30 s leave after a preStop hook of 5 s. `max_body_bytes` of 32 MiB are four million token ids, or some
-    twenty large images. `broken_stream` says how a stream that breaks off ends: with a closed connection, or
+    balancer; AWS' has 60). A request of which nothing more comes for `request_idle_s` is refused (408), and
+    a client that takes nothing of its answer for `unread_s` is cut off.
+    After SIGTERM running answers have `drain_s` to end, by default what Kubernetes' 30 s leave after a
+    preStop hook of 5 s. `max_body_bytes` of 32 MiB are four million token ids, or some twenty large images.
+    `broken_stream` says how a stream that breaks off ends: with a closed connection, or
     with an event that holds an OpenAI error. Browsers on pages of `cors_origins` may use the gateway ("*" for
     all).
     """
 
     keep_alive_s: PositiveInt = 620
+    request_idle_s: PositiveFloat = 60.0
+    unread_s: PositiveFloat = 300.0
     drain_s: NonNegativeInt = 20
     max_body_bytes: PositiveInt = 32 * 1024 * 1024
     broken_stream: Literal["close", "event"] = "close"

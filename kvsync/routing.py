@@ -11,7 +11,8 @@ Rules, in order:
    candidates; otherwise the next one is considered.
 4. A prefix that a pod is expected to hold soon, as a request with it was just sent there, counts like a
    cached one; there the load may also be `expected_ahead` requests above the lowest.
-5. Without a prefix that may be used, the idlest candidate serves.
+5. A prefix of fewer than `least_prefix_tokens` tokens counts as none.
+6. Without a prefix that may be used, the idlest candidate serves.
 
 Reasons: a cached prefix saves prefill work but not a queue, so load bounds how far it may pull requests
 together. Requests that wait behind one with the same prefix find it computed: they may wait for a few more.
@@ -66,6 +67,7 @@ class Policy:
     imbalance_after: int = 8
     sigma: float = 1.0
     expected_ahead: int = 4
+    least_prefix_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,11 +100,12 @@ def rank(candidates: Sequence[Candidate], policy: Policy, rng: random.Random) ->
     is_imbalanced = max(loads) - min(loads) > policy.imbalance_after
     by_load = sorted(rng.sample(candidates, len(candidates)), key=lambda candidate: candidate.running)
     allowed = [c for c in by_load if c.running == by_load[0].running] if is_imbalanced else by_load
-    pulls = [(_pull(c, limit, expected_limit), c) for c in allowed]
+    least = policy.least_prefix_tokens
+    pulls = [(_pull(c, least, limit, expected_limit), c) for c in allowed]
     # Sorting is stable, so load and chance still order equal prefixes.
     holders = [c for pull, c in sorted(pulls, key=itemgetter(0), reverse=True) if pull]
-    otherwise = _without_prefix(candidates, is_imbalanced=is_imbalanced)
-    order = [_choice(c, _with_prefix(c)) for c in holders] + [_choice(c, otherwise) for c in by_load]
+    otherwise = _without_prefix(candidates, least, is_imbalanced=is_imbalanced)
+    order = [_choice(c, _with_prefix(c, least)) for c in holders] + [_choice(c, otherwise) for c in by_load]
     best: dict[str, Choice] = {}
     for choice in order:
         best.setdefault(choice.pod, choice)
@@ -115,30 +118,31 @@ def _load_limit(loads: Sequence[int], sigma: float) -> float:
     return mean + sigma * math.sqrt(squares / max(1, len(loads) - 1))
 
 
-def _prefix(candidate: Candidate) -> int:
-    return 0 if candidate.state is State.BLIND else candidate.matched_blocks * candidate.block_size
+def _prefix(candidate: Candidate, least: int) -> int:
+    held = candidate.matched_blocks * candidate.block_size
+    return 0 if candidate.state is State.BLIND or held < least else held
 
 
 def _expected(candidate: Candidate) -> int:
     return 0 if candidate.state is State.BLIND else candidate.expected_tokens
 
 
-def _pull(candidate: Candidate, limit: float, expected_limit: float) -> int:
+def _pull(candidate: Candidate, least: int, limit: float, expected_limit: float) -> int:
     """Return how many tokens of the prompt speak for a candidate, as far as its load allows."""
-    held = _prefix(candidate) if candidate.running <= limit else 0
+    held = _prefix(candidate, least) if candidate.running <= limit else 0
     return max(held, _expected(candidate) if candidate.running <= expected_limit else 0)
 
 
-def _with_prefix(candidate: Candidate) -> Selection:
-    is_expected = _expected(candidate) > _prefix(candidate)
+def _with_prefix(candidate: Candidate, least: int) -> Selection:
+    is_expected = _expected(candidate) > _prefix(candidate, least)
     return Selection.EXPECTED_PREFIX if is_expected else Selection.PREFIX_MATCH
 
 
-def _without_prefix(candidates: Sequence[Candidate], *, is_imbalanced: bool) -> Selection:
+def _without_prefix(candidates: Sequence[Candidate], least: int, *, is_imbalanced: bool) -> Selection:
     """Return why a pod serves that was not chosen for its prefix."""
     if is_imbalanced:
         return Selection.LOAD_IMBALANCE
-    skipped = any(_prefix(candidate) for candidate in candidates)
+    skipped = any(_prefix(candidate, least) for candidate in candidates)
     return Selection.PREFIX_MATCH_SKIPPED if skipped else Selection.LEAST_REQUEST
 
 

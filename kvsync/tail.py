@@ -48,10 +48,8 @@ _HASHES = frozenset(("block_hashes", "parent_block_hash"))
 
 async def follow(endpoint: str, replay_endpoint: str | None, out: TextIO) -> None:
     """Print the messages of one publisher until SIGINT or SIGTERM. Raises ConfigError for a bad endpoint."""
-    try:
-        engine_host(endpoint.removeprefix("tcp://").rpartition(":")[0])
-    except ValueError as exc:
-        raise ConfigError(endpoint, [str(exc)]) from exc
+    for each in filter(None, (endpoint, replay_endpoint)):
+        check(each)
     printer = _Printer(out)
     subscriber = Subscriber(
         Source(pod="engine", model=""),
@@ -68,6 +66,19 @@ async def follow(endpoint: str, replay_endpoint: str | None, out: TextIO) -> Non
         loop.add_signal_handler(number, following.cancel)
     with suppress(asyncio.CancelledError):
         await following
+
+
+def check(endpoint: str) -> None:
+    """Raise ConfigError unless this is where an engine may publish, or replay."""
+    scheme, _, address = endpoint.rpartition("://")
+    host, _, port = address.rpartition(":")
+    if scheme != "tcp" or not host or not port.isdecimal():
+        wanted = f"tcp://{host or address}:{port if host and port.isdecimal() else 5557}"
+        raise ConfigError(endpoint, [f"is no endpoint of an engine: give it as {wanted}"])
+    try:
+        engine_host(host)
+    except ValueError as exc:
+        raise ConfigError(endpoint, [str(exc)]) from exc
 
 
 def _say_if_nothing_came(printer: "_Printer", subscriber: Subscriber) -> None:

@@ -32,6 +32,7 @@ _LIMITS = {
     "minimum": "at least {}",
     "exclusiveMinimum": "above {}",
     "maximum": "at most {}",
+    "exclusiveMaximum": "below {}",
     "minLength": "at least {} characters",
     "maxLength": "at most {} characters",
     "pattern": "as `{}`",
@@ -54,15 +55,15 @@ def _parts() -> Iterator[str]:
     for table, variables in _tables().items():
         model = cast("type[BaseModel]", Settings.model_fields[table].annotation)
         yield f"### `[{table}]`\n\n{inspect.getdoc(model)}\n"
-        yield _table(model, variables)
+        yield fields_table(model, variables)
     yield f"Other variables with the prefix are for tests, and no settings: {_alternatives(OTHERS)}.\n"
     yield f"## Parameters of a run\n\n{inspect.getdoc(Parameters)}\n"
     yield "The form in Prefect's UI has them, and `kvsync-ci run` an option for each that people set.\n"
-    yield _table(Parameters, {})
+    yield fields_table(Parameters, {})
     yield f"### `source`\n\n{inspect.getdoc(CommitSource)}\n"
-    yield _table(CommitSource, {})
+    yield fields_table(CommitSource, {})
     yield f"## quarantine.toml\n\n{_said(quarantine)}"
-    yield _table(quarantine.QuarantineEntry, {})
+    yield fields_table(quarantine.QuarantineEntry, {})
     yield f"## CODEOWNERS\n\n{_said(owners)}"
     yield f"It is looked for at {', '.join(f'`{place}`' for place in owners.PLACES)}.\n"
     yield f"## Variables that tests get\n\n{_said(environment)}"
@@ -92,7 +93,7 @@ def _tables() -> dict[str, dict[str, str]]:
     return found
 
 
-def _table(model: type[BaseModel], variables: Mapping[str, str]) -> str:
+def fields_table(model: type[BaseModel], variables: Mapping[str, str]) -> str:
     """Return the fields of a model, with the columns of which there is something to say."""
     schema = model.model_json_schema()
     fields = cast("Mapping[str, Schema]", schema["properties"])

@@ -19,17 +19,12 @@ last comparisons judge, not all: a source that was wrong for an hour may be righ
 round.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
 SEEN = 8
 """Hits that must be one block short, and all but a tenth of the others', before EAGLE is believed in."""
-
-_CACHED_TOKENS = re.compile(rb'"cached_tokens"\s*:\s*(\d{1,15})(?!\d)')
-_PROMPT_TOKENS = re.compile(rb'"prompt_tokens"\s*:\s*(\d{1,15})(?!\d)')
-# Neither can match generated text: within a JSON string the quotes have backslashes before them.
 
 
 class Accuracy(Enum):
@@ -63,25 +58,6 @@ class ComparedPrompt:
 def expected(held: int, block_size: int, *, recomputes: bool) -> int:
     """Return how many cached tokens an engine reports that holds `held`; with EAGLE one block less."""
     return max(0, held - block_size) if recomputes else held
-
-
-def reported_cached_tokens(tail: bytes, *, ever: bool = False) -> int | None:
-    """Find what the end of an answer says about its prompt's cached tokens; None when it says nothing.
-
-    From an engine that `ever` reported some, a usage without them means none.
-    """
-    found = _last(_CACHED_TOKENS, tail)
-    return 0 if found is None and ever and _PROMPT_TOKENS.search(tail) else found
-
-
-def reported_prompt_tokens(tail: bytes) -> int | None:
-    """Find how many tokens the prompt had for the engine; None when it does not say."""
-    return _last(_PROMPT_TOKENS, tail)
-
-
-def _last(number: re.Pattern[bytes], tail: bytes) -> int | None:
-    found: list[bytes] = number.findall(tail)
-    return int(found[-1]) if found else None
 
 
 def recomputes_last_block(recent: Sequence[ComparedPrompt], *, before: bool) -> bool:

@@ -20,6 +20,8 @@ from starlette.routing import Route
 from kvsync.config import GatewayConfig
 from kvsync.discovery import Discovery, FileDiscovery, StaticDiscovery
 from kvsync.errors import TokenizeError, UnknownName
+from kvsync.gateway.answers.again import STORED_PATHS, StoredRelay
+from kvsync.gateway.answers.stored import StoredResponses
 from kvsync.gateway.catalog import Catalog
 from kvsync.gateway.completion import COMPLETION_PATHS, OTHER_PATHS
 from kvsync.gateway.engines import Engines
@@ -39,6 +41,9 @@ from kvsync.gateway.transport import PeerTransport
 from kvsync.index import PrefixIndex, best_ranks
 from kvsync.manager import EventManager
 from kvsync.pods import Pod
+
+RECORDS_S = 0.5
+"""How often it is seen to which pods there are records of."""
 
 
 def create_app(
@@ -110,16 +115,20 @@ class Gateway:
             load=load,
             rng=rng,
         )
+        proxy = Proxy(transport, config.upstream, self._health, budget)
+        stored = StoredResponses(config.routing.stored_responses)
+        self._again = StoredRelay(stored, proxy, self._pods)
         self._relay = Relay(
             router=self._router,
             tokenizer=self._tokenizer,
-            proxy=Proxy(transport, config.upstream, self._health, budget),
+            proxy=proxy,
             load=load,
             predictions=self._predictions,
             metrics=self._metrics,
             config=config,
             budget=budget,
             breakers=self._breakers,
+            stored=stored,
         )
 
     def _pods(self) -> Sequence[Pod]:
@@ -137,6 +146,7 @@ class Gateway:
                 Route("/status", self.status),
                 Route("/index/query", self.query, methods=["POST"]),
                 Route("/index/dump", self.dump),
+                *(Route(path, self._again, methods=methods) for path, methods in STORED_PATHS.items()),
                 *(Route(path, self._relay, methods=["POST"]) for path in self._passed),
             ],
             exception_handlers={HTTPException: refused, Exception: refused},
@@ -162,9 +172,22 @@ class Gateway:
         async with self._client, asyncio.TaskGroup() as tasks:
             parts = (self._manager, self._health, self._engines)
             work = [tasks.create_task(part.run()) for part in parts]
+            work.append(tasks.create_task(self._keeping_records()))
             yield
             for task in work:
                 task.cancel()
+
+    async def _keeping_records(self) -> None:
+        while True:
+            self._keep_records()
+            await asyncio.sleep(RECORDS_S)
+
+    def _keep_records(self) -> None:
+        """Begin the records of pods that came, and drop those of pods that went."""
+        names = {pod.name for pod in self._manager.pods}
+        self._predictions.keep(self._manager.pods)
+        self._breakers.keep(names)
+        self._metrics.keep(names)
 
     async def models(self, _: Request) -> Response:
         """List every model and adapter that some pod serves."""
@@ -193,10 +216,7 @@ class Gateway:
 
     async def metrics(self, _: Request) -> Response:
         """Write all metrics in Prometheus' text format."""
-        names = {pod.name for pod in self._manager.pods}
-        self._predictions.keep(self._manager.pods)
-        self._breakers.keep(names)
-        self._metrics.keep(names)
+        self._keep_records()
         text = generate_latest(self._metrics.registry)
         return Response(text, media_type=CONTENT_TYPE_LATEST)
 
@@ -206,7 +226,7 @@ class Gateway:
 
     async def query(self, request: Request) -> Response:
         """Say which pod holds how much of a prompt, without sending it anywhere."""
-        body = await read_body(request, self._clients.max_body_bytes)
+        body = await read_body(request, self._clients)
         completion, target = await understand(body, self._router)
         if completion.lora is not None:
             target = replace(target, lora=completion.lora)

@@ -11,6 +11,7 @@ from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from kvsync.gateway.answers.usage import COMPLETIONS, MESSAGES, RESPONSES, UsageTerms
 from kvsync.gateway.text import Text, TokenIds, has_media
 
 _ESCAPED_HALF = re.compile(rb"\\u[dD][89a-fA-F]")
@@ -29,8 +30,9 @@ class Completion:
     """One request as far as routing needs it. `prompts` says how many it has; `prompt` is the first.
 
     `answers` is how many each prompt gets. `reads_cache` is False for a request for which the engine computes
-    the whole prompt, whatever it holds. `is_compared` says whether the answer reports cached tokens as
-    completions do. `lora` is only given by index queries.
+    the whole prompt, whatever it holds. `usage` says in which terms the answer reports cached tokens, if it
+    does. `lora` is only given by index queries. `is_stored` says whether the engine may keep the answer, and
+    `goes_on` with which of those that it keeps the request goes on.
     """
 
     model: str
@@ -38,11 +40,13 @@ class Completion:
     prompts: int = 1
     answers: int = 1
     reads_cache: bool = True
-    is_compared: bool = True
+    usage: UsageTerms | None = COMPLETIONS
     stream: bool = False
     cache_salt: str | None = None
     lora: str | None = None
     wants_report: bool = False
+    is_stored: bool = False
+    goes_on: str | None = None
 
 
 COMPLETION_PATHS = ("/v1/completions", "/v1/chat/completions")
@@ -68,8 +72,8 @@ OTHER_PATHS = (
 )
 """What engines serve besides completions, each request by itself."""
 
-RENDERED = {"/v1/responses": "input", "/v1/messages": "messages"}
-"""Those of which vLLM can say the tokens (`/render`), and where they hold what was said."""
+RENDERED = {"/v1/responses": ("input", RESPONSES), "/v1/messages": ("messages", MESSAGES)}
+"""Those of which vLLM can say the tokens (`/render`): where they hold what was said, how they count."""
 
 _FIELD = re.compile(
     rb'form-data; *name="?(model|stream)"?\r\n(?:[^\r\n]+\r\n)*\r\n([^\r\n]*)\r\n', re.IGNORECASE
@@ -85,18 +89,24 @@ def parse_other(body: bytes, path: str, content_type: str) -> Completion:
     if content_type.lower().startswith("multipart/form-data"):
         form = {name.lower(): value.decode(errors="replace") for name, value in _FIELD.findall(body)}
         streams = form.get(b"stream", "").lower() == "true"
-        return Completion(model=form.get(b"model", ""), prompt=None, stream=streams, is_compared=False)
+        return Completion(model=form.get(b"model", ""), prompt=None, stream=streams, usage=None)
     request = _json_object(body)
     model = request.get("model") or ""
     if not isinstance(model, str):
         raise ValueError("`model` must be the name of a model")
-    said = request.get(RENDERED.get(path, ""))
+    field, usage = RENDERED.get(path, ("", None))
+    said = request.get(field)
+    goes_on = _text(request.get("previous_response_id"))
+    # What went before is known to the pod alone, which does not tell its tokens (vLLM 0.32).
+    is_whole = said is not None and not has_media(said) and goes_on is None
     return Completion(
         model=model,
-        prompt=None if said is None or has_media(said) else Text(request, None, path),
+        prompt=Text(request, None, path) if is_whole else None,
         stream=request.get("stream") is True,
         cache_salt=_text(request.get("cache_salt")),
-        is_compared=False,
+        usage=usage,
+        is_stored=path == "/v1/responses" and request.get("store") is not False,
+        goes_on=goes_on,
         wants_report=_wants_report(request),
     )
 

@@ -18,9 +18,8 @@ from kvsync.gateway.agreement import (
     expected,
     is_doubtful,
     recomputes_last_block,
-    reported_cached_tokens,
-    reported_prompt_tokens,
 )
+from kvsync.gateway.answers.usage import COMPLETIONS, UsageTerms
 from kvsync.gateway.text import TokenIds
 from kvsync.pods import Pod
 from kvsync.sequence import State
@@ -33,6 +32,11 @@ WINDOW = 50
 
 ANNOUNCED_S = 1.0
 """How long the blocks of a request that ended may take to be announced: milliseconds, if nothing is busy."""
+
+UNTOLD = (
+    "its answers do not say how many tokens of a prompt were cached: start vLLM with"
+    " --enable-prompt-tokens-details, SGLang with --enable-cache-report"
+)
 
 ENDED = 32
 """Prompts of requests that just ended, for each pod; they can be long."""
@@ -73,6 +77,7 @@ class Prediction:
 class TrackRecord:
     """How predictions for one pod turned out, `counts` of them within `counted_s` seconds.
 
+    `untold` is why there is nothing to compare, as far as that is so;
     `recent` are the ones that it is judged by; `doubt` says why it is doubtful, empty if it is not, and
     `since_s` for how long that has been so.
     """
@@ -83,12 +88,14 @@ class TrackRecord:
     doubt: str
     since_s: float
     recomputes_last_block: bool
+    untold: str = ""
 
     def to_json(self) -> dict[str, object]:
         """Write it as `/status` shows it."""
         return {
             **{each.value: self.counts[each] for each in Accuracy},
             "counted_s": self.counted_s,
+            "untold": self.untold,
             "recent": {each.value: self.recent[each] for each in Accuracy},
             "doubt": self.doubt,
             "since_s": self.since_s,
@@ -108,7 +115,8 @@ class _Record:
     recent: deque[ComparedPrompt] = field(default_factory=lambda: deque(maxlen=WINDOW))
     running: dict[int, TokenIds] = field(default_factory=dict)
     ended: deque[tuple[float, TokenIds]] = field(default_factory=lambda: deque(maxlen=ENDED))
-    reports: bool = False
+    reports: set[UsageTerms] = field(default_factory=set)
+    untold: set[UsageTerms] = field(default_factory=set)
     doubtful: bool = False
     recomputes: bool = False
 
@@ -171,22 +179,26 @@ class Predictions:
             if record.running.pop(number, None) is not None:
                 record.ended.append((self._clock(), tokens or ()))
 
-    def compare(self, prediction: Prediction, tail: bytes) -> tuple[Accuracy, int] | None:
-        """Compare a prediction with what the end of the answer reports.
+    def compare(
+        self, prediction: Prediction, tail: bytes, terms: UsageTerms = COMPLETIONS
+    ) -> tuple[Accuracy, int] | None:
+        """Compare a prediction with what the end of the answer reports, in the terms of its interface.
 
         Returns how they compare, and the reported tokens; None when the engine reports nothing.
         """
         record = self._record(prediction.pod)
-        reported = reported_cached_tokens(tail, ever=record.reports)
+        reported = terms.cached_tokens(tail, ever=terms in record.reports)
         if reported is None:
+            if prediction.cached_tokens and terms.prompt_tokens(tail) is not None:
+                self._note_untold(prediction.pod.name, record, terms)
             return None
-        record.reports = True
+        record.reports.add(terms)
         this = ComparedPrompt(
             held=prediction.held,
             reported=reported,
             block_size=prediction.block_size,
             same_length=prediction.tokens is None
-            or reported_prompt_tokens(tail) in (None, len(prediction.tokens)),
+            or terms.prompt_tokens(tail) in (None, len(prediction.tokens)),
         )
         outcome = this.outcome(recomputes=record.recomputes)
         record.counts[outcome] += 1
@@ -208,6 +220,7 @@ class Predictions:
             doubt=record.summary if record.doubtful else "",
             since_s=now - record.since,
             recomputes_last_block=record.recomputes,
+            untold=UNTOLD if record.untold - record.reports else "",
         )
 
     def state(self, pod: str) -> State:
@@ -223,7 +236,9 @@ class Predictions:
         return replace(status, state=State.DEGRADED, reason=self._records[pod].summary)
 
     def keep(self, pods: Sequence[Pod]) -> None:
-        """Forget all other pods."""
+        """Forget all other pods, and begin to count for new ones."""
+        for pod in pods:
+            self._record(pod)
         for name in self._records.keys() - {pod.name for pod in pods}:
             del self._records[name]
 
@@ -245,6 +260,11 @@ class Predictions:
                 record.doubtful, record.since = False, now
                 log.info("%s: %s", pod.name, _EMPTIED)
         return record
+
+    def _note_untold(self, pod: str, record: _Record, terms: UsageTerms) -> None:
+        if terms not in record.reports | record.untold:
+            record.untold.add(terms)
+            log.info("%s: its predictions are not compared: %s", pod, UNTOLD)
 
     def _judge(self, pod: str, record: _Record) -> None:
         if self._config.recomputes_last_block is None:

@@ -84,12 +84,12 @@ class Proxy:
         self._budget = budget
 
     @asynccontextmanager
-    async def post(
-        self, pod: Pod, path: str, headers: Headers, body: bytes
+    async def send(
+        self, pod: Pod, method: str, path: str, headers: Headers, body: bytes
     ) -> AsyncIterator[UpstreamAnswer | UpstreamFailure]:
         """Send the request to `pod`. Leaving the block also ends the request at the pod."""
         request = httpx.Request(
-            "POST",
+            method,
             pod.url + path,
             headers=[*forwarded_headers(headers, without=OURS), (b"accept-encoding", b"identity")],
             content=body,

@@ -7,7 +7,6 @@ A client that hangs up also ends its request at the pod.
 """
 
 import asyncio
-import json
 import logging
 import time
 from collections.abc import Callable, Coroutine, Sequence
@@ -21,9 +20,11 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from kvsync.config import GatewayConfig
+from kvsync.config import ClientsConfig, GatewayConfig
 from kvsync.errors import TokenizeError, UnknownName
+from kvsync.gateway.answers.stored import HEAD_BYTES, StoredResponses
 from kvsync.gateway.catalog import Target
+from kvsync.gateway.clients.connection import CLOSE
 from kvsync.gateway.completion import COMPLETION_PATHS, Completion, parse, parse_other, without_report
 from kvsync.gateway.failover.attempts import REFUSALS, Attempts
 from kvsync.gateway.failover.breaker import Breakers
@@ -32,7 +33,7 @@ from kvsync.gateway.load import RunningRequests
 from kvsync.gateway.metrics import GatewayMetrics
 from kvsync.gateway.predictions import Prediction, Predictions
 from kvsync.gateway.proxy import Headers, Proxy, UpstreamAnswer, UpstreamFailure
-from kvsync.gateway.refusal import error, refusal
+from kvsync.gateway.refusal import error_event, refusal
 from kvsync.gateway.router import Router
 from kvsync.gateway.text import TokenIds
 from kvsync.gateway.tokens import Tokenizer
@@ -54,10 +55,23 @@ USAGE_TAIL_BYTES = 4096
 """How much of an answer's end is searched for its usage, which engines write last."""
 
 
-async def read_body(request: Request, limit: int) -> bytes:
-    """Read a request's body. Raises HTTPException 413 beyond `limit` bytes, ClientDisconnect."""
-    body, size = bytearray(), 0
-    async for chunk in request.stream():
+async def read_body(request: Request, limits: ClientsConfig) -> bytes:
+    """Read a request's body.
+
+    Raises HTTPException 413 for one that is too large, 408 when nothing more comes, ClientDisconnect.
+    """
+    body, size, limit = bytearray(), 0, limits.max_body_bytes
+    chunks = aiter(request.stream())
+    while True:
+        try:
+            async with asyncio.timeout(limits.request_idle_s):
+                chunk = await anext(chunks, None)
+        except TimeoutError as exc:
+            of = f" of {length}" if (length := request.headers.get("content-length")) else ""
+            said = f"{size}{of} bytes of the body came, and nothing more for {limits.request_idle_s:g} s"
+            raise HTTPException(408, said) from exc
+        if chunk is None:
+            break
         size += len(chunk)
         if size <= limit:
             body += chunk
@@ -155,7 +169,7 @@ def engines_own(tried: Sequence[Tried]) -> tuple[UpstreamAnswer, Tried] | None:
     return (said, seen[-1]) if said else None
 
 
-def unanswered(model: str, tried: Sequence[Tried], withheld: str) -> Response:
+def unanswered(path: str, model: str, tried: Sequence[Tried], withheld: str) -> Response:
     """Return the answer when no pod gave one: what was tried, and when a pod wants to be asked again."""
     what = [f"{failure.pod}: {failure.reason}" for _, _, failure in tried] or ["none is ready"]
     again = [
@@ -166,13 +180,12 @@ def unanswered(model: str, tried: Sequence[Tried], withheld: str) -> Response:
     ]
     text = "; ".join([*what, withheld] if withheld else what)
     headers = {"retry-after": again[0]} if again else None
-    return refusal(503, f"no pod answered for model {model!r}: {text}", headers)
+    return refusal(path, 503, f"no pod answered for model {model!r}: {text}", headers)
 
 
-def broken(failed: UpstreamFailure) -> bytes:
-    """Return the event that ends a stream which broke off, as OpenAI's clients understand it."""
-    said = error(502, f"the answer of pod {failed.pod} broke off: {failed.reason}")
-    return b"data: " + json.dumps(said).encode() + b"\n\n"
+def broken(path: str, failed: UpstreamFailure) -> bytes:
+    """Return the event that ends a stream which broke off, as the clients of this path understand it."""
+    return error_event(path, 502, f"the answer of pod {failed.pod} broke off: {failed.reason}")
 
 
 class Relay:
@@ -190,13 +203,15 @@ class Relay:
         config: GatewayConfig,
         budget: RetryBudget,
         breakers: Breakers,
+        stored: StoredResponses,
     ) -> None:
-        self._max_body_bytes = config.clients.max_body_bytes
+        self._clients = config.clients
         self._says_so = config.clients.broken_stream == "event"
         self._forwards_report_mode = config.upstream.forwards_report_mode
         self._retries = config.upstream.retries
         self._budget = budget
         self._breakers = breakers
+        self._stored = stored
         self._router = router
         self._tokenizer = tokenizer
         self._proxy = proxy
@@ -209,7 +224,7 @@ class Relay:
         """Answer one request. Raises HTTPException for a request that is not passed on to any pod."""
         request = Request(scope, receive)
         try:
-            body = await read_body(request, self._max_body_bytes)
+            body = await read_body(request, self._clients)
         except ClientDisconnect:
             return
         completion, target = await understand(body, self._router, self._reader(request))
@@ -228,7 +243,8 @@ class Relay:
             # uvicorn cancels what outlasts the grace period, and would print this as a defect.
             log.warning("a request to %s was cut off by the end of the gateway", request.url.path)
             if not has_begun:
-                await refusal(503, "the gateway ends", {"retry-after": "1"})(scope, receive, send)
+                ended = refusal(request.url.path, 503, "the gateway ends", {"retry-after": "1"})
+                await ended(scope, receive, send)
 
     def _reader(self, request: Request) -> Callable[[bytes], Completion]:
         if request.url.path in COMPLETION_PATHS:
@@ -248,8 +264,10 @@ class Relay:
         path = f"{request.url.path}?{request.url.query}".removesuffix("?")
         tried: list[Tried] = []
         selection, status = "none", "disconnected"
+        keeps = self._stored.pod_of(completion.goes_on) if completion.goes_on else None
+        choices = [each for each in route.choices if keeps in (None, each.pod)]
         attempts = Attempts(
-            self._breakers.order(route.choices),
+            self._breakers.order(choices),
             engines=self._retries.engines,
             budget=self._budget,
             running=self._load.of,
@@ -269,7 +287,9 @@ class Relay:
                     ) as prediction,
                 ):
                     headers = asking_for(choice.rank, request.headers.raw)
-                    async with self._proxy.post(pods[choice.pod], path, headers, body) as answer:
+                    async with self._proxy.send(
+                        pods[choice.pod], request.method, path, headers, body
+                    ) as answer:
                         if isinstance(answer, UpstreamAnswer):
                             status = await self._pass_on(
                                 request, answer, choice, prediction, completion, send
@@ -284,7 +304,8 @@ class Relay:
                 status = await self._pass_on(request, answer, choice, prediction, completion, send)
                 return
             status = "503"
-            await unanswered(completion.model, tried, attempts.withheld)(request.scope, request.receive, send)
+            none = unanswered(request.url.path, completion.model, tried, attempts.withheld)
+            await none(request.scope, request.receive, send)
         finally:
             self._metrics.requests.labels(model, selection, status).inc()
 
@@ -303,6 +324,7 @@ class Relay:
             self._breakers.began(choice.pod)
         headers = [*answer.headers, *routing_headers(choice, prediction)]
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        unnamed = b"" if completion.is_stored else None
         tail, says_so = b"", answer.streams and (self._says_so or request["http_version"] == "1.0")
         try:
             async with aclosing(answer.chunks) as chunks:
@@ -310,22 +332,29 @@ class Relay:
                     if isinstance(chunk, UpstreamFailure):
                         self._note(chunk, "the answer had begun: the client is shown that it broke off")
                         if says_so:
-                            await send({"type": "http.response.body", "body": broken(chunk)})
+                            await send(
+                                {"type": "http.response.body", "body": broken(request.url.path, chunk)}
+                            )
+                        elif close := request.scope.get("state", {}).get(CLOSE):
+                            close()
                         return "broken"
                     tail = (tail + chunk)[-USAGE_TAIL_BYTES:]
+                    if unnamed is not None and len(unnamed) < HEAD_BYTES:
+                        unnamed = None if self._stored.note(unnamed + chunk, choice.pod) else unnamed + chunk
                     await send({"type": "http.response.body", "body": chunk, "more_body": True})
         except asyncio.CancelledError:
             if says_so:
                 ended = UpstreamFailure(pod=choice.pod, reason="the gateway ends")
-                await send({"type": "http.response.body", "body": broken(ended)})
+                await send({"type": "http.response.body", "body": broken(request.url.path, ended)})
             raise
         await send({"type": "http.response.body", "body": b""})
         if not is_refused:
             self._breakers.answered(choice.pod)
         is_known = prediction.tokens is not None or not completion.reads_cache
-        is_alone = completion.is_compared and completion.prompts == completion.answers == 1
-        if answer.status == HTTPStatus.OK and is_alone and is_known:
-            self._metrics.compared(prediction, self._predictions.compare(prediction, tail))
+        is_alone = completion.prompts == completion.answers == 1
+        if completion.usage and answer.status == HTTPStatus.OK and is_alone and is_known:
+            found = self._predictions.compare(prediction, tail, completion.usage)
+            self._metrics.compared(prediction, found)
         return str(answer.status)
 
     async def _tokens(self, request: Request, completion: Completion, target: Target) -> TokenIds | None:
@@ -349,4 +378,5 @@ class Relay:
     def _warn(self, text: str, *values: object) -> None:
         held_back = self._limit.admit()
         if held_back is not None:
-            log.warning(f"{text} ({held_back} warnings were held back)", *values)
+            others = f" ({held_back} other warnings were held back)" if held_back else ""
+            log.warning(text + others, *values)

@@ -76,6 +76,7 @@ class Router:
         self._rng = rng
         routing = config.routing
         self._policy = Policy(
+            least_prefix_tokens=routing.least_prefix_tokens,
             imbalance_after=routing.imbalance_after,
             sigma=routing.sigma,
             expected_ahead=routing.expected_ahead,

@@ -15,12 +15,16 @@ from kvsync import stdin
 from kvsync.config import GatewayConfig
 from kvsync.errors import ConfigError, PortInUse
 from kvsync.gateway.app import create_app
+from kvsync.gateway.clients.connection import connections
 from kvsync.publisher import listener_on
 
 log = logging.getLogger(__name__)
 
 BACKLOG = 2048
 """Connections that wait to be accepted, uvicorn's default: a burst is queued, not refused."""
+
+LAST_WORDS_S = 0.2
+"""What a request that is ended at once has for its answer; a client that does not read is not waited for."""
 
 FILES_PER_SOURCE = 12
 """Open files that following one publisher takes: 8, and 4 more for a replay (measured with 50 of them)."""
@@ -59,6 +63,10 @@ class Server:
         self._web = _Web(
             uvicorn.Config(
                 create_app(config),
+                # One parser wherever it runs: httptools, uvicorn's choice where it is installed, loses the
+                # body of a request that offers to speak HTTP/2, as those of Java's client do.
+                http=connections(config.clients),  # type: ignore[arg-type]
+                ws="none",
                 lifespan="on",
                 log_config=None,
                 access_log=False,
@@ -89,7 +97,8 @@ class Server:
 
     def interrupt(self) -> None:
         """Make `run` end; at once, if it has been asked to before."""
-        self._web.force_exit = self._web.should_exit
+        if self._web.should_exit:
+            self._web.hurry()
         self.stop()
 
 
@@ -112,6 +121,19 @@ class _Web(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         # uvicorn would raise the signal again at the end, and so end the process with an error.
         yield
+
+    def hurry(self) -> None:
+        """End what still runs: requests are told so, and connections cut that are not closed then.
+
+        uvicorn's `force_exit` would leave the application's tasks to the end of the loop, which prints them.
+        """
+        for task in self.server_state.tasks:
+            task.cancel()
+        asyncio.get_running_loop().call_later(LAST_WORDS_S, self._cut)
+
+    def _cut(self) -> None:
+        for connection in [*self.server_state.connections]:
+            connection.transport.abort()
 
     async def on_tick(self, counter: int) -> bool:
         return await super().on_tick(counter) or self.lifespan.error_occurred

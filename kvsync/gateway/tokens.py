@@ -24,6 +24,9 @@ from kvsync.gateway.text import Text, TokenIds, read_rendered, read_tokenized
 COOL_DOWN_S = 5.0
 """How long a tokenizer is left alone after it did not answer; others are asked meanwhile."""
 
+LONG_BYTES = 65_536
+"""A request of this size may need more than its time; that says nothing about the tokenizer."""
+
 RENDER_AGAIN_S = 300.0
 """For how long an engine that could not render requests is only asked to tokenize; it may be replaced."""
 
@@ -94,13 +97,16 @@ class Tokenizer:
                 return prompt
 
     async def _remember(self, text: Text, pods: Sequence[str], credentials: Headers) -> TokenIds | None:
-        key = xxh3_128_digest(text.key)
+        content = text.key
+        key = xxh3_128_digest(content)
         known = self._cache.get(key)
         if known is not None:
             return known
         if key not in self._asked:
             bases = [self._config.endpoint.rstrip("/")] if self._config.endpoint else pods
-            self._asked[key] = task = asyncio.create_task(self._ask(key, text, bases, credentials))
+            is_long = len(content) >= LONG_BYTES
+            ask = self._ask(key, text, bases, credentials, is_long=is_long)
+            self._asked[key] = task = asyncio.create_task(ask)
             task.add_done_callback(lambda done: self._answered(key, done))
         # One of several that wait may hang up; the answer is still for the others.
         return await asyncio.shield(self._asked[key])
@@ -111,7 +117,7 @@ class Tokenizer:
             done.exception()  # it is for those that wait, if any still does
 
     async def _ask(
-        self, key: bytes, text: Text, bases: Sequence[str], credentials: Headers
+        self, key: bytes, text: Text, bases: Sequence[str], credentials: Headers, *, is_long: bool
     ) -> TokenIds | None:
         now, problems = self._clock(), []
         able = [base for base in bases if self._silent_until.get(base, now) <= now]
@@ -120,7 +126,8 @@ class Tokenizer:
                 async with asyncio.timeout(self._config.timeout_s / ATTEMPTS):
                     tokens = await self._ask_one(base, text, credentials)
             except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as exc:
-                self._silent_until[base] = self._clock() + COOL_DOWN_S
+                if not (is_long and isinstance(exc, TimeoutError)):
+                    self._silent_until[base] = self._clock() + COOL_DOWN_S
                 problems.append(f"{base}: {exc or type(exc).__name__}")
             else:
                 if tokens is not None:

@@ -32,12 +32,16 @@ skipped_block_size, skipped_hash_only: 1 for an event that is not indexed.
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Holding:
-    """What one source holds. `bit` stands for it in every mask; `block_size` is 0 until it is learnt."""
+    """What one source holds. `bit` stands for it in every mask; `block_size` is 0 until it is learnt.
+
+    `announced_size` is that of its last event, which may be left out for it.
+    """
 
     source: Source
     bit: int
     orphans: Orphans
     block_size: int
+    announced_size: int = 0
     blocks: dict[int, int] = field(default_factory=dict)  # engine hash -> own hash
     loras: dict[int, str] = field(default_factory=dict)  # engine hash -> LoRA, where there is one
     copies: dict[int, int] = field(default_factory=dict)  # engine hash -> copies, where more than one

@@ -189,9 +189,9 @@ class PrefixIndex:
         return sorted(self._sizes.get(model, ()))
 
     def block_size_of(self, source: Source) -> int:
-        """Return the block size of a source, 0 as long as it is not known."""
+        """Return the block size that a source announces, also if such blocks are left out; 0: none yet."""
         holding = self._holdings.get(source)
-        return holding.block_size if holding else 0
+        return holding.announced_size if holding else 0
 
     def lora_ids(self, *sources: Source) -> set[int]:
         """Return the adapters that sources named by numbers alone; their blocks are filed under `#NUMBER`."""
@@ -270,6 +270,7 @@ class PrefixIndex:
             return self._store_in_group(group, event)
         if not event.token_ids or not event.block_size:
             return {"skipped_hash_only": 1}
+        holding.announced_size = event.block_size
         if event.block_size != holding.block_size and not self._adopt_size(holding, event.block_size):
             return {"skipped_block_size": 1}
         return self._store_blocks(holding, event)

@@ -124,8 +124,8 @@ class Call:
 
 def parse_completion(body: Json, card: ServedModels) -> Call:
     """Read the body of /v1/completions. Raises ApiError."""
-    prompts = _prompts(body.get("prompt"))
-    return _call(body, card, prompts, _field(body, "max_tokens", int, None), is_chat=False)
+    given = prompts(body.get("prompt"), "prompt")
+    return _call(body, card, given, _field(body, "max_tokens", int, None), is_chat=False)
 
 
 def parse_chat(body: Json, card: ServedModels) -> Call:
@@ -301,22 +301,22 @@ def _require_text(position: int, content: object) -> None:
         raise bad_request(f"messages[{position}]: {kinds[0]} is nothing that this model takes", "messages")
 
 
-def _prompts(raw: object) -> tuple[Sequence[int], ...]:
-    """One prompt or several, each a text or a list of token ids."""
+def prompts(raw: object, param: str) -> tuple[Sequence[int], ...]:
+    """Read one prompt or several, each a text or a list of token ids. Raises ApiError."""
     match raw:
         case str():
-            prompts: tuple[Sequence[int], ...] = (tokenize(raw),)
+            found: tuple[Sequence[int], ...] = (tokenize(raw),)
         case [int(), *_]:
-            prompts = (ids(raw, "prompt"),)
+            found = (ids(raw, param),)
         case [*many] if many:
-            prompts = tuple(tokenize(one) if isinstance(one, str) else ids(one, "prompt") for one in many)
+            found = tuple(tokenize(one) if isinstance(one, str) else ids(one, param) for one in many)
         case _:
-            prompts = ()
-    if not prompts or not all(prompts):
+            found = ()
+    if not found or not all(found):
         raise bad_request(
-            "prompt must be a text, a list of token ids or a list of either, not empty", "prompt"
+            f"{param} must be a text, a list of token ids or a list of either, not empty", param
         )
-    return prompts
+    return found
 
 
 def _salt(body: Json) -> str | None:

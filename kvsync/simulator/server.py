@@ -3,10 +3,11 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from contextlib import aclosing
 from itertools import count
 from typing import Literal
+from uuid import uuid4
 
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
@@ -16,7 +17,8 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response, Strea
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from kvsync.simulator import openai
+from kvsync.simulator import messages, openai, responses
+from kvsync.simulator.embeddings import embeddings
 from kvsync.simulator.engine import Engine, EngineRestarted
 from kvsync.simulator.metrics import render
 from kvsync.simulator.openai import ApiError, Call, Json, ServedModels
@@ -86,12 +88,18 @@ class Api:
         self._engine, self._card, self._details = engine, card, details
         self._created = int(time.time())
         self._numbers = count()
+        self._responses = responses.KeptResponses()
 
     def routes(self) -> list[Route]:
         """Every path that is served."""
         return [
             Route("/v1/completions", self.completions, methods=["POST"]),
             Route("/v1/chat/completions", self.chat_completions, methods=["POST"]),
+            Route("/v1/messages", self.messages, methods=["POST"]),
+            Route("/v1/messages/count_tokens", self.count_tokens, methods=["POST"]),
+            Route("/v1/responses", self.responses, methods=["POST"]),
+            Route("/v1/responses/{id}", self.stored_response),
+            Route("/v1/embeddings", self.embeddings, methods=["POST"]),
             Route("/v1/models", self.models),
             Route("/tokenize", self.tokenize, methods=["POST"]),
             Route("/detokenize", self.detokenize, methods=["POST"]),
@@ -106,6 +114,8 @@ class Api:
         handlers = {
             "/v1/completions/render": self.render_completion,
             "/v1/chat/completions/render": self.render_chat,
+            "/v1/messages/render": self.render_message,
+            "/v1/responses/render": self.render_response,
         }
         if rendering == "absent":
             return []
@@ -126,6 +136,19 @@ class Api:
         call = openai.parse_chat(await read_json(request), self._card)
         return JSONResponse({"token_ids": list(call.prompts[0])})
 
+    async def render_message(self, request: Request) -> Response:
+        """The tokens of a conversation in Anthropic's terms."""
+        call = messages.parse(await read_json(request), self._card)
+        return JSONResponse({"token_ids": list(call.prompts[0])})
+
+    async def render_response(self, request: Request) -> Response:
+        """The tokens of a conversation that is told whole."""
+        body = await read_json(request)
+        if body.get("previous_response_id") is not None:
+            raise openai.bad_request("previous_response_id is not supported by the stateless render endpoint")
+        call, _ = self._response(body)
+        return JSONResponse({"token_ids": list(call.prompts[0])})
+
     async def completions(self, request: Request) -> Response:
         """Complete a prompt, or several."""
         call = openai.parse_completion(await read_json(request), self._card)
@@ -135,6 +158,59 @@ class Api:
         """Answer a conversation."""
         call = openai.parse_chat(await read_json(request), self._card)
         return await self._answer(request, call, f"chatcmpl-{next(self._numbers)}")
+
+    async def messages(self, request: Request) -> Response:
+        """Answer a conversation in Anthropic's terms."""
+        call, name = messages.parse(await read_json(request), self._card), f"msg_{next(self._numbers)}"
+
+        def whole(text: str, usage: Json) -> Json:
+            return messages.message(call, name, text, usage)
+
+        if not call.stream:
+            return await _unless_gone(request.receive, self._one(call, whole))
+        events = self._named_events(
+            call,
+            messages.opening(call, name),
+            messages.part,
+            lambda _, usage: messages.closing(call, usage),
+        )
+        return StreamingResponse(events, media_type="text/event-stream")
+
+    async def count_tokens(self, request: Request) -> Response:
+        """How many tokens a conversation in Anthropic's terms has."""
+        body = await read_json(request)
+        call = messages.parse({**body, "max_tokens": 1}, self._card)
+        return JSONResponse({"input_tokens": len(call.prompts[0])})
+
+    async def responses(self, request: Request) -> Response:
+        """Answer what may go on with an earlier answer."""
+        body = await read_json(request)
+        call, turns = self._response(body)
+        name, created = f"resp_{uuid4().hex}", int(time.time())
+
+        def whole(text: str, usage: Json) -> Json:
+            response = responses.response(call, name, created, text, usage)
+            if body.get("store") is not False:
+                self._responses.put(response, turns)
+            return response
+
+        if not call.stream:
+            return await _unless_gone(request.receive, self._one(call, whole))
+        events = self._named_events(
+            call,
+            responses.opening(responses.response(call, name, created, None, {})),
+            lambda token: responses.part(name, token),
+            lambda text, usage: responses.closing(whole(text, usage)),
+        )
+        return StreamingResponse(events, media_type="text/event-stream")
+
+    async def stored_response(self, request: Request) -> Response:
+        """An earlier answer once more."""
+        return JSONResponse(self._responses.find(request.path_params["id"])[0])
+
+    async def embeddings(self, request: Request) -> Response:
+        """A vector for each text."""
+        return JSONResponse(embeddings(await read_json(request), self._card))
 
     async def models(self, _: Request) -> Response:
         """The base model and its adapters."""
@@ -181,19 +257,58 @@ class Api:
             return StreamingResponse(self._events(call, name), media_type="text/event-stream")
         return await _unless_gone(request.receive, self._whole(call, name))
 
+    def _response(self, body: Json) -> tuple[Call, list[object]]:
+        turns = responses.turns(body, self._responses)
+        return responses.parse(body, turns, self._card), turns
+
     async def _whole(self, call: Call, name: str) -> Response:
+        try:
+            answers, usage = await self._generate(call)
+        except EngineRestarted as exc:
+            return JSONResponse(_crashed(exc).body(), 500)
+        return JSONResponse({**openai.completion(call, name, int(time.time()), answers), "usage": usage})
+
+    async def _one(self, call: Call, whole: Callable[[str, Json], Json]) -> Response:
+        try:
+            answers, usage = await self._generate(call)
+        except EngineRestarted as exc:
+            return JSONResponse(_crashed(exc).body(), 500)
+        return JSONResponse(whole(detokenize(answers[0]), usage))
+
+    async def _generate(self, call: Call) -> tuple[list[list[int]], Json]:
         work = call.work()
         answers: list[list[int]] = [[] for _ in work]
         cached: dict[int, int] = {}
+        async with aclosing(self._engine.generate(work)) as tokens:
+            async for token in tokens:
+                answers[token.index].append(token.token)
+                cached[token.index] = token.cached_tokens
+        return answers, self._usage(call, cached)
+
+    async def _named_events(
+        self,
+        call: Call,
+        opening: Iterable[tuple[str, Json]],
+        part: Callable[[int], tuple[str, Json]],
+        closing: Callable[[str, Json], Iterable[tuple[str, Json]]],
+    ) -> AsyncIterator[str]:
+        """A stream whose events have names, and that ends with the last of them."""
+        answer: list[int] = []
+        cached: dict[int, int] = {}
+        for name, body in opening:
+            yield _event({"type": name, **body}, name)
         try:
-            async with aclosing(self._engine.generate(work)) as tokens:
+            async with aclosing(self._engine.generate(call.work())) as tokens:
                 async for token in tokens:
-                    answers[token.index].append(token.token)
+                    answer.append(token.token)
                     cached[token.index] = token.cached_tokens
+                    name, body = part(token.token)
+                    yield _event({"type": name, **body}, name)
         except EngineRestarted as exc:
-            return JSONResponse(_crashed(exc).body(), 500)
-        body = openai.completion(call, name, int(time.time()), answers)
-        return JSONResponse({**body, "usage": self._usage(call, cached)})
+            yield _event({"type": "error", **_crashed(exc).body()}, "error")
+            return
+        for name, body in closing(detokenize(answer), self._usage(call, cached)):
+            yield _event({"type": name, **body}, name)
 
     async def _events(self, call: Call, name: str) -> AsyncIterator[str]:
         created = int(time.time())
@@ -217,18 +332,20 @@ class Api:
         return call.usage(cached) | ({} if told else {"prompt_tokens_details": None})
 
 
-def _event(body: Json) -> str:
-    return f"data: {json.dumps(body, separators=(',', ':'))}\n\n"
+def _event(body: Json, name: str = "") -> str:
+    named = f"event: {name}\n" if name else ""
+    return f"{named}data: {json.dumps(body, separators=(',', ':'))}\n\n"
 
 
 def _crashed(exc: EngineRestarted) -> ApiError:
     return ApiError(500, "InternalServerError", str(exc))
 
 
-async def error_response(_: Request, exc: Exception) -> Response:
-    """An ApiError as OpenAI clients expect it."""
+async def error_response(request: Request, exc: Exception) -> Response:
+    """An ApiError as OpenAI's clients expect it, or Anthropic's."""
     assert isinstance(exc, ApiError)
-    return JSONResponse(exc.body(), exc.status)
+    is_message = request.url.path in ("/v1/messages", "/v1/messages/count_tokens")
+    return JSONResponse(messages.error(exc) if is_message else exc.body(), exc.status)
 
 
 async def _unless_gone(receive: Receive, answer: Coroutine[object, object, Response]) -> Response:

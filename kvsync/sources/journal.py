@@ -38,11 +38,11 @@ class Journal:
         before, self._state, self._cause = self._state, state, cause
         log.log(
             logging.WARNING if is_trouble else logging.INFO,
-            "%s rank %d at %s: %s, was %s%s",
+            "%s rank %d at %s: %s%s%s",
             self._source.pod,
             self._source.rank,
             self._where,
             state.value,
-            before.value,
+            f", was {before.value}" if before is not state else "",
             f": {cause}" if cause else "",
         )

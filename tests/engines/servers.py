@@ -54,6 +54,11 @@ class Installed:
     model: Path
     plugin: Path | None
 
+    @property
+    def renders(self) -> bool:
+        """Whether it is a vLLM that can tell the tokens of a request (0.32)."""
+        return any(self.command.parents[1].glob("lib/python*/site-packages/vllm/entrypoints/scale_out"))
+
     @classmethod
     def of(cls, environ: Mapping[str, str]) -> "Installed":
         """Read what the variables of the stage name. Raises NotRun without a command or a model."""
@@ -182,6 +187,7 @@ class Server:
             *("--enforce-eager", "--max-num-seqs", "16", "--block-size", str(BLOCK_SIZE)),
             *("--num-gpu-blocks-override", str(BLOCKS), "--enable-prompt-tokens-details"),
             *("--enable-lora", "--max-lora-rank", str(RANK), "--max-loras", str(len(adapters))),
+            *(["--enable-scale-out"] if self._installed.renders else []),
             *("--lora-modules", *adapters, "--kv-events-config", json.dumps(events), *weights),
         ]
 

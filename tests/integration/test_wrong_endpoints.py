@@ -123,11 +123,9 @@ async def test_each_change_of_state_is_a_line(
     unknown = f"history is unknown: {replays} is a PUB, not a ROUTER: "
     first, named, second, third, fourth = (line.removeprefix(where) for line in caplog.messages)
     assert first == "catching_up, was blind: connected, history is on its way"
-    assert named.startswith(
-        f"catching_up, was catching_up: connected, history is on its way; {replays} is a PUB"
-    )
+    assert named.startswith(f"catching_up: connected, history is on its way; {replays} is a PUB")
     assert second.startswith(f"degraded, was catching_up: {unknown}")
-    assert third.startswith(f"degraded, was degraded: {unknown}")
+    assert third.startswith(f"degraded: {unknown}")
     assert third.endswith("; because it says so")
     assert fourth.startswith(f"blind, was degraded: {publisher.endpoint} is closed")
     assert [record.levelname for record in caplog.records] == ["INFO", *["WARNING"] * 4]

@@ -45,6 +45,20 @@ def test_prefix_wins_unless_load_forbids_it(
 
 
 @pytest.mark.parametrize(
+    ("held", "pod", "selection"),
+    [(15, "b", Selection.LEAST_REQUEST), (16, "a", Selection.PREFIX_MATCH)],
+    ids=["too few", "enough"],
+)
+def test_a_few_tokens_are_no_prefix(held: int, pod: str, selection: Selection) -> None:
+    """Where blocks are tokens, nearly all prompts begin like some other: that attracts none."""
+    candidates = pods((held, 1), (0, 0))
+
+    choice = choose(candidates, Policy(least_prefix_tokens=16, sigma=9), random.Random(1))
+
+    assert (choice.pod, choice.selection) == (pod, selection)
+
+
+@pytest.mark.parametrize(
     ("running", "matched", "chosen"),
     [
         pytest.param(4, 0, ("a", Selection.EXPECTED_PREFIX), id="a few more than the idlest"),

@@ -1,9 +1,12 @@
 """What `kvsync tail` prints of a message: all of it, also what is not known."""
 
+import re
+
 import msgpack  # type: ignore[import-untyped]  # ships no type information
 import pytest
 
-from kvsync.tail import Json, lines_of
+from kvsync.errors import ConfigError
+from kvsync.tail import Json, check, lines_of
 
 STORED = [
     "BlockStored",
@@ -101,3 +104,25 @@ def test_what_is_not_a_batch_is_printed_with_the_problem(payload: object) -> Non
     message, *_ = lines(payload, b"")
 
     assert message.get("problem") or message["problems"]
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "mend"),
+    [
+        ("10.0.0.1:5557", "give it as tcp://10.0.0.1:5557"),
+        ("tcp://10.0.0.1", "give it as tcp://10.0.0.1:5557"),
+        ("http://10.0.0.1:5557", "give it as tcp://10.0.0.1:5557"),
+        ("tcp://*:5557", "let the engine bind its endpoint"),
+    ],
+    ids=["no scheme", "no port", "another scheme", "to listen on"],
+)
+def test_an_endpoint_that_is_none_is_refused(endpoint: str, mend: str) -> None:
+    """With the way to write it."""
+    with pytest.raises(ConfigError, match=re.escape(mend)):
+        check(endpoint)
+
+
+@pytest.mark.parametrize("endpoint", ["tcp://10.0.0.1:5557", "tcp://[::1]:5557", "tcp://engine.local:5557"])
+def test_an_endpoint_is_taken_as_it_is(endpoint: str) -> None:
+    """Names and addresses of both kinds."""
+    check(endpoint)

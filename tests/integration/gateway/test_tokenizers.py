@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
+from kvsync.gateway.tokens import LONG_BYTES
 from kvsync.testing.doubles.upstream import WHOLE
 from tests.integration.gateway.conftest import Site
 from tests.integration.gateway.test_gateway import Site as Engines
@@ -114,6 +115,18 @@ async def test_a_tokenizer_that_does_not_answer_is_left_alone(site: Site) -> Non
 
     assert len(good.received) == 9
     assert len(silent.received) <= 1
+
+
+async def test_a_long_text_that_takes_too_long_silences_nobody(site: Site) -> None:
+    """Its tokens are not waited for; that says nothing about the tokenizer, which is asked for the next."""
+    pod = await site.pod("a", answer=b"", stalls=True)
+    client = await site.gateway("a", tokenizer={"timeout_s": 0.4})
+
+    long = await client.post("/index/query", json={"model": "m", "prompt": "x " * LONG_BYTES})
+    pod.answer, pod.stalls = TOKENS, False
+    short = await client.post("/index/query", json={"model": "m", "prompt": "x"})
+
+    assert (long.status_code, short.status_code) == (503, 200)
 
 
 async def test_equal_questions_are_asked_once(site: Site) -> None:

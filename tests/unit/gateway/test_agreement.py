@@ -8,7 +8,6 @@ from kvsync.gateway.agreement import (
     expected,
     is_doubtful,
     recomputes_last_block,
-    reported_cached_tokens,
 )
 
 RIGHT, OVER, UNDER = Accuracy.EXACT, Accuracy.OVER, Accuracy.UNDER
@@ -17,27 +16,6 @@ RIGHT, OVER, UNDER = Accuracy.EXACT, Accuracy.OVER, Accuracy.UNDER
 def hit(held: int, reported: int) -> ComparedPrompt:
     """A request whose prompt the index says is held in so many blocks of 16 tokens."""
     return ComparedPrompt(held=16 * held, reported=16 * reported, block_size=16)
-
-
-@pytest.mark.parametrize(
-    ("end_of_answer", "ever", "expected"),
-    [
-        pytest.param(
-            b'"usage":{"prompt_tokens_details":{"cached_tokens":48}}}', False, 48, id="whole-answer"
-        ),
-        pytest.param(b'{"cached_tokens": 0}\n\ndata: {"cached_tokens": 32}\n\n', False, 32, id="last-chunk"),
-        pytest.param(b'"usage":{"prompt_tokens":50,"prompt_tokens_details":null}}', False, None, id="never"),
-        pytest.param(b'"usage":{"prompt_tokens":50,"prompt_tokens_details":null}}', True, 0, id="left-out"),
-        pytest.param(b'"choices":[]}\n\ndata: [DONE]\n\n', True, None, id="no-usage"),
-        pytest.param(rb'"text":"say \"cached_tokens\": 9 please"', False, None, id="generated-text"),
-        pytest.param(rb'"text":"say \"prompt_tokens\": 9 please"', True, None, id="generated-usage"),
-        pytest.param(b'"cached_tokens":' + b"9" * 4000, False, None, id="no-such-number"),
-        pytest.param(b"", True, None, id="empty"),
-    ],
-)
-def test_reported_cached_tokens(end_of_answer: bytes, ever: bool, expected: int | None) -> None:
-    """The engine's own count is found in its answer, and only there; left out, it is 0 if it ever came."""
-    assert reported_cached_tokens(end_of_answer, ever=ever) == expected
 
 
 @pytest.mark.parametrize(

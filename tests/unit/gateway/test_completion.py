@@ -5,7 +5,7 @@ from array import array
 
 import pytest
 
-from kvsync.gateway.completion import Completion, parse, without_report
+from kvsync.gateway.completion import Completion, parse, parse_other, without_report
 from kvsync.gateway.text import Text
 
 
@@ -102,6 +102,24 @@ def test_unreadable(body: bytes, complaint: str) -> None:
     """A request that cannot be routed is refused with what is wrong."""
     with pytest.raises(ValueError, match=complaint):
         parse(body)
+
+
+@pytest.mark.parametrize(
+    ("fields", "is_known", "is_stored"),
+    [
+        pytest.param({}, True, True, id="whole"),
+        pytest.param({"store": False}, True, False, id="not kept"),
+        pytest.param({"previous_response_id": "resp_1"}, False, True, id="goes on with another"),
+    ],
+)
+def test_a_response(fields: dict[str, object], is_known: bool, is_stored: bool) -> None:
+    """Its tokens are asked for, unless only the engine knows what went before; it may be kept."""
+    body = json.dumps({"model": "m", "input": "hi", **fields}).encode()
+
+    found = parse_other(body, "/v1/responses", "application/json")
+
+    assert (found.prompt is not None, found.is_stored) == (is_known, is_stored)
+    assert found.goes_on == fields.get("previous_response_id")
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import pytest
 
 from kvsync.config import PredictionConfig
 from kvsync.gateway.agreement import Accuracy
+from kvsync.gateway.answers.usage import RESPONSES
 from kvsync.gateway.predictions import Predictions
 from kvsync.pods import Pod
 from kvsync.sequence import State
@@ -198,3 +199,40 @@ def test_more_than_predicted_is_explained_by_a_request_that_has_just_ended() -> 
             bench.now += later
             bench.ask(0, 2, tokens=tokens)
         assert bench.predictions.state("a") is state
+
+
+def test_an_interface_that_reports_does_not_speak_for_others() -> None:
+    """vLLM's responses always have cached tokens, its completions only by a setting: none are not 0."""
+    bench = Bench()
+    with bench.predictions.made(A, held=16, block_size=16, tokens=None) as prediction:
+        pass
+
+    told = bench.predictions.compare(prediction, b'"input_tokens":99,"cached_tokens":16', RESPONSES)
+    untold = bench.predictions.compare(prediction, b'"prompt_tokens":99,"prompt_tokens_details":null')
+
+    assert (told, untold) == ((Accuracy.EXACT, 16), None)
+
+
+def test_a_pod_whose_answers_tell_nothing_says_so() -> None:
+    """Once a hit was predicted and the usage has no cached tokens; not where there is no usage at all."""
+    bench = Bench()
+    said = []
+    for held, usage in ((0, b'"prompt_tokens":99'), (1, b""), (1, b'"prompt_tokens":99'), (1, b"")):
+        with bench.predictions.made(A, held=16 * held, block_size=16, tokens=None) as prediction:
+            pass
+        bench.predictions.compare(prediction, usage)
+        said.append(bench.predictions.of(A).untold)
+    bench.ask(1, 1)
+
+    assert [bool(each) for each in said] == [False, False, True, True]
+    assert "--enable-prompt-tokens-details" in said[-1]
+    assert bench.predictions.of(A).untold == ""
+
+
+def test_what_is_counted_begins_when_a_pod_comes() -> None:
+    """Not when its first request does, or the first look at it."""
+    bench = Bench()
+    bench.predictions.keep([A])
+    bench.now = 7.0
+
+    assert (bench.predictions.of(A).counted_s, bench.predictions.of(A).since_s) == (7.0, 7.0)

@@ -46,7 +46,9 @@ def router(
     sync_enabled: bool = True,
 ) -> Router:
     """A router; every source is EXACT, and every pod lists `cards`."""
-    config = GatewayConfig.model_validate({"pods": [A, B, C], "sync_enabled": sync_enabled})
+    config = GatewayConfig.model_validate(
+        {"pods": [A, B, C], "sync_enabled": sync_enabled, "routing": {"least_prefix_tokens": 1}}
+    )
     return Router(
         config,
         index,

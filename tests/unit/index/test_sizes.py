@@ -68,6 +68,16 @@ def test_a_source_has_one_size_as_long_as_it_holds_blocks() -> None:
     assert index.block_size_of(SMALL) == 8
 
 
+def test_the_size_that_is_announced_is_told() -> None:
+    """Not the one that was configured, for which its blocks are left out; before any event 0."""
+    index = PrefixIndex(16)
+    index.apply(SMALL, AllBlocksCleared())
+    before = index.block_size_of(SMALL)
+
+    assert index.apply(SMALL, stored(8, 1)) == {"skipped_block_size": 1}
+    assert (before, index.block_size_of(SMALL)) == (0, 8)
+
+
 def test_orphans_keep_the_size() -> None:
     """Blocks that wait for their parent are of the source's size, too."""
     index = PrefixIndex()

@@ -1,0 +1,1 @@
+"""What engines answer, as far as the gateway reads it."""

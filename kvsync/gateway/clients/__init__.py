@@ -1,0 +1,1 @@
+"""How clients are met: their connections, and what they send."""

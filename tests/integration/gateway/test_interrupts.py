@@ -1,0 +1,55 @@
+"""The gateway as a process that is interrupted twice."""
+
+import asyncio
+import json
+import signal
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import httpx
+import pytest
+
+from kvsync.testing.doubles.upstream import STREAM_BEGUN
+from tests.integration.gateway.conftest import ADDRESSES, Site, until
+
+
+@pytest.mark.parametrize("answer", [b"", STREAM_BEGUN], ids=["not begun", "a stream"])
+async def test_the_second_interrupt_ends_it_at_once(site: Site, answer: bytes, tmp_path: Path) -> None:
+    """A request that still runs is told so, and the log has no word of a defect."""
+    pod, host = await site.pod("a", answer=answer, stalls=True), ADDRESSES.next().host
+    pods = [{"name": "a", "model": "m", "host": site.pods[0].host}]
+    settings = {"host": host, "pods": pods, "sync_enabled": False, "clients": {"broken_stream": "event"}}
+    (tmp_path / "gateway.json").write_text(json.dumps(settings))
+    command = [sys.executable, "-m", "kvsync", "gateway", "--config", str(tmp_path / "gateway.json")]
+    gateway = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE)
+
+    async with httpx.AsyncClient(base_url=f"http://{host}:8080", timeout=30) as client:
+
+        async def is_ready() -> bool:
+            with suppress(httpx.ConnectError):
+                return (await client.get("/readyz")).is_success
+            return False
+
+        async def asked() -> int:
+            return len(pod.received)
+
+        async with asyncio.timeout(30):
+            while not await is_ready():  # noqa: ASYNC110 - nothing signals it
+                await asyncio.sleep(0.05)
+        request = asyncio.create_task(client.post("/v1/completions", json={"model": "m", "prompt": [1]}))
+        await until(asked, bool)
+        gateway.send_signal(signal.SIGINT)
+
+        async def is_closed() -> bool:
+            return not await is_ready()
+
+        await until(is_closed, bool)
+        gateway.send_signal(signal.SIGINT)
+        _, said = await asyncio.wait_for(gateway.communicate(), 10)
+        told = await request
+
+    assert gateway.returncode == 0
+    assert "the gateway ends" in told.text
+    assert b"Traceback" not in said, said.decode()
+    assert b"ERROR" not in said, said.decode()
