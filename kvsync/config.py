@@ -35,6 +35,7 @@ from pydantic import (
     field_validator,
 )
 
+from kvsync.access.settings import AccessConfig, EngineTlsConfig
 from kvsync.errors import ConfigError
 from kvsync.pods import Host, Location, Pod, Port, parse_document, path, problems
 
@@ -220,6 +221,7 @@ class UpstreamConfig(_Settings):
     """
 
     api_key: SecretStr | None = None
+    tls: EngineTlsConfig = EngineTlsConfig()
     connect_s: PositiveFloat = 2.0
     first_byte_s: PositiveFloat = 60.0
     answer_s: PositiveFloat = 600.0
@@ -325,6 +327,7 @@ class GatewayConfig(_Settings):
     health: HealthConfig = HealthConfig()
     upstream: UpstreamConfig = UpstreamConfig()
     clients: ClientsConfig = ClientsConfig()
+    access: AccessConfig = AccessConfig()
     _warnings: tuple[str, ...] = PrivateAttr(())
 
     @property
