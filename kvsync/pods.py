@@ -12,7 +12,15 @@ from pathlib import PurePath
 from typing import Annotated, ClassVar, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_core import ErrorDetails
 
 from kvsync.errors import ConfigError
@@ -112,6 +120,25 @@ class Pod:
     @property
     def _address(self) -> str:
         return f"[{self.host}]" if ":" in self.host else self.host
+
+
+class PodDefaults(BaseModel):
+    """What pods of Kubernetes are that say nothing else; without `model` each has to name its own."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: Name | None = None
+    scheme: Literal["http", "https"] = "http"
+    port: Port = 8000
+    event_port: Port = 5557
+    replay_port: Annotated[Port | None, Field(validate_default=True)] = 5558
+
+    @field_validator("replay_port")
+    @classmethod
+    def _apart(cls, replay: int | None, info: ValidationInfo) -> int | None:
+        if replay is not None and replay == info.data.get("event_port"):
+            raise ValueError(f"{replay} is event_port, too")
+        return replay
 
 
 class _PodFile(BaseModel):

@@ -66,8 +66,10 @@ def create_apps(
 def _discovery(config: GatewayConfig) -> Discovery:
     if config.kubernetes:
         from kvsync.kube.discovery import KubernetesDiscovery
+        from kvsync.kube.several import SeveralNamespaces
 
-        return KubernetesDiscovery(config.kubernetes)
+        several = bool(config.kubernetes.namespaces)
+        return SeveralNamespaces(config.kubernetes) if several else KubernetesDiscovery(config.kubernetes)
     return FileDiscovery(config.pods_file) if config.pods_file else StaticDiscovery(config.pods)
 
 
