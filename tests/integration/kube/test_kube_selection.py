@@ -42,14 +42,15 @@ async def test_several_namespaces_are_followed_each_by_itself(
     namespaces = ["default", "other"]
     settings = {**QUICK, "kubeconfig": kubeconfig, "namespaces": namespaces}
     several = SeveralNamespaces(KubernetesConfig.model_validate(settings))
-    snapshots: list[tuple[Pod, ...]] = []
+    newest: tuple[Pod, ...] = ()
 
     async def run() -> None:
+        nonlocal newest
         async for pods in several.watch():
-            snapshots.append(pods)
+            newest = pods
 
     def named() -> list[str]:
-        return [pod.name for pod in snapshots[-1]] if snapshots else []
+        return [pod.name for pod in newest]
 
     background(run())
     api.put(pod_manifest("a", namespace="other"))
