@@ -37,7 +37,7 @@ PROXY = ", or let only a proxy that has both keys and TLS reach it"
     ids=["loopback", "other loopback", "IPv6", "by name", "closed", "open", "own port", "no TLS"],
 )
 def test_an_open_door_is_named(host: str, access: dict[str, object], said: str) -> None:
-    """Whoever reads the log knows what others may do, and which setting keeps them out."""
+    """The log says what others may do, and which setting keeps them out."""
     pods = [{"name": "a", "model": "m", "host": "h"}]
 
     config = GatewayConfig.model_validate({"host": host, "pods": pods, "access": access})
