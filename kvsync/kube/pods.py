@@ -138,7 +138,7 @@ def _first(
     keys: Sequence[str], labels: Mapping[str, str], annotations: Mapping[str, str]
 ) -> tuple[str, str | None]:
     """Return what is said under the first of these keys, and that key."""
-    said = annotations | labels
+    said = {**annotations, **labels}
     key = next((key for key in keys if key in said), keys[0])
     return key, said.get(key)
 
