@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import kvsync
 from docs.scripts.pages import ROOT, anchors, broken, messages, outputs, pages, script, stuck
 from docs.scripts.rooms import ROOTS
 from kvsync.testing.clusters.local.addresses import LoopbackBlock
@@ -34,6 +35,15 @@ def test_a_broken_link_is_found(tmp_path: Path) -> None:
 
     assert anchors((tmp_path / "other.md").read_text()) == {"one-kvsync-ci-page", "twice-read-and-more"}
     assert broken(page) == ["absent.md", "absent.png", "other.md#three", "#there"]
+
+
+def test_this_version_is_released_or_next() -> None:
+    """CHANGELOG.md begins with what is not released, and the newest release is this version, with its date."""
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    first, second = re.findall(r"^## (.+)$", text, re.M)[:2]
+
+    assert first == "Unreleased"
+    assert re.fullmatch(rf"{re.escape(kvsync.__version__)} - \d{{4}}-\d\d-\d\d", second)
 
 
 def test_blocks_can_be_pasted() -> None:

@@ -15,7 +15,7 @@ import pytest
 from kvsync.testing.clusters.local.addresses import LoopbackBlock
 from kvsync.testing.processes.wait import wait_for
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 REQUIRED: list[str] = PYPROJECT["project"]["dependencies"]
 COPIED = ("pyproject.toml", "README.md", "LICENSE", "kvsync", "flows", "tasks", "deployments")

@@ -12,7 +12,7 @@ from kvsync.config import GatewayConfig
 from kvsync.errors import ConfigError
 from kvsync.gateway.server import Server
 from kvsync.pods import Pod
-from tests.integration.gateway.certificates import Authority
+from tests.integration.access.certificates import Authority
 from tests.integration.gateway.conftest import ADDRESSES, Site, until
 
 ALICE, BOB = "alice-0123456789", "bob-0123456789ab"
