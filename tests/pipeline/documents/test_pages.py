@@ -38,7 +38,7 @@ def test_a_broken_link_is_found(tmp_path: Path) -> None:
 
 
 def test_this_version_is_released_or_next() -> None:
-    """CHANGELOG.md begins with what is not released, and the newest release is this version, with its date."""
+    """CHANGELOG.md begins with what is not released; the newest release is this version, with its date."""
     text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     first, second = re.findall(r"^## (.+)$", text, re.M)[:2]
 
