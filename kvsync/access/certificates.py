@@ -43,7 +43,7 @@ def _trust(context: ssl.SSLContext, ca: Path) -> None:
     try:
         context.load_verify_locations(cafile=ca)
     except OSError as exc:  # which SSLError is, too
-        raise ConfigError("upstream.tls", [f"ca: {ca} is no file of certificates: {exc}"]) from exc
+        raise ConfigError("upstream.tls", [f"ca: {ca} cannot be read as certificates: {exc}"]) from exc
 
 
 def _load(context: ssl.SSLContext, where: str, certificate: Path, key: Path) -> None:
@@ -52,7 +52,9 @@ def _load(context: ssl.SSLContext, where: str, certificate: Path, key: Path) -> 
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password=_none)
         context.load_cert_chain(certificate, key, password=_none)
     except (OSError, ValueError) as exc:  # OSError: SSLError, too
-        raise ConfigError(where, [f"{certificate} and {key} are no certificate and its key: {exc}"]) from exc
+        raise ConfigError(
+            where, [f"{certificate} and {key} are not a certificate and its key: {exc}"]
+        ) from exc
 
 
 def _none() -> str:

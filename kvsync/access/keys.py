@@ -66,7 +66,7 @@ def read_keys(file: Path) -> dict[str, str]:
         wrong = [f"{path(where)}: {what.partition(', not ')[0]}" for where, what in problems(exc)]
         raise ConfigError(origin, wrong) from None
     except ConfigError:
-        raise ConfigError(origin, ["is no mapping of names to keys"]) from None
+        raise ConfigError(origin, ["is not a mapping of names to keys"]) from None
     except ValueError as exc:
         raise ConfigError(origin, [str(exc)]) from None
 

@@ -10,7 +10,7 @@ from kvsync.pods import Host, Port
 
 
 def _text(key: object) -> object:
-    """Refuse a key that is no text without showing it, as a message of pydantic's would."""
+    """Refuse a key that is not text without showing it, as a message of pydantic's would."""
     if not isinstance(key, (str, SecretStr)):
         raise ValueError("must be text: put it in quotes")
     return key

@@ -186,7 +186,7 @@ def test_a_certificate_that_cannot_be_used_ends_the_start(
     pods = [Pod(name="a", model="m", host="h")]
     config = GatewayConfig.model_validate({"pods": pods, "access": {"tls": tls}})
 
-    with pytest.raises(ConfigError, match=rf"{tls['certificate']} and {tls['key']} are no .*{problem}"):
+    with pytest.raises(ConfigError, match=rf"{tls['certificate']} and {tls['key']} are not .*{problem}"):
         Server(config)
 
 

@@ -1,6 +1,6 @@
 """What users apply to their own clusters: the gateway's manifests, their overlays, and the Helm chart.
 
-Where there is no Helm the chart's rendering as it was last made stands for it. After a change of the chart:
+Without Helm the chart's rendering as it was last made stands for it. After a change of the chart:
 
     python -m tests.integration.deployments.test_gateway_manifests
 """

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from docs.scripts.configuration import PAGE, configuration, page
-from kvsync.config import GatewayConfig, load_gateway_config
+from kvsync.config import GatewayConfig, KubernetesConfig, load_gateway_config
 from kvsync.pods import Pod
 
 POD = Pod(name="NAME", model="MODEL", host="HOST")
@@ -32,7 +32,7 @@ def test_a_block_that_is_left_out_can_be_taken_in(tmp_path: Path) -> None:
 
     config = load_gateway_config(file, {})
 
-    assert config.kubernetes == type(config.kubernetes)()
+    assert config.kubernetes == KubernetesConfig()
 
 
 def uncommented(found: "re.Match[str]") -> str:

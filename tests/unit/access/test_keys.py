@@ -11,7 +11,7 @@ ALICE, BOB, EVE = "alice-0123456789", "bob-0123456789ab", "eve-0123456789ab"
 
 
 def test_a_key_tells_its_name() -> None:
-    """Keys given and keys of a file are of one ring; what is no key has no name."""
+    """Keys given and keys of a file are of one ring; other texts have no name."""
     ring = KeyRing({"alice": ALICE, "bob": BOB})
 
     assert [ring.name_of(key.encode()) for key in (ALICE, BOB, EVE, "", ALICE[:-1])] == [
@@ -53,7 +53,7 @@ def test_a_file_is_read_again(tmp_path: Path, name: str) -> None:
         ("a b: secret-0123456789\n", "a b.[key]: string should match pattern '^[\\w.-]{1,63}$'"),
         (f"unknown: {ALICE}\n", "no key can be named 'unknown': it stands for requests without one"),
         ("- secret-0123456789\n", ".: input should be a valid dictionary"),
-        ("alice: secret-0123\n : [", "is no mapping of names to keys"),
+        ("alice: secret-0123\n : [", "is not a mapping of names to keys"),
         (
             "".join(f"n{n}: secret-0123456789-{n}\n" for n in range(MOST + 1)),
             f"there are more than {MOST} keys",
@@ -82,7 +82,7 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 def test_names_are_unique_among_settings_and_file(tmp_path: Path) -> None:
-    """Of two keys for one name nobody could say which counts."""
+    """Of two keys for one name it would be unclear which counts."""
     file = tmp_path / "keys"
     file.write_text(f"alice: {BOB}\n")
 
