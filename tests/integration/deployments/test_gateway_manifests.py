@@ -94,6 +94,43 @@ def test_an_overlay_is_whole(overlay: str, tmp_path: Path) -> None:
     assert f"{label}={value}" in settings.kubernetes.selector.split(",")
 
 
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_kubernetes_knows_every_field(overlay: str) -> None:
+    """A field that is misspelt would be dropped, or refused, by an API server."""
+    documents = kustomized(GATEWAY / "overlays" / overlay)
+
+    assert [
+        field for each in documents for field in unknown(each, f"V1{each['kind']}", str(each["kind"]))
+    ] == []
+
+
+def test_a_field_that_kubernetes_does_not_know_is_found() -> None:
+    """However deep it is."""
+    spec = {"ingress": [{"ports": [{"port": 1, "endport": 2}]}], "podSelector": {"matchLabels": {"any": "x"}}}
+
+    assert list(unknown({"spec": spec, "kind": "x"}, "V1NetworkPolicy", "policy")) == [
+        "policy.spec.ingress.ports.endport"
+    ]
+
+
+def unknown(value: object, model: str, where: str) -> Iterator[str]:
+    """Name the fields of a document that the client's model of its kind does not have."""
+    from kubernetes import client
+
+    listed = re.fullmatch(r"List\[(.+)\]", model)
+    if isinstance(value, list) and listed:
+        for each in value:
+            yield from unknown(each, listed[1], where)
+    elif isinstance(value, dict) and hasattr(client, model):
+        its = getattr(client, model)
+        fields = {key: its.openapi_types[name] for name, key in its.attribute_map.items()}
+        for key, inner in value.items():
+            if key in fields:
+                yield from unknown(inner, fields[key], f"{where}.{key}")
+            else:
+                yield f"{where}.{key}"
+
+
 def test_the_gateway_may_see_pods_and_nothing_else() -> None:
     """Its role is of its namespace, and none is of the cluster."""
     documents = kustomized(GATEWAY / "overlays" / "aibrix")
