@@ -62,8 +62,9 @@ class Guard:
             answer = refused(Request(scope), HTTPException(401, _LACKING, {"www-authenticate": "Bearer"}))
             await answer(scope, receive, counted)
             return
+        scope[CLIENT] = name  # also for what stands before this
         kept = [(header, value) for header, value in headers if header not in SHOWN_AS]
-        await self._app({**scope, "headers": [*kept, *self._own], CLIENT: name}, receive, counted)
+        await self._app({**scope, "headers": [*kept, *self._own]}, receive, counted)
 
 
 def shown(headers: Headers) -> list[bytes]:
