@@ -35,8 +35,9 @@ from pydantic import (
     field_validator,
 )
 
+from kvsync.access.settings import AccessConfig, EngineTlsConfig
 from kvsync.errors import ConfigError
-from kvsync.pods import Host, Location, Pod, Port, parse_document, path, problems
+from kvsync.pods import Host, Location, Name, Pod, PodDefaults, Port, parse_document, path, problems
 
 PREFIX = "KVSYNC_"
 
@@ -224,6 +225,7 @@ class UpstreamConfig(_Settings):
     """
 
     api_key: SecretStr | None = None
+    tls: EngineTlsConfig = EngineTlsConfig()
     connect_s: PositiveFloat = 2.0
     first_byte_s: PositiveFloat = 60.0
     answer_s: PositiveFloat = 600.0
@@ -289,18 +291,30 @@ class KubernetesConfig(_Settings):
 
     Without `kubeconfig` the gateway asks the cluster it runs in, as its service account; without `context`
     the kubeconfig's current one counts. `namespace` is the gateway's own, or that of the context, when it is
-    not given, and `"*"` means all. The API server must begin to answer within `timeout_s`, and ends a watch
-    after `watch_s`: a connection that is silent for the sum of both is dead. The pause after a failed attempt
-    is `retry_s`, then twice as long each time, up to `retry_max_s`.
+    not given, and `"*"` means all; `namespaces` are several. Engines are the pods with the labels of
+    `selector`, by default those that AIBrix has publish events; `defaults` holds for what a pod does not say
+    in a label or an annotation of its own. The API server must begin to answer within `timeout_s`, and ends a
+    watch after `watch_s`: a connection that is silent for the sum of both is dead. The pause after a failed
+    attempt is `retry_s`, then twice as long each time, up to `retry_max_s`.
     """
 
     kubeconfig: Path | None = None
     context: str | None = None
     namespace: Annotated[str, Field(pattern=r"^(\*|[a-z0-9]([-a-z0-9]*[a-z0-9])?)$")] | None = None
+    namespaces: tuple[Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")], ...] = ()
+    selector: Name = "model.aibrix.ai/kv-events-enabled=true"
+    defaults: PodDefaults = PodDefaults()
     timeout_s: PositiveFloat = 10.0
     watch_s: PositiveInt = 30
     retry_s: PositiveFloat = 0.5
     retry_max_s: PositiveFloat = 10.0
+
+    @field_validator("namespaces")
+    @classmethod
+    def _one_way_to_name_them(cls, namespaces: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if namespaces and info.data.get("namespace") is not None:
+            raise ValueError("give namespace or namespaces")
+        return tuple(dict.fromkeys(namespaces))
 
     @field_validator("context")
     @classmethod
@@ -333,6 +347,7 @@ class GatewayConfig(_Settings):
     health: HealthConfig = HealthConfig()
     upstream: UpstreamConfig = UpstreamConfig()
     clients: ClientsConfig = ClientsConfig()
+    access: AccessConfig = AccessConfig()
     _warnings: tuple[str, ...] = PrivateAttr(())
 
     @property

@@ -18,9 +18,11 @@ _LOG_INTERVAL_S = 60.0
 
 
 class Discovery(Protocol):
-    """A source of pods. `problem` says why the latest list may be out of date; empty: it is not."""
+    """A source of pods."""
 
-    problem: str
+    @property
+    def problem(self) -> str:
+        """Why the latest list may be out of date; empty: it is not."""
 
     def watch(self) -> AsyncIterator[tuple[Pod, ...]]:
         """All pods there are: once at the beginning, then after each change."""

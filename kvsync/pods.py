@@ -9,10 +9,18 @@ import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_core import ErrorDetails
 
 from kvsync.errors import ConfigError
@@ -71,9 +79,9 @@ class Pod:
 
     `host` is a name or an address, IPv6 without brackets; `replay_port` is None where the engine was
     started without a replay endpoint; `ready` says whether requests may go there; `loras` are adapters
-    known beforehand. `dp_rank` is the first of its ranks, where each rank is a pod of its own (vLLM's
-    `--data-parallel-rank`); the ports are those of rank 0 all the same. Checked when read from text, not
-    when built in code.
+    known beforehand; `scheme` is of its HTTP alone, events have no TLS. `dp_rank` is the first of its ranks,
+    where each rank is a pod of its own (vLLM's `--data-parallel-rank`); the ports are those of rank 0 all
+    the same. Checked when read from text, not when built in code.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
@@ -81,6 +89,7 @@ class Pod:
     name: Annotated[Name, AfterValidator(_not_taken)]
     model: Name
     host: Annotated[Host, AfterValidator(engine_host)]
+    scheme: Literal["http", "https"] = "http"
     port: Port = 8000
     event_port: Port = 5557
     replay_port: Port | None = 5558
@@ -92,7 +101,7 @@ class Pod:
     @property
     def url(self) -> str:
         """Base of the OpenAI endpoints."""
-        return f"http://{self._address}:{self.port}"
+        return f"{self.scheme}://{self._address}:{self.port}"
 
     @property
     def sources(self) -> tuple[Source, ...]:
@@ -111,6 +120,25 @@ class Pod:
     @property
     def _address(self) -> str:
         return f"[{self.host}]" if ":" in self.host else self.host
+
+
+class PodDefaults(BaseModel):
+    """What pods of Kubernetes are that say nothing else; without `model` each has to name its own."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: Name | None = None
+    scheme: Literal["http", "https"] = "http"
+    port: Port = 8000
+    event_port: Port = 5557
+    replay_port: Annotated[Port | None, Field(validate_default=True)] = 5558
+
+    @field_validator("replay_port")
+    @classmethod
+    def _apart(cls, replay: int | None, info: ValidationInfo) -> int | None:
+        if replay is not None and replay == info.data.get("event_port"):
+            raise ValueError(f"{replay} is event_port, too")
+        return replay
 
 
 class _PodFile(BaseModel):

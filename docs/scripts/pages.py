@@ -6,6 +6,7 @@ marked `text output` holds lines that they print.
 """
 
 import re
+import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -23,6 +24,26 @@ def pages() -> list[Path]:
 def script(text: str) -> str:
     """Return the runnable blocks of a page as one shell script; empty without any."""
     return "\n".join(_commands(block) for block in _fences(text) if block.info.endswith(" runnable"))
+
+
+SERVES = re.compile(
+    r"(kvsync (gateway|simulate|tail)|kvsync-ci serve|vllm serve|prefect worker start"
+    r"|kubectl .*port-forward)\b"
+)
+"""Commands that run until someone stops them."""
+
+
+def stuck(text: str) -> list[str]:
+    """Return the commands after which a shell would not go on with what its block has next."""
+    blocks = [block.content for block in _fences(text) if block.info.split(" ")[0] == "sh"]
+    return [
+        command
+        for block in blocks
+        for command in list(_typed(block))[:-1]
+        if SERVES.match(re.sub(r"^(\w+=('[^']*'|\S+) )+", "", command))
+        and "--help" not in command
+        and not command.endswith("&")
+    ]
 
 
 def outputs(text: str) -> list[str]:
@@ -63,6 +84,20 @@ def broken(page: Path) -> list[str]:
         if not file.exists() or (anchor and anchor not in anchors(file.read_text(encoding="utf-8"))):
             wrong.append(link)
     return wrong
+
+
+def _typed(block: str) -> Iterator[str]:
+    """Yield the commands of a block, each whole, without comments."""
+    typed = ""
+    for line in block.replace("\\\n", "").splitlines():
+        typed = f"{typed} {line}".strip()
+        try:
+            shlex.split(typed)
+        except ValueError:  # a quotation that goes on in the next line
+            continue
+        if command := re.sub(r"\s+#.*$|^#.*$", "", typed):
+            yield command
+        typed = ""
 
 
 def _commands(block: Token) -> str:

@@ -17,6 +17,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from kvsync.access.certificates import EngineTrust
+from kvsync.access.files import follow
 from kvsync.config import GatewayConfig
 from kvsync.discovery import Discovery, FileDiscovery, StaticDiscovery
 from kvsync.errors import TokenizeError, UnknownName
@@ -24,6 +26,7 @@ from kvsync.gateway.answers.again import STORED_PATHS, StoredRelay
 from kvsync.gateway.answers.stored import StoredResponses
 from kvsync.gateway.catalog import Catalog
 from kvsync.gateway.completion import COMPLETION_PATHS, OTHER_PATHS
+from kvsync.gateway.doors.guard import Guard
 from kvsync.gateway.engines import Engines
 from kvsync.gateway.failover.breaker import Breakers
 from kvsync.gateway.failover.budget import RetryBudget
@@ -52,15 +55,26 @@ def create_app(
     """Build the gateway. During its lifespan it follows the pods' events and probes the pods.
 
     `discovery` replaces the list of pods in `config`; `rng` decides between pods that are equally good.
+    Raises ConfigError when a file that the configuration names cannot be used.
     """
-    return Gateway(config, discovery or _discovery(config), rng or random.Random()).app()  # noqa: S311 - no secret
+    return create_apps(config, discovery=discovery, rng=rng)[0]
+
+
+def create_apps(
+    config: GatewayConfig, *, discovery: Discovery | None = None, rng: random.Random | None = None
+) -> tuple[Starlette, Starlette | None]:
+    """Build the gateway, and what the operators' port serves if there is one. Raises as `create_app`."""
+    gateway = Gateway(config, discovery or _discovery(config), rng or random.Random())  # noqa: S311 - no secret
+    return gateway.app(), gateway.admin() if config.access.admin else None
 
 
 def _discovery(config: GatewayConfig) -> Discovery:
     if config.kubernetes:
         from kvsync.kube.discovery import KubernetesDiscovery
+        from kvsync.kube.several import SeveralNamespaces
 
-        return KubernetesDiscovery(config.kubernetes)
+        several = bool(config.kubernetes.namespaces)
+        return SeveralNamespaces(config.kubernetes) if several else KubernetesDiscovery(config.kubernetes)
     return FileDiscovery(config.pods_file) if config.pods_file else StaticDiscovery(config.pods)
 
 
@@ -68,9 +82,10 @@ class Gateway:
     """The parts of a gateway, and the endpoints around the completions."""
 
     def __init__(self, config: GatewayConfig, discovery: Discovery, rng: random.Random) -> None:
-        self._clients = config.clients
-        self._passed = dict.fromkeys((*COMPLETION_PATHS, *OTHER_PATHS, *config.upstream.more_paths))
-        transport = PeerTransport()
+        self._config = config
+        self._keys = config.access.key_ring()
+        self._trust = EngineTrust(config.upstream.tls)
+        transport = PeerTransport(tls=self._trust.context, server_name=config.upstream.tls.server_name)
         self._client = httpx.AsyncClient(transport=transport, trust_env=False)
         index = PrefixIndex(config.block_size, config.hash_seed)
         self._manager = EventManager(index, discovery, config.subscriber, subscribe=config.sync_enabled)
@@ -135,44 +150,70 @@ class Gateway:
         return self._manager.pods
 
     def app(self) -> Starlette:
-        """Return the application with all its routes."""
+        """Return the application for clients, with the operators' routes unless these have their own port."""
         return Starlette(
             routes=[
                 Route("/v1/models", self.models),
                 Route("/v1/models/{id:path}", self.model),
-                Route("/healthz", self.healthz),
-                Route("/readyz", self.readyz),
-                Route("/metrics", self.metrics),
-                Route("/status", self.status),
-                Route("/index/query", self.query, methods=["POST"]),
-                Route("/index/dump", self.dump),
+                *self._probed(),
+                *([] if self._config.access.admin else self._operators()),
                 *(Route(path, self._again, methods=methods) for path, methods in STORED_PATHS.items()),
-                *(Route(path, self._relay, methods=["POST"]) for path in self._passed),
+                *(Route(path, self._relay, methods=["POST"]) for path in self._passed()),
             ],
             exception_handlers={HTTPException: refused, Exception: refused},
             middleware=self._middleware(),
             lifespan=self._lifespan,
         )
 
-    def _middleware(self) -> list[Middleware]:
-        if not self._clients.cors_origins:
-            return []
+    def admin(self) -> Starlette:
+        """Return the application on the operators' own port."""
+        handlers = {HTTPException: refused, Exception: refused}
+        return Starlette(routes=[*self._probed(), *self._operators()], exception_handlers=handlers)
+
+    def _passed(self) -> dict[str, None]:
+        return dict.fromkeys((*COMPLETION_PATHS, *OTHER_PATHS, *self._config.upstream.more_paths))
+
+    def _probed(self) -> list[Route]:
+        return [Route("/healthz", self.healthz), Route("/readyz", self.readyz)]
+
+    def _operators(self) -> list[Route]:
         return [
+            Route("/metrics", self.metrics),
+            Route("/status", self.status),
+            Route("/index/query", self.query, methods=["POST"]),
+            Route("/index/dump", self.dump),
+        ]
+
+    def _middleware(self) -> list[Middleware]:
+        # Browsers ask without a key whether they may send one, so CORS comes first.
+        cors = [
             Middleware(
                 CORSMiddleware,
-                allow_origins=self._clients.cors_origins,
+                allow_origins=self._config.clients.cors_origins,
                 allow_methods=["GET", "POST"],
                 allow_headers=["*"],
                 expose_headers=ROUTING_HEADERS,
             )
+        ]
+        registry = self._metrics.registry
+        guard = Middleware(
+            Guard, keys=self._keys, credentials=self._config.upstream.credentials, registry=registry
+        )
+        return [
+            *(cors if self._config.clients.cors_origins else ()),
+            *([guard] if self._config.access.wants_keys else ()),
         ]
 
     @asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
         async with self._client, asyncio.TaskGroup() as tasks:
             parts = (self._manager, self._health, self._engines)
-            work = [tasks.create_task(part.run()) for part in parts]
-            work.append(tasks.create_task(self._keeping_records()))
+            work = [
+                *(tasks.create_task(part.run()) for part in parts),
+                tasks.create_task(self._keeping_records()),
+                tasks.create_task(follow("client keys", self._keys.files, self._keys.read)),
+                tasks.create_task(follow("upstream.tls", self._trust.files, self._trust.read)),
+            ]
             yield
             for task in work:
                 task.cancel()
@@ -226,7 +267,7 @@ class Gateway:
 
     async def query(self, request: Request) -> Response:
         """Say which pod holds how much of a prompt, without sending it anywhere."""
-        body = await read_body(request, self._clients)
+        body = await read_body(request, self._config.clients)
         completion, target = await understand(body, self._router)
         if completion.lora is not None:
             target = replace(target, lora=completion.lora)

@@ -7,15 +7,19 @@ import logging
 import resource
 import signal
 import socket
+import ssl
 from collections.abc import AsyncIterator, Iterator
 
 import uvicorn
 
 from kvsync import stdin
+from kvsync.access.certificates import ServerCertificate
+from kvsync.access.files import follow
 from kvsync.config import GatewayConfig
 from kvsync.errors import ConfigError, PortInUse
-from kvsync.gateway.app import create_app
+from kvsync.gateway.app import create_apps
 from kvsync.gateway.clients.connection import connections
+from kvsync.gateway.doors.exposure import exposure
 from kvsync.publisher import listener_on
 
 log = logging.getLogger(__name__)
@@ -28,6 +32,9 @@ LAST_WORDS_S = 0.2
 
 FILES_PER_SOURCE = 12
 """Open files that following one publisher takes: 8, and 4 more for a replay (measured with 50 of them)."""
+
+OPERATORS_S = 1
+"""What an operator's running request has to end once the clients' have ended."""
 
 OTHER_FILES = 256
 """Kept for everything else: two for each running request, and the process itself."""
@@ -45,12 +52,14 @@ async def serve(config: GatewayConfig, *, exit_with_stdin: bool = False) -> None
     loop.add_signal_handler(signal.SIGINT, server.interrupt)
     if exit_with_stdin:
         stdin.on_end(lambda: loop.call_soon_threadsafe(server.stop))
-    for warning in config.warnings:
+    for warning in filter(None, (*config.warnings, exposure(config))):
         log.warning(warning)
     room, sources = room_for_sources(), sum(len(pod.sources) for pod in config.pods)
     level = logging.INFO if sources <= room else logging.WARNING
     log.log(level, "the limit of open files leaves room for the events of %d publishers", room)
     log.info("gateway on %s", server.url)
+    if server.admin_url:
+        log.info("operators' routes on %s", server.admin_url)
     await server.run()
     log.info("gateway stopped")
 
@@ -59,10 +68,13 @@ class Server:
     """A gateway that listens as soon as it is made and serves while `run` runs."""
 
     def __init__(self, config: GatewayConfig) -> None:
+        tls, admin = config.access.tls, config.access.admin
+        self._certificate = ServerCertificate(tls) if tls else None
+        clients, operators = create_apps(config)
         self._listener = listen(config.host, config.port)
         self._web = _Web(
             uvicorn.Config(
-                create_app(config),
+                clients,
                 # One parser wherever it runs: httptools, uvicorn's choice where it is installed, loses the
                 # body of a request that offers to speak HTTP/2, as those of Java's client do.
                 http=connections(config.clients),  # type: ignore[arg-type]
@@ -73,23 +85,59 @@ class Server:
                 server_header=False,
                 timeout_keep_alive=config.clients.keep_alive_s,
                 timeout_graceful_shutdown=config.clients.drain_s,
+                ssl_context_factory=self._context if tls else None,
             )
         )
+        self._admin: _Signalless | None = None
+        if admin and operators:
+            self._admin_listener = listen(admin.host or config.host, admin.port)
+            self._admin = _Signalless(
+                uvicorn.Config(
+                    operators,
+                    http=connections(config.clients),  # type: ignore[arg-type]
+                    ws="none",
+                    lifespan="off",
+                    log_config=None,
+                    access_log=False,
+                    server_header=False,
+                    timeout_graceful_shutdown=OPERATORS_S,
+                )
+            )
 
     @property
     def url(self) -> str:
         """Where it listens; with port 0 in the configuration, the port that was free."""
-        host, port = self._listener.getsockname()[:2]
-        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        return _url("https" if self._certificate else "http", self._listener)
+
+    @property
+    def admin_url(self) -> str:
+        """Where the operators' own port is; empty: there is none."""
+        return _url("http", self._admin_listener) if self._admin else ""
 
     async def run(self) -> None:
         """Serve until `stop` is called; running requests get a moment to end.
 
         Raises SystemExit when a background task failed, which is a defect: the log shows it.
         """
-        await self._web.serve(sockets=[self._listener])
+        async with asyncio.TaskGroup() as tasks:
+            if self._admin:
+                tasks.create_task(self._admin.serve(sockets=[self._admin_listener]))
+            renewal = tasks.create_task(self._renew())
+            await self._web.serve(sockets=[self._listener])
+            # Last, so that operators see how the gateway ends.
+            renewal.cancel()
+            if self._admin:
+                self._admin.should_exit = True
         if self._web.lifespan.error_occurred:
             raise SystemExit(1)
+
+    def _context(self, *_: object) -> ssl.SSLContext:
+        assert self._certificate is not None
+        return self._certificate.context
+
+    async def _renew(self) -> None:
+        if self._certificate:
+            await follow("access.tls", self._certificate.files, self._certificate.read)
 
     def stop(self) -> None:
         """Make `run` end when the running requests have, or their time is over."""
@@ -100,6 +148,11 @@ class Server:
         if self._web.should_exit:
             self._web.hurry()
         self.stop()
+
+
+def _url(scheme: str, listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 @contextlib.asynccontextmanager
@@ -114,13 +167,17 @@ async def running(config: GatewayConfig) -> AsyncIterator[str]:
         await task
 
 
-class _Web(uvicorn.Server):
-    """uvicorn's server, but it leaves signals alone and ends when a background task fails."""
+class _Signalless(uvicorn.Server):
+    """uvicorn's server, but it leaves signals alone."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         # uvicorn would raise the signal again at the end, and so end the process with an error.
         yield
+
+
+class _Web(_Signalless):
+    """One that also ends when a background task fails, and at once if it has to."""
 
     def hurry(self) -> None:
         """End what still runs: requests are told so, and connections cut that are not closed then.

@@ -4,6 +4,7 @@ httpcore looks at every connection of a pool, idle ones by a system call, for ea
 with one peer in the pool, 17 ms with a hundred (measured).
 """
 
+import ipaddress
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable
@@ -42,11 +43,21 @@ class _Answer(httpx.AsyncByteStream):
 
 
 class PeerTransport(httpx.AsyncBaseTransport):
-    """Sends each request through the pool of its host and port; nothing is read from the environment."""
+    """Sends each request through the pool of its host and port; nothing is read from the environment.
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    Peers with https have to be trusted by `tls`; those at an IP address have to be `server_name`, if given.
+    """
+
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        tls: ssl.SSLContext | None = None,
+        server_name: str | None = None,
+    ) -> None:
         self._clock = clock
-        self._tls = ssl.create_default_context()
+        self._tls = tls or ssl.create_default_context()
+        self._server_name = server_name
         self._peers: dict[tuple[str, str, int | None], _Peer] = {}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -59,6 +70,8 @@ class PeerTransport(httpx.AsyncBaseTransport):
             self._peers[key] = _Peer(httpx.AsyncHTTPTransport(self._tls, trust_env=False, limits=limits), now)
         peer = self._peers[key]
         peer.used_at = now
+        if self._server_name and url.scheme == "https" and _is_address(url.host):
+            request.extensions["sni_hostname"] = self._server_name
         response = await peer.pool.handle_async_request(request)
         assert isinstance(response.stream, httpx.AsyncByteStream)
         response.stream = _Answer(response.stream, peer)
@@ -74,3 +87,11 @@ class PeerTransport(httpx.AsyncBaseTransport):
         idle = [key for key, peer in self._peers.items() if peer.used_at < before and not peer.answers]
         for key in idle:
             await self._peers.pop(key).pool.aclose()
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True

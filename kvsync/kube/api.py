@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from kvsync.config import KubernetesConfig
 from kvsync.errors import ApiRefused, ApiUnreachable
-from kvsync.kube.pods import SELECTOR, WATCH_EVENT, KubePodList, PodChange, Refusal, WatchFailure
+from kvsync.kube.pods import WATCH_EVENT, KubePodList, PodChange, Refusal, WatchFailure
 
 ALL = "*"
 """The namespace that means all of them."""
@@ -45,10 +45,13 @@ class WatchedNamespace(NamedTuple):
 class ApiServer:
     """An API server, and the identity we have there."""
 
-    def __init__(self, settings: Configuration, *, identity: str, namespace: str, timeout_s: float) -> None:
+    def __init__(
+        self, settings: Configuration, *, identity: str, namespace: str, selector: str, timeout_s: float
+    ) -> None:
         self.place = WatchedNamespace(settings.host, namespace)
         self._client = ApiClient(settings)
         self._identity = identity
+        self._selector = selector
         self._timeout_s = timeout_s
         self._answer: aiohttp.ClientResponse | None = None
 
@@ -85,7 +88,7 @@ class ApiServer:
             if self.place.namespace == ALL
             else partial(core.list_namespaced_pod_without_preload_content, self.place.namespace)
         )
-        self._answer = answer = await ask(label_selector=SELECTOR, **query)
+        self._answer = answer = await ask(label_selector=self._selector, **query)
         if answer.status != _OK:
             raise self.refused(answer.status, _message(await answer.text(errors="replace")))
         return answer
@@ -137,7 +140,13 @@ async def connect(config: KubernetesConfig) -> ApiServer:
     try:
         async with asyncio.timeout(config.timeout_s):
             identity, namespace = await _credentials(config, settings)
-        return ApiServer(settings, identity=identity, namespace=namespace, timeout_s=config.timeout_s)
+        return ApiServer(
+            settings,
+            identity=identity,
+            namespace=namespace,
+            selector=config.selector,
+            timeout_s=config.timeout_s,
+        )
     except Exception as error:  # a wrong kubeconfig fails in a dozen ways: no YAML, no key, no certificate
         if config.kubeconfig is None:
             raise ApiRefused(

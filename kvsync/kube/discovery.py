@@ -40,13 +40,14 @@ class KubernetesDiscovery:
     """The pods that a cluster labels as engines.
 
     The first snapshot comes with the first list, or without pods when that failed; `problem` then says why. A
-    pod has its own name, or `namespace/name` when all namespaces are followed.
+    pod has its own name, or `namespace/name` if `qualified` or when all namespaces are followed.
     """
 
     def __init__(
         self,
         config: KubernetesConfig,
         *,
+        qualified: bool = False,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
@@ -54,6 +55,7 @@ class KubernetesDiscovery:
     ) -> None:
         self.problem = "the API server has not answered yet"
         self._config = config
+        self._qualified = qualified
         self._clock = clock
         self._now = now
         self._sleep = sleep
@@ -141,7 +143,7 @@ class KubernetesDiscovery:
 
     def _add(self, pod: KubePod, before: Mapping[str, Reading]) -> None:
         name = self._name(pod)
-        known, found = before.get(name), read_pod(pod, name)
+        known, found = before.get(name), read_pod(pod, name, self._config.defaults)
         self._found[name] = found
         if not found.problems or (known and known.problems == found.problems):
             return
@@ -155,7 +157,8 @@ class KubernetesDiscovery:
 
     def _name(self, pod: KubePod) -> str:
         own = pod.metadata.name
-        return f"{pod.metadata.namespace}/{own}" if self._place and self._place.namespace == ALL else own
+        is_qualified = self._qualified or (self._place and self._place.namespace == ALL)
+        return f"{pod.metadata.namespace}/{own}" if is_qualified else own
 
     def _end(self, server: ApiServer) -> None:
         """The API server ended the watch: as it was asked to, or early, which is a failure."""

@@ -1,43 +1,36 @@
 """Which pods of a Kubernetes cluster are engines to follow, and how they declare where they listen.
 
-A pod is one of ours while it is labelled `model.aibrix.ai/kv-events-enabled: "true"`, names its model in
-`model.aibrix.ai/name` (label or annotation), is in phase Running with an address, and is not being deleted.
-While its Ready condition is not true it is still followed, since its cache lives on, but gets no
-requests.
+A pod is one of ours while it has the labels of the selector, says which model it serves, is in phase Running
+with an address, and is not being deleted. While its Ready condition is not true it is still followed, since
+its cache lives on, but gets no requests. What it says of itself is in `SAYS`: in labels or annotations, of
+which a label wins, and of two names for one thing the first.
 
-    model.aibrix.ai/port            HTTP port                           8000
-    kvsync.dev/event-port           events of rank 0                    5557
-    kvsync.dev/replay-port          replays of rank 0; 0: there is none 5558
-    kvsync.dev/data-parallel-rank   the first of its ranks              0
-    kvsync.dev/data-parallel-size   ranks, each on the next port        1
-
-These, too, are labels or annotations; a label wins. A wrong value is reported as a problem of that pod,
-and the default takes its place: what is meant to improve routing must not take an engine away. The last four
-must fit together, so they fall back together. Without the name of a model no request could reach a pod; it
-is left out, which is also reported.
+A wrong value is reported as a problem of that pod, and the default takes its place: what is meant to improve
+routing must not take an engine away. The ports and ranks of events must fit together, so they fall back
+together. Without the name of a model no request could reach a pod; it is left out, which is also reported.
 
 AIBrix' label `model.aibrix.ai/lora-id` is not read: it is a number without a name, and events name the
 adapter of each block themselves; the adapters a pod serves come from its `/v1/models`.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, Field, TypeAdapter, ValidationError
 
-from kvsync.pods import Pod, problems
+from kvsync.pods import Pod, PodDefaults, problems
 
-SELECTOR = "model.aibrix.ai/kv-events-enabled=true"
-"""What the API server selects by; the rest cannot be expressed in a selector."""
-
-_ENABLED, _, _TRUE = SELECTOR.partition("=")
-_MODEL = "model.aibrix.ai/name"
-_SETTINGS = {
-    "port": "model.aibrix.ai/port",
-    "event_port": "kvsync.dev/event-port",
-    "replay_port": "kvsync.dev/replay-port",
-    "dp_rank": "kvsync.dev/data-parallel-rank",
-    "dp_size": "kvsync.dev/data-parallel-size",
+SAYS = {
+    "model": ("kvsync.dev/model", "model.aibrix.ai/name", "llm-d.ai/model"),
+    "scheme": ("kvsync.dev/scheme",),
+    "port": ("kvsync.dev/port", "model.aibrix.ai/port"),
+    "event_port": ("kvsync.dev/event-port",),
+    "replay_port": ("kvsync.dev/replay-port",),
+    "dp_rank": ("kvsync.dev/data-parallel-rank",),
+    "dp_size": ("kvsync.dev/data-parallel-size",),
 }
+"""The labels and annotations that give a pod's fields. A model with a `/` in its name needs an annotation."""
+
 _TOGETHER = {"event_port", "replay_port", "dp_rank", "dp_size"}
 
 _POD = TypeAdapter(Pod)
@@ -120,32 +113,45 @@ class Reading(NamedTuple):
     problems: tuple[str, ...] = ()
 
 
-def read_pod(found: KubePod, name: str) -> Reading:
-    """Read the rules above; the engine gets this name."""
+def read_pod(found: KubePod, name: str, defaults: PodDefaults) -> Reading:
+    """Read the rules above of a pod that the API server selected; the engine gets this name."""
     meta, status = found.metadata, found.status
-    running = status.phase == "Running" and status.ip and meta.deleted_at is None
-    if not running or meta.labels.get(_ENABLED) != _TRUE:
+    if status.phase != "Running" or not status.ip or meta.deleted_at is not None:
         return Reading(None)
-    said = meta.annotations | {key: text for key, text in meta.labels.items() if text}
-    if not (model := said.get(_MODEL)):
-        return Reading(None, (f"is left out: {_MODEL} must name its model, as a label or an annotation",))
+    labels = {key: text for key, text in meta.labels.items() if text}
+    said = {field: _first(keys, labels, meta.annotations) for field, keys in SAYS.items()}
+    settings: dict[str, object] = {field: text for field, (_, text) in said.items() if text is not None}
+    model = settings.pop("model", defaults.model)
+    if not model:
+        keys = ", ".join(SAYS["model"])
+        return Reading(None, (f"is left out: a label or an annotation must name its model, one of {keys}",))
     ready = any(each.type == "Ready" and each.status == "True" for each in status.conditions)
     known = {"name": name, "model": model, "host": status.ip, "ready": ready}
-    settings: dict[str, object] = {field: said[key] for field, key in _SETTINGS.items() if key in said}
     if settings.get("replay_port") == "0":
         settings["replay_port"] = None
-    return _engine(known, settings)
+    return _engine(
+        known | defaults.model_dump(exclude={"model"}), settings, {f: key for f, (key, _) in said.items()}
+    )
 
 
-def _engine(known: dict[str, object], settings: dict[str, object]) -> Reading:
+def _first(
+    keys: Sequence[str], labels: Mapping[str, str], annotations: Mapping[str, str]
+) -> tuple[str, str | None]:
+    """Return what is said under the first of these keys, and that key."""
+    said = {**annotations, **labels}
+    key = next((key for key in keys if key in said), keys[0])
+    return key, said.get(key)
+
+
+def _engine(known: dict[str, object], settings: dict[str, object], keys: Mapping[str, str]) -> Reading:
     """The engine, without the settings that are wrong."""
     try:
         return Reading(_POD.validate_python(known | settings))
     except ValidationError as error:
         wrong = {str(where[0]): what for where, what in problems(error)}
-    if not wrong.keys() <= _SETTINGS.keys():
+    if not wrong.keys() <= settings.keys() | _TOGETHER:
         return Reading(None, tuple(f"is left out: {field}: {what}" for field, what in wrong.items()))
     at_fault = wrong.keys() | (_TOGETHER if wrong.keys() & _TOGETHER else set())
     kept = {field: value for field, value in settings.items() if field not in at_fault}
-    texts = (f"{_SETTINGS[field]}: {what}; the default is used" for field, what in wrong.items())
+    texts = (f"{keys[field]}: {what}; the default is used" for field, what in wrong.items())
     return Reading(_POD.validate_python(known | kept), tuple(texts))

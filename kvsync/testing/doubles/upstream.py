@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass, field
@@ -112,9 +113,11 @@ class Upstream:
 
 
 @asynccontextmanager
-async def listening(pod: Pod, upstream: Upstream) -> AsyncIterator[Upstream]:
-    """Let `upstream` be the pod within the block."""
-    async with await asyncio.start_server(upstream.serve_one, pod.host, pod.port):
+async def listening(
+    pod: Pod, upstream: Upstream, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[Upstream]:
+    """Let `upstream` be the pod within the block, behind TLS if given."""
+    async with await asyncio.start_server(upstream.serve_one, pod.host, pod.port, ssl=tls):
         yield upstream
 
 

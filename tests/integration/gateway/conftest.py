@@ -2,9 +2,10 @@
 
 import asyncio
 import os
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import httpx
 import pytest
@@ -30,11 +31,18 @@ class Site:
         self.stack = stack
         self.pods: list[Pod] = []
 
-    async def pod(self, name: str, life: AsyncExitStack | None = None, **behaviour: object) -> Upstream:
-        """Start a pod that lives as long as the site or, if given, `life`."""
-        self.pods.append(Pod(name=name, model="m", host=ADDRESSES.next().host))
+    async def pod(
+        self,
+        name: str,
+        life: AsyncExitStack | None = None,
+        tls: ssl.SSLContext | None = None,
+        **behaviour: object,
+    ) -> Upstream:
+        """Start a pod, behind TLS if given, that lives as long as the site or, if given, `life`."""
+        scheme: Literal["http", "https"] = "https" if tls else "http"
+        self.pods.append(Pod(name=name, model="m", host=ADDRESSES.next().host, scheme=scheme))
         upstream = Upstream(**behaviour)  # type: ignore[arg-type]
-        return await (life or self.stack).enter_async_context(listening(self.pods[-1], upstream))
+        return await (life or self.stack).enter_async_context(listening(self.pods[-1], upstream, tls))
 
     async def gateway(self, *healthy: str, **settings: object) -> httpx.AsyncClient:
         """Open a gateway; returns a client of it once the pods named are known to be healthy."""
@@ -44,6 +52,21 @@ class Site:
         client = await self.stack.enter_async_context(httpx.AsyncClient(base_url=url, timeout=10))
         wanted = {pod.name: pod.name in healthy for pod in self.pods}
         await until(lambda: health(client), lambda known: known == wanted)
+        return client
+
+    async def open(
+        self, host: str, verify: ssl.SSLContext | bool = True, **settings: object
+    ) -> httpx.AsyncClient:
+        """Open a gateway that may have a port for `operator`; returns a client of it once it is ready."""
+        given = {"host": host, "pods": self.pods, "sync_enabled": False}
+        url = await self.stack.enter_async_context(running(GatewayConfig.model_validate(given | settings)))
+        self.operator = await self.stack.enter_async_context(
+            httpx.AsyncClient(base_url=f"http://{host}:9090", timeout=10)
+        )
+        client = await self.stack.enter_async_context(
+            httpx.AsyncClient(base_url=url, timeout=10, verify=verify)
+        )
+        await until(lambda: client.get("/readyz"), lambda answer: answer.is_success)
         return client
 
 

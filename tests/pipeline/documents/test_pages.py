@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from docs.scripts.pages import ROOT, anchors, broken, messages, outputs, pages, script
+import kvsync
+from docs.scripts.pages import ROOT, anchors, broken, messages, outputs, pages, script, stuck
 from docs.scripts.rooms import ROOTS
 from kvsync.testing.clusters.local.addresses import LoopbackBlock
 from kvsync.testing.processes.ledger import Ledger
@@ -34,6 +35,36 @@ def test_a_broken_link_is_found(tmp_path: Path) -> None:
 
     assert anchors((tmp_path / "other.md").read_text()) == {"one-kvsync-ci-page", "twice-read-and-more"}
     assert broken(page) == ["absent.md", "absent.png", "other.md#three", "#there"]
+
+
+def test_this_version_is_released_or_next() -> None:
+    """CHANGELOG.md begins with what is not released; the newest release is this version, with its date."""
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    first, second = re.findall(r"^## (.+)$", text, re.M)[:2]
+
+    assert first == "Unreleased"
+    assert re.fullmatch(rf"{re.escape(kvsync.__version__)} - \d{{4}}-\d\d-\d\d", second)
+
+
+def test_blocks_can_be_pasted() -> None:
+    """No command of a block keeps the shell from the next one, and bash can read each page's blocks."""
+    texts = {page.name: page.read_text(encoding="utf-8") for page in pages()}
+
+    assert {name: found for name, text in texts.items() if (found := stuck(text))} == {}
+    for name, text in texts.items():
+        read = subprocess.run(["/bin/bash", "-n", "-c", script(text)], capture_output=True, text=True)
+        assert (name, read.stderr) == (name, "")
+
+
+def test_a_block_that_would_hang_is_found() -> None:
+    """A service may come last, in the background, or show its help."""
+    text = (
+        "```sh\nvllm serve MODEL --kv-events-config '{\n}'\necho 1\n```\n\n```sh\n"
+        "kvsync gateway --help      # ends\nA=1 kvsync gateway &\nkvsync tail tcp://x  # ends last\n```\n\n"
+        "```sh\nA='b c' kvsync simulate \\\n  --name a\ntrue\n```\n"
+    )
+
+    assert stuck(text) == ["vllm serve MODEL --kv-events-config '{ }'", "A='b c' kvsync simulate   --name a"]
 
 
 def test_messages_are_those_of_the_code() -> None:

@@ -3,11 +3,12 @@
 import pytest
 
 from kvsync.kube.pods import WATCH_EVENT, KubePod, KubePodList, PodChange, WatchFailure, read_pod
-from kvsync.pods import Pod
+from kvsync.pods import Pod, PodDefaults
 
 ENABLED = {"model.aibrix.ai/kv-events-enabled": "true"}
 NAMED = ENABLED | {"model.aibrix.ai/name": "qwen"}
 PORT = "model.aibrix.ai/port"
+UNNAMED = "is left out: a label or an annotation must name its model"
 RANKS = "kvsync.dev/data-parallel-size"
 READY = {"type": "Ready", "status": "True"}
 
@@ -41,12 +42,22 @@ def pod(
         (pod(NAMED, {"model.aibrix.ai/name": "llama"}), "qwen"),
         (pod(ENABLED | {"model.aibrix.ai/name": ""}, {"model.aibrix.ai/name": "llama"}), "llama"),
         (pod(NAMED | {"model.aibrix.ai/lora-id": "7"}), "qwen"),
+        (pod({"llm-d.ai/model": "phi"}), "phi"),
+        (pod(NAMED, {"kvsync.dev/model": "org/qwen"}), "org/qwen"),
     ],
-    ids=["label", "annotation", "label before annotation", "an empty label names nothing", "an adapter's id"],
+    ids=[
+        "label",
+        "annotation",
+        "label before annotation",
+        "an empty label names nothing",
+        "an adapter's id",
+        "llm-d",
+        "with a slash",
+    ],
 )
 def test_a_running_pod_that_publishes_events_is_an_engine(found: KubePod, model: str) -> None:
     """It has the name it is given, its address, its model, and vLLM's default ports."""
-    engine, problems = read_pod(found, "a")
+    engine, problems = read_pod(found, "a", PodDefaults())
 
     assert engine == Pod(name="a", model=model, host="10.0.0.1", loras=())
     assert problems == ()
@@ -55,11 +66,6 @@ def test_a_running_pod_that_publishes_events_is_an_engine(found: KubePod, model:
 @pytest.mark.parametrize(
     "found",
     [
-        pod(None),
-        pod({"model.aibrix.ai/name": "qwen"}),
-        pod(NAMED | {"model.aibrix.ai/kv-events-enabled": "false"}),
-        pod(NAMED | {"model.aibrix.ai/kv-events-enabled": "True"}),
-        pod({"model.aibrix.ai/name": "qwen"}, ENABLED),
         pod(phase="Pending"),
         pod(phase="Succeeded"),
         pod(phase="Failed"),
@@ -68,11 +74,6 @@ def test_a_running_pod_that_publishes_events_is_an_engine(found: KubePod, model:
         KubePod.model_validate({"metadata": {"resourceVersion": "1", "labels": NAMED}}),
     ],
     ids=[
-        "no labels",
-        "events not enabled",
-        "events off",
-        "not exactly true",
-        "enabled by annotation",
         "pending",
         "succeeded",
         "failed",
@@ -82,8 +83,8 @@ def test_a_running_pod_that_publishes_events_is_an_engine(found: KubePod, model:
     ],
 )
 def test_other_pods_are_none(found: KubePod) -> None:
-    """Pods that do not publish, do not run or are about to end are left out without a word."""
-    assert read_pod(found, "a") == (None, ())
+    """Pods that do not run or are about to end are left out without a word."""
+    assert read_pod(found, "a", PodDefaults()) == (None, ())
 
 
 @pytest.mark.parametrize(
@@ -99,14 +100,14 @@ def test_other_pods_are_none(found: KubePod) -> None:
 )
 def test_a_pod_that_is_not_ready_is_followed(conditions: object) -> None:
     """Only requests wait for readiness."""
-    engine, _ = read_pod(pod(conditions=conditions), "a")
+    engine, _ = read_pod(pod(conditions=conditions), "a", PodDefaults())
 
     assert engine == Pod(name="a", model="qwen", host="10.0.0.1", ready=False)
 
 
 def test_an_ipv6_address_is_used_as_it_is() -> None:
     """Endpoints of a pod with an IPv6 address have it in brackets."""
-    engine, _ = read_pod(pod(podIP="fd00::7"), "a")
+    engine, _ = read_pod(pod(podIP="fd00::7"), "a", PodDefaults())
 
     assert engine is not None
     assert engine.endpoint() == "tcp://[fd00::7]:5557"
@@ -118,6 +119,8 @@ def test_an_ipv6_address_is_used_as_it_is() -> None:
         ({"model.aibrix.ai/port": "9000"}, {}, {"port": 9000}),
         ({}, {"model.aibrix.ai/port": "9001"}, {"port": 9001}),
         ({"model.aibrix.ai/port": "9000"}, {"model.aibrix.ai/port": "9001"}, {"port": 9000}),
+        ({"model.aibrix.ai/port": "9000"}, {"kvsync.dev/port": "9001"}, {"port": 9001}),
+        ({"kvsync.dev/scheme": "https"}, {}, {"scheme": "https"}),
         ({}, {"kvsync.dev/event-port": "6000"}, {"event_port": 6000}),
         ({}, {"kvsync.dev/replay-port": "6001"}, {"replay_port": 6001}),
         ({}, {"kvsync.dev/replay-port": "0"}, {"replay_port": None}),
@@ -127,13 +130,23 @@ def test_an_ipv6_address_is_used_as_it_is() -> None:
             {"replay_port": 5600, "dp_size": 8},
         ),
     ],
-    ids=["port", "port annotation", "label before annotation", "events", "replays", "no replays", "ranks"],
+    ids=[
+        "port",
+        "port annotation",
+        "label before annotation",
+        "own name before AIBrix'",
+        "TLS",
+        "events",
+        "replays",
+        "no replays",
+        "ranks",
+    ],
 )
 def test_a_pod_says_where_it_listens(
     labels: dict[str, str], annotations: dict[str, str], engine: dict[str, int | None]
 ) -> None:
     """Labels and annotations replace the default ports and the number of ranks."""
-    read, problems = read_pod(pod(NAMED | labels, annotations), "a")
+    read, problems = read_pod(pod(NAMED | labels, annotations), "a", PodDefaults())
 
     assert read == Pod(name="a", model="qwen", host="10.0.0.1", **engine)  # type: ignore[arg-type]
     assert problems == ()
@@ -177,7 +190,7 @@ def test_a_wrong_value_is_told_and_the_engine_kept(
     annotations: dict[str, str], kept: dict[str, int], problems: dict[str, str]
 ) -> None:
     """Each wrong value is a problem; the default takes its place, and the event ports fall back together."""
-    read = read_pod(pod(NAMED, annotations), "a")
+    read = read_pod(pod(NAMED, annotations), "a", PodDefaults())
 
     assert read.pod == Pod(name="a", model="qwen", host="10.0.0.1", **kept)  # type: ignore[arg-type]
     assert read.problems == tuple(f"{key}: {what}; the default is used" for key, what in problems.items())
@@ -186,17 +199,39 @@ def test_a_wrong_value_is_told_and_the_engine_kept(
 @pytest.mark.parametrize(
     ("found", "problem"),
     [
-        (pod(ENABLED), "is left out: model.aibrix.ai/name must name its model, as a label or an annotation"),
+        (
+            pod(ENABLED),
+            f"{UNNAMED}, one of kvsync.dev/model, model.aibrix.ai/name, llm-d.ai/model",
+        ),
+        (pod(None), UNNAMED),
         (pod(podIP="10.0.0.1/8"), "is left out: host: string should match pattern"),
     ],
-    ids=["no model", "no address"],
+    ids=["no model", "no labels", "no address"],
 )
 def test_a_pod_that_cannot_be_used_is_told(found: KubePod, problem: str) -> None:
     """An engine that nobody could send a request to is left out, which is told."""
-    read = read_pod(found, "a")
+    read = read_pod(found, "a", PodDefaults())
 
     assert read.pod is None
     assert [text.startswith(problem) for text in read.problems] == [True]
+
+
+def test_what_a_pod_does_not_say_is_a_default() -> None:
+    """A Deployment of others needs no word of ours; what a pod says itself comes first."""
+    defaults = PodDefaults(model="qwen", scheme="https", port=8200, event_port=6000, replay_port=None)
+
+    read = read_pod(pod({}, {"kvsync.dev/event-port": "6001"}), "a", defaults)
+
+    assert read.problems == ()
+    assert read.pod == Pod(
+        name="a",
+        model="qwen",
+        host="10.0.0.1",
+        scheme="https",
+        port=8200,
+        event_port=6001,
+        replay_port=None,
+    )
 
 
 @pytest.mark.parametrize("items", ["null", "[]"], ids=["null", "empty"])

@@ -1,0 +1,1 @@
+"""Who may reach the gateway, and how it reaches engines: client keys and certificates."""

@@ -1,0 +1,1 @@
+"""What stands between clients and the gateway: keys, and what is said of an open door."""

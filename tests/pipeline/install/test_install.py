@@ -1,0 +1,150 @@
+"""What users install: source distribution and wheel, and the gateway from it in an empty environment."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import httpx
+import pytest
+
+from kvsync.testing.clusters.local.addresses import LoopbackBlock
+from kvsync.testing.processes.wait import wait_for
+
+ROOT = Path(__file__).resolve().parents[3]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+REQUIRED: list[str] = PYPROJECT["project"]["dependencies"]
+COPIED = ("pyproject.toml", "README.md", "LICENSE", "kvsync", "flows", "tasks", "deployments")
+BUILD = "import setuptools.build_meta as backend; print(backend.build_sdist('dist'))"
+DEPENDENCIES = (
+    "import importlib.metadata as m; print([r for r in m.requires('kvsync') if 'extra ==' not in r])"
+)
+
+pytestmark = pytest.mark.timeout(300)
+
+
+def run(
+    argv: Sequence[str | Path], *, cwd: Path, env: Mapping[str, str] | None = None
+) -> "subprocess.CompletedProcess[str]":
+    """Run a command to its end."""
+    return subprocess.run(argv, env=env, cwd=cwd, capture_output=True, text=True, timeout=200, check=False)
+
+
+def checked(argv: Sequence[str | Path], *, cwd: Path, env: Mapping[str, str] | None = None) -> str:
+    """Run a command that has to succeed; returns what it printed."""
+    done = run(argv, cwd=cwd, env=env)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout.strip()
+
+
+class Environment:
+    """A virtual environment; what runs in it knows neither this repository nor a compiler."""
+
+    def __init__(self, folder: Path) -> None:
+        self.bin, self.cwd = folder / "bin", folder
+        checked([sys.executable, "-m", "venv", folder], cwd=folder.parent)
+        kept = {name: text for name, text in os.environ.items() if not name.startswith(("PYTHON", "KVSYNC"))}
+        self.env = kept | {"PATH": str(self.bin), "CC": "/bin/false"}
+
+    def __call__(self, command: str, *words: str | Path) -> str:
+        """Run a command of the environment that has to succeed; returns what it printed."""
+        return checked([self.bin / command, *words], cwd=self.cwd, env=self.env)
+
+    def start(self, command: str, *words: str | Path, log: Path) -> "subprocess.Popen[bytes]":
+        """Start a command of the environment."""
+        with log.open("wb") as out:
+            return subprocess.Popen(
+                [self.bin / command, *words], env=self.env, cwd=self.cwd, stdout=out, stderr=out
+            )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the source, outside the repository, because building leaves files next to it."""
+    folder = tmp_path_factory.mktemp("install")
+    for name in COPIED:
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(ROOT / name, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def installed(folder: Path) -> Environment:
+    """An environment into which the wheel was installed that was made from the source distribution."""
+    tools = folder / "tools"
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    required = PYPROJECT["build-system"]["requires"]
+    got = run([*pip, "install", f"--target={tools}", *required, "wheel"], cwd=folder)
+    if got.returncode != 0:
+        pytest.skip(f"needs a package index: {got.stderr.strip()[-200:]}")
+    env = {**os.environ, "PYTHONPATH": str(tools)}
+    source = checked([sys.executable, "-c", BUILD], cwd=folder, env=env).splitlines()[-1]
+    wheels = [*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir=dist", f"dist/{source}"]
+    checked(wheels, cwd=folder, env=env)
+    (wheel,) = (folder / "dist").glob("*.whl")
+    user = Environment(folder / "user")
+    # Compiling all that is brought takes as long as unpacking it, and most of it is never imported.
+    user("python", "-m", "pip", "--quiet", "install", "--no-compile", "--only-binary=:all:", wheel)
+    return user
+
+
+def test_the_gateway_is_installed_with_its_own_dependencies_only(installed: Environment) -> None:
+    """Of the extras there is nothing, the types are there, and the command says what it is."""
+    brought = installed("python", "-m", "pip", "list", "--format=freeze").splitlines()
+    names = {line.partition("==")[0].lower().replace("_", "-") for line in brought}
+    typed = "import importlib.resources as r; print(r.files('kvsync').joinpath('py.typed').is_file())"
+
+    assert names & {"pytest", "prefect", "sqlalchemy", "boto3", "matplotlib", "hypothesis"} == set()
+    assert len(installed("python", "-c", DEPENDENCIES).split("', '")) == len(REQUIRED)
+    assert installed("python", "-c", typed) == "True"
+    version = installed("python", "-c", "import kvsync; print(kvsync.__version__)")
+    assert installed("kvsync", "--version") == f"kvsync {version}"
+
+
+def test_the_pipelines_command_says_what_it_lacks(installed: Environment) -> None:
+    """Where the gateway alone was installed, it says how the pipeline is."""
+    done = run([installed.bin / "kvsync-ci", "list"], cwd=installed.cwd, env=installed.env)
+
+    assert done.returncode == 1
+    assert done.stderr.startswith("kvsync-ci: ")
+    assert done.stderr.endswith("the pipeline needs: pip install 'kvsync[pipeline]'\n")
+
+
+@pytest.fixture
+def engine(installed: Environment, tmp_path: Path) -> Iterator[str]:
+    """The address of a simulated engine that runs from what was installed."""
+    host = LoopbackBlock(f"install {os.getpid()}").next().host
+    words = ("simulate", "--name=a", "--model=demo", f"--host={host}")
+    process = installed.start("kvsync", *words, log=tmp_path / "engine.log")
+    yield host
+    process.kill()
+    process.wait()
+
+
+def test_the_installed_gateway_serves(installed: Environment, tmp_path: Path, engine: str) -> None:
+    """It follows an engine, is ready, and ends in order."""
+    host = LoopbackBlock(f"installed gateway {os.getpid()}").next().host
+    config, log = tmp_path / "gateway.json", tmp_path / "gateway.log"
+    config.write_text(json.dumps({"host": host, "pods": [{"name": "a", "model": "demo", "host": engine}]}))
+
+    process = installed.start("kvsync", "gateway", "--config", config, log=log)
+    try:
+        wait_for(lambda: is_ready(f"http://{host}:8080"), what="the installed gateway is ready", timeout_s=60)
+    finally:
+        process.terminate()
+        ended = process.wait(20)
+    assert ended == 0, log.read_text()
+
+
+def is_ready(url: str) -> bool:
+    """Say whether a gateway is ready."""
+    try:
+        return httpx.get(f"{url}/readyz").is_success
+    except httpx.TransportError:
+        return False
