@@ -213,7 +213,7 @@ async def test_pods_of_different_block_sizes_serve_one_model(site: Site) -> None
     for name, size in sizes.items():
         await site.engine(name, block_size=size, capacity=4096 // size)
     client = await site.gateway(routing={"imbalance_after": 0})
-    prompts = [[number, *TOKENS] for number in range(12)]
+    prompts = [[number, *TOKENS] for number in range(30)]  # so many that each pod gets some
     for prompt in (*prompts, *prompts):
         request = {"model": "base", "prompt": prompt, "max_tokens": 1}
         answer = await client.post("/v1/completions", json=request)
