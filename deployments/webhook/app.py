@@ -30,10 +30,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from deployments.allowance import Allowance
+from deployments.connections import ConnectionLimits, guarded
 from deployments.webhook.absence import Absence
-from deployments.webhook.allowance import Allowance
 from deployments.webhook.approval import Approvals
-from deployments.webhook.connections import ConnectionLimits, guarded
 from deployments.webhook.decision import Ignore, Start, Work, decide, path_filter, place_of
 from deployments.webhook.dispatch import Dispatcher
 from deployments.webhook.feedback import Feedback
