@@ -17,18 +17,28 @@ from pathlib import Path
 from typing import Self, cast
 
 from pydantic import SecretStr
-from sqlalchemy import ColumnElement, Select, and_, case, delete, false, func, insert, or_, select
+from sqlalchemy import ColumnElement, Connection, Select, and_, case, delete, false, func, insert, or_, select
 from sqlalchemy.orm import Session, selectinload
 
 from kvsync.ci.archive.comparison import CheckId, RunComparison, compare
 from kvsync.ci.archive.database import FILE, ArchiveError, Database
 from kvsync.ci.archive.flakiness import Ending, side
-from kvsync.ci.archive.records import PastRun, RunScope, check_rows, from_row, measurement_of, to_row
+from kvsync.ci.archive.records import (
+    PastRun,
+    RunScope,
+    check_rows,
+    from_row,
+    measurement_of,
+    report_of,
+    to_row,
+)
 from kvsync.ci.archive.tables import CheckRow, MeasurementRow, RunRow, StageRow
+from kvsync.ci.report.difference import RunDifference, difference
 from kvsync.ci.report.report import Report
 from kvsync.ci.settings import Settings
+from kvsync.ci.stages.catalogue import STAGES
 from kvsync.testing.results.measurement import Measurement
-from kvsync.testing.results.outcome import OUTCOMES, CheckKind
+from kvsync.testing.results.outcome import OUTCOMES, Check, CheckKind, Outcome
 
 LOOKBACK = 200
 
@@ -96,7 +106,7 @@ class Archive:
         scope, commit = self.scope(report.parameters), "" if report.differs else report.commit
         before = report.started_at
         among = or_(self._lately(scope, before), self._stand_ins(scope, before))
-        return compare(
+        found = compare(
             report.stages,
             self._failed_among(scope, among, commit, _failing(report)),
             seen=self.seen(scope, before=before),
@@ -104,6 +114,7 @@ class Archive:
             commit=commit,
             last_green=self._last_green(scope, before),
         )
+        return replace(found, since_push=self._since_push(scope, report))
 
     def endings(self, scope: RunScope) -> dict[CheckId, list[Ending]]:
         """Return how checks ended that failed lately, the oldest first."""
@@ -206,6 +217,15 @@ class Archive:
                 found[row.run_id].append(measurement_of(row))
         return dict(found)
 
+    def _checks(self, connection: Connection, run: str) -> Mapping[str, Sequence[Check]]:
+        columns = (CheckRow.stage, CheckRow.name, CheckRow.kind, CheckRow.duration_s)
+        query = select(*columns).where(CheckRow.run_id == run).order_by(CheckRow.stage, CheckRow.position)
+        found: dict[str, list[Check]] = defaultdict(list)
+        for stage, name, kind, duration_s in connection.execute(query):
+            check = Check(name=name, kind=cast("CheckKind", kind), duration_s=duration_s)
+            found[stage].append(check)
+        return found
+
     def kinds(self, run: str) -> list[tuple[str, str, CheckKind]]:
         """Return the stage, the name and the kind of each check of a run."""
         query = select(CheckRow.stage, CheckRow.name, CheckRow.kind).where(CheckRow.run_id == run)
@@ -296,6 +316,37 @@ class Archive:
                 )
         return found
 
+    def _since_push(self, scope: RunScope, report: Report) -> RunDifference | None:
+        """Compare with the last run of another commit of the same pull request, in stages that it judged.
+
+        A run that came to no result, such as one that a newer push ended, is passed over.
+        """
+        judged = and_(StageRow.name.in_(_tested(report)), StageRow.outcome != "unknown")
+        query = (
+            select(RunRow)
+            .where(
+                self._in(scope),
+                RunRow.pull_request == report.subject.pull_request,
+                RunRow.dirty.is_(False),
+                RunRow.commit.not_in(["", report.commit]),
+                RunRow.started_at < report.started_at,
+                RunRow.stages.any(judged),
+            )
+            .order_by(RunRow.started_at.desc(), RunRow.id.desc())
+            .limit(1)
+            .options(selectinload(RunRow.stages))
+        )
+        if report.subject.pull_request is None:
+            return None
+        with self._database.reading() as connection, Session(connection) as session:
+            row = session.scalars(query).first()
+            if row is None:
+                return None
+            before = report_of(row, self._checks(connection, row.id), report.parameters)
+        judged_then = {stage.name for stage in before.stages if stage.outcome is not Outcome.UNKNOWN}
+        stages = judged_then & {stage.name for stage in report.stages}
+        return difference(_only(before, stages), _only(report, stages))
+
     def _last_green(self, scope: RunScope, before: datetime) -> tuple[str, str] | None:
         query = (
             select(RunRow.id, RunRow.commit)
@@ -308,6 +359,14 @@ class Archive:
         with self._database.reading() as connection:
             row = connection.execute(query).first()
         return (row[0], row[1]) if row else None
+
+
+def _tested(report: Report) -> list[str]:
+    return [stage.name for stage in report.stages if stage.name in STAGES]
+
+
+def _only(report: Report, stages: Collection[str]) -> Report:
+    return replace(report, stages=[stage for stage in report.stages if stage.name in stages])
 
 
 def _failing(report: Report) -> list[str]:

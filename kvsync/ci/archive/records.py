@@ -12,7 +12,7 @@ from kvsync.ci.report.problems import fingerprint
 from kvsync.ci.report.report import Report
 from kvsync.ci.revision import repository_name
 from kvsync.testing.results.measurement import Measurement
-from kvsync.testing.results.outcome import CheckKind, Outcome
+from kvsync.testing.results.outcome import Check, CheckKind, Outcome, StageResult
 
 LONGEST_FINGERPRINT = 300
 
@@ -156,6 +156,33 @@ def from_row(row: RunRow, counts: Mapping[tuple[str, str], Mapping[CheckKind, in
             )
             for stage in row.stages
         ),
+    )
+
+
+def report_of(row: RunRow, checks: Mapping[str, Sequence[Check]], parameters: Mapping[str, object]) -> Report:
+    """Return what is kept of a run as a report, with its checks by stage, which have no details any more."""
+    return Report(
+        run=row.id,
+        started_at=row.started_at,
+        duration_s=row.duration_s,
+        command="",
+        stages=[
+            StageResult(
+                name=stage.name,
+                outcome=Outcome[stage.outcome.upper()],
+                checks=checks.get(stage.name, ()),
+                reason=stage.reason,
+                started_at=stage.started_at,
+                duration_s=stage.duration_s,
+            )
+            for stage in row.stages
+        ],
+        parameters=parameters,
+        commit=row.commit,
+        branch=row.branch,
+        dirty=row.dirty,
+        versions={},
+        machine={},
     )
 
 

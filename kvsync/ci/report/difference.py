@@ -111,6 +111,14 @@ class RunDifference:
         ]
 
     @property
+    def summary(self) -> str:
+        """How many checks differ in which way, in one line."""
+        counts = [f"{len(changed)} {change}" for change in CHANGES if (changed := self.of(change))]
+        if self.no_longer_judged:
+            counts.append(f"no longer judged: {', '.join(self.no_longer_judged)}")
+        return ", ".join(counts) or "no difference"
+
+    @property
     def exit_status(self) -> int:
         """1 if something newly fails; else 2 if a stage is no longer judged; else 0."""
         if self.of("newly failing"):
