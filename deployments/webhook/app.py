@@ -38,6 +38,7 @@ from deployments.webhook.decision import Ignore, Start, Work, decide, path_filte
 from deployments.webhook.dispatch import Dispatcher
 from deployments.webhook.feedback import Feedback
 from deployments.webhook.heads import Heads
+from deployments.webhook.hooks import Hooks
 from deployments.webhook.inbox import Inbox
 from deployments.webhook.metrics import ReceiverMetrics
 from deployments.webhook.payload import EVENTS, Push, WebhookEvent, parse
@@ -84,7 +85,7 @@ def create_app(
         clock=clock,
         open_client=open_client,
     )
-    absence = Absence(inbox, heads, settings)
+    absence = Absence(inbox, heads, Hooks(settings.github), settings)
     return Receiver(settings.webhook, inbox, dispatcher, absence, metrics, clock).app()
 
 
