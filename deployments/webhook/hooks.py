@@ -8,7 +8,7 @@ other, and the inbox has it once. That takes a token that may read and write the
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from urllib.parse import urlsplit
 
 from github import GithubException, RateLimitExceededException
@@ -97,15 +97,16 @@ class Hooks:
     def _attempts(self, repository: str, hook: Hook, since: datetime) -> Iterable[SendingAttempt]:
         """Yield the attempts since a time, the last one first."""
         for each in self._github.get_repo(repository).get_hook_deliveries(hook.id):
-            at = each.delivered_at if each.delivered_at.tzinfo else each.delivered_at.replace(tzinfo=UTC)
+            raw = each.raw_data
+            at = datetime.fromisoformat(raw["delivered_at"])
             if at < since:
                 return
             yield SendingAttempt(
-                id=each.id,
-                guid=each.guid,
-                event=each.event,
-                action=each.action or "",
-                status=each.status_code or 0,
+                id=raw["id"],
+                guid=raw["guid"],
+                event=raw["event"],
+                action=raw["action"] or "",
+                status=raw["status_code"] or 0,
                 at=at,
             )
 
