@@ -66,6 +66,8 @@ class Heads:
                 ref=pull.head.ref,
                 pull_request=ask.pull_request,
                 base=_base(pull),
+                # None for a person who left GitHub, despite PyGithub's types.
+                author=pull.user.login if pull.user else "",
                 # PyGithub returns None for the repository of a deleted fork, despite its types.
                 trusted=bool(pull.head.repo) and pull.head.repo.full_name == ask.repository,
             )
