@@ -16,7 +16,6 @@ from kvsync.ci.page.evidence import Evidence, FaultWindow
 from kvsync.ci.page.page import evidence_of
 from kvsync.ci.report.problems import Problem, problems
 from kvsync.ci.report.report import Report
-from kvsync.ci.store.directory import DirectoryStore
 from kvsync.testing.results.measurement import Measurement, read_measurements
 
 SHOWN_PROBLEMS, SHOWN_TESTS, SHOWN_ROWS = 20, 5, 200
@@ -31,15 +30,14 @@ Row = dict[str, str]
 def show_report(handover: Handover) -> None:
     """Show, next to the run, what it found: verdict, stages, failures, measurements, faults, links.
 
-    The link leads to the report in the store, or to the one on this machine.
+    The link is for everyone if there is such a one; else it leads to the report that this machine serves.
     """
     report, comparison, folder = handover.report, handover.comparison, handover.run.folder
     stored = handover.uploaded.address if handover.uploaded else ""
-    link = stored or DirectoryStore(handover.run.parameters.report_dir).url(f"{report.run}/report.html")
     pages = {
         "verdict": verdict_page(report, comparison),
         "failures": failures_page(problems(report)),
-        "report": links_page(report, link),
+        "report": links_page(report, handover.link or handover.link_here, stored or str(folder.path)),
     }
     tables = {
         "stages": stage_rows(report, comparison),
@@ -88,10 +86,14 @@ def _problem(problem: Problem) -> Iterator[str]:
         yield _code(first.log_tail[-TAIL_CHARACTERS:])
 
 
-def links_page(report: Report, link: str) -> str:
-    """Return where the report is, as Markdown: links in a table artifact do not work in the UI's v2."""
+def links_page(report: Report, link: str, place: str) -> str:
+    """Return where the report is, as Markdown: links in a table artifact do not work in the UI's v2.
+
+    `place` is where it is kept, which is nothing to click on.
+    """
     target = re.sub(r"[^\w:/.,~%?&=;@+-]", lambda char: "".join(f"%{b:02X}" for b in char[0].encode()), link)
-    return f"| run | report |\n|---|---|\n| {report.run} | [open the report](<{target}>) |"
+    head = "| run | report | kept in |\n|---|---|---|"
+    return f"{head}\n| {report.run} | [open the report](<{target}>) | {plain(place).replace('|', '/')} |"
 
 
 def stage_rows(report: Report, comparison: RunComparison | None = None) -> list[Row]:

@@ -72,25 +72,17 @@ def text(found: RunDifference) -> Iterator[str]:
             yield from (line for each in changed[:SHOWN_NAMES] for line in _lines(each))
         if len(changed) > SHOWN_NAMES:
             yield f"  and {len(changed) - SHOWN_NAMES} more: --csv and --json have all"
-    yield f"\n{summary(found)}"
+    yield f"\n{found.summary}"
 
 
 def markdown(found: RunDifference) -> Iterator[str]:
     """Say what is different as a page of GitHub's Markdown."""
-    yield f"### {summary(found)}\n"
+    yield f"### {found.summary}\n"
     yield f"{code_span(found.before.run)} and {code_span(found.after.run)}\n"
     yield from (f"Not quite comparable: {code_span(remark)}\n" for remark in found.remarks)
     yield markdown_table(("stage", "difference"), [(each.name, _stage(each)) for each in found.stages])
     if found.checks:
         yield markdown_table(HEADER, map(_row, found.checks))
-
-
-def summary(found: RunDifference) -> str:
-    """Say in one line how many checks differ in which way."""
-    counts = [f"{len(changed)} {change}" for change in CHANGES if (changed := found.of(change))]
-    if found.no_longer_judged:
-        counts.append(f"no longer judged: {', '.join(found.no_longer_judged)}")
-    return ", ".join(counts) or "no difference"
 
 
 def _of(report: Report) -> str:

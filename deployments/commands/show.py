@@ -1,5 +1,7 @@
 """`kvsync-ci list` and `kvsync-ci show`: the runs so far, and what one of them found."""
 
+from collections.abc import Iterator
+
 import typer
 from rich.markup import escape
 
@@ -25,7 +27,7 @@ from deployments.commands.tables import plain_table, say_table
 from kvsync.ci.report.export import report_csv, report_markdown
 from kvsync.ci.report.owners import owners_of
 from kvsync.ci.report.problems import Problem, problems
-from kvsync.ci.report.report import Report
+from kvsync.ci.report.report import Report, Subject
 from kvsync.ci.run_folder import find_run
 from kvsync.errors import ConfigError
 from kvsync.testing.results.outcome import Check
@@ -54,7 +56,8 @@ def list_runs(report_dir: ReportDir = DEFAULT_REPORTS, as_json: AsJson = False) 
     for report in reports:
         names = ", ".join(stage.name for stage in report.stages)
         verdict = coloured(report.verdict, report.verdict.name.lower())
-        subject = escape(shortened(str(report.subject)))
+        by = f" by {report.subject.author}" if report.subject.author else ""
+        subject = escape(shortened(f"{report.subject}{by}"))
         table.add_row(
             report.run, subject, verdict, f"{report.duration_s:.0f} s", names, escape(report.reason)
         )
@@ -70,6 +73,8 @@ def _line(report: Report) -> dict[str, object]:
         "commit": report.commit,
         "branch": report.branch,
         "pull_request": report.subject.pull_request,
+        "author": report.subject.author,
+        "links": report.subject.links,
         "dirty": report.dirty,
     }
 
@@ -89,6 +94,8 @@ def show(
         say_as(form, report)
         return
     say(f"run {report.run} of {report.subject}")
+    for line in about(report.subject):
+        say(line)
     for stage in report.stages:
         outcome = coloured(stage.outcome, f"{stage.outcome.name.lower():8}")
         counts = ", ".join(f"{count} {kind}" for kind, count in stage.counts.items())
@@ -97,6 +104,17 @@ def show(
         _print_problem(problem)
     say(f"report: {folder.page}\nrepeat: {report.command}")
     say_verdict(report)
+
+
+def about(subject: Subject) -> Iterator[str]:
+    """Say whose work it is and where it is on the web, a line each."""
+    if subject.branch and subject.pull_request:
+        yield f"  branch: {subject.branch}"
+    if subject.author:
+        yield f"  author: {subject.author}"
+    links = subject.links
+    if link := links.get("pull_request") or links.get("commit"):
+        yield f"  {link}"
 
 
 def say_as(form: Form, report: Report) -> None:

@@ -3,6 +3,7 @@
     server     unless PREFECT_API_URL names one; its database is in the report folder
     worker     starts the runs, each in a process of its own; containers have a worker elsewhere
     caretaker  gives runs whose process is gone a true end, and ends the runs when serve ends
+    reports    shows the reports of the folder in a browser, to those who may use the UI
     receiver   turns GitHub's deliveries into runs; only with a webhook secret
 
 The end, in this order: no new deliveries, an end to the runs, no worker; what is left of a run sees to its
@@ -22,6 +23,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -33,7 +35,7 @@ from kvsync.ci.concealment import sealed
 from kvsync.ci.errors import CannotRun
 from kvsync.ci.interruption import stop_on_signal
 from kvsync.ci.run.parameters import REPOSITORY
-from kvsync.ci.settings import PREFIX, ServeSettings, Settings
+from kvsync.ci.settings import PREFIX, ServeSettings, Settings, reachable
 from kvsync.ci.stages.environment import secrets_apart
 from kvsync.errors import ConfigError, PortInUse
 from kvsync.publisher import listener_on
@@ -63,8 +65,7 @@ Say = Callable[[str], None]
 def serve(report_dir: Path, settings: Settings, given: Mapping[str, str], say: Say) -> None:
     """Serve until SIGINT or SIGTERM. Raises CannotRun, ConfigError or PortInUse when that cannot begin."""
     report_dir, own_server = report_dir.resolve(), not given.get("PREFECT_API_URL")
-    if own_server:
-        require_safe(settings.serve, given)
+    require_safe(settings.serve, given)
     with _held(report_dir), stop_on_signal() as stop:
         if own_server:
             given = _with_own_password(report_dir, settings, given, say)
@@ -100,8 +101,13 @@ class Services:
         """Where the services say what they do."""
         return Path(self.env["PREFECT_HOME"]) / "logs"
 
+    @property
+    def _open(self) -> dict[str, str]:
+        """The environment of what needs no secret but the password of Prefect's API."""
+        return {name: text for name, text in self.known.items() if not name.startswith(PREFIX)}
+
     def server(self) -> SupervisedCommand:
-        """Prefect's server: it needs no secret but its own password."""
+        """Prefect's server."""
         env = {name: text for name, text in self.env.items() if not name.startswith(PREFIX)}
         if password := env.get(AUTH):
             env["PREFECT_SERVER_API_AUTH_STRING"] = password
@@ -123,10 +129,17 @@ class Services:
         ]
         if not serve.image:
             services.insert(0, self._service("worker", *worker, grace_s=WORKER_GRACE_S))
+        services.append(self._reports())
         if secret:
             receiver = ["deployments.webhook", str(self.report_dir / "webhook.db")]
             services.append(self._service("receiver", *receiver, env={**self.known, SECRET: secret}))
         return services
+
+    def _reports(self) -> SupervisedCommand:
+        serve = self.settings.serve
+        names = [name for url in (serve.reports_here, serve.reports_url) if (name := urlsplit(url).hostname)]
+        words = [str(self.report_dir), serve.host, str(serve.reports_port), *names]
+        return self._service("reports", "deployments.service.reports", *words, env=self._open)
 
     def deploy(self) -> None:
         """Apply the catalogue. Raises CannotRun with what was said about it."""
@@ -191,7 +204,7 @@ def surroundings(report_dir: Path, settings: ServeSettings, given: Mapping[str, 
     env = environment(report_dir, given)
     env |= {"PREFECT_HOME": str(report_dir / ".prefect"), "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false"}
     env.pop(SECRET, None)
-    web = f"http://{_reachable(settings.host)}:{settings.port}"
+    web = f"http://{reachable(settings.host)}:{settings.port}"
     ours = {"PREFECT_WORKER_QUERY_SECONDS": "2"}
     if not given.get("PREFECT_API_URL"):
         env["PREFECT_API_URL"] = f"{web}/api"
@@ -227,8 +240,9 @@ def _with_own_password(
 
 def _begin(services: Services, supervisor: Supervisor, stop: Event, *, own_server: bool) -> None:
     settings, say = services.settings, supervisor.say
+    _require_port(settings.serve.host, settings.serve.reports_port)
     if own_server:
-        _require_port(settings.serve)
+        _require_port(settings.serve.host, settings.serve.port)
         supervisor.start(services.server())
     deadline = time.monotonic() + START_S
     supervisor.watch(
@@ -242,10 +256,10 @@ def _begin(services: Services, supervisor: Supervisor, stop: Event, *, own_serve
     services.deploy()
     for service in services.others():
         supervisor.start(service)
-    receiver = f"http://{_reachable(settings.webhook.host)}:{settings.webhook.port}/github"
+    receiver = f"http://{reachable(settings.webhook.host)}:{settings.webhook.port}/github"
     say(f"Prefect's UI:     {services.url.removesuffix('/api')}")
     say(f"webhook receiver: {receiver if 'receiver' in supervisor.lives else f'off; {SECRET} is not set'}")
-    say(f"reports:          {services.report_dir}")
+    say(f"reports:          {settings.serve.reports_here}, in {services.report_dir}")
     say(f"logs:             {services.logs}")
     say("Ctrl-C ends it")
 
@@ -263,7 +277,8 @@ def _finish(services: Services, supervisor: Supervisor) -> None:
         supervisor.watch(lambda: not living(home) or time.monotonic() > deadline, pause=Event())
         with suppress(CannotRun):
             services.mend()
-    supervisor.stop("server")
+    for name in ("reports", "server"):
+        supervisor.stop(name)
 
 
 def _answers(url: str) -> bool:
@@ -273,16 +288,11 @@ def _answers(url: str) -> bool:
         return False
 
 
-def _reachable(host: str) -> str:
-    """Return where one's own server is, which may be bound to every address."""
-    return "127.0.0.1" if host == "0.0.0.0" else host  # noqa: S104  # compared, not bound
-
-
-def _require_port(settings: ServeSettings) -> None:
+def _require_port(host: str, port: int) -> None:
     try:
-        wait_for(lambda: _is_free((settings.host, settings.port)), what="the port is free", timeout_s=PORT_S)
+        wait_for(lambda: _is_free((host, port)), what="the port is free", timeout_s=PORT_S)
     except WaitTimeout as exc:
-        address = f"{settings.host}:{settings.port}"
+        address = f"{host}:{port}"
         raise PortInUse(address, listener_on(address)) from exc
 
 

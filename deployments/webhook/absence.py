@@ -3,7 +3,7 @@
 GitHub does not send again what it could not deliver. So at the start, and now and then, it is asked for the
 heads of followed branches, of open pull requests that changed since the last time, and of merge queues. One
 that no delivery told of and that has no status of ours is decided like a delivery, once: the delivery that
-comes late finds it done. Comments are not caught up with: a person sees that they had no answer.
+comes late finds it done. What leaves no head, such as a comment, GitHub is asked to send again.
 """
 
 import asyncio
@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 
 from deployments.webhook.decision import Ignore, decide, place_of
 from deployments.webhook.heads import Heads
+from deployments.webhook.hooks import Hooks
 from deployments.webhook.inbox import Inbox, missed_name
 from deployments.webhook.payload import WebhookEvent
 from deployments.webhook.refusal import NotNow, RunRefused
@@ -30,9 +31,15 @@ class Absence:
     """Looks for what was missed and writes it into the inbox. `clock` gives Unix time."""
 
     def __init__(
-        self, inbox: Inbox, heads: Heads, settings: Settings, clock: Callable[[], float] = time.time
+        self,
+        inbox: Inbox,
+        heads: Heads,
+        hooks: Hooks,
+        settings: Settings,
+        clock: Callable[[], float] = time.time,
     ) -> None:
-        self._inbox, self._heads, self._clock = inbox, heads, clock
+        self._inbox, self._heads, self._hooks, self._clock = inbox, heads, hooks, clock
+        self._unheard: set[str] = set()
         self._settings, self._context = settings.webhook, settings.github.context
         self._may_ask = bool(settings.github.token.get_secret_value())
 
@@ -62,8 +69,20 @@ class Absence:
                         found += self._take(event)
                 except RunRefused as exc:
                     log.warning("%s", exc)
+                    continue
+                self._hear_again(repository, before)
         self._inbox.be_present(now)
         return found
+
+    def _hear_again(self, repository: str, since: datetime) -> None:
+        """Have GitHub send again what leaves no head; why it cannot is said once."""
+        try:
+            if sent := self._hooks.send_again(repository, since, self._inbox.has):
+                log.info("GitHub sends %d deliveries of %s again", sent, repository)
+        except RunRefused as exc:
+            if str(exc) not in self._unheard:
+                log.warning("%s", exc)
+            self._unheard.add(str(exc))
 
     def _take(self, event: WebhookEvent) -> bool:
         """Decide an event that led to how things stand; False if there is nothing to do about it."""

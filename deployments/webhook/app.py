@@ -30,14 +30,15 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from deployments.allowance import Allowance
+from deployments.connections import ConnectionLimits, guarded
 from deployments.webhook.absence import Absence
-from deployments.webhook.allowance import Allowance
 from deployments.webhook.approval import Approvals
-from deployments.webhook.connections import ConnectionLimits, guarded
 from deployments.webhook.decision import Ignore, Start, Work, decide, path_filter, place_of
 from deployments.webhook.dispatch import Dispatcher
 from deployments.webhook.feedback import Feedback
 from deployments.webhook.heads import Heads
+from deployments.webhook.hooks import Hooks
 from deployments.webhook.inbox import Inbox
 from deployments.webhook.metrics import ReceiverMetrics
 from deployments.webhook.payload import EVENTS, Push, WebhookEvent, parse
@@ -84,7 +85,7 @@ def create_app(
         clock=clock,
         open_client=open_client,
     )
-    absence = Absence(inbox, heads, settings)
+    absence = Absence(inbox, heads, Hooks(settings.github), settings)
     return Receiver(settings.webhook, inbox, dispatcher, absence, metrics, clock).app()
 
 

@@ -246,7 +246,7 @@ def _push(push: Push, settings: WebhookSettings) -> Work | Ignore:
         return _ignore("it touches nothing but webhook.ignored_paths")
     if settings.skip_ci and push.head_commit and SKIP_CI.search(push.head_commit.message):
         return _ignore("the message of its last commit says to skip CI")
-    source = _source(push.repository, commit=push.after, ref=branch)
+    source = _source(push.repository, commit=push.after, ref=branch, author=push.sender.login)
     return Start(deployment="commit", asked={"trigger": "push"}, source=source)
 
 
@@ -290,6 +290,7 @@ def _pull_request(event: PullRequest, settings: WebhookSettings) -> Work | Ignor
         event.repository,
         commit=head.sha,
         ref=head.ref,
+        author=author.login if author else "",
         pull_request=event.number,
         trusted=trusted,
         base=base_of(event),

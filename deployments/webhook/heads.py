@@ -27,24 +27,29 @@ GONE = (404, 410, 422)
 """What GitHub answers for a pull request, branch or commit that does not exist."""
 
 
+def open_github(settings: GitHubSettings) -> Github:
+    """Return a client of GitHub's API, which asks once and gives up soon."""
+    token = settings.token.get_secret_value()
+    return Github(
+        auth=Auth.Token(token) if token else None,
+        base_url=settings.api_url,
+        timeout=TIMEOUT_S,
+        per_page=PAGE,
+        lazy=True,
+        retry=None,  # who asks tries again by itself
+    )
+
+
 class Heads:
     """The part of GitHub's API needed here. Without a token it answers for public repositories only."""
 
     def __init__(self, settings: GitHubSettings, ignored_paths: tuple[str, ...] = ()) -> None:
-        token = settings.token.get_secret_value()
         self._ignored_paths = ignored_paths
-        self._github = Github(
-            auth=Auth.Token(token) if token else None,
-            base_url=settings.api_url,
-            timeout=TIMEOUT_S,
-            per_page=100,
-            lazy=True,
-            retry=None,  # the dispatcher tries again by itself
-        )
+        self._github = open_github(settings)
 
     def find(self, ask: Ask) -> CommitSource:
         """Return the commit that is meant. Blocks. Raises NotNow, or RunRefused if there is none."""
-        with _mapped(f"the commit of {ask.repository} {ask.pull_request or ask.ref}"):
+        with mapped(f"the commit of {ask.repository} {ask.pull_request or ask.ref}"):
             repository = self._github.get_repo(ask.repository)
             if ask.pull_request is None:
                 # Until it is completed, PyGithub's hash is the end of the URL: the name of the branch.
@@ -61,6 +66,8 @@ class Heads:
                 ref=pull.head.ref,
                 pull_request=ask.pull_request,
                 base=_base(pull),
+                # None for a person who left GitHub, despite PyGithub's types.
+                author=pull.user.login if pull.user else "",
                 # PyGithub returns None for the repository of a deleted fork, despite its types.
                 trusted=bool(pull.head.repo) and pull.head.repo.full_name == ask.repository,
             )
@@ -80,7 +87,7 @@ class Heads:
 
         Blocks. Raises NotNow; also RunRefused, for a repository that is not there.
         """
-        with _mapped(f"what was missed in {repository}"):
+        with mapped(f"what was missed in {repository}"):
             there, nobody = self._json(f"/repos/{repository}"), {"login": "", "type": "User"}
             common = {"repository": there, "sender": nobody}
             for branch in branches:
@@ -98,7 +105,7 @@ class Heads:
 
     def has_status(self, repository: str, commit: str, context: str) -> bool:
         """Whether a commit has a status of ours: it has, or had, a run. Blocks. Raises NotNow, RunRefused."""
-        with _mapped(f"the statuses of {commit} in {repository}"):
+        with mapped(f"the statuses of {commit} in {repository}"):
             found = self._json(f"/repos/{repository}/commits/{commit}/status?per_page=100")
         names = [each["context"] for each in found["statuses"]]
         return any(name == context or name.startswith(f"{context}/") for name in names)
@@ -129,7 +136,7 @@ class Heads:
     def may_write(self, repository: str, login: str) -> bool:
         """Whether a person has write access. Blocks. Raises NotNow, or RunRefused if GitHub does not tell."""
         what = f"whether {login} may write to {repository}"
-        with _mapped(what):
+        with mapped(what):
             try:
                 access = self._github.get_repo(repository).get_collaborator_permission(login)
             except GithubException as exc:
@@ -158,7 +165,8 @@ def _names(files: Iterable[File]) -> Iterator[str]:
 
 
 @contextmanager
-def _mapped(what: str) -> Iterator[None]:
+def mapped(what: str) -> Iterator[None]:
+    """Raise NotNow, or RunRefused for what does not exist, for whatever GitHub answers or does not."""
     try:
         yield
     except GithubException as exc:

@@ -115,6 +115,10 @@ class Inbox:
             )
         )
 
+    def has(self, delivery: str) -> bool:
+        """Whether a delivery was written down."""
+        return bool(self._run("SELECT 1 FROM deliveries WHERE delivery = ?", delivery))
+
     def waiting(self) -> list[Delivery]:
         """Return the unfinished deliveries, in the order of arrival."""
         rows = self._run(

@@ -45,13 +45,18 @@ def main() -> None:
             browser.close()
 
 
+def free_port() -> str:
+    """Return a port of loopback that nothing listens at."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return str(probe.getsockname()[1])
+
+
 @contextmanager
 def serving(reports: Path) -> Iterator[str]:
     """Run `kvsync-ci serve` on a free port until the block ends; gives the address of its API."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = str(probe.getsockname()[1])
+    port, reports_port = free_port(), free_port()
     url = f"http://127.0.0.1:{port}/api"
-    env = environment("") | {"KVSYNC_CI_SERVE_PORT": port}
+    env = environment("") | {"KVSYNC_CI_SERVE_PORT": port, "KVSYNC_CI_SERVE_REPORTS_PORT": reports_port}
     server = subprocess.Popen([*COMMAND, "serve", "--report-dir", str(reports)], env=env)
     try:
         wait_for(lambda: deployed(url), what="the server has the deployments", timeout_s=600, interval_s=1)

@@ -19,6 +19,9 @@ from kvsync.testing.results.whole import write_whole
 RESERVE = 256 * 1024
 """Bytes that a run holds for its report."""
 
+ALL_RUNS = "all_runs"
+"""The folder of the pages of all runs, beside those of the runs; no run has such a name."""
+
 UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError)
 """What reading a file raises that is torn, or not what it should be."""
 

@@ -202,7 +202,9 @@ class ServeSettings(_Table):
 
     `limit`: how many runs go on at the same time; one disturbs the measurements of another. `cluster`: what
     nightly and weekly runs test on. `image`: of the pipeline, for a pool of Docker containers or Kubernetes
-    jobs; "" for one of processes.
+    jobs; "" for one of processes. `reports_port`: where reports are read. `reports_url`: where others find
+    them, such as a proxy's address; with it statuses, comments and notifications link there, unless the
+    store has an address for everyone.
     """
 
     host: str = "127.0.0.1"
@@ -211,6 +213,19 @@ class ServeSettings(_Table):
     limit: PositiveInt = 2
     cluster: ClusterName = "local"
     image: str = ""
+    reports_port: Port = 4281
+    reports_url: PlainUrl = ""
+
+    @property
+    def reports_here(self) -> str:
+        """Where a browser on this machine finds the reports."""
+        return f"http://{reachable(self.host)}:{self.reports_port}"
+
+
+def reachable(host: str) -> str:
+    """Return where this machine reaches a server of its own, which may be bound to every address."""
+    here = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  # compared, not bound
+    return f"[{here}]" if ":" in here else here
 
 
 class BoxSettings(_Table):

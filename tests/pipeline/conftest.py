@@ -50,12 +50,18 @@ class Pipeline:
         return sorted(ledger.parent for ledger in self.reports.glob("*/ledger.jsonl"))
 
 
+def free_port() -> int:
+    """Return a port of loopback that nothing listens at."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+        return port
+
+
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a real Prefect server, so that not every run has to start one."""
     home = tmp_path_factory.mktemp("prefect")
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = str(probe.getsockname()[1])
+    port = str(free_port())
     env = environment(home, {**os.environ, "PREFECT_API_URL": ""})
     with (home / "server.log").open("wb") as log:
         process = subprocess.Popen(

@@ -4,7 +4,6 @@ import json
 import os
 import random
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -25,7 +24,7 @@ from kvsync.ci.cleaning.residue import find
 from kvsync.ci.notify.github_double import FakeGitHub
 from kvsync.testing.processes.wait import wait_for
 from tests.payloads.recorded import payload
-from tests.pipeline.conftest import Pipeline, words
+from tests.pipeline.conftest import Pipeline, free_port, words
 from tests.pipeline.webhook.conftest import NAME, SECRET, headers
 
 pytestmark = pytest.mark.timeout(900)
@@ -38,12 +37,6 @@ DELIVERIES = 20
 KILLED_EVERY_S = 6.0
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 SERVICES = ("deployments.webhook", "prefect worker", "prefect server")
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @dataclass(slots=True)
@@ -146,12 +139,13 @@ def daily(tmp_path: Path, github: FakeGitHub, s3: str) -> Iterator[Daily]:
     commit = _commit(upstream)
     config = tmp_path / "gitconfig"
     config.write_text(f'[url "{upstream.as_uri()}"]\n\tinsteadOf = https://github.com/{NAME}.git\n')
-    port, hook = _free_port(), _free_port()
+    port, hook = free_port(), free_port()
     env = {
         **os.environ,
         "PREFECT_API_URL": "",
         "GIT_CONFIG_GLOBAL": str(config),
         "KVSYNC_CI_SERVE_PORT": str(port),
+        "KVSYNC_CI_SERVE_REPORTS_PORT": str(free_port()),
         "KVSYNC_CI_WEBHOOK_SECRET": SECRET,
         "KVSYNC_CI_WEBHOOK_PORT": str(hook),
         "KVSYNC_CI_WEBHOOK_REPOSITORIES": NAME,

@@ -107,11 +107,14 @@ def access(double: FakeGitHub, token: str = TOKEN) -> dict[str, str]:
 
 @pytest.mark.timeout(120)
 def test_a_pull_request_from_a_fork_is_told_everything(double: FakeGitHub, run: Run, tmp_path: Path) -> None:
-    """Each stage is pending, running and judged, there is one comment, and the fork saw no token."""
+    """Each stage is pending, running and judged, there is one comment, and the fork saw no token.
+
+    Its end links to the report that is served, and so does the comment.
+    """
     dump = "import os\ndef test_dump(): print(dict(os.environ))"
 
     report, log = run(
-        access(double),
+        access(double) | {"KVSYNC_CI_SERVE_REPORTS_URL": "https://ci.example/reports/"},
         {"unit": dump, "integration": "def test_broken(): assert 3 == 4, '@octocat'"},
         pull_request=7,
         trusted=False,
@@ -119,7 +122,7 @@ def test_a_pull_request_from_a_fork_is_told_everything(double: FakeGitHub, run: 
 
     told: dict[str, list[tuple[str, str]]] = {}
     for each in double.statuses:
-        assert (each.repository, each.commit, each.target_url) == (REPOSITORY, report.commit, None)
+        assert (each.repository, each.commit) == (REPOSITORY, report.commit)
         told.setdefault(each.context, []).append((each.state, each.description))
     assert told == {
         "kvsync-ci": [("pending", "waiting"), ("failure", told["kvsync-ci"][-1][1])],
@@ -136,7 +139,10 @@ def test_a_pull_request_from_a_fork_is_told_everything(double: FakeGitHub, run: 
             ("failure", told["kvsync-ci/integration"][-1][1]),
         ],
     }
+    page = "https://ci.example/reports/20261120-030000-ab12/report.html"
+    assert [each.target_url for each in double.statuses[-3:]] == [page] * 3
     (comment,) = double.comments
+    assert f"[report](<{page}>)" in comment.body
     assert comment.number == 7
     assert "### kvsync-ci: FAILED" in comment.body
     (dumped,) = next(stage for stage in report.stages if stage.name == "unit").checks

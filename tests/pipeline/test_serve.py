@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import sqlite3
 import stat
 import subprocess
@@ -20,7 +19,7 @@ from deployments.service.password import kept_password
 from deployments.service.serve import surroundings
 from kvsync.ci.settings import ServeSettings
 from kvsync.testing.processes.wait import wait_for
-from tests.pipeline.conftest import COMMAND, ROOT, Pipeline, words
+from tests.pipeline.conftest import COMMAND, ROOT, Pipeline, free_port, words
 
 Repository = Callable[..., str]
 
@@ -111,10 +110,9 @@ def _environment(process: psutil.Process) -> Mapping[str, str]:
 
 def _begin(reports: Path, port: int) -> Served:
     env = {**os.environ, "PREFECT_API_URL": "", "PREFECT_API_AUTH_STRING": ""}
-    env["KVSYNC_CI_SERVE_PORT"] = str(port)
+    env |= {"KVSYNC_CI_SERVE_PORT": str(port), "KVSYNC_CI_SERVE_REPORTS_PORT": str(free_port())}
     clients = surroundings(reports, ServeSettings(port=port), env)
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        webhook = {"KVSYNC_CI_WEBHOOK_PORT": str(probe.getsockname()[1]), "KVSYNC_CI_WEBHOOK_SECRET": SIGNS}
+    webhook = {"KVSYNC_CI_WEBHOOK_PORT": str(free_port()), "KVSYNC_CI_WEBHOOK_SECRET": SIGNS}
 
     def log_in(request: httpx.Request) -> httpx.Request:
         user, _, password = kept_password(reports).partition(":")
@@ -157,16 +155,15 @@ def _serving(reports: Path, port: int) -> Iterator[Served]:
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[Served]:
     """A serve on a report folder with nothing in it."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    with _serving(tmp_path / "reports", port) as served:
+    with _serving(tmp_path / "reports", free_port()) as served:
         yield served
 
 
 def test_one_command_is_enough_to_run_the_pipeline(served: Served, repository: Repository) -> None:
     """UI and API answer; a run is carried out, the next nights are planned; Ctrl-C ends it all.
 
-    Since deliveries start runs, the API has a password, which our commands find and tests do not see.
+    Since deliveries start runs, the API has a password, which our commands find and tests do not see. The
+    report is read with the same one, and Prefect leads to it.
     """
     lines = _until_ready(served)
     address, kept = f"http://127.0.0.1:{served.port}", served.reports / ".prefect" / "password"
@@ -181,7 +178,13 @@ def test_one_command_is_enough_to_run_the_pipeline(served: Served, repository: R
     _wait_for_state(served, passing, "Completed")
     (run,) = served.pipeline.runs()
     assert json.loads((run / "report.json").read_text())["verdict"] == "passed"
-    assert (run / "report.html").exists()
+    address = next(line.split()[1] for line in lines if line.startswith("reports:")).rstrip(",")
+    page = f"{address}/{run.name}/report.html"
+    user, _, password = served.password.partition(":")
+    assert httpx.get(page, timeout=5).status_code == 401
+    assert httpx.get(page, auth=(user, password), timeout=5).text == (run / "report.html").read_text()
+    shown = served.api.post("/artifacts/filter", json={"artifacts": {"key": {"any_": ["report"]}}}).json()
+    assert [f"<{page}>" in each["data"] for each in shown] == [True]
 
     wait_for(
         lambda: served.planned() == {("nightly", "03:00:00Z"), ("weekly", "02:00:00Z")},

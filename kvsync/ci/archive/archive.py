@@ -10,25 +10,49 @@
 
 import statistics
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Self, cast
 
 from pydantic import SecretStr
-from sqlalchemy import ColumnElement, Select, and_, case, delete, false, func, insert, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    ScalarSelect,
+    Select,
+    and_,
+    case,
+    delete,
+    false,
+    func,
+    insert,
+    or_,
+    select,
+)
 from sqlalchemy.orm import Session, selectinload
 
 from kvsync.ci.archive.comparison import CheckId, RunComparison, compare
 from kvsync.ci.archive.database import FILE, ArchiveError, Database
 from kvsync.ci.archive.flakiness import Ending, side
-from kvsync.ci.archive.records import PastRun, RunScope, check_rows, from_row, measurement_of, to_row
-from kvsync.ci.archive.tables import CheckRow, MeasurementRow, RunRow, StageRow
+from kvsync.ci.archive.records import (
+    CHECK_COLUMNS,
+    PastRun,
+    RunScope,
+    check_rows,
+    from_row,
+    measurement_of,
+    report_of,
+    to_row,
+)
+from kvsync.ci.archive.tables import TELLS, CheckRow, MeasurementRow, RunRow, StageRow
+from kvsync.ci.report.difference import RunDifference, difference
 from kvsync.ci.report.report import Report
 from kvsync.ci.settings import Settings
+from kvsync.ci.stages.catalogue import STAGES
 from kvsync.testing.results.measurement import Measurement
-from kvsync.testing.results.outcome import OUTCOMES, CheckKind
+from kvsync.testing.results.outcome import OUTCOMES, Check, CheckKind, Outcome
 
 LOOKBACK = 200
 
@@ -77,8 +101,7 @@ class Archive:
             session.execute(delete(RunRow).where(RunRow.id == row.id))
             session.add(row)
             session.flush()
-            if rows := list(check_rows(report)):
-                connection.execute(insert(CheckRow), rows)
+            _insert_checks(connection, report)
 
     def scope(self, parameters: Mapping[str, object]) -> RunScope:
         """Return what the runs that one with these parameters can be compared with have in common."""
@@ -96,14 +119,15 @@ class Archive:
         scope, commit = self.scope(report.parameters), "" if report.differs else report.commit
         before = report.started_at
         among = or_(self._lately(scope, before), self._stand_ins(scope, before))
-        return compare(
+        found = compare(
             report.stages,
             self._failed_among(scope, among, commit, _failing(report)),
-            seen=self.seen(scope, before=before),
+            seen=self._seen(scope, report),
             at=before,
             commit=commit,
             last_green=self._last_green(scope, before),
         )
+        return replace(found, since_push=self._since_push(scope, report))
 
     def endings(self, scope: RunScope) -> dict[CheckId, list[Ending]]:
         """Return how checks ended that failed lately, the oldest first."""
@@ -120,13 +144,47 @@ class Archive:
             found[scope] = self._endings(scope, CheckRow.run_id.in_(lately), named)
         return {scope: endings for scope, endings in found.items() if endings}
 
-    def seen(self, scope: RunScope, *, before: datetime | None = None) -> frozenset[CheckId]:
-        """Return the checks that the reference of this repository ran lately, in whatever scope."""
+    def seen(self, scope: RunScope, stage: str) -> frozenset[str]:
+        """Return the checks of a stage that the reference ran lately, in whatever scope of the repository."""
+        query = select(CheckRow.name).where(CheckRow.stage == stage, self._alike(scope, None)).distinct()
+        with self._database.reading() as connection:
+            return frozenset(connection.scalars(query))
+
+    def _alike(self, scope: RunScope, before: datetime | None) -> ColumnElement[bool]:
+        """Select the checks of the reference's last runs of a repository, in whatever scope."""
         alike = [each for each in self.scopes() if each.repository == scope.repository]
         runs = [CheckRow.run_id.in_(self._runs(each, before, self._is_reference)) for each in alike]
-        query = select(CheckRow.stage, CheckRow.name).where(or_(false(), *runs)).distinct()
+        return or_(false(), *runs)
+
+    def _seen(self, scope: RunScope, report: Report) -> frozenset[CheckId]:
+        """Return which checks of a report the reference ran lately: its last run of a stage has most."""
+        lately = self._alike(scope, report.started_at)
+        columns = (CheckRow.stage, CheckRow.name)
         with self._database.reading() as connection:
-            return frozenset((row[0], row[1]) for row in connection.execute(query))
+
+            def found(*wanted: ColumnElement[bool]) -> Iterator[CheckId]:
+                query = select(*columns).where(*wanted)
+                return ((stage, name) for stage, name in connection.execute(query))
+
+            seen: set[CheckId] = set()
+            for stage in report.stages:
+                last = self._last_of(scope.repository, stage.name, report.started_at)
+                seen.update(found(CheckRow.run_id == last, CheckRow.stage == stage.name))
+            ours = {(stage.name, check.name) for stage in report.stages for check in stage.checks}
+            others = sorted({name for _, name in ours - seen})
+            for at in range(0, len(others), MOST_NAMES):
+                seen.update(found(lately, CheckRow.name.in_(others[at : at + MOST_NAMES])))
+        return frozenset(seen)
+
+    def _last_of(self, repository: str, stage: str, before: datetime) -> ScalarSelect[str]:
+        return (
+            select(RunRow.id)
+            .join(StageRow, and_(StageRow.run_id == RunRow.id, StageRow.name == stage))
+            .where(RunRow.repository == repository, self._is_reference, RunRow.started_at < before)
+            .order_by(RunRow.started_at.desc())
+            .limit(1)
+            .scalar_subquery()
+        )
 
     def eta(self, stages: Sequence[str], profile: str, cluster: str) -> dict[str, float]:
         """Return how many seconds stages will take, the median of the last passes; only those that passed."""
@@ -206,6 +264,15 @@ class Archive:
                 found[row.run_id].append(measurement_of(row))
         return dict(found)
 
+    def _checks(self, connection: Connection, run: str) -> Mapping[str, Sequence[Check]]:
+        columns = (CheckRow.stage, CheckRow.name, CheckRow.kind, CheckRow.duration_s)
+        query = select(*columns).where(CheckRow.run_id == run).order_by(CheckRow.stage, CheckRow.position)
+        found: dict[str, list[Check]] = defaultdict(list)
+        for stage, name, kind, duration_s in connection.execute(query):
+            check = Check(name=name, kind=cast("CheckKind", kind), duration_s=duration_s)
+            found[stage].append(check)
+        return found
+
     def kinds(self, run: str) -> list[tuple[str, str, CheckKind]]:
         """Return the stage, the name and the kind of each check of a run."""
         query = select(CheckRow.stage, CheckRow.name, CheckRow.kind).where(CheckRow.run_id == run)
@@ -256,12 +323,12 @@ class Archive:
         self, scope: RunScope, among: ColumnElement[bool], commit: str = "", failing: Collection[str] = ()
     ) -> dict[CheckId, list[Ending]]:
         """Return the endings of the checks that failed at least once; and at `commit` those of `failing`."""
-        failed = select(CheckRow.name).where(among, or_(CheckRow.kind.in_(FAILING), CheckRow.mixed))
-        wanted: list[ColumnElement[bool]] = [CheckRow.name.in_(failed)]
-        if commit and failing:
-            few = [CheckRow.name.in_(failing)] if len(failing) <= MOST_NAMES else []
-            wanted.append(and_(RunRow.commit == commit, *few))
-        return self._endings(scope, among, or_(*wanted))
+        failed = select(CheckRow.name).where(among, TELLS, or_(CheckRow.kind.in_(FAILING), CheckRow.mixed))
+        found = self._endings(scope, among, CheckRow.name.in_(failed))
+        if not commit or not failing:
+            return found
+        few = [CheckRow.name.in_(failing)] if len(failing) <= MOST_NAMES else []
+        return self._endings(scope, among, RunRow.commit == commit, *few) | found
 
     def _endings(self, scope: RunScope, *wanted: ColumnElement[bool]) -> dict[CheckId, list[Ending]]:
         query = (
@@ -296,6 +363,37 @@ class Archive:
                 )
         return found
 
+    def _since_push(self, scope: RunScope, report: Report) -> RunDifference | None:
+        """Compare with the last run of another commit of the same pull request, in stages that it judged.
+
+        A run that came to no result, such as one that a newer push ended, is passed over.
+        """
+        judged = and_(StageRow.name.in_(_tested(report)), StageRow.outcome != "unknown")
+        query = (
+            select(RunRow)
+            .where(
+                self._in(scope),
+                RunRow.pull_request == report.subject.pull_request,
+                RunRow.dirty.is_(False),
+                RunRow.commit.not_in(["", report.commit]),
+                RunRow.started_at < report.started_at,
+                RunRow.stages.any(judged),
+            )
+            .order_by(RunRow.started_at.desc(), RunRow.id.desc())
+            .limit(1)
+            .options(selectinload(RunRow.stages))
+        )
+        if report.subject.pull_request is None:
+            return None
+        with self._database.reading() as connection, Session(connection) as session:
+            row = session.scalars(query).first()
+            if row is None:
+                return None
+            before = report_of(row, self._checks(connection, row.id), report.parameters)
+        judged_then = {stage.name for stage in before.stages if stage.outcome is not Outcome.UNKNOWN}
+        stages = judged_then & {stage.name for stage in report.stages}
+        return difference(_only(before, stages), _only(report, stages))
+
     def _last_green(self, scope: RunScope, before: datetime) -> tuple[str, str] | None:
         query = (
             select(RunRow.id, RunRow.commit)
@@ -308,6 +406,24 @@ class Archive:
         with self._database.reading() as connection:
             row = connection.execute(query).first()
         return (row[0], row[1]) if row else None
+
+
+def _insert_checks(connection: Connection, report: Report) -> None:
+    """Hand the driver rows as it takes them: SQLAlchemy's way there costs more than the database does."""
+    statement = str(insert(CheckRow).compile(dialect=connection.dialect))
+    rows: list[tuple[object, ...] | dict[str, object]] = list(check_rows(report))
+    if not connection.dialect.positional:
+        rows = [dict(zip(CHECK_COLUMNS, row, strict=True)) for row in rows]
+    if rows:
+        connection.exec_driver_sql(statement, rows)
+
+
+def _tested(report: Report) -> list[str]:
+    return [stage.name for stage in report.stages if stage.name in STAGES]
+
+
+def _only(report: Report, stages: Collection[str]) -> Report:
+    return replace(report, stages=[stage for stage in report.stages if stage.name in stages])
 
 
 def _failing(report: Report) -> list[str]:

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import Literal, Self, get_args
 
 from kvsync.ci.archive.flakiness import Ending, failing_streak, flakiness, is_mixed, side
+from kvsync.ci.report.difference import RunDifference
 from kvsync.testing.results.outcome import Check, Outcome, StageResult
 
 CheckStatus = Literal["new", "known", "flaky", "quarantined", "inconclusive", "fixed", "new-test"]
@@ -57,7 +58,8 @@ class RunComparison:
     """What changed since the reference branch was last green; the run without a name when it never was.
 
     `standings` has the checks of which there is something to say; `at` is when the run started. `problem`
-    says why nothing could be compared; it is "" when it could.
+    says why nothing could be compared; it is "" when it could. `since_push`: what differs from the push
+    before, if it is that of a pull request and there was one.
     """
 
     last_green: str | None = None
@@ -65,6 +67,7 @@ class RunComparison:
     standings: Sequence[Standing] = ()
     at: datetime | None = None
     problem: str = ""
+    since_push: RunDifference | None = None
 
     @classmethod
     def impossible(cls, problem: str) -> Self:

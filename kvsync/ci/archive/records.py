@@ -7,12 +7,12 @@ from datetime import datetime
 from typing import Literal, Self, cast
 
 from kvsync.ci.archive.flakiness import is_mixed
-from kvsync.ci.archive.tables import MeasurementRow, RunRow, StageRow
+from kvsync.ci.archive.tables import CheckRow, MeasurementRow, RunRow, StageRow, kept_text
 from kvsync.ci.report.problems import fingerprint
 from kvsync.ci.report.report import Report
 from kvsync.ci.revision import repository_name
 from kvsync.testing.results.measurement import Measurement
-from kvsync.testing.results.outcome import CheckKind, Outcome
+from kvsync.testing.results.outcome import Check, CheckKind, Outcome, StageResult
 
 LONGEST_FINGERPRINT = 300
 
@@ -108,23 +108,31 @@ def to_row(report: Report, scope: RunScope, measurements: Sequence[Measurement])
     )
 
 
-def check_rows(report: Report) -> Iterator[dict[str, object]]:
-    """Yield what the archive keeps of each check, as the columns of its table: a row object costs ten times
-    as much, and a run may have a hundred thousand."""
+CHECK_COLUMNS = tuple(column.name for column in CheckRow.__table__.columns)
+"""In the order of what `check_rows` yields."""
+
+
+def check_rows(report: Report) -> Iterator[tuple[object, ...]]:
+    """Yield what the archive keeps of each check, as the columns of its table.
+
+    A row object costs twenty times as much, and a run may have a hundred thousand.
+    """
+    run = kept_text(report.run)
     for stage in report.stages:
+        name = kept_text(stage.name)
         for position, check in enumerate(stage.checks):
             said = "" if check.outcome is Outcome.PASSED else fingerprint(check.headline)
-            yield {
-                "run_id": report.run,
-                "stage": stage.name,
-                "position": position,
-                "name": check.name,
-                "kind": check.kind,
-                "duration_s": check.duration_s,
-                "attempts": 1 + len(check.attempts),
-                "mixed": is_mixed(check),
-                "fingerprint": said[:LONGEST_FINGERPRINT],
-            }
+            yield (
+                run,
+                name,
+                position,
+                kept_text(check.name),
+                check.kind,
+                check.duration_s,
+                1 + len(check.attempts),
+                is_mixed(check),
+                kept_text(said[:LONGEST_FINGERPRINT]),
+            )
 
 
 def _measurement_row(position: int, measurement: Measurement) -> MeasurementRow:
@@ -156,6 +164,33 @@ def from_row(row: RunRow, counts: Mapping[tuple[str, str], Mapping[CheckKind, in
             )
             for stage in row.stages
         ),
+    )
+
+
+def report_of(row: RunRow, checks: Mapping[str, Sequence[Check]], parameters: Mapping[str, object]) -> Report:
+    """Return what is kept of a run as a report, with its checks by stage, which have no details any more."""
+    return Report(
+        run=row.id,
+        started_at=row.started_at,
+        duration_s=row.duration_s,
+        command="",
+        stages=[
+            StageResult(
+                name=stage.name,
+                outcome=Outcome[stage.outcome.upper()],
+                checks=checks.get(stage.name, ()),
+                reason=stage.reason,
+                started_at=stage.started_at,
+                duration_s=stage.duration_s,
+            )
+            for stage in row.stages
+        ],
+        parameters=parameters,
+        commit=row.commit,
+        branch=row.branch,
+        dirty=row.dirty,
+        versions={},
+        machine={},
     )
 
 

@@ -27,6 +27,7 @@ from kvsync.ci.box.records import (
     of_measurements,
     of_tests,
 )
+from kvsync.ci.ordinary_file import open_ordinary
 from kvsync.testing.results.journal import journal
 from kvsync.testing.results.measurement import Measurements
 from kvsync.testing.results.whole import is_partial, write_whole
@@ -74,7 +75,7 @@ class Door:
         relative = journal(self.run_dir, self.stage).relative_to(self.run_dir)
         try:
             while relative not in self.refusals:
-                with _opened(self.outbox, relative) as file:
+                with open_ordinary(self.outbox, relative) as file:
                     file.seek(self._read)
                     whole, newline, rest = file.read(LINE_BYTES).rpartition(b"\n")
                 if self._read > FILE_BYTES or len(rest) == LINE_BYTES:
@@ -98,7 +99,7 @@ class Door:
                 self.refusals[relative] = _said(exc)
 
     def _take(self, relative: Path) -> None:
-        with _opened(self.outbox, relative) as file:
+        with open_ordinary(self.outbox, relative) as file:
             size = os.fstat(file.fileno()).st_size
             self._files, self._bytes = self._files + 1, self._bytes + size
             if self._files > FILES or size > FILE_BYTES or self._bytes > TOTAL_BYTES:
@@ -160,25 +161,6 @@ class Door:
                 yield from self._walk(path, relative)
             else:
                 yield relative
-
-
-def _opened(outbox: Path, relative: Path) -> BinaryIO:
-    """Open an ordinary file; nothing on the way to it may be a link, also if it becomes one just now."""
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    folder = os.open(outbox, flags | os.O_DIRECTORY)
-    try:
-        for name in relative.parent.parts:
-            inner = os.open(name, flags | os.O_DIRECTORY, dir_fd=folder)
-            os.close(folder)
-            folder = inner
-        file = os.fdopen(os.open(relative.name, flags, dir_fd=folder), "rb")
-    finally:
-        os.close(folder)
-    found = os.fstat(file.fileno())
-    if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
-        file.close()
-        raise Refused("it is not an ordinary file")
-    return file
 
 
 def _said(error: OSError | Refused) -> str:

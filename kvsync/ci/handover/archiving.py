@@ -42,11 +42,10 @@ def known_tests(run: Run, stage: str, log: Log) -> frozenset[str] | None:
         return None
     try:
         with open_archive(run.settings, parameters.report_dir) as opened:
-            seen = opened.seen(opened.scope(parameters.model_dump(mode="json")))
+            return opened.seen(opened.scope(parameters.model_dump(mode="json")), stage) or None
     except Exception as error:
         log.warning("new tests are not run more often: %s", error)
         return None
-    return frozenset(name for each, name in seen if each == stage) or None
 
 
 def expected_s(run: Run, stage: str) -> float | None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from kvsync.ci.archive.comparison import RunComparison
 from kvsync.ci.report.report import Report
 from kvsync.ci.run.run import Run
+from kvsync.ci.store.store import static_link
 from kvsync.ci.store.upload import Uploaded
 
 Log = logging.Logger | logging.LoggerAdapter[logging.Logger]
@@ -38,8 +39,17 @@ class Handover:
 
     @property
     def link(self) -> str:
-        """Where everyone may open the report; "" for nowhere."""
-        return self.uploaded.public_url if self.uploaded else ""
+        """Where everyone may open the report, in the store or as `serve` shows it; "" for nowhere."""
+        served = self.run.settings.serve.reports_url
+        return (self.uploaded.public_url if self.uploaded else "") or (served and self._below(served))
+
+    @property
+    def link_here(self) -> str:
+        """Where `kvsync-ci serve` shows the report to a browser on this machine."""
+        return self._below(self.run.settings.serve.reports_here)
+
+    def _below(self, base: str) -> str:
+        return static_link(base, f"{self.report.run}/{self.run.folder.page.name}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,10 +13,12 @@ from typing import Self, cast
 
 import uvicorn
 from starlette.applications import Starlette
+from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from kvsync.ci.notify.github_hook_double import FakeHook
 from kvsync.testing.processes.wait import wait_for
 
 Json = dict[str, object]
@@ -74,6 +76,7 @@ class _Contents:
     pulls: dict[tuple[str, int], Json] = field(default_factory=dict)
     heads: dict[tuple[str, str], str] = field(default_factory=dict)
     permissions: dict[tuple[str, str], str] = field(default_factory=dict)
+    hooks: dict[str, list[FakeHook]] = field(default_factory=dict)
 
 
 class FakeGitHub:
@@ -160,6 +163,12 @@ class FakeGitHub:
         """Let a branch be at a commit."""
         self._kept.heads[repository, branch] = commit
 
+    def hook(self, repository: str, url: str, secret: str) -> FakeHook:
+        """Let a repository have a webhook."""
+        hook = FakeHook(id=next(self._ids), url=url, secret=secret)
+        self._kept.hooks.setdefault(repository, []).append(hook)
+        return hook
+
     def permit(self, repository: str, login: str, permission: str) -> None:
         """Let somebody "admin", "write" or "read"."""
         self._kept.permissions[repository, login] = permission
@@ -212,6 +221,9 @@ class FakeGitHub:
                     "/repos/{owner}/{name}/pulls/{pull:int}",
                     "/repos/{owner}/{name}/pulls/{pull:int}/files",
                     "/repos/{owner}/{name}/collaborators/{login}/permission",
+                    "/repos/{owner}/{name}/hooks",
+                    "/repos/{owner}/{name}/hooks/{hook:int}/deliveries",
+                    "/repos/{owner}/{name}/hooks/{hook:int}/deliveries/{attempt:int}/attempts",
                     issues,
                     issues + "/comments/{comment:int}",
                     issues + "/comments/{comment:int}/reactions",
@@ -244,6 +256,8 @@ class FakeGitHub:
             return JSONResponse({"login": self._login, "type": "User", "url": f"{self.url}/user"})
         if repository not in self._repositories:
             return _refusal(404, "Not Found")
+        if "/hooks" in request.url.path:
+            return self._hooks(request, self._kept.hooks.get(repository, []))
         if "commit" in words:
             return self._post_status(repository, words["commit"], content)
         if "pull" in words or "login" in words:
@@ -291,6 +305,18 @@ class FakeGitHub:
         pulls = [pull for pull in pulls if pull["state"] == "open"]
         pulls.sort(key=lambda pull: str(pull["updated_at"]), reverse=True)
         return self._listed(request, pulls)
+
+    def _hooks(self, request: Request, hooks: Sequence[FakeHook]) -> Response:
+        """List hooks and what they sent, the last one first; send something again after the answer."""
+        words = request.path_params
+        if "hook" not in words:
+            return self._listed(request, [each.to_json() for each in hooks])
+        hook = next((each for each in hooks if each.id == words["hook"]), None)
+        if not hook or ("attempt" in words and not hook.attempt(words["attempt"])):
+            return _refusal(404, "Not Found")
+        if "attempt" in words:
+            return JSONResponse({}, 202, background=BackgroundTask(hook.send_again, words["attempt"]))
+        return self._listed(request, [each.to_json() for each in reversed(hook.attempts)])
 
     def _post_status(self, repository: str, commit: str, content: Json) -> Response:
         status = PostedStatus(

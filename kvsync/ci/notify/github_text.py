@@ -209,6 +209,10 @@ def _news(report: Report, before: dict[str, str], after: dict[str, str], link: s
 def _page(mark: str, title: str, report: Report, comparison: RunComparison | None, link: str) -> str:
     """Compose a page of whole parts, as many as GitHub takes; the last ones are there in any case."""
     head = [mark, f"### {title}", code_span(report.reason), _table(report, comparison)]
+    if comparison and (pushed := comparison.since_push):
+        head.append(
+            f"Since the push before, {code_span(pushed.before.commit[:10])}: {code_span(pushed.summary)}"
+        )
     foot = [_origin(report, link), "Repeat it with:", code_block(report.command)]
     more = "There is more in the report."
     room = MAX_BYTES - sum(len(part.encode()) + 2 for part in [*head, *foot, more])

@@ -2,7 +2,7 @@
 
 import base64
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib import resources
 from itertools import chain
@@ -17,6 +17,7 @@ from kvsync.ci.page import charts
 from kvsync.ci.page.evidence import KINDS, Evidence
 from kvsync.ci.page.room import MOST_PROBLEMS, shown_problems, shown_tests
 from kvsync.ci.page.timeline import Timeline, local_pods
+from kvsync.ci.report.difference import Change
 from kvsync.ci.report.problems import problems
 from kvsync.ci.report.report import Report
 from kvsync.ci.run_folder import RunFolder
@@ -48,6 +49,17 @@ CHANGES = {
     "new-test": ("never seen before", "passed"),
 }
 """What each standing is called on the page, and its tone, in the order of the page."""
+
+PUSH_TONES: Mapping[Change, str] = {
+    "newly failing": "failed",
+    "still failing": "failed",
+    "undecided": "unknown",
+    "fixed": "passed",
+    "slower": "unknown",
+    "gone": "neutral",
+    "new": "passed",
+}
+"""The tone of each difference from the push before, in the order of the page."""
 
 
 def write_page(
@@ -121,6 +133,7 @@ def render(
         most_standings=MOST_STANDINGS,
         comparison=comparison,
         changes=CHANGES,
+        push_tones=PUSH_TONES,
         evidence=evidence,
         measurements=measurements,
         stage_chart=charts.stage_timeline(report.stages),

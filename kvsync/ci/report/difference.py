@@ -111,6 +111,14 @@ class RunDifference:
         ]
 
     @property
+    def summary(self) -> str:
+        """How many checks differ in which way, in one line."""
+        counts = [f"{len(changed)} {change}" for change in CHANGES if (changed := self.of(change))]
+        if self.no_longer_judged:
+            counts.append(f"no longer judged: {', '.join(self.no_longer_judged)}")
+        return ", ".join(counts) or "no difference"
+
+    @property
     def exit_status(self) -> int:
         """1 if something newly fails; else 2 if a stage is no longer judged; else 0."""
         if self.of("newly failing"):
@@ -185,8 +193,14 @@ def _checks(report: Report) -> Mapping[Key, Check]:
     return {
         (*key, position): check
         for key, checks in alike.items()
-        for position, check in enumerate(sorted(checks, key=lambda each: (-each.outcome, -_fails(each))))
+        for position, check in enumerate(_worst_first(checks))
     }
+
+
+def _worst_first(checks: Sequence[Check]) -> Sequence[Check]:
+    if len(checks) == 1:  # as nearly all are
+        return checks
+    return sorted(checks, key=lambda each: (-each.outcome, -_fails(each)))
 
 
 def _stages(before: Report, after: Report) -> list[StageChange]:

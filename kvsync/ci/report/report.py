@@ -7,6 +7,7 @@ from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Self, cast
+from urllib.parse import quote
 
 from kvsync.ci.run_folder import UNREADABLE
 from kvsync.errors import ConfigError
@@ -32,6 +33,7 @@ class Subject:
     pull_request: int | None = None
     dirty: bool = False
     url: str = ""
+    author: str = ""
 
     @classmethod
     def of(
@@ -48,7 +50,23 @@ class Subject:
             pull_request=number if isinstance(number, int) else None,
             dirty=dirty,
             url=url if facts.get("repository") and url.startswith(("https://", "http://")) else "",
+            author=str(facts.get("author", "")),
         )
+
+    @property
+    def links(self) -> dict[str, str]:
+        """Where what is known of it is on the web, by its name here; a fork's branch is in another place."""
+        if not self.url:
+            return {}
+        person = quote(self.author, safe="")
+        found = {
+            "repository": self.url,
+            "commit": self.commit and f"{self.url}/commit/{self.commit}",
+            "branch": "" if self.pull_request else self.branch and f"{self.url}/tree/{quote(self.branch)}",
+            "pull_request": f"{self.url}/pull/{self.pull_request}" if self.pull_request else "",
+            "author": person and f"{self.url.rsplit('/', 2)[0]}/{person}",
+        }
+        return {name: link for name, link in found.items() if link}
 
     @property
     def where(self) -> str:

@@ -73,6 +73,14 @@ class CommitSource(BaseModel):
             exclude_if=lambda base: not base,
         ),
     ] = ""
+    author: Annotated[
+        str,
+        Field(
+            max_length=255,
+            description="Who proposed or pushed it, as GitHub calls them, for people to read",
+            exclude_if=lambda author: not author,
+        ),
+    ] = ""
 
     @field_validator("url")
     @classmethod

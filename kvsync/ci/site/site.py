@@ -15,7 +15,7 @@ from pathlib import Path
 from kvsync.ci.archive.archive import Archive
 from kvsync.ci.archive.records import PastRun
 from kvsync.ci.run.quarantine import NAME, load_quarantine
-from kvsync.ci.run_folder import RunFolder
+from kvsync.ci.run_folder import ALL_RUNS, RunFolder
 from kvsync.ci.site.grid import Grid, RunKinds
 from kvsync.ci.site.overview import Overview, Quarantined, failing, newest_of_each, standing, unsteady
 from kvsync.ci.site.pages import INDEX, PageText, Place, version
@@ -23,8 +23,6 @@ from kvsync.ci.site.trend import trends
 from kvsync.ci.store.store import Store, digest
 from kvsync.errors import ConfigError
 from kvsync.testing.results.whole import write_whole
-
-FOLDER = "all_runs"
 
 RUNS = 50
 """Columns of a grid: what a wide screen shows."""
@@ -54,7 +52,7 @@ def write_site(
     `everywhere`: every report is linked, and not only those in the folder, since they are all in a store.
     `size`: runs of one page.
     """
-    folder = report_dir / FOLDER
+    folder = report_dir / ALL_RUNS
     runs = archive.series(limit=None, counted=False)
     reports = {path.parent.name for path in report_dir.glob("*/report.html")}
     linked = {run.run for run in runs if everywhere or run.run in reports}
@@ -81,7 +79,7 @@ def write_site(
 
 def store_site(site: WrittenSite, store: Store, project: str) -> str:
     """Bring the pages in a store up to date; returns the address of the first. Raises StoreError."""
-    base = f"{project}/{FOLDER}/"
+    base = f"{project}/{ALL_RUNS}/"
     for path in sorted(site.index.parent.glob("*.html")):
         if store.stat(base + path.name) != digest(path):
             store.put(base + path.name, path)

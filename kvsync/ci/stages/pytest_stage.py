@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
+from sys import intern
 from typing import Literal
 
 from kvsync.ci.box.confinement import Confinement
@@ -207,22 +208,23 @@ def checks_from(records: Iterable[Record], *, running: CheckKind, why: str, tail
     and a pass after a failure is flaky.
     """
     expected: dict[str, None] = {}
-    endings: dict[str, list[Record]] = {}
+    endings: dict[str, list[Check]] = {}
     started: set[str] = set()
     evidence: dict[str, dict[str, str]] = {}
     for record in records:
         match record:
             case {"event": "collected", "nodeids": list(nodeids)}:
-                expected |= dict.fromkeys(nodeids)
+                expected |= dict.fromkeys(map(intern, nodeids))
             case {"event": "started", "nodeid": str(nodeid)}:
                 started.add(nodeid)
             case {"event": "evidence", "nodeid": str(nodeid), "files": str(files)}:
                 evidence[nodeid] = {"evidence": files}
             case {"event": "finished", "nodeid": str(nodeid)}:
                 started.discard(nodeid)
-                endings.setdefault(nodeid, []).append(record)
+                # A record takes four times as much room as what it says.
+                endings.setdefault(intern(nodeid), []).append(_check(record))
     checks = []
-    for nodeid in expected | dict.fromkeys(endings):
+    for nodeid in list(expected | dict.fromkeys(endings)):
         if nodeid in started:
             detail = f"{why} while this test ran"
             properties = evidence.get(nodeid, {})
@@ -230,19 +232,16 @@ def checks_from(records: Iterable[Record], *, running: CheckKind, why: str, tail
                 Check(name=nodeid, kind=running, detail=detail, log_tail=tail, properties=properties)
             )
         elif nodeid in endings:
-            checks.append(_check(endings[nodeid]))
+            checks.append(last_of(endings.pop(nodeid)))
         else:
             checks.append(Check(name=nodeid, kind="not-run", detail=f"not run: {why}"))
     return checks
 
 
-def _check(endings: Sequence[Record]) -> Check:
-    return last_of([Check.from_json({"attempts": [], **_without_event(ending)}) for ending in endings])
-
-
-def _without_event(ending: Record) -> Record:
+def _check(ending: Record) -> Check:
     fields = {name: value for name, value in ending.items() if name not in ("event", "nodeid")}
-    return {"name": ending["nodeid"], **fields}
+    name, kind = intern(str(ending["nodeid"])), intern(str(ending["kind"]))
+    return Check.from_json({"attempts": [], **fields, "name": name, "kind": kind})
 
 
 def _why_it_ended_early(command: CommandResult) -> str:

@@ -77,6 +77,8 @@ def checked(key: str) -> str:
     parts = key.split("/")
     if any(part in ("", ".", "..") for part in parts):
         raise ValueError(f"not a key below the root: {key!r}")
+    if "\\" in key:
+        raise ValueError(f"not a key: {key!r}: servers and browsers take a backslash for a slash")
     if any(unicodedata.category(each) in _UNWRITABLE for each in key):
         raise ValueError(f"not a key: {key!r}: a character that XML and terminals refuse")
     sizes = [len(part.encode()) for part in parts]

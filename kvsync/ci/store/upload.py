@@ -109,8 +109,8 @@ def survey(root: Path, base: str = "") -> tuple[list[str], list[str]]:
         root, onerror=lambda exc: refused.append(_shown(exc.filename, root))
     ):
         at = Path(folder).relative_to(root)
-        folders[:] = sorted(name for name in folders if not _is_local(at / name))
-        for path in (root / at / name for name in sorted(files) if not _is_local(at / name)):
+        folders[:] = sorted(name for name in folders if not stays_here(at / name))
+        for path in (root / at / name for name in sorted(files) if not stays_here(at / name)):
             if path.is_symlink() or not path.is_file():
                 continue
             name = path.relative_to(root).as_posix()
@@ -121,7 +121,8 @@ def survey(root: Path, base: str = "") -> tuple[list[str], list[str]]:
     return names, refused
 
 
-def _is_local(path: Path) -> bool:
+def stays_here(path: Path) -> bool:
+    """Say whether a path in the folder of a run is of use only on its machine, or not whole yet."""
     is_unfinished = path.name.startswith(".") or path.suffix == ".partial"
     return is_unfinished or str(path) in LOCAL_ONLY or path.name == "kubeconfig"
 

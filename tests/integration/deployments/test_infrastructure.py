@@ -98,7 +98,7 @@ def test_services_are_published_on_loopback_only() -> None:
     """A proxy with TLS stands in front of them."""
     ports = [port for each in services.values() for port in cast("list[str]", each.get("ports", []))]
 
-    assert ports == ["127.0.0.1:4200:4200", "127.0.0.1:4280:4280"]
+    assert ports == ["127.0.0.1:4200:4200", "127.0.0.1:4281:4281", "127.0.0.1:4280:4280"]
 
 
 def test_what_the_image_copies_is_there_and_not_ignored() -> None:

@@ -23,8 +23,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from deployments.connections import ConnectionLimits
 from deployments.webhook.app import create_app, server_config
-from deployments.webhook.connections import ConnectionLimits
 from deployments.webhook.inbox import Inbox
 from kvsync.ci.settings import GitHubSettings, Settings, WebhookSettings
 

@@ -2,18 +2,22 @@
 
 import asyncio
 import socket
+import time
 from uuid import uuid4
 
 import pytest
 from pydantic import SecretStr
 
+from deployments.webhook.absence import Absence
 from deployments.webhook.app import create_app
+from deployments.webhook.heads import Heads
+from deployments.webhook.hooks import Hooks
 from deployments.webhook.inbox import Inbox
 from kvsync.ci.notify.github_double import FakeGitHub
-from kvsync.ci.settings import Settings, WebhookSettings
+from kvsync.ci.settings import GitHubSettings, Settings, WebhookSettings
 from kvsync.errors import ConfigError
 from tests.payloads.recorded import payload
-from tests.pipeline.webhook.conftest import NAME, Receiver, StartReceiver, headers, until
+from tests.pipeline.webhook.conftest import NAME, SECRET, Receiver, StartReceiver, headers, until
 
 
 @pytest.fixture
@@ -208,6 +212,52 @@ async def test_what_was_missed_is_started_once(start_receiver: StartReceiver) ->
 
     assert (answer.status_code, answer.text) == (200, "repeated: already accepted")
     assert len(second.inbox.waiting()) == 1
+
+
+async def test_comments_that_never_came_are_heard_once(
+    start_receiver: StartReceiver, closed_port: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """GitHub is asked to send twenty again, which come as usual; not what came, and not a second time."""
+    receiver = await start_receiver()
+    with FakeGitHub(NAME, token="gh-token") as github:  # noqa: S106 - of the double
+        access = GitHubSettings(token=SecretStr("gh-token"), api_url=github.url)
+        settings = Settings(webhook=WebhookSettings(repositories=(NAME,)), github=access)
+        absence = Absence(receiver.inbox, Heads(access), Hooks(access), settings)
+        receiver.inbox.be_present(time.time() - 3600)
+        hook = github.hook(NAME, f"http://127.0.0.1:{closed_port}/github", SECRET)
+        github.hook(NAME, f"{receiver.client.base_url}/elsewhere", SECRET)
+
+        def send() -> list[int]:
+            return [
+                hook.send("issue_comment", payload("issue_comment", comment__id=number), f"guid-{number}")
+                for number in range(20)
+            ]
+
+        assert set(await asyncio.to_thread(send)) == {0}
+        hook.url = f"{receiver.client.base_url}/github"
+        await asyncio.to_thread(hook.send, "issue_comment", payload("issue_comment"), "guid-here")
+        await asyncio.to_thread(absence.catch_up)
+
+        async def are_there() -> bool:
+            return len(receiver.inbox.waiting()) == 21
+
+        await until(are_there)
+        await until(lambda: asyncio.sleep(0, len(hook.attempts) == 41))
+        receiver.inbox.be_present(time.time() - 3600)
+        await asyncio.to_thread(absence.catch_up)
+
+        assert len(hook.attempts) == 41
+        assert len(receiver.inbox.waiting()) == 21
+
+        github.fail(404, on="/hooks", message="Not Found")
+        with caplog.at_level("WARNING"):
+            await asyncio.to_thread(absence.catch_up)
+            await asyncio.to_thread(absence.catch_up)
+    (said,) = [each.getMessage() for each in caplog.records if "absence" in each.name]
+    assert said == (
+        f"comments that were missed in {NAME} stay unheard: GitHub answered 404; "
+        "KVSYNC_CI_GITHUB_TOKEN may not read and write its webhooks"
+    )
 
 
 async def test_metrics_and_health_say_what_waits_and_why(receiver: Receiver) -> None:

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 
-from deployments.webhook.connections import MAX_CONNECTIONS, ConnectionLimits
+from deployments.connections import MAX_CONNECTIONS, ConnectionLimits
 from tests.payloads.recorded import payload
 from tests.pipeline.webhook.conftest import Receiver, StartReceiver, headers, until
 

@@ -102,6 +102,6 @@ def test_stages_and_links() -> None:
         "changed": "",
         "reason": "",
     }
-    assert links_page(report(), "https://s3/a b>)(<x|y").endswith(
-        "[open the report](<https://s3/a%20b%3E%29%28%3Cx%7Cy>) |"
+    assert links_page(report(), "https://s3/a b>)(<x|y", "s3://b/<x>|y").endswith(
+        "[open the report](<https://s3/a%20b%3E%29%28%3Cx%7Cy>) | s3: //b/\u2039x\u203a/y |"
     )

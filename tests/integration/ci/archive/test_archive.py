@@ -302,3 +302,33 @@ def test_any_text_can_be_kept(archive: Archive, make_report: MakeReport) -> None
         len(archive.compare(replace(report, run="b", started_at=report.started_at + timedelta(1))).standings)
         == 2
     )
+
+
+def test_a_pull_request_is_held_against_its_push_before(archive: Archive, make_report: MakeReport) -> None:
+    """The last run of another commit that came to a result, in stages that both have; only of its own."""
+    pull = {"repository": "me/gw", "pull_request": 7}
+    runs = [
+        make_report(1, unit="FFPP", e2e="F", source=pull),
+        make_report(2, unit="PPPP", source=pull | {"pull_request": 8}),
+        make_report(3, unit="PPPP", source={"repository": "me/gw"}),
+        make_report(4, unit="PPPP", dirty=True, source=pull),
+        make_report(5, unit="PPPP", profile="full", source=pull),
+        make_report(6, unit="", source=pull),
+        make_report(7, unit="PPPP", commit="again", source=pull),
+    ]
+    for each in runs:
+        archive.record(each)
+
+    pushed = archive.compare(make_report(8, unit="FPFP", chaos="P", commit="again", source=pull)).since_push
+
+    assert pushed is not None
+    assert (pushed.before.run, pushed.before.commit) == ("run-1", "commit-1")
+    assert [(each.check[-1], each.change, each.headline) for each in pushed.checks] == [
+        ("c", "newly failing", "3 != 4"),
+        ("a", "still failing", "3 != 4"),
+        ("b", "fixed", ""),
+    ]
+    assert pushed.summary == "1 newly failing, 1 still failing, 1 fixed"
+    assert not pushed.remarks
+    assert archive.compare(make_report(1, unit="F", source=pull)).since_push is None
+    assert archive.compare(make_report(9, unit="F")).since_push is None

@@ -95,6 +95,7 @@ def test_an_older_archive_is_brought_up_to_date(url: str, tmp_path: Path, make_r
     engine = create_engine(url)
     with engine.begin() as connection:
         connection.execute(text("drop table measurements"))
+        connection.execute(text("drop index checks_that_tell"))
         connection.execute(text("update alembic_version set version_num = '0001'"))
     engine.dispose()
     pause = Measurement(name="lookup", metric="p99", value=4.0, unit="us", samples=500)

@@ -123,3 +123,16 @@ def test_the_end_of_a_run(tmp_path: Path, make_report: MakeReport, caplog: pytes
     assert (tmp_path / "all_runs" / "index.html").exists()
     assert not end(Settings(archive=ArchiveSettings(url=SecretStr("mysql://nowhere")))).pending
     assert f"again with: kvsync-ci site --report-dir {tmp_path}" in caplog.text
+
+
+def test_the_pages_are_the_same_from_every_database(
+    archive: Archive, tmp_path: Path, make_report: MakeReport
+) -> None:
+    """Of runs, verdicts, what fails since when, and the grid."""
+    for day, letters in enumerate(["PP", "PF", "RF"]):
+        archive.record(make_report(day, unit=letters))
+    site = write_site(archive, tmp_path / "site", size=2)
+
+    kept = [[row[2], row[3]] for row in rows(site.index)]
+    assert (site.runs, site.pages) == (3, 2)
+    assert kept == [["tests/unit/t.py::test_b", "FF"], ["tests/unit/t.py::test_a", "~P"]]

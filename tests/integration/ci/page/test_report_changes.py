@@ -1,5 +1,6 @@
 """What the report page says beside one run: what changed, when what happened, and how runs went lately."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 from kvsync.ci.archive.comparison import RunComparison
@@ -7,6 +8,7 @@ from kvsync.ci.archive.trends import Trends
 from kvsync.ci.page.evidence import Evidence, FaultWindow, RequestPoint
 from kvsync.ci.page.page import render
 from kvsync.ci.page.timeline import Timeline, local_pods
+from kvsync.ci.report.difference import difference
 from kvsync.testing.results.outcome import Attempt, Check
 from tests.integration.ci.page.test_report_html import NOON, Page, changed, report, stage, trends
 
@@ -41,6 +43,25 @@ def test_what_changed_is_told_with_age_and_first_failing_commit() -> None:
         "1 quarantined",
     ):
         assert expected in text
+
+
+def test_a_pull_request_is_told_what_its_push_changed() -> None:
+    """Beside the reference branch, the page has what differs from the push before."""
+    ones = [Check(name="t.py::test_a", kind="passed"), Check(name="t.py::test_b", kind="failed")]
+    others = [
+        Check(name="t.py::test_a", kind="failed", detail="E   <b>"),
+        Check(name="t.py::test_b", kind="passed"),
+    ]
+    before = replace(report(stage("unit", *ones)), run="run-1", commit="c0ffee")
+    pushed = difference(before, report(stage("unit", *others)))
+
+    text = Page(render(report(), Evidence(), [], comparison=RunComparison(at=NOON, since_push=pushed))).text
+
+    assert "Since the push before 1 newly failing, 1 fixed since run run-1 , commit c0ffee (FAILED)." in text
+    assert "1 newly failing test stage before now why test_a t.py unit passed, 0 s failed, 0 s <b>" in text
+    assert (
+        "Since the push" not in Page(render(report(), Evidence(), [], comparison=RunComparison(at=NOON))).text
+    )
 
 
 def test_what_could_not_be_compared_says_why() -> None:

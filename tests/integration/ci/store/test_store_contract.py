@@ -24,7 +24,7 @@ HOSTILE = [
     "ünï 模型 🎉.log",
     "100%41?x=1&y#z.html",
     "<script>alert(1)<&amp;",
-    "back\\slash;$(reboot)`id`'\"",
+    "semi;colon $(reboot)`id`'\"",
     "+plus=and+more.json",
     "trailing. ",
     "...",
@@ -38,11 +38,6 @@ def written(tmp_path: Path, text: str) -> Path:
     path = tmp_path / "source.txt"
     path.write_text(text)
     return path
-
-
-def is_taken_for_another(request: pytest.FixtureRequest, key: str) -> bool:
-    """Whether the server of a test has this key under another name, whatever a client does."""
-    return "\\" in key and "seaweedfs" in request.node.name
 
 
 def test_what_was_put_is_got(store: Store, tmp_path: Path) -> None:
@@ -129,12 +124,8 @@ def test_a_file_that_still_grows_is_stored_as_hashed(store: Store, tmp_path: Pat
 
 
 @pytest.mark.parametrize("name", HOSTILE, ids=ascii)
-def test_hostile_names_survive(
-    request: pytest.FixtureRequest, store: Store, tmp_path: Path, name: str
-) -> None:
+def test_hostile_names_survive(store: Store, tmp_path: Path, name: str) -> None:
     """Whatever a file system allows in a name comes back from the store as it was."""
-    if is_taken_for_another(request, name):
-        pytest.skip("SeaweedFS takes a backslash for a slash")
     key = f"kvsync/run-1/logs/{name}"
     store.put(key, written(tmp_path, "hello"))
 
@@ -157,6 +148,7 @@ def test_hostile_names_survive(
         ".",
         "a\0b",
         "a\nb",
+        "a\\b",
         "\udcff",
     ],
 )
@@ -178,15 +170,11 @@ def test_what_is_no_path_below_the_root_is_refused(store: Store, tmp_path: Path,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(st.text(alphabet=st.characters(codec="utf-8"), min_size=1, max_size=60))
-def test_any_key_comes_back_or_is_refused(
-    request: pytest.FixtureRequest, store: Store, tmp_path: Path, key: str
-) -> None:
+def test_any_key_comes_back_or_is_refused(store: Store, tmp_path: Path, key: str) -> None:
     """No text at all is stored under another key than its own."""
     try:
         checked(key)
     except ValueError:
-        return
-    if is_taken_for_another(request, key):
         return
     store.put(key, written(tmp_path, "hello"))
     assert (store.list(), store.get(key)) == ([key], b"hello")

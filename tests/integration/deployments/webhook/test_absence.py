@@ -12,6 +12,7 @@ from pydantic import SecretStr
 from deployments.webhook.absence import Absence
 from deployments.webhook.decision import Start, decide, place_of
 from deployments.webhook.heads import Heads
+from deployments.webhook.hooks import Hooks
 from deployments.webhook.inbox import Inbox
 from deployments.webhook.payload import parse
 from kvsync.ci.notify.github import CommitStatus, GitHub
@@ -53,7 +54,7 @@ def settings(double: FakeGitHub) -> Settings:
 @pytest.fixture
 def absence(inbox: Inbox, settings: Settings) -> Absence:
     """What is under test."""
-    return Absence(inbox, Heads(settings.github), settings, clock=lambda: BACK_AT)
+    return Absence(inbox, Heads(settings.github), Hooks(settings.github), settings, clock=lambda: BACK_AT)
 
 
 def commit(number: int) -> str:

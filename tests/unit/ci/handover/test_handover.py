@@ -16,7 +16,8 @@ from kvsync.ci.handover.storing import store_at_last
 from kvsync.ci.report.report import Report
 from kvsync.ci.run.parameters import Parameters
 from kvsync.ci.run.run import Installation, Run
-from kvsync.ci.settings import NotifySettings, Settings, StoreSettings
+from kvsync.ci.settings import NotifySettings, ServeSettings, Settings, StoreSettings
+from kvsync.ci.store.upload import Uploaded
 
 LOG = logging.getLogger("road")
 
@@ -75,6 +76,28 @@ def test_a_vital_step_that_breaks_ends_the_road(tmp_path: Path) -> None:
         hand_over(start, [step("a", taken, fails=True, vital=True), step("b", taken)], LOG)
 
     assert (taken, start.run.folder.told.exists()) == (["a"], False)
+
+
+@pytest.mark.parametrize(
+    ("stored", "served", "link"),
+    [
+        ("", "", ""),
+        ("", "https://ci.example/r/", "https://ci.example/r/run-1/report.html"),
+        ("file:///s/report.html", "https://ci.example", "https://ci.example/run-1/report.html"),
+        ("https://s3/report.html?signed", "https://ci.example", "https://ci.example/run-1/report.html"),
+        ("https://s3/report.html", "https://ci.example", "https://s3/report.html"),
+    ],
+)
+def test_everyone_is_shown_what_everyone_may_open(
+    tmp_path: Path, stored: str, served: str, link: str
+) -> None:
+    """The store's link if it is public, else the one that `serve` is reached by, if others reach it."""
+    done = replace(
+        handover(tmp_path, Settings(serve=ServeSettings(reports_url=served))),
+        uploaded=Uploaded(url=stored, files=1, bytes=1) if stored else None,
+    )
+
+    assert (done.link, done.link_here) == (link, "http://127.0.0.1:4281/run-1/report.html")
 
 
 def test_steps_see_what_those_before_found(tmp_path: Path) -> None:

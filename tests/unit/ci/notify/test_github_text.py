@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -16,6 +17,7 @@ from kvsync.ci.notify.github_text import (
     run_status,
     stage_status,
 )
+from kvsync.ci.report.difference import difference
 from kvsync.ci.report.plain import code_block, code_span
 from kvsync.ci.report.report import Report
 from kvsync.testing.results.outcome import Check, CheckKind, StageResult, merge
@@ -373,3 +375,13 @@ Run 20261121-030000-ab12, commit ` {"d" * 40} `: [report](<{LINK}>)"""
     opened = issue_change("ci", report(FAILED), None, LINK, "")
     assert opened
     assert opened.news is None
+
+
+def test_a_pull_request_is_told_what_its_push_changed() -> None:
+    """In one line, with the commit of the push before, which is a stranger's word."""
+    before = replace(report(stage(a="failed")), commit="`@x`")
+    pushed = difference(before, report(stage(a="passed")))
+
+    body = report_comment("ci", report(PASSED), RunComparison(at=AT, since_push=pushed), LINK).body
+
+    assert f"Since the push before, {code_span('`@x`')}: {code_span('1 fixed')}" in body

@@ -160,6 +160,29 @@ def test_fingerprint(one: str, other: str, same: bool) -> None:
     assert (fingerprint(one) == fingerprint(other)) is same
 
 
+def test_links_of_what_was_tested() -> None:
+    """On the server of a repository called owner/name; a pull request's branch may be a fork's."""
+    source = {
+        "url": "https://h/me/gw.git",
+        "repository": "me/gw",
+        "commit": "ab",
+        "ref": "a b",
+        "author": "x[bot]",
+    }
+    pushed = Subject.of({"source": source}).links
+    proposed = Subject.of({"source": {**source, "pull_request": 7, "author": ""}}).links
+
+    base = "https://h/me/gw"
+    assert pushed == {
+        "repository": base,
+        "commit": f"{base}/commit/ab",
+        "branch": f"{base}/tree/a%20b",
+        "author": "https://h/x%5Bbot%5D",
+    }
+    assert proposed == {"repository": base, "commit": f"{base}/commit/ab", "pull_request": f"{base}/pull/7"}
+    assert Subject.of({"source": {**source, "repository": ""}}).links == {}
+
+
 @pytest.mark.parametrize(
     ("asked", "code", "text"),
     [

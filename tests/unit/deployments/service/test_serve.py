@@ -10,7 +10,9 @@ from kvsync.ci.settings import ServeSettings, Settings, WebhookSettings
 from kvsync.errors import ConfigError
 
 
-@pytest.mark.parametrize(("image", "names"), [("", ["worker", "caretaker"]), ("pipeline:1", ["caretaker"])])
+@pytest.mark.parametrize(
+    ("image", "names"), [("", ["worker", "caretaker", "reports"]), ("pipeline:1", ["caretaker", "reports"])]
+)
 def test_containers_are_started_by_a_worker_elsewhere(image: str, names: list[str]) -> None:
     """Prefect lets a worker of processes take runs from a pool of containers, so there is none."""
     services = Services(Path("r"), Settings(serve=ServeSettings(image=image)), {"PREFECT_HOME": "/h"})

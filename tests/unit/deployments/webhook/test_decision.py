@@ -49,7 +49,7 @@ def test_a_push_to_a_configured_branch_runs_its_commit() -> None:
     assert decided("push") == Start(
         deployment="commit",
         asked={"trigger": "push"},
-        source=CommitSource(url=URL, commit=COMMIT, repository=NAME, ref="main"),
+        source=CommitSource(url=URL, commit=COMMIT, repository=NAME, ref="main", author="octo-author"),
     )
 
 
@@ -59,7 +59,7 @@ def test_a_pull_request_of_a_branch_here_is_trusted_and_supersedes() -> None:
 
     assert isinstance(found, Start)
     assert found.source == CommitSource(
-        url=URL, commit=COMMIT, repository=NAME, ref="forget-pods", pull_request=7, trusted=True
+        url=URL, commit=COMMIT, repository=NAME, ref="forget-pods", pull_request=7, author="octo-author"
     )
     assert (found.deployment, found.supersedes) == ("pull-request", True)
     assert found.tags == ["trigger:pull-request", "pr:octo-org/octo-repo#7"]
@@ -73,7 +73,13 @@ def test_a_fork_is_untrusted_and_fetched_from_the_repository_it_asks(repo: str |
 
     assert isinstance(found, Start)
     assert found.source == CommitSource(
-        url=URL, commit=FORK_COMMIT, repository=NAME, ref="main", pull_request=7, trusted=False
+        url=URL,
+        commit=FORK_COMMIT,
+        repository=NAME,
+        ref="main",
+        pull_request=7,
+        trusted=False,
+        author="octo-author",
     )
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from deployments.webhook.allowance import MAX_ADDRESSES, Allowance
+from deployments.allowance import MAX_ADDRESSES, Allowance
 
 
 class Clock:

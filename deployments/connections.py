@@ -1,4 +1,4 @@
-"""Who may stay connected to the receiver while it fills up: not those who only take a place.
+"""Who may stay connected to a server of ours while it fills up: not those who only take a place.
 
 A connection that has sent nothing, half a header or half a body costs its sender nothing, and may come from
 anyone. So a new one is always let in, in the place of the one that is the longest at it among those of the
@@ -15,7 +15,7 @@ from typing import ClassVar, Protocol
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from deployments.webhook.allowance import network
+from deployments.allowance import network
 
 MAX_CONNECTIONS = 100
 MAX_HELD = 256 * 1024**2
@@ -64,7 +64,7 @@ def too_much(callers: Iterable[Caller], limit: int) -> Caller | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionLimits:
-    """What the connections of a receiver may take together; `clock` counts seconds."""
+    """What the connections of a server may take together; `clock` counts seconds."""
 
     connections: int = MAX_CONNECTIONS
     held: int = MAX_HELD

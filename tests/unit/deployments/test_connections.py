@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from deployments.webhook.connections import too_many, too_much
+from deployments.connections import too_many, too_much
 
 
 @dataclass(frozen=True, slots=True)
