@@ -168,8 +168,10 @@ class PrefixIndex:
         if not context or not hashes:
             return matched
         alive = -1 if keyed is None else self._keyed if keyed else ~self._keyed
-        for depth, own in enumerate(hashes):
-            holders = alive & context.get(own, 0)
+        for depth, mask in enumerate(map(context.get, hashes)):
+            if mask == alive:
+                continue
+            holders = alive & (mask or 0)
             if holders != alive:
                 if depth:
                     self._credit(matched, alive & ~holders, lora, hashes, depth)
