@@ -23,6 +23,8 @@ from typing import overload
 import msgpack  # type: ignore[import-untyped]  # ships no type information
 from xxhash import xxh3_64_intdigest
 
+from kvsync.wire import token_packer
+
 DEFAULT_SEED = 0
 """The root of every chain unless configured; gateways that should agree must share it."""
 
@@ -35,7 +37,6 @@ _FIRST = 8
 _IS_PACKED = sys.byteorder == "little" and array("I").itemsize == 4
 """Whether an array holds the very bytes that are hashed."""
 
-_packer = lru_cache(lambda count: struct.Struct(f"<{count}I").pack)
 _chunks = lru_cache(lambda block_size: struct.Struct(f"{4 * block_size}s").iter_unpack)
 
 
@@ -55,9 +56,12 @@ def block_hashes(
     """
     if block_size < 1:
         raise ValueError(f"block size must be at least 1, not {block_size}")
-    packed = _packed(token_ids, len(token_ids) // block_size * block_size)
+    blocks = len(token_ids) // block_size
+    packed = _packed(token_ids, blocks * block_size)
     value = seed if parent is None else parent
     if not extra:
+        if blocks == 1:  # what an engine that decodes announces, for a third of the time
+            return [xxh3_64_intdigest(packed, value)]
         return [value := xxh3_64_intdigest(chunk, value) for (chunk,) in _chunks(block_size)(packed)]
     chunks: list[bytes] = [chunk for (chunk,) in _chunks(block_size)(packed)]
     for i, keys in enumerate(extra[: len(chunks)]):
@@ -128,7 +132,7 @@ def _packed(token_ids: Sequence[int], count: int) -> bytes | memoryview:
         return memoryview(token_ids)[:count]
     first = token_ids if count == len(token_ids) else token_ids[:count]
     try:
-        packed: bytes = _packer(count)(*first)
+        packed: bytes = token_packer(count)(*first)
     except struct.error as exc:
         raise ValueError(f"token ids must be unsigned 32-bit integers: {exc}") from exc
     return packed
