@@ -91,12 +91,13 @@ def gateway(
     `GET /index/dump` everything that is known.
     """
     from kvsync.config import from_env
-    from kvsync.gateway.server import serve
+    from kvsync.gateway.server import event_loop, serve
 
     _log_to_stderr(log_level)
     given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
     settings = from_env(config).model_copy(update=given)
-    asyncio.run(serve(settings, exit_with_stdin=exit_with_stdin))
+    with asyncio.Runner(loop_factory=event_loop) as runner:
+        runner.run(serve(settings, exit_with_stdin=exit_with_stdin))
 
 
 SIMULATOR_HELP = {

@@ -19,15 +19,23 @@ from 0.9.0 (five) to 0.26 (twelve). Hashes were signed integers, then unsigned o
 """
 
 import reprlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Literal
 
 import msgpack  # type: ignore[import-untyped]  # ships no type information
 
 from kvsync.errors import DecodeError
-from kvsync.events import GPU, AllBlocksCleared, BlockRemoved, BlockStored, Event, EventBatch, Skipped
+from kvsync.events import (
+    GPU,
+    AllBlocksCleared,
+    BlockRemoved,
+    BlockStored,
+    Event,
+    EventBatch,
+    Skipped,
+    builder,
+)
 from kvsync.wire import (
     CLEARED_FIELDS,
     OMITTED_WHEN_NONE,
@@ -51,6 +59,8 @@ END_SEQUENCE = b"\xff" * 8
 MAP_FIELDS = 1_000
 """No known map has more than 16; a map costs far more memory than its bytes."""
 
+
+_CLEARED = AllBlocksCleared()
 
 UNKNOWN_TAG = "unknown_tag"
 """The reason for skipping an event of a kind that is not known here."""
@@ -76,9 +86,16 @@ class Limits:
     events: int = 100_000
     hashes: int = 500_000
     tokens: int = 4_000_000
+    longest: int = field(init=False, repr=False)
+    """The most that an array of any kind may hold."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "longest", max(self.events, self.hashes, self.tokens))
 
 
 LIMITS = Limits()
+
+_batch, _block_stored, _block_removed = builder(EventBatch), builder(BlockStored), builder(BlockRemoved)
 
 
 def decode(payload: bytes, limits: Limits = LIMITS) -> EventBatch:
@@ -97,7 +114,7 @@ def decode(payload: bytes, limits: Limits = LIMITS) -> EventBatch:
             events.append(_event(raw, limits))
         except DecodeError as exc:
             skipped.append(Skipped(exc.reason, f"event {position}: {exc}"))
-    return EventBatch(ts=ts, events=tuple(events), rank=rank, skipped=tuple(skipped))
+    return _batch(ts, tuple(events), rank, tuple(skipped))
 
 
 def encode(
@@ -136,10 +153,9 @@ def unpack(payload: bytes, limits: Limits = LIMITS) -> object:
     """Read msgpack as tuples, maps and plain values; raises DecodeError as `decode` does."""
     if len(payload) > limits.payload_bytes:
         raise DecodeError("too_large", f"{len(payload)} bytes, the limit is {limits.payload_bytes}")
-    longest = max(limits.events, limits.hashes, limits.tokens)
     try:
         unpacked: object = msgpack.unpackb(
-            payload, use_list=False, max_array_len=longest, max_map_len=MAP_FIELDS
+            payload, use_list=False, max_array_len=limits.longest, max_map_len=MAP_FIELDS
         )
     except (msgpack.StackError, RecursionError) as exc:
         raise DecodeError("nesting", f"payload of {len(payload)} bytes is nested too deeply") from exc
@@ -161,7 +177,7 @@ def _envelope(raw: object) -> tuple[float, tuple[object, ...], int | None]:
     elif isinstance(raw, tuple) and raw:
         if isinstance(raw[0], str):
             return 0.0, (raw,), None
-        ts, events, rank = (*raw[:3], None, None)[:3]
+        ts, events, rank = raw if len(raw) == 3 else (*raw[:3], None, None)[:3]
     if type(ts) not in (int, float) or not isinstance(events, tuple):
         raise DecodeError("not_a_batch", f"expected [ts, events, rank], not {reprlib.repr(raw)}")
     return float(ts), events, rank if type(rank) is int else None  # type: ignore[arg-type]  # checked above
@@ -174,13 +190,12 @@ def _event(raw: object, limits: Limits) -> Event:
         tag = raw[0]
     else:
         raise DecodeError("not_an_event", reprlib.repr(raw))
-    match tag:
-        case "BlockStored":
-            return _stored(raw, limits)
-        case "BlockRemoved":
-            return _removed(raw, limits)
-        case "AllBlocksCleared":
-            return AllBlocksCleared()
+    if tag == "BlockStored":
+        return _stored(raw, limits)
+    if tag == "BlockRemoved":
+        return _removed(raw, limits)
+    if tag == "AllBlocksCleared":
+        return _CLEARED
     raise DecodeError(UNKNOWN_TAG, reprlib.repr(tag))
 
 
@@ -192,30 +207,30 @@ def _stored(raw: Fields, limits: Limits) -> BlockStored:
         # SGLang sends the salt in a field of its own; vLLM as the extra key of the first block.
         extra = ((salt,), *(None for _ in hashes[1:])) if isinstance(hashes, tuple) else None
     block_hashes, size = read_hashes(hashes, limits.hashes), read_size("block_size", block_size)
-    return BlockStored(
-        block_hashes=block_hashes,
-        parent_block_hash=None if parent is None else read_hash(parent),
-        token_ids=read_tokens(tokens, limits.tokens, len(block_hashes) * size),
-        block_size=size,
-        lora_id=read_optional("lora_id", lora_id, int),
-        medium=read_optional("medium", medium, str) or GPU,
-        lora_name=read_optional("lora_name", lora_name, str),
-        extra_keys=read_extra_keys(extra),
-        group_idx=read_optional("group_idx", group_idx, int),
-        spec_kind=read_optional("kv_cache_spec_kind", kind, str),
-        sliding_window=read_optional("kv_cache_spec_sliding_window", window, int),
+    return _block_stored(
+        block_hashes,
+        None if parent is None else read_hash(parent),
+        read_tokens(tokens, limits.tokens, len(block_hashes) * size),
+        size,
+        None if lora_id is None else read_optional("lora_id", lora_id, int),
+        GPU if medium is None else read_optional("medium", medium, str) or GPU,
+        None if lora_name is None else read_optional("lora_name", lora_name, str),
+        None if extra is None else read_extra_keys(extra),
+        None if group_idx is None else read_optional("group_idx", group_idx, int),
+        None if kind is None else read_optional("kv_cache_spec_kind", kind, str),
+        None if window is None else read_optional("kv_cache_spec_sliding_window", window, int),
     )
 
 
 def _removed(raw: Fields, limits: Limits) -> BlockRemoved:
     _, raw_hashes, medium, group_idx = by_position(raw, REMOVED_FIELDS)
     hashes = read_hashes(raw_hashes, limits.hashes)
-    remaining = raw.get(REMAINING_COPIES) if isinstance(raw, Mapping) else None
-    return BlockRemoved(
-        block_hashes=hashes,
-        medium=read_optional("medium", medium, str) or GPU,
-        group_idx=read_optional("group_idx", group_idx, int),
-        remaining_copies=None if remaining is None else read_counts(REMAINING_COPIES, remaining, len(hashes)),
+    remaining = raw.get(REMAINING_COPIES) if isinstance(raw, dict) else None
+    return _block_removed(
+        hashes,
+        GPU if medium is None else read_optional("medium", medium, str) or GPU,
+        None if group_idx is None else read_optional("group_idx", group_idx, int),
+        None if remaining is None else read_counts(REMAINING_COPIES, remaining, len(hashes)),
     )
 
 

@@ -30,6 +30,7 @@ the end marker too. One who has fallen behind is told by replays of frames that 
 
 from dataclasses import dataclass, replace
 from enum import Enum
+from typing import NamedTuple
 
 from xxhash import xxh3_64_intdigest
 
@@ -73,8 +74,7 @@ class State(Enum):
     BLIND = "blind"
 
 
-@dataclass(frozen=True, slots=True)
-class Deliver:
+class Deliver(NamedTuple):
     """Apply this frame; it is the next in order."""
 
     sequence: int

@@ -24,13 +24,12 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import zmq
-import zmq.asyncio
 
 from kvsync.codec import UNKNOWN_TAG, decode, decode_sequence, encode_sequence
 from kvsync.config import SubscriberOptions
-from kvsync.connection import Connection, Context, Line, Link, plain
+from kvsync.connection import Alarm, Connection, Context, Line, Link
 from kvsync.errors import ConfigError, DecodeError
-from kvsync.events import AllBlocksCleared, EventBatch, Source
+from kvsync.events import AllBlocksCleared, Event, EventBatch, Source
 from kvsync.ratelimit import RateLimit
 from kvsync.sequence import Counters, Deliver, Forget, Replay, SequenceTracker, State, Step
 from kvsync.sources.inbox import LiveInbox, Tap, take_answer
@@ -50,8 +49,6 @@ _PINGS = 8
 
 _PATIENCE_S = 60.0
 """For how long a publisher that has not answered yet is waited for at most."""
-
-_CLEARED = AllBlocksCleared()
 
 _BEHIND = "more events have arrived than were read"
 
@@ -145,7 +142,7 @@ class _Repetition:
     def ask(self, start: int) -> None:
         """Ask for what is in the ring from `start` on. Raises zmq.ZMQError when that cannot be sent."""
         assert self.line
-        plain(self.line.socket).send_multipart([b"", encode_sequence(start)], zmq.NOBLOCK)
+        self.line.send([b"", encode_sequence(start)])
 
 
 class Subscriber:
@@ -190,6 +187,7 @@ class Subscriber:
         self._last_event_at: float | None = None
         self._probe_at = clock() + self._options.probe_interval_s
         self._repetition: _Repetition | None = None
+        self._alarm = Alarm()
 
     @property
     def state(self) -> State:
@@ -268,7 +266,9 @@ class Subscriber:
         """Wait for a connection and stay until it is lost; returns how many seconds it lasted."""
         with ExitStack() as stack:
             try:
-                connection = stack.enter_context(Connection(context, self._endpoint, self._options))
+                connection = stack.enter_context(
+                    Connection(context, self._endpoint, self._options, self._alarm)
+                )
             except zmq.ZMQError as error:
                 raise ConfigError(
                     str(self._source), [f"cannot connect to {self._endpoint}: {error}"]
@@ -281,26 +281,27 @@ class Subscriber:
                 if now >= look_at:
                     look_at = patience_until
                     self._inspection.start()
-                await _news(connection.monitors, min(look_at, patience_until) - now)
+                await self._alarm.wait(min(look_at, patience_until) - now)
             if link is not Link.UP:
                 return 0.0
             return await self._follow(context, connection)
 
     async def _follow(self, context: Context, connection: Connection) -> float:
-        inbox, connected_at = LiveInbox(plain(connection.live), self._fault, self._tap), self._clock()
+        inbox, connected_at = LiveInbox(connection.live, self._fault, self._tap), self._clock()
         self._inspection.stop()
         self._note()  # if it was lost for so short a time that the cause was not found
         self._connected, self._caught_up_at, self._silences = True, connected_at, 0
         self._do(self._tracker.connected())
         while connection.look() is Link.UP:
-            self._has_more = not self._tracker.is_full and self._read_live(inbox)
-            self._read_replay()
+            is_held = self._tracker.is_full
+            self._has_more = not is_held and self._read_live(inbox)
+            is_unread = self._read_replay() or self._has_more
             self._keep_time(context)
             self._note()
-            await asyncio.sleep(0)
+            is_unread |= is_held and not self._tracker.is_full
             # An idle source looks now and then, or its idle time would count as time without reading.
-            patience_s = 0.0 if self._has_more else min(self._deadline - self._clock(), BEHIND_AFTER_S / 2)
-            await _news(self._sockets(connection), patience_s)
+            patience_s = 0.0 if is_unread else min(self._deadline - self._clock(), BEHIND_AFTER_S / 2)
+            await self._alarm.wait(patience_s)
         while self._read_live(inbox):  # noqa: ASYNC110 - lets others run, waits for nothing
             await asyncio.sleep(0)
         self._connected = False
@@ -308,44 +309,38 @@ class Subscriber:
         self._do(self._tracker.disconnected())
         return self._clock() - connected_at
 
-    def _sockets(self, connection: Connection) -> Iterable[zmq.asyncio.Socket]:
-        """What to wait for now."""
-        yield from connection.monitors
-        if not self._tracker.is_full:
-            yield connection.live
-        if self._repetition and self._repetition.line:
-            yield from (self._repetition.line.socket, self._repetition.line.monitor)
-
     def _read_live(self, inbox: LiveInbox) -> bool:
         """Read live messages for one turn; returns whether there may be more."""
+        message = None
         try:
             for _ in self._turn():
-                if message := inbox.take():
-                    number, payload = message
+                if taken := inbox.take():
+                    number, payload = message = taken
                     self._do(self._tracker.receive(decode_sequence(number), payload))
-                    if self._tracker.state is State.EXACT:
-                        self._postpone_probe()  # Otherwise a busy source would never be mended.
         except zmq.Again:
             self._caught_up_at = self._clock()
             return False
+        finally:
+            if message and self._tracker.state is State.EXACT:
+                self._postpone_probe()  # Otherwise a busy source would never be mended.
         return True
 
-    def _read_replay(self) -> None:
+    def _read_replay(self) -> bool:
+        """Read answers for one turn; returns whether there may be more."""
         repetition = self._repetition
         if not repetition or not repetition.line:
-            return
-        socket = plain(repetition.line.socket)
+            return False
         for _ in self._turn():
             try:
-                number, payload = take_answer(socket, self._tap)
+                number, payload = take_answer(repetition.line.socket, self._tap)
             except zmq.Again:
                 if repetition.line.look() is Link.OVER:
                     self._reopen(repetition)
-                return
+                return False
             except DecodeError as error:
                 self._fault(error.reason, str(error))
                 self._fail(f"the replay endpoint answered something else: {error}")
-                return
+                return False
             self._silences = 0
             self._replay_inspection.stop()
             if number is None:
@@ -357,7 +352,8 @@ class Subscriber:
                 repetition.listen(self._clock(), self._options.replay_idle_timeout_s)
                 self._do(self._tracker.replayed(number, payload))
             if self._repetition is not repetition:
-                return
+                return False
+        return True
 
     def _reopen(self, repetition: _Repetition) -> None:
         """Try a replay endpoint that cannot be reached again, as long as it may be silent."""
@@ -424,7 +420,7 @@ class Subscriber:
             self._fail("no replay endpoint")
             return
         try:
-            repetition.line = Line(context, zmq.DEALER, self._replay_endpoint, self._options)
+            repetition.line = Line(context, zmq.DEALER, self._replay_endpoint, self._options, self._alarm)
             repetition.ask(repetition.start)
         except zmq.ZMQError as error:
             self._fail(f"cannot connect to {self._replay_endpoint}: {error}")
@@ -470,7 +466,7 @@ class Subscriber:
             self._fault(error.reason, str(error))
             self._tracker.damaged(f"undecodable batch {step.sequence}")
             return
-        if _CLEARED in batch.events:
+        if any(map(_is_clearing, batch.events)):
             self._tracker.cleared(step.sequence)
         for skipped in batch.skipped:
             self._fault(skipped.reason, skipped.detail)
@@ -488,9 +484,5 @@ class Subscriber:
             log.warning("%s: %s (%d more since the last such line)", self._source, detail, held_back)
 
 
-async def _news(sockets: Iterable[zmq.asyncio.Socket], timeout_s: float) -> None:
-    """Wait until there is something to read."""
-    poller = zmq.asyncio.Poller()
-    for socket in sockets:
-        poller.register(socket, zmq.POLLIN)
-    await poller.poll(1000 * max(0.0, timeout_s))
+def _is_clearing(event: Event) -> bool:
+    return isinstance(event, AllBlocksCleared)

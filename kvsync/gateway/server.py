@@ -40,6 +40,15 @@ OTHER_FILES = 256
 """Kept for everything else: two for each running request, and the process itself."""
 
 
+def event_loop() -> asyncio.AbstractEventLoop:
+    """Return a new event loop: uvloop's, where there is one for the platform."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()
+
+
 async def serve(config: GatewayConfig, *, exit_with_stdin: bool = False) -> None:
     """Run the gateway until SIGINT, SIGTERM or, if wanted, the end of standard input.
 

@@ -56,8 +56,10 @@ class Holding:
 
     def learn_group(self, events: Iterable[Event]) -> None:
         """Note which group is the one of full attention: removals name a group without its kind."""
-        kinds = ((each.group_idx, each.spec_kind) for each in events if isinstance(each, BlockStored))
-        self.group = next((number or 0 for number, kind in kinds if kind in FULL_ATTENTION), None)
+        for event in events:
+            if isinstance(event, BlockStored) and event.spec_kind in FULL_ATTENTION:
+                self.group = event.group_idx or 0
+                return
 
     def group_of(self, event: BlockStored) -> Group | None:
         """Return the group that an event is about, None for the one of full attention.

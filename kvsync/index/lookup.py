@@ -6,7 +6,7 @@ from functools import partial
 from typing import NamedTuple
 
 from kvsync.events import Source
-from kvsync.hashing import block_hashes
+from kvsync.hashing import PromptHashes
 from kvsync.index.prefixes import PrefixIndex
 
 
@@ -39,14 +39,14 @@ def lookup(index: PrefixIndex, prompt: Prompt) -> dict[Source, Match]:
     for size in index.block_sizes(prompt.model):
         for salt, keyed in ((None, None),) if not prompt.salt else ((prompt.salt, True), (None, False)):
             extra = [(salt,)] if salt else None
-            hashes = block_hashes(prompt.tokens, size, seed=index.seed, extra=extra)
+            hashes = PromptHashes(prompt.tokens, size, seed=index.seed, extra=extra)
             for lora, pods in _names(prompt):
                 match = partial(
                     index.match_sources, prompt.model, lora, pods=pods, block_size=size, keyed=keyed
                 )
                 last = max(0, len(prompt.tokens) - 1) // size
                 held = match(hashes)
-                used = match(hashes[:last]) if index.has_groups and last < len(hashes) else held
+                used = match(hashes[:last]) if held and index.has_groups and last < len(hashes) else held
                 for source, blocks in held.items():
                     its = Match(blocks, size, min(used.get(source, 0), last) * size)
                     if source not in found or _tokens(its) > _tokens(found[source]):

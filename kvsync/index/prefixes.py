@@ -29,7 +29,7 @@ different dicts because nothing keeps the bytes of a short block with a salt fro
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Hashable, Sequence
+from collections.abc import Collection, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -99,19 +99,17 @@ class PrefixIndex:
         holding = self._holdings.get(source) or self._admit(source)
         if holding.group is None:
             holding.learn_group(events)
-        again, holding.reports_hits = announced_again(
-            events,
-            holding.blocks,
-            group=holding.group or 0,
-            is_full=holding.is_full,
-            suspected=holding.reports_hits,
-        )
+        again: Collection[Hashes] = ()
+        if holding.is_full:
+            again, holding.reports_hits = announced_again(
+                events, holding.blocks, group=holding.group or 0, suspected=holding.reports_hits
+            )
         return [self._apply(holding, event, again) for event in events]
 
     def _apply(self, holding: Holding, event: Event, again: Collection[Hashes]) -> Applied:
         match event:
             case BlockStored():
-                if event.block_hashes in again and holding.repeats(event):
+                if again and event.block_hashes in again and holding.repeats(event):
                     return {"reannounced": len(event.block_hashes)}
                 return self._store(holding, event)
             case BlockRemoved():
@@ -168,8 +166,10 @@ class PrefixIndex:
         if not context or not hashes:
             return matched
         alive = -1 if keyed is None else self._keyed if keyed else ~self._keyed
-        for depth, own in enumerate(hashes):
-            holders = alive & context.get(own, 0)
+        for depth, mask in enumerate(map(context.get, hashes)):
+            if mask == alive:
+                continue
+            holders = alive & (mask or 0)
             if holders != alive:
                 if depth:
                     self._credit(matched, alive & ~holders, lora, hashes, depth)
@@ -287,20 +287,25 @@ class PrefixIndex:
 
     def _store_blocks(self, holding: Holding, event: BlockStored) -> Applied:
         applied: Applied = defaultdict(int)
-        size, lora, extra, parent = event.block_size, _lora(event), _extra(event), event.parent_block_hash
-        if holding.note_lora(event):
-            applied["lora_by_id"] = 1
-        if extra is not None:
+        size, lora, extra, parent = event.block_size, event.lora_name or "", None, event.parent_block_hash
+        if event.lora_id is not None and not lora:
+            lora = f"#{event.lora_id}"
+            if holding.note_lora(event):
+                applied["lora_by_id"] = 1
+        if event.extra_keys is not None:
+            extra = _extra(event)
             self._keyed |= holding.bit
         full = len(event.token_ids) // size
         hashes = event.block_hashes[: full if extra is None else min(full, len(extra))]
         if len(hashes) != len(event.block_hashes) or len(hashes) * size != len(event.token_ids):
             applied["mismatched"] = 1
         if parent is None or parent in holding.blocks:
-            root = None if parent is None else holding.blocks[parent]
+            root = self.seed if parent is None else holding.blocks[parent]
             tokens = event.token_ids[: len(hashes) * size]
-            owns = block_hashes(tokens, size, seed=self.seed, parent=root, extra=extra)
-            self._add(holding, lora, hashes, owns, applied)
+            owns = block_hashes(tokens, size, parent=root, extra=extra)
+            self._place(holding, lora, hashes, owns, 1, applied, "stored")
+            if holding.orphans:
+                self._attach(holding, hashes, applied)
             return applied
         for i, engine_hash in enumerate(hashes):
             tokens = event.token_ids[i * size : (i + 1) * size]
@@ -319,12 +324,9 @@ class PrefixIndex:
             applied["group_stored"] += 1
         return applied
 
-    def _add(
-        self, holding: Holding, lora: str, hashes: Sequence[int], owns: Sequence[int], applied: Applied
-    ) -> None:
-        """Add one copy of blocks whose own hashes are known, and every block that waited for them."""
-        self._place(holding, lora, hashes, owns, 1, applied, "stored")
-        arrived = list(hashes) if holding.orphans else []
+    def _attach(self, holding: Holding, parents: Iterable[int], applied: Applied) -> None:
+        """Add every block that waited for one of `parents`, or for one that did."""
+        arrived = list(parents)
         while arrived:  # no recursion: a chain of orphans can be longer than Python's stack
             parent = arrived.pop()
             if parent not in holding.blocks:  # a bound dropped it
@@ -338,14 +340,15 @@ class PrefixIndex:
         """Add or park one block of an event that began with an unknown parent."""
         if engine_hash in holding.blocks:
             lora, own = holding.loras.get(engine_hash, ""), holding.blocks[engine_hash]
-            self._add(holding, lora, [engine_hash], [own], applied)
         elif orphan.parent in holding.blocks:
-            own = self._own_hash(holding, orphan)
-            self._add(holding, orphan.lora, [engine_hash], [own], applied)
+            lora, own = orphan.lora, self._own_hash(holding, orphan)
         else:
             applied["orphaned"] += 1
             if holding.orphans.park(engine_hash, orphan):
                 applied["dropped"] += 1
+            return
+        self._place(holding, lora, [engine_hash], [own], 1, applied, "stored")
+        self._attach(holding, [engine_hash], applied)
 
     def _own_hash(self, holding: Holding, orphan: Orphan) -> int:
         """Return the own hash of a block whose parent is held."""
@@ -364,31 +367,36 @@ class PrefixIndex:
         label: str,
     ) -> None:
         """Count copies of blocks and show them to matches, under `label` or, beyond the bound, as dropped."""
-        blocks, bit, placed = holding.blocks, holding.bit, 0
+        blocks, copied, bit, room = holding.blocks, holding.copies, holding.bit, self._max_blocks
         name = (holding.source.model, lora, holding.block_size)
-        context = self._contexts.setdefault(name, {})
+        context = self._contexts.get(name)
+        if context is None:
+            context = self._contexts[name] = {}
+        placed, xor = 0, holding.xor  # read once: this loop is most of what an event of many blocks costs
+        has_groups = bool(holding.groups)
         for engine_hash, own in zip(hashes, owns, strict=True):
             if engine_hash in blocks:
-                holding.copies[engine_hash] = holding.copies.get(engine_hash, 1) + copies
-            elif len(blocks) >= self._max_blocks:
+                copied[engine_hash] = copied.get(engine_hash, 1) + copies
+            elif len(blocks) >= room:
                 applied["dropped"] += copies
                 continue
             else:
                 blocks[engine_hash] = own
+                xor ^= engine_hash
+                if copies > 1:
+                    copied[engine_hash] = copies
                 if lora:
                     holding.loras[engine_hash] = lora
-                holding.xor ^= engine_hash
-                if copies > 1:
-                    holding.copies[engine_hash] = copies
-                mask = context.get(own, 0)
-                if holding.groups:
+                if has_groups:
                     holding.names[lora, own] = engine_hash
+                mask = context.get(own, 0)
                 if mask & bit:
                     holding.sharers[lora, own] = holding.sharers.get((lora, own), 1) + 1
                     applied["unkeyed"] += 1
                 else:
                     context[own] = mask | bit
             placed += copies
+        holding.xor = xor
         if placed:
             applied[label] += placed
         if not context:
@@ -476,10 +484,6 @@ def _decrease(counts: dict[K, int], key: K) -> None:
         del counts[key]
     else:
         counts[key] -= 1
-
-
-def _lora(event: BlockStored) -> str:
-    return event.lora_name or ("" if event.lora_id is None else f"#{event.lora_id}")
 
 
 def _extra(event: BlockStored) -> tuple[Extra | None, ...] | None:

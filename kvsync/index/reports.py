@@ -20,18 +20,21 @@ of an engine that has proved that it reports hits, UNLIKELY of all else. Blocks 
 full are about as many as requests end in one step. PROOF is what a continued run has to have."""
 
 
+_NONE: frozenset[Hashes] = frozenset()
+
+
 def announced_again(
-    events: Sequence[Event], held: Container[int], *, group: int, is_full: bool, suspected: bool
+    events: Sequence[Event], held: Container[int], *, group: int, suspected: bool
 ) -> tuple[frozenset[Hashes], bool]:
-    """Return which runs of blocks a batch reports again, none as long as the cache `is_full` not, and
-    whether that proves that its engine does so, which makes it `suspected`.
+    """Return which runs of blocks a batch reports again once the cache is full, and whether that proves that
+    its engine does so, which makes it `suspected`.
 
     `held` are the source's blocks before the batch, `group` is its group of full attention.
     """
     since: set[int] = set()
     runs: set[Hashes] = set()
-    if not is_full:
-        return frozenset(), suspected
+    if not any(map(_is_from_root, events)):
+        return _NONE, suspected
     for (event, evicted), (following, _) in pairwise((*_stored(events, group), (None, 0))):
         hashes = event.block_hashes if event else ()
         if event and event.parent_block_hash is None and hashes:
@@ -43,6 +46,10 @@ def announced_again(
                 suspected |= continued and free >= PROOF
         since.update(hashes)
     return frozenset(runs), suspected
+
+
+def _is_from_root(event: Event) -> bool:
+    return isinstance(event, BlockStored) and event.parent_block_hash is None
 
 
 def _stored(events: Sequence[Event], group: int) -> Iterator[tuple[BlockStored, int]]:

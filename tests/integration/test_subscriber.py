@@ -236,7 +236,7 @@ async def test_a_long_history_comes_through_a_slow_path(
         background(publisher.serve())
         port = int((publisher.replay_endpoint or "").rpartition(":")[2])
         with FaultProxy() as proxy:
-            listener = proxy.listen("127.0.0.1", 0, ("127.0.0.1", port), Rules(bytes_per_s=100e6))
+            listener = proxy.listen("127.0.0.1", 0, ("127.0.0.1", port), Rules(bytes_per_s=40e6))
             address = f"tcp://127.0.0.1:{listener.port}"
             subscriber = follow(publisher.endpoint, address, replay_idle_timeout_s=5)
             async with asyncio.timeout(60):

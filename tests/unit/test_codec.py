@@ -1,6 +1,7 @@
 """Event batches on the wire: captured bytes of several engine versions, tolerance, and hostile input."""
 
 import struct
+from dataclasses import FrozenInstanceError, fields
 
 import msgpack  # type: ignore[import-untyped]
 import pytest
@@ -124,6 +125,20 @@ def skipped(event: object) -> tuple[Skipped, ...]:
 def test_captured_bytes_are_understood(payload: str, batch: EventBatch) -> None:
     """Bytes of every engine generation decode to what the engine meant."""
     assert decode(bytes.fromhex(payload)) == batch
+
+
+@pytest.mark.parametrize("name", ["map", "maps of removal and clearing"])
+def test_what_is_read_is_as_frozen_as_what_is_built(name: str) -> None:
+    """Values off the wire are of the same classes as those that are built, and cannot be changed."""
+    payload, built = GOLDEN[name]
+    batch = decode(bytes.fromhex(payload))
+
+    assert hash(batch) == hash(built)
+    for read, expected in zip((batch, *batch.events), (built, *built.events), strict=True):
+        assert type(read) is type(expected)
+        for field in fields(read):
+            with pytest.raises(FrozenInstanceError):
+                setattr(read, field.name, None)
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,11 @@
 """Block hashes: fixed values, chaining, and what tells two blocks apart."""
 
+from array import array
+from collections.abc import Sequence
+
 import pytest
 
-from kvsync.hashing import DEFAULT_SEED, block_hashes
+from kvsync.hashing import DEFAULT_SEED, PromptHashes, block_hashes
 
 TOKENS = list(range(1, 9))
 
@@ -81,3 +84,39 @@ def test_block_size_below_one_is_refused(block_size: int) -> None:
     """There are no blocks without tokens."""
     with pytest.raises(ValueError, match="at least 1"):
         block_hashes(TOKENS, block_size)
+
+
+def test_bytes_of_an_array_are_hashed_as_the_numbers_in_it() -> None:
+    """What holds token ids does not change their hashes, whatever is left over behind the last block."""
+    expected = block_hashes(TOKENS, 4)
+
+    for tokens in (tuple(TOKENS), array("I", TOKENS), array("I", [*TOKENS, 9]), array("Q", TOKENS)):
+        assert block_hashes(tokens, 4) == expected
+
+
+@pytest.mark.parametrize("kind", [list, lambda tokens: array("I", tokens)], ids=["list", "array"])
+@pytest.mark.parametrize("count", [0, 3, 32, 33, 1000])
+@pytest.mark.parametrize("extra", [None, [("salt",)], [None] * 9 + [("image",)]])
+def test_hashes_of_a_prompt_are_those_made_at_once(
+    kind: type[list[int]], count: int, extra: Sequence[tuple[object, ...] | None] | None
+) -> None:
+    """However they are read, hashes that are made step by step are the same."""
+    tokens = kind(range(count))
+    expected = block_hashes(tokens, 4, seed=5, extra=extra)
+
+    def prompt() -> PromptHashes:
+        return PromptHashes(tokens, 4, seed=5, extra=extra)
+
+    assert list(prompt()) == expected
+    assert [prompt()[position] for position in range(len(prompt()))] == expected
+    assert prompt()[:-1] == expected[:-1]
+    assert len(prompt()) == len(expected)
+
+
+def test_hashes_of_a_prompt_are_made_as_far_as_they_are_read() -> None:
+    """A prompt of which nothing is known costs its first blocks: what is wrong behind them does not show."""
+    hashes = PromptHashes([*range(1000), -1, -1], 2)
+
+    assert next(iter(hashes)) == block_hashes([0, 1], 2)[0]
+    with pytest.raises(ValueError, match="unsigned 32-bit"):
+        list(hashes)

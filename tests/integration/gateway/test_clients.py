@@ -39,6 +39,20 @@ async def test_an_idle_connection_is_kept_as_long_as_the_settings_say(site: Site
         await until(closed, bool)
 
 
+async def test_an_offer_of_http_2_costs_no_request_its_body(site: Site) -> None:
+    """Java's client offers h2c with what it asks first: that is answered, as is what follows it."""
+    await site.pod("a")
+    client = await site.gateway("a")
+    offer = {"connection": "Upgrade, HTTP2-Settings", "upgrade": "h2c", "http2-settings": "AAEAAEAAAAIAAAAB"}
+
+    async with aiohttp.ClientSession(str(client.base_url)) as session:
+        for headers in (offer, {}, offer):
+            answer = await session.post("/v1/completions", json=REQUEST, headers=headers)
+
+            assert (answer.status, answer.headers["x-kvsync-pod"]) == (200, "a"), await answer.text()
+            await answer.read()
+
+
 async def test_the_method_that_is_wrong_and_those_that_are_right(site: Site) -> None:
     """RFC 9110 15.5.6: 405 names the methods that are allowed."""
     await site.pod("a")
