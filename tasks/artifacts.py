@@ -11,9 +11,9 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 from kvsync.ci.archive.comparison import RunComparison
 from kvsync.ci.handover.handover import Handover
-from kvsync.ci.page.charts import age, duration, number
 from kvsync.ci.page.evidence import Evidence, FaultWindow
 from kvsync.ci.page.page import evidence_of
+from kvsync.ci.page.wording import age, duration, number
 from kvsync.ci.report.problems import Problem, problems
 from kvsync.ci.report.report import Report
 from kvsync.ci.store.directory import DirectoryStore
