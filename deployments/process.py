@@ -13,13 +13,14 @@ from kvsync.ci.run_folder import RunFolder
 def main(folder: RunFolder) -> None:
     """Run the pipeline, with a server of its own unless PREFECT_API_URL names one."""
     gc.disable()  # what is imported stays: looking for garbage meanwhile takes a tenth of the time
+    import fastapi  # noqa: F401  # server and client use it, and the client would import it later
     from prefect.settings import temporary_settings
 
     from flows.pipeline import run_pipeline
 
     gc.freeze()
-    gc.enable()
     server = None if os.environ.get("PREFECT_API_URL") else TemporaryServer.start()
+    gc.enable()
     if server:
         server.await_start()
     # Not in the environment: what the run starts would take it for a server that stays.

@@ -164,7 +164,9 @@ def _recovery(fault: FaultWindow) -> str:
 
 def plain(text: str) -> str:
     """Return one short line that says the same, without Markdown, HTML or an address to click on."""
-    line = " ".join("".join(char if char.isprintable() else " " for char in text).split())
+    if not text.isprintable():
+        text = "".join(char if char.isprintable() else " " for char in text)
+    line = " ".join(text.split())
     line = line.replace("://", ": //").replace("](", "] (").replace("www.", "www .")
     line = line.translate({ord("<"): "\u2039", ord(">"): "\u203a", ord("`"): "'", ord("@"): "@\u200b"})
     return line if len(line) <= CELL_CHARACTERS else f"{line[: CELL_CHARACTERS - 1]}…"
