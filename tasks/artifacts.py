@@ -11,9 +11,9 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 from kvsync.ci.archive.comparison import RunComparison
 from kvsync.ci.handover.handover import Handover
-from kvsync.ci.page.charts import age, duration, number
 from kvsync.ci.page.evidence import Evidence, FaultWindow
 from kvsync.ci.page.page import evidence_of
+from kvsync.ci.page.wording import age, duration, number
 from kvsync.ci.report.problems import Problem, problems
 from kvsync.ci.report.report import Report
 from kvsync.testing.results.measurement import Measurement, read_measurements
@@ -166,7 +166,9 @@ def _recovery(fault: FaultWindow) -> str:
 
 def plain(text: str) -> str:
     """Return one short line that says the same, without Markdown, HTML or an address to click on."""
-    line = " ".join("".join(char if char.isprintable() else " " for char in text).split())
+    if not text.isprintable():
+        text = "".join(char if char.isprintable() else " " for char in text)
+    line = " ".join(text.split())
     line = line.replace("://", ": //").replace("](", "] (").replace("www.", "www .")
     line = line.translate({ord("<"): "\u2039", ord(">"): "\u203a", ord("`"): "'", ord("@"): "@\u200b"})
     return line if len(line) <= CELL_CHARACTERS else f"{line[: CELL_CHARACTERS - 1]}…"

@@ -16,7 +16,7 @@ from uuid import UUID
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
 from kvsync.ci.handover.archiving import expected_s
-from kvsync.ci.page.charts import duration
+from kvsync.ci.page.wording import duration
 from kvsync.ci.run.run import Run
 from kvsync.ci.stages.progress import NewLines, StageProgress
 from kvsync.testing.results.history import Record

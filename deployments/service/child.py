@@ -11,23 +11,19 @@
   be looked into, and gets none (kvsync.ci.concealment).
 """
 
-import ctypes
 import os
 import signal
 import sys
 
 from kvsync.ci.concealment import become, conceal, receive
-
-PR_SET_PDEATHSIG = 1
+from kvsync.ci.interruption import end_with_parent
 
 
 def main(parent: int, parting: int, handed: str, argv: list[str]) -> None:
     """Become the command, bound to the life of the parent."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, parting)
-    if os.getppid() == parent:  # else it died before the kernel was told
+    if end_with_parent(parent, parting):
         if argv[:2] == [sys.executable, "-m"]:
             conceal()
             receive(handed)

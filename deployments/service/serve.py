@@ -15,6 +15,7 @@ import fcntl
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -27,6 +28,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from deployments.database import lay_out
 from deployments.launch import environment
 from deployments.service.password import AUTH, is_loopback, keep_password, password_file
 from deployments.service.presence import living, worker_name
@@ -243,6 +245,8 @@ def _begin(services: Services, supervisor: Supervisor, stop: Event, *, own_serve
     _require_port(settings.serve.host, settings.serve.reports_port)
     if own_server:
         _require_port(settings.serve.host, settings.serve.port)
+        if DATABASE not in services.env:
+            _lay_out(Path(services.env["PREFECT_HOME"]))
         supervisor.start(services.server())
     deadline = time.monotonic() + START_S
     supervisor.watch(
@@ -262,6 +266,13 @@ def _begin(services: Services, supervisor: Supervisor, stop: Event, *, own_serve
     say(f"reports:          {settings.serve.reports_here}, in {services.report_dir}")
     say(f"logs:             {services.logs}")
     say("Ctrl-C ends it")
+
+
+def _lay_out(home: Path) -> None:
+    try:
+        lay_out(home)
+    except (OSError, sqlite3.Error) as exc:
+        raise CannotRun("serve", [f"Prefect's database in {home}: {exc}"]) from exc
 
 
 def _finish(services: Services, supervisor: Supervisor) -> None:

@@ -1,10 +1,25 @@
-"""Turning signals into a flag that long work looks at, so that an interrupted run still ends in order."""
+"""Signals: turned into a flag that long work looks at, to end in order, and sent when a parent has ended."""
 
+import ctypes
+import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+PR_SET_PDEATHSIG = 1
+
+
+def end_with_parent(parent: int, parting: int) -> bool:
+    """Have the kernel send this process a signal when the thread that started it ends, even by SIGKILL.
+
+    Returns whether the parent still lived when the kernel was told. Only Linux can do that.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, parting)
+    return os.getppid() == parent
 
 
 @contextmanager

@@ -13,6 +13,7 @@ import httpx
 import psutil
 import pytest
 
+from deployments.database import lay_out
 from deployments.launch import environment
 from kvsync.testing.processes.wait import wait_for
 
@@ -63,6 +64,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     home = tmp_path_factory.mktemp("prefect")
     port = str(free_port())
     env = environment(home, {**os.environ, "PREFECT_API_URL": ""})
+    lay_out(Path(env["PREFECT_HOME"]))
     with (home / "server.log").open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", port],

@@ -13,10 +13,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from kvsync.ci.archive.comparison import RunComparison
-from kvsync.ci.page import charts
+from kvsync.ci.page.drawings import stage_timeline, trend_charts
 from kvsync.ci.page.evidence import KINDS, Evidence
 from kvsync.ci.page.room import MOST_PROBLEMS, shown_problems, shown_tests
 from kvsync.ci.page.timeline import Timeline, local_pods
+from kvsync.ci.page.wording import age, duration, moment, number
 from kvsync.ci.report.difference import Change
 from kvsync.ci.report.problems import problems
 from kvsync.ci.report.report import Report
@@ -111,10 +112,10 @@ def render(
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "age": charts.age,
-        "duration": charts.duration,
-        "moment": charts.moment,
-        "number": charts.number,
+        "age": age,
+        "duration": duration,
+        "moment": moment,
+        "number": number,
         "cut": shortened,
         "short": short_name,
     }
@@ -136,11 +137,11 @@ def render(
         push_tones=PUSH_TONES,
         evidence=evidence,
         measurements=measurements,
-        stage_chart=charts.stage_timeline(report.stages),
+        stage_chart=stage_timeline(report.stages),
         timeline=timeline,
-        timeline_chart=charts.run_timeline(timeline) if timeline else "",
+        timeline_chart=_timeline(timeline) if timeline else "",
         marks=timeline.marks[:MOST_MARKS] if timeline else [],
-        headroom=charts.headroom_chart(measurements),
+        headroom=_headroom(measurements) if measurements else "",
         latencies={test: _latency(test, evidence) for test in evidence.requests},
         trends=trends,
         trend_charts=_trend_charts(trends) if trends else [],
@@ -149,8 +150,23 @@ def render(
     )
 
 
+# Matplotlib takes 1 s of CPU time to import, and most reports have nothing for it to draw.
+def _timeline(timeline: Timeline) -> Markup:
+    from kvsync.ci.page.charts import run_timeline
+
+    return run_timeline(timeline)
+
+
+def _headroom(measurements: Sequence[Measurement]) -> Markup:
+    from kvsync.ci.page.charts import headroom_chart
+
+    return headroom_chart(measurements)
+
+
 def _latency(test: str, evidence: Evidence) -> Markup:
-    return charts.latency_chart(
+    from kvsync.ci.page.charts import latency_chart
+
+    return latency_chart(
         test,
         evidence.requests[test],
         evidence.faults_of(test),
@@ -160,7 +176,7 @@ def _latency(test: str, evidence: Evidence) -> Markup:
 
 
 def _trend_charts(trends: "Trends") -> list[Markup]:
-    return charts.trend_charts(
+    return trend_charts(
         [(run.started_at, rate, run.verdict) for run, rate in trends.pass_rates],
         trends.durations_s,
         trends.benchmarks,

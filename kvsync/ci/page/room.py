@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from html import escape
 from itertools import islice
 
-from kvsync.ci.page.charts import duration
+from kvsync.ci.page.wording import duration
 from kvsync.ci.report.problems import Problem
 from kvsync.testing.results.outcome import Attempt, Check, Outcome, StageResult
 from kvsync.testing.results.texts import shortened

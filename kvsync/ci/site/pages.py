@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from kvsync.ci.archive.records import PastRun
-from kvsync.ci.page.charts import duration, number
+from kvsync.ci.page.wording import duration, number
 from kvsync.ci.site.grid import FAILING, LETTERS, Grid, cut
 from kvsync.ci.site.overview import MOST_ROWS, MOST_VERDICTS, Overview
 from kvsync.ci.site.trend import Trend

@@ -55,3 +55,16 @@ def test_importing_stays_cheap(code: str) -> None:
     )
 
     assert HEAVY & set(done.stdout.split()) == set()
+
+
+def test_a_page_imports_matplotlib_only_to_draw_with_it() -> None:
+    """Most runs have no requests and no goals to draw, and its import takes 1 s of CPU."""
+    done = subprocess.run(
+        [sys.executable, "-c", "import sys, kvsync.ci.page.page, kvsync.ci.site.pages; print(*sys.modules)"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+
+    assert "matplotlib" not in done.stdout.split()

@@ -9,11 +9,13 @@ from pathlib import Path
 from threading import Timer
 
 import pytest
+from alembic.config import Config
+from alembic.script import ScriptDirectory
 from pydantic import SecretStr
 from sqlalchemy import create_engine, text
 
 from kvsync.ci.archive.archive import Archive
-from kvsync.ci.archive.database import ArchiveError
+from kvsync.ci.archive.database import NEWEST, ArchiveError
 from kvsync.ci.report.report import Report
 from kvsync.testing.results.measurement import Measurement
 
@@ -161,3 +163,11 @@ def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
 
     with pytest.raises(ArchiveError, match=r"archive\.db cannot be opened: file is not a database"):
         Archive.open("", tmp_path)
+
+
+def test_an_archive_is_brought_to_the_last_migration() -> None:
+    """One that is there already is not asked for its migrations, only for this version."""
+    config = Config()
+    config.set_main_option("script_location", "kvsync.ci.archive:migrations")
+
+    assert ScriptDirectory.from_config(config).get_current_head() == NEWEST
