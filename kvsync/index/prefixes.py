@@ -34,9 +34,11 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from kvsync.events import GPU, AllBlocksCleared, BlockRemoved, BlockStored, Event, Source
-from kvsync.hashing import DEFAULT_SEED, Extra, block_hashes
+from kvsync.hashing import DEFAULT_SEED, block_hashes
 from kvsync.index.groups import Group
+from kvsync.index.held import Held, give, taken
 from kvsync.index.holding import MAX_BLOCKS_PER_SOURCE, MAX_ORPHANS_PER_SOURCE, Applied, Holding
+from kvsync.index.keys import extra_of, lora_of
 from kvsync.index.orphans import Orphan, Orphans
 from kvsync.index.reports import Hashes, announced_again
 
@@ -130,6 +132,27 @@ class PrefixIndex:
         self._grouped &= ~holding.bit
         del self._by_bit[holding.bit]
         return dropped
+
+    def held(self, source: Source) -> Held | None:
+        """Return a copy of everything that is known of a source, for `restore`; None: nothing is."""
+        holding = self._holdings.get(source)
+        return taken(holding, keyed=bool(self._keyed & holding.bit)) if holding else None
+
+    def restore(self, source: Source, held: Held) -> None:
+        """Know of a source what was `held` of it; raises ValueError, and knows nothing, if that is too much
+        for the bounds or its blocks are of another size than `block_size`."""
+        self.forget(source)
+        holding, size = self._admit(source), held.block_size or self.block_size or 0
+        sized = holding.block_size == size or self._adopt_size(holding, size)
+        if not sized or held.largest > self._max_blocks or len(held.orphans) > self._max_orphans:
+            self.forget(source)
+            raise ValueError(f"{held.largest} blocks of {size} tokens are too many, or of another block_size")
+        give(held, holding)
+        self._keyed |= holding.bit if held.keyed else 0
+        self._grouped |= holding.bit if held.groups else 0
+        for lora, owns in held.blocks.items():
+            self._place(holding, lora, [*owns], [*owns.values()], 1, Counter(), "restored")
+        holding.copies.update(held.copies)
 
     def match(
         self,
@@ -286,7 +309,7 @@ class PrefixIndex:
 
     def _store_blocks(self, holding: Holding, event: BlockStored) -> Applied:
         applied: Applied = defaultdict(int)
-        size, lora, extra, parent = event.block_size, _lora(event), _extra(event), event.parent_block_hash
+        size, lora, extra, parent = event.block_size, lora_of(event), extra_of(event), event.parent_block_hash
         if holding.note_lora(event):
             applied["lora_by_id"] = 1
         if extra is not None:
@@ -475,22 +498,3 @@ def _decrease(counts: dict[K, int], key: K) -> None:
         del counts[key]
     else:
         counts[key] -= 1
-
-
-def _lora(event: BlockStored) -> str:
-    return event.lora_name or ("" if event.lora_id is None else f"#{event.lora_id}")
-
-
-def _extra(event: BlockStored) -> tuple[Extra | None, ...] | None:
-    """Return the extra keys without the LoRA name, which is a context of its own."""
-    name = event.lora_name
-    if event.extra_keys is None or name is None:
-        return event.extra_keys
-    return tuple([_without(keys, name) if keys else None for keys in event.extra_keys])
-
-
-def _without(keys: Extra, name: str) -> Extra:
-    if name not in keys:
-        return keys
-    position = keys.index(name)
-    return keys[:position] + keys[position + 1 :]
