@@ -20,8 +20,6 @@ from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     NonNegativeFloat,
     NonNegativeInt,
@@ -37,6 +35,8 @@ from pydantic import (
 
 from kvsync.errors import ConfigError
 from kvsync.pods import Host, Location, Pod, Port, parse_document, path, problems
+from kvsync.settings.base import SettingsGroup
+from kvsync.settings.operation import ReadinessConfig, SnapshotsConfig
 
 PREFIX = "KVSYNC_"
 
@@ -55,11 +55,7 @@ _LINKS = ("tcp://", "udp://", "sctp://")
 """Kubernetes also sets NAME_PORT to a URL, which for a service `kvsync` is the name of our setting."""
 
 
-class _Settings(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class TokenizerConfig(_Settings):
+class TokenizerConfig(SettingsGroup):
     """What turns text into token ids: the pods themselves, one remote service, or nothing.
 
     A request waits for its tokens for `timeout_s` at most, and is then routed by load.
@@ -80,7 +76,7 @@ class TokenizerConfig(_Settings):
         return endpoint
 
 
-class RoutingConfig(_Settings):
+class RoutingConfig(SettingsGroup):
     """When load outweighs a cached prefix; AIBrix' defaults.
 
     The prefix of a request is expected at its pod for `expected_s` seconds, at most `expected_blocks` blocks
@@ -97,7 +93,7 @@ class RoutingConfig(_Settings):
     unlisted_models: Literal["refuse", "forward"] = "refuse"
 
 
-class PredictionConfig(_Settings):
+class PredictionConfig(SettingsGroup):
     """When predictions of cached tokens that engines do not confirm make a source doubtful.
 
     Of a pod's last comparisons, at least `minimum`, more than the share `wrong_share` may not be wrong.
@@ -110,7 +106,7 @@ class PredictionConfig(_Settings):
     recomputes_last_block: bool | None = None
 
 
-class SubscriberOptions(_Settings):
+class SubscriberOptions(SettingsGroup):
     """How one publisher is followed. Times are seconds.
 
     A peer that answers no ZMTP ping for `heartbeat_s` counts as dead, as does one that takes longer to accept
@@ -132,7 +128,7 @@ class SubscriberOptions(_Settings):
     log_interval_s: NonNegativeFloat = 10.0
 
 
-class HealthConfig(_Settings):
+class HealthConfig(SettingsGroup):
     """How often each pod is probed, and how many failures in a row make it unhealthy."""
 
     interval_s: PositiveFloat = 1.0
@@ -182,7 +178,7 @@ ADMINISTRATION = frozenset(
 """Paths, without `/v1`, by which an engine is changed or stopped for all of its clients (vLLM 0.32)."""
 
 
-class RetriesConfig(_Settings):
+class RetriesConfig(SettingsGroup):
     """How often a request that a pod failed is sent again.
 
     At most `engines` engines see one request, since it may be what kills them. Of the requests of the last
@@ -195,7 +191,7 @@ class RetriesConfig(_Settings):
     recent_s: PositiveFloat = 10.0
 
 
-class BreakerConfig(_Settings):
+class BreakerConfig(SettingsGroup):
     """After `failures` failed requests in a row a pod is asked last for `open_s`; then one request tries.
 
     Each trial that fails doubles that time, up to `open_max_s`.
@@ -206,7 +202,7 @@ class BreakerConfig(_Settings):
     open_max_s: PositiveFloat = 30.0
 
 
-class UpstreamConfig(_Settings):
+class UpstreamConfig(SettingsGroup):
     """How long a pod may take to accept a request, to answer, and between two parts of a stream.
 
     An answer, or the beginning of a stream, may take `answer_s`, by default what OpenAI's clients wait, while
@@ -257,7 +253,7 @@ class UpstreamConfig(_Settings):
         return paths
 
 
-class ClientsConfig(_Settings):
+class ClientsConfig(SettingsGroup):
     """How the gateway treats its clients and their connections. Times are seconds.
 
     An idle connection is kept for `keep_alive_s`, longer than clients and load balancers keep theirs, because
@@ -276,7 +272,7 @@ class ClientsConfig(_Settings):
     cors_origins: tuple[Annotated[str, Field(pattern=r"^(\*|https?://[^/\s]+)$")], ...] = ()
 
 
-class KubernetesConfig(_Settings):
+class KubernetesConfig(SettingsGroup):
     """Pods come from a Kubernetes cluster. Times are seconds.
 
     Without `kubeconfig` the gateway asks the cluster it runs in, as its service account; without `context`
@@ -302,7 +298,7 @@ class KubernetesConfig(_Settings):
         return context
 
 
-class GatewayConfig(_Settings):
+class GatewayConfig(SettingsGroup):
     """All settings of the gateway.
 
     Each engine's block size is learnt from its events; with `block_size` (tokens), blocks of another one are
@@ -325,6 +321,8 @@ class GatewayConfig(_Settings):
     health: HealthConfig = HealthConfig()
     upstream: UpstreamConfig = UpstreamConfig()
     clients: ClientsConfig = ClientsConfig()
+    snapshots: SnapshotsConfig = SnapshotsConfig()
+    readiness: ReadinessConfig = ReadinessConfig()
     _warnings: tuple[str, ...] = PrivateAttr(())
 
     @property

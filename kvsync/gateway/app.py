@@ -28,6 +28,7 @@ from kvsync.gateway.failover.budget import RetryBudget
 from kvsync.gateway.health import HealthMonitor
 from kvsync.gateway.load import RunningRequests
 from kvsync.gateway.metrics import GatewayMetrics
+from kvsync.gateway.operation.readiness import Readiness
 from kvsync.gateway.predictions import Predictions
 from kvsync.gateway.proxy import Proxy
 from kvsync.gateway.refusal import refused
@@ -39,6 +40,9 @@ from kvsync.gateway.transport import PeerTransport
 from kvsync.index import PrefixIndex, best_ranks
 from kvsync.manager import EventManager
 from kvsync.pods import Pod
+from kvsync.snapshots import peer
+from kvsync.snapshots.coding import encode
+from kvsync.snapshots.keeper import SnapshotKeeper
 
 
 def create_app(
@@ -69,6 +73,8 @@ class Gateway:
         self._client = httpx.AsyncClient(transport=transport, trust_env=False)
         index = PrefixIndex(config.block_size, config.hash_seed)
         self._manager = EventManager(index, discovery, config.subscriber, subscribe=config.sync_enabled)
+        self._snapshots = SnapshotKeeper(config.snapshots, self._manager, self._client)
+        self._readiness = Readiness(config, self._manager, time.monotonic)
         self._health = HealthMonitor(self._client, self._pods, config.health, config.upstream.credentials)
         self._engines = Engines(
             self._client,
@@ -95,21 +101,12 @@ class Gateway:
             predictions=self._predictions,
             retries=budget,
             breakers=self._breakers,
+            snapshots=self._snapshots.counts,
         )
         self._metrics = GatewayMetrics(self._status)
         self._tokenizer = Tokenizer(self._client, config.tokenizer, config.upstream.credentials)
         self._catalog = Catalog(self._pods, self._health.cards, self._health.list_again)
-        self._router = Router(
-            config,
-            index,
-            catalog=self._catalog,
-            state=self._predictions.state,
-            cards=self._health.cards,
-            healthy=lambda pod: self._health.of(pod).healthy,
-            asleep=lambda pod: self._health.of(pod).asleep,
-            load=load,
-            rng=rng,
-        )
+        self._router = self._routing(config, index, load, rng)
         self._relay = Relay(
             router=self._router,
             tokenizer=self._tokenizer,
@@ -120,6 +117,21 @@ class Gateway:
             config=config,
             budget=budget,
             breakers=self._breakers,
+        )
+
+    def _routing(
+        self, config: GatewayConfig, index: PrefixIndex, load: RunningRequests, rng: random.Random
+    ) -> Router:
+        return Router(
+            config,
+            index,
+            catalog=self._catalog,
+            state=self._predictions.state,
+            cards=self._health.cards,
+            healthy=lambda pod: self._health.of(pod).healthy,
+            asleep=lambda pod: self._health.of(pod).asleep,
+            load=load,
+            rng=rng,
         )
 
     def _pods(self) -> Sequence[Pod]:
@@ -137,6 +149,7 @@ class Gateway:
                 Route("/status", self.status),
                 Route("/index/query", self.query, methods=["POST"]),
                 Route("/index/dump", self.dump),
+                Route(peer.PATH, self.give),
                 *(Route(path, self._relay, methods=["POST"]) for path in self._passed),
             ],
             exception_handlers={HTTPException: refused, Exception: refused},
@@ -160,11 +173,17 @@ class Gateway:
     @asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
         async with self._client, asyncio.TaskGroup() as tasks:
-            parts = (self._manager, self._health, self._engines)
-            work = [tasks.create_task(part.run()) for part in parts]
+            parts = (self._follow, self._health.run, self._engines.run, self._snapshots.run)
+            work = [tasks.create_task(part()) for part in parts]
             yield
+            await self._snapshots.save()
             for task in work:
                 task.cancel()
+
+    async def _follow(self) -> None:
+        """Follow the pods' events, from what is remembered of them on."""
+        self._manager.remember(await self._snapshots.load())
+        await self._manager.run()
 
     async def models(self, _: Request) -> Response:
         """List every model and adapter that some pod serves."""
@@ -184,12 +203,15 @@ class Gateway:
         return PlainTextResponse("alive")
 
     async def readyz(self, _: Request) -> Response:
-        """Say whether a request would be answered: some pod is ready, healthy and awake."""
+        """Say whether a request would be answered: some pod is ready, healthy and awake.
+
+        With `readiness.known_share`, a new gateway also waits until it knows that much of the sources.
+        """
         pods = self._manager.pods
         health = [(pod, self._health.of(pod)) for pod in pods]
         able = sum(pod.ready and its.healthy and not its.asleep for pod, its in health)
-        text = f"{able} of {len(pods)} pods are ready, healthy and awake"
-        return PlainTextResponse(text, 200 if able else 503)
+        text, waiting = f"{able} of {len(pods)} pods are ready, healthy and awake", self._readiness.waiting()
+        return PlainTextResponse(f"{text}{waiting}", 200 if able and not waiting else 503)
 
     async def metrics(self, _: Request) -> Response:
         """Write all metrics in Prometheus' text format."""
@@ -235,3 +257,13 @@ class Gateway:
         """Write the whole index, or one pod's part of it."""
         chunks = self._status.dump(request.query_params.get("pod"))
         return StreamingResponse(chunks, media_type="application/json")
+
+    async def give(self, _: Request) -> Response:
+        """Write a snapshot of each source, for a gateway that starts (`snapshots.take_from`)."""
+
+        async def each() -> AsyncIterator[bytes]:
+            for source in self._manager.progress():
+                if snapshot := self._manager.snapshot(source):
+                    yield await asyncio.to_thread(encode, snapshot)
+
+        return StreamingResponse(each(), media_type=peer.MEDIA_TYPE)

@@ -130,6 +130,15 @@ class StatusCollector(Collector):
         for labels, count in self._status.retries.counts.items():
             retries.add_metric(labels, count)
         yield retries
+        snapshots = CounterMetricFamily(
+            "kvsync_snapshots",
+            "Snapshots of sources by what became of them: read or taken, then restored, thrown away or unfit;"
+            " written or not.",
+            labels=["outcome"],
+        )
+        for outcome, count in (self._status.manager.snapshots + self._status.snapshots).items():
+            snapshots.add_metric([outcome], count)
+        yield snapshots
         tasks = len(asyncio.all_tasks())
         yield GaugeMetricFamily(
             "kvsync_tasks", "Tasks of the event loop, which sources and requests have.", tasks

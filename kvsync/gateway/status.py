@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import asdict, dataclass
 
@@ -17,7 +18,7 @@ from kvsync.gateway.predictions import Predictions
 from kvsync.index import PrefixIndex
 from kvsync.manager import EventManager
 from kvsync.pods import Pod
-from kvsync.subscriber import SourceStatus
+from kvsync.sources.status import SourceStatus
 
 Json = dict[str, object]
 
@@ -35,6 +36,7 @@ class StatusView:
     predictions: Predictions
     retries: RetryBudget
     breakers: Breakers
+    snapshots: Counter[str]
 
     def sources(self) -> list[SourceStatus]:
         """Return what is known of every source, its predictions included."""

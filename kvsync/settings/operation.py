@@ -1,0 +1,36 @@
+"""Settings of how the gateway is run: what outlives it, and when it is ready."""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, NonNegativeFloat, PositiveFloat
+
+from kvsync.settings.base import SettingsGroup
+
+
+class SnapshotsConfig(SettingsGroup):
+    """What is known of engines' caches outlives the gateway. Times are seconds.
+
+    With `folder`, each source of which events came is written there every `interval_s` and when the gateway
+    ends, and read at the start; a folder is of one gateway. With `take_from`, the URL of a running gateway
+    (or of their Service), a new one asks it for what it knows, for `take_s` at most. Either counts for a
+    source once its publisher repeats a batch that is remembered; what is older than `max_age_s` is thrown
+    away.
+    """
+
+    folder: Path | None = None
+    interval_s: PositiveFloat = 10.0
+    max_age_s: PositiveFloat = 86_400.0
+    take_from: Annotated[str, Field(pattern=r"^https?://[^\s/]+/?$")] | None = None
+    take_s: PositiveFloat = 5.0
+
+
+class ReadinessConfig(SettingsGroup):
+    """Until when `/readyz` says that a new gateway is not ready yet, besides having no pod that serves.
+
+    It waits until of the share `known_share` of sources all is known that can be (exact or degraded), but no
+    longer than `within_s` seconds after the start. With 0 it does not wait.
+    """
+
+    known_share: Annotated[float, Field(ge=0, le=1)] = 0.0
+    within_s: NonNegativeFloat = 30.0
