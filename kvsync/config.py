@@ -36,7 +36,7 @@ from pydantic import (
 from kvsync.errors import ConfigError
 from kvsync.pods import Host, Location, Pod, Port, parse_document, path, problems
 from kvsync.settings.base import SettingsGroup
-from kvsync.settings.operation import ReadinessConfig, SnapshotsConfig
+from kvsync.settings.operation import LoggingConfig, MetricsConfig, ReadinessConfig, SnapshotsConfig
 
 PREFIX = "KVSYNC_"
 
@@ -76,6 +76,10 @@ class TokenizerConfig(SettingsGroup):
         return endpoint
 
 
+PolicyName = Literal["prefix", "least_request", "round_robin", "random"]
+"""How a pod is chosen: by its prefix and load, by its load alone, in turn, or by chance."""
+
+
 class RoutingConfig(SettingsGroup):
     """When load outweighs a cached prefix; AIBrix' defaults.
 
@@ -83,7 +87,14 @@ class RoutingConfig(SettingsGroup):
     of 16 tokens in all; it attracts others while that pod has `expected_ahead` requests more than the idlest
     one at most. With `expected_s` 0 nothing is expected. A model that no pod lists, also not when asked
     again, is refused (404), or left to a pod that may load it (`forward`, where all have one base model).
+    Of all requests the share `compared_share` is routed by `compared_policy` instead of `policy`. With
+    `engine_load_s`, engines are asked that often (seconds) how much they have to do for others.
     """
+
+    policy: PolicyName = "prefix"
+    compared_policy: PolicyName = "least_request"
+    compared_share: Annotated[float, Field(ge=0, le=1)] = 0.0
+    engine_load_s: NonNegativeFloat = 0.0
 
     imbalance_after: NonNegativeInt = 8
     sigma: NonNegativeFloat = 1.0
@@ -212,7 +223,8 @@ class UpstreamConfig(SettingsGroup):
     Requests to `more_paths` are passed on besides those that engines are known for; paths by
     which an engine is administered may be among them if `allows_administration`.
     Unless `forwards_report_mode`, requests go without `kv_cache_report_mode`, by which engines
-    announce cached blocks again.
+    announce cached blocks again. With `asks_for_usage`, engines are asked for the usage of streams whose
+    clients did not ask for it; it is left out of the answer again.
     """
 
     api_key: SecretStr | None = None
@@ -238,6 +250,7 @@ class UpstreamConfig(SettingsGroup):
         return {"authorization": f"Bearer {self.api_key.get_secret_value()}"} if self.api_key else {}
 
     forwards_report_mode: bool = False
+    asks_for_usage: bool = False
     retries: RetriesConfig = RetriesConfig()
     breaker: BreakerConfig = BreakerConfig()
     allows_administration: bool = False
@@ -323,6 +336,8 @@ class GatewayConfig(SettingsGroup):
     clients: ClientsConfig = ClientsConfig()
     snapshots: SnapshotsConfig = SnapshotsConfig()
     readiness: ReadinessConfig = ReadinessConfig()
+    logging: LoggingConfig = LoggingConfig()
+    metrics: MetricsConfig = MetricsConfig()
     _warnings: tuple[str, ...] = PrivateAttr(())
 
     @property

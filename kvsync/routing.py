@@ -38,6 +38,8 @@ class Selection(Enum):
     PREFIX_MATCH_SKIPPED = "prefix_match_skipped"
     LEAST_REQUEST = "least_request"
     LOAD_IMBALANCE = "load_imbalance"
+    ROUND_ROBIN = "round_robin"
+    RANDOM = "random"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +83,15 @@ class Choice:
     cached_tokens: int = 0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """Up to which load (requests) a held or an expected prefix counts; whether only the idlest may serve."""
+
+    load: float
+    expected_load: float
+    is_imbalanced: bool
+
+
 def choose(candidates: Sequence[Candidate], policy: Policy, rng: random.Random) -> Choice:
     """Return the pod to serve a request; raises NoPodReady only when there is no candidate."""
     if not candidates:
@@ -92,21 +103,51 @@ def rank(candidates: Sequence[Candidate], policy: Policy, rng: random.Random) ->
     """Return the best candidate of each pod, best first: the order in which to try them."""
     if not candidates:
         return []
-    loads = [candidate.running for candidate in candidates]
-    limit = _load_limit(loads, policy.sigma)
-    expected_limit = max(limit, min(loads) + policy.expected_ahead)
-    is_imbalanced = max(loads) - min(loads) > policy.imbalance_after
+    bounds = bounds_of(candidates, policy)
+    is_imbalanced = bounds.is_imbalanced
     by_load = sorted(rng.sample(candidates, len(candidates)), key=lambda candidate: candidate.running)
     allowed = [c for c in by_load if c.running == by_load[0].running] if is_imbalanced else by_load
-    pulls = [(_pull(c, limit, expected_limit), c) for c in allowed]
+    pulls = [(pull(c, bounds), c) for c in allowed]
     # Sorting is stable, so load and chance still order equal prefixes.
-    holders = [c for pull, c in sorted(pulls, key=itemgetter(0), reverse=True) if pull]
+    holders = [c for its_pull, c in sorted(pulls, key=itemgetter(0), reverse=True) if its_pull]
     otherwise = _without_prefix(candidates, is_imbalanced=is_imbalanced)
     order = [_choice(c, _with_prefix(c)) for c in holders] + [_choice(c, otherwise) for c in by_load]
     best: dict[str, Choice] = {}
     for choice in order:
         best.setdefault(choice.pod, choice)
     return [*best.values()]
+
+
+def rank_without_prefix(
+    candidates: Sequence[Candidate], selection: Selection, rng: random.Random, turn: int = 0
+) -> list[Choice]:
+    """Return the candidates of each pod in the order of a policy that looks at no prefix.
+
+    Such policies are there to be compared with. Pods take turns in the order of their names for ROUND_ROBIN,
+    as `turn` says; with LEAST_REQUEST the idlest come first; with RANDOM chance decides.
+    """
+    order = rng.sample(candidates, len(candidates))
+    if selection is Selection.LEAST_REQUEST:
+        order.sort(key=lambda candidate: candidate.running)
+    elif selection is Selection.ROUND_ROBIN and order:
+        order.sort(key=lambda candidate: (candidate.pod, candidate.rank or 0))
+        first = turn % len(order)
+        order = order[first:] + order[:first]
+    best: dict[str, Choice] = {}
+    for candidate in order:
+        best.setdefault(candidate.pod, _choice(candidate, selection))
+    return [*best.values()]
+
+
+def bounds_of(candidates: Sequence[Candidate], policy: Policy) -> Bounds:
+    """Return what the loads of all candidates together allow; there must be one."""
+    loads = [candidate.running for candidate in candidates]
+    limit = _load_limit(loads, policy.sigma)
+    return Bounds(
+        load=limit,
+        expected_load=max(limit, min(loads) + policy.expected_ahead),
+        is_imbalanced=max(loads) - min(loads) > policy.imbalance_after,
+    )
 
 
 def _load_limit(loads: Sequence[int], sigma: float) -> float:
@@ -123,10 +164,10 @@ def _expected(candidate: Candidate) -> int:
     return 0 if candidate.state is State.BLIND else candidate.expected_tokens
 
 
-def _pull(candidate: Candidate, limit: float, expected_limit: float) -> int:
+def pull(candidate: Candidate, bounds: Bounds) -> int:
     """Return how many tokens of the prompt speak for a candidate, as far as its load allows."""
-    held = _prefix(candidate) if candidate.running <= limit else 0
-    return max(held, _expected(candidate) if candidate.running <= expected_limit else 0)
+    held = _prefix(candidate) if candidate.running <= bounds.load else 0
+    return max(held, _expected(candidate) if candidate.running <= bounds.expected_load else 0)
 
 
 def _with_prefix(candidate: Candidate) -> Selection:

@@ -20,14 +20,16 @@ from starlette.routing import Route
 from kvsync.config import GatewayConfig
 from kvsync.discovery import Discovery, FileDiscovery, StaticDiscovery
 from kvsync.errors import TokenizeError, UnknownName
-from kvsync.gateway.catalog import Catalog
-from kvsync.gateway.completion import COMPLETION_PATHS, OTHER_PATHS
-from kvsync.gateway.engines import Engines
+from kvsync.gateway.catalog import Catalog, Target
+from kvsync.gateway.completion import COMPLETION_PATHS, OTHER_PATHS, Completion
+from kvsync.gateway.engines import FRESH_TURNS, Engines
 from kvsync.gateway.failover.breaker import Breakers
 from kvsync.gateway.failover.budget import RetryBudget
 from kvsync.gateway.health import HealthMonitor
 from kvsync.gateway.load import RunningRequests
 from kvsync.gateway.metrics import GatewayMetrics
+from kvsync.gateway.operation import logs
+from kvsync.gateway.operation.passage import REQUEST_ID, Observed, Passage
 from kvsync.gateway.operation.readiness import Readiness
 from kvsync.gateway.predictions import Predictions
 from kvsync.gateway.proxy import Proxy
@@ -35,6 +37,7 @@ from kvsync.gateway.refusal import refused
 from kvsync.gateway.relay import ROUTING_HEADERS, Relay, credentials, read_body, understand
 from kvsync.gateway.router import Router
 from kvsync.gateway.status import StatusView
+from kvsync.gateway.text import TokenIds
 from kvsync.gateway.tokens import Tokenizer
 from kvsync.gateway.transport import PeerTransport
 from kvsync.index import PrefixIndex, best_ranks
@@ -68,6 +71,7 @@ class Gateway:
 
     def __init__(self, config: GatewayConfig, discovery: Discovery, rng: random.Random) -> None:
         self._clients = config.clients
+        self._writes_access = config.logging.access
         self._passed = dict.fromkeys((*COMPLETION_PATHS, *OTHER_PATHS, *config.upstream.more_paths))
         transport = PeerTransport()
         self._client = httpx.AsyncClient(transport=transport, trust_env=False)
@@ -76,13 +80,16 @@ class Gateway:
         self._snapshots = SnapshotKeeper(config.snapshots, self._manager, self._client)
         self._readiness = Readiness(config, self._manager, time.monotonic)
         self._health = HealthMonitor(self._client, self._pods, config.health, config.upstream.credentials)
+        load_s = config.routing.engine_load_s
+        load = RunningRequests(fresh_s=FRESH_TURNS * load_s)
         self._engines = Engines(
             self._client,
             self._pods,
             self._manager.doubt,
             unnamed=lambda pod: self._status.unnamed(pod),
+            load=load,
+            load_s=load_s,
         )
-        load = RunningRequests()
         self._breakers = Breakers(config.upstream.breaker, time.monotonic)
         budget = RetryBudget(config.upstream.retries, time.monotonic)
         self._predictions = Predictions(
@@ -148,6 +155,7 @@ class Gateway:
                 Route("/metrics", self.metrics),
                 Route("/status", self.status),
                 Route("/index/query", self.query, methods=["POST"]),
+                Route("/index/explain", self.explain, methods=["POST"]),
                 Route("/index/dump", self.dump),
                 Route(peer.PATH, self.give),
                 *(Route(path, self._relay, methods=["POST"]) for path in self._passed),
@@ -158,17 +166,25 @@ class Gateway:
         )
 
     def _middleware(self) -> list[Middleware]:
+        observed = Middleware(Observed, observe=self._observe)
         if not self._clients.cors_origins:
-            return []
+            return [observed]
         return [
+            observed,
             Middleware(
                 CORSMiddleware,
                 allow_origins=self._clients.cors_origins,
                 allow_methods=["GET", "POST"],
                 allow_headers=["*"],
-                expose_headers=ROUTING_HEADERS,
-            )
+                expose_headers=(*ROUTING_HEADERS, REQUEST_ID.decode()),
+            ),
         ]
+
+    def _observe(self, passage: Passage) -> None:
+        """Count and write down a request that has ended."""
+        self._metrics.traffic.served(passage)
+        if self._writes_access and passage.method == "POST" and not passage.path.startswith("/index/"):
+            logs.write(passage)
 
     @asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
@@ -226,8 +242,8 @@ class Gateway:
         """Say everything that is known of pods and sources."""
         return JSONResponse(self._status.to_json())
 
-    async def query(self, request: Request) -> Response:
-        """Say which pod holds how much of a prompt, without sending it anywhere."""
+    async def _asked(self, request: Request) -> tuple[Completion, Target, TokenIds | None]:
+        """Read what a request would be routed by. Raises HTTPException."""
         body = await read_body(request, self._clients.max_body_bytes)
         completion, target = await understand(body, self._router)
         if completion.lora is not None:
@@ -238,6 +254,18 @@ class Gateway:
             )
         except TokenizeError as exc:
             raise HTTPException(503, f"the tokens of the prompt are not known: {exc}") from exc
+        return completion, target, tokens
+
+    async def explain(self, request: Request) -> Response:
+        """Say where a request would go now, and why there, without sending it."""
+        completion, target, tokens = await self._asked(request)
+        known = tokens if completion.reads_cache else None
+        said = self._router.explain(target, known, completion.cache_salt)
+        return JSONResponse({"model": target.model, "lora": target.lora, **said.to_json()})
+
+    async def query(self, request: Request) -> Response:
+        """Say which pod holds how much of a prompt, without sending it anywhere."""
+        completion, target, tokens = await self._asked(request)
         if tokens is None:
             raise HTTPException(400, "give the prompt as `token_ids`, `prompt` or `messages`")
         matched = best_ranks(self._router.match(target, tokens, completion.cache_salt))

@@ -43,6 +43,7 @@ class Completion:
     cache_salt: str | None = None
     lora: str | None = None
     wants_report: bool = False
+    asks_for_usage: bool = False
 
 
 COMPLETION_PATHS = ("/v1/completions", "/v1/chat/completions")
@@ -119,6 +120,7 @@ def parse(body: bytes) -> Completion:
         cache_salt=_text(request.get("cache_salt")),
         lora=_text(request.get("lora")),
         wants_report=_wants_report(request),
+        asks_for_usage=_asks_for_usage(request),
     )
 
 
@@ -144,6 +146,11 @@ def without_report(body: bytes) -> bytes:
 def _wants_report(request: Mapping[str, object]) -> bool:
     extra = request.get(XARGS)
     return isinstance(extra, dict) and REPORT_MODE in extra
+
+
+def _asks_for_usage(request: Mapping[str, object]) -> bool:
+    options = request.get("stream_options")
+    return isinstance(options, dict) and options.get("include_usage") is True
 
 
 def _count(value: object) -> int:

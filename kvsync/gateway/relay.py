@@ -23,6 +23,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from kvsync.config import GatewayConfig
 from kvsync.errors import TokenizeError, UnknownName
+from kvsync.gateway.agreement import reported_cached_tokens, reported_prompt_tokens
 from kvsync.gateway.catalog import Target
 from kvsync.gateway.completion import COMPLETION_PATHS, Completion, parse, parse_other, without_report
 from kvsync.gateway.failover.attempts import REFUSALS, Attempts
@@ -30,6 +31,8 @@ from kvsync.gateway.failover.breaker import Breakers
 from kvsync.gateway.failover.budget import RetryBudget
 from kvsync.gateway.load import RunningRequests
 from kvsync.gateway.metrics import GatewayMetrics
+from kvsync.gateway.operation.passage import passage_of
+from kvsync.gateway.operation.usage import WithoutUsage, with_usage
 from kvsync.gateway.predictions import Prediction, Predictions
 from kvsync.gateway.proxy import Headers, Proxy, UpstreamAnswer, UpstreamFailure
 from kvsync.gateway.refusal import error, refusal
@@ -193,6 +196,7 @@ class Relay:
     ) -> None:
         self._max_body_bytes = config.clients.max_body_bytes
         self._says_so = config.clients.broken_stream == "event"
+        self._asks_for_usage = config.upstream.asks_for_usage
         self._forwards_report_mode = config.upstream.forwards_report_mode
         self._retries = config.upstream.retries
         self._budget = budget
@@ -215,6 +219,9 @@ class Relay:
         completion, target = await understand(body, self._router, self._reader(request))
         if completion.wants_report and not self._forwards_report_mode:
             body = without_report(body)
+        is_added = self._asks_for_usage and completion.is_compared and completion.stream
+        if is_added and not completion.asks_for_usage:
+            body, passage_of(scope).hides_usage = with_usage(body), True
         has_begun = False
 
         async def noted(message: Message) -> None:
@@ -239,15 +246,18 @@ class Relay:
     async def _serve(
         self, request: Request, send: Send, body: bytes, completion: Completion, target: Target
     ) -> None:
-        model = target.model
+        model, passage, asked_at = target.model, passage_of(request.scope), time.perf_counter()
         tokens = await self._tokens(request, completion, target)
+        passage.tokenize_s = time.perf_counter() - asked_at if tokens is not None else None
         with self._metrics.routing_seconds.time():
             route = self._router.route(target, tokens, completion.cache_salt)
         self._metrics.decided(model, route)
+        passage.model, passage.policy = model, route.policy
+        passage.prompt_tokens = None if tokens is None else len(tokens)
         pods = {pod.name: pod for pod in target.pods}
         path = f"{request.url.path}?{request.url.query}".removesuffix("?")
         tried: list[Tried] = []
-        selection, status = "none", "disconnected"
+        passage.outcome = "disconnected"
         attempts = Attempts(
             self._breakers.order(route.choices),
             engines=self._retries.engines,
@@ -257,7 +267,7 @@ class Relay:
         self._budget.request()
         try:
             while choice := attempts.next():
-                selection = choice.selection.value
+                passage.chose(choice)
                 with (
                     self._load.running(choice.pod, choice.rank),
                     self._breakers.trying(choice.pod),
@@ -271,7 +281,7 @@ class Relay:
                     headers = asking_for(choice.rank, request.headers.raw)
                     async with self._proxy.post(pods[choice.pod], path, headers, body) as answer:
                         if isinstance(answer, UpstreamAnswer):
-                            status = await self._pass_on(
+                            passage.outcome = await self._pass_on(
                                 request, answer, choice, prediction, completion, send
                             )
                             return
@@ -280,13 +290,13 @@ class Relay:
                 attempts.failed(choice.pod, is_seen=answer.is_seen, status=answer.status)
             if said := engines_own(tried):
                 answer, (choice, prediction, _) = said
-                selection = choice.selection.value
-                status = await self._pass_on(request, answer, choice, prediction, completion, send)
+                passage.chose(choice)
+                passage.outcome = await self._pass_on(request, answer, choice, prediction, completion, send)
                 return
-            status = "503"
+            passage.outcome = "503"
             await unanswered(completion.model, tried, attempts.withheld)(request.scope, request.receive, send)
         finally:
-            self._metrics.requests.labels(model, selection, status).inc()
+            self._metrics.requests.labels(model, passage.selection, passage.outcome, route.policy).inc()
 
     async def _pass_on(
         self,
@@ -303,6 +313,7 @@ class Relay:
             self._breakers.began(choice.pod)
         headers = [*answer.headers, *routing_headers(choice, prediction)]
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        cut = WithoutUsage() if answer.streams and passage_of(request.scope).hides_usage else None
         tail, says_so = b"", answer.streams and (self._says_so or request["http_version"] == "1.0")
         try:
             async with aclosing(answer.chunks) as chunks:
@@ -313,19 +324,27 @@ class Relay:
                             await send({"type": "http.response.body", "body": broken(chunk)})
                         return "broken"
                     tail = (tail + chunk)[-USAGE_TAIL_BYTES:]
-                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
+                    if shown := cut.feed(chunk) if cut else chunk:
+                        await send({"type": "http.response.body", "body": shown, "more_body": True})
         except asyncio.CancelledError:
             if says_so:
                 ended = UpstreamFailure(pod=choice.pod, reason="the gateway ends")
                 await send({"type": "http.response.body", "body": broken(ended)})
             raise
-        await send({"type": "http.response.body", "body": b""})
+        await send({"type": "http.response.body", "body": cut.end() if cut else b""})
         if not is_refused:
             self._breakers.answered(choice.pod)
         is_known = prediction.tokens is not None or not completion.reads_cache
         is_alone = completion.is_compared and completion.prompts == completion.answers == 1
+        found = None
         if answer.status == HTTPStatus.OK and is_alone and is_known:
-            self._metrics.compared(prediction, self._predictions.compare(prediction, tail))
+            found = self._predictions.compare(prediction, tail)
+            self._metrics.compared(prediction, found)
+        if completion.is_compared:
+            passage = passage_of(request.scope)
+            passage.predicted = prediction.cached_tokens if is_known else None
+            passage.reported = found[1] if found else reported_cached_tokens(tail)
+            passage.engine_prompt_tokens = reported_prompt_tokens(tail)
         return str(answer.status)
 
     async def _tokens(self, request: Request, completion: Completion, target: Target) -> TokenIds | None:

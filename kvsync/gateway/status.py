@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import asdict, dataclass
 
+import kvsync
 from kvsync.config import GatewayConfig
 from kvsync.events import Source
 from kvsync.gateway.catalog import adapter_numbers
@@ -53,10 +54,15 @@ class StatusView:
         for status in self.sources():
             sources.setdefault(status.source.pod, []).append(self._source(status))
         return {
+            "version": kvsync.__version__,
             "sync_enabled": self.config.sync_enabled,
             "warnings": list(self.config.warnings),
             "discovery": {"pods": len(self.manager.pods), "problem": self.manager.problem},
-            "index": {"blocks": self.index.blocks_total, "sources": len(self.index.sources())},
+            "index": {
+                "blocks": self.index.blocks_total,
+                "sources": len(self.index.sources()),
+                "bytes_estimated": self.index.bytes_estimated,
+            },
             "pods": [{**self._pod(pod), "sources": sources.get(pod.name, [])} for pod in self.manager.pods],
         }
 

@@ -11,6 +11,14 @@ Copies = Mapping[int, int]
 """How many copies there are of a block, by engine hash."""
 
 
+@dataclass(frozen=True, slots=True)
+class Digest:
+    """A source's blocks in short: their number and the exclusive or of their engine hashes."""
+
+    blocks: int
+    xor: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeldGroup:
     """A group of layers that keeps a part of a prompt: blocks with their copies. `run` as in `Group`."""

@@ -30,13 +30,13 @@ different dicts because nothing keeps the bytes of a short block with a salt fro
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Hashable, Sequence
-from dataclasses import dataclass
 from typing import TypeVar
 
 from kvsync.events import GPU, AllBlocksCleared, BlockRemoved, BlockStored, Event, Source
 from kvsync.hashing import DEFAULT_SEED, block_hashes
+from kvsync.index.footprint import estimated
 from kvsync.index.groups import Group
-from kvsync.index.held import Held, give, taken
+from kvsync.index.held import Digest, Held, give, taken
 from kvsync.index.holding import MAX_BLOCKS_PER_SOURCE, MAX_ORPHANS_PER_SOURCE, Applied, Holding
 from kvsync.index.keys import extra_of, lora_of
 from kvsync.index.orphans import Orphan, Orphans
@@ -52,14 +52,6 @@ DEFAULT_BLOCK_SIZE = 16
 
 MAX_BLOCK_SIZES = 8
 """Of the sources of one model: each prompt is hashed for each of them, which takes as long as a lookup."""
-
-
-@dataclass(frozen=True, slots=True)
-class Digest:
-    """A source's blocks in short: their number and the exclusive or of their engine hashes."""
-
-    blocks: int
-    xor: int
 
 
 class PrefixIndex:
@@ -260,6 +252,11 @@ class PrefixIndex:
     def blocks_total(self) -> int:
         """Blocks of all sources together."""
         return sum(len(holding.blocks) for holding in self._holdings.values())
+
+    @property
+    def bytes_estimated(self) -> int:
+        """Memory of everything that is known, in bytes, estimated."""
+        return estimated(self._contexts.values(), self._holdings.values())
 
     def _admit(self, source: Source) -> Holding:
         bit = 1

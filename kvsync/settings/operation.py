@@ -1,7 +1,7 @@
 """Settings of how the gateway is run: what outlives it, and when it is ready."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat
 
@@ -23,6 +23,20 @@ class SnapshotsConfig(SettingsGroup):
     max_age_s: PositiveFloat = 86_400.0
     take_from: Annotated[str, Field(pattern=r"^https?://[^\s/]+/?$")] | None = None
     take_s: PositiveFloat = 5.0
+
+
+class MetricsConfig(SettingsGroup):
+    """What `/metrics` shows: with `aibrix_names`, what AIBrix measures too under its names as well."""
+
+    aibrix_names: bool = True
+
+
+class LoggingConfig(SettingsGroup):
+    """What the gateway writes on standard error: lines as `text` for people or as `json` for collectors, and
+    with `access` one for each request that is passed on or refused."""
+
+    format: Literal["text", "json"] = "text"
+    access: bool = True
 
 
 class ReadinessConfig(SettingsGroup):
