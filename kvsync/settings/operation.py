@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat
+from pydantic import Field, NonNegativeFloat, PositiveFloat, SecretStr
 
 from kvsync.settings.base import SettingsGroup
 
@@ -13,7 +13,8 @@ class SnapshotsConfig(SettingsGroup):
 
     With `folder`, each source of which events came is written there every `interval_s` and when the gateway
     ends, and read at the start; a folder is of one gateway. With `take_from`, the URL of a running gateway
-    (or of their Service), a new one asks it for what it knows, for `take_s` at most. Either counts for a
+    (or of their Service), a new one asks it for what it knows, for `take_s` at most, with `take_key` if that
+    wants one. Either counts for a
     source once its publisher repeats a batch that is remembered; what is older than `max_age_s` is thrown
     away.
     """
@@ -21,8 +22,14 @@ class SnapshotsConfig(SettingsGroup):
     folder: Path | None = None
     interval_s: PositiveFloat = 10.0
     max_age_s: PositiveFloat = 86_400.0
-    take_from: Annotated[str, Field(pattern=r"^https?://[^\s/]+/?$")] | None = None
+    take_from: Annotated[str, Field(pattern=r"^https?://[^\s/]\S*$")] | None = None
     take_s: PositiveFloat = 5.0
+    take_key: SecretStr | None = None
+
+    @property
+    def credentials(self) -> dict[str, str]:
+        """The headers that let this gateway in at another one."""
+        return {"authorization": f"Bearer {self.take_key.get_secret_value()}"} if self.take_key else {}
 
 
 class MetricsConfig(SettingsGroup):

@@ -42,8 +42,8 @@ class Followed(Protocol):
 class SnapshotKeeper:
     """Keeps the snapshots of one gateway. Raises ConfigError for a folder that cannot be written to.
 
-    `counts` are of snapshots by what became of them: read, taken (from another gateway), unreadable, written,
-    unwritten.
+    `counts` are of snapshots by what became of them: read, unreadable, written, unwritten, and taken from
+    another gateway; not_taken is 1 when that did not give all of its own.
     """
 
     def __init__(
@@ -66,18 +66,29 @@ class SnapshotKeeper:
         """Read what there is: what the folder has, and what another gateway gives."""
         found = await asyncio.to_thread(self._stored) if self._folder else {}
         if url := self._config.take_from:
-            try:
-                async with asyncio.timeout(self._config.take_s):
-                    taken, problem = await take(self._client, url, self._config.take_s)
-            except TimeoutError:
-                taken, problem = [], SnapshotError(f"{url}: took longer than {self._config.take_s:g} s")
-            if problem:
-                self._refuse(problem)
-            self.counts["taken"] += len(taken)
+            taken = await self._taken(url)
             found.update((each.source, each) for each in taken if is_newer(each, found.get(each.source)))
         if found:
             log.info("%d snapshots, which their publishers have to prove", len(found))
         return found
+
+    async def _taken(self, url: str) -> list[SourceSnapshot]:
+        """Ask another gateway, and use what came of its answer in time."""
+        taken: list[SourceSnapshot] = []
+        try:
+            async with asyncio.timeout(self._config.take_s):
+                async for snapshot in take(self._client, url, self._config.credentials):
+                    taken.append(snapshot)  # noqa: PERF401 - what came is kept when the rest does not
+        except TimeoutError:
+            self._note_untaken(f"{url} took longer than snapshots.take_s, {self._config.take_s:g} s")
+        except SnapshotError as error:
+            self._note_untaken(str(error))
+        self.counts["taken"] += len(taken)
+        return taken
+
+    def _note_untaken(self, why: str) -> None:
+        self.counts["not_taken"] += 1
+        log.warning("not all that another gateway knows is taken over: %s", why)
 
     async def run(self) -> None:
         """Write what changed, until cancelled."""

@@ -1,5 +1,7 @@
 """Snapshots from a gateway that runs: it gives them one after the other, each of its own moment."""
 
+from collections.abc import AsyncIterator, Mapping
+
 import httpx
 
 from kvsync.errors import SnapshotError
@@ -37,20 +39,17 @@ class Parts:
 
 
 async def take(
-    client: httpx.AsyncClient, url: str, timeout_s: float
-) -> tuple[list[SourceSnapshot], SnapshotError | None]:
-    """Ask a gateway for its snapshots; returns those that came whole, and what went wrong, if anything."""
-    found: list[SourceSnapshot] = []
+    client: httpx.AsyncClient, url: str, credentials: Mapping[str, str]
+) -> AsyncIterator[SourceSnapshot]:
+    """Ask a gateway for its snapshots, one after the other. Raises SnapshotError when that ends early."""
     parts, address = Parts(), url.rstrip("/") + PATH
     try:
-        async with client.stream("GET", address, timeout=timeout_s) as answer:
+        async with client.stream("GET", address, headers=credentials, timeout=None) as answer:
             if not answer.is_success:
-                return found, SnapshotError(f"{address}: status {answer.status_code}")
+                raise SnapshotError(f"status {answer.status_code}")
             async for chunk in answer.aiter_bytes():
-                found += parts.feed(chunk)
+                for snapshot in parts.feed(chunk):
+                    yield snapshot
         parts.end()
-    except httpx.HTTPError as error:
-        return found, SnapshotError(f"{address}: {type(error).__name__}: {error}".removesuffix(": "))
-    except SnapshotError as error:
-        return found, SnapshotError(f"{address}: {error}")
-    return found, None
+    except (httpx.HTTPError, SnapshotError) as error:
+        raise SnapshotError(f"{address}: {type(error).__name__}: {error}") from error
