@@ -28,6 +28,9 @@ from kvsync.subscriber import Remembered, Subscriber, open_context
 
 log = logging.getLogger(__name__)
 
+CLAIM_S = 60.0
+"""For how long what is remembered of a source waits for its pod to be listed: it takes memory."""
+
 _WORST_FIRST = (State.BLIND, State.DEGRADED, State.CATCHING_UP, State.EXACT)
 
 _KINDS: dict[type[Event], str] = {BlockStored: "stored", BlockRemoved: "removed", AllBlocksCleared: "cleared"}
@@ -96,6 +99,7 @@ class EventManager:
         *,
         subscribe: bool = True,
         wall_clock: Callable[[], float] = time.time,
+        claim_s: float = CLAIM_S,
     ) -> None:
         self.pods: tuple[Pod, ...] = ()
         self.events: Counter[tuple[str, str]] = Counter()
@@ -108,6 +112,7 @@ class EventManager:
         self._clock = clock
         self._subscribe = subscribe
         self._wall_clock = wall_clock
+        self._claim_s = claim_s
         self._remembered: dict[Source, SourceSnapshot] = {}
         self._followed: dict[Source, _Followed] = {}
         self._contents: dict[Source, Content] = {}
@@ -118,6 +123,8 @@ class EventManager:
         with open_context() as context:
             async with asyncio.TaskGroup() as group:
                 async for pods in self._discovery.watch():
+                    if self._remembered and not self._followed:
+                        asyncio.get_running_loop().call_later(self._claim_s, self._drop_unclaimed)
                     self.pods = pods
                     if self._subscribe:
                         self._update(pods, group, context)
@@ -135,7 +142,7 @@ class EventManager:
     def remember(self, snapshots: Mapping[Source, SourceSnapshot]) -> None:
         """Let sources that are followed from now on go on from snapshots, once their publishers prove them.
 
-        `snapshots` of the manager counts what became of them: restored, thrown_away, or unfit.
+        `snapshots` of the manager counts what became of them: restored, thrown_away, unfit or unclaimed.
         """
         self._remembered = dict(snapshots)
 
@@ -253,6 +260,12 @@ class EventManager:
             del self._remembered[source]
             return None
         return Remembered(snapshot.memory, partial(self._restore, source))
+
+    def _drop_unclaimed(self) -> None:
+        for source in self._remembered.keys() - self._followed.keys():
+            del self._remembered[source]
+            self.snapshots["unclaimed"] += 1
+            log.info("%s: its snapshot is not used: no such pod is listed", source)
 
     def _restore(self, source: Source) -> str:
         snapshot = self._remembered.pop(source)
