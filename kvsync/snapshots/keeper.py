@@ -28,6 +28,9 @@ from kvsync.snapshots.snapshot import SourceSnapshot, is_newer
 
 log = logging.getLogger(__name__)
 
+RETRY_S = 0.1
+"""Wait before another gateway that gave no answer is asked again."""
+
 
 class Followed(Protocol):
     """Who knows the sources."""
@@ -73,22 +76,28 @@ class SnapshotKeeper:
         return found
 
     async def _taken(self, url: str) -> list[SourceSnapshot]:
-        """Ask another gateway, and use what came of its answer in time."""
-        taken: list[SourceSnapshot] = []
+        """Ask another gateway until it answers, and use what came of its answer in time.
+
+        In its first seconds a new pod may not reach the cluster's DNS, nor a Service its endpoints.
+        """
+        taken, problem = dict[Source, SourceSnapshot](), ""
         try:
             async with asyncio.timeout(self._config.take_s):
-                async for snapshot in take(self._client, url, self._config.credentials):
-                    taken.append(snapshot)  # noqa: PERF401 - what came is kept when the rest does not
+                while True:
+                    try:
+                        async for snapshot in take(self._client, url, self._config.credentials):
+                            taken[snapshot.source] = snapshot
+                        break
+                    except SnapshotError as error:
+                        problem = str(error)
+                    await asyncio.sleep(RETRY_S)
         except TimeoutError:
-            self._note_untaken(f"{url} took longer than snapshots.take_s, {self._config.take_s:g} s")
-        except SnapshotError as error:
-            self._note_untaken(str(error))
+            self.counts["not_taken"] += 1
+            why = problem or f"{url} took longer"
+            wanted = "not all that another gateway knows is taken over within snapshots.take_s"
+            log.warning("%s (%g s): %s", wanted, self._config.take_s, why)
         self.counts["taken"] += len(taken)
-        return taken
-
-    def _note_untaken(self, why: str) -> None:
-        self.counts["not_taken"] += 1
-        log.warning("not all that another gateway knows is taken over: %s", why)
+        return [*taken.values()]
 
     async def run(self) -> None:
         """Write what changed, until cancelled."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from typing import TYPE_CHECKING
 
 import httpx
@@ -19,7 +20,7 @@ from kvsync.sequence import Memory
 from kvsync.settings.operation import SnapshotsConfig
 from kvsync.snapshots.coding import encode
 from kvsync.snapshots.folder import SnapshotFolder, file_name
-from kvsync.snapshots.keeper import SnapshotKeeper
+from kvsync.snapshots.keeper import RETRY_S, SnapshotKeeper
 from kvsync.snapshots.snapshot import SourceSnapshot
 
 if TYPE_CHECKING:
@@ -219,7 +220,7 @@ async def test_what_came_of_another_gateway_is_used(
         ("whole", None, [], "status 401"),
         ("cut", "k", ["a"], "cut off"),
         ("nothing", "k", [], "status 404"),
-        ("whole", "wait", [], "took longer than snapshots.take_s, 0.1 s"),
+        ("whole", "wait", [], "(0.1 s): http://gateway/whole took longer"),
     ):
         caplog.clear()
         kept = keeper(gateway, take_from=f"http://gateway/{what}", take_key=key, take_s=0.1)
@@ -232,9 +233,32 @@ async def test_a_gateway_that_is_not_there_is_one_line(
     client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     """As when all gateways start at once."""
-    kept = keeper(client, take_from="http://127.0.0.1:9")
+    kept = keeper(client, take_from="http://127.0.0.1:9", take_s=0.3)
 
     assert await kept.load() == {}
     assert [text.partition(": ")[0] for text in caplog.messages] == [
-        "not all that another gateway knows is taken over"
+        "not all that another gateway knows is taken over within snapshots.take_s (0.3 s)"
     ]
+    assert "ConnectError" in caplog.text
+
+
+async def test_a_gateway_that_cannot_be_reached_yet_is_asked_again(client: httpx.AsyncClient) -> None:
+    """As in the first seconds of a pod, before the names and Services of its cluster are known to it."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    kept = keeper(client, take_from=f"http://127.0.0.1:{port}")
+    loading = asyncio.create_task(kept.load())
+    await asyncio.sleep(RETRY_S)
+
+    stored = encode(snapshot("a"))
+    head = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(stored)
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(head + stored)
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", port):
+        assert [*await loading] == [Source("a", "m")]
+    assert kept.counts == {"taken": 1}
