@@ -14,6 +14,7 @@ import pytest
 import kvsync
 from kvsync.gateway.operation.explaining import lines
 from kvsync.gateway.operation.logs import JsonLines
+from tests.integration.gateway.conftest import Site as Scripted
 from tests.integration.gateway.conftest import until
 from tests.integration.gateway.test_gateway import TOKENS, Site, metric
 
@@ -93,17 +94,24 @@ async def test_each_request_is_one_line(site: Site, caplog: pytest.LogCaptureFix
     )
 
 
-async def test_an_engine_gets_the_id_of_a_request(site: Site) -> None:
-    """The id in the answer is the gateway's, whatever the engine made of it."""
-    await site.engine("a")
-    client = await site.gateway()
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [(["mine"], "mine"), ([], None), (["a", "b"], None), (["x" * 129], None), ([""], None)],
+    ids=["one", "none", "two", "too long", "empty"],
+)
+async def test_an_engine_gets_the_id_of_a_request(given: list[str], kept: str | None) -> None:
+    """The client's or, where that is none, a new one; the answer has it, whatever the engine says."""
+    async with AsyncExitStack() as stack:
+        scripted = Scripted(stack)
+        pod = await scripted.pod("a")
+        client = await scripted.gateway("a")
 
-    answer = await client.post(
-        "/v1/completions", json=REQUEST, headers=[("x-request-id", "a"), ("x-request-id", "b")]
-    )
+        headers = [("x-request-id", each) for each in given]
+        answer = await client.post("/v1/completions", json={"model": "m", "prompt": [1]}, headers=headers)
 
-    assert len(answer.headers.get_list("x-request-id")) == 1
-    assert answer.headers["x-request-id"] not in ("a", "b")
+    (received,) = pod.received
+    assert answer.headers.get_list("x-request-id") == [received.headers["x-request-id"]]
+    assert received.headers["x-request-id"] == kept if kept else len(received.headers["x-request-id"]) == 32
 
 
 @pytest.mark.parametrize("asks", [False, True], ids=["not asked for", "asked for"])
