@@ -91,11 +91,13 @@ def gateway(
     `GET /index/dump` everything that is known.
     """
     from kvsync.config import from_env
+    from kvsync.gateway.operation.logs import configure
     from kvsync.gateway.server import event_loop, serve
 
     _log_to_stderr(log_level)
     given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
     settings = from_env(config).model_copy(update=given)
+    configure(settings.logging)
     with asyncio.Runner(loop_factory=event_loop) as runner:
         runner.run(serve(settings, exit_with_stdin=exit_with_stdin))
 
@@ -188,6 +190,24 @@ def simulate(**options: Any) -> None:
 
 simulate.__signature__ = _simulator_flags()  # type: ignore[attr-defined]  # inspect reads it, mypy does not know
 app.command()(simulate)
+
+
+@app.command()
+def explain(
+    request: Annotated[
+        Path, typer.Argument(help="A file with the body of a completion or chat; `-` reads standard input.")
+    ],
+    gateway: Annotated[str, typer.Option(help="The gateway to ask.")] = "http://127.0.0.1:8080",
+) -> None:
+    """Say where a request would go now, and why: tokens, blocks, what each pod holds, loads, and the rule.
+
+    The request is sent to no pod. Its tokens and the hashes of its blocks are in the answer of
+    `POST /index/explain`.
+    """
+    from kvsync.gateway.operation.explaining import ask
+
+    body = sys.stdin.buffer.read() if str(request) == "-" else request.read_bytes()
+    print(ask(gateway, body))
 
 
 @app.command()

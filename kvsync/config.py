@@ -20,8 +20,6 @@ from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     NonNegativeFloat,
     NonNegativeInt,
@@ -38,6 +36,8 @@ from pydantic import (
 from kvsync.access.settings import AccessConfig, EngineTlsConfig
 from kvsync.errors import ConfigError
 from kvsync.pods import Host, Location, Name, Pod, PodDefaults, Port, parse_document, path, problems
+from kvsync.settings.base import SettingsGroup
+from kvsync.settings.operation import LoggingConfig, MetricsConfig, ReadinessConfig, SnapshotsConfig
 
 PREFIX = "KVSYNC_"
 
@@ -56,11 +56,7 @@ _LINKS = ("tcp://", "udp://", "sctp://")
 """Kubernetes also sets NAME_PORT to a URL, which for a service `kvsync` is the name of our setting."""
 
 
-class _Settings(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class TokenizerConfig(_Settings):
+class TokenizerConfig(SettingsGroup):
     """What turns text into token ids: the pods themselves, one remote service, or nothing.
 
     A request waits for its tokens for `timeout_s` at most, and is then routed by load.
@@ -81,7 +77,11 @@ class TokenizerConfig(_Settings):
         return endpoint
 
 
-class RoutingConfig(_Settings):
+PolicyName = Literal["prefix", "least_request", "round_robin", "random"]
+"""How a pod is chosen: by its prefix and load, by its load alone, in turn, or by chance."""
+
+
+class RoutingConfig(SettingsGroup):
     """When load outweighs a cached prefix; AIBrix' defaults.
 
     Fewer than `least_prefix_tokens` tokens count as no prefix: with pages of one token, as SGLang has, nearly
@@ -90,8 +90,14 @@ class RoutingConfig(_Settings):
     requests more than the idlest one at most. With `expected_s` 0 nothing is expected. A model that no pod
     lists, also not when asked again, is refused (404), or left to a pod that may load it (`forward`, where
     all have one base model). Of the last `stored_responses` responses it is remembered which pod keeps them.
+    Of all requests the share `compared_share` is routed by `compared_policy` instead of `policy`. With
+    `engine_load_s`, engines are asked that often (seconds) how much they have to do for others.
     """
 
+    policy: PolicyName = "prefix"
+    compared_policy: PolicyName = "least_request"
+    compared_share: Annotated[float, Field(ge=0, le=1)] = 0.0
+    engine_load_s: NonNegativeFloat = 0.0
     least_prefix_tokens: NonNegativeInt = 16
     imbalance_after: NonNegativeInt = 8
     sigma: NonNegativeFloat = 1.0
@@ -102,7 +108,7 @@ class RoutingConfig(_Settings):
     stored_responses: NonNegativeInt = 10_000
 
 
-class PredictionConfig(_Settings):
+class PredictionConfig(SettingsGroup):
     """When predictions of cached tokens that engines do not confirm make a source doubtful.
 
     Of a pod's last comparisons, at least `minimum`, more than the share `wrong_share` may not be wrong.
@@ -115,7 +121,7 @@ class PredictionConfig(_Settings):
     recomputes_last_block: bool | None = None
 
 
-class SubscriberOptions(_Settings):
+class SubscriberOptions(SettingsGroup):
     """How one publisher is followed. Times are seconds.
 
     A peer that answers no ZMTP ping for `heartbeat_s` counts as dead, as does one that takes longer to accept
@@ -137,7 +143,7 @@ class SubscriberOptions(_Settings):
     log_interval_s: NonNegativeFloat = 10.0
 
 
-class HealthConfig(_Settings):
+class HealthConfig(SettingsGroup):
     """How often each pod is probed, and how many failures in a row make it unhealthy."""
 
     interval_s: PositiveFloat = 1.0
@@ -187,7 +193,7 @@ ADMINISTRATION = frozenset(
 """Paths, without `/v1`, by which an engine is changed or stopped for all of its clients (vLLM 0.32)."""
 
 
-class RetriesConfig(_Settings):
+class RetriesConfig(SettingsGroup):
     """How often a request that a pod failed is sent again.
 
     At most `engines` engines see one request, since it may be what kills them. Of the requests of the last
@@ -200,7 +206,7 @@ class RetriesConfig(_Settings):
     recent_s: PositiveFloat = 10.0
 
 
-class BreakerConfig(_Settings):
+class BreakerConfig(SettingsGroup):
     """After `failures` failed requests in a row a pod is asked last for `open_s`; then one request tries.
 
     Each trial that fails doubles that time, up to `open_max_s`.
@@ -211,7 +217,7 @@ class BreakerConfig(_Settings):
     open_max_s: PositiveFloat = 30.0
 
 
-class UpstreamConfig(_Settings):
+class UpstreamConfig(SettingsGroup):
     """How long a pod may take to accept a request, to answer, and between two parts of a stream.
 
     An answer, or the beginning of a stream, may take `answer_s`, by default what OpenAI's clients wait, while
@@ -221,7 +227,8 @@ class UpstreamConfig(_Settings):
     Requests to `more_paths` are passed on besides those that engines are known for; paths by
     which an engine is administered may be among them if `allows_administration`.
     Unless `forwards_report_mode`, requests go without `kv_cache_report_mode`, by which engines
-    announce cached blocks again.
+    announce cached blocks again. With `asks_for_usage`, engines are asked for the usage of streams whose
+    clients did not ask for it; it is left out of the answer again.
     """
 
     api_key: SecretStr | None = None
@@ -248,6 +255,7 @@ class UpstreamConfig(_Settings):
         return {"authorization": f"Bearer {self.api_key.get_secret_value()}"} if self.api_key else {}
 
     forwards_report_mode: bool = False
+    asks_for_usage: bool = False
     retries: RetriesConfig = RetriesConfig()
     breaker: BreakerConfig = BreakerConfig()
     allows_administration: bool = False
@@ -263,7 +271,7 @@ class UpstreamConfig(_Settings):
         return paths
 
 
-class ClientsConfig(_Settings):
+class ClientsConfig(SettingsGroup):
     """How the gateway treats its clients and their connections. Times are seconds.
 
     An idle connection is kept for `keep_alive_s`, longer than clients and load balancers keep theirs, because
@@ -286,7 +294,7 @@ class ClientsConfig(_Settings):
     cors_origins: tuple[Annotated[str, Field(pattern=r"^(\*|https?://[^/\s]+)$")], ...] = ()
 
 
-class KubernetesConfig(_Settings):
+class KubernetesConfig(SettingsGroup):
     """Pods come from a Kubernetes cluster. Times are seconds.
 
     Without `kubeconfig` the gateway asks the cluster it runs in, as its service account; without `context`
@@ -324,7 +332,7 @@ class KubernetesConfig(_Settings):
         return context
 
 
-class GatewayConfig(_Settings):
+class GatewayConfig(SettingsGroup):
     """All settings of the gateway.
 
     Each engine's block size is learnt from its events; with `block_size` (tokens), blocks of another one are
@@ -348,6 +356,10 @@ class GatewayConfig(_Settings):
     upstream: UpstreamConfig = UpstreamConfig()
     clients: ClientsConfig = ClientsConfig()
     access: AccessConfig = AccessConfig()
+    snapshots: SnapshotsConfig = SnapshotsConfig()
+    readiness: ReadinessConfig = ReadinessConfig()
+    logging: LoggingConfig = LoggingConfig()
+    metrics: MetricsConfig = MetricsConfig()
     _warnings: tuple[str, ...] = PrivateAttr(())
 
     @property

@@ -5,6 +5,7 @@ KVSyncError
 ├── UnknownName       a name was asked for that does not exist: lists the valid ones
 ├── PortInUse         an address is taken: says by which process where that can be known
 ├── DecodeError       a peer sent bytes that are not an event batch: count it by `reason`, go on
+├── SnapshotError     what is remembered of a source cannot be read or written: go on without
 ├── TokenizeError     no tokenizer answered: route without a prefix
 ├── NoPodReady        nothing can serve the request: answer 503, try later
 ├── ApiUnreachable    Kubernetes did not answer: ask again
@@ -55,6 +56,10 @@ class DecodeError(KVSyncError):
     def __init__(self, reason: str, detail: str) -> None:
         self.reason = reason
         super().__init__(f"{reason}: {detail}")
+
+
+class SnapshotError(KVSyncError):
+    """A snapshot of a source that is damaged, foreign, too old or too large."""
 
 
 class TokenizeError(KVSyncError):

@@ -11,6 +11,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import NamedTuple
 
 from kvsync.config import SubscriberOptions
@@ -20,10 +21,15 @@ from kvsync.events import AllBlocksCleared, BlockRemoved, BlockStored, Event, Ev
 from kvsync.index import PrefixIndex
 from kvsync.pods import Pod
 from kvsync.sequence import State
+from kvsync.snapshots.snapshot import SourceSnapshot, unfit
 from kvsync.sources.content import Content
-from kvsync.subscriber import SourceStatus, Subscriber, open_context
+from kvsync.sources.status import SourceStatus
+from kvsync.subscriber import Remembered, Subscriber, open_context
 
 log = logging.getLogger(__name__)
+
+CLAIM_S = 60.0
+"""For how long what is remembered of a source waits for its pod to be listed: it takes memory."""
 
 _WORST_FIRST = (State.BLIND, State.DEGRADED, State.CATCHING_UP, State.EXACT)
 
@@ -92,16 +98,22 @@ class EventManager:
         clock: Callable[[], float] = time.monotonic,
         *,
         subscribe: bool = True,
+        wall_clock: Callable[[], float] = time.time,
+        claim_s: float = CLAIM_S,
     ) -> None:
         self.pods: tuple[Pod, ...] = ()
         self.events: Counter[tuple[str, str]] = Counter()
         self.applied: Counter[tuple[str, str]] = Counter()
         self.forgotten: Counter[str] = Counter()
+        self.snapshots: Counter[str] = Counter()
         self._index = index
         self._discovery = discovery
         self._options = options or SubscriberOptions()
         self._clock = clock
         self._subscribe = subscribe
+        self._wall_clock = wall_clock
+        self._claim_s = claim_s
+        self._remembered: dict[Source, SourceSnapshot] = {}
         self._followed: dict[Source, _Followed] = {}
         self._contents: dict[Source, Content] = {}
         self._ranks: dict[str, list[_Followed]] = {}
@@ -111,6 +123,8 @@ class EventManager:
         with open_context() as context:
             async with asyncio.TaskGroup() as group:
                 async for pods in self._discovery.watch():
+                    if self._remembered and not self._followed:
+                        asyncio.get_running_loop().call_later(self._claim_s, self._drop_unclaimed)
                     self.pods = pods
                     if self._subscribe:
                         self._update(pods, group, context)
@@ -124,6 +138,33 @@ class EventManager:
     def statuses(self) -> tuple[SourceStatus, ...]:
         """What is known of every source that is followed."""
         return tuple(followed.status for followed in self._followed.values())
+
+    def remember(self, snapshots: Mapping[Source, SourceSnapshot]) -> None:
+        """Let sources that are followed from now on go on from snapshots, once their publishers prove them.
+
+        `snapshots` of the manager counts what became of them: restored, thrown_away, unfit or unclaimed.
+        """
+        self._remembered = dict(snapshots)
+
+    def progress(self) -> Mapping[Source, int]:
+        """Return how many batches of each source were applied since it is followed."""
+        return {source: followed.subscriber.batches for source, followed in self._followed.items()}
+
+    def snapshot(self, source: Source) -> SourceSnapshot | None:
+        """Copy what is known of a source; None: nothing that its publisher could prove later."""
+        followed, held = self._followed.get(source), self._index.held(source)
+        if followed is None or held is None or (memory := followed.subscriber.memory) is None:
+            return None
+        return SourceSnapshot(
+            source=source,
+            endpoint=followed.where.live,
+            replay_endpoint=followed.where.replay,
+            made_at=self._wall_clock(),
+            hash_seed=self._index.seed,
+            memory=memory,
+            left_out=self._content(source).kept,
+            held=held,
+        )
 
     def state(self, pod: str) -> State:
         """The worst state of a pod's ranks; BLIND for a pod that is not followed."""
@@ -166,6 +207,8 @@ class EventManager:
         """Drop everything known of a source."""
         self.forgotten[source.pod] += 1
         self._contents.pop(source, None)
+        if self._remembered.pop(source, None):
+            self.snapshots["thrown_away"] += 1
         log.info("%s: %d blocks forgotten: %s", source, self._index.forget(source), reason)
 
     def _update(self, pods: tuple[Pod, ...], group: asyncio.TaskGroup, context: Context) -> None:
@@ -175,7 +218,8 @@ class EventManager:
                 task.cancel()
             self.forget(source, "the pod is gone or elsewhere")
         for source, where in start.items():
-            followed = _Followed(where=where, subscriber=self._subscriber(source, where, context))
+            remembered = self._recall(source, where)
+            followed = _Followed(where=where, subscriber=self._subscriber(source, where, context, remembered))
             followed.task = group.create_task(self._follow(source, followed, context), name=str(source))
             self._followed[source] = followed
         self._doubt_twins()
@@ -199,7 +243,47 @@ class EventManager:
                 said = f"{names} are at the same endpoint, {endpoint}: give each the port of its own engine"
                 self.doubt(source, "endpoint", said if len(sources) > 1 else "")
 
-    def _subscriber(self, source: Source, where: Endpoints, context: Context) -> Subscriber:
+    def _recall(self, source: Source, where: Endpoints) -> Remembered | None:
+        """Return what is remembered of a source that is about to be followed, if it fits."""
+        snapshot = self._remembered.get(source)
+        if snapshot is None:
+            return None
+        if why := unfit(
+            snapshot,
+            endpoint=where.live,
+            replay_endpoint=where.replay,
+            hash_seed=self._index.seed,
+            block_size=self._index.block_size,
+        ):
+            self.snapshots["unfit"] += 1
+            log.warning("%s: its snapshot is not used: %s", source, why)
+            del self._remembered[source]
+            return None
+        return Remembered(snapshot.memory, partial(self._restore, source))
+
+    def _drop_unclaimed(self) -> None:
+        for source in self._remembered.keys() - self._followed.keys():
+            del self._remembered[source]
+            self.snapshots["unclaimed"] += 1
+            log.info("%s: its snapshot is not used: no such pod is listed", source)
+
+    def _restore(self, source: Source) -> str:
+        snapshot = self._remembered.pop(source)
+        self._index.restore(source, snapshot.held)
+        content = self._contents[source] = Content(snapshot.left_out)
+        self.snapshots["restored"] += 1
+        log.info(
+            "%s: %d blocks restored as of batch %d, %.0f s ago: the publisher repeated what was remembered",
+            source,
+            snapshot.blocks,
+            snapshot.memory.last,
+            self._wall_clock() - snapshot.made_at,
+        )
+        return content.flaw
+
+    def _subscriber(
+        self, source: Source, where: Endpoints, context: Context, remembered: Remembered | None = None
+    ) -> Subscriber:
         return Subscriber(
             source,
             endpoint=where.live,
@@ -208,6 +292,7 @@ class EventManager:
             options=self._options,
             clock=self._clock,
             context=context,
+            remembered=remembered,
         )
 
     async def _follow(self, source: Source, followed: _Followed, context: Context) -> None:

@@ -39,6 +39,8 @@ class Selection(Enum):
     PREFIX_MATCH_SKIPPED = "prefix_match_skipped"
     LEAST_REQUEST = "least_request"
     LOAD_IMBALANCE = "load_imbalance"
+    ROUND_ROBIN = "round_robin"
+    RANDOM = "random"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +85,19 @@ class Choice:
     cached_tokens: int = 0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """Up to which load (requests) a held or an expected prefix counts; whether only the idlest may serve.
+
+    A held prefix of fewer than `least_prefix_tokens` tokens counts as none.
+    """
+
+    load: float
+    expected_load: float
+    is_imbalanced: bool
+    least_prefix_tokens: int
+
+
 def choose(candidates: Sequence[Candidate], policy: Policy, rng: random.Random) -> Choice:
     """Return the pod to serve a request; raises NoPodReady only when there is no candidate."""
     if not candidates:
@@ -94,22 +109,52 @@ def rank(candidates: Sequence[Candidate], policy: Policy, rng: random.Random) ->
     """Return the best candidate of each pod, best first: the order in which to try them."""
     if not candidates:
         return []
-    loads = [candidate.running for candidate in candidates]
-    limit = _load_limit(loads, policy.sigma)
-    expected_limit = max(limit, min(loads) + policy.expected_ahead)
-    is_imbalanced = max(loads) - min(loads) > policy.imbalance_after
+    bounds = bounds_of(candidates, policy)
+    is_imbalanced = bounds.is_imbalanced
     by_load = sorted(rng.sample(candidates, len(candidates)), key=lambda candidate: candidate.running)
     allowed = [c for c in by_load if c.running == by_load[0].running] if is_imbalanced else by_load
-    least = policy.least_prefix_tokens
-    pulls = [(_pull(c, least, limit, expected_limit), c) for c in allowed]
+    pulls = [(pull(c, bounds), c) for c in allowed]
     # Sorting is stable, so load and chance still order equal prefixes.
-    holders = [c for pull, c in sorted(pulls, key=itemgetter(0), reverse=True) if pull]
-    otherwise = _without_prefix(candidates, least, is_imbalanced=is_imbalanced)
-    order = [_choice(c, _with_prefix(c, least)) for c in holders] + [_choice(c, otherwise) for c in by_load]
+    holders = [c for its_pull, c in sorted(pulls, key=itemgetter(0), reverse=True) if its_pull]
+    otherwise = _without_prefix(candidates, bounds)
+    order = [_choice(c, _with_prefix(c, bounds)) for c in holders] + [_choice(c, otherwise) for c in by_load]
     best: dict[str, Choice] = {}
     for choice in order:
         best.setdefault(choice.pod, choice)
     return [*best.values()]
+
+
+def rank_without_prefix(
+    candidates: Sequence[Candidate], selection: Selection, rng: random.Random, turn: int = 0
+) -> list[Choice]:
+    """Return the candidates of each pod in the order of a policy that looks at no prefix.
+
+    Such policies are there to be compared with. Pods take turns in the order of their names for ROUND_ROBIN,
+    as `turn` says; with LEAST_REQUEST the idlest come first; with RANDOM chance decides.
+    """
+    order = rng.sample(candidates, len(candidates))
+    if selection is Selection.LEAST_REQUEST:
+        order.sort(key=lambda candidate: candidate.running)
+    elif selection is Selection.ROUND_ROBIN and order:
+        order.sort(key=lambda candidate: (candidate.pod, candidate.rank or 0))
+        first = turn % len(order)
+        order = order[first:] + order[:first]
+    best: dict[str, Choice] = {}
+    for candidate in order:
+        best.setdefault(candidate.pod, _choice(candidate, selection))
+    return [*best.values()]
+
+
+def bounds_of(candidates: Sequence[Candidate], policy: Policy) -> Bounds:
+    """Return what the loads of all candidates together allow; there must be one."""
+    loads = [candidate.running for candidate in candidates]
+    limit = _load_limit(loads, policy.sigma)
+    return Bounds(
+        load=limit,
+        expected_load=max(limit, min(loads) + policy.expected_ahead),
+        is_imbalanced=max(loads) - min(loads) > policy.imbalance_after,
+        least_prefix_tokens=policy.least_prefix_tokens,
+    )
 
 
 def _load_limit(loads: Sequence[int], sigma: float) -> float:
@@ -118,31 +163,31 @@ def _load_limit(loads: Sequence[int], sigma: float) -> float:
     return mean + sigma * math.sqrt(squares / max(1, len(loads) - 1))
 
 
-def _prefix(candidate: Candidate, least: int) -> int:
+def _prefix(candidate: Candidate, bounds: Bounds) -> int:
     held = candidate.matched_blocks * candidate.block_size
-    return 0 if candidate.state is State.BLIND or held < least else held
+    return 0 if candidate.state is State.BLIND or held < bounds.least_prefix_tokens else held
 
 
 def _expected(candidate: Candidate) -> int:
     return 0 if candidate.state is State.BLIND else candidate.expected_tokens
 
 
-def _pull(candidate: Candidate, least: int, limit: float, expected_limit: float) -> int:
+def pull(candidate: Candidate, bounds: Bounds) -> int:
     """Return how many tokens of the prompt speak for a candidate, as far as its load allows."""
-    held = _prefix(candidate, least) if candidate.running <= limit else 0
-    return max(held, _expected(candidate) if candidate.running <= expected_limit else 0)
+    held = _prefix(candidate, bounds) if candidate.running <= bounds.load else 0
+    return max(held, _expected(candidate) if candidate.running <= bounds.expected_load else 0)
 
 
-def _with_prefix(candidate: Candidate, least: int) -> Selection:
-    is_expected = _expected(candidate) > _prefix(candidate, least)
+def _with_prefix(candidate: Candidate, bounds: Bounds) -> Selection:
+    is_expected = _expected(candidate) > _prefix(candidate, bounds)
     return Selection.EXPECTED_PREFIX if is_expected else Selection.PREFIX_MATCH
 
 
-def _without_prefix(candidates: Sequence[Candidate], least: int, *, is_imbalanced: bool) -> Selection:
+def _without_prefix(candidates: Sequence[Candidate], bounds: Bounds) -> Selection:
     """Return why a pod serves that was not chosen for its prefix."""
-    if is_imbalanced:
+    if bounds.is_imbalanced:
         return Selection.LOAD_IMBALANCE
-    skipped = any(_prefix(candidate, least) for candidate in candidates)
+    skipped = any(_prefix(candidate, bounds) for candidate in candidates)
     return Selection.PREFIX_MATCH_SKIPPED if skipped else Selection.LEAST_REQUEST
 
 

@@ -18,7 +18,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Protocol
@@ -31,10 +31,11 @@ from kvsync.connection import Alarm, Connection, Context, Line, Link
 from kvsync.errors import ConfigError, DecodeError
 from kvsync.events import AllBlocksCleared, Event, EventBatch, Source
 from kvsync.ratelimit import RateLimit
-from kvsync.sequence import Counters, Deliver, Forget, Replay, SequenceTracker, State, Step
+from kvsync.sequence import Deliver, Forget, Memory, Replay, Restore, SequenceTracker, State, Step
 from kvsync.sources.inbox import LiveInbox, Tap, take_answer
 from kvsync.sources.inspection import Inspection
 from kvsync.sources.journal import Journal
+from kvsync.sources.status import SourceStatus
 
 log = logging.getLogger(__name__)
 
@@ -66,34 +67,13 @@ class Sink(Protocol):
         """Drop everything known of a source, because its history was lost."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SourceStatus:
-    """What is known of one publisher at one moment.
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """What an earlier process knew. `restore` puts it where events go, as soon as the publisher proved that
+    it is still the same, and returns why not all that it announced is held, if that is so."""
 
-    `last` is the number of the last batch applied, `live` the newest one seen; `reason` says why the state
-    is not EXACT; `behind_s` is for how long, in seconds, there has been more to read than was read; `errors`
-    counts what could not be read, by reason.
-    """
-
-    source: Source
-    endpoint: str = ""
-    replay_endpoint: str | None = None
-    state: State
-    reason: str
-    last: int | None
-    live: int | None
-    last_event_age_s: float | None
-    connected: bool
-    behind_s: float = 0.0
-    counters: Counters
-    errors: Mapping[str, int]
-    batches: int
-    events: int
-
-    @property
-    def lag_batches(self) -> int:
-        """Batches that were seen but are not applied yet."""
-        return 0 if self.live is None else max(0, self.live - (-1 if self.last is None else self.last))
+    memory: Memory
+    restore: Callable[[], str]
 
 
 @contextmanager
@@ -159,6 +139,7 @@ class Subscriber:
         options: SubscriberOptions | None = None,
         clock: Callable[[], float] = time.monotonic,
         context: Context | None = None,
+        remembered: Remembered | None = None,
     ) -> None:
         self._source = source
         self._endpoint = endpoint
@@ -177,7 +158,8 @@ class Subscriber:
         self._doubts: dict[str, str] = {}
         where = f"{endpoint} (replays: {replay_endpoint or 'none'})"
         self._journal = Journal(source, where, self._options.log_interval_s, clock)
-        self._tracker = SequenceTracker(replays=replay_endpoint is not None)
+        self._remembered, memory = remembered, remembered.memory if remembered else None
+        self._tracker = SequenceTracker(replays=replay_endpoint is not None, memory=memory)
         self._limit = RateLimit(self._options.log_interval_s, clock)
         self._errors: Counter[str] = Counter()
         self._batches = self._events = 0
@@ -193,6 +175,16 @@ class Subscriber:
     def state(self) -> State:
         """How far the sink's picture of this source can be trusted now."""
         return self._verdict()[0]
+
+    @property
+    def batches(self) -> int:
+        """How many batches were applied."""
+        return self._batches
+
+    @property
+    def memory(self) -> Memory | None:
+        """What of this source can outlive the process, with what its sink holds now."""
+        return self._tracker.memory
 
     @property
     def _behind_s(self) -> float:
@@ -452,8 +444,11 @@ class Subscriber:
             match step:
                 case Deliver():
                     self._deliver(step)
+                case Restore():
+                    assert self._remembered
+                    self._flaw, self._remembered = self._remembered.restore(), None
                 case Forget():
-                    self._flaw = ""
+                    self._flaw, self._remembered = "", None
                     self._sink.forget(self._source, step.reason)
                 case Replay():
                     self._stop_replay()

@@ -24,26 +24,33 @@ from kvsync.discovery import Discovery, FileDiscovery, StaticDiscovery
 from kvsync.errors import TokenizeError, UnknownName
 from kvsync.gateway.answers.again import STORED_PATHS, StoredRelay
 from kvsync.gateway.answers.stored import StoredResponses
-from kvsync.gateway.catalog import Catalog
-from kvsync.gateway.completion import COMPLETION_PATHS, OTHER_PATHS
+from kvsync.gateway.catalog import Catalog, Target
+from kvsync.gateway.completion import COMPLETION_PATHS, OTHER_PATHS, Completion
 from kvsync.gateway.doors.guard import Guard
-from kvsync.gateway.engines import Engines
+from kvsync.gateway.engines import FRESH_TURNS, Engines
 from kvsync.gateway.failover.breaker import Breakers
 from kvsync.gateway.failover.budget import RetryBudget
 from kvsync.gateway.health import HealthMonitor
 from kvsync.gateway.load import RunningRequests
 from kvsync.gateway.metrics import GatewayMetrics
+from kvsync.gateway.operation import logs
+from kvsync.gateway.operation.passage import REQUEST_ID, Observed, Passage
+from kvsync.gateway.operation.readiness import Readiness
 from kvsync.gateway.predictions import Predictions
 from kvsync.gateway.proxy import Proxy
 from kvsync.gateway.refusal import refused
 from kvsync.gateway.relay import ROUTING_HEADERS, Relay, credentials, read_body, understand
 from kvsync.gateway.router import Router
 from kvsync.gateway.status import StatusView
+from kvsync.gateway.text import TokenIds
 from kvsync.gateway.tokens import Tokenizer
 from kvsync.gateway.transport import PeerTransport
 from kvsync.index import PrefixIndex, best_ranks
 from kvsync.manager import EventManager
 from kvsync.pods import Pod
+from kvsync.snapshots import peer
+from kvsync.snapshots.coding import encode
+from kvsync.snapshots.keeper import SnapshotKeeper
 
 RECORDS_S = 0.5
 """How often it is seen to which pods there are records of."""
@@ -89,14 +96,19 @@ class Gateway:
         self._client = httpx.AsyncClient(transport=transport, trust_env=False)
         index = PrefixIndex(config.block_size, config.hash_seed)
         self._manager = EventManager(index, discovery, config.subscriber, subscribe=config.sync_enabled)
+        self._snapshots = SnapshotKeeper(config.snapshots, self._manager, self._client)
+        self._readiness = Readiness(config, self._manager, time.monotonic)
         self._health = HealthMonitor(self._client, self._pods, config.health, config.upstream.credentials)
+        load_s = config.routing.engine_load_s
+        load = RunningRequests(fresh_s=FRESH_TURNS * load_s)
         self._engines = Engines(
             self._client,
             self._pods,
             self._manager.doubt,
             unnamed=lambda pod: self._status.unnamed(pod),
+            load=load,
+            load_s=load_s,
         )
-        load = RunningRequests()
         self._breakers = Breakers(config.upstream.breaker, time.monotonic)
         budget = RetryBudget(config.upstream.retries, time.monotonic)
         self._predictions = Predictions(
@@ -115,21 +127,12 @@ class Gateway:
             predictions=self._predictions,
             retries=budget,
             breakers=self._breakers,
+            snapshots=self._snapshots.counts,
         )
         self._metrics = GatewayMetrics(self._status)
         self._tokenizer = Tokenizer(self._client, config.tokenizer, config.upstream.credentials)
         self._catalog = Catalog(self._pods, self._health.cards, self._health.list_again)
-        self._router = Router(
-            config,
-            index,
-            catalog=self._catalog,
-            state=self._predictions.state,
-            cards=self._health.cards,
-            healthy=lambda pod: self._health.of(pod).healthy,
-            asleep=lambda pod: self._health.of(pod).asleep,
-            load=load,
-            rng=rng,
-        )
+        self._router = self._routing(config, index, load, rng)
         proxy = Proxy(transport, config.upstream, self._health, budget)
         stored = StoredResponses(config.routing.stored_responses)
         self._again = StoredRelay(stored, proxy, self._pods)
@@ -144,6 +147,21 @@ class Gateway:
             budget=budget,
             breakers=self._breakers,
             stored=stored,
+        )
+
+    def _routing(
+        self, config: GatewayConfig, index: PrefixIndex, load: RunningRequests, rng: random.Random
+    ) -> Router:
+        return Router(
+            config,
+            index,
+            catalog=self._catalog,
+            state=self._predictions.state,
+            cards=self._health.cards,
+            healthy=lambda pod: self._health.of(pod).healthy,
+            asleep=lambda pod: self._health.of(pod).asleep,
+            load=load,
+            rng=rng,
         )
 
     def _pods(self) -> Sequence[Pod]:
@@ -168,7 +186,11 @@ class Gateway:
     def admin(self) -> Starlette:
         """Return the application on the operators' own port."""
         handlers = {HTTPException: refused, Exception: refused}
-        return Starlette(routes=[*self._probed(), *self._operators()], exception_handlers=handlers)
+        return Starlette(
+            routes=[*self._probed(), *self._operators()],
+            exception_handlers=handlers,
+            middleware=[self._observed()],
+        )
 
     def _passed(self) -> dict[str, None]:
         return dict.fromkeys((*COMPLETION_PATHS, *OTHER_PATHS, *self._config.upstream.more_paths))
@@ -181,8 +203,13 @@ class Gateway:
             Route("/metrics", self.metrics),
             Route("/status", self.status),
             Route("/index/query", self.query, methods=["POST"]),
+            Route("/index/explain", self.explain, methods=["POST"]),
             Route("/index/dump", self.dump),
+            Route(peer.PATH, self.give),
         ]
+
+    def _observed(self) -> Middleware:
+        return Middleware(Observed, observe=self._observe)
 
     def _middleware(self) -> list[Middleware]:
         # Browsers ask without a key whether they may send one, so CORS comes first.
@@ -192,31 +219,51 @@ class Gateway:
                 allow_origins=self._config.clients.cors_origins,
                 allow_methods=["GET", "POST"],
                 allow_headers=["*"],
-                expose_headers=ROUTING_HEADERS,
-            )
+                expose_headers=(*ROUTING_HEADERS, REQUEST_ID.decode()),
+            ),
         ]
         registry = self._metrics.registry
         guard = Middleware(
             Guard, keys=self._keys, credentials=self._config.upstream.credentials, registry=registry
         )
         return [
+            self._observed(),
             *(cors if self._config.clients.cors_origins else ()),
             *([guard] if self._config.access.wants_keys else ()),
         ]
 
+    def _observe(self, passage: Passage) -> None:
+        """Count and write down a request that has ended."""
+        self._metrics.traffic.served(passage)
+        if (
+            self._config.logging.access
+            and passage.method == "POST"
+            and not passage.path.startswith("/index/")
+        ):
+            logs.write(passage)
+
     @asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
         async with self._client, asyncio.TaskGroup() as tasks:
-            parts = (self._manager, self._health, self._engines)
-            work = [
-                *(tasks.create_task(part.run()) for part in parts),
-                tasks.create_task(self._keeping_records()),
-                tasks.create_task(follow("client keys", self._keys.files, self._keys.read)),
-                tasks.create_task(follow("upstream.tls", self._trust.files, self._trust.read)),
-            ]
+            parts = (
+                self._follow(),
+                self._health.run(),
+                self._engines.run(),
+                self._snapshots.run(),
+                self._keeping_records(),
+                follow("client keys", self._keys.files, self._keys.read),
+                follow("upstream.tls", self._trust.files, self._trust.read),
+            )
+            work = [tasks.create_task(part) for part in parts]
             yield
+            await self._snapshots.save()
             for task in work:
                 task.cancel()
+
+    async def _follow(self) -> None:
+        """Follow the pods' events, from what is remembered of them on."""
+        self._manager.remember(await self._snapshots.load())
+        await self._manager.run()
 
     async def _keeping_records(self) -> None:
         while True:
@@ -248,12 +295,15 @@ class Gateway:
         return PlainTextResponse("alive")
 
     async def readyz(self, _: Request) -> Response:
-        """Say whether a request would be answered: some pod is ready, healthy and awake."""
+        """Say whether a request would be answered: some pod is ready, healthy and awake.
+
+        With `readiness.known_share`, a new gateway also waits until it knows that much of the sources.
+        """
         pods = self._manager.pods
         health = [(pod, self._health.of(pod)) for pod in pods]
         able = sum(pod.ready and its.healthy and not its.asleep for pod, its in health)
-        text = f"{able} of {len(pods)} pods are ready, healthy and awake"
-        return PlainTextResponse(text, 200 if able else 503)
+        text, waiting = f"{able} of {len(pods)} pods are ready, healthy and awake", self._readiness.waiting()
+        return PlainTextResponse(f"{text}{waiting}", 200 if able and not waiting else 503)
 
     async def metrics(self, _: Request) -> Response:
         """Write all metrics in Prometheus' text format."""
@@ -265,8 +315,8 @@ class Gateway:
         """Say everything that is known of pods and sources."""
         return JSONResponse(self._status.to_json())
 
-    async def query(self, request: Request) -> Response:
-        """Say which pod holds how much of a prompt, without sending it anywhere."""
+    async def _asked(self, request: Request) -> tuple[Completion, Target, TokenIds | None]:
+        """Read what a request would be routed by. Raises HTTPException."""
         body = await read_body(request, self._config.clients)
         completion, target = await understand(body, self._router)
         if completion.lora is not None:
@@ -277,6 +327,18 @@ class Gateway:
             )
         except TokenizeError as exc:
             raise HTTPException(503, f"the tokens of the prompt are not known: {exc}") from exc
+        return completion, target, tokens
+
+    async def explain(self, request: Request) -> Response:
+        """Say where a request would go now, and why there, without sending it."""
+        completion, target, tokens = await self._asked(request)
+        known = tokens if completion.reads_cache else None
+        said = self._router.explain(target, known, completion.cache_salt)
+        return JSONResponse({"model": target.model, "lora": target.lora, **said.to_json()})
+
+    async def query(self, request: Request) -> Response:
+        """Say which pod holds how much of a prompt, without sending it anywhere."""
+        completion, target, tokens = await self._asked(request)
         if tokens is None:
             raise HTTPException(400, "give the prompt as `token_ids`, `prompt` or `messages`")
         matched = best_ranks(self._router.match(target, tokens, completion.cache_salt))
@@ -296,3 +358,13 @@ class Gateway:
         """Write the whole index, or one pod's part of it."""
         chunks = self._status.dump(request.query_params.get("pod"))
         return StreamingResponse(chunks, media_type="application/json")
+
+    async def give(self, _: Request) -> Response:
+        """Write a snapshot of each source, for a gateway that starts (`snapshots.take_from`)."""
+
+        async def each() -> AsyncIterator[bytes]:
+            for source in self._manager.progress():
+                if snapshot := self._manager.snapshot(source):
+                    yield await asyncio.to_thread(encode, snapshot)
+
+        return StreamingResponse(each(), media_type=peer.MEDIA_TYPE)

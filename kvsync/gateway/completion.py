@@ -47,6 +47,7 @@ class Completion:
     wants_report: bool = False
     is_stored: bool = False
     goes_on: str | None = None
+    asks_for_usage: bool = False
 
 
 COMPLETION_PATHS = ("/v1/completions", "/v1/chat/completions")
@@ -129,6 +130,7 @@ def parse(body: bytes) -> Completion:
         cache_salt=_text(request.get("cache_salt")),
         lora=_text(request.get("lora")),
         wants_report=_wants_report(request),
+        asks_for_usage=_asks_for_usage(request),
     )
 
 
@@ -154,6 +156,11 @@ def without_report(body: bytes) -> bytes:
 def _wants_report(request: Mapping[str, object]) -> bool:
     extra = request.get(XARGS)
     return isinstance(extra, dict) and REPORT_MODE in extra
+
+
+def _asks_for_usage(request: Mapping[str, object]) -> bool:
+    options = request.get("stream_options")
+    return isinstance(options, dict) and options.get("include_usage") is True
 
 
 def _count(value: object) -> int:

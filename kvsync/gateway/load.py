@@ -1,15 +1,29 @@
-"""How busy each pod is, as far as this gateway knows: its own requests that run there now."""
+"""How busy each pod is: this gateway's own requests that run there, and those of others, as engines tell.
 
+An engine says how many requests it has, not whose. What it has beyond this gateway's own at that moment are
+others', of another gateway or of clients that ask it directly. That is believed for a short time only.
+"""
+
+import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+
+Place = tuple[str, int | None]
+"""A pod, or one of its ranks."""
 
 
 class RunningRequests:
-    """Counts running requests; the count is restored however a request ends."""
+    """Counts running requests; the count is restored however a request ends.
 
-    def __init__(self) -> None:
-        self._running: Counter[tuple[str, int | None]] = Counter()
+    What an engine said counts for `fresh_s` seconds; with 0, never.
+    """
+
+    def __init__(self, fresh_s: float = 0.0, clock: Callable[[], float] = time.monotonic) -> None:
+        self._fresh_s = fresh_s
+        self._clock = clock
+        self._running: Counter[Place] = Counter()
+        self._others: dict[Place, tuple[float, int]] = {}  # until when, and how many
 
     @contextmanager
     def running(self, pod: str, rank: int | None = None) -> Iterator[None]:
@@ -24,6 +38,22 @@ class RunningRequests:
                 if not self._running[place]:
                     del self._running[place]
 
+    def reported(self, pod: str, requests: Mapping[int, int]) -> None:
+        """Take note of how many requests an engine says it has now, running and waiting, by rank."""
+        until = self._clock() + self._fresh_s
+        for rank, count in ((None, sum(requests.values())), *requests.items()):
+            self._others[pod, rank] = until, max(0, count - self._running[pod, rank])
+
     def of(self, pod: str, rank: int | None = None) -> int:
-        """Return how many requests run on `pod`, or on one of its ranks."""
+        """Return how many of this gateway's requests run on `pod`, or on one of its ranks."""
         return self._running[pod, rank]
+
+    def total(self, pod: str, rank: int | None = None) -> int:
+        """Return how many requests run on `pod`, or on one of its ranks, those of others included."""
+        until, others = self._others.get((pod, rank), (0.0, 0))
+        return self._running[pod, rank] + (others if self._clock() < until else 0)
+
+    def keep(self, pods: set[str]) -> None:
+        """Forget what other pods said."""
+        for place in [place for place in self._others if place[0] not in pods]:
+            del self._others[place]

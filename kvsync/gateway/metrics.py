@@ -8,13 +8,17 @@ import asyncio
 from collections import Counter as Sum
 from collections.abc import Collection, Iterator
 from dataclasses import fields
+from platform import python_version
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+import kvsync
 from kvsync.gateway.agreement import Accuracy
 from kvsync.gateway.failover.breaker import BreakerState
+from kvsync.gateway.operation.aibrix import AIBrixCollector
+from kvsync.gateway.operation.traffic import TrafficMetrics
 from kvsync.gateway.predictions import Prediction
 from kvsync.gateway.router import Route
 from kvsync.gateway.status import StatusView
@@ -40,6 +44,7 @@ class GatewayMetrics:
         self.registry = CollectorRegistry()
         self.registry.register(StatusCollector(status))
         ProcessCollector(registry=self.registry)
+        self.traffic = TrafficMetrics(self.registry)
 
         def counter(name: str, text: str, *labels: str) -> Counter:
             return Counter(f"kvsync_{name}", text, labels, registry=self.registry)
@@ -50,6 +55,7 @@ class GatewayMetrics:
             "model",
             "selection",
             "status",
+            "policy",
         )
         self.decisions = counter(
             "routing_decisions",
@@ -58,6 +64,7 @@ class GatewayMetrics:
             "selection",
             "match_percent_bucket",
             "source_state",
+            "policy",
         )
         self.routing_seconds = Histogram(
             "kvsync_routing_seconds",
@@ -84,11 +91,14 @@ class GatewayMetrics:
             "reported_cached_tokens", "Prompt tokens that pods reported as cached, same requests.", "pod"
         )
 
+        if status.config.metrics.aibrix_names:
+            self.registry.register(AIBrixCollector(status, self.decisions, self.routing_seconds))
+
     def decided(self, model: str, route: Route) -> None:
         """Count a decision by the pod it prefers."""
         for choice in route.choices[:1]:
             self.decisions.labels(
-                model, choice.selection.value, route.match_percent(choice), choice.state.value
+                model, choice.selection.value, route.match_percent(choice), choice.state.value, route.policy
             ).inc()
 
     def compared(self, prediction: Prediction, found: tuple[Accuracy, int] | None) -> None:
@@ -101,7 +111,8 @@ class GatewayMetrics:
 
     def keep(self, pods: Collection[str]) -> None:
         """Drop the series of all other pods: names change with every roll-out, and would pile up."""
-        for counter in (self.upstream_failures, self.predictions, self.predicted, self.reported):
+        traffic = (self.traffic.prompt_tokens, self.traffic.cached_tokens)
+        for counter in (self.upstream_failures, self.predictions, self.predicted, self.reported, *traffic):
             for sample in next(iter(counter.collect())).samples:
                 if sample.labels["pod"] not in pods:
                     counter.remove_by_labels({"pod": sample.labels["pod"]})
@@ -122,14 +133,32 @@ class StatusCollector(Collector):
         yield from self._pods()
         yield from self._events()
         yield from self._sources()
+        yield from self._itself()
+
+    def _itself(self) -> Iterator[Metric]:
+        status = self._status
         retries = CounterMetricFamily(
             "kvsync_retries",
             "Requests sent again after a pod failed them, by kind, and those that were not, by why.",
             labels=["kind", "outcome"],
         )
-        for labels, count in self._status.retries.counts.items():
+        for labels, count in status.retries.counts.items():
             retries.add_metric(labels, count)
         yield retries
+        snapshots = CounterMetricFamily(
+            "kvsync_snapshots",
+            "Snapshots of sources by what became of them: read or taken, then restored, thrown away or unfit;"
+            " written or not.",
+            labels=["outcome"],
+        )
+        for outcome, count in (status.manager.snapshots + status.snapshots).items():
+            snapshots.add_metric([outcome], count)
+        yield snapshots
+        yield GaugeMetricFamily(
+            "kvsync_index_bytes", "Memory that the index takes, estimated.", status.index.bytes_estimated
+        )
+        release = {"version": kvsync.__version__, "python": python_version()}
+        yield InfoMetricFamily("kvsync_build", "The release that runs.", release)
         tasks = len(asyncio.all_tasks())
         yield GaugeMetricFamily(
             "kvsync_tasks", "Tasks of the event loop, which sources and requests have.", tasks
@@ -145,13 +174,21 @@ class StatusCollector(Collector):
         breaker = GaugeMetricFamily(
             "kvsync_pod_breaker", "1 for the state the pod's circuit breaker is in.", labels=["pod", "state"]
         )
+        engines = GaugeMetricFamily(
+            "kvsync_pod_engine_requests",
+            "All requests of the pod's engine, as it says itself: running or waiting.",
+            labels=["pod", "state"],
+        )
         for pod in status.manager.pods:
+            if said := status.engines.requests(pod):
+                engines.add_metric([pod.name, "running"], sum(said.running.values()))
+                engines.add_metric([pod.name, "waiting"], sum(said.waiting.values()))
             for state in BreakerState:
                 breaker.add_metric([pod.name, state.value], status.breakers.state(pod.name) is state)
             healthy.add_metric([pod.name], status.health.of(pod).healthy)
             running.add_metric([pod.name], status.load.of(pod.name))
             blocks.add_metric([pod.name], sum(status.index.size(source) for source in pod.sources))
-        yield from (healthy, running, blocks, breaker)
+        yield from (healthy, running, blocks, breaker, engines)
         yield from self._predictions()
 
     def _predictions(self) -> Iterator[Metric]:

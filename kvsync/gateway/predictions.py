@@ -23,7 +23,7 @@ from kvsync.gateway.answers.usage import COMPLETIONS, UsageTerms
 from kvsync.gateway.text import TokenIds
 from kvsync.pods import Pod
 from kvsync.sequence import State
-from kvsync.subscriber import SourceStatus
+from kvsync.sources.status import SourceStatus
 
 log = logging.getLogger(__name__)
 

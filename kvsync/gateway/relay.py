@@ -23,6 +23,7 @@ from starlette.types import Message, Receive, Scope, Send
 from kvsync.config import ClientsConfig, GatewayConfig
 from kvsync.errors import TokenizeError, UnknownName
 from kvsync.gateway.answers.stored import HEAD_BYTES, StoredResponses
+from kvsync.gateway.answers.usage import COMPLETIONS
 from kvsync.gateway.catalog import Target
 from kvsync.gateway.clients.connection import CLOSE
 from kvsync.gateway.completion import COMPLETION_PATHS, Completion, parse, parse_other, without_report
@@ -31,6 +32,8 @@ from kvsync.gateway.failover.breaker import Breakers
 from kvsync.gateway.failover.budget import RetryBudget
 from kvsync.gateway.load import RunningRequests
 from kvsync.gateway.metrics import GatewayMetrics
+from kvsync.gateway.operation.passage import Passage, passage_of
+from kvsync.gateway.operation.usage import WithoutUsage, with_usage
 from kvsync.gateway.predictions import Prediction, Predictions
 from kvsync.gateway.proxy import Headers, Proxy, UpstreamAnswer, UpstreamFailure
 from kvsync.gateway.refusal import error_event, refusal
@@ -207,6 +210,7 @@ class Relay:
     ) -> None:
         self._clients = config.clients
         self._says_so = config.clients.broken_stream == "event"
+        self._asks_for_usage = config.upstream.asks_for_usage
         self._forwards_report_mode = config.upstream.forwards_report_mode
         self._retries = config.upstream.retries
         self._budget = budget
@@ -230,6 +234,9 @@ class Relay:
         completion, target = await understand(body, self._router, self._reader(request))
         if completion.wants_report and not self._forwards_report_mode:
             body = without_report(body)
+        is_added = self._asks_for_usage and completion.usage is COMPLETIONS and completion.stream
+        if is_added and not completion.asks_for_usage:
+            body, passage_of(scope).hides_usage = with_usage(body), True
         has_begun = False
 
         async def noted(message: Message) -> None:
@@ -255,17 +262,20 @@ class Relay:
     async def _serve(
         self, request: Request, send: Send, body: bytes, completion: Completion, target: Target
     ) -> None:
-        model = target.model
+        model, passage, asked_at = target.model, passage_of(request.scope), time.perf_counter()
         tokens = await self._tokens(request, completion, target)
+        passage.tokenize_s = time.perf_counter() - asked_at if tokens is not None else None
         with self._metrics.routing_seconds.time():
             route = self._router.route(target, tokens, completion.cache_salt)
         self._metrics.decided(model, route)
+        passage.model, passage.policy = model, route.policy
+        passage.prompt_tokens = None if tokens is None else len(tokens)
         pods = {pod.name: pod for pod in target.pods}
         path = f"{request.url.path}?{request.url.query}".removesuffix("?")
         tried: list[Tried] = []
-        selection, status = "none", "disconnected"
         keeps = self._stored.pod_of(completion.goes_on) if completion.goes_on else None
         choices = [each for each in route.choices if keeps in (None, each.pod)]
+        passage.outcome = "disconnected"
         attempts = Attempts(
             self._breakers.order(choices),
             engines=self._retries.engines,
@@ -275,7 +285,7 @@ class Relay:
         self._budget.request()
         try:
             while choice := attempts.next():
-                selection = choice.selection.value
+                passage.chose(choice)
                 with (
                     self._load.running(choice.pod, choice.rank),
                     self._breakers.trying(choice.pod),
@@ -291,7 +301,7 @@ class Relay:
                         pods[choice.pod], request.method, path, headers, body
                     ) as answer:
                         if isinstance(answer, UpstreamAnswer):
-                            status = await self._pass_on(
+                            passage.outcome = await self._pass_on(
                                 request, answer, choice, prediction, completion, send
                             )
                             return
@@ -300,14 +310,14 @@ class Relay:
                 attempts.failed(choice.pod, is_seen=answer.is_seen, status=answer.status)
             if said := engines_own(tried):
                 answer, (choice, prediction, _) = said
-                selection = choice.selection.value
-                status = await self._pass_on(request, answer, choice, prediction, completion, send)
+                passage.chose(choice)
+                passage.outcome = await self._pass_on(request, answer, choice, prediction, completion, send)
                 return
-            status = "503"
+            passage.outcome = "503"
             none = unanswered(request.url.path, completion.model, tried, attempts.withheld)
             await none(request.scope, request.receive, send)
         finally:
-            self._metrics.requests.labels(model, selection, status).inc()
+            self._metrics.requests.labels(model, passage.selection, passage.outcome, route.policy).inc()
 
     async def _pass_on(
         self,
@@ -325,6 +335,7 @@ class Relay:
         headers = [*answer.headers, *routing_headers(choice, prediction)]
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         unnamed = b"" if completion.is_stored else None
+        cut = WithoutUsage() if answer.streams and passage_of(request.scope).hides_usage else None
         tail, says_so = b"", answer.streams and (self._says_so or request["http_version"] == "1.0")
         try:
             async with aclosing(answer.chunks) as chunks:
@@ -341,21 +352,33 @@ class Relay:
                     tail = (tail + chunk)[-USAGE_TAIL_BYTES:]
                     if unnamed is not None and len(unnamed) < HEAD_BYTES:
                         unnamed = None if self._stored.note(unnamed + chunk, choice.pod) else unnamed + chunk
-                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
+                    if shown := cut.feed(chunk) if cut else chunk:
+                        await send({"type": "http.response.body", "body": shown, "more_body": True})
         except asyncio.CancelledError:
             if says_so:
                 ended = UpstreamFailure(pod=choice.pod, reason="the gateway ends")
                 await send({"type": "http.response.body", "body": broken(request.url.path, ended)})
             raise
-        await send({"type": "http.response.body", "body": b""})
+        await send({"type": "http.response.body", "body": cut.end() if cut else b""})
         if not is_refused:
             self._breakers.answered(choice.pod)
-        is_known = prediction.tokens is not None or not completion.reads_cache
-        is_alone = completion.prompts == completion.answers == 1
-        if completion.usage and answer.status == HTTPStatus.OK and is_alone and is_known:
-            found = self._predictions.compare(prediction, tail, completion.usage)
-            self._metrics.compared(prediction, found)
+        self._compare(passage_of(request.scope), answer.status, prediction, completion, tail)
         return str(answer.status)
+
+    def _compare(
+        self, passage: Passage, status: int, prediction: Prediction, completion: Completion, tail: bytes
+    ) -> None:
+        """Compare what was predicted with what the end of an answer reports, where it can be."""
+        terms, found = completion.usage, None
+        if terms is None:
+            return
+        is_known = prediction.tokens is not None or not completion.reads_cache
+        if status == HTTPStatus.OK and is_known and completion.prompts == completion.answers == 1:
+            found = self._predictions.compare(prediction, tail, terms)
+            self._metrics.compared(prediction, found)
+        passage.predicted = prediction.cached_tokens if is_known else None
+        passage.reported = found[1] if found else terms.cached_tokens(tail)
+        passage.engine_prompt_tokens = terms.prompt_tokens(tail)
 
     async def _tokens(self, request: Request, completion: Completion, target: Target) -> TokenIds | None:
         if not completion.reads_cache:

@@ -7,17 +7,20 @@ at fault, and a request that could be served must not be refused.
 import math
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from kvsync.config import GatewayConfig
+from kvsync.config import GatewayConfig, PolicyName
 from kvsync.events import Source
 from kvsync.gateway.catalog import Cards, Catalog, Target, adapter_numbers
 from kvsync.gateway.load import RunningRequests
+from kvsync.gateway.operation.explanation import Explanation
 from kvsync.gateway.text import TokenIds
+from kvsync.hashing import block_hashes
 from kvsync.index import ExpectedPrefixes, Match, PrefixIndex, Prompt, lookup
 from kvsync.pods import Pod
-from kvsync.routing import Candidate, Choice, Policy, rank
+from kvsync.routing import Candidate, Choice, Policy, Selection, rank, rank_without_prefix
 from kvsync.sequence import State
 
 NOTHING = Match(blocks=0, block_size=1, cached_tokens=0)
@@ -32,6 +35,7 @@ class Route:
 
     choices: tuple[Choice, ...]
     tokens: int
+    policy: str = "prefix"
 
     def predicted_cached_tokens(self, choice: Choice) -> int:
         """Say how many prompt tokens the pod will not compute: never the last one, and only full blocks."""
@@ -74,6 +78,7 @@ class Router:
         self._asleep = asleep
         self._load = load
         self._rng = rng
+        self._turns: Counter[str] = Counter()  # requests of each model
         routing = config.routing
         self._policy = Policy(
             least_prefix_tokens=routing.least_prefix_tokens,
@@ -94,7 +99,7 @@ class Router:
 
     def tokenizers(self, target: Target) -> list[str]:
         """Return the base URLs of the target's pods, healthy ones with the least to do first."""
-        order = sorted(target.pods, key=lambda pod: (not self._healthy(pod), self._load.of(pod.name)))
+        order = sorted(target.pods, key=lambda pod: (not self._healthy(pod), self._load.total(pod.name)))
         return [pod.url for pod in order]
 
     def match(self, target: Target, tokens: TokenIds, cache_salt: str | None) -> Mapping[Source, Match]:
@@ -124,25 +129,63 @@ class Router:
 
         Other requests are told to expect the prompt at the first of them.
         """
+        policy, choices = self._policy_name(), list[Choice]()
+        self._turns[target.model] += 1
+        groups, hashes = self._candidates(target, tokens, cache_salt)
+        for candidates in groups:
+            choices += self._ranked(candidates, policy, self._turns[target.model])
+        for first in choices[:1]:
+            sources = next(pod.sources for pod in target.pods if pod.name == first.pod)
+            self._expected.add(hashes, sources[first.rank or 0])
+        return Route(choices=tuple(choices), tokens=len(tokens or ()), policy=policy)
+
+    def explain(self, target: Target, tokens: TokenIds | None, cache_salt: str | None) -> Explanation:
+        """Say how the pods of `target` would be ranked now, without a request, by a policy of prefixes."""
+        extra = [(cache_salt,)] if cache_salt else None
+        (healthy, others), _ = self._candidates(target, tokens, cache_salt)
+        return Explanation(
+            healthy=tuple(healthy),
+            unhealthy=tuple(others),
+            choices=tuple(rank(healthy, self._policy, self._rng) + rank(others, self._policy, self._rng)),
+            policy=self._policy,
+            tokens=tuple(tokens or ()),
+            blocks={
+                size: tuple(block_hashes(tokens or (), size, seed=self._index.seed, extra=extra))
+                for size in self._index.block_sizes(target.model)
+            },
+        )
+
+    def _candidates(
+        self, target: Target, tokens: TokenIds | None, cache_salt: str | None
+    ) -> tuple[list[list[Candidate]], list[int]]:
+        """Return the healthy candidates and the others, and the hashes by which the prompt is expected."""
         matched: Mapping[Source, Match] = {}
         hashes: list[int] = []
         if tokens and self._config.sync_enabled:
             prompt = self._prompt(target, tokens, cache_salt)
             matched, hashes = lookup(self._index, prompt), self._expected.hashes(prompt)
         expected = self._expected.tokens(hashes)
-        choices: list[Choice] = []
-        for healthy in (True, False):
-            candidates = [
+        groups = [
+            [
                 self._candidate(pod, rank, matched, expected)
                 for pod in target.pods
                 if self._healthy(pod) is healthy
                 for rank in self._ranks(pod)
             ]
-            choices += rank(candidates, self._policy, self._rng)
-        for first in choices[:1]:
-            sources = next(pod.sources for pod in target.pods if pod.name == first.pod)
-            self._expected.add(hashes, sources[first.rank or 0])
-        return Route(choices=tuple(choices), tokens=len(tokens or ()))
+            for healthy in (True, False)
+        ]
+        return groups, hashes
+
+    def _policy_name(self) -> PolicyName:
+        """Return the policy of the next request."""
+        routing = self._config.routing
+        is_compared = routing.compared_share and self._rng.random() < routing.compared_share
+        return routing.compared_policy if is_compared else routing.policy
+
+    def _ranked(self, candidates: Sequence[Candidate], policy: PolicyName, turn: int) -> list[Choice]:
+        if policy == "prefix":
+            return rank(candidates, self._policy, self._rng)
+        return rank_without_prefix(candidates, Selection(policy), self._rng, turn)
 
     def _ranks(self, pod: Pod) -> Sequence[int | None]:
         """Return the ranks that may be asked for; an engine whose events are not followed chooses itself."""
@@ -160,6 +203,6 @@ class Router:
             block_size=found.block_size,
             cached_tokens=found.cached_tokens,
             expected_tokens=expected.get(source, 0),
-            running=self._load.of(pod.name, rank),
+            running=self._load.total(pod.name, rank),
             state=self._state(pod.name),
         )

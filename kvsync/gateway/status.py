@@ -2,9 +2,11 @@
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import asdict, dataclass
 
+import kvsync
 from kvsync.config import GatewayConfig
 from kvsync.events import Source
 from kvsync.gateway.catalog import adapter_numbers
@@ -17,7 +19,7 @@ from kvsync.gateway.predictions import Predictions
 from kvsync.index import PrefixIndex
 from kvsync.manager import EventManager
 from kvsync.pods import Pod
-from kvsync.subscriber import SourceStatus
+from kvsync.sources.status import SourceStatus
 
 Json = dict[str, object]
 
@@ -35,6 +37,7 @@ class StatusView:
     predictions: Predictions
     retries: RetryBudget
     breakers: Breakers
+    snapshots: Counter[str]
 
     def sources(self) -> list[SourceStatus]:
         """Return what is known of every source, its predictions included."""
@@ -51,10 +54,15 @@ class StatusView:
         for status in self.sources():
             sources.setdefault(status.source.pod, []).append(self._source(status))
         return {
+            "version": kvsync.__version__,
             "sync_enabled": self.config.sync_enabled,
             "warnings": list(self.config.warnings),
             "discovery": {"pods": len(self.manager.pods), "problem": self.manager.problem},
-            "index": {"blocks": self.index.blocks_total, "sources": len(self.index.sources())},
+            "index": {
+                "blocks": self.index.blocks_total,
+                "sources": len(self.index.sources()),
+                "bytes_estimated": self.index.bytes_estimated,
+            },
             "pods": [{**self._pod(pod), "sources": sources.get(pod.name, [])} for pod in self.manager.pods],
         }
 

@@ -1,9 +1,10 @@
 """Which source holds which block, so that a prompt finds the pods that hold its prefix."""
 
 from kvsync.index.expected import ExpectedPrefixes
+from kvsync.index.held import Digest, Held, HeldGroup
 from kvsync.index.holding import MAX_BLOCKS_PER_SOURCE, MAX_ORPHANS_PER_SOURCE, Applied
 from kvsync.index.lookup import Match, Prompt, best_ranks, lookup
-from kvsync.index.prefixes import DEFAULT_BLOCK_SIZE, Digest, PrefixIndex
+from kvsync.index.prefixes import DEFAULT_BLOCK_SIZE, PrefixIndex
 
 __all__ = [
     "DEFAULT_BLOCK_SIZE",
@@ -12,6 +13,8 @@ __all__ = [
     "Applied",
     "Digest",
     "ExpectedPrefixes",
+    "Held",
+    "HeldGroup",
     "Match",
     "PrefixIndex",
     "Prompt",

@@ -1,7 +1,8 @@
 """What one source holds, and what it has shown of how its engine announces."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from kvsync.events import BlockRemoved, BlockStored, Event, Source
 from kvsync.index.groups import FULL_ATTENTION, MAX_GROUPS, Group, longest_reuse, run_of
@@ -16,6 +17,8 @@ MAX_ORPHANS_PER_SOURCE = 10_000
 
 MAX_LORA_IDS = 1_000
 """More adapters than one engine serves."""
+
+K = TypeVar("K", bound=Hashable)
 
 Applied = dict[str, int]
 """What events did, counted by label.
@@ -122,3 +125,11 @@ class Holding:
 def _is_sparse(event: BlockStored) -> bool:
     """Whether hashes are given for some of the blocks only, as groups do that need only the last ones."""
     return event.block_size > 0 and len(event.token_ids) // event.block_size > len(event.block_hashes)
+
+
+def decrease(counts: dict[K, int], key: K) -> None:
+    """Count one less in a dict that holds only counts above one."""
+    if counts[key] == 2:
+        del counts[key]
+    else:
+        counts[key] -= 1

@@ -1,6 +1,6 @@
 """Blocks whose parent is not known yet: parked until it arrives, and bounded."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(slots=True, kw_only=True)
@@ -36,6 +36,10 @@ class Orphans:
             return False
         self.take(next(iter(self._parked)))
         return True
+
+    def parked(self) -> dict[int, Orphan]:
+        """Return a copy of every block that waits, by engine hash, oldest first."""
+        return {engine_hash: replace(orphan) for engine_hash, orphan in self._parked.items()}
 
     def take(self, engine_hash: int) -> Orphan | None:
         """Return and drop one block with all its copies; None when it is not parked."""

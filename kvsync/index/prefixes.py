@@ -29,18 +29,17 @@ different dicts because nothing keeps the bytes of a short block with a salt fro
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Hashable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import TypeVar
+from collections.abc import Collection, Iterable, Sequence
 
 from kvsync.events import GPU, AllBlocksCleared, BlockRemoved, BlockStored, Event, Source
-from kvsync.hashing import DEFAULT_SEED, Extra, block_hashes
+from kvsync.hashing import DEFAULT_SEED, block_hashes
+from kvsync.index.footprint import estimated
 from kvsync.index.groups import Group
-from kvsync.index.holding import MAX_BLOCKS_PER_SOURCE, MAX_ORPHANS_PER_SOURCE, Applied, Holding
+from kvsync.index.held import Digest, Held, give, taken
+from kvsync.index.holding import MAX_BLOCKS_PER_SOURCE, MAX_ORPHANS_PER_SOURCE, Applied, Holding, decrease
+from kvsync.index.keys import extra_of, lora_of
 from kvsync.index.orphans import Orphan, Orphans
 from kvsync.index.reports import Hashes, announced_again
-
-K = TypeVar("K", bound=Hashable)
 
 _Context = tuple[str, str, int]
 """Model, LoRA, and tokens in a block."""
@@ -50,14 +49,6 @@ DEFAULT_BLOCK_SIZE = 16
 
 MAX_BLOCK_SIZES = 8
 """Of the sources of one model: each prompt is hashed for each of them, which takes as long as a lookup."""
-
-
-@dataclass(frozen=True, slots=True)
-class Digest:
-    """A source's blocks in short: their number and the exclusive or of their engine hashes."""
-
-    blocks: int
-    xor: int
 
 
 class PrefixIndex:
@@ -128,6 +119,27 @@ class PrefixIndex:
         self._grouped &= ~holding.bit
         del self._by_bit[holding.bit]
         return dropped
+
+    def held(self, source: Source) -> Held | None:
+        """Return a copy of everything that is known of a source, for `restore`; None: nothing is."""
+        holding = self._holdings.get(source)
+        return taken(holding, keyed=bool(self._keyed & holding.bit)) if holding else None
+
+    def restore(self, source: Source, held: Held) -> None:
+        """Know of a source what was `held` of it; raises ValueError, and knows nothing, if that is too much
+        for the bounds or its blocks are of another size than `block_size`."""
+        self.forget(source)
+        holding, size = self._admit(source), held.block_size or self.block_size or 0
+        sized = holding.block_size == size or self._adopt_size(holding, size)
+        if not sized or held.largest > self._max_blocks or len(held.orphans) > self._max_orphans:
+            self.forget(source)
+            raise ValueError(f"{held.largest} blocks of {size} tokens are too many, or of another block_size")
+        give(held, holding)
+        self._keyed |= holding.bit if held.keyed else 0
+        self._grouped |= holding.bit if held.groups else 0
+        for lora, owns in held.blocks.items():
+            self._place(holding, lora, [*owns], [*owns.values()], 1, Counter(), "restored")
+        holding.copies.update(held.copies)
 
     def match(
         self,
@@ -238,6 +250,11 @@ class PrefixIndex:
         """Blocks of all sources together."""
         return sum(len(holding.blocks) for holding in self._holdings.values())
 
+    @property
+    def bytes_estimated(self) -> int:
+        """Memory of everything that is known, in bytes, estimated."""
+        return estimated(self._contexts.values(), self._holdings.values())
+
     def _admit(self, source: Source) -> Holding:
         bit = 1
         while bit in self._by_bit:  # the lowest free bit keeps the masks short
@@ -289,11 +306,11 @@ class PrefixIndex:
         applied: Applied = defaultdict(int)
         size, lora, extra, parent = event.block_size, event.lora_name or "", None, event.parent_block_hash
         if event.lora_id is not None and not lora:
-            lora = f"#{event.lora_id}"
+            lora = lora_of(event)
             if holding.note_lora(event):
                 applied["lora_by_id"] = 1
         if event.extra_keys is not None:
-            extra = _extra(event)
+            extra = extra_of(event)
             self._keyed |= holding.bit
         full = len(event.token_ids) // size
         hashes = event.block_hashes[: full if extra is None else min(full, len(extra))]
@@ -454,7 +471,7 @@ class PrefixIndex:
     def _hide(self, holding: Holding, lora: str, own: int) -> None:
         """Take a block out of matches unless another engine hash of the source stands for it too."""
         if (lora, own) in holding.sharers:
-            _decrease(holding.sharers, (lora, own))
+            decrease(holding.sharers, (lora, own))
             return
         name = (holding.source.model, lora, holding.block_size)
         context = self._contexts[name]
@@ -476,26 +493,3 @@ class PrefixIndex:
             reused = holding.reuse(lora, hashes, depth) if holding.groups else depth
             if reused:
                 matched[holding.source] = reused
-
-
-def _decrease(counts: dict[K, int], key: K) -> None:
-    """Count one less in a dict that holds only counts above one."""
-    if counts[key] == 2:
-        del counts[key]
-    else:
-        counts[key] -= 1
-
-
-def _extra(event: BlockStored) -> tuple[Extra | None, ...] | None:
-    """Return the extra keys without the LoRA name, which is a context of its own."""
-    name = event.lora_name
-    if event.extra_keys is None or name is None:
-        return event.extra_keys
-    return tuple([_without(keys, name) if keys else None for keys in event.extra_keys])
-
-
-def _without(keys: Extra, name: str) -> Extra:
-    if name not in keys:
-        return keys
-    position = keys.index(name)
-    return keys[:position] + keys[position + 1 :]

@@ -14,7 +14,8 @@ the index never held ends the oldest reason first.
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 from kvsync.events import GPU, AllBlocksCleared, BlockRemoved, BlockStored, Event, EventBatch, Source
 
@@ -43,12 +44,24 @@ _TEXTS = {
 }
 
 
+class LeftOut(NamedTuple):
+    """Blocks that the engine holds and the index does not, under a label of `Applied`, and what to do."""
+
+    label: str
+    medium: str
+    blocks: int
+    text: str
+
+
 class Content:
     """What one source announced that the index does not hold. Does no input or output."""
 
-    def __init__(self) -> None:
+    def __init__(self, left_out: Iterable[LeftOut] = ()) -> None:
         self._left_out: Counter[tuple[str, str]] = Counter()  # label and medium: blocks the engine holds
         self._texts: dict[tuple[str, str], str] = {}
+        for each in left_out:
+            self._left_out[each.label, each.medium] = each.blocks
+            self._texts[each.label, each.medium] = each.text
         self._rank = ""
 
     @property
@@ -63,6 +76,11 @@ class Content:
         for (label, _), count in self._left_out.items():
             counts[label] += count
         return dict(counts)
+
+    @property
+    def kept(self) -> tuple[LeftOut, ...]:
+        """What a `Content` that goes on from here has to know."""
+        return tuple(LeftOut(*key, self._left_out[key], text) for key, text in self._texts.items())
 
     def announced(self, source: Source, batch: EventBatch) -> None:
         """Compare the rank that a batch names with the one that was asked."""

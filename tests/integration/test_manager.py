@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from kvsync.codec import encode
@@ -329,3 +330,32 @@ async def test_pods_are_known_without_following_events(
     await eventually(lambda: manager.pods == (here,))
 
     assert (manager.statuses(), manager.state("a"), manager.problem) == ((), State.BLIND, "as the test says")
+
+
+async def test_another_manager_goes_on_from_snapshots(background: Background, eventually: Eventually) -> None:
+    """What its publisher proves is restored; what is elsewhere now, or is not listed, is left."""
+    async with AsyncExitStack() as stack:
+        engines = [await stack.enter_async_context(publisher()) for _ in range(3)]
+        for engine in engines:
+            background(engine.serve())
+        kept, moved, gone = (pod(name, engine) for name, engine in zip("abc", engines, strict=True))
+        before = EventManager(PrefixIndex(BLOCK_SIZE), Pods(kept, moved, gone), QUICK)
+        task = background(before.run())
+        for engine in engines:
+            publish(engine, stored(1, 3))
+        await eventually(lambda: set(before.progress().values()) == {1})
+        snapshots = {source: before.snapshot(source) for source in before.progress()}
+        task.cancel()
+
+        index = PrefixIndex(BLOCK_SIZE)
+        after = EventManager(index, Pods(kept, replace(moved, host="localhost")), QUICK, claim_s=0.05)
+        after.remember({source: each for source, each in snapshots.items() if each})
+        background(after.run())
+        await eventually(lambda: after.snapshots == {"restored": 1, "unfit": 1, "unclaimed": 1})
+        publish(engines[0], stored(4, parent=3))
+        publish(engines[1], stored(4, parent=3))
+
+        await eventually(lambda: [index.size(source) for source in sorted(index.sources())] == [4, 4])
+        assert after.events["a", "stored"] == 1, "of the first, only what came later was applied"
+        assert after.events["b", "stored"] == 2
+        assert after.state("a") is State.EXACT

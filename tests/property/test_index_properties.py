@@ -8,7 +8,10 @@ from hypothesis import strategies as st
 
 from kvsync.events import AllBlocksCleared, BlockRemoved, BlockStored, Source
 from kvsync.hashing import block_hashes
-from kvsync.index import PrefixIndex
+from kvsync.index import Held, PrefixIndex
+from kvsync.sequence import Memory
+from kvsync.snapshots.coding import decode, encode
+from kvsync.snapshots.snapshot import SourceSnapshot
 
 SIZE = 2
 SOURCES = [
@@ -77,9 +80,9 @@ scripts = st.lists(actions, max_size=25)
 Action = tuple[str, Source, str, Prefix, int]
 
 
-def play(script: list[Action]) -> tuple[PrefixIndex, Model]:
-    """Let the same things happen to the index and to the model."""
-    index, model = PrefixIndex(SIZE), Model()
+def play(script: list[Action], index: PrefixIndex | None = None) -> tuple[PrefixIndex, Model]:
+    """Let the same things happen to an index, by default a new one, and to a model."""
+    index, model = index or PrefixIndex(SIZE), Model()
     for verb, source, lora, tokens, first in script:
         held = model.held[source]
         match verb:
@@ -134,3 +137,45 @@ def test_emptied_index_keeps_nothing(script: list[Action]) -> None:
     for source in SOURCES:
         assert (index.orphans(source), index.digest(source).xor) == (0, 0)
         assert all(not index.match(source.model, lora, block_hashes((0, 0), SIZE)) for lora in LORAS)
+
+
+@settings(deadline=None, max_examples=100, database=None)
+@given(before=scripts, after=scripts, lora=loras, tokens=prompts)
+def test_what_was_held_goes_on_in_another_index(
+    before: list[Action], after: list[Action], lora: str, tokens: Prefix
+) -> None:
+    """A source taken out, written, read and put into another index behaves as if it had never left."""
+    stayed, _ = play(before)
+    other = PrefixIndex(SIZE)
+    for source in reversed(stayed.sources()):
+        held = stayed.held(source)
+        assert held is not None
+        other.restore(source, decode(encode(snapshot_of(source, held))).held)
+    for index in (stayed, other):
+        play(after, index)
+
+    hashes = block_hashes(tokens, SIZE)
+    for model in ("llama", "mistral"):
+        assert other.match(model, lora, hashes) == stayed.match(model, lora, hashes)
+        assert other.block_sizes(model) == stayed.block_sizes(model)
+    for source in SOURCES:
+        assert other.tables(source) == stayed.tables(source)
+        assert other.digest(source) == stayed.digest(source)
+        assert (other.orphans(source), other.blocks(source)) == (
+            stayed.orphans(source),
+            stayed.blocks(source),
+        )
+
+
+def snapshot_of(source: Source, held: Held) -> SourceSnapshot:
+    """Return a snapshot of which nothing matters but what it holds."""
+    return SourceSnapshot(
+        source=source,
+        endpoint="",
+        replay_endpoint=None,
+        made_at=0.0,
+        hash_seed=0,
+        memory=Memory(last=0, digests=(0,)),
+        left_out=(),
+        held=held,
+    )

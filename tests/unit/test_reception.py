@@ -7,7 +7,7 @@ import pytest
 from kvsync.events import Source
 from kvsync.index import PrefixIndex
 from kvsync.sequence import Counters, State
-from kvsync.subscriber import SourceStatus
+from kvsync.sources.status import SourceStatus
 from kvsync.testing.benchmarks.arrivals import Reception
 from kvsync.testing.benchmarks.flood import EventLoad
 

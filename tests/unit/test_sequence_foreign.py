@@ -2,7 +2,7 @@
 
 import pytest
 
-from kvsync.sequence import WINDOW, Forget, Replay, SequenceTracker, State, Step
+from kvsync.sequence import WINDOW, Deliver, Forget, Replay, SequenceTracker, State, Step
 
 Frame = tuple[int, bytes]
 
@@ -29,8 +29,8 @@ class Engines:
                     return
                 case Forget():
                     self.delivered.clear()
-                case _:
-                    self.delivered.append((step.sequence, step.payload))
+                case Deliver(sequence, payload):
+                    self.delivered.append((sequence, payload))
 
     def answer(self, start: int, engine: str, until: int) -> None:
         """Answer a replay with what an engine has."""

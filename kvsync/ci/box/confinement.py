@@ -106,10 +106,10 @@ class Confinement:
         )
         for name, content in accounts(os.getuid() if user is None else user).items():
             (folder / name).write_text(content, encoding="ascii")
-        ours = (
+        inputs = (
             each.parent.relative_to(self.run_dir) for each in self.inputs if each.is_relative_to(self.run_dir)
         )
-        for place in ("evidence", "tmp", *ours):  # bubblewrap would make them for itself alone
+        for place in (Path("evidence"), Path("tmp"), *inputs):  # bubblewrap would make them for itself alone
             (view.outbox / place).mkdir(parents=True, exist_ok=True)
         for earlier in (self.run_dir / "evidence").glob("*/"):
             (view.outbox / "evidence" / earlier.name).mkdir()  # its name is taken

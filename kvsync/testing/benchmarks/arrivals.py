@@ -17,7 +17,8 @@ from pathlib import Path
 from kvsync.events import EventBatch, Source
 from kvsync.index import PrefixIndex
 from kvsync.sequence import State
-from kvsync.subscriber import SourceStatus, Subscriber, open_context
+from kvsync.sources.status import SourceStatus
+from kvsync.subscriber import Subscriber, open_context
 from kvsync.testing.benchmarks.flood import EventLoad, Flood
 from kvsync.testing.benchmarks.gauge import Timing
 from kvsync.testing.errors import WaitTimeout

@@ -303,7 +303,7 @@ async def test_without_sync_requests_go_to_the_least_loaded(site: Site) -> None:
     status = (await client.get("/status")).json()
     assert (status["sync_enabled"], status["index"], status["pods"][0]["sources"]) == (
         False,
-        {"blocks": 0, "sources": 0},
+        {"blocks": 0, "sources": 0, "bytes_estimated": 0},
         [],
     )
 

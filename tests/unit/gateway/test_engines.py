@@ -2,7 +2,7 @@
 
 import pytest
 
-from kvsync.gateway.engines import missing_ranks, read_blocks, unnamed_adapters
+from kvsync.gateway.engines import missing_ranks, read_blocks, read_requests, unnamed_adapters
 from kvsync.pods import Pod
 
 PAGE = """# HELP vllm:cache_config_info Information of the LLMEngine CacheConfig
@@ -43,3 +43,43 @@ def test_adapters_whose_names_are_not_known_are_a_reason() -> None:
     """Their numbers are said, and what ends it; where all have names there is no reason."""
     assert unnamed_adapters([]) == ""
     assert unnamed_adapters([2, 3]).startswith("events name adapters by number (2, 3) and the engine's list")
+
+
+REQUESTS = """vllm:num_requests_running{engine="0",model_name="m"} 3.0
+vllm:num_requests_running{engine="1",model_name="m"} 1.0
+vllm:num_requests_waiting{engine="0",model_name="m"} 2.0
+"""
+
+
+@pytest.mark.parametrize(
+    ("page", "running", "waiting"),
+    [
+        (
+            REQUESTS,
+            {0: 3, 1: 1},
+            {0: 2},
+        ),
+        (
+            'sglang:num_running_reqs{model_name="m"} 4.0\nsglang:num_queue_reqs{model_name="m"} 1e1\n',
+            {0: 4},
+            {0: 10},
+        ),
+        ("vllm:num_requests_running 5", {0: 5}, {}),
+    ],
+    ids=["vLLM", "SGLang", "without labels"],
+)
+def test_requests_of_an_engine(page: str, running: dict[int, int], waiting: dict[int, int]) -> None:
+    """Each rank's are told apart; running and waiting ones are its load together."""
+    said = read_requests(page)
+
+    assert said is not None
+    assert (said.running, said.waiting) == (running, waiting)
+    assert said.together == {rank: running.get(rank, 0) + waiting.get(rank, 0) for rank in running}
+
+
+@pytest.mark.parametrize(
+    "page", ["", PAGE, "# HELP vllm:num_requests_running x\n", "vllm:num_requests_running{} NaN"]
+)
+def test_an_engine_that_says_nothing_of_its_requests(page: str) -> None:
+    """A page without these gauges is no load of 0."""
+    assert read_requests(page) is None

@@ -223,3 +223,52 @@ def test_load_is_restored_however_a_request_ends() -> None:
         assert load.of("a") == 1
 
     assert load.of("a") == 0
+
+
+def places(policy: str, *, share: float = 0.0, requests: int = 300) -> list[str]:
+    """Return where requests go whose prefix B holds, while C has something to do."""
+    load = RunningRequests()
+    config = GatewayConfig.model_validate(
+        {
+            "pods": [A, B, C],
+            "routing": {
+                "policy": policy,
+                "compared_policy": "random",
+                "compared_share": share,
+                "least_prefix_tokens": 0,
+            },
+        }
+    )
+    ranks = Router(
+        config,
+        holding(b=[1, 2, 3, 4]),
+        catalog=Catalog(lambda: (A, B, C), lambda _: ()),
+        state=lambda _: State.EXACT,
+        cards=lambda _: (),
+        healthy=lambda _: True,
+        load=load,
+        rng=random.Random(0),
+    )
+    with load.running("c"):
+        routes = [ranks.route(TARGET, [1, 2, 3, 4, 5], None) for _ in range(requests)]
+    assert {len(route.choices) for route in routes} == {3}
+    assert {route.policy for route in routes} == ({policy, "random"} if share else {policy})
+    firsts = [route.choices[0] for route in routes]
+    assert all(first.cached_tokens == (4 if first.pod == "b" else 0) for first in firsts)
+    return [first.pod for first in firsts]
+
+
+def test_policies_that_look_at_no_prefix_can_be_compared_with() -> None:
+    """By prefix, by load, in turn and by chance; what is held is predicted all the same."""
+    assert set(places("prefix")) == {"b"}
+    assert places("round_robin", requests=6) == ["b", "c", "a", "b", "c", "a"]
+    by_load, by_chance = places("least_request"), places("random")
+    assert (by_load.count("c"), 100 < by_load.count("a") < 200) == (0, True)
+    assert all(60 < by_chance.count(pod) < 140 for pod in "abc")
+
+
+def test_a_share_of_the_requests_is_routed_by_another_policy() -> None:
+    """A quarter of the requests goes where chance will have it, and a third of those to each pod."""
+    went = places("prefix", share=0.25)
+
+    assert 25 < went.count("a") + went.count("c") < 75

@@ -1,4 +1,4 @@
-"""What the numbered frames of one publisher mean: deliver, ask for a replay, or forget.
+"""What the numbered frames of one publisher mean: deliver, ask for a replay, restore, or forget.
 
 Rules:
 
@@ -17,6 +17,8 @@ Rules:
 9. EXACT is claimed only after the publisher's own ring confirmed that nothing is missing: an answer reached
    its end that was too short to have lost anything, or one more answer ended at the same frame, or live
    frames followed on from it.
+10. What an earlier process remembered counts for nothing until a replayed frame is one that it had delivered.
+   Nothing is delivered before; a contradiction, lost history or a ring that gives no answer ends it.
 
 Reasons: a publisher's restart is not announced, and its numbers start again at 0, so a new frame can carry
 the very number that is due; only content tells it apart. Therefore a replay reaches back to the last frame
@@ -29,13 +31,16 @@ the end marker too. One who has fallen behind is told by replays of frames that 
 """
 
 from dataclasses import dataclass, replace
-from enum import Enum
-from typing import NamedTuple
 
 from xxhash import xxh3_64_intdigest
 
+from kvsync.sequence.values import Counters, Deliver, Forget, Memory, Replay, Restore, State, Step
+
 WINDOW = 1024
 """Delivered frames whose digests are remembered: far more than a network reorders or repeats."""
+
+REMEMBERED = 64
+"""Of these, what outlives the process: a ring that still has one of these frames proves whose it is."""
 
 MAX_WAITING = 10_000
 """Frames kept ahead of their turn: as many as vLLM's ring holds, so what is dropped can be replayed."""
@@ -65,54 +70,6 @@ MAX_HEALS = 3
 """Full replays made to mend an unreadable frame; the ring is large and may hold the same bytes."""
 
 
-class State(Enum):
-    """How far the index can be trusted to show what a source holds."""
-
-    EXACT = "exact"
-    CATCHING_UP = "catching_up"
-    DEGRADED = "degraded"
-    BLIND = "blind"
-
-
-class Deliver(NamedTuple):
-    """Apply this frame; it is the next in order."""
-
-    sequence: int
-    payload: bytes
-    replayed: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Replay:
-    """Ask for all frames from `start` on, after `delay_s`; answers to earlier requests no longer count."""
-
-    start: int
-    delay_s: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Forget:
-    """Drop everything the source was said to hold."""
-
-    reason: str
-
-
-Step = Deliver | Replay | Forget
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Counters:
-    """What happened to a source since we began watching it."""
-
-    gaps: int = 0
-    duplicates: int = 0
-    restarts: int = 0
-    replays: int = 0
-    truncated: int = 0
-    replay_failures: int = 0
-    buffered_dropped: int = 0
-
-
 @dataclass(slots=True, kw_only=True)
 class _Replaying:
     """A replay that was asked for. `heals`: it may replace everything delivered so far."""
@@ -132,10 +89,10 @@ class SequenceTracker:
     Methods return the steps to take, in order. A Replay step replaces the replay that runs. `replays` says
     whether the publisher has a replay endpoint: without one, a Replay step only gives late frames time to
     arrive, so none is counted, and a probe asks nothing. An answer of fewer than `fits` frames whose end came
-    counts as complete.
+    counts as complete. What is remembered (`memory`) needs replays to be proved.
     """
 
-    def __init__(self, *, replays: bool = True, fits: int = FITS) -> None:
+    def __init__(self, *, replays: bool = True, fits: int = FITS, memory: Memory | None = None) -> None:
         self.state = State.BLIND
         self.reason = "not connected yet"
         self.last: int | None = None
@@ -156,6 +113,23 @@ class SequenceTracker:
         self._heals = 0
         self._conflicts, self._answered = 0, False  # contradictions in a row; a replay came since the last
         self._foreign = self._compared = False  # replays are another publisher's; they were looked at for it
+        self._unproved = memory is not None and replays
+        if memory and replays:
+            first = memory.last + 1 - len(memory.digests)
+            self.last = self.live = memory.last
+            self._digests = dict(enumerate(memory.digests, first))
+            self._flaw, self._healable = memory.flaw, memory.healable
+
+    @property
+    def memory(self) -> Memory | None:
+        """What can outlive this process; None: nothing that a publisher's ring could prove."""
+        if self.last is None or self._unproved or self._foreign or not self._replays:
+            return None
+        first = self.last
+        while first - 1 in self._digests and self.last - first < REMEMBERED - 1:
+            first -= 1
+        digests = tuple(self._digests[number] for number in range(first, self.last + 1))
+        return Memory(last=self.last, digests=digests, flaw=self._flaw, healable=self._healable)
 
     @property
     def is_full(self) -> bool:
@@ -166,7 +140,11 @@ class SequenceTracker:
         """Take note of a new connection: what was missed meanwhile is asked for."""
         self._heard, self._conflicts, self._foreign, self._compared = -1, 0, False, False
         self._drop_waiting()
-        self._catch_up("connected, history is on its way")
+        self._catch_up(
+            f"connected, and asked for proof of what is remembered up to frame {self.last}"
+            if self._unproved
+            else "connected, history is on its way"
+        )
         return self._ask(heals=self._healable)
 
     def disconnected(self) -> list[Step]:
@@ -216,7 +194,11 @@ class SequenceTracker:
         replay.torn |= replay.newest is not None and number != replay.newest + 1
         replay.newest, replay.frames, self._answered = number, replay.frames + 1, True
         if self.last is not None and number <= self.last:
-            agrees = self._digests.get(number) in (None, xxh3_64_intdigest(payload))
+            known = self._digests.get(number)
+            agrees = known == xxh3_64_intdigest(payload) or (known is None and not self._unproved)
+            if agrees and self._unproved:
+                self._unproved = False
+                steps.append(Restore())
         else:
             agrees = self._waiting.get(number, payload) == payload
             if agrees and number in self._waiting:
@@ -332,7 +314,7 @@ class SequenceTracker:
     def _follows_live(self, replay: _Replaying, number: int) -> bool:
         """Whether the ring has moved beyond what live frames, which come without a hole, have reached yet."""
         last = -1 if self.last is None else self.last
-        return number > last and replay.heard < self._heard <= last
+        return number > last and replay.heard < self._heard <= last and not self._unproved
 
     def _begin(self, replay: _Replaying, number: int) -> list[Step]:
         """Judge the first frame of a replay by where it begins."""
@@ -420,7 +402,7 @@ class SequenceTracker:
 
     def _give_up(self, reason: str) -> list[Step]:
         """Keep serving what we have."""
-        steps: list[Step] = []
+        steps = self._forget(reason) if self._unproved else []
         if self._is_missing():
             steps += self._forget(f"frames from {self._next()} on are lost: {reason}")
             steps += [self._deliver(number, self._take_waiting(number)) for number in sorted(self._waiting)]
@@ -433,6 +415,7 @@ class SequenceTracker:
     def _ask(self, *, heals: bool = False, delay_s: float = 0.0) -> list[Step]:
         if self._replays:
             self._count("replays")
+        heals = heals and not self._unproved  # What is remembered is proved first.
         self._replay = _Replaying(heals=heals, reach=self.last, heard=self._heard)
         return [Replay(0 if heals else self._overlap(), delay_s)]
 
@@ -458,7 +441,7 @@ class SequenceTracker:
 
     def _deliver_waiting(self) -> list[Step]:
         steps: list[Step] = []
-        while self._next() in self._waiting:
+        while self._next() in self._waiting and not self._unproved:
             steps.append(self._deliver(self._next(), self._take_waiting(self._next())))
         return steps
 
@@ -484,8 +467,9 @@ class SequenceTracker:
         self.live = self.last
 
     def _forget(self, reason: str) -> list[Step]:
+        reason = f"what was remembered is thrown away: {reason}" if self._unproved else reason
         steps: list[Step] = [] if self.last is None else [Forget(reason)]
-        self.last = self._confirmed = None
+        self.last, self._confirmed, self._unproved = None, None, False
         self._digests.clear()
         self._flaw, self._healable = "", False
         return steps

@@ -1,0 +1,57 @@
+"""Settings of how the gateway is run: what outlives it, and when it is ready."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, NonNegativeFloat, PositiveFloat, SecretStr
+
+from kvsync.settings.base import SettingsGroup
+
+
+class SnapshotsConfig(SettingsGroup):
+    """What is known of engines' caches outlives the gateway. Times are seconds.
+
+    With `folder`, each source of which events came is written there every `interval_s` and when the gateway
+    ends, and read at the start; a folder is of one gateway. With `take_from`, the URL of a running gateway
+    (or of their Service), a new one asks it for what it knows, for `take_s` at most, with `take_key` if that
+    wants one. Either counts for a
+    source once its publisher repeats a batch that is remembered; what is older than `max_age_s` is thrown
+    away.
+    """
+
+    folder: Path | None = None
+    interval_s: PositiveFloat = 10.0
+    max_age_s: PositiveFloat = 86_400.0
+    take_from: Annotated[str, Field(pattern=r"^https?://[^\s/]\S*$")] | None = None
+    take_s: PositiveFloat = 5.0
+    take_key: SecretStr | None = None
+
+    @property
+    def credentials(self) -> dict[str, str]:
+        """The headers that let this gateway in at another one."""
+        return {"authorization": f"Bearer {self.take_key.get_secret_value()}"} if self.take_key else {}
+
+
+class MetricsConfig(SettingsGroup):
+    """What `/metrics` shows: with `aibrix_names`, what AIBrix measures too under its names as well."""
+
+    aibrix_names: bool = True
+
+
+class LoggingConfig(SettingsGroup):
+    """What the gateway writes on standard error: lines as `text` for people or as `json` for collectors, and
+    with `access` one for each request that is passed on or refused."""
+
+    format: Literal["text", "json"] = "text"
+    access: bool = True
+
+
+class ReadinessConfig(SettingsGroup):
+    """Until when `/readyz` says that a new gateway is not ready yet, besides having no pod that serves.
+
+    It waits until of the share `known_share` of sources all is known that can be (exact or degraded), but no
+    longer than `within_s` seconds after the start. With 0 it does not wait.
+    """
+
+    known_share: Annotated[float, Field(ge=0, le=1)] = 0.0
+    within_s: NonNegativeFloat = 30.0
