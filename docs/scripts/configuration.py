@@ -69,12 +69,12 @@ def _field(name: str, field: FieldInfo) -> Iterator[str]:
     elif field.default is None or field.is_required():
         yield f"# {name}:{_choices(field)}"
     else:
-        yield f"{name}: {_value(field.default)}{_choices(field)}"
+        yield f"{name}: {_value(field.get_default(call_default_factory=True))}{_choices(field)}"
 
 
 def _pod() -> Iterator[str]:
     for field in fields(Pod):
-        default = f"{field.name.upper()}" if field.default is MISSING else _value(field.default)
+        default = f"{field.name.upper()}" if field.default is MISSING else _value(field.get_default(call_default_factory=True))
         yield f"{field.name}: {default}"
 
 

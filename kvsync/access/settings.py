@@ -3,10 +3,11 @@
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, SecretStr, model_validator
+from pydantic import BeforeValidator, Field, SecretStr, model_validator
 
 from kvsync.access.keys import KeyName, KeyRing, checked_keys
 from kvsync.pods import Host, Port
+from kvsync.settings.base import SettingsGroup
 
 
 def _text(key: object) -> object:
@@ -19,11 +20,7 @@ def _text(key: object) -> object:
 ClientKey = Annotated[SecretStr, BeforeValidator(_text)]
 
 
-class _Settings(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class ServerTlsConfig(_Settings):
+class ServerTlsConfig(SettingsGroup):
     """The certificate that clients are shown, with those between it and its authority, and its key.
 
     Both are PEM files, read again when they change.
@@ -33,7 +30,7 @@ class ServerTlsConfig(_Settings):
     key: Path
 
 
-class EngineTlsConfig(_Settings):
+class EngineTlsConfig(SettingsGroup):
     """How engines with `https` are known, and how the gateway shows itself to them.
 
     Certificates of engines may be signed by the authorities in the PEM file `ca`, besides those that the
@@ -54,14 +51,14 @@ class EngineTlsConfig(_Settings):
         return self
 
 
-class AdminConfig(_Settings):
+class AdminConfig(SettingsGroup):
     """Where the operators' routes are instead of on the clients' port; by default on the same host."""
 
     host: Host | None = None
     port: Port
 
 
-class AccessConfig(_Settings):
+class AccessConfig(SettingsGroup):
     """Who may use the gateway.
 
     With keys, in `keys` (by name) or in `keys_file` (a YAML, JSON or TOML file of names and keys, read again
@@ -71,7 +68,7 @@ class AccessConfig(_Settings):
     """
 
     tls: ServerTlsConfig | None = None
-    keys: dict[KeyName, ClientKey] = {}
+    keys: dict[KeyName, ClientKey] = Field(default_factory=dict)
     keys_file: Path | None = None
     admin: AdminConfig | None = None
 
