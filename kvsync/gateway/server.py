@@ -86,6 +86,8 @@ class Server:
             self._admin = _Signalless(
                 uvicorn.Config(
                     operators,
+                    http="h11",
+                    ws="none",
                     lifespan="off",
                     log_config=None,
                     access_log=False,
