@@ -74,7 +74,7 @@ def _field(name: str, field: FieldInfo) -> Iterator[str]:
 
 def _pod() -> Iterator[str]:
     for field in fields(Pod):
-        default = f"{field.name.upper()}" if field.default is MISSING else _value(field.get_default(call_default_factory=True))
+        default = f"{field.name.upper()}" if field.default is MISSING else _value(field.default)
         yield f"{field.name}: {default}"
 
 

@@ -217,7 +217,7 @@ async def test_an_engine_that_is_not_known_gets_nothing(
     """`/status` says what its certificate lacks."""
     pod = await site.pod("a", tls=authority.server("engine.internal"))
     given = {name: text.format(ca=authority.ca) for name, text in tls.items()}
-    client = await site.gateway(upstream={"tls": given}, health={"interval_s": 0.05})
+    client = await site.gateway(upstream={"tls": given})
 
     async def trouble() -> str:
         return str((await client.get("/status")).json()["pods"][0]["problem"])
