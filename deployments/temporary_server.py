@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import signal
 import socket
+from contextlib import nullcontext
 from dataclasses import dataclass
 from multiprocessing.context import ForkProcess
 
@@ -97,6 +98,8 @@ def _serve(listener: socket.socket, parent: int) -> None:
 
     routers = sorted(server.API_ROUTERS, key=lambda router: router.prefix not in ASKED_FOR)
     server.API_ROUTERS = tuple(routers)  # type: ignore[assignment]  # its type is that of each place
+    # It vacuums, marks late runs and the like, and looks for work twenty times a second.
+    server.background_worker = lambda *_, **__: nullcontext()  # type: ignore[assignment, attr-defined]
     is_current = lay_out(get_current_settings().home)
     with temporary_settings({"server.database.migrate_on_start": not is_current, **UNNEEDED}):
         app = server.create_app(ephemeral=True, final=True)

@@ -1,7 +1,7 @@
 """Outlives the process of a flow and sees to the end of its run: a true state, a report, nothing left behind.
 
 `python -m tasks.guardian RUN_DIR FLOW_RUN PID CREATE_TIME HOME`, started by the flow itself at its beginning.
-HOME, which is Prefect's, is for whoever looks for the runs of a server: see deployments.service.presence.
+HOME, which is Prefect's, is for those who look for the runs of a server: see deployments.service.presence.
 
 - It shares nothing with the flow: its session is its own, it holds no pipe (a worker would wait for it to be
   closed), and it does not bear the mark of the run, so that no cleanup ends it.

@@ -224,7 +224,8 @@ def require_safe(settings: ServeSettings, given: Mapping[str, str]) -> None:
     """Raise ConfigError for a server that others can reach and that asks for no password."""
     if not is_loopback(settings.host) and not given.get(AUTH):
         problem = (
-            f"{settings.host}: whoever reaches the server can run commands here; set {AUTH} (user:password)"
+            f"{settings.host}: anyone who reaches the server can run commands here; "
+            f"set {AUTH} (user:password)"
         )
         raise ConfigError("serve.host", [problem])
 

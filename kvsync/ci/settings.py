@@ -229,7 +229,7 @@ def reachable(host: str) -> str:
 
 
 class BoxSettings(_Table):
-    """How code is confined that nobody here vouches for.
+    """How code is confined that comes from outside.
 
     `use`: for "untrusted" commits (of forks), also for those of "pull-requests", or "always". `kind`: by
     bubblewrap, or "container" where the whole pipeline runs in a container that is made for one run and holds

@@ -1,6 +1,6 @@
 """What a client asks for: the part of an OpenAI completion request that matters for routing it.
 
-The body itself goes to the pod byte for byte, but for an argument that would mislead whoever follows the
+The body itself goes to the pod byte for byte, but for an argument that would mislead a reader of the
 engine's events. What the gateway does not understand is for the engine
 to judge: it is passed on without a prefix rather than refused.
 """

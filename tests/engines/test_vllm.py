@@ -40,7 +40,7 @@ def requests(seed: int, count: int = 2 * REQUESTS) -> list[TraceRequest]:
 
 
 def conversations(turns: Sequence[TraceRequest]) -> list[list[TraceRequest]]:
-    """Sort turns by the conversation that they go on with, in order: nobody asks before the last answer."""
+    """Sort turns by the conversation that they go on with, in order: each is sent after the last answer."""
     found: list[list[TraceRequest]] = []
     for turn in turns:
         for before in found:

@@ -1,4 +1,4 @@
-"""Publishers that send garbage: it is counted by reason, and nobody else suffers."""
+"""Publishers that send garbage: it is counted by reason, and other pods are not affected."""
 
 from __future__ import annotations
 

@@ -268,7 +268,7 @@ async def test_answers_to_an_earlier_request_do_not_mix_in(
     numbered: Callable[[int], bytes],
     eventually: Eventually,
 ) -> None:
-    """A peer that answers after its time was over is talking to nobody."""
+    """The answer of a peer whose time was over is not read."""
     async with Publisher(endpoint=ANY_PORT) as publisher, ReplayPeer() as peer:
         subscriber = follow(publisher.endpoint, peer.endpoint)
         late = await peer.asked()

@@ -68,7 +68,7 @@ async def test_live_batches_arrive_in_order(
 
 
 async def test_an_event_arrives_as_it_was_published(background: Background, eventually: Eventually) -> None:
-    """Two blocks on a parent that nobody knows: hashes, parent and tokens come through unchanged."""
+    """Two blocks on an unknown parent: hashes, parent and tokens come through unchanged."""
     stored = BlockStored(
         block_hashes=(1001, 1002), parent_block_hash=9999, token_ids=(1, 2, 3, 4), block_size=2
     )

@@ -21,6 +21,13 @@ ROOT = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-c", "from deployments.cli import main; main()"]
 
 
+IDLE = {
+    f"PREFECT_SERVER_SERVICES_{service}_ENABLED": "false"
+    for service in ("SCHEDULER", "LATE_RUNS", "FOREMAN", "PAUSE_EXPIRATIONS", "REPOSSESSOR", "TRIGGERS")
+} | {"PREFECT_SERVER_UI_ENABLED": "false"}
+"""What the tests' server does without, a quarter of its cost; `serve` is tested with all of it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pipeline:
     """`kvsync-ci` with a report folder and a Prefect server of its own."""
@@ -63,7 +70,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a real Prefect server, so that not every run has to start one."""
     home = tmp_path_factory.mktemp("prefect")
     port = str(free_port())
-    env = environment(home, {**os.environ, "PREFECT_API_URL": ""})
+    env = environment(home, {**os.environ, "PREFECT_API_URL": "", **IDLE})
     lay_out(Path(env["PREFECT_HOME"]))
     with (home / "server.log").open("wb") as log:
         process = subprocess.Popen(

@@ -109,7 +109,7 @@ def killed_at_some_moment(
 ) -> Path:
     """Kill a run with SIGKILL after a while, clean up, and look for what is left; returns its folder.
 
-    The time counts from the `first` entry of a kind in its ledger. `alone`: nobody is left but `clean`,
+    The time counts from the `first` entry of a kind in its ledger. `alone`: nothing is left but `clean`,
     because the run's guardian is killed, too.
     """
     pipeline, temporary = confined

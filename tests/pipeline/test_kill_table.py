@@ -183,7 +183,7 @@ def to_worker(number: signal.Signals) -> Act:
 
 
 def worker_killed_then_cancelled(run: Running) -> None:
-    """There is nobody left who could act upon it."""
+    """No worker is left to act upon it."""
     run.prefect.employ().kill()
     run.prefect.cancel(run.flow_run)
 

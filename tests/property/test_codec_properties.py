@@ -85,7 +85,7 @@ def test_any_msgpack_is_read_or_refused(value: object, wrap: bool) -> None:
 @quick
 @given(payload=st.binary(max_size=64))
 def test_any_bytes_are_read_or_refused(payload: bytes) -> None:
-    """Bytes that nobody wrote raise nothing but DecodeError."""
+    """Random bytes raise nothing but DecodeError."""
     for read in (decode, decode_sequence):
         with contextlib.suppress(DecodeError):
             read(payload)

@@ -111,7 +111,7 @@ def test_replay_reaches_back_no_further_than_the_window() -> None:
 
 
 def test_reordered_frames_are_put_in_order() -> None:
-    """A late frame fills its place; nobody is taken for a restart."""
+    """A late frame fills its place and is not taken for a restart."""
     tracker = exact(0)
     tracker.receive(2, frame(2))
     assert tracker.receive(1, frame(1)) == []

@@ -127,7 +127,7 @@ def test_unanswered_replay_is_repeated_and_then_given_up() -> None:
 
 
 def test_without_a_replay_endpoint_nothing_is_counted_as_a_replay() -> None:
-    """Late frames get as much time as with replays, and the state says why; a probe has nobody to ask."""
+    """Late frames get as much time as with replays, and the state says why; a probe has no one to ask."""
     tracker = SequenceTracker(replays=False)
     steps = tracker.connected()
     for _ in range(4):

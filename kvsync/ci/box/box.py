@@ -4,7 +4,7 @@
   files that are tested; a folder for what comes out, in the place of the run's folder; a bounded temporary
   folder, which is its home as well.
 - Namespaces of its own for processes, mounts, IPC, users and network. The network has a loopback and nothing
-  else, so that clusters of local processes work and nobody else is reached, not even by an abstract socket.
+  else, so that local clusters work and no other process is reached, not even by an abstract socket.
 - It ends with the process that started it, and everything in it ends with it: no process leaves its
   namespace.
 """
@@ -90,7 +90,7 @@ class View:
 
     @property
     def owns_workspace(self) -> bool:
-        """Whether the tested files are the run's own, which nobody else needs."""
+        """Whether the tested files are the run's own, which no other process needs."""
         return self.workspace.is_relative_to(self.run_dir)
 
 

@@ -1,6 +1,6 @@
 """The one way out of a box: what lies in its outbox is taken over into the folder of the run, or refused.
 
-Whoever wrote it may have written anything, so nothing in there is trusted to be what it seems: a file is
+Its author may have written anything, so nothing in there is trusted to be what it seems: a file is
 opened without following a link anywhere, must be an ordinary one of bounded size, with a harmless name, in a
 place where stages write, and its bytes are copied. Histories and measurements are read line by line; what is
 nonsense there is refused, too. What the run's folder has is added to at most, never replaced.
@@ -38,7 +38,7 @@ FILE_BYTES = 512 * 1024**2
 TOTAL_BYTES = 2 * 1024**3
 
 STAYS = frozenset({"clusters", "hypothesis", "temporary", "tmp", "workspace"})
-"""What stages work with and nobody reads afterwards; what is worth keeping is evidence."""
+"""What stages work with and is not read afterwards; what is worth keeping is evidence."""
 
 OURS = frozenset({"cluster.log", "guardian.log", "pipeline.log", "workspace.log"})
 """Logs that no stage writes."""
@@ -71,7 +71,7 @@ class Door:
         return f"refused from the box: {'; '.join(said[:SHOWN] + more)}" if said else ""
 
     def follow(self) -> None:
-        """Take over the lines about tests that are new and whole, for whoever follows the run."""
+        """Take over the lines about tests that are new and whole, for those who follow the run."""
         relative = journal(self.run_dir, self.stage).relative_to(self.run_dir)
         try:
             while relative not in self.refusals:
@@ -157,7 +157,7 @@ class Door:
             if not NAME.fullmatch(name) or len(relative.parts) > DEPTH or len(names) == FILES:
                 self.refusals[above] = "a name in there is odd, too deep or one too many"
             elif stat.S_ISDIR(path.lstat().st_mode):
-                path.chmod(0o700)  # whoever made it may have made it unreadable
+                path.chmod(0o700)  # its maker may have made it unreadable
                 yield from self._walk(path, relative)
             else:
                 yield relative

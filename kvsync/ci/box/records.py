@@ -1,6 +1,6 @@
 """Lines that come out of a box, checked before anybody reads them. Pure.
 
-Whoever wrote them may have written anything: a line is taken only if it has the fields of its event, each of
+Their author may have written anything: a line is taken only if it has the fields of its event, each of
 its type and size, and no other. Control characters, which terminals obey, become marks.
 """
 

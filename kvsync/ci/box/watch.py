@@ -30,7 +30,7 @@ DEEPEST = 64
 """Files of the folders, and levels: more make looking at them, and removing them, an attack."""
 
 RESERVE = 1024**3
-"""What a disk keeps free, whoever fills it."""
+"""What a disk keeps free, whatever fills it."""
 
 
 @dataclass(slots=True)

@@ -64,7 +64,7 @@ def test_a_secret_of_a_service_comes_from_the_environment(service: str) -> None:
 
 
 def test_services_wait_for_what_they_need_and_keep_what_they_write() -> None:
-    """Whoever is waited for says when it is healthy; every named volume is declared, and is used once."""
+    """One that others wait for says when it is healthy; every named volume is declared, and is used once."""
     waited_for = {name for each in services.values() for name in cast("Document", each.get("depends_on", {}))}
     volumes = [
         volume.partition(":")[0]

@@ -20,7 +20,7 @@ sys.stdin.read()
 
 
 def test_a_server_ends_with_its_run(tmp_path: Path) -> None:
-    """Also when that is killed, which tells nobody."""
+    """Also when that is killed, and cannot tell it to."""
     run = subprocess.Popen(
         [sys.executable, "-c", RUN],
         env=environment(tmp_path, {}),

@@ -69,7 +69,7 @@ async def test_a_pod_may_come_back_elsewhere(
 async def test_what_changes_nothing_is_no_snapshot(
     api: FakeApiServer, follow: "Follow", eventually: "Eventually"
 ) -> None:
-    """Of pods that are no engines or live elsewhere, and of changes that concern nobody, nothing is heard."""
+    """Of pods that are no engines or live elsewhere, and of changes that do not matter, nothing is heard."""
     followed = follow()
     await eventually(lambda: not followed.problem)
     api.put(pod_manifest("x", labels={"model.aibrix.ai/kv-events-enabled": "false"}))

@@ -165,7 +165,7 @@ def test_the_proxy_leads_to_pods_and_services_of_the_run(proxy: HTTPConnection, 
     ],
 )
 def test_the_proxy_leads_nowhere_else(proxy: HTTPConnection, api: Api, path: str) -> None:
-    """Whoever is on this machine has none of the other rights that the kubeconfig gives."""
+    """Other users of this machine have none of the other rights that the kubeconfig gives."""
     assert status(proxy, "GET", path) == 403
     assert api.asked == []
 
@@ -187,7 +187,7 @@ def test_the_proxy_is_not_left_by_a_path_that_goes_back(proxy: HTTPConnection, a
 
 @pytest.mark.parametrize("method", ["DELETE", "PATCH"])
 def test_the_proxy_knows_no_other_method(proxy: HTTPConnection, api: Api, method: str) -> None:
-    """What nobody needs is refused."""
+    """What is not needed is refused."""
     assert status(proxy, method, f"{POD}/health") == 403
     assert api.asked == []
 
@@ -322,7 +322,7 @@ def test_what_a_cluster_is_made_of_takes_rights_that_the_doctor_asks_for(
 
 
 def test_a_role_gives_no_more_rights_than_its_maker_has(cluster: KubernetesCluster) -> None:
-    """Kubernetes lets nobody give rights away that they do not have."""
+    """Kubernetes does not let users give rights away that they do not have."""
     (role,) = [each for each in cluster.site.manifests.access if each["kind"] == "Role"]
     given = {(verb, "pods", "") for rule in role["rules"] for verb in rule["verbs"]}
     assert given <= set(NEEDED)

@@ -1,4 +1,4 @@
-"""Events without requests: what a pod announces of prompts that nobody sent is what it holds."""
+"""Events without requests: what a pod announces of prompts that were never sent is what it holds."""
 
 import time
 from collections.abc import Awaitable, Callable

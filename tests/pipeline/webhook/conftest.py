@@ -119,7 +119,7 @@ def inbox(tmp_path: Path) -> Iterator[Inbox]:
 
 @pytest.fixture
 def closed_port() -> Iterator[int]:
-    """A port on which nobody ever answers: bound, so that nobody else gets it, and not listened on."""
+    """A port that never answers: bound, so that no other process gets it, and not listened on."""
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", 0))
         yield holder.getsockname()[1]
@@ -189,7 +189,7 @@ async def prefect(server: str) -> AsyncIterator[PrefectClient]:
 
 @pytest.fixture
 def deploy(prefect: PrefectClient) -> Deploy:
-    """Make a deployment of the pipeline that nobody works on."""
+    """Make a deployment of the pipeline that no worker serves."""
 
     async def make(name: str) -> None:
         flow = await prefect.create_flow_from_name("pipeline")

@@ -114,7 +114,7 @@ def _bytes(value: str | bytes) -> bytes:
 
 
 async def test_two_signatures_are_none(receiver: Receiver) -> None:
-    """Nobody can hide a wrong one behind a right one."""
+    """A wrong one cannot be hidden behind a right one."""
     sent = [*GOOD.items(), ("X-Hub-Signature-256", "sha256=0")]
 
     assert (await receiver.client.post("/github", content=BODY, headers=sent)).status_code == 401
@@ -303,6 +303,6 @@ async def test_what_was_finished_elsewhere_or_forgotten_is_not_tried_again(recei
 
 
 def test_without_a_secret_there_is_no_receiver(inbox: Inbox) -> None:
-    """It could believe nobody."""
+    """It could verify no delivery."""
     with pytest.raises(ConfigError, match="KVSYNC_CI_WEBHOOK_SECRET"):
         create_app(Settings(webhook=WebhookSettings(secret=SecretStr(""))), inbox)

@@ -214,7 +214,7 @@ async def test_a_commented_pull_request_is_run_at_its_head(
     trusted: bool,
     stages: list[str],
 ) -> None:
-    """GitHub is asked for the head after the answer; a fork stays a fork, whoever commented."""
+    """GitHub is asked for the head after the answer; a fork stays a fork, no matter who commented."""
     github.answers["pulls/7"] = (200, head(repository))
     receiver = await start_receiver(prefect=pipeline, github=github.address, forks="confined")
     delivery, _ = await receiver.deliver("issue_comment", payload("issue_comment", comment__body="/retest"))

@@ -49,7 +49,7 @@ def test_resolve(name: str, expected: Target) -> None:
 
 
 def test_unknown_model_lists_what_there_is() -> None:
-    """Asking for a name that nobody serves tells those that exist."""
+    """Asking for a name that is not served tells those that exist."""
     with pytest.raises(UnknownName) as caught:
         Catalog(lambda: PODS, cards).resolve("nope")
 

@@ -171,7 +171,7 @@ def test_unknown_removal_is_counted_and_changes_nothing() -> None:
 
 
 def test_clearing_empties_exactly_one_source() -> None:
-    """AllBlocksCleared drops blocks, copies and orphans of its sender and nobody else's."""
+    """AllBlocksCleared drops blocks, copies and orphans of its sender alone."""
     index = make_index()
     for pod in (POD_A, POD_B):
         index.apply(pod, stored())

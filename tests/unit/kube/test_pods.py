@@ -209,7 +209,7 @@ def test_a_wrong_value_is_told_and_the_engine_kept(
     ids=["no model", "no labels", "no address"],
 )
 def test_a_pod_that_cannot_be_used_is_told(found: KubePod, problem: str) -> None:
-    """An engine that nobody could send a request to is left out, which is told."""
+    """An engine that no request could be sent to is left out, which is told."""
     read = read_pod(found, "a", PodDefaults())
 
     assert read.pod is None

@@ -38,7 +38,7 @@ IGNORED = "it had not ended 20 s after its cancellation"
     ],
 )
 def test_a_living_flow_is_left_alone_unless_nobody_wants_it(sight: Sight, action: object) -> None:
-    """It is stopped when its command is gone, or when its cancellation came to nobody."""
+    """It is stopped when its command is gone, or when its cancellation was not acted upon."""
     assert decide(sight) == action
 
 

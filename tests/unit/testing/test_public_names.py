@@ -10,7 +10,7 @@ import kvsync.testing
 
 @pytest.mark.parametrize("name", kvsync.testing.__all__)
 def test_a_public_name_can_be_imported(name: str) -> None:
-    """What `__all__` promises is there, and is found by whoever looks around."""
+    """What `__all__` promises is there, and is listed by dir()."""
     assert getattr(kvsync.testing, name) is not None
     assert name in dir(kvsync.testing)
 

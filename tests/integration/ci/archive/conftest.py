@@ -84,7 +84,7 @@ def make_report() -> MakeReport:
 
 @pytest.fixture(scope="session")
 def postgres_sockets() -> Iterator[Path]:
-    """The folder with the socket of a PostgreSQL server of our own, which trusts whoever reaches it."""
+    """The folder with the socket of a PostgreSQL server of our own, which trusts every client."""
     server = shutil.which("postgres")
     if server is None:
         raise NotRun("needs a PostgreSQL server (the program postgres)")

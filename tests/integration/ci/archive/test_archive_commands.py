@@ -53,7 +53,7 @@ def test_without_runs(command: Command, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("words", [("history",), ("history", "--json"), ("flaky",), ("stale",)], ids=" ".join)
 def test_a_folder_without_an_archive(words: Sequence[str], tmp_path: Path) -> None:
-    """Whoever reads where no run ever was is told so, and makes nothing there."""
+    """Reading where no run ever was says so, and makes nothing there."""
     folder = tmp_path / "mistyped"
 
     with pytest.raises(ArchiveError, match=f"no run in {folder}: it has no archive.db"):

@@ -344,7 +344,7 @@ EXPERIMENT = json.dumps({"metadata": {"name": "kill", "finalizers": ["chaos-mesh
 def test_a_custom_resource_is_deleted_and_forced_if_it_must_be(
     ledger: Ledger, programs: Programs, goes_when: str, failures: dict[str, str], steps: int
 ) -> None:
-    """Chaos Mesh is told to let go what it cannot undo; when nobody hears that, its finalizers are taken."""
+    """Chaos Mesh is told to let go what it cannot undo; if that is not heard, its finalizers are taken."""
     programs(
         "kubectl", goes_when, f"*get*) test -e gone || echo '{EXPERIMENT}'", "*delete*|*annotate*) exit 1"
     )

@@ -27,7 +27,7 @@ echo '{"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential"
 
 
 class _Api(BaseHTTPRequestHandler):
-    """Tells its version to whoever has the token."""
+    """Tells its version to any client with the token."""
 
     def do_GET(self) -> None:
         known = self.headers.get("Authorization") == "Bearer t"

@@ -1,4 +1,4 @@
-"""The cluster stage looks at what it was given before it makes anything, whoever started the run."""
+"""The cluster stage looks at what it was given before it makes anything, no matter who started the run."""
 
 import json
 import shutil

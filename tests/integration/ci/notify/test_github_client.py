@@ -44,7 +44,7 @@ def test_a_status_is_set(double: FakeGitHub, github: GitHub) -> None:
 
 
 def test_the_limit_of_statuses_is_said_in_githubs_words(connect: Callable[..., GitHub]) -> None:
-    """Its "Validation Failed" alone helps no one; trying again would not either."""
+    """Its "Validation Failed" alone does not help, nor would trying again."""
     with FakeGitHub(REPOSITORY, token=TOKEN, max_statuses=2) as double:
         github = connect(double.url)
         for _ in range(2):

@@ -129,7 +129,7 @@ def test_a_github_that_is_away_is_not_flooded(double: FakeGitHub, ended: Ended) 
 
 @pytest.mark.parametrize("ago_s", [1.0, DAY_S + 1], ids=["just ended", "of yesterday"])
 def test_a_caretaker_leaves_other_runs_alone(double: FakeGitHub, ended: Ended, ago_s: float) -> None:
-    """One that just ended is told by its own guardian, and an old status is nobody's business any more."""
+    """One that just ended is told by its own guardian, and an old status is no longer of interest."""
     watch(double, ended(ago_s=ago_s), 0)
 
     assert double.requests == []

@@ -78,7 +78,7 @@ def test_a_message_arrives_as_it_is(receiver: Receiver) -> None:
     "urls", ["json://me:passw0rd@127.0.0.1:1/hook-secret", "nonsense://passw0rd", "passw0rd"]
 )
 def test_what_cannot_be_sent_is_said_without_the_url(urls: str, caplog: pytest.LogCaptureFixture) -> None:
-    """Nobody listens, or nobody knows the service: a sentence, and nothing in any log."""
+    """Nothing listens, or the service is unknown: a sentence, and nothing in any log."""
     caplog.set_level(logging.DEBUG)
 
     assert "KVSYNC_CI_NOTIFY_URLS" in send(MESSAGE, SecretStr(urls))

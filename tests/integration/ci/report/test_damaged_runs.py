@@ -61,6 +61,6 @@ def test_one_torn_report_hides_no_other(reports: Path) -> None:
 
 @pytest.mark.parametrize("command", ["show", "recheck", "rerun"])
 def test_a_torn_report_is_named(reports: Path, command: str) -> None:
-    """Whoever asks for the run is told of the file, and what to do."""
+    """The command that asks for the run names the file, and what to do."""
     with pytest.raises(ConfigError, match=r"run-2/report.json: 1 problem.*\n.*kvsync-ci rerun run-2"):
         invoked(command, "last", "--report-dir", reports)

@@ -133,7 +133,7 @@ def test_a_changed_comparison_fails(run: RunFolder) -> None:
 
 
 def test_a_forged_comparison_fails(run: RunFolder) -> None:
-    """Whoever also forges the digest has to please the oracle, which misses the block."""
+    """With a forged digest, too, the oracle still misses the block."""
     old = comparison(run)
     digest = altered(run, lose_a_block)
     old.rename(old.with_name(f"{digest}.json.gz"))

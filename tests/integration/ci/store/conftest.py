@@ -70,7 +70,7 @@ class Bucket:
         )
 
     def unfinished(self) -> list[str]:
-        """Return the keys of multipart uploads that nobody ended."""
+        """Return the keys of multipart uploads that were never ended."""
         uploads = self.client.list_multipart_uploads(Bucket=self.name).get("Uploads", [])
         return [each["Key"] for each in uploads]
 

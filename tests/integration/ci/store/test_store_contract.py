@@ -68,7 +68,7 @@ def test_list_by_prefix(store: Store, tmp_path: Path) -> None:
 
 
 def test_what_is_not_there(store: Store, tmp_path: Path) -> None:
-    """A key that holds nothing is an error that names its neighbours; nobody has to fetch it to know."""
+    """A key that holds nothing is an error that names its neighbours; it need not be fetched to know."""
     store.put("a/1", written(tmp_path, "x"))
 
     with pytest.raises(UnknownName, match=r"unknown stored file 'a/2'; valid: a/1$"):

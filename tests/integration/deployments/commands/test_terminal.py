@@ -73,7 +73,7 @@ def in_terminal(columns: int, *words: str) -> str:
 def _read(terminal: int) -> bytes:
     try:
         return os.read(terminal, 65536)
-    except OSError:  # as Linux says that nobody writes any more
+    except OSError:  # as Linux says that the other end is closed
         return b""
 
 

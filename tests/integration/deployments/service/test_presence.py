@@ -1,4 +1,4 @@
-"""Flow runs that have a process here are found, also those that nobody can look into."""
+"""Flow runs that have a process here are found, also those that cannot be looked into."""
 
 import subprocess
 import sys

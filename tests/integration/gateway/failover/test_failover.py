@@ -155,7 +155,7 @@ async def test_no_ready_pod(site: Site) -> None:
 
 @pytest.mark.parametrize("stalls", [False, True], ids=["breaks-off", "falls-silent"])
 async def test_a_stream_that_breaks_off_is_seen_to(site: Site, *, stalls: bool) -> None:
-    """A stream that cannot go on ends with a closed connection, so that nobody takes it for complete."""
+    """A stream that cannot go on ends with a closed connection, so that it is not taken for complete."""
     await site.pod("a", answer=STREAM_BEGUN, stalls=stalls)
     client = await site.gateway("a", upstream={"idle_s": 0.2})
 

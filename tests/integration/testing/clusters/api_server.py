@@ -22,7 +22,7 @@ CREATING: Json = {"waiting": {"reason": "ContainerCreating"}}
 
 
 def pod(name: str, app: str, state: Json, *, restarts: int = 0, ready: bool = True) -> Json:
-    """A pod as the API server writes it; whoever waits for its image or has none yet was never started."""
+    """A pod as the API server writes it; one that waits for its image or has none yet was never started."""
     container: Json = {"name": "c", "image": "i", "imageID": "", "restartCount": restarts, "ready": ready}
     container |= {
         "state": state,

@@ -207,7 +207,7 @@ def test_a_taken_port_is_named(proxy: FaultProxy, echo: tuple[str, int]) -> None
 
 
 def test_leaving_the_proxy_frees_the_port(echo: tuple[str, int]) -> None:
-    """After the context nobody listens, and open connections have been reset."""
+    """After the context nothing listens, and open connections have been reset."""
     with FaultProxy() as proxy:
         listener = proxy.listen(HOST, 0, echo)
         connection = connect(listener)

@@ -228,7 +228,7 @@ def test_a_killed_container_is_ready_again(cluster: Cluster, tmp_path: Path) -> 
     ],
 )
 def test_a_kill_that_did_not_happen(cluster: Cluster, engines: list[str], evidence: str) -> None:
-    """Neither is a pod killed that is there, nor one that nobody replaced."""
+    """Neither is a pod killed that is there, nor one that was not replaced."""
     observation = Observation(cluster, PodKill(pod="qwen-1"))
     cluster.engines = [pod(name, "") for name in engines]
 
@@ -318,7 +318,7 @@ def test_a_network_without_datagrams_proves_no_partition(cluster: Cluster) -> No
         pytest.param({}, False, False, id="all open"),
         pytest.param({"5557": "silent", "5558": "refused"}, True, True, id="just these"),
         pytest.param({"5557": "silent"}, False, True, id="one of them"),
-        pytest.param(dict.fromkeys(PORTS, "silent"), False, True, id="a pod that nobody reaches"),
+        pytest.param(dict.fromkeys(PORTS, "silent"), False, True, id="a pod that cannot be reached"),
     ],
 )
 def test_blocked_ports(said: dict[str, str], acts: bool, remains: bool, cluster: Cluster) -> None:

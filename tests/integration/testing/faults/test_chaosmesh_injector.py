@@ -204,7 +204,7 @@ def test_without_peers_only_the_pod_is_a_target(world: World) -> None:
 
 @pytest.mark.timeout(LONG / 2)
 def test_nothing_selected_is_void_at_once(world: World) -> None:
-    """The controller's event that nothing is selected ends the wait, for nobody will try again."""
+    """The controller's event that nothing is selected ends the wait, since it will not try again."""
     world.mesh.behaviour = Behaviour.SELECTS_NOTHING
 
     with (
@@ -282,7 +282,7 @@ def test_records_without_an_effect_are_void(world: World) -> None:
 
 
 def test_an_effect_without_an_experiment_is_reported(world: World) -> None:
-    """Before and after it is held, a fault is there when its effect is, whoever makes it."""
+    """Before and after it is held, a fault is there when its effect is, whatever causes it."""
     injection = world.inject(PARTITION)
     another = world.prepare(PARTITION)
 
@@ -347,7 +347,7 @@ def test_an_effect_that_outlives_the_experiment_is_no_proof(world: World) -> Non
 
 
 def test_a_fault_that_ended_by_itself_does_not_act(world: World) -> None:
-    """Past its duration, which counts from its creation, an experiment is over, whoever still holds it."""
+    """Past its duration, which counts from its creation, an experiment is over, even if it is still held."""
     injection = world.inject(PARTITION, StepLimits(hold_s=5))
 
     ended = wait_for(
@@ -425,7 +425,7 @@ def test_an_experiment_that_is_somebody_elses_counts(world: World) -> None:
 
 
 def test_without_controllers_nothing_is_created(world: World) -> None:
-    """What no controller would carry out is not run, and nobody has anything to clean up."""
+    """What no controller would carry out is not run, and there is nothing to clean up."""
     world.mesh.set_ready("chaos-daemon", ready=False)
 
     with refused(NotRun, "cannot inject partition: no ready chaos-daemon of Chaos Mesh runs"):

@@ -110,7 +110,7 @@ class Observed:
 
     @staticmethod
     def impossible(fault: Fault) -> str:
-        """See Injector; nobody asks this one."""
+        """See Injector; not used here."""
         raise AssertionError(fault)
 
     def prepare(self, fault: Fault) -> "Observed":

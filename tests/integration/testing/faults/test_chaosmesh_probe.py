@@ -37,7 +37,7 @@ def test_a_host_that_nobody_has() -> None:
 
 
 def test_datagrams_that_nobody_listens_for_are_counted() -> None:
-    """Whoever gets them counts them, and so does who sends them to itself."""
+    """A pod counts those that it gets, also from itself."""
     before = said("send", "127.0.0.1")
 
     assert said("strays") >= before + probe.DATAGRAMS  # type: ignore[operator]  # ints; others may send some

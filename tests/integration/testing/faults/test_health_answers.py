@@ -52,7 +52,7 @@ def test_a_refusal_that_the_api_server_tells_of_is_one(status: int, body: str, s
 
 
 def test_who_is_refused_says_so() -> None:
-    """Nobody listens where somebody did."""
+    """Nothing listens any more where something did."""
     with server(200, "") as url:
         pass
     assert ask(url) == "refused"

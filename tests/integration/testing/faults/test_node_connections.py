@@ -28,7 +28,7 @@ def node(folder: Path, *, is_open: str, killed: str) -> Node:
 
 @pytest.mark.parametrize(("is_open", "count"), [(OPEN, 2), ("", 0)], ids=["two", "none"])
 def test_what_was_open_is_counted(tmp_path: Path, is_open: str, count: int) -> None:
-    """Where nobody was connected, nothing was reset."""
+    """Without a connection, nothing was reset."""
     assert node(tmp_path, is_open=is_open, killed=is_open).reset([5557]) == count
 
 

@@ -79,7 +79,7 @@ class Stage:
 def test_a_partition_loses_packets_on_its_ways_alone(
     tmp_path: Path, fault: Partition, said: str, to: int, from_: int, is_proved: bool
 ) -> None:
-    """Nobody is answered, and the rules tell which way is cut."""
+    """No request is answered, and the rules tell which way is cut."""
     stage = Stage(tmp_path, fault)
     stage.fault.inject()
     stage.pod.said = said

@@ -33,7 +33,7 @@ def stress() -> Iterator[Stress]:
 
 
 def await_end(workers: list[psutil.Process]) -> None:
-    """Wait until no worker runs; one that nobody has waited for yet counts as ended."""
+    """Wait until no worker runs; one that has not been waited for yet counts as ended."""
     wait_for(
         lambda: not any(each.is_running() and each.status() != psutil.STATUS_ZOMBIE for each in workers),
         what="the end of every worker",
@@ -81,7 +81,7 @@ def test_it_ends_by_itself(stress: Stress, what: str) -> None:
 
 @pytest.mark.parametrize("what", ["cpu", "memory"])
 def test_it_ends_with_its_input(stress: Stress, what: str) -> None:
-    """When whoever started it is gone, the other end of its input is closed."""
+    """When the process that started it is gone, the other end of its input is closed."""
     program, workers = stress(what)
 
     program.communicate(timeout=TIMEOUT_S)
@@ -91,7 +91,7 @@ def test_it_ends_with_its_input(stress: Stress, what: str) -> None:
 
 
 def test_its_workers_end_with_the_input_though_it_was_killed(stress: Stress) -> None:
-    """A worker needs nobody to end it."""
+    """A worker ends by itself."""
     program, workers = stress("cpu")
     program.kill()
 

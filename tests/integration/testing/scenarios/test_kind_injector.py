@@ -32,7 +32,7 @@ class Named:
 
     @staticmethod
     def impossible(fault: Fault) -> str:
-        """See Injector; nobody asks this one."""
+        """See Injector; not used here."""
         raise AssertionError(fault)
 
     def prepare(self, fault: Fault) -> "Named":
@@ -40,11 +40,11 @@ class Named:
         return Named(self._name, fault.pod)
 
     def inject(self) -> None:
-        """See Injection; nobody asks this one."""
+        """See Injection; not used here."""
         raise AssertionError
 
     def recover(self) -> None:
-        """See Injection; nobody asks this one."""
+        """See Injection; not used here."""
         raise AssertionError
 
     def measure(self) -> Effect:
@@ -94,5 +94,5 @@ def test_the_injector_of_a_machine(kind: str, found: Callable[..., Injector], tm
 
 
 def test_what_chaos_mesh_never_can_stays_left_out() -> None:
-    """On a cluster whose nodes cannot be entered nobody pauses a process."""
+    """On a cluster whose nodes cannot be entered no process is paused."""
     assert ChaosMeshInjector.impossible(PodPause(pod="a")) == "chaos mesh has no experiment for pod pause"

@@ -96,7 +96,7 @@ def test_a_line_about_tests_that_is_not_one_is_refused(broken: bytes) -> None:
 
 
 def test_a_terminal_gets_no_command_from_a_test() -> None:
-    """Nor does whoever reads a line get one that reads backwards."""
+    """Nor is a line passed on that reads backwards."""
     record = FINISHED | {"detail": "\x1b]0;owned\x07 red\u202eder", "nodeid": "a\x1b[2J"}
 
     kept = json.loads(of_tests(line(record)))

@@ -60,7 +60,7 @@ def test_the_steps_are_taken_in_their_order(tmp_path: Path) -> None:
 
 
 def test_a_step_that_breaks_stops_no_other(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """It is a warning, and whoever comes later sees that not all was told."""
+    """It is a warning, and it can be seen later that not all was told."""
     taken: list[str] = []
     done = hand_over(handover(tmp_path), [step("a", taken, fails=True), step("b", taken)], LOG)
 

@@ -119,7 +119,7 @@ def test_a_matrix_is_the_same_run_on_each_node_image() -> None:
 
 
 def test_the_form_explains_every_field() -> None:
-    """Whoever changes parameters in the UI reads what each is for."""
+    """The UI says of each parameter what it is for."""
     schema = Parameters.model_json_schema()
     forms = {"Parameters": schema, **schema["$defs"]}
 

@@ -69,7 +69,7 @@ def test_the_settings_have_secrets() -> None:
 
 @pytest.mark.parametrize("name", SECRETS)
 def test_a_secret_is_not_inherited(name: str) -> None:
-    """Whoever wrote the tests."""
+    """No matter who wrote the tests."""
     assert stage_environment({name: "s3cret"}, trusted=True) == {}
     assert stage_environment({name: "s3cret"}, trusted=False) == {}
 
@@ -89,7 +89,7 @@ def test_a_trusted_commit_gets_the_rest() -> None:
 
 
 def test_an_untrusted_commit_gets_what_every_program_needs() -> None:
-    """A variable that nobody thought of is not given to a fork."""
+    """An unforeseen variable is not given to a fork."""
     assert stage_environment(HARMLESS | OURS | {"UNHEARD_OF": "1"}, trusted=False) == HARMLESS
 
 

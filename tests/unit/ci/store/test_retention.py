@@ -76,7 +76,7 @@ PASSED, FAILED, UNKNOWN = Outcome.PASSED, Outcome.FAILED, Outcome.UNKNOWN
     ],
 )
 def test_how_long_a_run_is_kept(age_days: int | None, verdict: Outcome | None, expired: bool) -> None:
-    """90 days; 365 for what did not pass; for ever when nobody knows its age."""
+    """90 days; 365 for what did not pass; for ever when its age is not known."""
     began = None if age_days is None else NOW - timedelta(days=age_days)
 
     kept = Kept(run="run", at=began, verdict=verdict)

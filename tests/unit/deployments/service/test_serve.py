@@ -84,7 +84,7 @@ def test_loopback_needs_no_password(host: str) -> None:
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.2", "ci.example.com"])  # noqa: S104
 def test_an_address_that_others_reach_needs_a_password(host: str) -> None:
-    """Whoever reaches the server can run commands."""
+    """Any client that reaches the server can run commands."""
     with pytest.raises(ConfigError, match="PREFECT_API_AUTH_STRING"):
         require_safe(ServeSettings(host=host), {})
 

@@ -64,7 +64,7 @@ def test_a_line_of_text_is_a_command(body: str, found: tuple[str, list[str]]) ->
     ],
 )
 def test_what_is_about_a_command_is_none(body: str) -> None:
-    """Quotes, code, HTML, lists, and texts that nobody reads to the end."""
+    """Quotes, code, HTML, lists, and texts that are too long to be read."""
     assert command(body) is None
 
 

@@ -67,7 +67,7 @@ def test_a_pull_request_of_a_branch_here_is_trusted_and_supersedes() -> None:
 
 @pytest.mark.parametrize("repo", ["fork", None], ids=["fork", "deleted fork"])
 def test_a_fork_is_untrusted_and_fetched_from_the_repository_it_asks(repo: str | None) -> None:
-    """GitHub has the commits of pull requests in the base repository; nobody else's URL is used."""
+    """GitHub has the commits of pull requests in the base repository; no other URL is used."""
     changes = {} if repo else {"pull_request__head__repo": None}
     found = decided("pull_request_fork", **changes)
 
@@ -162,7 +162,7 @@ def test_stages_may_be_separated_by_commas() -> None:
 
 
 def test_a_closed_pull_request_cancels_its_runs() -> None:
-    """Nobody waits for them any more."""
+    """They are no longer waited for."""
     found = decided("pull_request", action="closed")
 
     assert isinstance(found, Cancel)
@@ -285,7 +285,7 @@ STRANGER = {"login": "octo-guest", "type": "User"}
 def test_everything_else_is_ignored_and_the_reason_is_said(
     name: str, changes: dict[str, object], why: str
 ) -> None:
-    """What nobody allowed starts nothing."""
+    """What was not allowed starts nothing."""
     found = decided(name, **changes)
 
     assert isinstance(found, Ignore)

@@ -139,7 +139,7 @@ def test_a_commit_is_cleared_by_one_delivery_for_as_long_as_that_is_kept(
 
 
 def test_old_deliveries_are_forgotten_and_the_waiting_ones_named(inbox: Inbox, clock: Clock) -> None:
-    """After 30 days nobody sends them again."""
+    """After 30 days they are not sent again."""
     inbox.add("done", closed())
     inbox.finish(inbox.waiting()[0], "cancelled")
     inbox.add("stuck", closed())

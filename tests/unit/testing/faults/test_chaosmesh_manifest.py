@@ -168,7 +168,7 @@ def test_rendering(fault: Fault, kind: str, expected: Manifest) -> None:
     ],
 )
 def test_direction_of_a_partition(lost: Literal["both", "to", "from"], direction: str) -> None:
-    """What goes to the pod is, for Chaos Mesh, what comes from others; nobody in particular is the target."""
+    """What goes to the pod is, for Chaos Mesh, what comes from others; there is no particular target."""
     assert spec(Partition(pod=POD, direction=lost)) == {
         **SELECTION,
         "action": "partition",

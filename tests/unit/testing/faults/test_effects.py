@@ -86,5 +86,5 @@ def test_one_port_without_an_answer_is_a_fault_that_is_left(events: str, is_left
 def test_a_pod_is_well_when_it_answers_and_kubernetes_finds_it_ready(
     said: str, is_ready: bool, effect: Effect
 ) -> None:
-    """Until then nobody is sent to it."""
+    """Until then no request is sent to it."""
     assert unwell({"http": said}, is_ready) == effect

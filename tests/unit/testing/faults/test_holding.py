@@ -116,7 +116,7 @@ def test_every_step_is_in_the_history(history: History) -> None:
 
 @pytest.mark.parametrize("fault", [PodKill(pod="p"), ContainerKill(pod="p"), Cut(pod="p")], ids=name_of)
 def test_a_fault_that_is_over_at_once_ended_when_it_started(history: History, fault: Fault) -> None:
-    """Nobody holds it, so recovery from it counts from when it happened."""
+    """It is not held, so recovery from it counts from when it happened."""
     times = iter([1.0, 3.0])
     with active(fault, Switch(), history, clock=lambda: next(times)) as episode:
         pass

@@ -260,7 +260,7 @@ def test_a_block_under_another_adapter_is_no_isolation() -> None:
 
 
 def test_a_block_whose_parent_was_evicted_is_not_judged_by_hash() -> None:
-    """Without all tokens before it nobody can say which own hash is right; that it is held still counts."""
+    """Without all tokens before it the right own hash is not known; that it is held still counts."""
     assert compare([table(b=None)], [dump(missing="b", c=IndexEntry(own=7))]).violations == ()
 
 

@@ -62,7 +62,7 @@ def facts(process: "subprocess.Popen[bytes]") -> dict[str, object]:
 
 
 def is_gone(pid: int) -> bool:
-    """Say whether a process has ended, even if nobody has asked how."""
+    """Say whether a process has ended, even if its exit status was not read."""
     try:
         return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
