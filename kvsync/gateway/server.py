@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import uvicorn
 
-from kvsync import stdin
+from kvsync import core, stdin
 from kvsync.config import GatewayConfig
 from kvsync.errors import ConfigError, PortInUse
 from kvsync.gateway.app import create_app
@@ -44,6 +44,7 @@ async def serve(config: GatewayConfig, *, exit_with_stdin: bool = False) -> None
     A second SIGINT ends it at once, whatever still runs. Raises PortInUse or ConfigError when the address
     cannot be bound.
     """
+    core.choose(config.core)
     server = Server(config)
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, server.stop)

@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator
 from dataclasses import asdict, dataclass
 
+from kvsync import core
 from kvsync.config import GatewayConfig
 from kvsync.events import Source
 from kvsync.gateway.catalog import adapter_numbers
@@ -51,6 +52,7 @@ class StatusView:
         for status in self.sources():
             sources.setdefault(status.source.pod, []).append(self._source(status))
         return {
+            "core": core.chosen(),
             "sync_enabled": self.config.sync_enabled,
             "warnings": list(self.config.warnings),
             "discovery": {"pods": len(self.manager.pods), "problem": self.manager.problem},
