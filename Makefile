@@ -53,7 +53,7 @@ clean: ## remove reports and the virtual environment, after reaping what a kille
 	rm -rf reports $(VENV) *.egg-info build dist
 	find . -name __pycache__ -type d -prune -exec rm -r {} +
 
-$(VENV)/installed: requirements.lock pyproject.toml
+$(VENV)/installed: requirements.lock pyproject.toml setup.py kvsync/core/_core.c
 	@test -n "$(PYTHON)" || { echo "kvsync needs Python 3.11 or newer on PATH, or: make PYTHON=/path/to/python3.11"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 		echo "this Python has no venv module; on Debian and Ubuntu: apt-get install python3-venv"; exit 1; }

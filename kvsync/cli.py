@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal, get_type_hints
 import typer
 
 import kvsync
+from kvsync import core
+from kvsync.config import core_from_env
 from kvsync.errors import KVSyncError
 from kvsync.simulator.options import SimulatorOptions
 
@@ -51,7 +53,8 @@ LogLevel = Annotated[
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        print(f"kvsync {kvsync.__version__}")
+        core.choose(core_from_env())
+        print(f"kvsync {kvsync.__version__} (core: {core.chosen()})")
         raise typer.Exit
 
 

@@ -21,10 +21,12 @@ from 0.9.0 (five) to 0.26 (twelve). Hashes were signed integers, then unsigned o
 import reprlib
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Literal
+from typing import Literal, cast
 
 import msgpack  # type: ignore[import-untyped]  # ships no type information
 
+from kvsync import core
+from kvsync.core import CLEARED
 from kvsync.errors import DecodeError
 from kvsync.events import (
     GPU,
@@ -59,8 +61,6 @@ END_SEQUENCE = b"\xff" * 8
 MAP_FIELDS = 1_000
 """No known map has more than 16; a map costs far more memory than its bytes."""
 
-
-_CLEARED = AllBlocksCleared()
 
 UNKNOWN_TAG = "unknown_tag"
 """The reason for skipping an event of a kind that is not known here."""
@@ -104,6 +104,10 @@ def decode(payload: bytes, limits: Limits = LIMITS) -> EventBatch:
     Raises DecodeError when the payload is not a batch: too_large, malformed (not msgpack, cut short or
     beyond a limit), nesting, trailing, not_a_batch, too_many_events.
     """
+    if core.compiled and len(payload) <= limits.payload_bytes:
+        batch = core.compiled.decode(payload, limits.events, limits.hashes, limits.tokens)
+        if batch is not None:
+            return cast("EventBatch", batch)
     ts, raw_events, rank = _envelope(unpack(payload, limits))
     if len(raw_events) > limits.events:
         raise DecodeError("too_many_events", f"{len(raw_events)} in a batch, the limit is {limits.events}")
@@ -195,7 +199,7 @@ def _event(raw: object, limits: Limits) -> Event:
     if tag == "BlockRemoved":
         return _removed(raw, limits)
     if tag == "AllBlocksCleared":
-        return _CLEARED
+        return CLEARED
     raise DecodeError(UNKNOWN_TAG, reprlib.repr(tag))
 
 

@@ -336,7 +336,8 @@ class GatewayConfig(SettingsGroup):
     """All settings of the gateway.
 
     Each engine's block size is learnt from its events; with `block_size` (tokens), blocks of another one are
-    refused and counted.
+    refused and counted. `core` says which implementation decodes and hashes; `auto` is the compiled one where
+    it was built.
     Which pods there are comes from exactly one of `pods`, `pods_file` and `kubernetes`.
     """
 
@@ -348,6 +349,7 @@ class GatewayConfig(SettingsGroup):
     block_size: PositiveInt | None = None
     hash_seed: Annotated[int, Field(ge=0, lt=2**64)] = 0
     sync_enabled: bool = True
+    core: Literal["auto", "python", "native"] = "auto"
     tokenizer: TokenizerConfig = TokenizerConfig()
     routing: RoutingConfig = RoutingConfig()
     predictions: PredictionConfig = PredictionConfig()
@@ -388,6 +390,11 @@ def from_env(file: Path | None = None) -> GatewayConfig:
     """The settings of this process; `KVSYNC_CONFIG` names the file when the caller does not."""
     named = os.environ.get("KVSYNC_CONFIG")
     return load_gateway_config(file or (Path(named) if named else None), os.environ)
+
+
+def core_from_env() -> str:
+    """Which implementation of the core this process is told to use (see kvsync.core)."""
+    return os.environ.get("KVSYNC_CORE") or "auto"
 
 
 def load_gateway_config(file: Path | None, environ: Mapping[str, str]) -> GatewayConfig:

@@ -18,11 +18,12 @@ import sys
 from array import array
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from typing import overload
+from typing import cast, overload
 
 import msgpack  # type: ignore[import-untyped]  # ships no type information
 from xxhash import xxh3_64_intdigest
 
+from kvsync import core
 from kvsync.wire import token_packer
 
 DEFAULT_SEED = 0
@@ -56,9 +57,13 @@ def block_hashes(
     """
     if block_size < 1:
         raise ValueError(f"block size must be at least 1, not {block_size}")
+    value = seed if parent is None else parent
+    if core.compiled and not extra:
+        made = core.compiled.block_hashes(token_ids, block_size, value)
+        if made is not None:
+            return cast("list[int]", made)
     blocks = len(token_ids) // block_size
     packed = _packed(token_ids, blocks * block_size)
-    value = seed if parent is None else parent
     if not extra:
         if blocks == 1:  # what an engine that decodes announces, for a third of the time
             return [xxh3_64_intdigest(packed, value)]

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import uvicorn
 
-from kvsync import stdin
+from kvsync import core, stdin
 from kvsync.access.certificates import ServerCertificate
 from kvsync.access.files import follow
 from kvsync.config import GatewayConfig
@@ -55,6 +55,7 @@ async def serve(config: GatewayConfig, *, exit_with_stdin: bool = False) -> None
     A second SIGINT ends it at once, whatever still runs. Raises PortInUse or ConfigError when the address
     cannot be bound.
     """
+    core.choose(config.core)
     server = Server(config)
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, server.stop)

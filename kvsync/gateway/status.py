@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from dataclasses import asdict, dataclass
 
 import kvsync
+from kvsync import core
 from kvsync.config import GatewayConfig
 from kvsync.events import Source
 from kvsync.gateway.catalog import adapter_numbers
@@ -55,6 +56,7 @@ class StatusView:
             sources.setdefault(status.source.pod, []).append(self._source(status))
         return {
             "version": kvsync.__version__,
+            "core": core.chosen(),
             "sync_enabled": self.config.sync_enabled,
             "warnings": list(self.config.warnings),
             "discovery": {"pods": len(self.manager.pods), "problem": self.manager.problem},

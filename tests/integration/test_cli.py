@@ -15,6 +15,7 @@ import httpx
 import psutil
 import pytest
 
+from kvsync import core
 from kvsync.cli import SIMULATOR_HELP, app
 from kvsync.simulator.options import SimulatorOptions
 from kvsync.testing.clusters.local.addresses import LoopbackBlock
@@ -177,9 +178,9 @@ def test_a_taken_port_names_its_owner(tmp_path: Path, capsys: pytest.CaptureFixt
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
-    """The version is that of the package."""
+    """The version is that of the package, and with it is said which core is used."""
     assert exit_status(["--version"]) == 0
-    assert capsys.readouterr().out == f"kvsync {version('kvsync')}\n"
+    assert capsys.readouterr().out == f"kvsync {version('kvsync')} (core: {core.chosen()})\n"
 
 
 def exit_status(arguments: list[str]) -> object:

@@ -106,6 +106,8 @@ GOLDEN = {
     "float without fraction": ("93cb3ff000000000000090c0", EventBatch(ts=1.0, events=(), rank=None)),
 }
 
+pytestmark = pytest.mark.usefixtures("either_core")
+
 STORED = ["BlockStored", [1], None, [1, 2], 2]
 
 
@@ -219,6 +221,16 @@ def test_surplus_and_missing_fields_of_events_are_tolerated() -> None:
     }
 
     assert decode(pack([1.0, [STORED, newer, named]])).events == (expected, expected, expected)
+
+
+def test_of_a_field_that_comes_twice_the_last_counts() -> None:
+    """As in any map of msgpack."""
+    fields = [("type", "BlockRemoved"), ("block_hashes", [1]), ("medium", "CPU"), ("medium", "DISK")]
+    event = b"\x84" + b"".join(pack(name) + pack(value) for name, value in fields)
+
+    assert decode(b"\x92" + pack(1.0) + b"\x91" + event).events == (
+        BlockRemoved(block_hashes=(1,), medium="DISK"),
+    )
 
 
 @pytest.mark.parametrize(

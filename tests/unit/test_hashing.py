@@ -7,6 +7,8 @@ import pytest
 
 from kvsync.hashing import DEFAULT_SEED, PromptHashes, block_hashes
 
+pytestmark = pytest.mark.usefixtures("either_core")
+
 TOKENS = list(range(1, 9))
 
 

@@ -9,6 +9,8 @@ from kvsync.events import AllBlocksCleared, BlockRemoved, BlockStored, Source
 from kvsync.hashing import block_hashes
 from kvsync.index import Digest, PrefixIndex
 
+pytestmark = pytest.mark.usefixtures("either_core")
+
 POD_A = Source("a", "llama")
 POD_B = Source("b", "llama")
 TOKENS = tuple(range(100, 116))  # four blocks of four
