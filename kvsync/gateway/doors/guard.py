@@ -11,14 +11,12 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kvsync.access.keys import STRANGER, KeyRing
+from kvsync.gateway.operation.passage import CLIENT
 from kvsync.gateway.proxy import Headers
 from kvsync.gateway.refusal import refused
 
 OPEN = frozenset({"/healthz", "/readyz"})
 """Kubernetes' probes have no key."""
-
-CLIENT = "kvsync.client"
-"""Where a request's scope has the name of its client's key."""
 
 SHOWN_AS = frozenset({b"authorization", b"x-api-key"})
 

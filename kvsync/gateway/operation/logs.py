@@ -19,6 +19,7 @@ def fields(passage: Passage) -> Fields:
         "path": passage.path,
         "status": passage.status,
         "outcome": passage.outcome if passage.outcome != str(passage.status) else "",
+        "client": passage.client,
         "model": passage.model,
         "pod": passage.pod,
         "selection": passage.selection if passage.model else "",

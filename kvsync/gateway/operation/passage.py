@@ -17,6 +17,9 @@ REQUEST_ID = b"x-request-id"
 LONGEST_ID = 128
 """Characters: longer ones, and those with others than printable ASCII, are replaced. They end up in logs."""
 
+CLIENT = "kvsync.client"
+"""Where a request's scope has the name of its client's key."""
+
 _KEY = "kvsync.passage"
 
 
@@ -24,7 +27,8 @@ _KEY = "kvsync.passage"
 class Passage:
     """One request on its way through the gateway; what is not known, or does not apply, is None or "".
 
-    `prompt_tokens` are as the gateway counts them, `engine_prompt_tokens` and `reported` as the engine says.
+    `client` is the name of the key that was shown. `prompt_tokens` are as the gateway counts them,
+    `engine_prompt_tokens` and `reported` as the engine says.
     Times are seconds since the request came. `hides_usage`: the answer has a usage that the client did not
     ask for. `outcome` is a status, or how else the request ended.
     """
@@ -32,6 +36,7 @@ class Passage:
     request_id: str
     method: str
     path: str
+    client: str = ""
     model: str = ""
     policy: str = ""
     pod: str = ""
@@ -110,5 +115,6 @@ class Observed:
         try:
             await self._app(asked, receive, noted)
         finally:
+            passage.client = asked.get(CLIENT, "")
             passage.duration_s = self._clock() - began
             self._observe(passage)

@@ -58,6 +58,8 @@ async def test_only_a_key_lets_a_client_in(site: Site) -> None:
     assert answers[0].headers["www-authenticate"] == "Bearer"
     refusal = answers[0].json()["error"]
     assert (refusal["code"], "no key of this gateway was shown" in refusal["message"]) == (401, True)
+    message = await client.post("/v1/messages", json=REQUEST)
+    assert (message.status_code, message.json()["error"]["type"]) == (401, "authentication_error")
     assert len(pod.received) == 2
     assert [(await client.get(path)).status_code for path in ("/healthz", "/readyz", "/v1/models")] == [
         200,
@@ -88,8 +90,11 @@ async def test_without_keys_of_ours_a_clients_goes_to_the_engine(site: Site) -> 
     assert pod.received[0].headers["authorization"] == "Bearer a-clients"
 
 
-async def test_requests_are_counted_by_the_name_of_their_key(site: Site) -> None:
-    """A client without one is `unknown`, whatever it showed."""
+async def test_requests_are_counted_by_the_name_of_their_key(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A client without one is `unknown`, whatever it showed; the log has the name as well."""
+    caplog.set_level("INFO", "kvsync.access")
     await site.pod("a")
     client = await guarded(site)
 
@@ -102,6 +107,7 @@ async def test_requests_are_counted_by_the_name_of_their_key(site: Site) -> None
         'kvsync_client_requests_total{client="bob",status="200"} 1.0',
         'kvsync_client_requests_total{client="unknown",status="401"} 2.0',
     ]
+    assert ["client=bob" in each.message for each in caplog.records] == [False, False, True]
 
 
 async def test_operators_have_a_port_of_their_own(site: Site) -> None:
