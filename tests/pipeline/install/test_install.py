@@ -135,7 +135,12 @@ def test_the_installed_gateway_serves(installed: Environment, tmp_path: Path, en
 
     process = installed.start("kvsync", "gateway", "--config", config, log=log)
     try:
-        wait_for(lambda: is_ready(f"http://{host}:8080"), what="the installed gateway is ready", timeout_s=60)
+        wait_for(
+            lambda: process.poll() is not None or is_ready(f"http://{host}:8080"),
+            what="the installed gateway is ready",
+            timeout_s=60,
+            last_seen=log.read_text,
+        )
     finally:
         process.terminate()
         ended = process.wait(20)
