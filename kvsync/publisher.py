@@ -3,7 +3,7 @@
 Rules, as in vLLM: every batch has a number, from 0 in steps of 1; a batch that was lost on the way keeps
 its number and stays in the ring; a replay begins at the wanted number or, without a word, at the oldest
 one kept; an end marker with eight 0xFF bytes for a number closes it. A replay is sent at once, and what does
-not fit into the peer's queue is lost without a word, be it the end marker.
+not fit into the peer's queue is lost without a word, even the end marker.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""An API server that is none, and what follows its pods."""
+"""A double of the API server, and what follows its pods."""
 
 import asyncio
 import time

@@ -321,7 +321,7 @@ async def test_a_wrong_kubeconfig_may_be_mended(
 async def test_outside_of_a_cluster_a_kubeconfig_is_needed(
     follow: "Follow", eventually: "Eventually"
 ) -> None:
-    """Without a kubeconfig the gateway must be a pod; where it is none, the problem says what to give."""
+    """Without a kubeconfig the gateway must be a pod; where it is not one, the problem says what to give."""
     followed = follow(kubeconfig=None)
     await eventually(lambda: followed.snapshots == [()])
 

@@ -98,7 +98,7 @@ def test_fully_cached_prompt_recomputes_its_last_block() -> None:
 
 
 def test_eagle_recomputes_the_last_block_of_a_hit() -> None:
-    """One block less is reused than is cached; a hit of a single block is none."""
+    """One block less is reused than is cached; a hit of a single block does not count."""
     cache = BlockCache(8, 4, recomputes_last_block=True)
     cache.allocate("r", spell("ABC"))
 

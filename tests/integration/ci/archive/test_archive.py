@@ -61,7 +61,7 @@ def test_a_run_recorded_again_replaces_itself(archive: Archive, make_report: Mak
 
 
 def test_what_a_run_measured_comes_back(archive: Archive, make_report: MakeReport) -> None:
-    """Every number with its conditions, in order; one that is none is left out, as is a run without any."""
+    """Every number with its conditions, in order; what is no number is left out, as is a run without one."""
     rate = Measurement(
         name="lookup",
         metric="per_s",

@@ -290,8 +290,8 @@ def test_verdict_of_small_reports(kinds: Sequence[CheckKind], title: str) -> Non
     assert "Measurements" not in text
 
 
-def test_evidence_is_shown() -> None:
-    """Faults with proof and recovery, comparisons, agreement, measurements and latencies are in the page."""
+def evidence_of_faults() -> Evidence:
+    """Return a fault that went well, a slow one and one that never ended, and two comparisons."""
     fault = FaultWindow(
         test="tests/chaos/test_cut.py::test_cut",
         kind="partition",
@@ -340,15 +340,21 @@ def test_evidence_is_shown() -> None:
             {"f": "replay", "requests": 1000, "agreeing": 962, "explained": {"evicted": 31}, "test": "t"},
         ]
     )
-    evidence = Evidence(
+    return Evidence(
         faults=[fault, slow, open_fault],
         requests={fault.test: [RequestPoint(at=9.0 + n, latency_s=0.05, ok=n != 3) for n in range(12)]},
         comparisons=compared.comparisons,
         agreements=compared.agreements,
     )
+
+
+def test_evidence_is_shown() -> None:
+    """Faults with proof and recovery, comparisons, agreement, measurements and latencies are in the page."""
     measured = Measurement(name="routing", metric="p99", value=0.42, unit="ms", samples=5000, goal=5.0)
 
-    page = Page(render(report(stage("chaos", Check(name="a", kind="passed"))), evidence, [measured]))
+    page = Page(
+        render(report(stage("chaos", Check(name="a", kind="passed"))), evidence_of_faults(), [measured])
+    )
 
     for expected in (
         "partition of qwen-1 depth 2 test_cut 12 of 12 refused 12 of 12 accepted ✓ 99.50 % of 1,200",

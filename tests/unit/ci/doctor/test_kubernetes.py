@@ -90,7 +90,7 @@ def test_kubectl_is_there_or_has_a_mend() -> None:
 def test_a_kubeconfig_that_cannot_be_used_has_a_mend(
     view: ToolAnswer, path: Path | None, meaning: str
 ) -> None:
-    """A file that is not there, is none or is empty is told apart."""
+    """A file that is missing, not a kubeconfig or empty is told apart."""
     assert findings.kubeconfig(view, path) == Finding("kubeconfig", FindingState.MISSING, meaning, NO_FILE)
 
 

@@ -45,7 +45,7 @@ def test_a_cell_for_each_run() -> None:
 
 
 def test_what_failed_last_comes_first() -> None:
-    """Those that never failed follow by name; a quarantined failure is none that anyone waits for."""
+    """Those that never failed follow by name; a quarantined failure is not one to wait for."""
     found = rows(
         (run(2), [("unit", "a", "quarantined"), ("unit", "b", "passed"), ("unit", "c", "failed")]),
         (run(1), [("unit", "a", "passed"), ("unit", "b", "error"), ("unit", "c", "passed")]),
