@@ -20,14 +20,18 @@ import tomllib
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date, timedelta
+from pathlib import Path
 from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from kvsync.ci.readers.audits.finding import IDS, PACKAGE
+from kvsync.ci.readers.audits.finding import IDS, PACKAGE, is_audit
 from kvsync.errors import ConfigError
 from kvsync.pods import path, problems
 from kvsync.testing.results.outcome import Check, Outcome, StageResult, merge
+
+ACCEPTED = "accepted.toml"
+"""Where it lies in a repository, and where a run keeps it, in its folder."""
 
 LONGEST = timedelta(days=90)
 """Longer than a test may be in quarantine: others have to release the mend."""
@@ -76,35 +80,50 @@ class Accepted(BaseModel):
     accepted: tuple[AcceptedFinding, ...] = ()
 
 
-def parse_accepted(text: str, origin: str = "accepted.toml") -> Accepted:
-    """Read a file; raises ConfigError with every problem: the path of the field and what is wrong."""
+def load_accepted(file: Path) -> Accepted:
+    """Read a file; without it nothing is accepted.
+
+    Raises ConfigError with every problem: the path of the field and what is wrong.
+    """
+    origin = f"accepted findings, {file.name}"
     try:
-        return Accepted.model_validate(tomllib.loads(text))
+        return Accepted.model_validate(tomllib.loads(file.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return Accepted()
     except ValidationError as error:
         raise ConfigError(origin, [f"{path(where)}: {what}" for where, what in problems(error)]) from error
-    except tomllib.TOMLDecodeError as error:
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(origin, [f"cannot be read: {error}"]) from error
 
 
-def accept(accepted: Accepted, result: StageResult, today: date) -> StageResult:
-    """Set aside the findings of a stage that are accepted; its outcome then follows from the rest.
+def accept(accepted: Accepted, stages: Sequence[StageResult]) -> list[StageResult]:
+    """Set aside the findings that are accepted at the date of each stage; outcomes follow from the rest.
 
-    What is in doubt for another reason than its checks stays so.
+    What is in doubt for another reason than its checks stays so. What was not found is a remark of an audit.
     """
-    entries = accepted.accepted
+    if not accepted.accepted:
+        return list(stages)
+    found = [check for stage in stages for check in stage.checks if IDS in check.properties]
+    unused = [each for each in accepted.accepted if not any(map(each.covers, found))]
+    remarks = [f"{each.finding} is accepted and was not found: take it out" for each in unused]
+    after = [_accepted(accepted, stage) for stage in stages]
+    last = max((place for place, stage in enumerate(stages) if is_audit(stage)), default=None)
+    if last is not None and remarks:
+        after[last] = replace(after[last], remarks=(*after[last].remarks, *remarks))
+    return after
+
+
+def _accepted(accepted: Accepted, stage: StageResult) -> StageResult:
+    today = stage.started_at.date()
     checks = [
-        _judged(check, [each for each in entries if each.covers(check)], today) for check in result.checks
+        _judged(check, [each for each in accepted.accepted if each.covers(check)], today)
+        for check in stage.checks
     ]
-    unused = [each for each in entries if not any(each.covers(check) for check in result.checks)]
-    after = merge(
-        result.name, checks, started_at=result.started_at, duration_s=result.duration_s, log=result.log
-    )
-    remarks = (
-        *result.remarks,
-        *(f"{each.finding} is accepted and was not found: take it out" for each in unused),
-    )
-    after = replace(after, remarks=remarks)
-    return after.doubted(result.doubt) if result.doubt else after
+    if checks == list(stage.checks):
+        return stage
+    after = merge(stage.name, checks, started_at=stage.started_at, duration_s=stage.duration_s, log=stage.log)
+    after = replace(after, remarks=stage.remarks)
+    return after.doubted(stage.doubt) if stage.doubt else after
 
 
 def _judged(check: Check, entries: Sequence[AcceptedFinding], today: date) -> Check:

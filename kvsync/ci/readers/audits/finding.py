@@ -3,10 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kvsync.testing.results.outcome import Check
+from kvsync.testing.results.outcome import Check, StageResult
 
 IDS = "finding"
 """The property of a check that is a finding: its names, with spaces between them."""
+
+AUDITED = "audited"
+"""The property of a check that says how much was audited."""
 
 PACKAGE = "package"
 """The property that says of which package, or in which file."""
@@ -43,6 +46,12 @@ class AuditFinding:
 
 def audited(tool: str, number: int, what: str = "dependencies") -> Check:
     """Return the check that something was audited: an audit of nothing proves nothing."""
+    name, said = f"{tool}: {what} audited", {AUDITED: f"{number} {what}"}
     if number > 0:
-        return Check(name=f"{tool}: {what} audited", kind="passed", properties={what: str(number)})
-    return Check(name=f"{tool}: {what} audited", kind="not-run", detail=f"no {what} were looked at")
+        return Check(name=name, kind="passed", properties=said)
+    return Check(name=name, kind="not-run", detail=f"no {what} were looked at", properties=said)
+
+
+def is_audit(result: StageResult) -> bool:
+    """Say whether a stage audited something."""
+    return any(AUDITED in check.properties for check in result.checks)

@@ -9,7 +9,7 @@
 from collections.abc import Iterator
 from urllib.parse import unquote, urlsplit
 
-from kvsync.ci.readers.audits.finding import AuditFinding
+from kvsync.ci.readers.audits.finding import AUDITED, AuditFinding
 from kvsync.ci.readers.bounds import Damaged, Foreign, Many, parsed
 from kvsync.ci.readers.reading import ResultFile
 from kvsync.testing.results.outcome import Check
@@ -126,7 +126,7 @@ def _doubt(run: _Run) -> str:
 
 def _checks(run: _Run, root: str) -> Iterator[Check]:
     driver = run.tool.driver
-    yield Check(name=f"{driver.name}: scanned", kind="passed")
+    yield Check(name=f"{driver.name}: scanned", kind="passed", properties={AUDITED: "code"})
     rules = {rule.id: rule for rule in driver.rules}
     for result in run.results or []:
         if result.baselineState == "absent" or result.kind in ("pass", "notApplicable"):
