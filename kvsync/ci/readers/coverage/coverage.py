@@ -112,6 +112,17 @@ def merged(profiles: Iterable[Coverage]) -> Coverage:
     return reduce(Coverage.__or__, profiles, Coverage())
 
 
+def line_ranges(lines: Iterable[int]) -> str:
+    """Return rising numbers with those that follow one another as one: 3-5, 9."""
+    parts: list[list[int]] = []
+    for line in lines:
+        if parts and parts[-1][1] == line - 1:
+            parts[-1][1] = line
+        else:
+            parts.append([line, line])
+    return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in parts)
+
+
 def _percent(hit: int, total: int) -> float | None:
     return 100 * hit / total if total else None
 

@@ -9,7 +9,7 @@ from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from kvsync.ci.readers.coverage.changes import Changes, of_changes
-from kvsync.ci.readers.coverage.coverage import Coverage, Tally
+from kvsync.ci.readers.coverage.coverage import Coverage, Tally, line_ranges
 from kvsync.testing.results.outcome import Check
 
 Percent = Annotated[float, Field(ge=0, le=100)]
@@ -36,11 +36,6 @@ class CoverageGate(BaseModel):
         for each in paths:
             pattern(each)
         return paths
-
-    @property
-    def asks(self) -> bool:
-        """Whether anything has to have run."""
-        return self.minimum is not None or bool(self.paths) or self.changed is not None
 
 
 def pattern(text: str) -> Callable[[str], bool]:
@@ -80,7 +75,7 @@ def _changed(least: float, coverage: Coverage, changes: Changes | None, of: Coun
     if share(part.tally, of) is None:
         return _check("changed lines", "skipped", "no changed line can run")
     check = _minimum("changed lines", part.tally, least, of)
-    missed = [f"{path}: {_ranges(each.missed)}" for path, each in part.files.items() if each.missed]
+    missed = [f"{path}: {line_ranges(each.missed)}" for path, each in part.files.items() if each.missed]
     detail = "\n".join([check.detail, *missed])
     return check if check.kind == "passed" else _check("changed lines", "failed", detail)
 
@@ -102,14 +97,3 @@ def _minimum(name: str, tally: Tally, least: float, of: Counted) -> Check:
 
 def _check(name: str, kind: Literal["passed", "failed", "error", "not-run", "skipped"], detail: str) -> Check:
     return Check(name=f"coverage: {name}", kind=kind, detail=detail)
-
-
-def _ranges(lines: list[int]) -> str:
-    """Return numbers with those that follow one another as one: 3-5, 9."""
-    parts: list[list[int]] = []
-    for line in lines:
-        if parts and parts[-1][1] == line - 1:
-            parts[-1][1] = line
-        else:
-            parts.append([line, line])
-    return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in parts)
