@@ -10,6 +10,7 @@ from rich.markup import escape
 
 from deployments.commands.console import AsJson, coloured, console, say, say_json
 from deployments.commands.tables import plain_table, say_table
+from kvsync.ci.readers.coverage.coverage import Tally, line_ranges
 from kvsync.ci.readers.coverage.gate import Counted, CoverageGate
 from kvsync.ci.report.report import EXIT_STATUS
 from kvsync.ci.revision import difference_from, tracked_files
@@ -17,6 +18,7 @@ from kvsync.errors import ConfigError
 from kvsync.pods import path as place
 from kvsync.pods import problems
 from kvsync.testing.results.outcome import Outcome, StageResult
+from kvsync.testing.results.texts import shortened
 
 if TYPE_CHECKING:
     from kvsync.ci.readers.coverage.assessment import Assessment
@@ -138,13 +140,12 @@ def _shares(coverage: "Coverage") -> dict[str, float | None]:
 
 
 def _say(found: "Assessment", result: StageResult) -> None:
-    least = sorted(found.coverage.files.items(), key=lambda each: each[1].tally.percent or 0)
+    least = sorted(found.coverage.files.items(), key=lambda each: each[1].tally.rank)
     table = plain_table("file", "both", "lines", "branches", "missed", whole=("both", "lines", "branches"))
-    for name, each in [("all files", found.coverage), *((path, None) for path, _ in least[:LEAST])]:
-        tally = each.tally if each else found.coverage.files[name].tally
-        missed = "" if each else _missed(found, name)
-        shares = (tally.percent, tally.percent_lines, tally.percent_branches)
-        table.add_row(escape(name), *("-" if s is None else f"{s:.1f}" for s in shares), missed)
+    table.add_row("all files", *_columns(found.coverage.tally), "")
+    for name, each in least[:LEAST]:
+        missed = shortened(line_ranges(each.missed), 60)
+        table.add_row(escape(name), *_columns(each.tally), escape(missed))
     say_table(table)
     for remark in result.remarks:
         say(f"remark: {remark}")
@@ -157,8 +158,6 @@ def _say(found: "Assessment", result: StageResult) -> None:
         console.print(coloured(result.outcome, result.summary()), soft_wrap=True)
 
 
-def _missed(found: "Assessment", name: str) -> str:
-    from kvsync.ci.readers.coverage.coverage import line_ranges
-    from kvsync.testing.results.texts import shortened
-
-    return escape(shortened(line_ranges(found.coverage.files[name].missed), 60))
+def _columns(tally: Tally) -> list[str]:
+    shares = (tally.percent, tally.percent_lines, tally.percent_branches)
+    return ["-" if share is None else f"{share:.1f}" for share in shares]

@@ -12,11 +12,14 @@ from pathlib import Path
 
 from kvsync.ci.handover.handover import Handover, hand_over
 from kvsync.ci.handover.roads import ROADS
+from kvsync.ci.page.coverage_page import write_coverage_page
 from kvsync.ci.readers.audits.accepted import ACCEPTED
 from kvsync.ci.readers.bounds import MOST_BYTES
+from kvsync.ci.readers.coverage.assessment import assessed
+from kvsync.ci.readers.coverage.gate import CoverageGate
 from kvsync.ci.readers.files import Found
 from kvsync.ci.report.report import Report
-from kvsync.ci.revision import Revision
+from kvsync.ci.revision import Revision, tracked_files
 from kvsync.ci.run.judgement import judge
 from kvsync.ci.run.kept import keep_file, keep_owners
 from kvsync.ci.run.parameters import Parameters
@@ -44,6 +47,10 @@ def ingest(run: Run, found: Found, files: Sequence[Path], code: Revision) -> Rep
         folder.keep_revision(code)
     if found.measurements:
         write_measurements(folder.path / "benchmark.json", found.measurements, {})
+    if found.coverage:
+        known = tracked_files(parameters.repository)
+        assessment = assessed(found.coverage, CoverageGate(), files=known)
+        write_coverage_page(assessment, folder.path / "coverage.html", parameters.run)
     folder.save(found.result)
     parameters.keep_in(folder)
     report = judge(run)

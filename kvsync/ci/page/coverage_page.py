@@ -46,7 +46,7 @@ def render(found: Assessment, title: str) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"cut": shortened, "percent": percent}
-    rows = sorted(_rows(found.coverage), key=lambda row: (_order(row.tally), row.path))
+    rows = sorted(_rows(found.coverage), key=lambda row: (row.tally.rank, row.path))
     return environment.get_template("coverage.html").render(
         title=title,
         found=found,
@@ -79,7 +79,3 @@ def percent(value: float | None) -> str:
 def _rows(coverage: Coverage) -> Iterator[FileRow]:
     for path, each in coverage.files.items():
         yield FileRow.of(path, each)
-
-
-def _order(tally: Tally) -> float:
-    return 101 if tally.percent is None else tally.percent

@@ -15,7 +15,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime
 
 from pydantic import ValidationError
 
@@ -104,7 +104,7 @@ def read_go_test(text: str) -> ResultFile:
             if not runs or (runs[-1].ended and (event.Action == "start" or event.Test)):
                 runs.append(_PackageRun())
             runs[-1].take(event)
-        times += [event.Time] if event.Time else []
+        times += [_zoned(event.Time)] if event.Time else []
     if not packages and not builds:
         raise Damaged("it holds no event of `go test -json`")
     unended = [name for name, runs in packages.items() if not runs[-1].ended]
@@ -123,6 +123,10 @@ def read_go_test(text: str) -> ResultFile:
         started_at=min(times, default=None),
         duration_s=(max(times) - min(times)).total_seconds() if times else 0.0,
     )
+
+
+def _zoned(time: datetime) -> datetime:
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 class _Lines:

@@ -38,6 +38,11 @@ class Tally:
         return _percent(self.lines_hit + self.branches_hit, self.lines + self.branches)
 
     @property
+    def rank(self) -> float:
+        """Where it stands in a list that begins with the least covered: nothing of nothing comes last."""
+        return 101 if self.percent is None else self.percent
+
+    @property
     def percent_lines(self) -> float | None:
         """Of lines alone."""
         return _percent(self.lines_hit, self.lines)

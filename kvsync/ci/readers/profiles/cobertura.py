@@ -87,7 +87,7 @@ def read_cobertura(text: str, root: str = "") -> ResultFile:
     target, problem = _Target(), ""
     parser = XMLParser(target=target)  # noqa: S314 - it refuses document types, so there are no entities
     try:
-        parser.feed(_DOCTYPE.sub("", text, count=1))
+        parser.feed(_DOCTYPE.sub("", text, count=1).encode(errors="replace").decode())
         parser.close()
     except (ParseError, _Refused) as error:
         problem = str(error)

@@ -111,6 +111,13 @@ def test_the_page(tmp_path: Path, command: Command) -> None:
     assert "Changed lines" in page
 
 
+def test_the_least_covered_come_first(tmp_path: Path, command: Command) -> None:
+    """A file without a line that can run is not one of them."""
+    (tmp_path / "profile").write_text("SF:src/<b>.py\nend_of_record\n" + PROFILE)
+
+    assert command("--of", "lines").stdout.splitlines()[2].split()[0] == "src/a.py"
+
+
 def test_json(command: Command) -> None:
     """For scripts: the checks, and the shares of everything."""
     found = json.loads(command("--minimum", "50", "--json").stdout)

@@ -155,6 +155,14 @@ def test_measurements_are_kept(tmp_path: Path, checkout: Path, command: Command)
     assert "qps" in last(tmp_path)[0].page.read_text()
 
 
+def test_coverage_is_kept_as_a_page(tmp_path: Path, checkout: Path, command: Command) -> None:
+    """Beside tests it decides nothing without a minimum."""
+    write(checkout, "mode: set\nexample.com/stock/a.go:1.1,3.2 1 0\n", "go.out")
+
+    assert command("ingest", write(checkout, GREEN), str(checkout / "go.out")).exit_code == 0
+    assert '<td class="path">a.go</td>' in (last(tmp_path)[0].path / "coverage.html").read_text()
+
+
 def test_only_the_stage_has_a_status(checkout: Path, command: Command) -> None:
     """The status of the whole is that of the pipeline, of which another CI is a part."""
     with FakeGitHub("octo/engine", token=TOKEN) as github:

@@ -140,8 +140,11 @@ DIFF = """diff --git a/src/shop/cart.py b/src/shop/cart.py
 +    one
 +++ b/not/a/file.py
 +    three
-@@ -20,2 +30,0 @@
+@@ -20,2 +30 @@
 -gone
+-gone
++new
+@@ -30 +31,0 @@
 -gone
 diff --git "a/src/sp\\303\\244t.py" "b/src/sp\\303\\244t.py"
 --- /dev/null
@@ -159,7 +162,7 @@ diff --git a/gone.py b/gone.py
 
 def test_changed_lines() -> None:
     """What is added, whatever it looks like; quoted names; nothing of what is gone."""
-    assert changed_lines(DIFF) == {CART: frozenset({8, 9, 10}), "src/spät.py": frozenset({1})}
+    assert changed_lines(DIFF) == {CART: frozenset({8, 9, 10, 30}), "src/spät.py": frozenset({1})}
 
 
 def test_the_gate() -> None:
