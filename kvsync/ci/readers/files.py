@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from kvsync.ci.readers.bounds import Damaged, text_of
@@ -14,6 +15,9 @@ from kvsync.errors import ConfigError, UnknownName
 from kvsync.testing.results.measurement import Measurement
 from kvsync.testing.results.outcome import StageResult
 from kvsync.testing.results.uncollected import uncollected
+
+ROUNDING = timedelta(seconds=2)
+"""How coarsely file systems keep times: FAT, the coarsest."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,18 +38,21 @@ def read_files(
     format_name: str = "",
     attempts: bool = False,
     root: str = "",
+    since: datetime | None = None,
 ) -> Found:
     """Return what files say, as the result of a stage of this name.
 
     `format_name`: the format of all files, "" to tell each by what is in it. `attempts`: of JUnit files,
     elements of one name are attempts. `root`: the folder of the sources, from which paths are named.
+    `since`: when what wrote them began; an older file was left by something else.
 
-    Raises ConfigError with every file that is missing or in no format that is read. One that is damaged or
-    empty is a doubt: the result is UNKNOWN.
+    Raises ConfigError with every file that is missing, too old, or in no format that is read. One that is
+    damaged or empty is a doubt: the result is UNKNOWN.
     """
     if format_name and format_name not in FORMATS:
         raise UnknownName("format", format_name, FORMATS)
     texts, problems = _opened(paths, format_name)
+    problems += [problem for path in paths if since and (problem := _age(path, since))]
     if problems:
         raise ConfigError("files of results", problems)
     junit = [path for path, (_, _, known) in zip(paths, texts, strict=True) if known == JUNIT]
@@ -82,6 +89,16 @@ def _opened(paths: Sequence[Path], named: str) -> tuple[list[tuple[str, str, str
         except OSError as error:
             problems.append(f"{path}: {error.strerror or error}; was it written where it is looked for?")
     return found, problems
+
+
+def _age(path: Path, since: datetime) -> str:
+    """Say that a file was not written by what began at `since`; "" if it may have been."""
+    written = datetime.fromtimestamp(path.stat().st_mtime, UTC) if path.exists() else since
+    if written >= since - ROUNDING:
+        return ""
+    return (
+        f"{path}: it is of {written:%Y-%m-%d %H:%M:%S}, before this began; remove it first, or write it anew"
+    )
 
 
 def _reading(text: str, known: str, root: str) -> ResultFile:

@@ -1,6 +1,7 @@
 """Files of any format: each told by what is in it, and none taken for green that is not whole."""
 
 import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,17 @@ def test_every_problem_is_named_at_once(tmp_path: Path) -> None:
 
     assert len(caught.value.problems) == 2
     assert "was it written" in caught.value.problems[1]
+
+
+def test_a_file_that_was_left_is_an_error(tmp_path: Path) -> None:
+    """It says nothing of what began after it was written."""
+    file = tmp_path / "a.tap"
+    file.write_text("1..1\nok 1\n")
+    began = datetime.now(UTC)
+
+    assert read_files([file], name="theirs", since=began).result.outcome is Outcome.PASSED
+    with pytest.raises(ConfigError, match="before this began"):
+        read_files([file], name="theirs", since=began + timedelta(seconds=10))
 
 
 def test_a_name_that_is_no_format_is_an_error(tmp_path: Path) -> None:
