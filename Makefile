@@ -14,7 +14,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 KVSYNC_CI_TRACE ?=
 TRACE := $(if $(KVSYNC_CI_TRACE),--trace-file=$(KVSYNC_CI_TRACE))
 
-.PHONY: help install run test check format lock clean
+.PHONY: help install run test coverage check format lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
@@ -32,6 +32,19 @@ else
 	pytest -n 3 --dist loadfile --no-loadscope-reorder tests/pipeline tests/property tests/integration tests/unit
 	pytest -n 2 --dist loadfile $(TRACE) tests/e2e tests/chaos docs/sample/tests
 endif
+
+# What the library's own tests are: those of the pipeline start hundreds of processes that run none of it.
+LIBRARY_TESTS := tests/unit tests/property tests/integration/gateway tests/integration/kube \
+	tests/integration/simulator tests/integration/recordings $(wildcard tests/integration/test_*.py)
+
+coverage: $(VENV)/installed ## measure what the library's tests run, and fail if it is too little
+	rm -rf $(VENV)/cache/coverage
+	coverage run -m pytest -n 2 --dist loadfile $(LIBRARY_TESTS)
+	coverage combine --quiet
+	coverage json --quiet -o $(VENV)/cache/coverage/coverage.json
+	kvsync-ci coverage $(VENV)/cache/coverage/coverage.json --html reports/coverage.html --of branches \
+		$(foreach part,codec.py sequence.py 'index/**' routing.py subscriber.py manager.py,--path kvsync/$(part)=95)
+	kvsync-ci coverage $(VENV)/cache/coverage/coverage.json --minimum 90
 
 check: $(VENV)/installed ## ruff, mypy --strict, import-linter
 	ruff format --check .

@@ -11,7 +11,9 @@ from deployments.commands.badge import badge
 from deployments.commands.clean import clean
 from deployments.commands.compare import compare
 from deployments.commands.console import complaining, environ
+from deployments.commands.coverage import coverage
 from deployments.commands.doctor import doctor
+from deployments.commands.ingest import ingest
 from deployments.commands.rerun import junit, recheck, rerun
 from deployments.commands.run import run
 from deployments.commands.serve import deploy, serve
@@ -25,7 +27,7 @@ from kvsync.ci.stages.environment import secrets_apart
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.command("list")(list_runs)
 for command in (
-    *(run, show, compare, clean, doctor, history, flaky, rerun, recheck, junit),
+    *(run, show, compare, clean, doctor, history, flaky, rerun, recheck, junit, ingest, coverage),
     *(deploy, serve, upload, prune, stale, badge, site),
 ):
     app.command()(command)

@@ -17,6 +17,7 @@ from pydantic import BaseModel
 
 from deployments.commands import compare
 from kvsync.ci import settings as settings_module
+from kvsync.ci.readers.audits import accepted
 from kvsync.ci.report import export, owners
 from kvsync.ci.run import quarantine
 from kvsync.ci.run.parameters import CommitSource, Parameters
@@ -64,6 +65,8 @@ def _parts() -> Iterator[str]:
     yield fields_table(CommitSource, {})
     yield f"## quarantine.toml\n\n{_said(quarantine)}"
     yield fields_table(quarantine.QuarantineEntry, {})
+    yield f"## accepted.toml\n\n{_said(accepted)}"
+    yield fields_table(accepted.AcceptedFinding, {})
     yield f"## CODEOWNERS\n\n{_said(owners)}"
     yield f"It is looked for at {', '.join(f'`{place}`' for place in owners.PLACES)}.\n"
     yield f"## Variables that tests get\n\n{_said(environment)}"

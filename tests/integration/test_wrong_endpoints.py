@@ -105,6 +105,15 @@ async def test_what_listens_instead_of_replays_is_named(
         await eventually(lambda: f"{endpoint} {said}" in subscriber.status.reason)
 
 
+async def test_an_address_of_replays_that_is_none_is_named(follow: Follow, eventually: Eventually) -> None:
+    """What no socket can connect to at all: the source follows live events and says why it has no history."""
+    async with Publisher(endpoint=ANY_PORT) as publisher:
+        subscriber = follow(publisher.endpoint, "tcp://127.0.0.1:port")
+        await eventually(lambda: "cannot connect to tcp://127.0.0.1:port" in subscriber.status.reason)
+
+        assert subscriber.state is State.DEGRADED
+
+
 async def test_each_change_of_state_is_a_line(
     follow: Follow, listen: Listen, eventually: Eventually, caplog: pytest.LogCaptureFixture
 ) -> None:

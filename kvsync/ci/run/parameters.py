@@ -8,7 +8,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from kvsync.ci.cluster_settings import ClusterName, ClusterSettings
 from kvsync.ci.run_folder import RunFolder
@@ -18,6 +26,9 @@ from kvsync.errors import ConfigError, UnknownName
 from kvsync.testing.results.whole import write_whole
 
 REPOSITORY = Path(__file__).resolve().parents[3]
+
+TAKEN = ("workspace", "cluster", "residue", "disk", "pipeline", "quarantine")
+"""Parts of a report that the pipeline itself writes."""
 
 _SERVER = r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]+)?"
 
@@ -130,6 +141,10 @@ class Parameters(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
+    trigger: Annotated[
+        Literal["manual", "schedule", "push", "pull-request", "merge-queue", "comment", "dispatch", "ingest"],
+        Field(description="What started the run; ingest: another CI ran it, and its results were read"),
+    ] = "manual"
     stages: Annotated[
         tuple[Annotated[str, Field(json_schema_extra={"enum": list(STAGES)})], ...],
         Field(min_length=1, description=f"Stages to run, in this order: {', '.join(STAGES)}"),
@@ -166,10 +181,6 @@ class Parameters(BaseModel):
         CommitSource | None,
         Field(description="The commit to test; without one, the repository as it lies here"),
     ] = None
-    trigger: Annotated[
-        Literal["manual", "schedule", "push", "pull-request", "merge-queue", "comment", "dispatch"],
-        Field(description="What started the run"),
-    ] = "manual"
     repeat: Annotated[
         Repeat | None, Field(description="Set by kvsync-ci rerun: another attempt at a run that there is")
     ] = None
@@ -180,10 +191,14 @@ class Parameters(BaseModel):
 
     @field_validator("stages")
     @classmethod
-    def _known_stages(cls, stages: tuple[str, ...]) -> tuple[str, ...]:
-        unknown = [UnknownName("stage", name, STAGES) for name in stages if name not in STAGES]
-        if unknown:
-            raise ValueError("; ".join(map(str, unknown)))
+    def _known_stages(cls, stages: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        """Check names by the trigger, which therefore is the first field."""
+        if info.data.get("trigger") == "ingest":
+            problems = [ingested_name(name) for name in stages]
+        else:
+            problems = [str(UnknownName("stage", name, STAGES)) for name in stages if name not in STAGES]
+        if any(problems):
+            raise ValueError("; ".join(filter(None, problems)))
         return tuple(dict.fromkeys(stages))
 
     @field_validator("trace")
@@ -242,6 +257,11 @@ class Parameters(BaseModel):
         write_whole(folder.parameters, self.model_dump_json(indent=1))
 
     @property
+    def is_ingested(self) -> bool:
+        """Whether another CI ran it: its results were read, and nothing of it can be run here."""
+        return self.trigger == "ingest"
+
+    @property
     def run_dir(self) -> Path:
         """The folder that holds everything this run leaves."""
         return self.report_dir / self.run
@@ -263,7 +283,9 @@ class Parameters(BaseModel):
 
     @property
     def command(self) -> str:
-        """The command line that repeats this run."""
+        """The command line that repeats this run, or reads the results of another CI again."""
+        if self.is_ingested:
+            return shlex.join(self._ingest_words)
         words = ["kvsync-ci", "run", *self.stages, "--profile", self.profile, "--cluster", self.cluster]
         words += ["--seed", str(self.seed)]
         words += ["--reuse", self.reuse] if self.reuse else []
@@ -277,6 +299,25 @@ class Parameters(BaseModel):
         if self.repository != REPOSITORY:
             words += ["--repository", str(self.repository)]
         return shlex.join(words)
+
+    @property
+    def _ingest_words(self) -> list[str]:
+        words = ["kvsync-ci", "ingest", str(RunFolder(self.run_dir).ingested), "--stage", *self.stages]
+        if source := self.source:
+            words += ["--repository", source.repository or source.url, "--commit", source.commit]
+            words += ["--branch", source.ref] if source.ref else []
+            words += ["--pull-request", str(source.pull_request)] if source.pull_request else []
+            words += [] if source.trusted else ["--untrusted"]
+        elif self.repository != REPOSITORY:
+            words += ["--repository", str(self.repository)]
+        return words
+
+
+def ingested_name(stage: str) -> str:
+    """Return what is wrong with the name of a stage that another CI ran; "" if it can be one."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", stage):
+        return f"stage {stage[:80]!r}: letters, digits, dots, dashes and underscores, 80 at most, are needed"
+    return f"stage {stage!r}: the pipeline's own report has a part of this name" if stage in TAKEN else ""
 
 
 def matrix(parameters: Parameters, node_images: Sequence[str]) -> list[Parameters]:
