@@ -34,6 +34,14 @@ def revision(repository: Path, *, reports: Path) -> Revision:
         return Revision()
 
 
+def top_level(folder: Path) -> Path | None:
+    """Return the top of the git repository that a folder is in; None if it is in none."""
+    try:
+        return Path(_git(folder, "rev-parse", "--show-toplevel"))
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
 def repository_name(where: str, web_url: str) -> str:
     """Return the one name of a repository: owner/name on the server in `web_url`, host/path on another.
 

@@ -128,7 +128,7 @@ class Archive:
         with self._database.reading() as connection:
             return frozenset((row[0], row[1]) for row in connection.execute(query))
 
-    def eta(self, stages: Sequence[str], profile: str, cluster: str) -> dict[str, float]:
+    def eta(self, stages: Sequence[str], scope: RunScope) -> dict[str, float]:
         """Return how many seconds stages will take, the median of the last passes; only those that passed."""
         times: dict[str, list[float]] = {}
         with self._database.reading() as connection:
@@ -139,8 +139,7 @@ class Archive:
                     .where(
                         StageRow.name == stage,
                         StageRow.outcome == "passed",
-                        RunRow.profile == profile,
-                        RunRow.cluster == cluster.partition(":")[0],
+                        self._in(scope),
                     )
                     .order_by(StageRow.started_at.desc())
                     .limit(ETA_RUNS)

@@ -26,7 +26,7 @@ KINDS: Mapping[str, type[BaseModel]] = {
     for model in (PytestStageTable, CommandStageTable)
 }
 
-PROVIDED = frozenset({"out", "profile", "seed", "workers"})
+PROVIDED = frozenset({"out", "output", "profile", "seed", "workers"})
 """What `{name}` may stand for besides the values of a matrix."""
 
 

@@ -11,13 +11,15 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from kvsync.ci.cluster_settings import ClusterName, ClusterSettings
+from kvsync.ci.project.choice import Occasion
+from kvsync.ci.project.model import NAME, Schedule, Trigger
 from kvsync.ci.run_folder import RunFolder
-from kvsync.ci.stages.catalogue import CLUSTERED, DEFAULT_STAGES, STAGES
 from kvsync.ci.stages.stage import LOCAL
-from kvsync.errors import ConfigError, UnknownName
+from kvsync.errors import ConfigError
 from kvsync.testing.results.whole import write_whole
 
 REPOSITORY = Path(__file__).resolve().parents[3]
+"""Where the pipeline itself lies."""
 
 _SERVER = r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]+)?"
 
@@ -112,7 +114,7 @@ class Repeat(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     attempt: Annotated[int, Field(ge=2, description="Which attempt at the run this is")]
-    stages: Annotated[tuple[str, ...], Field(min_length=1, description="The stages to repeat")]
+    stages: Annotated[tuple[str, ...], Field(description="The stages to repeat; none: all")]
     failed_only: Annotated[bool, Field(description="Repeat only the tests that did not pass")] = False
     other_code: Annotated[str, Field(description="The code, where it is not that of the first attempt")] = ""
 
@@ -123,9 +125,9 @@ class Parameters(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     stages: Annotated[
-        tuple[Annotated[str, Field(json_schema_extra={"enum": list(STAGES)})], ...],
-        Field(min_length=1, description=f"Stages to run, in this order: {', '.join(STAGES)}"),
-    ] = DEFAULT_STAGES
+        tuple[Annotated[str, Field(max_length=60, json_schema_extra={"pattern": NAME})], ...],
+        Field(description="Stages to run, by their names in stages.toml; none: those that it says"),
+    ] = ()
     profile: Annotated[
         Literal["quick", "full"],
         Field(description="quick: minutes, for every change. full: real durations and sizes, for the night."),
@@ -152,16 +154,19 @@ class Parameters(BaseModel):
     report_dir: Annotated[Path, Field(description="Each run gets a folder of its own in here")] = Path(
         "reports"
     )
-    repository: Annotated[Path, Field(description="The folder whose tests/ are run")] = REPOSITORY
+    repository: Annotated[Path, Field(description="The folder that is tested")] = REPOSITORY
     keep: Annotated[bool, Field(description="End a stage at a failure, leave that cluster alive")] = False
     source: Annotated[
         CommitSource | None,
         Field(description="The commit to test; without one, the repository as it lies here"),
     ] = None
     trigger: Annotated[
-        Literal["manual", "schedule", "push", "pull-request", "merge-queue", "comment", "dispatch"],
+        Trigger,
         Field(description="What started the run"),
     ] = "manual"
+    schedule: Annotated[Schedule | None, Field(description="Which schedule started the run, if one did")] = (
+        None
+    )
     repeat: Annotated[
         Repeat | None, Field(description="Set by kvsync-ci rerun: another attempt at a run that there is")
     ] = None
@@ -172,10 +177,12 @@ class Parameters(BaseModel):
 
     @field_validator("stages")
     @classmethod
-    def _known_stages(cls, stages: tuple[str, ...]) -> tuple[str, ...]:
-        unknown = [UnknownName("stage", name, STAGES) for name in stages if name not in STAGES]
-        if unknown:
-            raise ValueError("; ".join(map(str, unknown)))
+    def _named_once(cls, stages: tuple[str, ...]) -> tuple[str, ...]:
+        wrong = [repr(name) for name in stages if not re.fullmatch(NAME, name)]
+        if wrong:
+            raise ValueError(
+                f"{', '.join(wrong)}: no stage can be called so; names have small letters, digits and . _ -"
+            )
         return tuple(dict.fromkeys(stages))
 
     @field_validator("trace")
@@ -240,18 +247,23 @@ class Parameters(BaseModel):
 
     @property
     def checkout(self) -> Path:
-        """The folder whose tests/ are run: the commit's own, or the repository as it lies."""
+        """The folder that is tested: the commit's own, or the repository as it lies."""
         return self.run_dir / "workspace" if self.source else self.repository
 
     @property
     def due(self) -> tuple[str, ...]:
         """The stages that are run now; `stages` are all that the report has."""
-        return self.repeat.stages if self.repeat else self.stages
+        return (self.repeat.stages if self.repeat else ()) or self.stages
 
     @property
-    def needs_cluster(self) -> bool:
-        """Whether a cluster has to be made before the stages: a local one is made by each test."""
-        return self.cluster != LOCAL and any(stage in CLUSTERED for stage in self.due)
+    def occasion(self) -> Occasion:
+        """What kind of run it is, by which a repository says what is part of it."""
+        return Occasion(
+            profile=self.profile,
+            trigger=self.trigger,
+            schedule=self.schedule,
+            trusted=not self.source or self.source.trusted,
+        )
 
     @property
     def command(self) -> str:
@@ -264,10 +276,10 @@ class Parameters(BaseModel):
         if self.source:
             words += ["--source", f"{self.source.url}@{self.source.commit}"]
             words += [] if self.source.trusted else ["--untrusted"]
+        else:
+            words += ["--repository", str(self.repository)]
         if self.trace:
             words += ["--trace", str(self.trace)]
-        if self.repository != REPOSITORY:
-            words += ["--repository", str(self.repository)]
         return shlex.join(words)
 
 

@@ -187,7 +187,7 @@ def test_the_result_of_a_stage_says_what_was_refused(boxed: Boxed) -> None:
     tests = boxed.workspace / "tests" / "some"
     tests.mkdir(parents=True)
     (tests / "test_it.py").write_text("def test_a(run_dir): (run_dir / 'told').touch()\ndef test_b(): pass\n")
-    result = run_safely(PytestStage("some", "some", 60), _context(boxed))
+    result = run_safely(PytestStage("some", "tests/some", 60), _context(boxed))
 
     assert (result.outcome, result.reason) == (
         Outcome.UNKNOWN,
@@ -228,7 +228,7 @@ def test_a_stage_whose_lines_cannot_be_read_is_unknown(boxed: Boxed, written: st
         f"    {written}\n"
     )
 
-    result = run_safely(PytestStage("some", "some", 60), _context(boxed))
+    result = run_safely(PytestStage("some", "tests/some", 60), _context(boxed))
 
     assert (result.outcome, [check.kind for check in result.checks]) == (
         Outcome.UNKNOWN,

@@ -56,7 +56,7 @@ stages.toml:10: stages.b: there is no kind 'comand'; is 'command' meant?
 stages.toml:14: stages.c: has no kind; give one, such as kind = "pytest": pytest, command
 stages.toml:19: stages.d.command: a list of words is needed, such as ['go', 'test']; no shell reads it
 stages.toml:20: stages.d.timeout: '3 weeks' is no time; give seconds, or a text such as "90s", "10m" or "2h"
-stages.toml:21: stages.d.results: {bla} stands for nothing; there are: out, profile, seed, workers
+stages.toml:21: stages.d.results: {bla} stands for nothing; there are: out, output, profile, seed, workers
 stages.toml:21: stages.d.results[1]: '../x' leads out of the repository; give a path below its top
 stages.toml:24: stages.Unit: a name has small letters, digits and . _ - within; rename it
 stages.toml:26: stages.Unit.command: it is empty; name a program
