@@ -81,8 +81,10 @@ def plan(
     say_table(table)
     known = [lately[name] for name in chosen if name in lately]
     unknown = len(chosen) - len(known)
-    said = f"{len(chosen)} stages, about {sum(known):.0f} s by the last runs that passed"
-    say(said + (f"; {unknown} of them have not passed here yet" if unknown else ""))
+    said = [f"stages that would run: {len(chosen)}"]
+    said += [f"about {sum(known):.0f} s by the last runs that passed"] if known else []
+    said += [f"not known of: {unknown}"] if known and unknown else []
+    say(", ".join(said))
 
 
 def _line(stage: ProjectStage, runs: bool, longest_s: float, lately_s: float | None) -> dict[str, object]:

@@ -36,7 +36,7 @@ def introduce(repository: Path | None, reports: Path, source: str = "") -> None:
     said = [f"repository {source}"] if source else []
     if repository:
         code = revision(repository, reports=reports.resolve())
-        at = f" at {code.commit[:10]}" if code.commit else ", which is no git repository"
+        at = f" at {code.commit[:10]}" if code.commit else ", which has no commit"
         dirty = " with uncommitted changes" if code.dirty else ""
         stages = STAGES_FILE if has_file(repository) else f"guessed, for there is no {STAGES_FILE}"
         said += [f"repository {repository}{at}{dirty}", f"stages: {stages}"]

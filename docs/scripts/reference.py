@@ -26,7 +26,7 @@ from kvsync.ci.stages import environment
 
 PAGE = Path(__file__).parents[1] / "reference.md"
 
-_TABLES = {
+_TABLES: Mapping[str, type[BaseModel]] = {
     "`[project]`": stages_model.ProjectTable,
     "`[stages.NAME]` of the kind `pytest`": stages_model.PytestStageTable,
     "`[stages.NAME]` of the kind `command`": stages_model.CommandStageTable,
@@ -71,9 +71,9 @@ def _parts() -> Iterator[str]:
     yield _table(CommitSource, {})
     yield f"## stages.toml\n\n{_said(stages_model)}"
     yield "Editors that know JSON Schema check such a file with [stages.schema.json](stages.schema.json).\n"
-    for title, table in _TABLES.items():
-        yield f"### {title}\n\n{inspect.getdoc(table)}\n"
-        yield _table(table, {})
+    for title, kind in _TABLES.items():
+        yield f"### {title}\n\n{inspect.getdoc(kind)}\n"
+        yield _table(kind, {})
     yield f"## quarantine.toml\n\n{_said(quarantine)}"
     yield _table(quarantine.QuarantineEntry, {})
     yield f"## CODEOWNERS\n\n{_said(owners)}"

@@ -292,9 +292,8 @@ async def test_a_dispatched_workflow_runs_the_head_of_its_ref(
         ((404, {"message": "Not Found"}), "/retest", "GitHub answered 404"),
         ((200, head("octo-org/octo-repo", state="closed")), "/retest", "no longer open"),
         ((200, head("octo-org/octo-repo", sha="--force")), "/retest", "not fit for a run"),
-        ((200, head("octo-guest/octo-repo")), "/run chaos", "not for forks"),
     ],
-    ids=["gone", "closed", "no hash", "chaos of a fork"],
+    ids=["gone", "closed", "no hash"],
 )
 async def test_what_can_never_be_started_is_refused(
     pipeline: str,

@@ -118,11 +118,11 @@ async def test_a_command_that_is_refused_later_is_answered(
     pipeline: str, start_receiver: StartReceiver, double: FakeGitHub
 ) -> None:
     """What is wrong with it is only known when GitHub was asked for the commit."""
-    double.propose(NAME, 7, "a" * 40, fork="octo-guest/octo-repo")
+    double.propose(NAME, 7, "a" * 40, fork=None, state="closed")
     receiver = await start_receiver(prefect=pipeline, github=double.url, forks="confined")
     delivery, _ = await receiver.deliver("issue_comment", commented(double, "/run chaos"))
     outcome, _ = await asyncio.wait_for(receiver.outcome(delivery), 30)
 
-    assert "not for forks" in outcome
+    assert "is no longer open" in outcome
     asked, told = double.comments
-    assert (asked.reactions, "not for forks" in told.body) == (("confused",), True)
+    assert (asked.reactions, "is no longer open" in told.body) == (("confused",), True)
