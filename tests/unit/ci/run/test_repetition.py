@@ -158,15 +158,14 @@ def test_reports_of_attempts(tmp_path: Path) -> None:
 def test_the_stages_of_a_repository_are_those_of_its_newest_run(tmp_path: Path) -> None:
     """For statuses of a commit that needs no run; what cannot be read does not count."""
     source = {"url": "https://github.com/o/n", "commit": "a" * 40, "repository": "o/n"}
-    for number, changes in enumerate(
-        [
-            {"stages": ["old"]},
-            {"stages": ["unit", "go"]},
-            {"stages": ["push"], "trigger": "push"},
-            {"stages": ["other"], "source": {**source, "repository": "o/m"}},
-            {"stages": []},
-        ]
-    ):
+    runs: list[dict[str, object]] = [
+        {"stages": ["old"]},
+        {"stages": ["unit", "go"]},
+        {"stages": ["push"], "trigger": "push"},
+        {"stages": ["other"], "source": {**source, "repository": "o/m"}},
+        {"stages": []},
+    ]
+    for number, changes in enumerate(runs):
         given = {"trigger": "pull-request", "source": source, **changes}
         (tmp_path / f"2026-{number}").mkdir()
         Parameters.checked(**given).keep_in(RunFolder(tmp_path / f"2026-{number}"))
