@@ -6,7 +6,7 @@ Whoever wrote them may have written anything: no link is followed, and what cann
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, count, islice
 from pathlib import Path
 
 from kvsync.ci.report.junit_reader import read_junit
@@ -39,6 +39,8 @@ class ResultFiles:
         now = self.stamps()
         fresh = [path for path, stamp in now.items() if before.get(path) != stamp]
         names = ", ".join(self.patterns)
+        if len(now) >= MOST_FILES:
+            return [], f"{names} are {MOST_FILES} files or more, and no more are read"
         if not now:
             return [], f"no result file {names} was written"
         if not fresh:
@@ -47,15 +49,16 @@ class ResultFiles:
 
     def keep(self, files: Sequence[Path]) -> list[Path]:
         """Copy files to where they outlive the repository of a commit; returns the copies."""
-        kept = []
-        for number, path in enumerate(files):
-            if path == self.log or path.is_relative_to(self.out):
-                kept.append(path)
-                continue
-            target = self.out / (path.name if number == 0 else f"{number}-{path.name}")
-            shutil.copyfile(path, target)
-            kept.append(target)
-        return kept
+        return [
+            path if path == self.log or path.is_relative_to(self.out) else self._copy(path) for path in files
+        ]
+
+    def _copy(self, path: Path) -> Path:
+        taken = {each.name for each in self.out.iterdir()}
+        names = chain([path.name], (f"{number}-{path.name}" for number in count(2)))
+        target = self.out / next(name for name in names if name not in taken)
+        shutil.copyfile(path, target)
+        return target
 
     def _find(self) -> Iterator[Path]:
         for pattern in self.patterns:
@@ -64,7 +67,7 @@ class ResultFiles:
                 continue
             inner = pattern.removeprefix("{out}/")
             root = self.repository if inner == pattern else self.out
-            for path in islice(sorted(root.glob(inner)), MOST_FILES):
+            for path in sorted(islice(root.glob(inner), MOST_FILES)):
                 if not path.is_symlink() and path.is_file() and path.resolve().is_relative_to(root.resolve()):
                     yield path
 
