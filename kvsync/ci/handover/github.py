@@ -93,10 +93,10 @@ def _steps(handover: Handover) -> Iterator[GitHubStep]:
         ours = set(parameters.stages) - _judged_later(parameters, source)
         ended = [stage for stage in report.stages if stage.name in ours]
         statuses = [stage_status(context, each, link=link, comparison=comparison) for each in ended]
-        if ours:
+        if ours and not parameters.is_ingested:  # which is a part of what was tested
             statuses.append(run_status(context, report, link=link, comparison=comparison))
         yield _statuses(source, statuses)
-    if source and source.pull_request:
+    if source and source.pull_request and not parameters.is_ingested:
         comment = report_comment(context, report, comparison, link)
         yield partial(
             GitHub.keep_comment, repository=source.repository, number=source.pull_request, comment=comment

@@ -39,6 +39,8 @@ WEAK = "weak evidence: an exit status alone; name files with its tests in `resul
 class CommandStage:
     """Runs `argv` in `folder` of the repository within `timeout_s`; `results` are patterns of result files.
 
+    `format_name`: of all of them, "" to tell each by what is in it.
+
     With `retries` (0 or 1) it is run once more when tests failed that may have failed by chance. `values` are
     what the words may name in braces.
     """
@@ -48,6 +50,7 @@ class CommandStage:
     timeout_s: float
     folder: str = ""
     results: Sequence[str] = ()
+    format_name: str = ""
     retries: Literal[0, 1] = 0
     workers: int | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -96,11 +99,14 @@ class CommandStage:
         )
         _require_program(argv, command, context)
         found, problem = files.new(before) if patterns else ([], "")
-        read = read_results(files.keep(found), name=self.name) if found else None
+        read = self._read(files.keep(found), context) if found else None
         if not any(out.iterdir()):
             out.rmdir()
         result = judged(self.name, argv, command, read, problem, started_at=started_at)
         return replace(result, log=log)
+
+    def _read(self, files: Sequence[Path], context: StageContext) -> StageResult:
+        return read_results(files, name=self.name, format_name=self.format_name, run_dir=context.run_dir)
 
     def _placed(self, argv: Sequence[str], context: StageContext) -> list[str]:
         """Return the command line as a box needs it: it starts at the top, and says what is not there."""
