@@ -85,6 +85,8 @@ def _cut_short(folder: RunFolder, stage: str) -> StageResult:
     why = "the pipeline ended before the stage did"
     if fetched and fetched.outcome is not Outcome.PASSED:
         why = "the commit could not be fetched"
+    elif folder.result("stages"):
+        why = "what the repository says of its stages could not be used"
     elif prepared and prepared.outcome is not Outcome.PASSED:
         why = "what it needs could not be prepared"
     return cut_short(read_lines(folder.tests(stage)), name=stage, why=why)

@@ -8,10 +8,13 @@ from typing import Any
 
 import pytest
 
+from kvsync.ci.run_folder import RunFolder
 from kvsync.ci.stages.command_stage import WEAK, CommandStage
+from kvsync.ci.stages.pytest_stage import cut_short
 from kvsync.ci.stages.stage import StageContext, run_safely
 from kvsync.testing.processes.ledger import Ledger
 from kvsync.testing.processes.wait import wait_for
+from kvsync.testing.results.history import read_lines
 from kvsync.testing.results.measurement import read_measurements
 from kvsync.testing.results.outcome import Outcome, StageResult
 
@@ -236,3 +239,13 @@ def test_the_variables_that_are_kept_from_it_are_named_when_it_fails(context: St
     assert result.remarks[-1] == (
         "the tests do not see DATABASE_URL; pass_environment in kvsync-ci.toml lets them"
     )
+
+
+def test_what_runs_is_told_while_it_runs(run_script: RunScript, context: StageContext) -> None:
+    """A display shows it, and the report of a run that dies meanwhile has it, undecided."""
+    assert run_script("exit 0").outcome is Outcome.PASSED
+    lines = list(read_lines(RunFolder(context.run_dir).tests("check")))
+    died = cut_short(lines, name="check", why="the pipeline was killed")
+
+    assert [line["event"] for line in lines] == ["collected", "started"]
+    assert (died.outcome, died.checks[0].name) == (Outcome.UNKNOWN, "sh -c 'exit 0'")
