@@ -24,11 +24,6 @@ ENTRYPOINT = "flows.pipeline.run_pipeline"
 TAG = "kvsync-ci"
 """Marks our deployments: one of the flow that has this tag and is not in the catalogue is removed."""
 
-COMMIT = ("unit", "integration", "property")
-PULL_REQUEST = (*COMMIT, "e2e")
-NIGHTLY = (*PULL_REQUEST, "benchmark", "load")
-WEEKLY = (*NIGHTLY, "chaos", "soak")
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deployment:
@@ -56,10 +51,13 @@ class Deployment:
 
 
 def catalogue(report_dir: Path, settings: Settings) -> tuple[Deployment, ...]:
-    """Return every deployment there should be; their runs leave their folders in `report_dir`."""
+    """Return every deployment there should be; their runs leave their folders in `report_dir`.
+
+    None names stages: which are part of such a run, the tested repository says (`when` in stages.toml).
+    """
     serve = settings.serve
     here = partial(Deployment, pool=serve.pool, image=serve.image)
-    quick = Parameters(report_dir=report_dir, stages=COMMIT, settings=settings.cluster)
+    quick = Parameters(report_dir=report_dir, settings=settings.cluster)
     night = Parameters.checked(
         report_dir=report_dir,
         settings=settings.cluster,
@@ -70,28 +68,28 @@ def catalogue(report_dir: Path, settings: Settings) -> tuple[Deployment, ...]:
     return (
         here(
             name="commit",
-            description="A commit on a followed branch: what decides, what talks, what must always hold.",
+            description="A commit on a followed branch: the stages that its repository has for pushes.",
             parameters=quick.model_copy(update={"trigger": "push"}),
             limit=2,
         ),
         here(
             name="pull-request",
-            description="A pull request: as a commit, and whole clusters of processes on this machine.",
-            parameters=quick.model_copy(update={"stages": PULL_REQUEST, "trigger": "pull-request"}),
+            description="A pull request: the stages that its repository has for those.",
+            parameters=quick.model_copy(update={"trigger": "pull-request"}),
             limit=2,
         ),
         here(
             name="nightly",
-            description="Every night: as a pull request, with real durations, measurements and load.",
-            parameters=night.model_copy(update={"stages": NIGHTLY}),
+            description="Every night: the stages that the repository has for nights, with real durations.",
+            parameters=night.model_copy(update={"schedule": "nightly"}),
             limit=1,
             cron="0 3 * * *",
             late_after_h=24,
         ),
         here(
             name="weekly",
-            description="Every Monday: as every night, with faults, and for long.",
-            parameters=night.model_copy(update={"stages": WEEKLY}),
+            description="Every Monday: likewise, with what it has only for weeks, such as faults.",
+            parameters=night.model_copy(update={"schedule": "weekly"}),
             limit=1,
             collision="CANCEL_NEW",
             cron="0 2 * * 1",

@@ -10,6 +10,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -20,8 +21,9 @@ from kvsync.ci.concealment import concealed, sealed
 from kvsync.ci.handover.settlement import FULL, remove_leftovers, settle, settle_without_room
 from kvsync.ci.interruption import stop_on_signal
 from kvsync.ci.report.report import Report
-from kvsync.ci.run.parameters import REPOSITORY
+from kvsync.ci.run.parameters import REPOSITORY, Parameters
 from kvsync.ci.run.run import Run
+from kvsync.ci.run_folder import RunFolder
 from kvsync.ci.stages.environment import secrets_apart
 from kvsync.ci.stages.progress import RunProgress
 from kvsync.testing.processes.ledger import Ledger
@@ -50,15 +52,24 @@ def _launch(run: Run, console: Console, environ: Mapping[str, str]) -> Report:
     ledger = Ledger(folder.ledger, run=parameters.run)
     launcher = ledger.created(ledger.intend(LAUNCHER, "kvsync-ci run"), **facts_of(os.getpid()))
     parameters.keep_in(folder)
-    with stop_on_signal() as stop, follow(RunProgress(folder, parameters.due), console):
+    with stop_on_signal() as stop, follow(RunProgress(folder, lambda: _kept(parameters).due), console):
         exit_code = _run_process(run, ledger, stop, environ)
     folder.give_room()
+    run = replace(run, parameters=_kept(parameters))  # the flow may have found its stages meanwhile
     for line in remove_leftovers(parameters):
         console.print(line, markup=False, soft_wrap=True)
     why = f"the pipeline's process ended with {exit_code}; see {folder.logs / 'pipeline.log'}"
     report = settle(run, why, "quiet" if stop.is_set() else "full")
     ledger.released(launcher)
     return report
+
+
+def _kept(parameters: Parameters) -> Parameters:
+    """Return the parameters as the folder of the run has them, or else the given ones."""
+    try:
+        return Parameters.of(RunFolder(parameters.run_dir))
+    except (OSError, ValueError):
+        return parameters
 
 
 def _run_process(run: Run, ledger: Ledger, stop: threading.Event, environ: Mapping[str, str]) -> int:

@@ -13,6 +13,8 @@ from tasks.github import announce_stages
 from tasks.handover import hand_over_report
 from tasks.identity import current_run_id, is_being_cancelled
 from tasks.lateness import current_lateness
+from tasks.preparation import prepare
+from tasks.project import with_stages
 from tasks.report import write_report
 from tasks.residue import clean_up
 from tasks.stages import run_stage
@@ -39,7 +41,11 @@ def run_pipeline(parameters: Parameters) -> State[Report]:
             ready = not follows_branch(run)
             if ready and run.parameters.source:
                 ready = check_out(run, context, return_state=True).is_completed()
-            if ready and run.parameters.needs_cluster:
+            if ready:
+                run, ready = with_stages(run, context)
+            if ready and run.preparation:
+                ready = prepare(run, context, return_state=True).is_completed()
+            if ready and run.needs_cluster:
                 create_cluster(run, context, return_state=True)
             for name in run.parameters.due if ready else ():
                 run_stage(name, context, run)

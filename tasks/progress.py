@@ -6,6 +6,7 @@ briefly, and what it cannot tell Prefect is not told.
 
 import contextvars
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -108,7 +109,8 @@ class _Artifact:
 
     @classmethod
     def create(cls, stage: str, expected_s: float | None) -> "_Artifact":
-        made = create_progress_artifact(progress=0.0, key=f"progress-{stage}", description=stage)
+        key = re.sub(r"[^a-z0-9]+", "-", f"progress-{stage}")  # all that Prefect takes
+        made = create_progress_artifact(progress=0.0, key=key, description=stage)
         assert isinstance(made, UUID)
         return cls(made, expected_s)
 

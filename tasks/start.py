@@ -3,6 +3,7 @@
 import os
 import sys
 import threading
+import time
 from pathlib import Path
 
 from prefect import task
@@ -53,6 +54,11 @@ def start_run(parameters: Parameters, stop: threading.Event) -> tuple[Run, Stage
         keep_owners(parameters.checkout, folder.path)
         if not repeat or folder.revision is None:
             folder.keep_revision(revision(parameters.repository, reports=parameters.report_dir))
+    seen = stage_environment(
+        {**os.environ, **run.settings.vllm.variables},
+        trusted=trusted,
+        passed=run.settings.stages.pass_environment,
+    )
     return run, StageContext(
         run_dir=folder.path,
         repository=parameters.checkout,
@@ -65,7 +71,9 @@ def start_run(parameters: Parameters, stop: threading.Event) -> tuple[Run, Stage
         attempt=repeat.attempt if repeat else 1,
         failed_only=bool(repeat and repeat.failed_only),
         other_code=repeat.other_code if repeat else "",
-        environ=stage_environment({**os.environ, **run.settings.vllm.variables}, trusted=trusted),
+        environ=seen,
+        ends_at=time.monotonic() + run.longest_s,
+        kept_back=tuple(sorted(os.environ.keys() - seen.keys())) if trusted else (),
         tools=tools,
         box=box_for(
             run.settings.box,

@@ -20,6 +20,7 @@ from deployments.commands.console import (
 )
 from deployments.commands.ingest import recorded_here
 from deployments.commands.run import run_once
+from deployments.commands.surroundings import introduce
 from kvsync.ci.report.report import EXIT_STATUS, Report
 from kvsync.ci.run_folder import find_run
 from kvsync.errors import ConfigError
@@ -46,6 +47,8 @@ def rerun(
     from kvsync.ci.run.repetition import prepare
 
     parameters = prepare(find_run(report_dir, run), stage or (), failed_only=failed)
+    source = parameters.source
+    introduce(None if source else parameters.repository, report_dir, source.url if source else "")
     raise typer.Exit(run_once(parameters, as_json=as_json).exit_status)
 
 

@@ -1,7 +1,8 @@
 """`kvsync-ci run`: run the pipeline."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
 import typer
 from rich.console import Console
@@ -16,23 +17,41 @@ from deployments.commands.console import (
     say_json,
     say_verdict,
 )
+from deployments.commands.surroundings import introduce, repository_meant
 from kvsync.ci.cluster_settings import ClusterChoice
 from kvsync.ci.doctor.findings import require
+from kvsync.ci.project.choice import stages_of
+from kvsync.ci.project.model import FILE
+from kvsync.ci.project.reading import read_project
 from kvsync.ci.report.report import Report, Subject
 from kvsync.ci.revision import revision
-from kvsync.ci.run.parameters import REPOSITORY, Parameters, matrix, new_run_id
+from kvsync.ci.run.parameters import Parameters, matrix, new_run_id
 from kvsync.ci.run.run import Run
-from kvsync.ci.settings import load_settings
 from kvsync.ci.stages.environment import stage_environment
+from kvsync.ci.stages.stage import LOCAL
+from kvsync.errors import ConfigError, UnknownName
 from kvsync.testing.processes.tools import Tools
+
+Reuse = Annotated[
+    str, typer.Option(metavar="NAME", help="With kind: use and leave the cluster of this name.")
+]
+
+NodeImages = Annotated[
+    list[str] | None,
+    typer.Option(metavar="IMAGE", help="With kind: the nodes' image; several make one run for each."),
+]
+
+Untrusted = Annotated[
+    bool, typer.Option("--untrusted", help="The commit is a fork's: no secret, no cluster, and a box.")
+]
 
 
 def run(
     stages: Annotated[
         list[str] | None,
         typer.Argument(
-            help="unit, integration, property, e2e, benchmark, load, chaos, soak: all of these if none is"
-            " named; engines: real vLLM servers (KVSYNC_CI_VLLM)."
+            help="Stages by their names in the repository's stages.toml (see `kvsync-ci plan`); those that"
+            " are part of a run by hand if none is named."
         ),
     ] = None,
     profile: Annotated[
@@ -42,27 +61,21 @@ def run(
         str,
         typer.Option(help="Where engines and gateway run: local, kind, kubeconfig or kubeconfig:CONTEXT."),
     ] = "local",
-    reuse: Annotated[
-        str, typer.Option(metavar="NAME", help="With kind: use and leave the cluster of this name.")
-    ] = "",
-    node_image: Annotated[
-        list[str] | None,
-        typer.Option(metavar="IMAGE", help="With kind: the nodes' image; several make one run for each."),
-    ] = None,
+    reuse: Reuse = "",
+    node_image: NodeImages = None,
     report_dir: ReportDir = DEFAULT_REPORTS,
     seed: Annotated[int, typer.Option(help="Decides everything that is drawn by chance.")] = 0,
     trace: Annotated[
         Path | None, typer.Option(help="A Mooncake-format request trace (JSON lines) to replay in e2e.")
     ] = None,
-    repository: Annotated[Path | None, typer.Option(help="The folder whose tests/ are run.")] = None,
+    repository: Annotated[
+        Path | None, typer.Option(help="The repository to test; else the one that you are in.")
+    ] = None,
     source: Annotated[
         str,
         typer.Option(metavar="URL@COMMIT", help="Test this commit, fetched for the run, not the files here."),
     ] = "",
-    untrusted: Annotated[
-        bool,
-        typer.Option("--untrusted", help="The commit is a fork's: no secret, no cluster, and a box."),
-    ] = False,
+    untrusted: Untrusted = False,
     keep: Annotated[
         bool,
         typer.Option("--keep", help="Leave the cluster of a failed test alive until `kvsync-ci clean`."),
@@ -72,12 +85,16 @@ def run(
     """Run the pipeline. Exit status: 0 passed, 1 failed, 2 unknown (something could not be judged)."""
     url, _, commit = source.rpartition("@")
     fetched = {"url": url, "commit": commit, "trusted": not untrusted}
-    given = {"stages": stages, "repository": repository, "source": fetched if source or untrusted else None}
-    parameters = Parameters.checked(
+    has_source = bool(source or untrusted)
+    tested = None if has_source else repository_meant(repository)
+    introduce(tested, report_dir, url)
+    given = {"stages": stages, "repository": tested, "source": fetched if has_source else None}
+    parameters = _checked(
+        tested,
         profile=profile,
         cluster=cluster,
         reuse=reuse,
-        settings=load_settings(repository or REPOSITORY, environ).cluster,
+        settings=installation().settings.cluster,
         report_dir=report_dir,
         seed=seed,
         trace=trace,
@@ -89,6 +106,22 @@ def run(
     raise typer.Exit(max(reports, key=lambda report: report.verdict).exit_status)
 
 
+def _checked(tested: Path | None, **fields: object) -> Parameters:
+    """Build the parameters; raises ConfigError with every problem, also with stages that there are not."""
+    wrong: list[str] = []
+    every = stages_of(read_project(tested)) if tested else {}
+    known = {name for each in every.values() for name in (each.name, each.origin)}
+    for name in cast("Sequence[str]", fields.get("stages", ())) if tested else ():
+        wrong += [] if name in known else [f"stages: {UnknownName('stage', name, every)}"]
+    try:
+        parameters = Parameters.checked(**fields)
+    except ConfigError as exc:
+        raise ConfigError(exc.origin, [*wrong, *exc.problems]) from exc
+    if wrong:
+        raise ConfigError("parameters of the run", wrong)
+    return parameters
+
+
 def run_once(parameters: Parameters, *, as_json: bool) -> Report:
     """Run once, showing how it goes and the verdict; CannotRun when the machine lacks something."""
     from deployments.launch import environment, launch
@@ -96,7 +129,10 @@ def run_once(parameters: Parameters, *, as_json: bool) -> Report:
     from kvsync.ci.doctor.doctor import examine
 
     run = Run(parameters, installation())
-    if parameters.needs_cluster:
+    if not parameters.source:
+        run = run.of_project(read_project(parameters.repository))
+        parameters = run.parameters
+    if run.needs_cluster if run.project else parameters.cluster != LOCAL:
         findings = examine(
             ClusterChoice.parse(parameters.cluster),
             run.cluster_settings,
@@ -110,7 +146,8 @@ def run_once(parameters: Parameters, *, as_json: bool) -> Report:
     progress = Console(stderr=True, highlight=False) if as_json else console
     attempt = f", attempt {parameters.repeat.attempt}" if parameters.repeat else ""
     progress.print(
-        f"run {parameters.run}{attempt} of {_subject(parameters)}: {', '.join(parameters.due)} "
+        f"run {parameters.run}{attempt} of {_subject(parameters)}: "
+        f"{', '.join(parameters.due) or f'what its {FILE} says'} "
         f"({parameters.profile}, {parameters.cluster})",
         markup=False,
         soft_wrap=True,

@@ -100,6 +100,8 @@ def show(
         outcome = coloured(stage.outcome, f"{stage.outcome.name.lower():8}")
         counts = ", ".join(f"{count} {kind}" for kind, count in stage.counts.items())
         console.print(f"{outcome} {stage.name}: {counts} ({stage.duration_s:.0f} s)")
+        for remark in stage.remarks:
+            say(f"         {remark}")
     for problem in problems(report):
         _print_problem(problem)
     say(f"report: {folder.page}\nrepeat: {report.command}")

@@ -3,7 +3,7 @@
 - Repositories, branches, and the actors of comments have to be allowed by name.
 - Code is fetched from the repository that received the event. GitHub keeps the commits of its pull
   requests there too, so the URL of a fork is never used.
-- A fork is never trusted, no matter who asks for its run: no secrets, no cluster, no stage that needs one.
+- A fork is never trusted, no matter who asks for its run: no secrets, no cluster.
 - And it waits for a yes to each of its commits (`webhook.forks`), unless the settings trust its author.
 """
 
@@ -28,7 +28,6 @@ from deployments.webhook.payload import (
 )
 from kvsync.ci.run.parameters import FULL_HASH, CommitSource, Parameters
 from kvsync.ci.settings import WebhookSettings
-from kvsync.ci.stages.catalogue import CLUSTERED, DEFAULT_STAGES, STAGES
 from kvsync.ci.stages.stage import LOCAL
 from kvsync.errors import ConfigError
 
@@ -206,21 +205,13 @@ def path_filter(patterns: tuple[str, ...]) -> GitIgnoreSpec:
 def request(start: Start, source: CommitSource, defaults: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
     """Return the parameters of the run: the deployment's, overridden by what the delivery sets.
 
-    An untrusted source is confined here, whatever the deployment says. Raises ConfigError with every
+    An untrusted source is confined here, whatever the deployment says; the flow leaves out its stages that
+    need a cluster. Raises ConfigError with every
     problem.
     """
     ours: dict[str, JsonValue] = {**start.asked, "source": source.model_dump(mode="json")}
     if not source.trusted:
-        stages = ours.get("stages", defaults.get("stages")) or list(DEFAULT_STAGES)
-        ours |= {
-            "cluster": LOCAL,
-            "reuse": "",
-            "stages": [name for name in stages if name not in CLUSTERED] if isinstance(stages, list) else [],
-        }
-        if not ours["stages"]:
-            raise ConfigError(
-                "parameters of the run", ["every stage asked for needs a cluster, which is not for forks"]
-            )
+        ours |= {"cluster": LOCAL, "reuse": ""}
     Parameters.checked(**ours)
     return {**defaults, **ours}
 
@@ -363,7 +354,7 @@ def _commanded(
     asked: dict[str, JsonValue] = {"trigger": "comment"}
     if word == "run":
         if not words:
-            return _ignore(f"stages: /run names at least one of {', '.join(STAGES)}")
+            return _ignore("stages: /run names at least one, such as /run unit")
         asked["stages"] = list(words)
     return _later(
         "adhoc" if word == "run" else "pull-request",

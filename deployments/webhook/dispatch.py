@@ -140,7 +140,7 @@ class Dispatcher:
             source = await asyncio.to_thread(self._heads.find, source)
         if start.supersedes and await self._touches_nothing(source):
             await self._cancel_older(client, delivery, f"superseded by {source.commit}", source.commit)
-            stages = await stages_of(client, start.deployment)
+            stages = await stages_of(client, start.deployment, source.repository)
             await asyncio.to_thread(self._feedback.skip, source, stages, "only documents changed")
             return "ignored: it touches nothing but webhook.ignored_paths", None
         if held := await asyncio.to_thread(self._approvals.objection, delivery, start, source):

@@ -1,7 +1,9 @@
 """Creates and cancels flow runs through Prefect's API."""
 
+import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 import httpx
 from prefect.client.orchestration import PrefectClient
@@ -17,7 +19,7 @@ from prefect.states import Cancelling
 from pydantic import JsonValue
 
 from deployments.webhook.refusal import NotNow, RunRefused
-from kvsync.ci.stages.catalogue import STAGES
+from kvsync.ci.run.repetition import stages_lately
 
 FLOW = "pipeline"
 LIVE = [StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.PAUSED]
@@ -48,14 +50,19 @@ async def create(
         )
 
 
-async def stages_of(client: PrefectClient, deployment: str) -> list[str]:
-    """Return the stages that a deployment runs by itself. Raises NotNow and RunRefused."""
+async def stages_of(client: PrefectClient, deployment: str, repository: str) -> list[str]:
+    """Return the stages that a deployment names, or else those of its newest run of a repository.
+
+    Raises NotNow and RunRefused.
+    """
     with _mapped(f"deployment {FLOW}/{deployment}"):
         found = await client.read_deployment_by_name(f"{FLOW}/{deployment}")
     match found.parameters:
-        case {"parameters": {"stages": [*stages]}}:
+        case {"parameters": {"stages": [_, *_] as stages}}:
             return [str(stage) for stage in stages]
-    return list(STAGES)
+        case {"parameters": {"report_dir": str(report_dir), "trigger": str(trigger)}}:
+            return await asyncio.to_thread(stages_lately, Path(report_dir), repository, trigger)
+    return []
 
 
 async def cancel(client: PrefectClient, tag: str, chosen: Callable[[FlowRun], bool], *, message: str) -> int:

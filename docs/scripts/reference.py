@@ -17,6 +17,7 @@ from pydantic import BaseModel
 
 from deployments.commands import compare
 from kvsync.ci import settings as settings_module
+from kvsync.ci.project import model as stages_model
 from kvsync.ci.readers.audits import accepted
 from kvsync.ci.report import export, owners
 from kvsync.ci.run import quarantine
@@ -25,6 +26,13 @@ from kvsync.ci.settings import OTHERS, VARIABLES, Settings
 from kvsync.ci.stages import environment
 
 PAGE = Path(__file__).parents[1] / "reference.md"
+
+_TABLES: Mapping[str, type[BaseModel]] = {
+    "`[project]`": stages_model.ProjectTable,
+    "`[stages.NAME]` of the kind `pytest`": stages_model.PytestStageTable,
+    "`[stages.NAME]` of the kind `command`": stages_model.CommandStageTable,
+    "`[stages.NAME.when]`": stages_model.When,
+}
 
 _WORDS = {"integer": "whole number", "array": "list", "boolean": "true or false", "string": "text"}
 """What types of JSON are called here; others as they are."""
@@ -63,6 +71,11 @@ def _parts() -> Iterator[str]:
     yield fields_table(Parameters, {})
     yield f"### `source`\n\n{inspect.getdoc(CommitSource)}\n"
     yield fields_table(CommitSource, {})
+    yield f"## stages.toml\n\n{_said(stages_model)}"
+    yield "Editors that know JSON Schema check such a file with [stages.schema.json](stages.schema.json).\n"
+    for title, kind in _TABLES.items():
+        yield f"### {title}\n\n{inspect.getdoc(kind)}\n"
+        yield fields_table(kind, {})
     yield f"## quarantine.toml\n\n{_said(quarantine)}"
     yield fields_table(quarantine.QuarantineEntry, {})
     yield f"## accepted.toml\n\n{_said(accepted)}"
@@ -122,6 +135,8 @@ def fields_table(model: type[BaseModel], variables: Mapping[str, str]) -> str:
 def _value(field: Schema) -> str:
     """Say in words what a field takes."""
     choices = cast("list[Schema]", field.get("anyOf", []))
+    if {each.get("type") for each in choices} == {"string", "array"}:
+        return "text, or a list of them"
     if choices:
         return _value(next(each for each in choices if each.get("type") != "null"))
     if "$ref" in field:
@@ -140,11 +155,11 @@ def _default(field: Schema) -> str:
     default = field.get("default")
     if default is None:
         return "not set"
-    if isinstance(default, dict):
-        return "those of the installation"
+    if isinstance(default, dict) and default:
+        return "every run" if "triggers" in default else "those of the installation"
     if isinstance(default, str) and Path(default).is_absolute():
         return "this repository"
-    return "empty" if default in ("", []) else f"`{json.dumps(default)}`"
+    return "empty" if default in ("", [], {}) else f"`{json.dumps(default)}`"
 
 
 def _said(module: ModuleType) -> str:

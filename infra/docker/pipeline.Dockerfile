@@ -15,7 +15,7 @@ RUN pip install --no-cache-dir --require-hashes --no-deps --requirement requirem
 # prefect-kubernetes==0.8.0, for the worker of a Kubernetes work pool.
 ARG EXTRA=
 RUN if [ -n "$EXTRA" ]; then pip install --no-cache-dir "$EXTRA" && pip check; fi
-COPY pyproject.toml README.md ./
+COPY pyproject.toml README.md stages.toml ./
 COPY kvsync kvsync
 COPY flows flows
 COPY tasks tasks

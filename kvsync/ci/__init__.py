@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from kvsync.ci.handover.roads import ROADS
     from kvsync.ci.handover.settlement import settle
     from kvsync.ci.page.page import write_page
+    from kvsync.ci.project.model import Project
+    from kvsync.ci.project.reading import read_project
     from kvsync.ci.report.report import Report
     from kvsync.ci.run.judgement import judge
     from kvsync.ci.run.parameters import CommitSource, Parameters
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
     from kvsync.ci.run.run import Installation, Run
     from kvsync.ci.run_folder import RunFolder, find_run
     from kvsync.ci.settings import Settings, load_settings
-    from kvsync.ci.stages.catalogue import STAGES
     from kvsync.ci.stages.pytest_stage import PytestStage
     from kvsync.ci.stages.stage import Stage, StageContext, run_safely
     from kvsync.ci.store.opening import open_store
@@ -31,13 +32,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ROADS",
-    "STAGES",
     "Archive",
     "CommitSource",
     "Finding",
     "Handover",
     "Installation",
     "Parameters",
+    "Project",
     "PytestStage",
     "Report",
     "Run",
@@ -54,6 +55,7 @@ __all__ = [
     "load_settings",
     "open_archive",
     "open_store",
+    "read_project",
     "recheck",
     "run_safely",
     "settle",
@@ -70,6 +72,8 @@ _MODULES = {
     "handover.roads": ("ROADS",),
     "handover.settlement": ("settle",),
     "page.page": ("write_page",),
+    "project.model": ("Project",),
+    "project.reading": ("read_project",),
     "report.report": ("Report",),
     "run.judgement": ("judge",),
     "run.parameters": ("CommitSource", "Parameters"),
@@ -77,7 +81,6 @@ _MODULES = {
     "run.run": ("Installation", "Run"),
     "run_folder": ("RunFolder", "find_run"),
     "settings": ("Settings", "load_settings"),
-    "stages.catalogue": ("STAGES",),
     "stages.pytest_stage": ("PytestStage",),
     "stages.stage": ("Stage", "StageContext", "run_safely"),
     "store.opening": ("open_store",),

@@ -4,6 +4,7 @@ KVSyncError (kvsync.errors)
 ├── StoreError        a report was not stored, read or removed: says where and the mend, and if to retry
 ├── ArchiveError      the archive cannot be used: says which, why and the mend (kvsync.ci.archive.database)
 ├── Refused           what came out of a box is not what may come out (kvsync.ci.box.records)
+├── NoRepository      a folder that was to be tested is not there
 ├── Damaged           a file of results is not what it should be (kvsync.ci.readers.bounds)
 │   └── Unrecognized  it is in no format that is read (kvsync.ci.readers.formats)
 ├── NotSent           GitHub did not take something: says the mend, and if to retry (kvsync.ci.notify.github)
@@ -23,6 +24,10 @@ class StoreError(KVSyncError):
     def __init__(self, what: str, problem: str, mend: str, *, passing: bool = False) -> None:
         self.mend, self.passing = mend, passing
         super().__init__(f"cannot {what}: {problem}; {mend}")
+
+
+class NoRepository(KVSyncError):
+    """What was to be tested is not there."""
 
 
 class CannotRun(ClusterError):

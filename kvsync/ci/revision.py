@@ -34,6 +34,14 @@ def revision(repository: Path, *, reports: Path) -> Revision:
         return Revision()
 
 
+def top_level(folder: Path) -> Path | None:
+    """Return the top of the git repository that a folder is in; None if it is in none."""
+    try:
+        return Path(_git(folder, "rev-parse", "--show-toplevel"))
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
 def tracked_files(repository: Path) -> list[str] | None:
     """Return the files that git knows in a folder, by their path from there; None where git knows nothing."""
     try:

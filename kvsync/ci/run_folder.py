@@ -96,6 +96,10 @@ class RunFolder:
         except UNREADABLE as exc:
             return StageResult.unknown(stage, f"its result cannot be read: {type(exc).__name__}: {exc}")
 
+    def forget(self, stage: str) -> None:
+        """Remove the result of what an earlier attempt could not do."""
+        self._result(stage).unlink(missing_ok=True)
+
     def results(self) -> list[StageResult]:
         """Return the results of all stages that ended."""
         paths = sorted((self.path / "results").glob("*.json"))

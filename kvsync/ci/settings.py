@@ -3,8 +3,9 @@
 The file has a table for each part, such as `[store]` with `url = "s3://bucket/prefix"`. A variable is the
 prefix, the table and the field in capitals (`KVSYNC_CI_STORE_URL`), and wins; fields of `[cluster]` stand
 without their table (`KVSYNC_CI_WORKERS=3`). Lists are separated by commas. An empty variable counts as not
-set. Secrets come from the environment or from files of their own, which a variable that ends in `_FILE` names
-(`KVSYNC_CI_GITHUB_TOKEN_FILE=/run/secrets/token`). Everything that is wrong is reported at once.
+set. The file is the one beside the pipeline, or the one that `kvsync-ci --config FILE` or `KVSYNC_CI_CONFIG`
+names. Secrets come from the environment or from files of their own, which a variable that ends in `_FILE`
+names (`KVSYNC_CI_GITHUB_TOKEN_FILE=/run/secrets/token`). Everything that is wrong is reported at once.
 """
 
 import re
@@ -35,6 +36,9 @@ from kvsync.pods import Location, Port, parse_document, path, problems
 
 PREFIX = "KVSYNC_CI_"
 
+CONFIG_VARIABLE = f"{PREFIX}CONFIG"
+"""Names the file that is read instead of the one beside the pipeline."""
+
 _RENAMED = {("cluster", "node_image"): "KIND_NODE_IMAGE", ("vllm", "command"): "VLLM"}
 """Only Kind has a node image, and a variable of a cluster stands without a table around it."""
 
@@ -45,7 +49,7 @@ def _variable(table: str, field: str) -> str:
     return _RENAMED.get((table, field), name.upper())
 
 
-OTHERS = re.compile(r"TRACE|RECORDINGS|INPUTS|CHAOS_CRDS|S3_SERVERS|CLIENTS|TEST_.*")
+OTHERS = re.compile(r"CONFIG|TRACE|RECORDINGS|INPUTS|CHAOS_CRDS|S3_SERVERS|CLIENTS|TEST_.*")
 """Variables with the prefix that are not settings: what tests are given, and their switches."""
 
 _BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](?=.{0,120}$)(/[\w=-][\w.=-]*)*/?", re.ASCII)
@@ -264,6 +268,21 @@ class VllmSettings(_Table):
         return {name: str(path) for name, path in named.items() if path is not None}
 
 
+class StageSettings(_Table):
+    """What the pipeline's owner allows and gives to the stages of the repositories that are tested.
+
+    `pass_environment`: variables that tests see although they are taken for secrets, such as `DATABASE_URL`
+    (`*` stands for anything); those of an untrusted commit see only what of it is none, whatever is listed.
+    `longest_s`: seconds that one stage may take, whatever the repository says. `longest_run_s`: all stages of
+    a run together, and `untrusted_run_s` those of an untrusted commit; what is left then is not run.
+    """
+
+    pass_environment: Names = ()
+    longest_s: PositiveFloat = 4 * 3600.0
+    longest_run_s: PositiveFloat = 24 * 3600.0
+    untrusted_run_s: PositiveFloat = 2 * 3600.0
+
+
 class Settings(_Table):
     """Everything that can be configured, a field for each table of the file."""
 
@@ -275,6 +294,7 @@ class Settings(_Table):
     notify: NotifySettings = NotifySettings()
     serve: ServeSettings = ServeSettings()
     box: BoxSettings = BoxSettings()
+    stages: StageSettings = StageSettings()
     vllm: VllmSettings = VllmSettings()
 
     @property
@@ -294,12 +314,22 @@ VARIABLES: Mapping[str, Location] = {
 """The field that each variable sets."""
 
 
+def settings_file(repository: Path, environ: Mapping[str, str]) -> Path:
+    """Return the file that is read: the one that is named, or the one at the top of a repository."""
+    named = environ.get(CONFIG_VARIABLE)
+    return Path(named).expanduser() if named else repository / FILE
+
+
 def load_settings(repository: Path, environ: Mapping[str, str]) -> Settings:
     """Settings of `kvsync-ci.toml` at the top of a repository, if it is there, and of the environment.
 
     Raises ConfigError with every problem: the path of the field, what is wrong, and the file or variable.
     """
-    file = repository / FILE
+    file = settings_file(repository, environ)
+    if environ.get(CONFIG_VARIABLE) and not file.is_file():
+        raise ConfigError(
+            "configuration of the pipeline", [f"there is no file {file}; mend --config or {CONFIG_VARIABLE}"]
+        )
     document = _read(file)
     given = {name: text for name, text in environ.items() if name.startswith(PREFIX) and text}
     wrong = _take_secret_files(given)
@@ -315,7 +345,7 @@ def load_settings(repository: Path, environ: Mapping[str, str]) -> Settings:
         if isinstance(part, dict):
             part[field] = given[name]
     try:
-        settings = Settings.model_validate(document, context=repository.resolve())
+        settings = Settings.model_validate(document, context=file.parent.resolve())
     except ValidationError as error:
         found = problems(error)
         wrong = [f"{path(where)}: {what} ({set_by.get(where[:2], file)})" for where, what in found] + wrong

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.pipeline.conftest import Pipeline
+from tests.pipeline.conftest import ROOT, Pipeline
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -10,22 +10,38 @@ STAGES = "unit, integration, property, e2e, benchmark, load, chaos, soak, engine
 
 
 def test_every_wrong_word_is_named_at_once(pipeline: Pipeline) -> None:
-    """What is wrong with stage, cluster, seed, trace and source is one message, with the valid names."""
-    wrong = ["--cluster", "moon", "--seed", "-3", "--trace", "absent.jsonl", "--source", "here"]
+    """What is wrong with stage, cluster, seed and trace is one message, with the valid names."""
+    wrong = ["--cluster", "moon", "--seed", "-3", "--trace", "absent.jsonl"]
 
     status, lines = pipeline("run", "nonsense", *wrong)
 
     assert status == 2
-    assert [line.partition(", without password")[0] for line in lines] == [
-        "parameters of the run: 6 problem(s)",
+    assert lines[0].startswith(f"repository {ROOT} at ")
+    assert lines[1:] == [
+        "parameters of the run: 4 problem(s)",
         f"stages: unknown stage 'nonsense'; valid: {STAGES}",
         "cluster: unknown cluster 'moon'; valid: local, kind, kubeconfig, kubeconfig:CONTEXT",
         "seed: Input should be greater than or equal to 0",
         "trace: no such file: absent.jsonl",
+    ]
+    assert pipeline.runs() == []
+
+
+def test_a_source_that_is_none(pipeline: Pipeline) -> None:
+    """Both of its parts are said."""
+    status, lines = pipeline("run", "--source", "here")
+
+    assert status == 2
+    assert [line.partition(", without password")[0] for line in lines[1:]] == [
+        "parameters of the run: 2 problem(s)",
         "source.url: give what git can fetch from",
         "source.commit: give the full hash of a commit, 40 hexadecimal digits",
     ]
-    assert pipeline.runs() == []
+
+
+def test_a_repository_that_is_not_there_is_one_line(pipeline: Pipeline) -> None:
+    """It is not taken for one without tests."""
+    assert pipeline("run", "--repository", "/nope") == (2, ["--repository /nope: there is no such folder"])
 
 
 def test_an_empty_report_folder_has_no_runs(pipeline: Pipeline) -> None:

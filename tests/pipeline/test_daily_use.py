@@ -31,7 +31,30 @@ pytestmark = pytest.mark.timeout(900)
 
 TOKEN = "ghp_0123456789abcdef"  # noqa: S105  # of the double
 BUCKET = "reports"
-STAGES = ("unit", "integration", "property")
+STAGES = ("unit", "integration", "shell")
+JUNIT = "<testsuite tests='1'><testcase classname='shell' name='good'/></testsuite>"
+DESCRIBED = f"""
+[stages.unit]
+kind = "pytest"
+folder = "tests/unit"
+
+[stages.integration]
+kind = "pytest"
+folder = "tests/integration"
+needs = "unit"
+
+[stages.shell]
+kind = "command"
+command = ["sh", "-c", "echo \\"{JUNIT}\\" > {{out}}/junit.xml"]
+results = "{{out}}/junit.xml"
+
+[stages.night]
+kind = "command"
+command = ["false"]
+when = {{triggers = ["schedule"]}}
+"""
+"""What the pushed commit says of its stages."""
+
 FINAL = {"COMPLETED", "FAILED", "CANCELLED", "CRASHED"}
 DELIVERIES = 20
 KILLED_EVERY_S = 6.0
@@ -92,10 +115,11 @@ class Daily:
 
 
 def _commit(folder: Path) -> str:
-    for stage in STAGES:
+    for stage in STAGES[:2]:
         (folder / "tests" / stage).mkdir(parents=True)
         test = f"def test_{stage}():\n    pass\n"
         (folder / "tests" / stage / f"test_{stage}.py").write_text(test)
+    (folder / "stages.toml").write_text(DESCRIBED)
     git = ["git", "-C", str(folder), "-c", "user.name=x", "-c", "user.email=x@example.com"]
     for command in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "all"]):
         subprocess.run([*git, *command], check=True)

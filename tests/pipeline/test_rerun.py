@@ -47,8 +47,9 @@ def test_repeated_and_judged_again(pipeline: Pipeline, repository: Callable[...,
     status, lines = pipeline("rerun", "last", "--failed")
 
     assert status == 0
-    assert lines[0].startswith(f"run {run.name}, attempt 2 of ")
-    assert lines[0].endswith(": unit (quick, local)")
+    assert lines[0].startswith(f"repository {folder} at ")
+    assert lines[1].startswith(f"run {run.name}, attempt 2 of ")
+    assert lines[1].endswith(": unit (quick, local)")
     assert lines[-1] == "PASSED: 3 stages, 4 checks"
     report = json.loads((run / "report.json").read_text())
     unit = {check["name"].rpartition("::")[2]: check for check in report["stages"][0]["checks"]}

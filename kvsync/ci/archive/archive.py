@@ -47,10 +47,10 @@ from kvsync.ci.archive.records import (
     to_row,
 )
 from kvsync.ci.archive.tables import TELLS, CheckRow, MeasurementRow, RunRow, StageRow
+from kvsync.ci.project.model import RESERVED
 from kvsync.ci.report.difference import RunDifference, difference
 from kvsync.ci.report.report import Report
 from kvsync.ci.settings import Settings
-from kvsync.ci.stages.catalogue import STAGES
 from kvsync.testing.results.measurement import Measurement
 from kvsync.testing.results.outcome import OUTCOMES, Check, CheckKind, Outcome
 
@@ -186,7 +186,7 @@ class Archive:
             .scalar_subquery()
         )
 
-    def eta(self, stages: Sequence[str], profile: str, cluster: str) -> dict[str, float]:
+    def eta(self, stages: Sequence[str], scope: RunScope) -> dict[str, float]:
         """Return how many seconds stages will take, the median of the last passes; only those that passed."""
         times: dict[str, list[float]] = {}
         with self._database.reading() as connection:
@@ -197,8 +197,7 @@ class Archive:
                     .where(
                         StageRow.name == stage,
                         StageRow.outcome == "passed",
-                        RunRow.profile == profile,
-                        RunRow.cluster == cluster.partition(":")[0],
+                        self._in(scope),
                     )
                     .order_by(StageRow.started_at.desc())
                     .limit(ETA_RUNS)
@@ -419,7 +418,7 @@ def _insert_checks(connection: Connection, report: Report) -> None:
 
 
 def _tested(report: Report) -> list[str]:
-    return [stage.name for stage in report.stages if stage.name in STAGES]
+    return [stage.name for stage in report.stages if stage.name not in RESERVED]
 
 
 def _only(report: Report, stages: Collection[str]) -> Report:

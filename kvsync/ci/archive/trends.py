@@ -66,6 +66,4 @@ def trends_of(archive: Archive, report: Report) -> Trends:
             title = f"{each.name} {each.metric}, {each.unit}{conditions}"
             benchmarks[title].append((run.started_at, each.value))
     stages = [stage.name for stage in report.stages]
-    return Trends(
-        runs=runs, eta_s=archive.eta(stages, scope.profile, scope.cluster), benchmarks=dict(benchmarks)
-    )
+    return Trends(runs=runs, eta_s=archive.eta(stages, scope), benchmarks=dict(benchmarks))

@@ -53,6 +53,6 @@ def expected_s(run: Run, stage: str) -> float | None:
     parameters = run.parameters
     try:
         with open_archive(run.settings, parameters.report_dir) as opened:
-            return opened.eta([stage], parameters.profile, parameters.cluster).get(stage)
+            return opened.eta([stage], opened.scope(parameters.model_dump(mode="json"))).get(stage)
     except KVSyncError:
         return None

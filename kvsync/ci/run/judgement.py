@@ -56,7 +56,9 @@ def compose(run: Run, *, broken: str = "") -> Report:
     date of each stage: judged again, the verdict is the same.
     """
     parameters, folder, secrets = run.parameters, run.folder, run.installation.secrets
-    results = [made for name in ("workspace", "cluster") if (made := folder.result(name))]
+    results = [
+        made for name in ("workspace", "stages", "prepare", "cluster") if (made := folder.result(name))
+    ]
     stages = [folder.result(stage) or _cut_short(folder, stage) for stage in parameters.stages]
     owners = load_owners(folder.path)
     results += [owners.beside_failures(stage) for stage in set_aside(folder, stages)]
@@ -79,9 +81,14 @@ def full_disk(report_dir: Path) -> str:
 
 
 def _cut_short(folder: RunFolder, stage: str) -> StageResult:
-    fetched, why = folder.result("workspace"), "the pipeline ended before the stage did"
+    fetched, prepared = folder.result("workspace"), folder.result("prepare")
+    why = "the pipeline ended before the stage did"
     if fetched and fetched.outcome is not Outcome.PASSED:
         why = "the commit could not be fetched"
+    elif folder.result("stages"):
+        why = "what the repository says of its stages could not be used"
+    elif prepared and prepared.outcome is not Outcome.PASSED:
+        why = "what it needs could not be prepared"
     return cut_short(read_lines(folder.tests(stage)), name=stage, why=why)
 
 

@@ -12,7 +12,7 @@ CODEOWNERS = "CODEOWNERS"
 """Where a run keeps who owns what, in its folder."""
 
 
-def keep_file(repository: Path, file: Path, run_dir: Path, name: str) -> bool:
+def keep_file(repository: Path, file: Path | str, run_dir: Path, name: str) -> bool:
     """Copy a file into the folder of a run; say if there is one. A link that leads out is not followed."""
     source = (repository / file).resolve()
     (run_dir / name).unlink(missing_ok=True)

@@ -19,16 +19,15 @@ from pydantic import (
 )
 
 from kvsync.ci.cluster_settings import ClusterName, ClusterSettings
+from kvsync.ci.project.choice import Occasion
+from kvsync.ci.project.model import NAME, RESERVED, Schedule, Trigger
 from kvsync.ci.run_folder import RunFolder
-from kvsync.ci.stages.catalogue import CLUSTERED, DEFAULT_STAGES, STAGES
 from kvsync.ci.stages.stage import LOCAL
-from kvsync.errors import ConfigError, UnknownName
+from kvsync.errors import ConfigError
 from kvsync.testing.results.whole import write_whole
 
 REPOSITORY = Path(__file__).resolve().parents[3]
-
-TAKEN = ("workspace", "cluster", "residue", "disk", "pipeline", "quarantine")
-"""Parts of a report that the pipeline itself writes."""
+"""Where the pipeline itself lies."""
 
 _SERVER = r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]+)?"
 
@@ -131,7 +130,7 @@ class Repeat(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     attempt: Annotated[int, Field(ge=2, description="Which attempt at the run this is")]
-    stages: Annotated[tuple[str, ...], Field(min_length=1, description="The stages to repeat")]
+    stages: Annotated[tuple[str, ...], Field(description="The stages to repeat; none: all")]
     failed_only: Annotated[bool, Field(description="Repeat only the tests that did not pass")] = False
     other_code: Annotated[str, Field(description="The code, where it is not that of the first attempt")] = ""
 
@@ -142,13 +141,13 @@ class Parameters(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     trigger: Annotated[
-        Literal["manual", "schedule", "push", "pull-request", "merge-queue", "comment", "dispatch", "ingest"],
+        Trigger | Literal["ingest"],
         Field(description="What started the run; ingest: another CI ran it, and its results were read"),
     ] = "manual"
     stages: Annotated[
-        tuple[Annotated[str, Field(json_schema_extra={"enum": list(STAGES)})], ...],
-        Field(min_length=1, description=f"Stages to run, in this order: {', '.join(STAGES)}"),
-    ] = DEFAULT_STAGES
+        tuple[Annotated[str, Field(max_length=60, json_schema_extra={"pattern": NAME})], ...],
+        Field(description="Stages to run, by their names in stages.toml; none: those that it says"),
+    ] = ()
     profile: Annotated[
         Literal["quick", "full"],
         Field(description="quick: minutes, for every change. full: real durations and sizes, for the night."),
@@ -175,12 +174,15 @@ class Parameters(BaseModel):
     report_dir: Annotated[Path, Field(description="Each run gets a folder of its own in here")] = Path(
         "reports"
     )
-    repository: Annotated[Path, Field(description="The folder whose tests/ are run")] = REPOSITORY
+    repository: Annotated[Path, Field(description="The folder that is tested")] = REPOSITORY
     keep: Annotated[bool, Field(description="End a stage at a failure, leave that cluster alive")] = False
     source: Annotated[
         CommitSource | None,
         Field(description="The commit to test; without one, the repository as it lies here"),
     ] = None
+    schedule: Annotated[Schedule | None, Field(description="Which schedule started the run, if one did")] = (
+        None
+    )
     repeat: Annotated[
         Repeat | None, Field(description="Set by kvsync-ci rerun: another attempt at a run that there is")
     ] = None
@@ -191,12 +193,13 @@ class Parameters(BaseModel):
 
     @field_validator("stages")
     @classmethod
-    def _known_stages(cls, stages: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+    def _named_once(cls, stages: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
         """Check names by the trigger, which therefore is the first field."""
         if info.data.get("trigger") == "ingest":
             problems = [ingested_name(name) for name in stages]
         else:
-            problems = [str(UnknownName("stage", name, STAGES)) for name in stages if name not in STAGES]
+            rule = "no stage can be called so; names have small letters, digits and . _ -"
+            problems = [f"{name!r}: {rule}" for name in stages if not re.fullmatch(NAME, name)]
         if any(problems):
             raise ValueError("; ".join(filter(None, problems)))
         return tuple(dict.fromkeys(stages))
@@ -268,18 +271,24 @@ class Parameters(BaseModel):
 
     @property
     def checkout(self) -> Path:
-        """The folder whose tests/ are run: the commit's own, or the repository as it lies."""
+        """The folder that is tested: the commit's own, or the repository as it lies."""
         return self.run_dir / "workspace" if self.source else self.repository
 
     @property
     def due(self) -> tuple[str, ...]:
         """The stages that are run now; `stages` are all that the report has."""
-        return self.repeat.stages if self.repeat else self.stages
+        return (self.repeat.stages if self.repeat else ()) or self.stages
 
     @property
-    def needs_cluster(self) -> bool:
-        """Whether a cluster has to be made before the stages: a local one is made by each test."""
-        return self.cluster != LOCAL and any(stage in CLUSTERED for stage in self.due)
+    def occasion(self) -> Occasion:
+        """What kind of run it is, by which a repository says what is part of it."""
+        assert self.trigger != "ingest"  # another CI ran it
+        return Occasion(
+            profile=self.profile,
+            trigger=self.trigger,
+            schedule=self.schedule,
+            trusted=not self.source or self.source.trusted,
+        )
 
     @property
     def command(self) -> str:
@@ -294,10 +303,10 @@ class Parameters(BaseModel):
         if self.source:
             words += ["--source", f"{self.source.url}@{self.source.commit}"]
             words += [] if self.source.trusted else ["--untrusted"]
+        else:
+            words += ["--repository", str(self.repository)]
         if self.trace:
             words += ["--trace", str(self.trace)]
-        if self.repository != REPOSITORY:
-            words += ["--repository", str(self.repository)]
         return shlex.join(words)
 
     @property
@@ -317,7 +326,7 @@ def ingested_name(stage: str) -> str:
     """Return what is wrong with the name of a stage that another CI ran; "" if it can be one."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", stage):
         return f"stage {stage[:80]!r}: letters, digits, dots, dashes and underscores, 80 at most, are needed"
-    return f"stage {stage!r}: the pipeline's own report has a part of this name" if stage in TAKEN else ""
+    return f"stage {stage!r}: the pipeline's own report has a part of this name" if stage in RESERVED else ""
 
 
 def matrix(parameters: Parameters, node_images: Sequence[str]) -> list[Parameters]:

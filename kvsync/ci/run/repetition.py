@@ -1,6 +1,8 @@
 """Another attempt at a run that there is: the same parameters again, in the same folder."""
 
 from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 
 from pydantic import ValidationError
 
@@ -48,9 +50,24 @@ def to_repeat(given: Parameters, report: Report | None, stages: Sequence[str]) -
         raise UnknownName("stage of the run", unknown, given.stages)
     passed = {stage.name for stage in report.stages if stage.outcome is Outcome.PASSED} if report else set()
     chosen = tuple(stage for stage in given.stages if (stage in stages if stages else stage not in passed))
-    if not chosen:
+    if not chosen and given.stages:  # without any, the first attempt did not come to know its stages
         raise ConfigError(given.run, ["every stage passed; name one to repeat with --stage"])
     return chosen
+
+
+def stages_lately(report_dir: Path, repository: str, trigger: str) -> list[str]:
+    """Return the stages of the newest run of a repository (owner/name) that has this trigger, if any."""
+    for path in sorted(report_dir.glob("*/parameters.json"), reverse=True):
+        with suppress(OSError, ValueError):
+            given = Parameters.model_validate_json(path.read_bytes())
+            if (
+                given.stages
+                and given.trigger == trigger
+                and given.source
+                and given.source.repository == repository
+            ):
+                return list(given.stages)
+    return []
 
 
 def difference(tested: Revision, now: Revision) -> str:

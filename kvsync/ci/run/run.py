@@ -1,15 +1,23 @@
 """A run, with the settings that hold for it: read at the entry points, handed down from there."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Self
 
 from kvsync.ci.cluster_settings import ClusterSettings
+from kvsync.ci.project.choice import ProjectStage, choose, stages_of
+from kvsync.ci.project.model import Project, PytestStageTable
+from kvsync.ci.project.relations import filled
 from kvsync.ci.run.parameters import REPOSITORY, Parameters
 from kvsync.ci.run_folder import RunFolder
 from kvsync.ci.settings import Settings, load_settings
 from kvsync.ci.stages.environment import secrets_apart
+from kvsync.ci.stages.making import make_stage
+from kvsync.ci.stages.prepare import PrepareStage
 from kvsync.ci.stages.redaction import secrets_of
+from kvsync.ci.stages.stage import LOCAL, Stage
+from kvsync.testing.results.outcome import Outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +41,14 @@ class Installation:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What a run is asked to do, and the installation that carries it out."""
+    """What a run is asked to do, the installation that carries it out, and what the tested repository says.
+
+    That is None until the files of the tested commit are there.
+    """
 
     parameters: Parameters
     installation: Installation
+    project: Project | None = None
 
     @property
     def settings(self) -> Settings:
@@ -47,6 +59,66 @@ class Run:
     def folder(self) -> RunFolder:
         """The folder that holds everything this run leaves."""
         return RunFolder(self.parameters.run_dir)
+
+    def of_project(self, project: Project, changed: Sequence[str] | None = None) -> "Run":
+        """Return the run with the stages that this project has for it; `changed`: paths, None if not known.
+
+        Raises UnknownName for a stage that there is not, and ConfigError when nothing is left to run.
+        """
+        given = self.parameters
+        stages = choose(project, given.stages, replace(given.occasion, changed=changed))
+        return replace(self, project=project, parameters=given.model_copy(update={"stages": stages}))
+
+    def stage(self, name: str, left_s: float = math.inf) -> Stage:
+        """Return what runs the stage of this name, which the project has, within the time that is left."""
+        return make_stage(self._stages[name], min(self.settings.stages.longest_s, left_s))
+
+    @property
+    def longest_s(self) -> float:
+        """How many seconds all of its stages may take together."""
+        source, settings = self.parameters.source, self.settings.stages
+        return settings.longest_run_s if not source or source.trusted else settings.untrusted_run_s
+
+    @property
+    def preparation(self) -> PrepareStage | None:
+        """What makes ready what the stages need; None where they need nothing."""
+        assert self.project is not None
+        table = self.project.project
+        if not table.prepare:
+            return None
+        due = [self._stages[name] for name in self.parameters.due]
+        pythons = [
+            filled(each.table.python, each.values)
+            for each in due
+            if isinstance(each.table, PytestStageTable) and each.table.python
+        ]
+        timeout_s = min(table.prepare_timeout, self.settings.stages.longest_s, self.longest_s)
+        return PrepareStage(table.prepare, timeout_s, made_from=table.prepared_from, made=pythons)
+
+    @property
+    def needs_cluster(self) -> bool:
+        """Whether a cluster has to be made before the stages: a local one is made by each test."""
+        stages = self._stages
+        return self.parameters.cluster != LOCAL and any(
+            stages[name].uses_cluster for name in self.parameters.due
+        )
+
+    def unmet(self, name: str, left_s: float = math.inf) -> str:
+        """Say what a stage needs that is not there; "" if it can be run."""
+        if left_s <= 0:
+            return f"not run: the run took the {self.longest_s:.0f} s that the pipeline's owner allows"
+        stages = self._stages
+        for other in self.parameters.stages:
+            if stages[other].origin in stages[name].table.needs:
+                result = self.folder.result(other)
+                if not result or result.outcome is not Outcome.PASSED:
+                    return f"not run: it needs {other}, which did not pass"
+        return ""
+
+    @property
+    def _stages(self) -> dict[str, ProjectStage]:
+        assert self.project is not None
+        return stages_of(self.project)
 
     @property
     def cluster_settings(self) -> ClusterSettings:

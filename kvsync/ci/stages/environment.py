@@ -8,7 +8,8 @@ pipeline's processes (kvsync.ci.concealment).
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from fnmatch import fnmatchcase
 
 SECRET = re.compile(
     r"AWS_.*|SSH_AUTH_SOCK|KVSYNC_CI_(ARCHIVE_URL|NOTIFY_URLS)|PREFECT_CLIENT_CUSTOM_HEADERS"
@@ -47,11 +48,20 @@ def secrets_apart(environ: Mapping[str, str]) -> tuple[dict[str, str], dict[str,
     return open_, secret
 
 
-def stage_environment(environ: Mapping[str, str], *, trusted: bool) -> dict[str, str]:
-    """Return the part of `environ` that the process of a stage gets."""
-    return {
-        name: value
-        for name, value in environ.items()
-        if not (is_secret(name, value) or OF_THE_PIPELINE.fullmatch(name))
-        and (trusted or HARMLESS.fullmatch(name))
-    }
+def stage_environment(
+    environ: Mapping[str, str], *, trusted: bool, passed: Collection[str] = ()
+) -> dict[str, str]:
+    """Return the part of `environ` that the process of a stage gets; `passed` are patterns of more of it.
+
+    Of an untrusted commit they pass nothing that is taken for a secret.
+    """
+
+    def is_seen(name: str, value: str) -> bool:
+        is_listed = any(fnmatchcase(name, pattern) for pattern in passed)
+        if is_secret(name, value):
+            return trusted and is_listed
+        if OF_THE_PIPELINE.fullmatch(name):
+            return is_listed
+        return trusted or is_listed or bool(HARMLESS.fullmatch(name))
+
+    return {name: value for name, value in environ.items() if is_seen(name, value)}

@@ -4,7 +4,7 @@ Displays only read the run's folder, so they work for a run in any process, and 
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -89,17 +89,28 @@ class NewLines:
 class RunProgress:
     """Follows the folder of one run; `refresh` reads what is new since the last time.
 
-    What is there at the beginning belongs to an earlier attempt and is not shown.
+    What is there at the beginning belongs to an earlier attempt and is not shown. `known` says which stages
+    the run has; of a commit that is still to be fetched, that may change until the first one begins.
     """
 
-    def __init__(self, folder: RunFolder, stages: Sequence[str]) -> None:
-        self.stages = [StageProgress(name) for name in stages]
-        self._folder = folder
-        self._lines = {name: NewLines(folder.tests(name)) for name in stages}
-        self._earlier = {name: folder.result(name) for name in stages}
+    def __init__(self, folder: RunFolder, known: Callable[[], Sequence[str]]) -> None:
+        self._folder, self._known = folder, known
+        self.stages: list[StageProgress] = []
+        self._lines: dict[str, NewLines] = {}
+        self._earlier: dict[str, StageResult | None] = {}
+        self._look_for_stages()
+
+    def _look_for_stages(self) -> None:
+        names = list(self._known())
+        if names != [stage.name for stage in self.stages]:
+            self.stages = [StageProgress(name) for name in names]
+            self._lines = {name: NewLines(self._folder.tests(name)) for name in names}
+            self._earlier = {name: self._folder.result(name) for name in names}
 
     def refresh(self) -> list[StageProgress]:
         """Read what is new; return the stages that have ended since."""
+        if not any(stage.started or stage.result for stage in self.stages):
+            self._look_for_stages()
         ended = []
         for stage in self.stages:
             for record in self._lines[stage.name].read():

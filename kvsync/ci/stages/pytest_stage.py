@@ -10,25 +10,29 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from sys import intern
 from typing import Literal
 
-from kvsync.ci.box.confinement import Confinement
+import kvsync
+from kvsync.ci.project.relations import filled
 from kvsync.ci.run_folder import RunFolder
+from kvsync.ci.stages.command_stage import CommandStage
+from kvsync.ci.stages.ending import kind_of_running, why_it_ended_early
+from kvsync.ci.stages.place import CarryOut, place
 from kvsync.ci.stages.stage import LOCAL, StageContext, repeated
 from kvsync.testing.processes.runner import CommandResult, run
 from kvsync.testing.processes.scratch import scratch
 from kvsync.testing.results.attempts import again, last_of, refused, to_retry, unknown_tests
 from kvsync.testing.results.history import Record, read_lines
-from kvsync.testing.results.journal import FROM_OUTSIDE
 from kvsync.testing.results.outcome import Check, CheckKind, Outcome, StageResult, merge
 from kvsync.testing.results.texts import shortened
+from kvsync.testing.results.verdicts import NotRun
 
 GRACE_S = 15.0
 """For tests that are being ended: what their clusters look like is read first, which takes 8 s at most."""
@@ -40,12 +44,21 @@ BURN_IN_ROOM_S = 20.0
 """What a repetition needs besides twice the time of its tests, so that it does not reach the time limit."""
 
 
+PROBE = "import kvsync, kvsync.testing.pytest_plugin; raise SystemExit(kvsync.__version__ != {!r})"
+"""Asks an interpreter for our plugin; its options may be others in another version."""
+
+PROBE_S = 60.0
+
+
 @dataclass(frozen=True, slots=True)
 class PytestStage:
-    """Runs `tests/<folder>` of the repository within `timeout_s`; `clustered`: on the run's cluster.
+    """Runs the tests in `folder` of the repository within `timeout_s`; `clustered`: on the run's cluster.
 
     With `retries` (0 or 1) tests that may have failed by chance are tried again once, in another process.
     New tests that passed run `burn_in` times: ten runs catch 98 % of tests that fail every third time.
+
+    `python` is the project's own interpreter, "" for the pipeline's. Where it has not our plugin, in our
+    version, the result is read from JUnit. `values` are what words may name.
     """
 
     name: str
@@ -54,12 +67,19 @@ class PytestStage:
     clustered: bool = False
     retries: Literal[0, 1] = 0
     burn_in: int = 10
+    python: str = ""
+    options: Sequence[str] = ()
+    workers: int | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
+    values: Mapping[str, str] = field(default_factory=dict)
 
     def run(self, context: StageContext) -> StageResult:
         """Run the tests; pytest's output goes to the run's `logs/<stage>.log`, of attempt 2 to `-2.log`."""
         folder = RunFolder(context.run_dir)
         if self._needs_machine(context) and not folder.machine.exists():
             return StageResult.unknown(self.name, f"not run: the {context.cluster} cluster could not be made")
+        if self.python and not self._has_plugin(context):
+            return self._with_junit(context).run(context)
         result = self._attempt(context, repeated(self.name, context), self.timeout_s)
         result = self._burn_in(context, result)
         if not self.retries or context.attempt > 1 or context.keep:
@@ -106,15 +126,7 @@ class PytestStage:
                 log=context.run_dir / log,
                 timeout_s=timeout_s,
                 cwd=context.repository,
-                env={
-                    # Processes that tests start also run the code under test.
-                    "PYTHONPATH": os.pathsep.join(
-                        filter(None, [str(context.repository), (context.environ or {}).get("PYTHONPATH")])
-                    ),
-                    "PYTHONUNBUFFERED": "1",
-                    "HYPOTHESIS_STORAGE_DIRECTORY": str(context.run_dir / "hypothesis"),
-                    **temporary,
-                },
+                env={**self._variables(context), **temporary},
                 environ=context.environ,
                 stop=context.stop,
                 ledger=context.ledger,
@@ -124,20 +136,75 @@ class PytestStage:
         result = result_from(records, command, name=self.name, started_at=started_at)
         return replace(result, log=log)
 
-    def _place(
-        self, context: StageContext, label: str, inputs: Sequence[Path]
-    ) -> Callable[..., CommandResult]:
+    def _place(self, context: StageContext, label: str, inputs: Sequence[Path]) -> CarryOut:
         """Return what runs the tests: a box, unless they need a cluster that is reached by the network."""
-        if context.box is None or self._needs_machine(context):
-            return run
-        return Confinement(
-            box=context.box,
-            run_dir=context.run_dir,
-            workspace=context.repository,
-            stage=self.name,
-            label=label,
-            inputs=tuple(inputs),
-        ).run
+        return run if self._needs_machine(context) else place(context, self.name, label, inputs)
+
+    def _variables(self, context: StageContext) -> dict[str, str]:
+        """Return what pytest gets besides the variables of the context."""
+        ours = {"PYTHONUNBUFFERED": "1", "HYPOTHESIS_STORAGE_DIRECTORY": str(context.run_dir / "hypothesis")}
+        if self.python:
+            bin_folder = self._interpreter(context).parent
+            # Our own packages would come before those of the project.
+            ours |= {"PYTHONPATH": "", "VIRTUAL_ENV": str(bin_folder.parent)}
+            if path := (context.environ or {}).get("PATH"):
+                ours["PATH"] = os.pathsep.join([str(bin_folder), path])
+        else:
+            # Processes that tests start also run the code under test.
+            given = (context.environ or {}).get("PYTHONPATH")
+            ours["PYTHONPATH"] = os.pathsep.join(filter(None, [str(context.repository), given]))
+        values = self._values(context)
+        return {**ours, **{name: filled(text, values) for name, text in self.environment.items()}}
+
+    def _values(self, context: StageContext) -> dict[str, str]:
+        ours = {"profile": context.profile, "seed": str(context.seed), "workers": str(self.workers or 1)}
+        return {**self.values, **ours}
+
+    def _interpreter(self, context: StageContext) -> Path:
+        """Return the project's interpreter, not what it is a link to: that would not know its packages."""
+        path = context.repository / filled(self.python, self._values(context))
+        if not path.exists():
+            raise NotRun(
+                f"there is no {path.relative_to(context.repository)}; let `prepare` in stages.toml make it"
+            )
+        return path
+
+    def _has_plugin(self, context: StageContext) -> bool:
+        """Say whether the project's interpreter has our plugin, in our version."""
+        name = f"{self.name}-python"
+        asked = self._place(context, name, ())(
+            [str(self._interpreter(context)), "-c", PROBE.format(kvsync.__version__)],
+            log=context.run_dir / "logs" / f"{name}.log",
+            timeout_s=PROBE_S,
+            cwd=context.repository,
+            env=self._variables(context),
+            environ=context.environ,
+            stop=context.stop,
+            ledger=context.ledger,
+        )
+        return asked.exit_code == 0
+
+    def _with_junit(self, context: StageContext) -> CommandStage:
+        """Return the same tests as a program that says in JUnit how they ended."""
+        values = self._values(context)
+        argv = [str(self._interpreter(context)), "-m", "pytest", self.folder, "-v", "--color=no"]
+        # Of the families this is the one that says in which file a test is.
+        argv += ["--junitxml={out}/junit.xml", "-o", "junit_family=xunit1"]
+        return CommandStage(
+            self.name,
+            argv=[*argv, *self._more(values)],
+            timeout_s=self.timeout_s,
+            results=("{out}/junit.xml",),
+            format_name="junit",
+            retries=self.retries,
+            workers=self.workers,
+            environment=self._variables(context),
+            values=self.values,
+        )
+
+    def _more(self, values: Mapping[str, str]) -> list[str]:
+        workers = [f"--numprocesses={self.workers}", "--dist=loadfile"] if self.workers else []
+        return [*workers, *(filled(word, values) for word in self.options)]
 
     @contextmanager
     def _temporary(self, context: StageContext) -> Iterator[dict[str, str]]:
@@ -157,12 +224,13 @@ class PytestStage:
         Options and values are single words: pytest looks for its configuration beside every word that
         names an existing path, before it knows our options.
         """
-        argv = [sys.executable, "-m", "pytest", f"tests/{self.folder}", "-v", "--color=no", "--rootdir=."]
+        python = str(self._interpreter(context)) if self.python else sys.executable
+        argv = [python, "-m", "pytest", self.folder, "-v", "--color=no", "--rootdir=."]
         argv += ["-p", "no:cacheprovider", "-p", "kvsync.testing.pytest_plugin"]
         argv += [f"--stage={self.name}", f"--run-dir={context.run_dir}", f"--profile={context.profile}"]
         argv += [f"--seed={context.seed}", f"--basetemp={context.run_dir / 'tmp' / label}"]
         argv += ["-o", "tmp_path_retention_policy=failed"]
-        if importlib.util.find_spec("hypothesis"):
+        if not self.python and importlib.util.find_spec("hypothesis"):
             argv += [f"--hypothesis-seed={context.seed}"]
         if self._needs_machine(context):
             argv += [f"--machine={RunFolder(context.run_dir).machine}"]
@@ -170,7 +238,7 @@ class PytestStage:
             argv += ["--keep"]
         if context.trace is not None:
             argv += [f"--trace-file={context.trace}"]
-        return argv
+        return [*argv, *self._more(self._values(context))]
 
     def _needs_machine(self, context: StageContext) -> bool:
         return self.clustered and context.cluster != LOCAL
@@ -180,10 +248,10 @@ def result_from(
     records: Iterable[Record], command: CommandResult, *, name: str, started_at: datetime
 ) -> StageResult:
     """Merge the plugin's lines and how pytest ended; what does not fit together is never PASSED."""
-    why = _why_it_ended_early(command)
+    why = why_it_ended_early(command)
     checks = checks_from(
         records,
-        running=_running(command),
+        running=kind_of_running(command),
         why=why or f"pytest ended with exit code {command.exit_code}",
         tail=command.tail,
     )
@@ -242,21 +310,6 @@ def _check(ending: Record) -> Check:
     fields = {name: value for name, value in ending.items() if name not in ("event", "nodeid")}
     name, kind = intern(str(ending["nodeid"])), intern(str(ending["kind"]))
     return Check.from_json({"attempts": [], **fields, "name": name, "kind": kind})
-
-
-def _why_it_ended_early(command: CommandResult) -> str:
-    if command.timed_out:
-        return f"the stage reached its time limit after {command.duration_s:.0f} s"
-    return "the run was interrupted" if command.stopped else command.doubt
-
-
-def _running(command: CommandResult) -> CheckKind:
-    """Say what becomes of the test that was running when pytest ended."""
-    if command.timed_out:
-        return "timeout"
-    if command.stopped:
-        return "not-run"
-    return "inconclusive" if command.doubt or command.exit_code in FROM_OUTSIDE else "error"
 
 
 def _disagreement(command: CommandResult, checks: Sequence[Check]) -> str:

@@ -1,5 +1,6 @@
 """What a stage is, and how it is run so that its result is a value, whatever happens."""
 
+import math
 import threading
 import time
 import traceback
@@ -13,11 +14,15 @@ from kvsync.ci.box.box import Box
 from kvsync.ci.run_folder import RunFolder
 from kvsync.testing.processes.ledger import Ledger
 from kvsync.testing.results.attempts import OTHER_CODE, again, unpassed
-from kvsync.testing.results.outcome import StageResult
+from kvsync.testing.results.outcome import Outcome, StageResult
 from kvsync.testing.results.verdicts import unproven
 
 LOCAL = "local"
 """The cluster of local processes, made afresh for each test; any other is made once for a run."""
+
+
+NAMED = 20
+"""Variables that a remark names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +32,9 @@ class StageContext:
     `environ` is what the processes of its tests get, and `tools` what git, docker and kubectl get, None for
     all that this process has. A later `attempt` is merged into what was found before; it repeats what did not
     pass only if `failed_only`. `other_code` names its code if that is another than the first attempt's. Tests
-    that are not `known` (None: all are) are new. With a `box` its processes are confined.
+    that are not `known` (None: all are) are new. With a `box` its processes are confined. `kept_back` are
+    variables that the tests do not see, to be named where they fail. By `ends_at`, on the monotonic clock,
+    the run has taken all the time that it may.
     """
 
     run_dir: Path
@@ -44,6 +51,8 @@ class StageContext:
     known: frozenset[str] | None = None
     environ: Mapping[str, str] | None = field(default=None, repr=False)
     tools: Mapping[str, str] | None = field(default=None, repr=False)
+    kept_back: tuple[str, ...] = ()
+    ends_at: float = math.inf
     box: Box | None = None
     stop: threading.Event
 
@@ -57,6 +66,11 @@ class Stage(Protocol):
 
     def run(self, context: StageContext) -> StageResult:
         """Carry the stage out; what the product does wrong is in the result, not raised."""
+
+
+def seconds_left(context: StageContext, clock: Callable[[], float] = time.monotonic) -> float:
+    """Return how long what begins now may take, for the sake of the whole run."""
+    return context.ends_at - clock()
 
 
 def run_safely(
@@ -74,7 +88,17 @@ def run_safely(
             result = stage.run(context)
         except Exception as exc:
             result = replace(_broken(stage.name, exc, started_at), duration_s=clock() - started)
-    return keep_result(result, context, whole=not repeated(stage.name, context))
+    return keep_result(_with_hint(result, context), context, whole=not repeated(stage.name, context))
+
+
+def _with_hint(result: StageResult, context: StageContext) -> StageResult:
+    """Name the variables that tests did not see, where one of them may be why they did not pass."""
+    if result.outcome is Outcome.PASSED or not context.kept_back:
+        return result
+    more = len(context.kept_back) - NAMED
+    names = ", ".join([*context.kept_back[:NAMED], *([f"{more} more"] if more > 0 else [])])
+    hint = f"the tests do not see {names}; pass_environment in kvsync-ci.toml lets them"
+    return replace(result, remarks=(*result.remarks, hint))
 
 
 def repeated(stage: str, context: StageContext) -> tuple[str, ...]:

@@ -31,6 +31,9 @@ NAME = "workspace"
 NO_REF = "couldn't find remote ref"
 """What git says of a branch that a server does not have."""
 
+CHANGED = "changed"
+"""The file with the paths that a commit changes, in the folder of the gate."""
+
 GIT = ("git", "-c", "core.hooksPath=/dev/null", "-c", "protocol.ext.allow=never")
 
 
@@ -79,6 +82,15 @@ class WorkspaceStage:
                 raise
             # The branch is gone; contributors cannot move the one that the server has as its own either.
             self._fetch(commands, folder, "HEAD")
+        difference = (
+            "diff",
+            "--name-only",
+            "-z",
+            "--no-renames",
+            "--no-ext-diff",
+            f"--output={into / CHANGED}",
+        )
+        commands.run([*GIT, "-C", str(folder), *difference, "FETCH_HEAD", "HEAD", "--"], timeout_s=TIMEOUT_S)
         for file in self.files:
             words = ("-C", str(folder), f"--work-tree={into}", "checkout", "--quiet", "FETCH_HEAD", "--")
             # With an index of its own, so that the commit's does not change.
@@ -96,6 +108,18 @@ class WorkspaceStage:
         except CommandError as exc:
             said = " ".join(exc.tail.split())
             raise NotRun(f"{what} cannot be fetched from {self.url}: {said}") from exc
+
+
+def changed_paths(workspace: Path) -> list[str] | None:
+    """Return the paths in which a commit differs from what gates it; None where that was not fetched.
+
+    What changed in the latter meanwhile is among them.
+    """
+    try:
+        content = (at_gate(workspace) / CHANGED).read_bytes()
+    except OSError:
+        return None
+    return [path.decode(errors="replace") for path in content.split(b"\0") if path]
 
 
 def at_gate(workspace: Path) -> Path:

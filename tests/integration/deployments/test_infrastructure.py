@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, cast
 import pytest
 import yaml
 
-from deployments.catalogue import NIGHTLY
+from kvsync.ci.project.choice import Occasion, choose
+from kvsync.ci.project.reading import read_project
 from kvsync.ci.run.parameters import REPOSITORY
 from kvsync.testing.processes.tools import ON_PATH
 
@@ -229,4 +230,6 @@ def test_the_report_is_kept_whatever_happened() -> None:
     ]
 
     assert [step["if"] for step in uploads] == ["always()"]
-    assert f"'{' '.join(NIGHTLY)}'" in path.read_text()
+    night = Occasion(trigger="schedule", schedule="nightly", profile="full")
+    nightly = choose(read_project(REPOSITORY), (), night)
+    assert f"'{' '.join(nightly)}'" in path.read_text()

@@ -197,12 +197,8 @@ def head(repository: str | None, sha: str = COMMIT, state: str = "open") -> dict
 
 
 @pytest.mark.parametrize(
-    ("repository", "trusted", "stages"),
-    [
-        ("octo-org/octo-repo", True, ["unit", "e2e"]),
-        ("octo-guest/octo-repo", False, ["unit"]),
-        (None, False, ["unit"]),
-    ],
+    ("repository", "trusted"),
+    [("octo-org/octo-repo", True), ("octo-guest/octo-repo", False), (None, False)],
     ids=["branch", "fork", "deleted fork"],
 )
 async def test_a_commented_pull_request_is_run_at_its_head(
@@ -212,7 +208,6 @@ async def test_a_commented_pull_request_is_run_at_its_head(
     github: GitHub,
     repository: str | None,
     trusted: bool,
-    stages: list[str],
 ) -> None:
     """GitHub is asked for the head after the answer; a fork stays a fork, no matter who commented."""
     github.answers["pulls/7"] = (200, head(repository))
@@ -224,7 +219,7 @@ async def test_a_commented_pull_request_is_run_at_its_head(
 
     assert github.asked == [("pulls/7", "token gh-token")]
     assert parameters["source"]["commit"] == COMMIT
-    assert (parameters["source"]["trusted"], parameters["stages"]) == (trusted, stages)
+    assert parameters["source"]["trusted"] is trusted
 
 
 async def test_a_fork_is_run_once_it_has_a_yes_and_its_next_commit_waits_again(
@@ -260,7 +255,7 @@ async def test_a_fork_is_run_once_it_has_a_yes_and_its_next_commit_waits_again(
     assert (outcome, flow_run) == ("started", str(run.id))
     parameters = run.parameters["parameters"]
     assert (parameters["source"]["commit"], parameters["source"]["trusted"]) == (COMMIT, False)
-    assert parameters["stages"] == ["unit"]
+    assert parameters["cluster"] == "local"
     assert again == [("ignored: it was approved before", "None"), waiting]
     assert ended == "Cancelled"
     assert [(each.commit, each.description) for each in github.statuses] == [
@@ -297,9 +292,8 @@ async def test_a_dispatched_workflow_runs_the_head_of_its_ref(
         ((404, {"message": "Not Found"}), "/retest", "GitHub answered 404"),
         ((200, head("octo-org/octo-repo", state="closed")), "/retest", "no longer open"),
         ((200, head("octo-org/octo-repo", sha="--force")), "/retest", "not fit for a run"),
-        ((200, head("octo-guest/octo-repo")), "/run chaos", "not for forks"),
     ],
-    ids=["gone", "closed", "no hash", "chaos of a fork"],
+    ids=["gone", "closed", "no hash"],
 )
 async def test_what_can_never_be_started_is_refused(
     pipeline: str,

@@ -270,7 +270,9 @@ def test_eta(archive: Archive, make_report: MakeReport) -> None:
     archive.record(make_report(30, unit="F", cluster="kind"))
     archive.record(make_report(40, unit="P", cluster="kind", profile="full"))
 
-    assert archive.eta(["unit", "e2e"], "quick", "kind") == {"unit": 12.0}
+    scope = RunScope(repository="/somewhere/kvsync", profile="quick", cluster="kind")
+    assert archive.eta(["unit", "e2e"], scope) == {"unit": 12.0}
+    assert archive.eta(["unit"], replace(scope, repository="/elsewhere")) == {}
 
 
 def test_series(archive: Archive, make_report: MakeReport) -> None:

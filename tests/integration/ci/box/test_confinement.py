@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from kvsync.ci.box.box import Box
+from kvsync.ci.stages.command_stage import CommandStage
 from kvsync.ci.stages.pytest_stage import PytestStage
 from kvsync.ci.stages.stage import StageContext, run_safely
 from kvsync.testing.processes.living import find_strays
@@ -187,7 +188,7 @@ def test_the_result_of_a_stage_says_what_was_refused(boxed: Boxed) -> None:
     tests = boxed.workspace / "tests" / "some"
     tests.mkdir(parents=True)
     (tests / "test_it.py").write_text("def test_a(run_dir): (run_dir / 'told').touch()\ndef test_b(): pass\n")
-    result = run_safely(PytestStage("some", "some", 60), _context(boxed))
+    result = run_safely(PytestStage("some", "tests/some", 60), _context(boxed))
 
     assert (result.outcome, result.reason) == (
         Outcome.UNKNOWN,
@@ -268,13 +269,51 @@ def test_a_stage_whose_lines_cannot_be_read_is_unknown(boxed: Boxed, written: st
         f"    {written}\n"
     )
 
-    result = run_safely(PytestStage("some", "some", 60), _context(boxed))
+    result = run_safely(PytestStage("some", "tests/some", 60), _context(boxed))
 
     assert (result.outcome, [check.kind for check in result.checks]) == (
         Outcome.UNKNOWN,
         ["passed", "inconclusive"],
     )
     assert reason in result.reason
+
+
+def test_what_a_command_writes_is_read_wherever_it_writes_it(boxed: Boxed) -> None:
+    """In the folder that it is given for that, or among the tested files; it starts where it is told to."""
+    (boxed.workspace / "inner").mkdir()
+    told = "<testsuite tests='1'><testcase classname='m' name='NAME'/></testsuite>"
+    script = 'set -e; echo "$0" > r.xml; echo "$1" > {out}/r.xml'
+    argv = ["sh", "-c", script, told.replace("NAME", "one"), told.replace("NAME", "two")]
+    stage = CommandStage("some", argv, 60, folder="inner", results=("inner/*.xml", "{out}/*.xml"))
+
+    result = run_safely(stage, _context(boxed))
+
+    assert (result.outcome, result.reason) == (Outcome.PASSED, "")
+    assert [check.name for check in result.checks] == ["m::one", "m::two"]
+
+
+def test_a_program_that_the_box_does_not_have_is_not_run(boxed: Boxed) -> None:
+    """It may be on the machine all the same, so that the mend says how it gets in."""
+    result = run_safely(CommandStage("some", ["no-such-program"], 60), _context(boxed))
+
+    assert result.outcome is Outcome.UNKNOWN
+    assert "no-such-program, or what it calls, is not there" in result.reason
+    assert "only the system's programs are seen, and what box.readable names" in result.reason
+
+
+def test_the_project_s_own_interpreter_in_a_box(boxed: Boxed) -> None:
+    """It is asked for our plugin in there, too: a contributor may have written it."""
+    asked = '#!/bin/sh\necho "$@" >> asked; test ! -e /etc/shadow || exit 9; exit 1\n'
+    (boxed.workspace / "tests").mkdir()
+    (boxed.workspace / "python").write_text(asked)
+    (boxed.workspace / "python").chmod(0o755)
+
+    result = run_safely(PytestStage("some", "tests", 60, python="python"), _context(boxed))
+
+    first, second = (boxed.workspace / "asked").read_text().splitlines()
+    assert (first.split()[0], second.split()[:3]) == ("-c", ["-m", "pytest", "tests"])
+    assert result.outcome is Outcome.UNKNOWN
+    assert "it ended with exit status 1" in result.reason
 
 
 @pytest.mark.parametrize(

@@ -277,7 +277,7 @@ def test_temporary_files_of_tests_on_a_cluster_go_with_their_stage(ledger: Ledge
         run_dir=run_dir, repository=tmp_path, ledger=ledger, cluster="kind", stop=threading.Event()
     )
 
-    result = PytestStage("e2e", "e2e", timeout_s=50, clustered=True).run(context)
+    result = PytestStage("e2e", "tests/e2e", timeout_s=50, clustered=True).run(context)
 
     assert result.outcome is Outcome.PASSED, result.reason
     assert left(ledger) == []

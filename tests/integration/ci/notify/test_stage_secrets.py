@@ -48,7 +48,7 @@ def test_the_tests_of_a_stage_see_no_secret(tmp_path: Path, *, trusted: bool) ->
         stop=threading.Event(),
     )
 
-    result = run_safely(PytestStage("unit", "unit", 30), context)
+    result = run_safely(PytestStage("unit", "tests/unit", 30), context)
 
     assert result.outcome is Outcome.PASSED
     given = json.loads(seen.read_text())

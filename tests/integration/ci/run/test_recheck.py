@@ -58,7 +58,7 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
         ledger=Ledger(folder.ledger),
         stop=threading.Event(),
     )
-    result = run_safely(PytestStage("some", "some", 60), context)
+    result = run_safely(PytestStage("some", "tests/some", 60), context)
     assert result.outcome is Outcome.PASSED, result.reason
     Report(
         run="run-1",

@@ -79,7 +79,7 @@ def run(context: StageContext, **files: str) -> StageResult:
     """Run a stage over test files of these names and contents."""
     for name, text in files.items():
         (context.repository / "tests" / "some" / f"test_{name}.py").write_text(text)
-    return run_safely(PytestStage("some", "some", timeout_s=50), context)
+    return run_safely(PytestStage("some", "tests/some", timeout_s=50), context)
 
 
 def kinds(result: StageResult) -> dict[str, str]:

@@ -78,7 +78,7 @@ def run_tests(context: StageContext) -> RunTests:
 
     def run(code: str, timeout_s: float = 30) -> StageResult:
         (context.repository / "tests" / "some" / "test_it.py").write_text(code)
-        return run_safely(PytestStage("some", "some", timeout_s), context)
+        return run_safely(PytestStage("some", "tests/some", timeout_s), context)
 
     return run
 
@@ -148,7 +148,7 @@ def test_verdict(run_tests: RunTests, code: str, outcome: Outcome, reason: str) 
 
 def test_no_folder(context: StageContext) -> None:
     """A stage without its folder is unknown and says what pytest said."""
-    result = run_safely(PytestStage("other", "other", 30), context)
+    result = run_safely(PytestStage("other", "tests/other", 30), context)
 
     assert result.outcome is Outcome.UNKNOWN
     assert "file or directory not found: tests/other" in result.reason
@@ -181,14 +181,14 @@ def test_interrupted_before(context: StageContext) -> None:
     """A stage that the interruption kept from starting is not run."""
     context.stop.set()
 
-    result = run_safely(PytestStage("some", "some", 30), context)
+    result = run_safely(PytestStage("some", "tests/some", 30), context)
 
     assert (result.outcome, result.reason) == (Outcome.UNKNOWN, "not run: interrupted")
 
 
 def test_without_its_cluster_a_stage_says_so(context: StageContext) -> None:
     """Why it could not be made, the result of the cluster says."""
-    stage = PytestStage("some", folder="some", timeout_s=60, clustered=True)
+    stage = PytestStage("some", folder="tests/some", timeout_s=60, clustered=True)
 
     result = run_safely(stage, replace(context, cluster="kind"))
 
@@ -278,7 +278,7 @@ def test_new_tests_run_several_times(context: StageContext) -> None:
     (context.repository / "tests" / "some" / "test_it.py").write_text(FLAKY_AT_THE_SECOND_TIME)
     known = frozenset(["tests/some/test_it.py::test_known"])
 
-    result = PytestStage("some", "some", 600, burn_in=3).run(replace(context, known=known))
+    result = PytestStage("some", "tests/some", 600, burn_in=3).run(replace(context, known=known))
 
     assert kinds(result) == {"test_known": "passed", "test_new": "passed", "test_flaky": "flaky"}
     assert [(context.repository / name).read_text() for name in ("known", "new", "flaky")] == [

@@ -18,8 +18,8 @@ from kvsync.testing.results.outcome import Outcome, StageResult
 
 RunTests = Callable[..., StageResult]
 
-RETRYING = PytestStage("some", "some", 60, retries=1)
-ONCE = PytestStage("some", "some", 60)
+RETRYING = PytestStage("some", "tests/some", 60, retries=1)
+ONCE = PytestStage("some", "tests/some", 60)
 
 FIRST = """
 import pytest

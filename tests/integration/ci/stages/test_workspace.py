@@ -8,7 +8,7 @@ import pytest
 
 from kvsync.ci.run.parameters import CommitSource
 from kvsync.ci.stages.stage import StageContext
-from kvsync.ci.stages.workspace import WorkspaceStage, at_gate
+from kvsync.ci.stages.workspace import WorkspaceStage, at_gate, changed_paths
 from kvsync.testing.processes.ledger import Ledger
 from kvsync.testing.results.outcome import Outcome
 from kvsync.testing.results.verdicts import NotRun
@@ -96,3 +96,20 @@ def test_whose_quarantine_gates(fields: dict[str, object], gate: str, *, own: bo
 
     assert (source.gate, source.gates_itself) == (gate, own)
     assert ("base" in source.model_dump()) is ("base" in fields)
+
+
+def test_what_a_commit_changes_is_known_where_its_gate_is_fetched(
+    upstream: Path, context: StageContext
+) -> None:
+    """By the paths, whatever else is in the repository; without a gate it is not known."""
+    git(upstream, "checkout", "--quiet", "topic")
+    (upstream / "added file").write_text("x")
+    git(upstream, "add", ".")
+    git(upstream, "commit", "--quiet", "--message", "more")
+    commit = git(upstream, "rev-parse", "HEAD")
+
+    WorkspaceStage(upstream.as_uri(), commit, gate="refs/heads/trunk", files=[FILE]).run(context)
+    assert sorted(changed_paths(context.repository) or []) == ["added file", str(FILE)]
+
+    WorkspaceStage(upstream.as_uri(), commit).run(context)
+    assert changed_paths(context.repository) is None

@@ -81,7 +81,7 @@ def run_tests(context: StageContext) -> RunTests:
 
     def run(code: str, timeout_s: float = 200) -> StageResult:
         (context.repository / "tests" / "some" / "test_it.py").write_text(code)
-        return run_safely(PytestStage("some", "some", timeout_s, clustered=True), context)
+        return run_safely(PytestStage("some", "tests/some", timeout_s, clustered=True), context)
 
     return run
 

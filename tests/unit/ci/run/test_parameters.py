@@ -5,19 +5,19 @@ import traceback
 
 import pytest
 
-from kvsync.ci.run.parameters import CommitSource, Parameters, matrix
+from kvsync.ci.run.parameters import REPOSITORY, CommitSource, Parameters, matrix
 from kvsync.errors import ConfigError
 
 COMMIT = "a" * 40
 
 
 def test_every_problem_is_told_at_once() -> None:
-    """Unknown stage, unknown cluster and a missing trace come in one message, each with what is valid."""
+    """No name of a stage, an unknown cluster and a missing trace come in one message, with what is valid."""
     with pytest.raises(ConfigError) as raised:
-        Parameters.checked(stages=("unit", "nonsense"), cluster="moon", trace="/no/such/file")
+        Parameters.checked(stages=("unit", "Non Sense"), cluster="moon", trace="/no/such/file")
 
     text = str(raised.value)
-    assert "stages: unknown stage 'nonsense'; valid: unit, integration" in text
+    assert "stages: 'Non Sense': no stage can be called so" in text
     assert "cluster: unknown cluster 'moon'; valid: local, kind, kubeconfig, kubeconfig:CONTEXT" in text
     assert "trace: no such file: /no/such/file" in text
 
@@ -81,28 +81,6 @@ def test_the_command_keeps_a_fork_confined() -> None:
     assert "--untrusted" not in Parameters(source=fork.model_copy(update={"trusted": True})).command
 
 
-def test_real_engines_are_only_used_when_asked_for() -> None:
-    """A run of everything leaves them out: few machines have any."""
-    assert "engines" not in Parameters.checked().stages
-    assert Parameters.checked(stages=("engines",)).stages == ("engines",)
-
-
-@pytest.mark.parametrize(
-    ("cluster", "stages", "needed"),
-    [
-        ("local", ("e2e", "chaos"), False),
-        ("kind", ("unit", "benchmark"), False),
-        ("kind", ("unit", "chaos"), True),
-        ("kubeconfig:prod", ("e2e",), True),
-    ],
-)
-def test_a_cluster_is_made_only_for_stages_that_use_it(
-    cluster: str, stages: tuple[str, ...], needed: bool
-) -> None:
-    """Unit tests do not wait for Kubernetes."""
-    assert Parameters.checked(cluster=cluster, stages=stages).needs_cluster is needed
-
-
 def test_a_matrix_is_the_same_run_on_each_node_image() -> None:
     """Each has its own folder, and a command that repeats it alone."""
     parameters = Parameters.checked(cluster="kind", stages=("e2e",), run="r", seed=3)
@@ -114,6 +92,7 @@ def test_a_matrix_is_the_same_run_on_each_node_image() -> None:
     ]
     assert runs[1].command == (
         "kvsync-ci run e2e --profile quick --cluster kind --seed 3 --node-image kindest/node:v2"
+        f" --repository {REPOSITORY}"
     )
     assert matrix(parameters, []) == [parameters]
 

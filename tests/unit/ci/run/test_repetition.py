@@ -9,8 +9,8 @@ import pytest
 from kvsync.ci.cleaning.residue import LAUNCHER
 from kvsync.ci.report.report import Report
 from kvsync.ci.revision import Revision
-from kvsync.ci.run.parameters import Parameters
-from kvsync.ci.run.repetition import difference, prepare, to_repeat
+from kvsync.ci.run.parameters import Parameters, Repeat
+from kvsync.ci.run.repetition import difference, prepare, stages_lately, to_repeat
 from kvsync.ci.run_folder import RunFolder, find_run
 from kvsync.errors import ConfigError, UnknownName
 from kvsync.testing.processes.ledger import Ledger
@@ -153,3 +153,32 @@ def test_reports_of_attempts(tmp_path: Path) -> None:
 
     assert [Report.read(path).commit for path in folder.earlier] == [str(number) for number in range(11)]
     assert not folder.report.exists()
+
+
+def test_the_stages_of_a_repository_are_those_of_its_newest_run(tmp_path: Path) -> None:
+    """For statuses of a commit that needs no run; what cannot be read does not count."""
+    source = {"url": "https://github.com/o/n", "commit": "a" * 40, "repository": "o/n"}
+    runs: list[dict[str, object]] = [
+        {"stages": ["old"]},
+        {"stages": ["unit", "go"]},
+        {"stages": ["push"], "trigger": "push"},
+        {"stages": ["other"], "source": {**source, "repository": "o/m"}},
+        {"stages": []},
+    ]
+    for number, changes in enumerate(runs):
+        given = {"trigger": "pull-request", "source": source, **changes}
+        (tmp_path / f"2026-{number}").mkdir()
+        Parameters.checked(**given).keep_in(RunFolder(tmp_path / f"2026-{number}"))
+    (tmp_path / "2027").mkdir()
+    (tmp_path / "2027" / "parameters.json").write_text("{")
+
+    assert stages_lately(tmp_path, "o/n", "pull-request") == ["unit", "go"]
+    assert stages_lately(tmp_path, "o/x", "pull-request") == []
+
+
+def test_a_run_that_never_knew_its_stages_is_repeated_whole(tmp_path: Path) -> None:
+    """Its commit could not be fetched, or its file was malformed."""
+    unknown = Parameters(run="r1")
+
+    assert to_repeat(unknown, report(stages="void"), ()) == ()
+    assert unknown.model_copy(update={"repeat": Repeat(attempt=2, stages=())}).due == ()

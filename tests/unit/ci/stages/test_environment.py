@@ -106,3 +106,12 @@ def test_git_gets_no_secret_but_what_reaches_a_server() -> None:
     secret = {"KVSYNC_CI_GITHUB_TOKEN": "t", "DATABASE": "postgresql://ci:s3cret@db/prefect"}
 
     assert secrets_apart(HARMLESS | OURS | reaching | secret) == (HARMLESS | OURS | reaching, secret)
+
+
+def test_what_the_owner_passes() -> None:
+    """A listed variable reaches the tests though it is a secret; those of a fork only if it is none."""
+    given = {"DATABASE_URL": "postgres://u:p@h/d", "FLAVOUR": "sour", "CI_TOKEN": "s3cret", "HOME": "/h"}
+    passed = ("DATABASE_URL", "FLAV*")
+
+    assert stage_environment(given, trusted=True, passed=passed).keys() == given.keys() - {"CI_TOKEN"}
+    assert stage_environment(given, trusted=False, passed=passed).keys() == {"FLAVOUR", "HOME"}

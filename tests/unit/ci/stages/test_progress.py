@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from kvsync.ci.stages.progress import NewLines, StageProgress
+from kvsync.ci.run_folder import RunFolder
+from kvsync.ci.stages.progress import NewLines, RunProgress, StageProgress
 from kvsync.testing.results.history import Record
 from tasks.progress import MOST_OTHERS, MOST_PASSED, Endings
 
@@ -23,6 +24,22 @@ def test_percent_is_of_what_was_collected() -> None:
         seen.append(progress.percent)
 
     assert seen == [0.0, 25.0, 50.0, 75.0, 100.0, 100.0]
+
+
+def test_the_stages_of_a_commit_are_known_once_it_was_fetched(tmp_path: Path) -> None:
+    """Until the first one begins they may become others; then they stay."""
+    folder, names = RunFolder(tmp_path), ["unit"]
+    progress = RunProgress(folder, lambda: names)
+    names[:] = ["unit-3.11", "unit-3.12"]
+    folder.tests("unit-3.11").parent.mkdir(parents=True)
+    folder.tests("unit-3.11").write_text("")
+    progress.refresh()
+    folder.tests("unit-3.11").write_text('{"event": "collected", "count": 1}\n')
+    progress.refresh()
+    names[:] = ["others"]
+    progress.refresh()
+
+    assert [(stage.name, stage.total) for stage in progress.stages] == [("unit-3.11", 1), ("unit-3.12", 0)]
 
 
 def test_a_test_that_is_tried_again_counts_once() -> None:

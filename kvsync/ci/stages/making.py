@@ -1,0 +1,39 @@
+"""The stages of a repository, made ready to run."""
+
+from kvsync.ci.project.choice import ProjectStage
+from kvsync.ci.project.model import CommandStageTable, PytestStageTable
+from kvsync.ci.stages.command_stage import CommandStage
+from kvsync.ci.stages.pytest_stage import PytestStage
+from kvsync.ci.stages.stage import Stage
+
+
+def make_stage(stage: ProjectStage, longest_s: float) -> Stage:
+    """Return what runs a stage; it takes no longer than the pipeline's owner allows."""
+    table, timeout_s = stage.table, min(stage.table.timeout, longest_s)
+    match table:
+        case PytestStageTable():
+            return PytestStage(
+                stage.name,
+                folder=stage.folder,
+                timeout_s=timeout_s,
+                clustered=table.cluster,
+                retries=table.retries,
+                python=table.python or "",
+                options=table.options,
+                workers=table.workers,
+                environment=table.environment,
+                values=stage.values,
+            )
+        case CommandStageTable():
+            return CommandStage(
+                stage.name,
+                argv=table.command,
+                folder=stage.folder,
+                results=table.results,
+                format_name=table.format or "",
+                timeout_s=timeout_s,
+                retries=table.retries,
+                workers=table.workers,
+                environment=table.environment,
+                values=stage.values,
+            )

@@ -1,0 +1,127 @@
+"""What a repository without `stages.toml` looks like, and the file that is written for it."""
+
+import json
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from kvsync.ci.project.guess import guess, guess_with_preparation
+from kvsync.ci.project.reading import parse_project, read_project
+from kvsync.ci.project.writing import as_toml
+from kvsync.errors import ConfigError
+
+
+def make(folder: Path, **files: str) -> Path:
+    """Write files, named with __ for / and _dot_ for a dot."""
+    for name, text in files.items():
+        path = folder / name.replace("__", "/").replace("_dot_", ".")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return folder
+
+
+def stages(folder: Path) -> dict[str, object]:
+    """Return what each stage would run."""
+    found = guess(folder)["stages"]
+    return {name: table.get("command") or table["folder"] for name, table in found.items()}
+
+
+def test_each_customary_folder_of_tests_is_a_stage(tmp_path: Path) -> None:
+    """In the order of a run; what has no tests is none."""
+    make(
+        tmp_path,
+        tests__e2e__test_x_dot_py="",
+        tests__unit__deep__x_test_dot_py="",
+        tests__data__x_dot_py="",
+        tests__conftest_dot_py="",
+    )
+
+    found = read_project(tmp_path)
+
+    assert {name: table.folder for name, table in found.stages.items()} == {
+        "unit": "tests/unit",
+        "e2e": "tests/e2e",
+    }
+
+
+def test_no_test_is_left_out_of_a_guess(tmp_path: Path) -> None:
+    """Where some lie beside the folders, or in one that cannot name a stage, all of them are one stage."""
+    beside = make(tmp_path / "a", tests__unit__test_x_dot_py="", tests__test_y_dot_py="")
+    odd = make(tmp_path / "b", tests__unit__test_x_dot_py="", tests__Odd__test_y_dot_py="")
+
+    assert (stages(beside), stages(odd)) == ({"unit": "tests"}, {"unit": "tests"})
+
+
+@pytest.mark.parametrize(
+    ("files", "command"),
+    [
+        ({"go_dot_mod": ""}, ["go", "test", "-json", "./..."]),
+        ({"Cargo_dot_toml": ""}, ["cargo", "test"]),
+        ({"pom_dot_xml": ""}, ["mvn", "--batch-mode", "test"]),
+        ({"build_dot_gradle": "", "gradlew": ""}, ["./gradlew", "test", "--rerun-tasks"]),
+        ({"Makefile": "all:\n\ntest: all\n\tx\n"}, ["make", "test"]),
+        ({"package_dot_json": json.dumps({"scripts": {"test": "jest"}})}, ["npm", "test"]),
+        (
+            {"package_dot_json": json.dumps({"scripts": {"test": "node --test src"}})},
+            [
+                "node",
+                "--test",
+                "--test-reporter=junit",
+                "--test-reporter-destination={out}/junit.xml",
+                "src",
+            ],
+        ),
+    ],
+    ids=["go", "rust", "maven", "gradle", "make", "npm", "node"],
+)
+def test_other_languages(tmp_path: Path, files: dict[str, str], command: list[str]) -> None:
+    """Their usual command, and their result files where they write some."""
+    assert list(stages(make(tmp_path, **files)).values()) == [command]
+
+
+def test_a_makefile_counts_only_where_nothing_else_is_known(tmp_path: Path) -> None:
+    """It mostly runs the same tests."""
+    make(tmp_path, go_dot_mod="", Makefile="test:\n")
+
+    assert list(stages(tmp_path)) == ["go"]
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"scripts": 3}', '{"scripts": {}}'])
+def test_a_malformed_package_is_no_stage(tmp_path: Path, text: str) -> None:
+    """Nothing is guessed from it."""
+    assert stages(make(tmp_path, package_dot_json=text)) == {}
+
+
+def test_what_is_not_recognised_says_how_to_go_on(tmp_path: Path) -> None:
+    """There is no run without stages."""
+    with pytest.raises(ConfigError, match="write one with: kvsync-ci init"):
+        read_project(tmp_path)
+
+
+def test_a_first_file_prepares_what_is_needed_and_is_read_again(tmp_path: Path) -> None:
+    """What is written is what would be run, with an environment of the project's own."""
+    make(
+        tmp_path / "x",
+        tests__unit__test_x_dot_py="",
+        pyproject_dot_toml="",
+        requirements_dot_lock="",
+        package_dot_json=json.dumps({"scripts": {"test": "jest"}}),
+        package_lock_dot_json="",
+    )
+    (tmp_path / "x" / "package-lock.json").write_text("{}")
+    document = guess_with_preparation(tmp_path / "x")
+    text = as_toml(document)
+
+    assert tomllib.loads(text) == document
+    assert document["project"] == {
+        "name": "x",
+        "prepare": [
+            ["python3", "-m", "venv", ".venv"],
+            [".venv/bin/pip", "install", "--quiet", "pytest", "-r", "requirements.lock", "-e", "."],
+            ["npm", "ci"],
+        ],
+        "prepared_from": ["pyproject.toml", "requirements.lock", "package-lock.json"],
+    }
+    assert document["stages"]["unit"]["python"] == ".venv/bin/python"
+    assert list(parse_project(text).stages) == ["unit", "node"]

@@ -1,0 +1,184 @@
+"""Reading `stages.toml`: every problem at once, each with its line and its mend."""
+
+import textwrap
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from kvsync.ci.project.lines import line_of
+from kvsync.ci.project.model import CommandStageTable, PytestStageTable, ResultFormat
+from kvsync.ci.project.reading import parse_project, read_project
+from kvsync.ci.readers.formats import FORMATS
+from kvsync.errors import ConfigError
+
+MALFORMED = """\
+[project]
+nme = "x"
+
+[stages.unit]
+kind = "pytest"
+tiemout = 3
+folder = "/x"
+needs = ["b", "nowhere"]
+
+[stages.b]
+kind = "comand"
+needs = "unit"
+
+[stages.c]
+command = "go test"
+
+[stages.d]
+kind = "command"
+command = "go test"
+timeout = "3 weeks"
+results = ["a/{bla}.xml",
+           "../x"]
+
+[stages.Unit]
+kind = "command"
+command = []
+
+[stages.workspace]
+kind = "command"
+command = ["x"]
+retries = 3
+"""
+
+PROBLEMS = """\
+stages.toml: 15 problem(s)
+stages.toml:2: project.nme: unknown key; is 'name' meant?
+stages.toml:6: stages.unit.tiemout: unknown key; is 'timeout' meant?
+stages.toml:7: stages.unit.folder: '/x' leads out of the repository; give a path below its top
+stages.toml:8: stages.unit.needs: the stages wait for each other in a circle: unit -> b -> unit; leave one \
+link out
+stages.toml:8: stages.unit.needs: there is no stage 'nowhere'; there are: unit, b, c, d, Unit, workspace
+stages.toml:10: stages.b: there is no kind 'comand'; is 'command' meant?
+stages.toml:14: stages.c: has no kind; give one, such as kind = "pytest": pytest, command
+stages.toml:19: stages.d.command: a list of words is needed, such as ['go', 'test']; no shell reads it
+stages.toml:20: stages.d.timeout: '3 weeks' is no time; give seconds, or a text such as "90s", "10m" or "2h"
+stages.toml:21: stages.d.results: {bla} stands for nothing; there are: out, output, profile, seed, workers
+stages.toml:21: stages.d.results[1]: '../x' leads out of the repository; give a path below its top
+stages.toml:24: stages.Unit: a name has small letters, digits and . _ - within; rename it
+stages.toml:26: stages.Unit.command: it is empty; name a program
+stages.toml:28: stages.workspace: 'workspace' is a name of the pipeline's own; choose another
+stages.toml:31: stages.workspace.retries: input should be 0 or 1, not 3"""
+
+
+def problems(text: str) -> list[str]:
+    """Return what is said to be wrong."""
+    with pytest.raises(ConfigError) as raised:
+        parse_project(textwrap.dedent(text))
+    return list(raised.value.problems)
+
+
+def test_every_problem_is_told_at_once_with_its_line() -> None:
+    """Unknown keys, wrong values, names and links; each says how it is mended."""
+    with pytest.raises(ConfigError) as raised:
+        parse_project(MALFORMED)
+
+    assert str(raised.value) == PROBLEMS
+
+
+def test_what_is_no_toml_says_where() -> None:
+    """The line of the parser."""
+    (problem,) = problems("[stages\n")
+
+    assert "line 1" in problem
+
+
+def test_without_stages_there_is_nothing_to_test() -> None:
+    """A file that names none is a mistake, not a green run."""
+    assert problems('[project]\nname = "x"\n') == ["stages.toml:0: stages: is missing; add it"]
+
+
+def test_a_matrix_may_not_make_one_name_twice() -> None:
+    """Values that differ only in what names leave out, or that make the name of another stage."""
+    (problem,) = problems(
+        """
+        [stages.unit]
+        kind = "command"
+        command = ["x"]
+        matrix = {mode = ["A b", "a-b"]}
+        """
+    )
+
+    assert (
+        problem
+        == "stages.toml:5: stages.unit.matrix: it makes several stages 'unit-a-b'; choose other values"
+    )
+
+
+def test_values_as_people_write_them() -> None:
+    """A text stands for a list of one, and a time may have a unit."""
+    project = parse_project(
+        """
+        [stages.unit]
+        kind = "pytest"
+        folder = "tests"
+        timeout = "1.5m"
+
+        [stages.lint]
+        kind = "command"
+        command = ["ruff", "check"]
+        after = "unit"
+        results = "lint.xml"
+        """
+    )
+
+    unit, lint = project.stages["unit"], project.stages["lint"]
+    assert isinstance(unit, PytestStageTable)
+    assert isinstance(lint, CommandStageTable)
+    assert (unit.timeout, unit.cluster, lint.after, lint.results) == (90, False, ("unit",), ("lint.xml",))
+
+
+def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    """It is said before anything starts."""
+    (tmp_path / "stages.toml").write_text('[stages.unit]\nkind = "pytest"\nfolder = "tets"\n')
+
+    with pytest.raises(ConfigError, match=r"stages.toml:3: stages.unit.folder: there is no folder 'tets'"):
+        read_project(tmp_path)
+
+
+def test_a_link_out_of_the_repository_is_not_followed(tmp_path: Path) -> None:
+    """A tested commit could show any file of the machine by the problems in it."""
+    (tmp_path / "secret").write_text("token = 1")
+    (tmp_path / "repository").mkdir()
+    (tmp_path / "repository" / "stages.toml").symlink_to(tmp_path / "secret")
+
+    with pytest.raises(ConfigError, match="leads out of the repository"):
+        read_project(tmp_path / "repository")
+
+
+@pytest.mark.parametrize(
+    ("where", "line"),
+    [
+        (("stages", "unit", "timeout"), 9),
+        (("stages", "unit", "environment", "A"), 4),
+        (("stages", "unit", "nothing"), 3),
+        (("stages", "a.b", "kind"), 11),
+        (("project",), 1),
+        (("elsewhere",), 0),
+    ],
+)
+def test_the_line_of_a_value(where: tuple[str, ...], line: int) -> None:
+    """Also after lists and texts of several lines, and of what only its table is known."""
+    text = (
+        '[project]\nname = "x"\n[stages.unit]\nenvironment = {A = "1"}\ncommand = [\n  "timeout = 3",\n]\n'
+        'text = """"""\ntimeout = 3\n[stages."a.b"]\nkind = 3\n'
+    )
+
+    assert line_of(text, where) == line
+
+
+def test_every_format_that_is_read_can_be_named() -> None:
+    """The model stands below the readers, so that it names them itself."""
+    assert get_args(ResultFormat) == FORMATS
+
+
+def test_our_own_file_is_read() -> None:
+    """This repository describes its stages itself."""
+    project = read_project(Path(__file__).parents[4])
+
+    assert list(project.stages)[:3] == ["unit", "integration", "property"]
