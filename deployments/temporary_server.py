@@ -17,7 +17,7 @@ from multiprocessing.context import ForkProcess
 
 import httpx
 
-from deployments.database import lay_out
+from deployments.database import FILE, lay_out
 from kvsync.ci.interruption import end_with_parent
 from kvsync.testing.errors import InfrastructureError
 
@@ -29,12 +29,12 @@ STOP_S = 5.0
 ASKED_FOR = ("/flow_runs", "/flows", "/logs", "/artifacts", "/events", "/admin")
 """What a run asks for: FastAPI prepares every router before the one that is asked for, 0.5 s for all."""
 
-
-UNNEEDED = {
+OWN = {
+    "server.api.auth_string": None,
     "server.register_blocks_on_start": False,
     "server.services.triggers.enabled": False,
 }
-"""What a server does without for one run: blocks are registered by the next server that is to have them."""
+"""Whatever the environment says of others. Blocks are registered by the next server that is to have them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +100,12 @@ def _serve(listener: socket.socket, parent: int) -> None:
     server.API_ROUTERS = tuple(routers)  # type: ignore[assignment]  # its type is that of each place
     # It vacuums, marks late runs and the like, and looks for work twenty times a second.
     server.background_worker = lambda *_, **__: nullcontext()  # type: ignore[assignment, attr-defined]
-    is_current = lay_out(get_current_settings().home)
-    with temporary_settings({"server.database.migrate_on_start": not is_current, **UNNEEDED}):
+    home = get_current_settings().home
+    database = {
+        "server.database.connection_url": f"sqlite+aiosqlite:///{home / FILE}",
+        "server.database.migrate_on_start": not lay_out(home),
+    }
+    with temporary_settings({**OWN, **database}):
         app = server.create_app(ephemeral=True, final=True)
         gc.freeze()
         gc.enable()  # which it was not while all this was imported
