@@ -37,6 +37,7 @@ def open_github(settings: GitHubSettings) -> Github:
         per_page=PAGE,
         lazy=True,
         retry=None,  # who asks tries again by itself
+        seconds_between_requests=None,  # a delivery asks a few; PyGithub would pause before each
     )
 
 
