@@ -69,7 +69,7 @@ def ingest(
 
     Exit status: 0 passed, 1 failed, 2 unknown, also if a file cannot be read.
     """
-    source, folder, here = _tested(repository, commit, branch, report_dir)
+    source, folder, here = _tested(repository, commit, branch, report_dir, files)
     if source is None and (pull_request or untrusted):
         raise ConfigError("--commit", ["a pull request or a fork is of a commit: name it, with --commit"])
     if source:
@@ -89,7 +89,7 @@ def ingest(
 
 
 def _tested(
-    repository: str, commit: str, branch: str, report_dir: Path
+    repository: str, commit: str, branch: str, report_dir: Path, files: Sequence[Path]
 ) -> tuple[dict[str, object] | None, Path, Revision]:
     """Return what was tested: the source if it is named, the folder to read the gates from, what is in it."""
     folder = Path(repository or ".")
@@ -99,10 +99,16 @@ def _tested(
         web_url = installation().settings.github.web_url
         named = {"url": f"{web_url}/{repository}", "repository": repository, "commit": commit, "ref": branch}
         return dict(named), Path(), Revision()
-    here = revision(folder.resolve(), reports=report_dir.resolve())
+    here = _checked_out(folder, report_dir, files)
     if commit:
         return {"url": str(folder.resolve()), "commit": commit, "ref": branch}, folder, here
     return None, folder, replace(here, branch=branch or here.branch)
+
+
+def _checked_out(folder: Path, report_dir: Path, files: Sequence[Path]) -> Revision:
+    """Return what is checked out in a folder; the files of results, which may lie in it, are no change."""
+    results = [each.resolve() for each in files]
+    return revision(folder.resolve(), reports=report_dir.resolve(), results=results)
 
 
 def record(
@@ -143,7 +149,7 @@ def recorded_here(files: Sequence[Path], stage: str, report_dir: Path, *, attemp
     parameters = Parameters.checked(
         trigger="ingest", stages=(stage,), repository=folder, report_dir=report_dir, run=new_run_id()
     )
-    here = revision(folder, reports=report_dir.resolve())
+    here = _checked_out(folder, report_dir, files)
     return record(parameters, files, here, format_name="junit", attempts=attempts, quiet=True)
 
 

@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,12 +21,13 @@ class Revision:
     branch: str = ""
 
 
-def revision(repository: Path, *, reports: Path) -> Revision:
+def revision(repository: Path, *, reports: Path, results: Iterable[Path] = ()) -> Revision:
     """Ask git; a folder that is not a checkout is not an error: its revision is just not known.
 
-    What runs leave in `reports` changes no code. Both paths are absolute.
+    What runs leave in `reports` changes no code, nor do files of `results`. All paths are absolute.
     """
-    apart = ["--", f":(exclude,literal){reports}"] if repository in reports.parents else []
+    left = [each for each in (reports, *results) if repository in each.parents]
+    apart = ["--", ".", *(f":(exclude,literal){each}" for each in left)] if left else []
     try:
         commit = _git(repository, "rev-parse", "HEAD")
         dirty = bool(_git(repository, "status", "--porcelain", *apart))

@@ -75,7 +75,7 @@ def test_results_become_a_run(tmp_path: Path, checkout: Path, command: Command) 
     assert (report.branch, report.dirty, len(report.commit)) == ("main", False, 40)
     assert (report.parameters["trigger"], report.machine, report.versions) == ("ingest", {}, {})
     assert [path.name for path in folder.ingested.iterdir()] == ["1-results.out"]
-    assert folder.page.exists()
+    assert "results of <b>another CI</b>" in folder.page.read_text()
     assert folder.told.exists()
     (listed,) = json.loads(command("list", "--json").stdout)
     assert (listed["run"], listed["verdict"]) == (report.run, "failed")
@@ -86,6 +86,16 @@ def test_results_become_a_run(tmp_path: Path, checkout: Path, command: Command) 
         "ingested",
         "failed",
     )
+
+
+def test_files_of_results_are_no_change(tmp_path: Path, checkout: Path, command: Command) -> None:
+    """They lie in the checkout they are of, and often nothing ignores them; another file is a change."""
+    command("ingest", write(checkout, GREEN, "go.tap"), "--stage", "tap")
+    assert not last(tmp_path)[1].dirty
+
+    write(checkout, "package b", "b.go")
+    found = command("ingest", str(checkout / "go.tap"), "--stage", "tap", "--json")
+    assert json.loads(found.stdout)["dirty"]
 
 
 def test_a_change_of_sides_at_one_commit_is_flaky(checkout: Path, command: Command) -> None:
