@@ -73,7 +73,7 @@ async def test_a_push_is_a_run_of_its_commit(
             "ref": "main",
             "pull_request": None,
             "trusted": True,
-            "author": "Codertocat",
+            "author": "octo-author",
         },
     }
 
