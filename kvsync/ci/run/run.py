@@ -12,7 +12,7 @@ from kvsync.ci.run.parameters import REPOSITORY, Parameters
 from kvsync.ci.run_folder import RunFolder
 from kvsync.ci.settings import Settings, load_settings
 from kvsync.ci.stages.environment import secrets_apart
-from kvsync.ci.stages.making import make_stage
+from kvsync.ci.stages.making import make_served
 from kvsync.ci.stages.prepare import PrepareStage
 from kvsync.ci.stages.redaction import secrets_of
 from kvsync.ci.stages.stage import LOCAL, Stage
@@ -69,7 +69,9 @@ class Run:
 
     def stage(self, name: str) -> Stage:
         """Return what runs the stage of this name, which the project has."""
-        return make_stage(self._stages[name], self.settings.stages.longest_s)
+        assert self.project is not None
+        longest_s, services = self.settings.stages.longest_s, self.project.services
+        return make_served(self._stages[name], longest_s, services, self.settings.services)
 
     @property
     def preparation(self) -> PrepareStage | None:
