@@ -272,11 +272,16 @@ class ServiceSettings(_Table):
     `postgres` (`postgresql://user:password@host/`, who may create databases) gives each stage a new database,
     `redis` (`redis://:password@host`) one that is empty, and is emptied afterwards, and `s3`
     (`https://access-key:secret-key@host`) a new bucket. They come from the environment, for their passwords.
+    Without an address, a service is a container of an image that is named: `postgres_image` of PostgreSQL's
+    official one or one like it, `redis_image` of Valkey or Redis, `s3_image` of SeaweedFS.
     """
 
     postgres: SecretStr = SecretStr("")
     redis: SecretStr = SecretStr("")
     s3: SecretStr = SecretStr("")
+    postgres_image: str = ""
+    redis_image: str = ""
+    s3_image: str = ""
 
     @field_validator("postgres", "redis", "s3")
     @classmethod

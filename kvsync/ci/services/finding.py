@@ -1,6 +1,7 @@
 """Where the programs of real servers are found: in a package that pip installs without root, or on PATH."""
 
 import importlib.util
+import re
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -9,7 +10,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from kvsync.testing.processes.tools import ON_PATH
-from kvsync.testing.results.texts import shortened
+
+_VERSION = re.compile(r"[0-9]+(\.[0-9]+)+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,23 +37,22 @@ def in_package(package: str, folders: str, names: Sequence[str], distribution: s
 
 
 def on_path(names: Sequence[str], distribution: str = "") -> Programs | None:
-    """Return the programs that lie beside this interpreter, or on PATH; None if one is not there."""
-    paths = {
-        name: shutil.which(name, path=str(Path(sys.prefix, "bin"))) or shutil.which(name) for name in names
-    }
-    found = {name: path for name, path in paths.items() if path}
-    return _programs(found, distribution) if len(found) == len(names) else None
+    """Return programs beside this interpreter, where a distribution put them, or on PATH; None without."""
+    for place, origin in ((str(Path(sys.prefix, "bin")), distribution), (None, "")):
+        paths = {name: path for name in names if (path := shutil.which(name, path=place))}
+        if len(paths) == len(names):
+            return _programs(paths, origin)
+    return None
 
 
 def _programs(paths: Mapping[str, str], distribution: str) -> Programs:
-    first = next(iter(paths.values()))
     try:
-        return Programs(paths, f"{distribution} {version(distribution)}, {first}")
+        return Programs(paths, f"{distribution} {version(distribution)}")
     except (PackageNotFoundError, ValueError):
-        return Programs(paths, first)
+        return Programs(paths, next(iter(paths.values())))
 
 
 def said_version(program: str, *words: str) -> str:
-    """Return the first line of what a program says of its version."""
-    answer = ON_PATH.ask(program, *words)
-    return shortened(answer.lines[0]) if answer.ok and answer.lines else "of unknown version"
+    """Return what a program says of its version."""
+    found = _VERSION.search(ON_PATH.ask(program, *words).output)
+    return found[0] if found else "of unknown version"

@@ -16,6 +16,8 @@ from urllib.parse import quote, unquote, urlsplit, urlunsplit
 import psycopg
 from psycopg import sql
 
+from kvsync.ci.services.container import container
+from kvsync.ci.services.container import source as source_of
 from kvsync.ci.services.finding import Programs, in_package, on_path, said_version
 from kvsync.ci.services.server import ServerCommand, free_ports, serving
 from kvsync.ci.services.service import HOST, NotReady, RunningService, Surroundings
@@ -43,6 +45,10 @@ def postgres(name: str, around: Surroundings, timeout_s: float) -> Iterator[Runn
         with _lent(name, address, around) as service:
             yield service
         return
+    if image := around.settings.postgres_image:
+        with _contained(name, image, around, timeout_s) as service:
+            yield service
+        return
     if not (programs := _programs()):
         raise NotRun(f"service {name!r} cannot be started: there is no PostgreSQL server here; {MEND}")
     with scratch(around.ledger, Path(tempfile.gettempdir()) / f"kvsync-{secrets.token_hex(6)}") as folder:
@@ -56,9 +62,25 @@ def postgres(name: str, around: Surroundings, timeout_s: float) -> Iterator[Runn
         server = ServerCommand(argv=[*_unprivileged(), *words], answer=lambda: _answer(url))
         with serving(server, name, around, timeout_s) as why_ended:
             _execute(url, sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-            version = said_version(programs.paths["postgres"], "--version")
+            version = f"PostgreSQL {said_version(programs.paths['postgres'], '--version')}"
+            source = f"{version} ({programs.source})"
+            yield RunningService(fields=_fields(url, name), source=source, why_ended=why_ended)
+
+
+@contextmanager
+def _contained(name: str, image: str, around: Surroundings, timeout_s: float) -> Iterator[RunningService]:
+    """Run PostgreSQL in a container, as its official images are told."""
+    password, (port,) = secrets.token_urlsafe(16), free_ports(1)
+    url = f"postgresql://{USER}:{password}@{HOST}:{port}/postgres"
+    given = {"POSTGRES_PASSWORD": password, "POSTGRES_DB": name}
+    # Of that name, not `postgres`: while it is being set up it answers nobody over the network.
+    address = _fields(url, name)["url"]
+    with container(image, (port, 5432), around, variables=[*given]) as argv:
+        server = ServerCommand(argv=argv, answer=lambda: _answer(address), env=given)
+        with serving(server, name, around, timeout_s) as why_ended:
+            fields = _fields(url, name)
             yield RunningService(
-                fields=_fields(url, name), source=f"{version} ({programs.source})", why_ended=why_ended
+                fields=fields, source=f"PostgreSQL of {source_of(image)}", why_ended=why_ended
             )
 
 

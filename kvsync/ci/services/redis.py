@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import unquote, urlsplit, urlunsplit
 
+from kvsync.ci.services.container import container
+from kvsync.ci.services.container import source as source_of
 from kvsync.ci.services.finding import Programs, in_package, on_path, said_version
 from kvsync.ci.services.server import ServerCommand, free_ports, serving
 from kvsync.ci.services.service import HOST, NotReady, RunningService, Surroundings
@@ -29,6 +31,10 @@ def redis(name: str, around: Surroundings, timeout_s: float) -> Iterator[Running
         with _lent(name, address, around) as service:
             yield service
         return
+    if image := around.settings.redis_image:
+        with _contained(name, image, around, timeout_s) as service:
+            yield service
+        return
     if not (programs := _programs()):
         raise NotRun(f"service {name!r} cannot be started: there is no Valkey or Redis server here; {MEND}")
     with scratch(around.ledger, Path(tempfile.gettempdir()) / f"kvsync-{secrets.token_hex(6)}") as folder:
@@ -38,9 +44,19 @@ def redis(name: str, around: Surroundings, timeout_s: float) -> Iterator[Running
         with serving(
             ServerCommand(argv=words, answer=lambda: _answer(url)), name, around, timeout_s
         ) as why_ended:
-            version = said_version(path, "--version")
-            source = f"{version} ({programs.source})"
+            product = "Valkey" if Path(path).name.startswith("valkey") else "Redis"
+            source = f"{product} {said_version(path, '--version')} ({programs.source})"
             yield RunningService(fields=_fields(url), source=source, why_ended=why_ended)
+
+
+@contextmanager
+def _contained(name: str, image: str, around: Surroundings, timeout_s: float) -> Iterator[RunningService]:
+    (port,) = free_ports(1)
+    url = f"redis://{HOST}:{port}/0"
+    with container(image, (port, 6379), around) as argv:
+        server = ServerCommand(argv=argv, answer=lambda: _answer(url))
+        with serving(server, name, around, timeout_s) as why_ended:
+            yield RunningService(fields=_fields(url), source=source_of(image), why_ended=why_ended)
 
 
 @contextmanager

