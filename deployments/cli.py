@@ -16,7 +16,9 @@ from deployments.commands.badge import badge
 from deployments.commands.clean import clean
 from deployments.commands.compare import compare
 from deployments.commands.console import complaining, environ
+from deployments.commands.coverage import coverage
 from deployments.commands.doctor import doctor
+from deployments.commands.ingest import ingest
 from deployments.commands.plan import init, plan
 from deployments.commands.rerun import junit, recheck, rerun
 from deployments.commands.run import run
@@ -48,7 +50,8 @@ def settings_of(
 
 app.command("list")(list_runs)
 for command in (
-    *(init, plan, run, show, compare, clean, doctor, history, flaky, rerun, recheck, junit),
+    *(init, plan, run, show, compare, clean, doctor, history, flaky),
+    *(rerun, recheck, junit, ingest, coverage),
     *(deploy, serve, upload, prune, stale, badge, site),
 ):
     app.command()(command)

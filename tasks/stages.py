@@ -11,7 +11,7 @@ from kvsync.ci.handover.github import report_stage, report_start
 from kvsync.ci.run.judgement import set_aside
 from kvsync.ci.run.run import Run
 from kvsync.ci.stages.redaction import redact_folder
-from kvsync.ci.stages.stage import StageContext, keep_result, run_safely
+from kvsync.ci.stages.stage import StageContext, keep_result, run_safely, seconds_left
 from kvsync.testing.results.outcome import Outcome, StageResult
 from tasks.progress import shown_progress
 
@@ -22,10 +22,11 @@ def run_stage(name: str, context: StageContext, run: Run) -> StageResult:
     log = get_run_logger()
     report_start(run, name, log)
     with shown_progress(run, name, log, context.stop):
-        if unmet := run.unmet(name):
+        left_s = seconds_left(context)
+        if unmet := run.unmet(name, left_s):
             result = keep_result(StageResult.unknown(name, unmet), context)
         else:
-            result = run_safely(run.stage(name), replace(context, known=known_tests(run, name, log)))
+            result = run_safely(run.stage(name, left_s), replace(context, known=known_tests(run, name, log)))
     if redact_folder(run.folder.path, run.installation.secrets):
         result = run.folder.result(name) or result
     gating, *_ = set_aside(run.folder, [result])

@@ -3,6 +3,7 @@
 import os
 import sys
 import threading
+import time
 from pathlib import Path
 
 from prefect import task
@@ -71,6 +72,7 @@ def start_run(parameters: Parameters, stop: threading.Event) -> tuple[Run, Stage
         failed_only=bool(repeat and repeat.failed_only),
         other_code=repeat.other_code if repeat else "",
         environ=seen,
+        ends_at=time.monotonic() + run.longest_s,
         kept_back=tuple(sorted(os.environ.keys() - seen.keys())) if trusted else (),
         tools=tools,
         box=box_for(

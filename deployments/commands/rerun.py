@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 from rich.markup import escape
 
 from deployments.commands.console import (
@@ -17,6 +18,7 @@ from deployments.commands.console import (
     say_json,
     say_verdict,
 )
+from deployments.commands.ingest import recorded_here
 from deployments.commands.run import run_once
 from deployments.commands.surroundings import introduce
 from kvsync.ci.report.report import EXIT_STATUS, Report
@@ -90,6 +92,11 @@ def junit(
             "--attempts", help="Tests of one name are attempts at one, in this order; else different tests."
         ),
     ] = False,
+    is_recorded: Annotated[
+        bool,
+        typer.Option("--record", help="Also keep it as a run of what is checked out here, as `ingest` does."),
+    ] = False,
+    report_dir: ReportDir = DEFAULT_REPORTS,
     as_json: AsJson = False,
 ) -> None:
     """Say what JUnit files of other tools show: tests, attempts, and whether they are whole.
@@ -109,4 +116,8 @@ def junit(
         for remark in result.remarks:
             say(f"remark: {remark}")
         console.print(coloured(result.outcome, result.summary()), soft_wrap=True)
+    if is_recorded:
+        report = recorded_here(files, stage, report_dir, attempts=attempts)
+        Console(stderr=True, highlight=False).print(f"recorded as run {report.run}", soft_wrap=True)
+        raise typer.Exit(report.exit_status)
     raise typer.Exit(EXIT_STATUS[result.outcome])

@@ -18,6 +18,7 @@ from pydantic import BaseModel
 from deployments.commands import compare
 from kvsync.ci import settings as settings_module
 from kvsync.ci.project import model as stages_model
+from kvsync.ci.readers.audits import accepted
 from kvsync.ci.report import export, owners
 from kvsync.ci.run import quarantine
 from kvsync.ci.run.parameters import CommitSource, Parameters
@@ -80,6 +81,8 @@ def _parts() -> Iterator[str]:
         yield _table(kind, {})
     yield f"## quarantine.toml\n\n{_said(quarantine)}"
     yield _table(quarantine.QuarantineEntry, {})
+    yield f"## accepted.toml\n\n{_said(accepted)}"
+    yield _table(accepted.AcceptedFinding, {})
     yield f"## CODEOWNERS\n\n{_said(owners)}"
     yield f"It is looked for at {', '.join(f'`{place}`' for place in owners.PLACES)}.\n"
     yield f"## Variables that tests get\n\n{_said(environment)}"

@@ -5,6 +5,8 @@ KVSyncError (kvsync.errors)
 ├── ArchiveError      the archive cannot be used: says which, why and the mend (kvsync.ci.archive.database)
 ├── Refused           what came out of a box is not what may come out (kvsync.ci.box.records)
 ├── NoRepository      a folder that was to be tested is not there
+├── Damaged           a file of results is not what it should be (kvsync.ci.readers.bounds)
+│   └── Unrecognized  it is in no format that is read (kvsync.ci.readers.formats)
 ├── NotSent           GitHub did not take something: says the mend, and if to retry (kvsync.ci.notify.github)
 └── ClusterError (kvsync.testing.errors)
     └── CannotRun     what a run needs is missing here: lists every problem with its mend

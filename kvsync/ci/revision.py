@@ -42,6 +42,32 @@ def top_level(folder: Path) -> Path | None:
         return None
 
 
+def tracked_files(repository: Path) -> list[str] | None:
+    """Return the files that git knows in a folder, by their path from there; None where git knows nothing."""
+    try:
+        return list(filter(None, _git(repository, "ls-files", "-z").split("\0")))
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def difference_from(repository: Path, base: str) -> str | None:
+    """Return what changed since a folder left `base`, as a unified diff without context; None without it."""
+    plain = [
+        "-c",
+        "core.quotepath=on",
+        "-c",
+        "diff.noprefix=false",
+        "-c",
+        "diff.mnemonicprefix=false",
+        "diff",
+    ]
+    options = ["--no-color", "--no-ext-diff", "--no-textconv", "--relative", "-U0", "--merge-base"]
+    try:
+        return _git(repository, *plain, *options, "--end-of-options", base)
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
 def repository_name(where: str, web_url: str) -> str:
     """Return the one name of a repository: owner/name on the server in `web_url`, host/path on another.
 

@@ -49,6 +49,7 @@ class RunFolder:
         self.machine = path / "machine.json"
         self.report = path / "report.json"
         self.page = path / "report.html"
+        self.ingested = path / "ingested"  # the files that another CI's results were read from
         self._reserve = path / ".reserve"
         self._revision = path / "revision.json"
         self.told = path / "told"  # is there when the report has reached whom it can: store, people, GitHub

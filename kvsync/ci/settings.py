@@ -256,11 +256,14 @@ class StageSettings(_Table):
 
     `pass_environment`: variables that tests see although they are taken for secrets, such as `DATABASE_URL`
     (`*` stands for anything); those of an untrusted commit see only what of it is none, whatever is listed.
-    `longest_s`: seconds that one stage may take, whatever the repository says.
+    `longest_s`: seconds that one stage may take, whatever the repository says. `longest_run_s`: all stages of
+    a run together, and `untrusted_run_s` those of an untrusted commit; what is left then is not run.
     """
 
     pass_environment: Names = ()
     longest_s: PositiveFloat = 4 * 3600.0
+    longest_run_s: PositiveFloat = 24 * 3600.0
+    untrusted_run_s: PositiveFloat = 2 * 3600.0
 
 
 _SCHEMES = {"postgres": ("postgresql", "postgres"), "redis": ("redis",), "s3": ("http", "https")}

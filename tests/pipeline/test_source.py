@@ -173,3 +173,20 @@ def test_a_fork_is_tested_in_a_box(pipeline: Pipeline, repository: Repository) -
     assert (status, lines[-1]) == (0, "PASSED: 3 stages, 3 checks")
     left = {path.name for path in pipeline.runs()[-1].iterdir()}
     assert not [name for name in left if name.startswith(("box", "workspace"))]
+
+
+def test_a_commit_with_a_malformed_file_is_unknown(pipeline: Pipeline, tmp_path: Path) -> None:
+    """The report says the line and its mend; nothing is run, also when it is repeated."""
+    described = '[stages.unit]\nkind = "command"\ncommand = ["true"]\n'
+    (tmp_path / "up").mkdir()
+    (tmp_path / "up" / "stages.toml").write_text(described.replace("kind", "kid"))
+    commit = _upstream(tmp_path / "up")
+
+    status, lines = pipeline("run", "--source", f"file://{tmp_path / 'up'}@{commit}")
+
+    assert status == 2
+    assert lines[-1].startswith("UNKNOWN: stages: not run: stages.toml: ")
+    assert "stages.toml:1: stages.unit: has no kind; give one" in lines[-1]
+    assert (pipeline.runs()[-1] / "stages.toml").exists()
+    again, lines = pipeline("rerun", "last")
+    assert (again, lines[-1].startswith("UNKNOWN: stages: not run: ")) == (2, True)

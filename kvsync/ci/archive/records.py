@@ -16,10 +16,13 @@ from kvsync.testing.results.outcome import CheckKind, Outcome
 
 LONGEST_FINGERPRINT = 300
 
+INGESTED = "ingested"
+"""What stands for the cluster of runs that another CI made: where they ran is not known here."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunScope:
-    """What runs must share to be comparable. `cluster` is a kind, such as "local"."""
+    """What runs must share to be comparable. `cluster` is a kind, such as "local", or INGESTED."""
 
     repository: str
     profile: str
@@ -34,10 +37,11 @@ class RunScope:
         source = asked.get("source")
         facts: Mapping[str, object] = source if isinstance(source, Mapping) else {}
         where = str(facts.get("url") or asked.get("repository", ""))
+        is_ingested = asked.get("trigger") == "ingest"
         return cls(
             repository=str(facts.get("repository") or "") or repository_name(where, web_url),
             profile=str(asked.get("profile", "quick")),
-            cluster=str(asked.get("cluster", "local")).partition(":")[0],
+            cluster=INGESTED if is_ingested else str(asked.get("cluster", "local")).partition(":")[0],
         )
 
 

@@ -90,13 +90,15 @@ def _steps(handover: Handover) -> Iterator[GitHubStep]:
     context, parameters = run.settings.github.context, run.parameters
     source = _source(parameters)
     if source:
-        ours = set(parameters.stages) - _judged_later(parameters, source)
+        later = _judged_later(parameters, source)
+        ours = set(parameters.stages) - later
         ended = [stage for stage in report.stages if stage.name in ours]
         statuses = [stage_status(context, each, link=link, comparison=comparison) for each in ended]
-        if ours:
+        # Without any, its stages never became known. An ingested run is a part of what was tested.
+        if (ours or not (parameters.stages or later)) and not parameters.is_ingested:
             statuses.append(run_status(context, report, link=link, comparison=comparison))
         yield _statuses(source, statuses)
-    if source and source.pull_request:
+    if source and source.pull_request and not parameters.is_ingested:
         comment = report_comment(context, report, comparison, link)
         yield partial(
             GitHub.keep_comment, repository=source.repository, number=source.pull_request, comment=comment

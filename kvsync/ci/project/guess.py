@@ -99,7 +99,8 @@ def _can_name_a_stage(name: str) -> bool:
 
 def _go(repository: Path) -> Iterator[tuple[str, Table]]:
     if (repository / "go.mod").is_file():
-        yield "go", {"kind": "command", "command": ["go", "test", "./..."], "timeout": "15m"}
+        command = ["go", "test", "-json", "./..."]
+        yield "go", {"kind": "command", "command": command, "results": "{output}", "timeout": "15m"}
 
 
 def _node(repository: Path) -> Iterator[tuple[str, Table]]:

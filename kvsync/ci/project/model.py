@@ -137,6 +137,28 @@ Trigger = Literal["manual", "schedule", "push", "pull-request", "merge-queue", "
 Schedule = Literal["nightly", "weekly"]
 
 
+ResultFormat = Literal[
+    "junit",
+    "go-test",
+    "tap",
+    "pytest-benchmark",
+    "go-bench",
+    "hyperfine",
+    "customBiggerIsBetter",
+    "customSmallerIsBetter",
+    "pip-audit",
+    "cargo-audit",
+    "npm-audit",
+    "govulncheck",
+    "coverage.py",
+    "lcov",
+    "go-cover",
+    "sarif",
+    "cobertura",
+]
+"""What kvsync.ci.readers reads."""
+
+
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
@@ -221,7 +243,9 @@ class CommandStageTable(_Stage):
     results: Annotated[
         tuple[InnerPath, ...], BeforeValidator(_several, json_schema_input_type=str | tuple[str, ...])
     ] = ()
-    """Which files its tests are read from (JUnit XML), with `*` and `**`, from the top of the repository."""
+    """Which files its tests are read from, with `*` and `**`, from the top of the repository."""
+    format: ResultFormat | None = None
+    """Of all these files; else each is known by what is in it."""
 
 
 StageTable = Annotated[PytestStageTable | CommandStageTable, Field(discriminator="kind")]

@@ -28,7 +28,7 @@ from kvsync.pods import Location, path, problems
 LARGEST = 1024**2
 """Bytes; a commit that nobody here vouches for may have written it."""
 
-MOST_STAGES = 200
+MOST_STAGES = 100
 """With what a matrix makes of them."""
 
 KINDS: Mapping[str, type[BaseModel]] = {

@@ -5,6 +5,7 @@ import platform
 from datetime import UTC, datetime
 from pathlib import Path
 
+from kvsync.ci.readers.audits.accepted import ACCEPTED, accept, load_accepted
 from kvsync.ci.report.junit_writer import write_forms
 from kvsync.ci.report.report import BROKEN_GATE, Report, versions_of
 from kvsync.ci.revision import Revision
@@ -84,20 +85,24 @@ def _cut_short(folder: RunFolder, stage: str) -> StageResult:
     why = "the pipeline ended before the stage did"
     if fetched and fetched.outcome is not Outcome.PASSED:
         why = "the commit could not be fetched"
+    elif folder.result("stages"):
+        why = "what the repository says of its stages could not be used"
     elif prepared and prepared.outcome is not Outcome.PASSED:
         why = "what it needs could not be prepared"
     return cut_short(read_lines(folder.tests(stage)), name=stage, why=why)
 
 
 def set_aside(folder: RunFolder, stages: list[StageResult]) -> list[StageResult]:
-    """Return the results as they gate, without what the run's quarantine excuses; one that is unreadable is
-    a result more."""
+    """Return the results as they gate, without what the run's quarantine excuses and its repository accepts;
+    one of these files that is unreadable is a result more."""
     try:
         quarantine = load_quarantine(folder.path / NAME)
         proposed = load_quarantine(folder.path / PROPOSED)
+        accepted = load_accepted(folder.path / ACCEPTED)
     except ConfigError as error:
         return [*stages, StageResult.unknown(BROKEN_GATE, str(error))]
-    return [apply(quarantine, stage, stage.started_at.date(), proposed) for stage in stages]
+    judged = [apply(quarantine, stage, stage.started_at.date(), proposed) for stage in stages]
+    return accept(accepted, judged)
 
 
 def _code(parameters: Parameters) -> Revision:
@@ -110,18 +115,19 @@ def _code(parameters: Parameters) -> Revision:
 def _report(parameters: Parameters, results: list[StageResult]) -> Report:
     code, started_at = _code(parameters), min(result.started_at for result in results)
     ended_at = datetime.now(UTC)
+    elsewhere = parameters.is_ingested
     took_s = (ended_at - started_at).total_seconds()
     return Report(
         run=parameters.run,
         started_at=started_at,
         ended_at=ended_at,
-        duration_s=sum(each.duration_s for each in results) if parameters.repeat else took_s,
+        duration_s=sum(each.duration_s for each in results) if parameters.repeat or elsewhere else took_s,
         command=parameters.command,
         stages=tuple(results),
         parameters=parameters.model_dump(mode="json"),
         commit=code.commit,
         branch=code.branch,
         dirty=code.dirty,
-        versions={"python": platform.python_version()} | versions_of(PACKAGES),
-        machine=machine_facts(),
+        versions={} if elsewhere else {"python": platform.python_version()} | versions_of(PACKAGES),
+        machine={} if elsewhere else machine_facts(),
     )

@@ -8,11 +8,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from kvsync.ci.cluster_settings import ClusterName, ClusterSettings
 from kvsync.ci.project.choice import Occasion
-from kvsync.ci.project.model import NAME, Schedule, Trigger
+from kvsync.ci.project.model import NAME, RESERVED, Schedule, Trigger
 from kvsync.ci.run_folder import RunFolder
 from kvsync.ci.stages.stage import LOCAL
 from kvsync.errors import ConfigError
@@ -124,6 +132,10 @@ class Parameters(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
+    trigger: Annotated[
+        Trigger | Literal["ingest"],
+        Field(description="What started the run; ingest: another CI ran it, and its results were read"),
+    ] = "manual"
     stages: Annotated[
         tuple[Annotated[str, Field(max_length=60, json_schema_extra={"pattern": NAME})], ...],
         Field(description="Stages to run, by their names in stages.toml; none: those that it says"),
@@ -160,10 +172,6 @@ class Parameters(BaseModel):
         CommitSource | None,
         Field(description="The commit to test; without one, the repository as it lies here"),
     ] = None
-    trigger: Annotated[
-        Trigger,
-        Field(description="What started the run"),
-    ] = "manual"
     schedule: Annotated[Schedule | None, Field(description="Which schedule started the run, if one did")] = (
         None
     )
@@ -177,12 +185,15 @@ class Parameters(BaseModel):
 
     @field_validator("stages")
     @classmethod
-    def _named_once(cls, stages: tuple[str, ...]) -> tuple[str, ...]:
-        wrong = [repr(name) for name in stages if not re.fullmatch(NAME, name)]
-        if wrong:
-            raise ValueError(
-                f"{', '.join(wrong)}: no stage can be called so; names have small letters, digits and . _ -"
-            )
+    def _named_once(cls, stages: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        """Check names by the trigger, which therefore is the first field."""
+        if info.data.get("trigger") == "ingest":
+            problems = [ingested_name(name) for name in stages]
+        else:
+            rule = "no stage can be called so; names have small letters, digits and . _ -"
+            problems = [f"{name!r}: {rule}" for name in stages if not re.fullmatch(NAME, name)]
+        if any(problems):
+            raise ValueError("; ".join(filter(None, problems)))
         return tuple(dict.fromkeys(stages))
 
     @field_validator("trace")
@@ -241,6 +252,11 @@ class Parameters(BaseModel):
         write_whole(folder.parameters, self.model_dump_json(indent=1))
 
     @property
+    def is_ingested(self) -> bool:
+        """Whether another CI ran it: its results were read, and nothing of it can be run here."""
+        return self.trigger == "ingest"
+
+    @property
     def run_dir(self) -> Path:
         """The folder that holds everything this run leaves."""
         return self.report_dir / self.run
@@ -258,6 +274,7 @@ class Parameters(BaseModel):
     @property
     def occasion(self) -> Occasion:
         """What kind of run it is, by which a repository says what is part of it."""
+        assert self.trigger != "ingest"  # another CI ran it
         return Occasion(
             profile=self.profile,
             trigger=self.trigger,
@@ -267,7 +284,9 @@ class Parameters(BaseModel):
 
     @property
     def command(self) -> str:
-        """The command line that repeats this run."""
+        """The command line that repeats this run, or reads the results of another CI again."""
+        if self.is_ingested:
+            return shlex.join(self._ingest_words)
         words = ["kvsync-ci", "run", *self.stages, "--profile", self.profile, "--cluster", self.cluster]
         words += ["--seed", str(self.seed)]
         words += ["--reuse", self.reuse] if self.reuse else []
@@ -281,6 +300,25 @@ class Parameters(BaseModel):
         if self.trace:
             words += ["--trace", str(self.trace)]
         return shlex.join(words)
+
+    @property
+    def _ingest_words(self) -> list[str]:
+        words = ["kvsync-ci", "ingest", str(RunFolder(self.run_dir).ingested), "--stage", *self.stages]
+        if source := self.source:
+            words += ["--repository", source.repository or source.url, "--commit", source.commit]
+            words += ["--branch", source.ref] if source.ref else []
+            words += ["--pull-request", str(source.pull_request)] if source.pull_request else []
+            words += [] if source.trusted else ["--untrusted"]
+        elif self.repository != REPOSITORY:
+            words += ["--repository", str(self.repository)]
+        return words
+
+
+def ingested_name(stage: str) -> str:
+    """Return what is wrong with the name of a stage that another CI ran; "" if it can be one."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", stage):
+        return f"stage {stage[:80]!r}: letters, digits, dots, dashes and underscores, 80 at most, are needed"
+    return f"stage {stage!r}: the pipeline's own report has a part of this name" if stage in RESERVED else ""
 
 
 def matrix(parameters: Parameters, node_images: Sequence[str]) -> list[Parameters]:

@@ -29,6 +29,9 @@ def prepare(folder: RunFolder, stages: Sequence[str], *, failed_only: bool) -> P
         raise ConfigError(
             str(folder.parameters), [f"cannot be read: {why}; start another run with: kvsync-ci run"]
         ) from exc
+    if given.is_ingested:
+        problem = f"another CI made it; repeat it there, or read its files again with: {given.command}"
+        raise ConfigError(folder.path.name, [problem])
     given = given.model_copy(update={"report_dir": folder.path.parent.resolve(), "run": folder.path.name})
     reports = [*folder.earlier, *([folder.report] if folder.report.exists() else [])]
     tested, now = folder.revision or Revision(), revision(given.repository, reports=given.report_dir)

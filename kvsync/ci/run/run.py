@@ -1,5 +1,6 @@
 """A run, with the settings that hold for it: read at the entry points, handed down from there."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Self
@@ -67,11 +68,17 @@ class Run:
         stages = choose(project, given.stages, replace(given.occasion, changed=changed))
         return replace(self, project=project, parameters=given.model_copy(update={"stages": stages}))
 
-    def stage(self, name: str) -> Stage:
-        """Return what runs the stage of this name, which the project has."""
+    def stage(self, name: str, left_s: float = math.inf) -> Stage:
+        """Return what runs the stage of this name, which the project has, within the time that is left."""
         assert self.project is not None
-        longest_s, services = self.settings.stages.longest_s, self.project.services
+        longest_s, services = min(self.settings.stages.longest_s, left_s), self.project.services
         return make_served(self._stages[name], longest_s, services, self.settings.services)
+
+    @property
+    def longest_s(self) -> float:
+        """How many seconds all of its stages may take together."""
+        source, settings = self.parameters.source, self.settings.stages
+        return settings.longest_run_s if not source or source.trusted else settings.untrusted_run_s
 
     @property
     def preparation(self) -> PrepareStage | None:
@@ -86,7 +93,7 @@ class Run:
             for each in due
             if isinstance(each.table, PytestStageTable) and each.table.python
         ]
-        timeout_s = min(table.prepare_timeout, self.settings.stages.longest_s)
+        timeout_s = min(table.prepare_timeout, self.settings.stages.longest_s, self.longest_s)
         return PrepareStage(table.prepare, timeout_s, made_from=table.prepared_from, made=pythons)
 
     @property
@@ -97,8 +104,10 @@ class Run:
             stages[name].uses_cluster for name in self.parameters.due
         )
 
-    def unmet(self, name: str) -> str:
+    def unmet(self, name: str, left_s: float = math.inf) -> str:
         """Say what a stage needs that is not there; "" if it can be run."""
+        if left_s <= 0:
+            return f"not run: the run took the {self.longest_s:.0f} s that the pipeline's owner allows"
         stages = self._stages
         for other in self.parameters.stages:
             if stages[other].origin in stages[name].table.needs:

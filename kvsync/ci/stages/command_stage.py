@@ -21,6 +21,7 @@ from kvsync.ci.stages.result_files import ResultFiles, read_results
 from kvsync.ci.stages.stage import StageContext
 from kvsync.testing.processes.runner import CommandResult
 from kvsync.testing.results.attempts import again, refused, to_retry
+from kvsync.testing.results.history import append_line
 from kvsync.testing.results.journal import FROM_OUTSIDE
 from kvsync.testing.results.outcome import Check, CheckKind, Outcome, StageResult, merge
 from kvsync.testing.results.texts import shortened
@@ -39,6 +40,8 @@ WEAK = "weak evidence: an exit status alone; name files with its tests in `resul
 class CommandStage:
     """Runs `argv` in `folder` of the repository within `timeout_s`; `results` are patterns of result files.
 
+    `format_name`: of all of them, "" to tell each by what is in it.
+
     With `retries` (0 or 1) it is run once more when tests failed that may have failed by chance. `values` are
     what the words may name in braces.
     """
@@ -48,6 +51,7 @@ class CommandStage:
     timeout_s: float
     folder: str = ""
     results: Sequence[str] = ()
+    format_name: str = ""
     retries: Literal[0, 1] = 0
     workers: int | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -82,6 +86,7 @@ class CommandStage:
         patterns = [filled(pattern, {**values, "out": "{out}"}) for pattern in self.results]
         files = ResultFiles(context.repository, out, context.run_dir / log, patterns)
         before, started_at = files.stamps(), datetime.now(UTC)
+        self._tell(context, argv)
         command = place(context, self.name, label)(
             self._placed(argv, context),
             log=context.run_dir / log,
@@ -96,11 +101,22 @@ class CommandStage:
         )
         _require_program(argv, command, context)
         found, problem = files.new(before) if patterns else ([], "")
-        read = read_results(files.keep(found), name=self.name) if found else None
+        read = self._read(files.keep(found), context) if found else None
         if not any(out.iterdir()):
             out.rmdir()
         result = judged(self.name, argv, command, read, problem, started_at=started_at)
         return replace(result, log=log)
+
+    def _tell(self, context: StageContext, argv: Sequence[str]) -> None:
+        """Say what runs now, for displays, and for the report of a run that dies meanwhile."""
+        tests = RunFolder(context.run_dir).tests(self.name)
+        tests.parent.mkdir(parents=True, exist_ok=True)
+        name = shortened(shlex.join(argv), 200)
+        append_line(tests, {"event": "collected", "nodeids": [name], "count": 1})
+        append_line(tests, {"event": "started", "nodeid": name})
+
+    def _read(self, files: Sequence[Path], context: StageContext) -> StageResult:
+        return read_results(files, name=self.name, format_name=self.format_name, run_dir=context.run_dir)
 
     def _placed(self, argv: Sequence[str], context: StageContext) -> list[str]:
         """Return the command line as a box needs it: it starts at the top, and says what is not there."""

@@ -50,6 +50,7 @@ def make_stage(stage: ProjectStage, longest_s: float) -> Stage:
                 argv=table.command,
                 folder=stage.folder,
                 results=table.results,
+                format_name=table.format or "",
                 timeout_s=timeout_s,
                 retries=table.retries,
                 workers=table.workers,

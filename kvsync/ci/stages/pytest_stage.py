@@ -194,6 +194,7 @@ class PytestStage:
             argv=[*argv, *self._more(values)],
             timeout_s=self.timeout_s,
             results=("{out}/junit.xml",),
+            format_name="junit",
             retries=self.retries,
             workers=self.workers,
             environment=self._variables(context),

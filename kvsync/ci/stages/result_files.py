@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from itertools import chain, count, islice
 from pathlib import Path
 
-from kvsync.ci.report.junit_reader import read_junit
+from kvsync.ci.readers.files import read_files
+from kvsync.errors import ConfigError
+from kvsync.testing.results.measurement import machine_facts, read_measurements, write_measurements
 from kvsync.testing.results.outcome import StageResult
 
 MOST_FILES = 5_000
@@ -72,9 +74,19 @@ class ResultFiles:
                     yield path
 
 
-def read_results(files: Sequence[Path], *, name: str) -> StageResult:
-    """Return what the files say, as the result of a stage of this name."""
-    return read_junit(files, name=name)
+def read_results(files: Sequence[Path], *, name: str, format_name: str, run_dir: Path) -> StageResult:
+    """Return what the files say, as the result of a stage of this name; the run keeps what they measured.
+
+    `format_name` is "" for what is told by what is in each file; one in no format is a doubt.
+    """
+    try:
+        found = read_files(files, name=name, format_name=format_name)
+    except ConfigError as exc:
+        return StageResult.unknown(name, "; ".join(exc.problems))
+    if found.measurements:
+        kept = run_dir / "benchmark.json"
+        write_measurements(kept, [*read_measurements(kept), *found.measurements], machine_facts())
+    return found.result
 
 
 def _stamp(path: Path) -> Stamp:

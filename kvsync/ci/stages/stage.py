@@ -1,5 +1,6 @@
 """What a stage is, and how it is run so that its result is a value, whatever happens."""
 
+import math
 import threading
 import time
 import traceback
@@ -32,7 +33,8 @@ class StageContext:
     all that this process has. A later `attempt` is merged into what was found before; it repeats what did not
     pass only if `failed_only`. `other_code` names its code if that is another than the first attempt's. Tests
     that are not `known` (None: all are) are new. With a `box` its processes are confined. `kept_back` are
-    variables that the tests do not see, to be named where they fail.
+    variables that the tests do not see, to be named where they fail. By `ends_at`, on the monotonic clock,
+    the run has taken all the time that it may.
     """
 
     run_dir: Path
@@ -50,6 +52,7 @@ class StageContext:
     environ: Mapping[str, str] | None = field(default=None, repr=False)
     tools: Mapping[str, str] | None = field(default=None, repr=False)
     kept_back: tuple[str, ...] = ()
+    ends_at: float = math.inf
     box: Box | None = None
     stop: threading.Event
 
@@ -63,6 +66,11 @@ class Stage(Protocol):
 
     def run(self, context: StageContext) -> StageResult:
         """Carry the stage out; what the product does wrong is in the result, not raised."""
+
+
+def seconds_left(context: StageContext, clock: Callable[[], float] = time.monotonic) -> float:
+    """Return how long what begins now may take, for the sake of the whole run."""
+    return context.ends_at - clock()
 
 
 def run_safely(

@@ -47,9 +47,13 @@ class Measurements:
 
     def add(self, measurement: Measurement) -> None:
         """Write one more measurement."""
-        every = [*read_measurements(self.path), measurement]
-        content = {"machine": machine_facts(), "measurements": [asdict(each) for each in every]}
-        write_whole(self.path, json.dumps(content, indent=1) + "\n")
+        write_measurements(self.path, [*read_measurements(self.path), measurement], machine_facts())
+
+
+def write_measurements(path: Path, every: Iterable[Measurement], machine: Mapping[str, str]) -> None:
+    """Write measurements and the machine they were measured on, which is {} where that is not known."""
+    content = {"machine": dict(machine), "measurements": [asdict(each) for each in every]}
+    write_whole(path, json.dumps(content, indent=1) + "\n")
 
 
 def read_measurements(path: Path) -> list[Measurement]:

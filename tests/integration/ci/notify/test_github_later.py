@@ -167,3 +167,10 @@ def test_people_can_send_it_by_hand(double: FakeGitHub, ended: Ended) -> None:
     double.recover()
     assert do(double, UPLOAD, *words) == (0, f"{folder.path.name}: GitHub has been told\n")
     assert double.states(COMMIT) == {"kvsync-ci": "success", "kvsync-ci/unit": "success"}
+
+
+def test_a_run_that_never_knew_its_stages_leaves_no_commit_waiting(double: FakeGitHub, ended: Ended) -> None:
+    """Its commit could not be fetched, or is malformed in what it says of its stages."""
+    watch(double, ended(stages=""), 0.0)
+
+    assert list(double.states(COMMIT)) == ["kvsync-ci"]

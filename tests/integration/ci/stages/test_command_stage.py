@@ -8,10 +8,14 @@ from typing import Any
 
 import pytest
 
+from kvsync.ci.run_folder import RunFolder
 from kvsync.ci.stages.command_stage import WEAK, CommandStage
+from kvsync.ci.stages.pytest_stage import cut_short
 from kvsync.ci.stages.stage import StageContext, run_safely
 from kvsync.testing.processes.ledger import Ledger
 from kvsync.testing.processes.wait import wait_for
+from kvsync.testing.results.history import read_lines
+from kvsync.testing.results.measurement import read_measurements
 from kvsync.testing.results.outcome import Outcome, StageResult
 
 PASSED = '<testsuite name="s" tests="1"><testcase classname="m" name="good"/></testsuite>'
@@ -123,6 +127,37 @@ def test_without_proof_it_is_unknown(
     assert reason in result.reason
 
 
+def test_what_a_program_prints_can_be_its_result(run_script: RunScript) -> None:
+    """Go and TAP print theirs, among lines of others."""
+    events = (
+        '{"Action":"run","Package":"p","Test":"TestA"}',
+        '{"Action":"pass","Package":"p","Test":"TestA"}',
+        '{"Action":"pass","Package":"p"}',
+    )
+    go = run_script("\n".join(f"echo '{event}'" for event in events), results=("{output}",))
+    tap = run_script("echo starting; echo 1..2; echo ok 1 - a; echo not ok 2 - b", results=("{output}",))
+
+    assert (go.outcome, [check.name for check in go.checks]) == (Outcome.PASSED, ["p::TestA"])
+    assert (tap.outcome, [check.kind for check in tap.checks]) == (Outcome.FAILED, ["passed", "failed"])
+
+
+def test_what_its_files_measure_is_kept(run_script: RunScript, context: StageContext) -> None:
+    """For the report, and for trends."""
+    said = '[{"name": "rate", "unit": "1/s", "value": 7}]'
+    result = run_script(f"echo '{said}' > b.json", results=("b.json",), format_name="customBiggerIsBetter")
+
+    assert result.outcome is Outcome.PASSED
+    assert [each.value for each in read_measurements(context.run_dir / "benchmark.json")] == [7]
+
+
+def test_a_file_in_no_format_is_unknown(run_script: RunScript) -> None:
+    """And how it begins is said."""
+    result = run_script("echo all is well > r.txt", results=("r.txt",))
+
+    assert result.outcome is Outcome.UNKNOWN
+    assert "it is in no format that is read (it begins with 'all is well')" in result.reason
+
+
 def test_files_that_say_failed_are_believed_whatever_the_exit_status(run_script: RunScript) -> None:
     """Some programs end with 0 all the same."""
     result = run_script(f"echo '{FAILED}' > {{out}}/r.xml", results=("{out}/r.xml",))
@@ -204,3 +239,13 @@ def test_the_variables_that_are_kept_from_it_are_named_when_it_fails(context: St
     assert result.remarks[-1] == (
         "the tests do not see DATABASE_URL; pass_environment in kvsync-ci.toml lets them"
     )
+
+
+def test_what_runs_is_told_while_it_runs(run_script: RunScript, context: StageContext) -> None:
+    """A display shows it, and the report of a run that dies meanwhile has it, undecided."""
+    assert run_script("exit 0").outcome is Outcome.PASSED
+    lines = list(read_lines(RunFolder(context.run_dir).tests("check")))
+    died = cut_short(lines, name="check", why="the pipeline was killed")
+
+    assert [line["event"] for line in lines] == ["collected", "started"]
+    assert (died.outcome, died.checks[0].name) == (Outcome.UNKNOWN, "sh -c 'exit 0'")

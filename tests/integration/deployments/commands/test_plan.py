@@ -3,6 +3,7 @@
 import json
 import subprocess
 from collections.abc import Sequence
+from contextlib import chdir
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,14 @@ def test_settings_that_lie_near_and_are_not_read_are_named(repository: Path) -> 
 def test_a_guess_is_called_one(repository: Path) -> None:
     """The first line says that no file describes the stages."""
     assert "stages: guessed, for there is no stages.toml" in command(repository, "plan").stderr
+
+
+def test_the_repository_is_the_one_that_one_stands_in(repository: Path) -> None:
+    """From any of its folders; one that is in none is taken as it is."""
+    with chdir(repository / "tests"):
+        assert repository_meant(None) == repository
+    with chdir(repository.parent):
+        assert repository_meant(None) == repository.parent
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:

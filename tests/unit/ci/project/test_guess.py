@@ -56,7 +56,7 @@ def test_no_test_is_left_out_of_a_guess(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("files", "command"),
     [
-        ({"go_dot_mod": ""}, ["go", "test", "./..."]),
+        ({"go_dot_mod": ""}, ["go", "test", "-json", "./..."]),
         ({"Cargo_dot_toml": ""}, ["cargo", "test"]),
         ({"pom_dot_xml": ""}, ["mvn", "--batch-mode", "test"]),
         ({"build_dot_gradle": "", "gradlew": ""}, ["./gradlew", "test", "--rerun-tasks"]),

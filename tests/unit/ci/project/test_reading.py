@@ -2,12 +2,14 @@
 
 import textwrap
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from kvsync.ci.project.lines import line_of
-from kvsync.ci.project.model import CommandStageTable, PytestStageTable
+from kvsync.ci.project.model import CommandStageTable, PytestStageTable, ResultFormat
 from kvsync.ci.project.reading import parse_project, read_project
+from kvsync.ci.readers.formats import FORMATS
 from kvsync.errors import ConfigError
 
 MALFORMED = """\
@@ -168,6 +170,11 @@ def test_the_line_of_a_value(where: tuple[str, ...], line: int) -> None:
     )
 
     assert line_of(text, where) == line
+
+
+def test_every_format_that_is_read_can_be_named() -> None:
+    """The model stands below the readers, so that it names them itself."""
+    assert get_args(ResultFormat) == FORMATS
 
 
 def test_our_own_file_is_read() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from kvsync.ci.project.reading import parse_project, read_project
-from kvsync.ci.run.parameters import REPOSITORY, Parameters
+from kvsync.ci.run.parameters import REPOSITORY, CommitSource, Parameters
 from kvsync.ci.run.run import Installation, Run
 from kvsync.ci.settings import Settings, StageSettings
 from kvsync.ci.stages.command_stage import CommandStage
@@ -63,3 +63,19 @@ def test_a_stage_is_not_run_without_what_it_needs(
         "not run: it needs a, which did not pass" if unmet else "",
         "",
     )
+
+
+def test_a_run_takes_no_longer_than_the_owner_allows() -> None:
+    """A commit may name a hundred stages; those of a fork have less time, and the last one what is left."""
+    project = parse_project('[stages.a]\nkind = "command"\ncommand = ["x"]\n')
+    fork = CommitSource(url="https://host/name", commit="a" * 40, trusted=False)
+    settings = Settings(stages=StageSettings(longest_run_s=900, untrusted_run_s=60))
+    ours, theirs = (
+        Run(Parameters(source=source), Installation(settings)).of_project(project) for source in (None, fork)
+    )
+    stage = theirs.stage("a", 12.0)
+
+    assert (ours.longest_s, theirs.longest_s) == (900, 60)
+    assert isinstance(stage, CommandStage)
+    assert stage.timeout_s == 12
+    assert theirs.unmet("a", 0.0) == "not run: the run took the 60 s that the pipeline's owner allows"
