@@ -71,8 +71,11 @@ class Run:
     def stage(self, name: str, left_s: float = math.inf) -> Stage:
         """Return what runs the stage of this name, which the project has, within the time that is left."""
         assert self.project is not None
-        longest_s, services = min(self.settings.stages.longest_s, left_s), self.project.services
-        return make_served(self._stages[name], longest_s, services, self.settings.services)
+        source, settings = self.parameters.source, self.settings.services
+        if source and not source.trusted:
+            settings = settings.without_addresses
+        longest_s = min(self.settings.stages.longest_s, left_s)
+        return make_served(self._stages[name], longest_s, self.project.services, settings)
 
     @property
     def longest_s(self) -> float:

@@ -50,7 +50,7 @@ class ServerCommand:
 def serving(
     server: ServerCommand, name: str, around: Surroundings, timeout_s: float
 ) -> Iterator[Callable[[], str]]:
-    """Run a server until left; gives what says why it ended, "" while it runs.
+    """Run a server until left; gives what says, once it was left, why it had ended before, "" if it had not.
 
     Raises NotReady when it ends before it answers, or does not answer within `timeout_s`.
     """
@@ -116,6 +116,8 @@ def _ending(running: Future[CommandResult], name: str) -> str:
     if not running.done():
         return ""
     result = running.result()
+    if result.stopped:
+        return ""
     lines = [line.strip() for line in result.tail.splitlines() if line.strip()]
     said = f": {shortened(lines[-1])}" if lines else ""
     mend = ""

@@ -25,7 +25,8 @@ class NotReady(NotRun):
 class RunningService:
     """A service that is ready. `fields` are what is said of it (kvsync.ci.project.services).
 
-    `source` names what it is and where it came from. `why_ended` says why it no longer runs, "" if it does.
+    `source` names what it is and where it came from. When it is over, `why_ended` says why it
+    ended before it was to, "" if it did not.
     """
 
     fields: Mapping[str, str] = field(repr=False)

@@ -42,7 +42,6 @@ class ServedStage:
         try:
             with running(self.tables, self.order, self._around(context)) as services:
                 result = self._served(services).run(context_with(context, services))
-                ended = [why for each in services.values() if (why := each.why_ended())]
         except NotReady as exc:
             return StageResult.unknown(
                 self.name,
@@ -50,7 +49,7 @@ class ServedStage:
                 started_at=started_at,
                 detail="\n".join(filter(None, [f"not run: {exc}", exc.tail])),
             )
-        for why in ended:
+        for why in filter(None, [each.why_ended() for each in services.values()]):
             result = result.doubted(f"{why} while the stage ran")
         said = [f"service {name}: {each.source}" for name, each in services.items()]
         return replace(result, remarks=(*result.remarks, *said))

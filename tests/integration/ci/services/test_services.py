@@ -6,10 +6,12 @@ import secrets
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from kvsync.ci.box.box import Box
 from kvsync.ci.cleaning.residue import find
 from kvsync.ci.project.choice import stages_of
 from kvsync.ci.project.reading import parse_project
@@ -99,14 +101,14 @@ def context(tmp_path: Path) -> StageContext:
 def run_stage(context: StageContext) -> RunStage:
     """Run a stage of a project, with some of its text replaced."""
 
-    def run(name: str, *changes: tuple[str, str]) -> StageResult:
+    def run(name: str, *changes: tuple[str, str], inside: StageContext = context) -> StageResult:
         text = PROJECT.replace("{python}", sys.executable)
         for before, after in changes:
             assert before in text
             text = text.replace(before, after)
         project = parse_project(text)
         stage = make_served(stages_of(project)[name], 60.0, project.services, ServiceSettings())
-        return run_safely(stage, context)
+        return run_safely(stage, inside)
 
     return run
 
@@ -153,6 +155,15 @@ def test_what_does_not_become_ready_makes_nothing_green(
     assert re.match(f"not run: {reason}", result.reason)
     assert logged in result.checks[0].detail
     assert not find(context.ledger.path, marked=[])
+
+
+def test_in_a_box_nothing_is_started(run_stage: RunStage, context: StageContext) -> None:
+    """It has no network, so that its tests would find nothing; the reason says what to do."""
+    result = run_stage("whole", inside=replace(context, box=Box()))
+
+    assert result.outcome is Outcome.UNKNOWN
+    assert result.reason.startswith("not-run: it needs back, front, and in a box there are no services: run")
+    assert not (context.run_dir / "logs").exists()
 
 
 def test_a_program_that_is_not_there_is_said_before_anything_starts(
