@@ -32,6 +32,10 @@ _TABLES: Mapping[str, type[BaseModel]] = {
     "`[stages.NAME]` of the kind `pytest`": stages_model.PytestStageTable,
     "`[stages.NAME]` of the kind `command`": stages_model.CommandStageTable,
     "`[stages.NAME.when]`": stages_model.When,
+    "`[services.NAME]` of the kind `process`": stages_model.ProcessServiceTable,
+    "`[services.NAME]` of the kind `postgres`": stages_model.PostgresServiceTable,
+    "`[services.NAME]` of the kind `redis`": stages_model.RedisServiceTable,
+    "`[services.NAME]` of the kind `s3`": stages_model.S3ServiceTable,
 }
 
 _WORDS = {"integer": "whole number", "array": "list", "boolean": "true or false", "string": "text"}

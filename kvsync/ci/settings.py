@@ -283,6 +283,43 @@ class StageSettings(_Table):
     untrusted_run_s: PositiveFloat = 2 * 3600.0
 
 
+_SCHEMES = {"postgres": ("postgresql", "postgres"), "redis": ("redis",), "s3": ("http", "https")}
+
+
+class ServiceSettings(_Table):
+    """Servers of the pipeline's owner that services of stages are made on, instead of ones that are started.
+
+    `postgres` (`postgresql://user:password@host/`, who may create databases) gives each stage a new database,
+    `redis` (`redis://:password@host`) one that is empty, and is emptied afterwards, and `s3`
+    (`https://access-key:secret-key@host`) a new bucket. They come from the environment, for their passwords,
+    which tests get with them; those of an untrusted commit do not.
+    Without an address, a service is a container of an image that is named: `postgres_image` of PostgreSQL's
+    official one or one like it, `redis_image` of Valkey or Redis, `s3_image` of SeaweedFS.
+    """
+
+    postgres: SecretStr = SecretStr("")
+    redis: SecretStr = SecretStr("")
+    s3: SecretStr = SecretStr("")
+    postgres_image: str = ""
+    redis_image: str = ""
+    s3_image: str = ""
+
+    @property
+    def without_addresses(self) -> "ServiceSettings":
+        """The same for code that nobody here vouches for: a service's tests get the owner's password."""
+        return self.model_copy(update=dict.fromkeys(_SCHEMES, SecretStr("")))
+
+    @field_validator("postgres", "redis", "s3")
+    @classmethod
+    def _of_its_kind(cls, address: SecretStr, info: ValidationInfo) -> SecretStr:
+        """Refuse an address of something else; the message does not repeat it."""
+        schemes = _SCHEMES[str(info.field_name)]
+        given = address.get_secret_value()
+        if given and not re.match(rf"({'|'.join(schemes)})://([^/\s]*@)?[^/@\s]+/?", given):
+            raise ValueError(f"an address is needed that begins with {schemes[0]}://")
+        return address
+
+
 class Settings(_Table):
     """Everything that can be configured, a field for each table of the file."""
 
@@ -295,6 +332,7 @@ class Settings(_Table):
     serve: ServeSettings = ServeSettings()
     box: BoxSettings = BoxSettings()
     stages: StageSettings = StageSettings()
+    services: ServiceSettings = ServiceSettings()
     vllm: VllmSettings = VllmSettings()
 
     @property

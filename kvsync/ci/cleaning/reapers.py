@@ -10,6 +10,7 @@ The facts of each kind, which its maker writes down and its reaper needs:
     cordon           kubeconfig, context, kind_cluster
     node-image       kind_cluster: a Kind cluster that stays, on whose nodes the image was loaded
     container, image, path: none, the name says everything
+    database, bucket: none; they are on a server of the owner's
     docker           none: it is not a thing, but says that docker did not answer; see labelled
 
 An empty kubeconfig or context leaves the choice to kubectl; `kind_cluster` is empty for a cluster that is not
@@ -47,6 +48,8 @@ KINDS = (
     "image",
     UNKNOWN,
     "path",
+    "database",
+    "bucket",
 )
 """In the order of their removal."""
 
@@ -126,6 +129,8 @@ def reap(entry: LedgerEntry, tools: Tools = ON_PATH) -> bool:
             return False
         case "network-rule":
             return undo(entry, tools)
+        case "database" | "bucket":
+            raise ClusterError("its server's password is not kept; remove it there")
         case "custom-resource" | "namespace" | "cordon" | "node-image" as kind:
             return not _is_gone(entry.facts.get("kind_cluster"), tools) and _INSIDE[kind](entry, tools)
     raise UnknownName("kind of ledger entry", entry.kind, KINDS)

@@ -104,6 +104,8 @@ def _with_needs(project: Project, every: dict[str, ProjectStage], asked: set[str
     while waiting:
         origin = waiting.pop()
         for needed in project.stages[origin].needs if origin not in seen else ():
+            if needed in project.services:
+                continue
             found |= {each.name for each in every.values() if each.origin == needed}
             waiting.append(needed)
         seen.add(origin)

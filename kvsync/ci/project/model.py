@@ -24,6 +24,23 @@ stay in `kvsync-ci.toml`. Stages run in the order of the file, after those that 
 `command`, `options`, `python`, `folder`, `results` and the values of `environment`, `{name}` stands for a
 value of the matrix, for `{profile}`, `{seed}`, `{workers}`, and `{out}`, a new folder for result files;
 `results = "{output}"` is what the program prints.
+
+```
+[services.database]
+kind = "postgres"
+
+[services.api]
+kind = "process"
+command = [".venv/bin/python", "-m", "registry", "--port", "{port}"]
+needs = ["database"]                           # which it finds by the variable DATABASE_URL
+ready = "{url}/healthz"
+
+[stages.integration]
+kind = "pytest"
+folder = "tests/integration"
+needs = ["api"]                                # fresh and empty for this stage, gone after it
+environment = {REGISTRY = "{services.api.url}"}
+```
 """
 
 import re
@@ -96,6 +113,7 @@ def _inside(path: str) -> str:
 
 
 StageName = Annotated[str, Field(pattern=NAME, max_length=60), AfterValidator(_stage_name)]
+ServiceName = Annotated[str, Field(pattern=r"^[a-z]([a-z0-9-]*[a-z0-9])?$", max_length=30)]
 Seconds = Annotated[
     float,
     Field(gt=0, allow_inf_nan=False),
@@ -172,7 +190,8 @@ class _Stage(_Part):
     needs: Annotated[
         tuple[StageName, ...], BeforeValidator(_several, json_schema_input_type=str | tuple[str, ...])
     ] = ()
-    """Stages that have to pass first: they are part of every run that has this one, which is else not run."""
+    """Stages that have to pass first: they are part of every run that has this one, which is else not run.
+    Services that it gets, fresh and empty, while it runs."""
     after: Annotated[
         tuple[StageName, ...], BeforeValidator(_several, json_schema_input_type=str | tuple[str, ...])
     ] = ()
@@ -247,10 +266,73 @@ class ProjectTable(_Part):
     """How long preparing may take."""
 
 
+def _ready(address: str) -> str:
+    if not re.match(r"(\{url\}|(http|tcp)://\{host\}:\{port\})(?![^/?])", address):
+        raise ValueError(
+            f"{address!r} is not an address of its own that can be asked; "
+            'give one such as "{url}/healthz" or "tcp://{host}:{port}"'
+        )
+    return address
+
+
+class _Service(_Part):
+    start_timeout: Seconds = 60.0
+    """How long it may take until it is ready: seconds, or a text such as "90s"."""
+
+
+class ProcessServiceTable(_Service):
+    """A program of the repository that stages talk to. Its words, `ready` and the values of its environment
+    may name its own `{host}`, `{port}` and `{url}`, and what it needs, such as `{services.database.url}`."""
+
+    kind: Literal["process"]
+    """What kind of service it is."""
+    command: Words
+    """The words of the command line; it listens on 127.0.0.1 at `{port}`, and stays in the foreground."""
+    ready: Annotated[str, AfterValidator(_ready)]
+    """What is asked until it answers: "{url}/healthz" (with a status below 400) or "tcp://{host}:{port}"."""
+    folder: InnerPath | None = None
+    """Where it is started; at the top, if this is not set."""
+    needs: Annotated[
+        tuple[ServiceName, ...], BeforeValidator(_several, json_schema_input_type=str | tuple[str, ...])
+    ] = ()
+    """Services that are started before it, and end after it."""
+    environment: Variables = {}
+    """Variables that it gets besides those of the pipeline and of the services that it needs."""
+
+
+class PostgresServiceTable(_Service):
+    """A PostgreSQL server, or a new database of one; its database has the name of the service."""
+
+    kind: Literal["postgres"]
+    """What kind of service it is."""
+
+
+class RedisServiceTable(_Service):
+    """A server that speaks the protocol of Redis, such as Valkey."""
+
+    kind: Literal["redis"]
+    """What kind of service it is."""
+
+
+class S3ServiceTable(_Service):
+    """A server that speaks the protocol of S3, with an empty bucket that has the name of the service."""
+
+    kind: Literal["s3"]
+    """What kind of service it is."""
+
+
+ServiceTable = Annotated[
+    ProcessServiceTable | PostgresServiceTable | RedisServiceTable | S3ServiceTable,
+    Field(discriminator="kind"),
+]
+
+
 class Project(_Part):
     """Everything that the file says."""
 
     project: ProjectTable = ProjectTable()
     """What holds for all stages."""
+    services: Annotated[dict[ServiceName, ServiceTable], Field(max_length=20)] = {}
+    """What stages need besides themselves, by its names."""
     stages: Annotated[dict[StageName, StageTable], Field(min_length=1)]
     """The stages, by their names."""

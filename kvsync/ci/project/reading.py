@@ -10,8 +10,18 @@ from pydantic_core import ErrorDetails
 
 from kvsync.ci.project.guess import guess
 from kvsync.ci.project.lines import line_of
-from kvsync.ci.project.model import FILE, CommandStageTable, Project, PytestStageTable
+from kvsync.ci.project.model import (
+    FILE,
+    CommandStageTable,
+    PostgresServiceTable,
+    ProcessServiceTable,
+    Project,
+    PytestStageTable,
+    RedisServiceTable,
+    S3ServiceTable,
+)
 from kvsync.ci.project.relations import PLACEHOLDER, combinations, combined_name, suggested, wrong_links
+from kvsync.ci.project.services import wrong_services
 from kvsync.errors import ConfigError
 from kvsync.pods import Location, path, problems
 
@@ -25,6 +35,13 @@ KINDS: Mapping[str, type[BaseModel]] = {
     str(get_args(model.model_fields["kind"].annotation)[0]): model
     for model in (PytestStageTable, CommandStageTable)
 }
+
+SERVICE_KINDS: Mapping[str, type[BaseModel]] = {
+    str(get_args(model.model_fields["kind"].annotation)[0]): model
+    for model in (ProcessServiceTable, PostgresServiceTable, RedisServiceTable, S3ServiceTable)
+}
+
+_KINDS_OF = {"stages": KINDS, "services": SERVICE_KINDS}
 
 PROVIDED = frozenset({"out", "output", "profile", "seed", "workers"})
 """What `{name}` may stand for besides the values of a matrix."""
@@ -83,6 +100,7 @@ def parse_project(text: str) -> Project:
         ]
     wrong += wrong_links(document)
     wrong += _wrong_words(document)
+    wrong += wrong_services(document)
     if project and not wrong and (count := _count(project)) > MOST_STAGES:
         wrong = [(("stages",), f"with their matrices these are {count} stages; at most {MOST_STAGES} may be")]
     if wrong or project is None:
@@ -102,11 +120,10 @@ def _guessed(repository: Path) -> Project:
 
 
 def _place(where: Location) -> Location:
-    """Leave out what pydantic names besides fields: the kind of a stage, and that a key is meant."""
+    """Leave out what pydantic names besides fields: the kind of a table, and that a key is meant."""
     where = tuple(part for part in where if part != "[key]")
-    return (
-        (*where[:2], *where[3:]) if where[0] == "stages" and len(where) > 2 and where[2] in KINDS else where
-    )
+    has_kind = len(where) > 2 and where[2] in _KINDS_OF.get(str(where[0]), ())
+    return (*where[:2], *where[3:]) if has_kind else where
 
 
 def _said(line: ErrorDetails, what: str) -> str:
@@ -114,12 +131,15 @@ def _said(line: ErrorDetails, what: str) -> str:
         case "extra_forbidden":
             return f"unknown key; {suggested(str(line['loc'][-1]), _fields(line['loc']))}"
         case "union_tag_not_found":
-            return f'has no kind; give one, such as kind = "pytest": {", ".join(KINDS)}'
+            kinds = _KINDS_OF[str(line["loc"][0])]
+            return f'has no kind; give one, such as kind = "{next(iter(kinds))}": {", ".join(kinds)}'
         case "union_tag_invalid":
             given = str(cast("Mapping[str, object]", line["input"]).get("kind"))
-            return f"there is no kind {given!r}; {suggested(given, KINDS)}"
+            return f"there is no kind {given!r}; {suggested(given, _KINDS_OF[str(line['loc'][0])])}"
         case "missing":
             return "is missing; add it"
+        case "string_pattern_mismatch" if "[key]" in line["loc"] and line["loc"][0] == "services":
+            return "a name has small letters, digits and - within, a letter first; rename it"
         case "string_pattern_mismatch" if "[key]" in line["loc"]:
             return "a name has small letters, digits and . _ - within; rename it"
     return what
@@ -129,8 +149,8 @@ def _fields(where: Location) -> list[str]:
     """Return the names of the fields of the table that a key stands in."""
     model: type[BaseModel] = Project
     for part in where[:-1]:
-        if str(part) in KINDS:
-            model = KINDS[str(part)]
+        if found := _KINDS_OF.get(str(where[0]), {}).get(str(part)):
+            model = found
         elif part in model.model_fields and (inner := _model_in(model.model_fields[str(part)].annotation)):
             model = inner
     return list(model.model_fields)

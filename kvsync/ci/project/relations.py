@@ -10,7 +10,7 @@ from kvsync.pods import Location
 
 LINKS = ("needs", "after")
 
-PLACEHOLDER = re.compile(r"\{([a-z][a-z0-9_]*)\}")
+PLACEHOLDER = re.compile(r"\{([a-z][a-z0-9_]*(?:\.[a-z][a-z0-9_-]*)*)\}")
 
 
 def wrong_links(document: Mapping[str, object]) -> Iterator[tuple[Location, str]]:
@@ -18,6 +18,8 @@ def wrong_links(document: Mapping[str, object]) -> Iterator[tuple[Location, str]
     stages = document.get("stages")
     if not isinstance(stages, dict):
         return
+    given = document.get("services")
+    services = given if isinstance(given, dict) else {}
     graph: dict[str, list[str]] = {name: [] for name in stages}
     for name, table in stages.items():
         for link in LINKS if isinstance(table, dict) else ():
@@ -25,8 +27,13 @@ def wrong_links(document: Mapping[str, object]) -> Iterator[tuple[Location, str]
             for other in [given] if isinstance(given, str) else given if isinstance(given, list) else []:
                 if other in stages:
                     graph[name].append(other)
+                elif isinstance(other, str) and other in services:
+                    if link != "needs":
+                        yield ("stages", name, link), f"{other!r} is a service; name it in `needs`"
                 elif isinstance(other, str):
-                    yield ("stages", name, link), f"there is no stage {other!r}; {suggested(other, stages)}"
+                    what = "stage or service" if services and link == "needs" else "stage"
+                    known = [*stages, *(services if link == "needs" else ())]
+                    yield ("stages", name, link), f"there is no {what} {other!r}; {suggested(other, known)}"
     try:
         TopologicalSorter(graph).prepare()
     except CycleError as exc:

@@ -13,7 +13,7 @@ from kvsync.ci.run.parameters import REPOSITORY, Parameters
 from kvsync.ci.run_folder import RunFolder
 from kvsync.ci.settings import Settings, load_settings
 from kvsync.ci.stages.environment import secrets_apart
-from kvsync.ci.stages.making import make_stage
+from kvsync.ci.stages.making import make_served
 from kvsync.ci.stages.prepare import PrepareStage
 from kvsync.ci.stages.redaction import secrets_of
 from kvsync.ci.stages.stage import LOCAL, Stage
@@ -71,7 +71,12 @@ class Run:
 
     def stage(self, name: str, left_s: float = math.inf) -> Stage:
         """Return what runs the stage of this name, which the project has, within the time that is left."""
-        return make_stage(self._stages[name], min(self.settings.stages.longest_s, left_s))
+        assert self.project is not None
+        source, settings = self.parameters.source, self.settings.services
+        if source and not source.trusted:
+            settings = settings.without_addresses
+        longest_s = min(self.settings.stages.longest_s, left_s)
+        return make_served(self._stages[name], longest_s, self.project.services, settings)
 
     @property
     def longest_s(self) -> float:

@@ -1,10 +1,30 @@
 """The stages of a repository, made ready to run."""
 
+from collections.abc import Mapping
+from dataclasses import replace
+
 from kvsync.ci.project.choice import ProjectStage
-from kvsync.ci.project.model import CommandStageTable, PytestStageTable
+from kvsync.ci.project.model import CommandStageTable, PytestStageTable, ServiceTable
+from kvsync.ci.project.services import start_order
+from kvsync.ci.settings import ServiceSettings
 from kvsync.ci.stages.command_stage import CommandStage
 from kvsync.ci.stages.pytest_stage import PytestStage
+from kvsync.ci.stages.served import ServedStage
 from kvsync.ci.stages.stage import Stage
+
+
+def make_served(
+    stage: ProjectStage, longest_s: float, services: Mapping[str, ServiceTable], settings: ServiceSettings
+) -> Stage:
+    """Return what runs a stage together with the services that it needs."""
+    order = start_order(services, stage.table.needs)
+    if not order:
+        return make_stage(stage, longest_s)
+
+    def make(found: Mapping[str, str]) -> Stage:
+        return make_stage(replace(stage, values={**stage.values, **found}), longest_s)
+
+    return ServedStage(stage.name, make, order, services, settings)
 
 
 def make_stage(stage: ProjectStage, longest_s: float) -> Stage:

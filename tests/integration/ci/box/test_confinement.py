@@ -206,7 +206,7 @@ def test_tests_have_a_temporary_folder_and_those_that_failed_are_repeated(boxed:
         "def test_a(tmp_path): (tmp_path / 'file').touch()\n"
         "def test_b(run_dir): assert (run_dir / 'history' / 'some-2-only.json').exists()\n"
     )
-    result = run_safely(PytestStage("some", "some", 60, retries=1), _context(boxed))
+    result = run_safely(PytestStage("some", "tests/some", 60, retries=1), _context(boxed))
 
     assert [check.kind for check in result.checks] == ["passed", "flaky"]
 

@@ -8,8 +8,9 @@ import pytest
 from kvsync.ci.project.reading import parse_project, read_project
 from kvsync.ci.run.parameters import REPOSITORY, CommitSource, Parameters
 from kvsync.ci.run.run import Installation, Run
-from kvsync.ci.settings import Settings, StageSettings
+from kvsync.ci.settings import ServiceSettings, Settings, StageSettings
 from kvsync.ci.stages.command_stage import CommandStage
+from kvsync.ci.stages.served import ServedStage
 from kvsync.testing.results.outcome import Check, CheckKind, merge
 
 OURS = read_project(REPOSITORY)
@@ -63,6 +64,23 @@ def test_a_stage_is_not_run_without_what_it_needs(
         "not run: it needs a, which did not pass" if unmet else "",
         "",
     )
+
+
+def test_an_untrusted_commit_gets_nothing_of_the_owners_servers() -> None:
+    """Its tests would get their passwords; a container or a server of this machine's is for all."""
+    project = parse_project(
+        '[services.d]\nkind = "postgres"\n[stages.a]\nkind = "command"\ncommand = ["x"]\nneeds = "d"\n'
+    )
+    fork = CommitSource(url="https://host/name", commit="a" * 40, trusted=False)
+    given = ServiceSettings.model_validate({"postgres": "postgresql://me:word@host/", "redis_image": "r"})
+    ours, theirs = (
+        Run(Parameters(source=source), Installation(Settings(services=given))).of_project(project).stage("a")
+        for source in (None, fork)
+    )
+
+    assert isinstance(ours, ServedStage)
+    assert isinstance(theirs, ServedStage)
+    assert (ours.settings, theirs.settings) == (given, ServiceSettings(redis_image="r"))
 
 
 def test_a_run_takes_no_longer_than_the_owner_allows() -> None:

@@ -1,0 +1,52 @@
+"""A server in a container of Docker's, at a port of the loopback; it bears the label of the run."""
+
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from kvsync.ci.services.service import HOST, Surroundings
+from kvsync.testing.clusters.kubernetes.manifests import RUN_LABEL
+from kvsync.testing.processes.tools import ON_PATH
+from kvsync.testing.results.verdicts import NotRun
+
+REMOVAL_S = 60.0
+"""For Docker to remove a container on a busy machine."""
+
+
+@contextmanager
+def container(
+    image: str,
+    ports: tuple[int, int],
+    around: Surroundings,
+    *,
+    variables: Sequence[str] = (),
+    mounted: Mapping[Path, str] | None = None,
+    words: Sequence[str] = (),
+) -> Iterator[list[str]]:
+    """Give the command that runs a container in the foreground; it is removed afterwards, however that ended.
+
+    `ports`: outside and inside. `variables`: those of the command's environment that the container gets.
+    `words` go to the image. Raises NotRun where there is no Docker.
+    """
+    if not ON_PATH.find("docker"):
+        raise NotRun(
+            f"there is no docker for the image {image}; install it, or set no image in kvsync-ci.toml"
+        )
+    name, (outside, inside) = f"kvsync-service-{secrets.token_hex(6)}", ports
+    argv = ["docker", "run", "--rm", f"--name={name}", f"--label={RUN_LABEL}={around.ledger.run}"]
+    argv += [f"--publish={HOST}:{outside}:{inside}", *(f"--env={variable}" for variable in variables)]
+    argv += [f"--volume={path}:{at}:ro" for path, at in (mounted or {}).items()]
+    entry = around.ledger.intend("container", name)
+    try:
+        yield [*argv, image, *words]
+    finally:
+        removed = ON_PATH.ask("docker", "rm", "--force", "--volumes", name, timeout_s=REMOVAL_S)
+        if removed.ok or "No such container" in removed.errors:
+            around.ledger.released(entry)
+
+
+def source(image: str) -> str:
+    """Say of which image a container is, and which build of it."""
+    said = ON_PATH.ask("docker", "image", "inspect", "--format={{.Id}}", image)
+    return f"the image {image} ({said.lines[0].removeprefix('sha256:')[:12]})" if said.lines else image

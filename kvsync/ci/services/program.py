@@ -1,0 +1,72 @@
+"""A service that is a program of the tested repository."""
+
+import shutil
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+
+from kvsync.ci.project.model import ProcessServiceTable
+from kvsync.ci.project.relations import PLACEHOLDER, filled
+from kvsync.ci.project.services import placeholders, variables
+from kvsync.ci.services.server import ServerCommand, free_ports, serving
+from kvsync.ci.services.service import HOST, RunningService, Surroundings
+from kvsync.testing.results.verdicts import NotRun
+
+ANSWER_S = 5.0
+"""How long one answer may take."""
+
+ACCEPTED_BELOW = 400
+"""The status of an answer that says it is ready."""
+
+
+@contextmanager
+def program(
+    name: str, table: ProcessServiceTable, others: Mapping[str, RunningService], around: Surroundings
+) -> Iterator[RunningService]:
+    """Run it until left; `others` are what runs already. Raises NotReady."""
+    (port,) = free_ports(1)
+    own = {"url": f"http://{HOST}:{port}", "host": HOST, "port": str(port)}
+    needed = {other: others[other] for other in others if other in table.needs}
+    values, env = {**around.values, **own}, {"PYTHONPATH": ""}
+    for other, service in needed.items():
+        values |= placeholders(other, service.fields)
+        env |= variables(other, service.fields)
+    env |= {variable: filled(text, values) for variable, text in table.environment.items()}
+    address = filled(table.ready, values)
+    server = ServerCommand(
+        argv=[filled(word, values) for word in table.command],
+        answer=lambda: answer(address),
+        cwd=around.repository / (table.folder or ""),
+        environ=around.environ,
+        env=env,
+    )
+    with serving(server, name, around, table.start_timeout) as why_ended:
+        yield RunningService(fields=own, source=f"the repository's {table.command[0]}", why_ended=why_ended)
+
+
+def require_program(name: str, table: ProcessServiceTable, around: Surroundings) -> None:
+    """Raise NotRun, with the mend, where its program is not there."""
+    word, folder = table.command[0], around.repository / (table.folder or "")
+    if PLACEHOLDER.search(word):
+        return
+    search = around.environ.get("PATH") if around.environ is not None else None
+    if not (Path(folder, word).exists() if "/" in word else shutil.which(word, path=search)):
+        mend = "install it where the pipeline runs, or with `prepare` in stages.toml"
+        raise NotRun(f"service {name!r} cannot be started: there is no {word}; {mend}")
+
+
+def answer(address: str) -> str:
+    """Say why what is at an address is not ready, "" if it is; a connection is enough for `tcp://`."""
+    parts = urlsplit(address)
+    try:
+        if parts.scheme == "tcp":
+            socket.create_connection((parts.hostname or "", parts.port or 0), timeout=ANSWER_S).close()
+            return ""
+        status = httpx.get(address, timeout=ANSWER_S, trust_env=False).status_code
+    except (OSError, httpx.HTTPError) as exc:
+        return f"{address}: {exc or type(exc).__name__}"
+    return "" if status < ACCEPTED_BELOW else f"{address} answers with status {status}"

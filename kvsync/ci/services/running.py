@@ -1,0 +1,49 @@
+"""The services of one stage, from the first that is started to the last that is ended."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+
+from kvsync.ci.project.model import (
+    PostgresServiceTable,
+    ProcessServiceTable,
+    RedisServiceTable,
+    S3ServiceTable,
+    ServiceTable,
+)
+from kvsync.ci.services.postgres import postgres
+from kvsync.ci.services.program import program, require_program
+from kvsync.ci.services.redis import redis
+from kvsync.ci.services.s3 import s3
+from kvsync.ci.services.service import RunningService, Surroundings
+
+
+@contextmanager
+def running(
+    services: Mapping[str, ServiceTable], order: Sequence[str], around: Surroundings
+) -> Iterator[Mapping[str, RunningService]]:
+    """Start services in this order, each when those before it are ready, and end them the other way round.
+
+    Raises NotRun, with the mend, for one that cannot be had here, and NotReady.
+    """
+    for name in order:
+        if isinstance(table := services[name], ProcessServiceTable):
+            require_program(name, table, around)
+    with ExitStack() as stack:
+        found: dict[str, RunningService] = {}
+        for name in order:
+            found[name] = stack.enter_context(_start(name, services[name], found, around))
+        yield found
+
+
+def _start(
+    name: str, table: ServiceTable, others: Mapping[str, RunningService], around: Surroundings
+) -> AbstractContextManager[RunningService]:
+    match table:
+        case ProcessServiceTable():
+            return program(name, table, others, around)
+        case PostgresServiceTable():
+            return postgres(name, around, table.start_timeout)
+        case RedisServiceTable():
+            return redis(name, around, table.start_timeout)
+        case S3ServiceTable():
+            return s3(name, around, table.start_timeout)
