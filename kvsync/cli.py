@@ -13,7 +13,8 @@ import typer
 import kvsync
 from kvsync import core
 from kvsync.config import core_from_env
-from kvsync.errors import KVSyncError
+from kvsync.errors import ConfigError, KVSyncError
+from kvsync.settings.operation import TEXT_LINE
 from kvsync.simulator.options import SimulatorOptions
 
 EXIT_REFUSED = 2
@@ -233,9 +234,7 @@ def tail(
 
 
 def _log_to_stderr(level: str) -> None:
-    logging.basicConfig(
-        level=level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
-    )
+    logging.basicConfig(level=level.upper(), format=TEXT_LINE, stream=sys.stderr)
     # The one logs each request, and probes are many; the other each step of its start.
     for name in ("httpx", "uvicorn"):
         logging.getLogger(name).setLevel(logging.WARNING)

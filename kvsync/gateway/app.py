@@ -235,11 +235,7 @@ class Gateway:
     def _observe(self, passage: Passage) -> None:
         """Count and write down a request that has ended."""
         self._metrics.traffic.served(passage)
-        if (
-            self._config.logging.access
-            and passage.method == "POST"
-            and not passage.path.startswith("/index/")
-        ):
+        if self._config.logging.access and logs.is_noted(passage):
             logs.write(passage)
 
     @asynccontextmanager

@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
 from kvsync.gateway.answers.stored import StoredResponses
+from kvsync.gateway.operation.passage import passage_of
 from kvsync.gateway.proxy import Proxy, UpstreamAnswer, UpstreamFailure
 from kvsync.pods import Pod
 
@@ -30,14 +31,16 @@ class StoredRelay:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass one request on. Raises HTTPException 404 of a response that is not known, 503."""
         request = Request(scope, receive)
+        passage = passage_of(scope)
         pod = self._pod_of(request.path_params["id"])
+        passage.pod = pod.name
         path = f"{request.url.path}?{request.url.query}".removesuffix("?")
         headers = request.headers.raw
         async with self._proxy.send(pod, request.method, path, headers, b"") as answer:
             said = answer.said if isinstance(answer, UpstreamFailure) else answer
             if said is None:
                 raise HTTPException(503, f"pod {pod.name}, which has this response, failed: {answer.reason}")  # type: ignore[union-attr]
-            await _pass_on(said, pod, send)
+            passage.outcome = await _pass_on(said, pod, send)
 
     def _pod_of(self, response: str) -> Pod:
         name = self._stored.pod_of(response)
@@ -50,12 +53,14 @@ class StoredRelay:
         return found
 
 
-async def _pass_on(answer: UpstreamAnswer, pod: Pod, send: Send) -> None:
+async def _pass_on(answer: UpstreamAnswer, pod: Pod, send: Send) -> str:
+    """Pass an answer on; returns how it ended, if not with its status."""
     headers = [*answer.headers, (b"x-kvsync-pod", pod.name.encode("latin-1", "replace"))]
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     async with aclosing(answer.chunks) as chunks:
         async for chunk in chunks:
             if isinstance(chunk, UpstreamFailure):
-                return  # without its end, the answer is seen to be incomplete
+                return "broken"  # without its end, the answer is seen to be incomplete
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
     await send({"type": "http.response.body", "body": b""})
+    return ""

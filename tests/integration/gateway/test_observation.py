@@ -94,6 +94,30 @@ async def test_each_request_is_one_line(site: Site, caplog: pytest.LogCaptureFix
     )
 
 
+async def test_what_is_asked_of_a_response_is_a_line_too(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With the pod that keeps it; so is what is refused. Looking up models and states is none."""
+    await site.engine("a")
+    caplog.set_level(logging.INFO, "kvsync.access")
+    client = await site.gateway()
+
+    given = await client.post("/v1/responses", json={"model": "base", "input": "hello"})
+    await client.get(f"/v1/responses/{given.json()['id']}")
+    await client.get("/v1/responses/resp_x")
+    for path in ("/v1/models", "/readyz", "/status"):
+        await client.get(path)
+
+    shown = [
+        json.loads(JsonLines().format(record)) for record in caplog.records if record.name == "kvsync.access"
+    ]
+    assert [(line["method"], line["status"], line.get("pod")) for line in shown] == [
+        ("POST", 200, "a"),
+        ("GET", 200, "a"),
+        ("GET", 404, None),
+    ]
+
+
 @pytest.mark.parametrize(
     ("given", "kept"),
     [(["mine"], "mine"), ([], None), (["a", "b"], None), (["x" * 129], None), ([""], None)],
