@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -12,11 +13,13 @@ import httpx
 import pytest
 
 import kvsync
+from kvsync.config import GatewayConfig
 from kvsync.gateway.operation.explaining import lines
 from kvsync.gateway.operation.logs import JsonLines
+from kvsync.gateway.server import running
 from tests.integration.gateway.conftest import Site as Scripted
 from tests.integration.gateway.conftest import until
-from tests.integration.gateway.test_gateway import TOKENS, Site, metric
+from tests.integration.gateway.test_gateway import ADDRESSES, TOKENS, Site, metric
 
 REQUEST = {"model": "base", "prompt": TOKENS, "max_tokens": 2}
 
@@ -248,11 +251,12 @@ async def test_the_command_explains_what_the_gateway_says(site: Site, tmp_path: 
     request = tmp_path / "completion.json"
     request.write_text(json.dumps(REQUEST))
 
-    async def explain(gateway: str) -> tuple[int | None, str]:
+    async def explain(gateway: str, *, file: Path = request, key: str = "") -> tuple[int | None, str]:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "kvsync", "explain", str(request), "--gateway", gateway),
+            *(sys.executable, "-m", "kvsync", "explain", str(file), "--gateway", gateway),
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
+            env={**os.environ, "KVSYNC_KEY": key},
         )
         said, _ = await process.communicate()
         return process.returncode, said.decode()
@@ -262,3 +266,17 @@ async def test_the_command_explains_what_the_gateway_says(site: Site, tmp_path: 
     status, said = await explain("http://127.0.0.1:9")
     assert status == 2
     assert "http://127.0.0.1:9/index/explain: " in said
+    status, said = await explain("http://127.0.0.1:9", file=tmp_path / "none.json")
+    assert (status, said.splitlines()[1:]) == (
+        2,
+        [f"{tmp_path}/none.json cannot be read: No such file or directory"],
+    )
+
+    keys = {"alice": "alice-0123456789"}
+    given = {"host": ADDRESSES.next().host, "pods": site.pods, "access": {"keys": keys}}
+    async with running(GatewayConfig.model_validate(given)) as guarded:
+        refused = await explain(guarded)
+        assert (refused[0], "in the variable KVSYNC_KEY" in refused[1]) == (2, True)
+        async with httpx.AsyncClient(base_url=guarded, timeout=10) as probe:
+            await until(lambda: probe.get("/readyz"), lambda answer: answer.is_success)
+        assert (await explain(guarded, key=keys["alice"]))[0] == 0
