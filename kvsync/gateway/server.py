@@ -69,7 +69,7 @@ async def serve(config: GatewayConfig, *, exit_with_stdin: bool = False) -> None
     log.log(level, "the limit of open files leaves room for the events of %d publishers", room)
     log.info("gateway on %s", server.url)
     if server.admin_url:
-        log.info("operators' routes on %s", server.admin_url)
+        log.info("operators' routes on %s, where no key is needed", server.admin_url)
     await server.run()
     log.info("gateway stopped")
 

@@ -1,5 +1,6 @@
 """`kvsync explain`: what a gateway says of a request, for people."""
 
+import ssl
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -11,9 +12,10 @@ from kvsync.errors import ConfigError
 def ask(gateway: str, body: bytes, key: str | None = None) -> str:
     """Ask a gateway why a request would go where it would. Raises ConfigError when it does not say."""
     url = f"{gateway.rstrip('/')}/index/explain"
+    trusted = ssl.create_default_context()  # the system's authorities, or those of SSL_CERT_FILE
     headers = {"x-api-key": key} if key else {}
     try:
-        answer = httpx.post(url, content=body, headers=headers, timeout=30, trust_env=False)
+        answer = httpx.post(url, content=body, headers=headers, timeout=30, verify=trusted, trust_env=False)
     except (httpx.HTTPError, httpx.InvalidURL, UnicodeEncodeError) as error:
         raise ConfigError("kvsync explain", [f"{url}: {error}"]) from error
     try:
