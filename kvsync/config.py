@@ -379,14 +379,6 @@ class GatewayConfig(SettingsGroup):
             raise ValueError("give exactly one of pods, pods_file and kubernetes")
         return kubernetes
 
-    @field_validator("access")
-    @classmethod
-    def _two_ports(cls, access: AccessConfig, info: ValidationInfo) -> AccessConfig:
-        admin, host = access.admin, info.data.get("host")
-        if admin and admin.port == info.data.get("port") and admin.host in (None, host):
-            raise ValueError("admin.port has to be another one than port, where clients are")
-        return access
-
 
 class _Setting(NamedTuple):
     where: Location

@@ -26,10 +26,6 @@ def test_a_key_in_the_environment_has_its_name_from_it() -> None:
         ({"UPSTREAM__TLS__KEY": "tls.key"}, "upstream.tls: certificate and key are needed together"),
         ({"ACCESS__TLS__KEY": "tls.key"}, "access.tls.certificate: is missing"),
         (
-            {"ACCESS__ADMIN__PORT": "8080"},
-            "access: admin.port has to be another one than port, where clients are",
-        ),
-        (
             {"KUBERNETES": "{namespace: a, namespaces: [b]}", "PODS_FILE": ""},
             "kubernetes.namespaces: give namespace or namespaces",
         ),
@@ -38,7 +34,7 @@ def test_a_key_in_the_environment_has_its_name_from_it() -> None:
             "kubernetes.defaults.replay_port: 5557 is event_port, too",
         ),
     ],
-    ids=["a number", "short", "half a pair", "half of ours", "one port for all", "two ways", "one port"],
+    ids=["a number", "short", "half a pair", "half of ours", "two ways", "one port"],
 )
 def test_what_cannot_work_is_refused(variables: dict[str, str], problem: str) -> None:
     """Each problem names its field, and no key is shown."""
