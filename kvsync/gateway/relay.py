@@ -216,6 +216,7 @@ class Relay:
         try:
             body = await read_body(request, self._clients)
         except ClientDisconnect:
+            passage_of(scope).outcome = "disconnected"
             return
         completion, target = await understand(body, self._router, self._reader(request))
         if completion.wants_report and not self._forwards_report_mode:

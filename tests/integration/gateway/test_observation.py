@@ -121,6 +121,25 @@ async def test_what_is_asked_of_a_response_is_a_line_too(
     ]
 
 
+async def test_a_client_that_hangs_up_before_its_request_is_whole(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Is a line that says so: there is no status."""
+    caplog.set_level(logging.INFO, "kvsync.access")
+    await site.engine("a")
+    client = await site.gateway()
+
+    _, writer = await asyncio.open_connection(client.base_url.host, client.base_url.port)
+    writer.write(b"POST /v1/completions HTTP/1.1\r\nHost: gateway\r\nContent-Length: 9\r\n\r\n{")
+    await writer.drain()
+    writer.close()
+
+    async def lines() -> list[str]:
+        return [each.getMessage() for each in caplog.records if each.name == "kvsync.access"]
+
+    await until(lines, lambda said: any("outcome=disconnected" in line for line in said))
+
+
 @pytest.mark.parametrize(
     ("given", "kept"),
     [(["mine"], "mine"), ([], None), (["a", "b"], None), (["x" * 129], None), ([""], None)],
