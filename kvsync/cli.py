@@ -13,7 +13,8 @@ import typer
 import kvsync
 from kvsync import core
 from kvsync.config import core_from_env
-from kvsync.errors import KVSyncError
+from kvsync.errors import ConfigError, KVSyncError
+from kvsync.settings.operation import TEXT_LINE
 from kvsync.simulator.options import SimulatorOptions
 
 EXIT_REFUSED = 2
@@ -200,7 +201,13 @@ def explain(
     request: Annotated[
         Path, typer.Argument(help="A file with the body of a completion or chat; `-` reads standard input.")
     ],
-    gateway: Annotated[str, typer.Option(help="The gateway to ask.")] = "http://127.0.0.1:8080",
+    gateway: Annotated[
+        str, typer.Option(help="The gateway to ask; if it has a port of operators, at that one.")
+    ] = "http://127.0.0.1:8080",
+    key: Annotated[
+        str | None,
+        typer.Option(envvar="KVSYNC_KEY", help="A client's key, where the gateway wants one."),
+    ] = None,
 ) -> None:
     """Say where a request would go now, and why: tokens, blocks, what each pod holds, loads, and the rule.
 
@@ -209,8 +216,11 @@ def explain(
     """
     from kvsync.gateway.operation.explaining import ask
 
-    body = sys.stdin.buffer.read() if str(request) == "-" else request.read_bytes()
-    print(ask(gateway, body))
+    try:
+        body = sys.stdin.buffer.read() if str(request) == "-" else request.read_bytes()
+    except OSError as error:
+        raise ConfigError("kvsync explain", [f"{request} cannot be read: {error.strerror}"]) from error
+    print(ask(gateway, body, key))
 
 
 @app.command()
@@ -233,9 +243,7 @@ def tail(
 
 
 def _log_to_stderr(level: str) -> None:
-    logging.basicConfig(
-        level=level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
-    )
+    logging.basicConfig(level=level.upper(), format=TEXT_LINE, stream=sys.stderr)
     # The one logs each request, and probes are many; the other each step of its start.
     for name in ("httpx", "uvicorn"):
         logging.getLogger(name).setLevel(logging.WARNING)

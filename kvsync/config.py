@@ -48,7 +48,7 @@ _REMOTE = ("AIBRIX_PREFIX_CACHE_USE_REMOTE_TOKENIZER", "AIBRIX_USE_REMOTE_TOKENI
 _TYPE = "AIBRIX_PREFIX_CACHE_TOKENIZER_TYPE"
 _ENDPOINT = "AIBRIX_PREFIX_CACHE_REMOTE_TOKENIZER_ENDPOINT"
 
-_OTHERS = re.compile(r"KVSYNC_(RUN|CONFIG|CI_.*|(.+_)?SERVICE_(HOST|PORT.*)|(.+_)?PORT_\d+_.*)")
+_OTHERS = re.compile(r"KVSYNC_(RUN|CONFIG|KEY|CI_.*|(.+_)?SERVICE_(HOST|PORT.*)|(.+_)?PORT_\d+_.*)")
 """Variables that are not settings: this project's other ones, and those that Kubernetes adds to every
 container for each service whose name starts with kvsync."""
 

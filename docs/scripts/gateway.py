@@ -16,10 +16,12 @@ from typing import Any, get_args
 
 import httpx
 from prometheus_client.core import Metric
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 from starlette.routing import Route
 
 from docs.scripts.reference import fields_table
+from kvsync.access.keys import SHORTEST
+from kvsync.access.settings import AccessConfig
 from kvsync.config import GatewayConfig
 from kvsync.discovery import StaticDiscovery
 from kvsync.gateway.app import Gateway
@@ -33,6 +35,9 @@ BEGIN, END = (
     "<!-- settings and metrics: docs/scripts/gateway.py -->\n",
     "<!-- end of settings and metrics -->\n",
 )
+
+ENDINGS = {"counter": "_total", "info": "_info"}
+"""What Prometheus' text adds to the name of a metric."""
 
 POD = Pod(name="a", model="m", host="127.0.0.1")
 
@@ -73,8 +78,8 @@ async def _status() -> dict[str, Any]:
             await asyncio.sleep(0.01)
 
 
-def _gateway() -> Gateway:
-    config = GatewayConfig(pods=(POD,))
+def _gateway(access: AccessConfig | None = None) -> Gateway:
+    config = GatewayConfig(pods=(POD,), access=access or AccessConfig())
     return Gateway(config, StaticDiscovery(config.pods), random.Random(0))  # noqa: S311 - it chooses nothing
 
 
@@ -110,11 +115,15 @@ def _metrics() -> Iterator[str]:
 async def _families() -> dict[str, str]:
     """Return the meaning of each metric, by its name and labels."""
     found: dict[str, str] = {}
-    for collector in [*_gateway()._metrics.registry._collector_to_names]:
+    gateway = _gateway(AccessConfig(keys={"alice": SecretStr("k" * SHORTEST)}))
+    gateway.app().build_middleware_stack()  # which counts by key
+    for collector in [*gateway._metrics.registry._collector_to_names]:
         families: list[Metric] = [*collector.collect()]
         for family in families:
             labels = getattr(family, "_labelnames", None) or getattr(collector, "_labelnames", ())
-            name = family.name + ("_total" if family.type == "counter" else "")
+            if family.type == "info":
+                labels = sorted(family.samples[0].labels)
+            name = family.name + ENDINGS.get(family.type, "")
             found[name + (f"{{{','.join(labels)}}}" if labels else "")] = family.documentation
     return found
 

@@ -22,7 +22,7 @@ from kvsync.access.files import follow
 from kvsync.config import GatewayConfig
 from kvsync.discovery import Discovery, FileDiscovery, StaticDiscovery
 from kvsync.errors import TokenizeError, UnknownName
-from kvsync.gateway.answers.again import STORED_PATHS, StoredRelay
+from kvsync.gateway.again import STORED_PATHS, StoredRelay
 from kvsync.gateway.answers.stored import StoredResponses
 from kvsync.gateway.catalog import Catalog, Target
 from kvsync.gateway.completion import COMPLETION_PATHS, OTHER_PATHS, Completion
@@ -235,11 +235,7 @@ class Gateway:
     def _observe(self, passage: Passage) -> None:
         """Count and write down a request that has ended."""
         self._metrics.traffic.served(passage)
-        if (
-            self._config.logging.access
-            and passage.method == "POST"
-            and not passage.path.startswith("/index/")
-        ):
+        if self._config.logging.access and logs.is_noted(passage):
             logs.write(passage)
 
     @asynccontextmanager

@@ -9,7 +9,7 @@ A client that hangs up also ends its request at the pod.
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from functools import partial
 from http import HTTPStatus
@@ -18,10 +18,11 @@ from typing import NamedTuple
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from kvsync.config import ClientsConfig, GatewayConfig
 from kvsync.errors import TokenizeError, UnknownName
+from kvsync.gateway.answers.ending import to_its_end
 from kvsync.gateway.answers.stored import HEAD_BYTES, StoredResponses
 from kvsync.gateway.answers.usage import COMPLETIONS
 from kvsync.gateway.catalog import Target
@@ -83,21 +84,6 @@ async def read_body(request: Request, limits: ClientsConfig) -> bytes:
     if size > limit:
         raise HTTPException(413, f"the body is larger than {limit} bytes")
     return bytes(body)
-
-
-async def unless_gone(receive: Receive, work: Coroutine[None, None, None]) -> None:
-    """Run `work` to its end, or cancel it as soon as the client hangs up."""
-    async with asyncio.TaskGroup() as tasks:
-        job = tasks.create_task(work)
-        watch = tasks.create_task(_hung_up(receive))
-        await asyncio.wait({job, watch}, return_when=asyncio.FIRST_COMPLETED)
-        job.cancel()
-        watch.cancel()
-
-
-async def _hung_up(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
 
 
 def credentials(request: Request) -> Headers:
@@ -230,6 +216,7 @@ class Relay:
         try:
             body = await read_body(request, self._clients)
         except ClientDisconnect:
+            passage_of(scope).outcome = "disconnected"
             return
         completion, target = await understand(body, self._router, self._reader(request))
         if completion.wants_report and not self._forwards_report_mode:
@@ -237,21 +224,7 @@ class Relay:
         is_added = self._asks_for_usage and completion.usage is COMPLETIONS and completion.stream
         if is_added and not completion.asks_for_usage:
             body, passage_of(scope).hides_usage = with_usage(body), True
-        has_begun = False
-
-        async def noted(message: Message) -> None:
-            nonlocal has_begun
-            has_begun = True
-            await send(message)
-
-        try:
-            await unless_gone(receive, self._serve(request, noted, body, completion, target))
-        except asyncio.CancelledError:
-            # uvicorn cancels what outlasts the grace period, and would print this as a defect.
-            log.warning("a request to %s was cut off by the end of the gateway", request.url.path)
-            if not has_begun:
-                ended = refusal(request.url.path, 503, "the gateway ends", {"retry-after": "1"})
-                await ended(scope, receive, send)
+        await to_its_end(scope, receive, send, partial(self._serve, request, body, completion, target))
 
     def _reader(self, request: Request) -> Callable[[bytes], Completion]:
         if request.url.path in COMPLETION_PATHS:
@@ -260,7 +233,7 @@ class Relay:
         return partial(parse_other, path=request.url.path, content_type=kind)
 
     async def _serve(
-        self, request: Request, send: Send, body: bytes, completion: Completion, target: Target
+        self, request: Request, body: bytes, completion: Completion, target: Target, send: Send
     ) -> None:
         model, passage, asked_at = target.model, passage_of(request.scope), time.perf_counter()
         tokens = await self._tokens(request, completion, target)

@@ -69,7 +69,7 @@ async def serve(config: GatewayConfig, *, exit_with_stdin: bool = False) -> None
     log.log(level, "the limit of open files leaves room for the events of %d publishers", room)
     log.info("gateway on %s", server.url)
     if server.admin_url:
-        log.info("operators' routes on %s", server.admin_url)
+        log.info("operators' routes on %s, where no key is needed", server.admin_url)
     await server.run()
     log.info("gateway stopped")
 
@@ -80,6 +80,10 @@ class Server:
     def __init__(self, config: GatewayConfig) -> None:
         tls, admin = config.access.tls, config.access.admin
         self._certificate = ServerCertificate(tls) if tls else None
+        if admin and admin.port == config.port and admin.host in (None, config.host):
+            raise ConfigError(
+                "gateway", [f"access.admin.port has to be another one than port: {config.port}"]
+            )
         clients, operators = create_apps(config)
         self._listener = listen(config.host, config.port)
         self._web = _Web(

@@ -7,6 +7,9 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, SecretStr
 
 from kvsync.settings.base import SettingsGroup
 
+TEXT_LINE = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+"""A line of the log for people."""
+
 
 class SnapshotsConfig(SettingsGroup):
     """What is known of engines' caches outlives the gateway. Times are seconds.

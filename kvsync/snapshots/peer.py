@@ -12,6 +12,8 @@ PATH = "/index/snapshots"
 
 MEDIA_TYPE = "application/vnd.kvsync.snapshots"
 
+_HINTS = {401: ": snapshots.take_key is not one of its keys", 404: ": with access.admin, ask at that port"}
+
 
 class Parts:
     """Cuts a stream of bytes into snapshots."""
@@ -46,7 +48,7 @@ async def take(
     try:
         async with client.stream("GET", address, headers=credentials, timeout=None) as answer:
             if not answer.is_success:
-                raise SnapshotError(f"status {answer.status_code}")
+                raise SnapshotError(f"status {answer.status_code}{_HINTS.get(answer.status_code, '')}")
             async for chunk in answer.aiter_bytes():
                 for snapshot in parts.feed(chunk):
                     yield snapshot

@@ -217,9 +217,9 @@ async def test_what_came_of_another_gateway_is_used(
     caplog.set_level(logging.WARNING)
     for what, key, pods, says in (
         ("whole", "k", ["a", "b"], ""),
-        ("whole", None, [], "status 401"),
+        ("whole", None, [], "status 401: snapshots.take_key is not one of its keys"),
         ("cut", "k", ["a"], "cut off"),
-        ("nothing", "k", [], "status 404"),
+        ("nothing", "k", [], "status 404: with access.admin, ask at that port"),
         ("whole", "wait", [], "(0.1 s): http://gateway/whole took longer"),
     ):
         caplog.clear()

@@ -1,5 +1,6 @@
 """`kvsync explain`: what a gateway says of a request, for people."""
 
+import ssl
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -8,17 +9,28 @@ import httpx
 from kvsync.errors import ConfigError
 
 
-def ask(gateway: str, body: bytes) -> str:
+def ask(gateway: str, body: bytes, key: str | None = None) -> str:
     """Ask a gateway why a request would go where it would. Raises ConfigError when it does not say."""
     url = f"{gateway.rstrip('/')}/index/explain"
+    trusted = ssl.create_default_context()  # the system's authorities, or those of SSL_CERT_FILE
+    headers = {"x-api-key": key} if key else {}
     try:
-        answer = httpx.post(url, content=body, timeout=30, trust_env=False)
-        said = answer.json()
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+        answer = httpx.post(url, content=body, headers=headers, timeout=30, verify=trusted, trust_env=False)
+    except (httpx.HTTPError, httpx.InvalidURL, UnicodeEncodeError) as error:
         raise ConfigError("kvsync explain", [f"{url}: {error}"]) from error
-    if not answer.is_success:
-        raise ConfigError("kvsync explain", [f"{url}: {said.get('error', {}).get('message', said)}"])
-    return "\n".join(lines(said))
+    try:
+        said = answer.json()
+    except ValueError:
+        raise ConfigError(
+            "kvsync explain", [f"{url} is not a gateway's: it answers {answer.status_code}"]
+        ) from None
+    if isinstance(said, dict) and "order" in said:
+        return "\n".join(lines(said))
+    why = said.get("error", {}).get("message", said) if isinstance(said, dict) else said
+    raise ConfigError("kvsync explain", [f"{url}: {why}{_INSTEAD.get(answer.reason_phrase, '')}"])
+
+
+_INSTEAD = {"Unauthorized": "; give `kvsync explain` one in the variable KVSYNC_KEY"}
 
 
 def lines(said: Mapping[str, Any]) -> Iterator[str]:

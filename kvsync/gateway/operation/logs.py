@@ -5,7 +5,7 @@ import logging
 from datetime import UTC, datetime
 
 from kvsync.gateway.operation.passage import Passage
-from kvsync.settings.operation import LoggingConfig
+from kvsync.settings.operation import TEXT_LINE, LoggingConfig
 
 log = logging.getLogger("kvsync.access")
 
@@ -38,6 +38,13 @@ def fields(passage: Passage) -> Fields:
     return {name: value for name, value in named.items() if value not in (None, "")}
 
 
+def is_noted(passage: Passage) -> bool:
+    """Say whether a request has a line: those that were passed on, or refused; what is looked up has none."""
+    is_refused = 400 <= passage.status < 500
+    is_passed_on = passage.method == "POST" and not passage.path.startswith("/index/")
+    return bool(passage.pod) or is_passed_on or is_refused
+
+
 def write(passage: Passage) -> None:
     """Write the line of a request."""
     if log.isEnabledFor(logging.INFO):
@@ -65,11 +72,19 @@ class JsonLines(logging.Formatter):
         return json.dumps(line)
 
 
+class TextLines(logging.Formatter):
+    """Each record as one line: what clients and engines wrote cannot begin another one."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        """Return the line, with what does not print escaped."""
+        line = super().formatMessage(record)
+        return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in line)
+
+
 def configure(config: LoggingConfig) -> None:
     """Give the log of this process the format that is set."""
-    if config.format == "json":
-        for handler in logging.getLogger().handlers:
-            handler.setFormatter(JsonLines())
+    for handler in logging.getLogger().handlers:
+        handler.setFormatter(JsonLines() if config.format == "json" else TextLines(TEXT_LINE))
 
 
 def _ms(seconds: float | None) -> float | None:

@@ -231,3 +231,12 @@ async def test_an_engine_that_is_not_known_gets_nothing(
     await until(trouble, lambda said: problem in said)
     assert (await client.post("/v1/completions", json=REQUEST)).status_code == 503
     assert pod.received == []
+
+
+def test_the_port_of_operators_is_another_one() -> None:
+    """The clients' is refused as such, not for being in use by the gateway itself."""
+    pods = [{"name": "a", "model": "m", "host": "h"}]
+    config = GatewayConfig.model_validate({"pods": pods, "access": {"admin": {"port": 8080}}})
+
+    with pytest.raises(ConfigError, match=r"access\.admin\.port has to be another one than port: 8080"):
+        Server(config)

@@ -10,7 +10,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from kvsync.testing.doubles.upstream import STREAM_BEGUN
+from kvsync.config import GatewayConfig
+from kvsync.gateway.server import Server
+from kvsync.testing.doubles.upstream import STREAM_BEGUN, WHOLE
 from tests.integration.gateway.conftest import ADDRESSES, Site, until
 
 
@@ -53,3 +55,42 @@ async def test_the_second_interrupt_ends_it_at_once(site: Site, answer: bytes, t
     assert "the gateway ends" in told.text
     assert b"Traceback" not in said, said.decode()
     assert b"ERROR" not in said, said.decode()
+
+
+async def test_a_response_that_is_asked_for_again_while_the_gateway_ends(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Is answered as all that did not begin in time: 503, and no defect in the log."""
+    pod, host = (
+        await site.pod(
+            "a",
+            answer=WHOLE.replace(
+                b'{"choices": [{"text": "scripted"}]}', b'{"id":"resp_1", "text": "scripted"}'
+            ),
+        ),
+        ADDRESSES.next().host,
+    )
+    server = Server(
+        GatewayConfig.model_validate(
+            {"host": host, "pods": site.pods, "sync_enabled": False, "clients": {"drain_s": 0}}
+        )
+    )
+    ends = asyncio.create_task(server.run())
+
+    async with httpx.AsyncClient(base_url=server.url, timeout=10) as client:
+        await until(lambda: client.get("/readyz"), lambda answer: answer.is_success)
+        given = await client.post("/v1/responses", json={"model": "m", "input": "hello"})
+        pod.answer, pod.stalls, before = b"", True, len(pod.received)
+        request = asyncio.create_task(client.get("/v1/responses/resp_1"))
+
+        async def asked() -> bool:
+            return len(pod.received) > before
+
+        await until(asked, bool)
+        server.stop()
+        told = await request
+        await ends
+
+    assert given.is_success
+    assert (told.status_code, told.headers["retry-after"]) == (503, "1")
+    assert [each.getMessage() for each in caplog.records if each.exc_info] == []

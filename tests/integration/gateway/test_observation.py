@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -12,11 +13,13 @@ import httpx
 import pytest
 
 import kvsync
+from kvsync.config import GatewayConfig
 from kvsync.gateway.operation.explaining import lines
 from kvsync.gateway.operation.logs import JsonLines
+from kvsync.gateway.server import running
 from tests.integration.gateway.conftest import Site as Scripted
 from tests.integration.gateway.conftest import until
-from tests.integration.gateway.test_gateway import TOKENS, Site, metric
+from tests.integration.gateway.test_gateway import ADDRESSES, TOKENS, Site, metric
 
 REQUEST = {"model": "base", "prompt": TOKENS, "max_tokens": 2}
 
@@ -92,6 +95,49 @@ async def test_each_request_is_one_line(site: Site, caplog: pytest.LogCaptureFix
     assert (
         records[1].getMessage().startswith("POST /v1/completions 200 model=base pod=a selection=prefix_match")
     )
+
+
+async def test_what_is_asked_of_a_response_is_a_line_too(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With the pod that keeps it; so is what is refused. Looking up models and states is none."""
+    await site.engine("a")
+    caplog.set_level(logging.INFO, "kvsync.access")
+    client = await site.gateway()
+
+    given = await client.post("/v1/responses", json={"model": "base", "input": "hello"})
+    await client.get(f"/v1/responses/{given.json()['id']}")
+    await client.get("/v1/responses/resp_x")
+    for path in ("/v1/models", "/readyz", "/status"):
+        await client.get(path)
+
+    shown = [
+        json.loads(JsonLines().format(record)) for record in caplog.records if record.name == "kvsync.access"
+    ]
+    assert [(line["method"], line["status"], line.get("pod")) for line in shown] == [
+        ("POST", 200, "a"),
+        ("GET", 200, "a"),
+        ("GET", 404, None),
+    ]
+
+
+async def test_a_client_that_hangs_up_before_its_request_is_whole(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Is a line that says so: there is no status."""
+    caplog.set_level(logging.INFO, "kvsync.access")
+    await site.engine("a")
+    client = await site.gateway()
+
+    _, writer = await asyncio.open_connection(client.base_url.host, client.base_url.port)
+    writer.write(b"POST /v1/completions HTTP/1.1\r\nHost: gateway\r\nContent-Length: 9\r\n\r\n{")
+    await writer.drain()
+    writer.close()
+
+    async def lines() -> list[str]:
+        return [each.getMessage() for each in caplog.records if each.name == "kvsync.access"]
+
+    await until(lines, lambda said: any("outcome=disconnected" in line for line in said))
 
 
 @pytest.mark.parametrize(
@@ -224,11 +270,12 @@ async def test_the_command_explains_what_the_gateway_says(site: Site, tmp_path: 
     request = tmp_path / "completion.json"
     request.write_text(json.dumps(REQUEST))
 
-    async def explain(gateway: str) -> tuple[int | None, str]:
+    async def explain(gateway: str, *, file: Path = request, key: str = "") -> tuple[int | None, str]:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "kvsync", "explain", str(request), "--gateway", gateway),
+            *(sys.executable, "-m", "kvsync", "explain", str(file), "--gateway", gateway),
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
+            env={**os.environ, "KVSYNC_KEY": key},
         )
         said, _ = await process.communicate()
         return process.returncode, said.decode()
@@ -238,3 +285,17 @@ async def test_the_command_explains_what_the_gateway_says(site: Site, tmp_path: 
     status, said = await explain("http://127.0.0.1:9")
     assert status == 2
     assert "http://127.0.0.1:9/index/explain: " in said
+    status, said = await explain("http://127.0.0.1:9", file=tmp_path / "none.json")
+    assert (status, said.splitlines()[1:]) == (
+        2,
+        [f"{tmp_path}/none.json cannot be read: No such file or directory"],
+    )
+
+    keys = {"alice": "alice-0123456789"}
+    given = {"host": ADDRESSES.next().host, "pods": site.pods, "access": {"keys": keys}}
+    async with running(GatewayConfig.model_validate(given)) as guarded:
+        refused = await explain(guarded)
+        assert (refused[0], "in the variable KVSYNC_KEY" in refused[1]) == (2, True)
+        async with httpx.AsyncClient(base_url=guarded, timeout=10) as probe:
+            await until(lambda: probe.get("/readyz"), lambda answer: answer.is_success)
+        assert (await explain(guarded, key=keys["alice"]))[0] == 0

@@ -2,13 +2,17 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
+from functools import partial
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
+from kvsync.gateway.answers.ending import to_its_end
 from kvsync.gateway.answers.stored import StoredResponses
+from kvsync.gateway.operation.passage import passage_of
 from kvsync.gateway.proxy import Proxy, UpstreamAnswer, UpstreamFailure
+from kvsync.gateway.refusal import refusal
 from kvsync.pods import Pod
 
 STORED_PATHS = {
@@ -31,13 +35,21 @@ class StoredRelay:
         """Pass one request on. Raises HTTPException 404 of a response that is not known, 503."""
         request = Request(scope, receive)
         pod = self._pod_of(request.path_params["id"])
+        passage = passage_of(scope)
+        passage.pod, passage.outcome = pod.name, "disconnected"
+        await to_its_end(scope, receive, send, partial(self._serve, request, pod))
+
+    async def _serve(self, request: Request, pod: Pod, send: Send) -> None:
         path = f"{request.url.path}?{request.url.query}".removesuffix("?")
         headers = request.headers.raw
         async with self._proxy.send(pod, request.method, path, headers, b"") as answer:
             said = answer.said if isinstance(answer, UpstreamFailure) else answer
             if said is None:
-                raise HTTPException(503, f"pod {pod.name}, which has this response, failed: {answer.reason}")  # type: ignore[union-attr]
-            await _pass_on(said, pod, send)
+                why = f"pod {pod.name}, which has this response, failed: {answer.reason}"  # type: ignore[union-attr]
+                await refusal(path, 503, why)(request.scope, request.receive, send)
+                passage_of(request.scope).outcome = ""
+            else:
+                passage_of(request.scope).outcome = await _pass_on(said, pod, send)
 
     def _pod_of(self, response: str) -> Pod:
         name = self._stored.pod_of(response)
@@ -50,12 +62,14 @@ class StoredRelay:
         return found
 
 
-async def _pass_on(answer: UpstreamAnswer, pod: Pod, send: Send) -> None:
+async def _pass_on(answer: UpstreamAnswer, pod: Pod, send: Send) -> str:
+    """Pass an answer on; returns how it ended, if not with its status."""
     headers = [*answer.headers, (b"x-kvsync-pod", pod.name.encode("latin-1", "replace"))]
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     async with aclosing(answer.chunks) as chunks:
         async for chunk in chunks:
             if isinstance(chunk, UpstreamFailure):
-                return  # without its end, the answer is seen to be incomplete
+                return "broken"  # without its end, the answer is seen to be incomplete
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
     await send({"type": "http.response.body", "body": b""})
+    return ""
