@@ -7,6 +7,8 @@ KVSyncError (kvsync.errors)
 ├── NoRepository      a folder that was to be tested is not there
 ├── Damaged           a file of results is not what it should be (kvsync.ci.readers.bounds)
 │   └── Unrecognized  it is in no format that is read (kvsync.ci.readers.formats)
+├── NotRun (kvsync.testing.results.verdicts)
+│   └── NotReady      a service that a stage needs did not become ready (kvsync.ci.services.service)
 ├── NotSent           GitHub did not take something: says the mend, and if to retry (kvsync.ci.notify.github)
 └── ClusterError (kvsync.testing.errors)
     └── CannotRun     what a run needs is missing here: lists every problem with its mend

@@ -12,7 +12,8 @@ from collections.abc import Collection, Mapping
 from fnmatch import fnmatchcase
 
 SECRET = re.compile(
-    r"AWS_.*|SSH_AUTH_SOCK|KVSYNC_CI_(ARCHIVE_URL|NOTIFY_URLS)|PREFECT_CLIENT_CUSTOM_HEADERS"
+    r"AWS_.*|SSH_AUTH_SOCK|PREFECT_CLIENT_CUSTOM_HEADERS"
+    r"|KVSYNC_CI_(ARCHIVE_URL|NOTIFY_URLS|SERVICES_(POSTGRES|REDIS|S3))"
     r"|.*(SECRET|PASSWORD|PASSWD|CREDENTIAL).*|.+_PWD|(.*_)?(TOKEN|KEY|PAT|AUTH)(_.*)?",
     re.IGNORECASE,
 )

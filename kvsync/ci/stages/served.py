@@ -13,7 +13,6 @@ from datetime import UTC, datetime
 from kvsync.ci.project.model import ServiceTable
 from kvsync.ci.project.services import placeholders, variables
 from kvsync.ci.run_folder import RunFolder
-from kvsync.ci.services.running import running
 from kvsync.ci.services.service import NotReady, RunningService, Surroundings
 from kvsync.ci.settings import ServiceSettings
 from kvsync.ci.stages.stage import Stage, StageContext
@@ -38,6 +37,9 @@ class ServedStage:
                 f"it needs {', '.join(self.order)}, and in a box there are no services: run the stage for "
                 'commits that need no box, or the pipeline in a container of its own (box.kind = "container")'
             )
+        # Only here: the clients of all kinds of servers take long to import.
+        from kvsync.ci.services.running import running
+
         started_at = datetime.now(UTC)
         try:
             with running(self.tables, self.order, self._around(context)) as services:
