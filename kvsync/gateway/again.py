@@ -10,7 +10,7 @@ from starlette.types import Receive, Scope, Send
 
 from kvsync.gateway.answers.ending import to_its_end
 from kvsync.gateway.answers.stored import StoredResponses
-from kvsync.gateway.operation.passage import passage_of
+from kvsync.gateway.operation.passage import CLIENT, passage_of
 from kvsync.gateway.proxy import Proxy, UpstreamAnswer, UpstreamFailure
 from kvsync.gateway.refusal import refusal
 from kvsync.pods import Pod
@@ -34,7 +34,7 @@ class StoredRelay:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass one request on. Raises HTTPException 404 of a response that is not known, 503."""
         request = Request(scope, receive)
-        pod = self._pod_of(request.path_params["id"])
+        pod = self._pod_of(request.path_params["id"], scope.get(CLIENT, ""))
         passage = passage_of(scope)
         passage.pod, passage.outcome = pod.name, "disconnected"
         await to_its_end(scope, receive, send, partial(self._serve, request, pod))
@@ -51,8 +51,8 @@ class StoredRelay:
             else:
                 passage_of(request.scope).outcome = await _pass_on(said, pod, send)
 
-    def _pod_of(self, response: str) -> Pod:
-        name = self._stored.pod_of(response)
+    def _pod_of(self, response: str, client: str) -> Pod:
+        name = self._stored.pod_of(response, client)
         if name is None:
             why = "it was not answered through this gateway, or too long ago (routing.stored_responses)"
             raise HTTPException(404, f"response {response!r} is not known: {why}")

@@ -217,7 +217,7 @@ class Gateway:
             Middleware(
                 CORSMiddleware,
                 allow_origins=self._config.clients.cors_origins,
-                allow_methods=["GET", "POST"],
+                allow_methods=["GET", "POST", "DELETE"],
                 allow_headers=["*"],
                 expose_headers=(*ROUTING_HEADERS, REQUEST_ID.decode()),
             ),

@@ -33,7 +33,7 @@ from kvsync.gateway.failover.breaker import Breakers
 from kvsync.gateway.failover.budget import RetryBudget
 from kvsync.gateway.load import RunningRequests
 from kvsync.gateway.metrics import GatewayMetrics
-from kvsync.gateway.operation.passage import Passage, passage_of
+from kvsync.gateway.operation.passage import CLIENT, Passage, passage_of
 from kvsync.gateway.operation.usage import WithoutUsage, with_usage
 from kvsync.gateway.predictions import Prediction, Predictions
 from kvsync.gateway.proxy import Headers, Proxy, UpstreamAnswer, UpstreamFailure
@@ -65,6 +65,8 @@ async def read_body(request: Request, limits: ClientsConfig) -> bytes:
     Raises HTTPException 413 for one that is too large, 408 when nothing more comes, ClientDisconnect.
     """
     body, size, limit = bytearray(), 0, limits.max_body_bytes
+    if announced(request) > DRAINED_BODIES * limit:
+        raise HTTPException(413, f"the body is larger than {limit} bytes")
     chunks = aiter(request.stream())
     while True:
         try:
@@ -84,6 +86,12 @@ async def read_body(request: Request, limits: ClientsConfig) -> bytes:
     if size > limit:
         raise HTTPException(413, f"the body is larger than {limit} bytes")
     return bytes(body)
+
+
+def announced(request: Request) -> int:
+    """Return how many bytes of body a request's head announces; 0 if it does not."""
+    length = request.headers.get("content-length", "")
+    return int(length) if length.isascii() and length.isdigit() else 0
 
 
 def credentials(request: Request) -> Headers:
@@ -219,6 +227,8 @@ class Relay:
             passage_of(scope).outcome = "disconnected"
             return
         completion, target = await understand(body, self._router, self._reader(request))
+        if completion.goes_on and self._stored.is_anothers(completion.goes_on, scope.get(CLIENT, "")):
+            raise HTTPException(404, f"response {completion.goes_on!r} is not known")
         if completion.wants_report and not self._forwards_report_mode:
             body = without_report(body)
         is_added = self._asks_for_usage and completion.usage is COMPLETIONS and completion.stream
@@ -246,7 +256,8 @@ class Relay:
         pods = {pod.name: pod for pod in target.pods}
         path = f"{request.url.path}?{request.url.query}".removesuffix("?")
         tried: list[Tried] = []
-        keeps = self._stored.pod_of(completion.goes_on) if completion.goes_on else None
+        client = request.scope.get(CLIENT, "")
+        keeps = self._stored.pod_of(completion.goes_on, client) if completion.goes_on else None
         choices = [each for each in route.choices if keeps in (None, each.pod)]
         passage.outcome = "disconnected"
         attempts = Attempts(
@@ -307,7 +318,7 @@ class Relay:
             self._breakers.began(choice.pod)
         headers = [*answer.headers, *routing_headers(choice, prediction)]
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-        unnamed = b"" if completion.is_stored else None
+        unnamed, client = b"" if completion.is_stored else None, request.scope.get(CLIENT, "")
         cut = WithoutUsage() if answer.streams and passage_of(request.scope).hides_usage else None
         tail, says_so = b"", answer.streams and (self._says_so or request["http_version"] == "1.0")
         try:
@@ -324,7 +335,11 @@ class Relay:
                         return "broken"
                     tail = (tail + chunk)[-USAGE_TAIL_BYTES:]
                     if unnamed is not None and len(unnamed) < HEAD_BYTES:
-                        unnamed = None if self._stored.note(unnamed + chunk, choice.pod) else unnamed + chunk
+                        unnamed = (
+                            None
+                            if self._stored.note(unnamed + chunk, choice.pod, client)
+                            else unnamed + chunk
+                        )
                     if shown := cut.feed(chunk) if cut else chunk:
                         await send({"type": "http.response.body", "body": shown, "more_body": True})
         except asyncio.CancelledError:

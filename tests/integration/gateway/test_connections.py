@@ -60,6 +60,18 @@ async def test_a_request_that_does_not_get_on_is_ended(site: Site, half: bytes, 
     assert pod.received == []
 
 
+async def test_a_body_that_is_announced_as_too_large_is_not_waited_for(site: Site) -> None:
+    """A client that has sent no byte of it learns so, and need not send any."""
+    await site.pod("a")
+    client = await site.gateway("a")
+
+    async with connected(client) as (reader, writer):
+        writer.write(b"POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 99999999999\r\n\r\n")
+        answer = await reader.read()
+
+    assert answer.startswith(b"HTTP/1.1 413 ")
+
+
 async def test_a_request_may_take_its_time(site: Site) -> None:
     """One of which something comes now and then is served, however long it takes in all."""
     await site.pod("a")

@@ -48,12 +48,14 @@ class Site:
         self.pods.append(Pod(name=name, model=model, host=at.host, **ports))  # type: ignore[arg-type]
         return self.engines[name]
 
-    async def gateway(self, **settings: object) -> httpx.AsyncClient:
-        """Open a gateway for the engines; returns a client of it once it knows all of them."""
+    async def gateway(self, key: str = "", **settings: object) -> httpx.AsyncClient:
+        """Open a gateway for the engines; returns a client of it, with a key, once it knows all of them."""
         host = ADDRESSES.next().host
         given = {"host": host, "pods": self.pods, "health": {"interval_s": 0.1}, **settings}
         url = await self.stack.enter_async_context(running(GatewayConfig.model_validate(given)))
-        client = await self.stack.enter_async_context(httpx.AsyncClient(base_url=url, timeout=10))
+        client = await self.stack.enter_async_context(
+            httpx.AsyncClient(base_url=url, timeout=10, headers={"x-api-key": key} if key else {})
+        )
         await self.settled(client)
         return client
 

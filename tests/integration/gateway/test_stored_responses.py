@@ -45,6 +45,22 @@ async def test_a_response_is_found_where_it_was_given(site: Site, stream: bool) 
     assert [(each.status_code, of(each)[1]) for each in on] == [(200, pod) for _, pod in given]
 
 
+async def test_a_response_is_its_clients_alone(site: Site) -> None:
+    """For others with a key of the gateway there is no such response, and nothing goes on with it."""
+    await site.engine("a")
+    alice, bob = ({"x-api-key": f"{name}-0123456789abcdef"} for name in ("alice", "bob"))
+    keys = {"alice": alice["x-api-key"], "bob": bob["x-api-key"]}
+    client = await site.gateway(keys["alice"], access={"keys": keys})
+    name, _ = of(await client.post("/v1/responses", json=ASKED, headers=alice))
+    on = {**ASKED, "previous_response_id": name}
+
+    statuses = [
+        (await client.get(f"/v1/responses/{name}", headers=who)).status_code for who in (alice, bob)
+    ] + [(await client.post("/v1/responses", json=on, headers=who)).status_code for who in (alice, bob)]
+
+    assert statuses == [200, 404, 200, 404]
+
+
 async def test_a_response_that_nobody_has(site: Site) -> None:
     """Is 404 in OpenAI's shape, and says why; also one that was not to be kept, or that is too old."""
     await site.engine("a")
