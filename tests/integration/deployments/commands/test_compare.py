@@ -114,9 +114,11 @@ def test_a_run_says_why_a_stage_is_in_doubt(tmp_path: Path) -> None:
     report = Report.read(RunFolder(tmp_path / A).report)
     cut = merge("go", [Check(name="a", kind="passed")], started_at=AT).doubted("junit.xml: it was cut")
     absent = StageResult.unknown("lint", "not-run: no ruff", started_at=AT, detail="no ruff")
-    replace(report, stages=[*report.stages, cut, absent]).write(RunFolder(tmp_path / A).report)
+    empty = merge("old", [], started_at=AT)
+    replace(report, stages=[*report.stages, cut, absent, empty]).write(RunFolder(tmp_path / A).report)
 
     shown = CliRunner().invoke(app, ["show", A, "--report-dir", str(tmp_path)], catch_exceptions=False).stdout
 
     assert "go: 1 passed (0 s)\n         junit.xml: it was cut\n" in shown
     assert shown.count("no ruff") == 1
+    assert "old: no check (0 s)\n" in shown
