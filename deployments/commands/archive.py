@@ -169,7 +169,7 @@ def _show_runs(runs: Sequence["PastRun"], stage: str, *, as_json: bool) -> None:
         say_json([_run_json(run) for run in runs])
         return
     if not runs:
-        say(NO_RUN)
+        say(f"no run with a stage {stage!r} is in the archive" if stage else NO_RUN)
         return
     table = plain_table("run", "commit", "of", "profile", "verdict", "stages", whole=("run", "commit"))
     for run in runs:

@@ -46,6 +46,19 @@ def installation() -> Installation:
     return Installation.of(environ)
 
 
+def make_room_for_reports(report_dir: Path) -> None:
+    """Make the folder of the reports if it is not there. Raises ConfigError if it cannot be used."""
+    why = ""
+    try:
+        report_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        why = f"it cannot be made ({exc.strerror})"
+    if not why and not os.access(report_dir, os.W_OK | os.X_OK):
+        why = "it may not be written to"
+    if why:
+        raise ConfigError(f"the report folder {report_dir}", [f"{why}; name another with --report-dir"])
+
+
 def run_folders(report_dir: Path) -> list[RunFolder]:
     """Return the folders of all runs, the oldest first."""
     return [RunFolder(ledger.parent) for ledger in sorted(report_dir.glob("*/ledger.jsonl"))]

@@ -13,6 +13,7 @@ from deployments.commands.console import (
     AsJson,
     ReportDir,
     installation,
+    make_room_for_reports,
     say,
     say_json,
     say_verdict,
@@ -133,6 +134,7 @@ def record(
         root=str(parameters.repository),
     )
     run = Run(parameters, installation())
+    make_room_for_reports(parameters.report_dir)
     report = keep(run, found, every, code)
     if not quiet:
         say(f"run {report.run} of {report.subject}: {', '.join(sorted(set(found.formats)))}")

@@ -14,6 +14,7 @@ from deployments.commands.console import (
     console,
     environ,
     installation,
+    make_room_for_reports,
     say_json,
     say_verdict,
 )
@@ -152,6 +153,7 @@ def run_once(parameters: Parameters, *, as_json: bool) -> Report:
         markup=False,
         soft_wrap=True,
     )
+    make_room_for_reports(parameters.report_dir)
     found = with_password(parameters.report_dir, environ)
     environ.update(environment(parameters.report_dir, found))  # the charts of a run that died keep a cache
     report = launch(run, progress, environ)

@@ -1,6 +1,13 @@
 """`kvsync-ci deploy` and `kvsync-ci serve`."""
 
-from deployments.commands.console import DEFAULT_REPORTS, ReportDir, environ, installation, say
+from deployments.commands.console import (
+    DEFAULT_REPORTS,
+    ReportDir,
+    environ,
+    installation,
+    make_room_for_reports,
+    say,
+)
 from deployments.commands.tables import plain_table, say_table
 
 
@@ -32,4 +39,5 @@ def serve(report_dir: ReportDir = DEFAULT_REPORTS) -> None:
     """
     from deployments.service.serve import serve
 
+    make_room_for_reports(report_dir)
     serve(report_dir, installation().settings, environ, say)

@@ -98,8 +98,10 @@ def show(
         say(line)
     for stage in report.stages:
         outcome = coloured(stage.outcome, f"{stage.outcome.name.lower():8}")
-        counts = ", ".join(f"{count} {kind}" for kind, count in stage.counts.items())
+        counts = ", ".join(f"{count} {kind}" for kind, count in stage.counts.items()) or "no check"
         console.print(f"{outcome} {stage.name}: {counts} ({stage.duration_s:.0f} s)")
+        if stage.doubt and not any(check.headline in stage.doubt for check in stage.checks if check.headline):
+            say(f"         {stage.doubt}")  # no check below says it
         for remark in stage.remarks:
             say(f"         {remark}")
     for problem in problems(report):

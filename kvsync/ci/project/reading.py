@@ -105,7 +105,9 @@ def parse_project(text: str) -> Project:
         wrong = [(("stages",), f"with their matrices these are {count} stages; at most {MOST_STAGES} may be")]
     if wrong or project is None:
         lines = sorted({(line_of(text, where), f"{path(where)}: {what}") for where, what in wrong})
-        raise ConfigError(FILE, [f"{FILE}:{line}: {what}" for line, what in lines])
+        raise ConfigError(
+            FILE, [f"{FILE}:{line}: {what}" if line else f"{FILE}: {what}" for line, what in lines]
+        )
     return project
 
 
@@ -114,7 +116,7 @@ def _guessed(repository: Path) -> Project:
     if not document["stages"]:
         raise ConfigError(
             f"the stages of {repository}",
-            [f"there is no {FILE}, and no tests are found; write one with: kvsync-ci init"],
+            [f"there is no {FILE}, and no tests are recognised; docs/any-system.md shows how to write one"],
         )
     return Project.model_validate(document)
 
@@ -140,6 +142,10 @@ def _said(line: ErrorDetails, what: str) -> str:
             return "is missing; add it"
         case "string_pattern_mismatch" if "[key]" in line["loc"] and line["loc"][0] == "services":
             return "a name has small letters, digits and - within, a letter first; rename it"
+        case "too_short":
+            return "it is empty; give at least one value"
+        case "tuple_type":
+            return f"a list is needed, not {line['input']!r}"
         case "string_pattern_mismatch" if "[key]" in line["loc"]:
             return "a name has small letters, digits and . _ - within; rename it"
     return what

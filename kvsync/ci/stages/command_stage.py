@@ -150,7 +150,10 @@ def judged(
     if is_alone or command.timed_out:
         checks.append(ending)
     result = merge(name, checks, started_at=started_at, duration_s=command.duration_s)
-    doubts = [why, problem and f"{problem}; it ended with exit status {command.exit_code}: {said}"]
+    doubts = [
+        "" if ending in checks else why,
+        problem and f"{problem}; it ended with exit status {command.exit_code}: {said}",
+    ]
     doubts += [read.doubt] if read else []
     if read and command.exit_code and not why and read.outcome is not Outcome.FAILED:
         doubts.append(f"{len(checks)} tests do not explain exit status {command.exit_code}: {said}")

@@ -124,7 +124,9 @@ def keep_result(result: StageResult, context: StageContext, *, whole: bool = Fal
 def _broken(name: str, error: Exception, started_at: datetime) -> StageResult:
     verdict = unproven(error)
     if verdict is not None:
-        return StageResult.unknown(name, f"{verdict.kind}: {verdict}", started_at=started_at)
+        return StageResult.unknown(
+            name, f"{verdict.kind}: {verdict}", started_at=started_at, detail=str(verdict)
+        )
     return StageResult.unknown(
         name,
         f"the stage itself broke: {type(error).__name__}: {error}",

@@ -46,6 +46,7 @@ def test_without_runs(command: Command, tmp_path: Path) -> None:
     Archive.open("", tmp_path).close()
 
     assert command("history") == ["no run is in the archive; start one with: kvsync-ci run"]
+    assert command("history", "--stage", "x") == ["no run with a stage 'x' is in the archive"]
     assert command("history", "--test", "x") == ["no such test is in the archive"]
     assert command("flaky") == ["no run is in the archive; start one with: kvsync-ci run"]
     assert json.loads("".join(command("history", "--json"))) == []

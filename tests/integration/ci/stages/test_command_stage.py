@@ -174,6 +174,7 @@ def test_a_program_that_is_not_there_is_not_run(context: StageContext) -> None:
         assert result.outcome is Outcome.UNKNOWN
         assert result.reason.startswith("not-run: ")
         assert "install it where the pipeline runs, or with `prepare` in stages.toml" in result.reason
+        assert result.reason == f"not-run: {result.checks[0].detail}"
     assert "no-such-linter, or what it calls, is not there" in alone.reason
 
 
@@ -183,7 +184,7 @@ def test_the_time_limit(run_script: RunScript) -> None:
 
     assert result.outcome is Outcome.FAILED
     assert [check.kind for check in result.checks] == ["passed", "timeout"]
-    assert "the stage reached its time limit" in result.reason
+    assert result.reason.count("the stage reached its time limit") == 1
 
 
 def test_interruption(context: StageContext) -> None:
@@ -202,7 +203,7 @@ def test_interruption(context: StageContext) -> None:
     stopper.join()
 
     assert result.outcome is Outcome.UNKNOWN
-    assert "the run was interrupted" in result.reason
+    assert result.reason.count("the run was interrupted") == 1
 
 
 def test_what_a_stage_gets(run_script: RunScript, context: StageContext) -> None:

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from deployments.cli import app
 from kvsync.ci.report.report import Report
 from kvsync.ci.run_folder import RunFolder
 from kvsync.errors import ConfigError
-from kvsync.testing.results.outcome import Check, CheckKind, merge
+from kvsync.testing.results.outcome import Check, CheckKind, StageResult, merge
 
 AT = datetime(2026, 11, 20, tzinfo=UTC)
 A, B = "20261120-030000-0123456789ab", "20261121-030000-0123456789ab"
@@ -105,3 +106,19 @@ def test_a_run_in_other_forms(reports: Path) -> None:
 
     assert [row["kind"] for row in csv.DictReader(io.StringIO(table))] == ["failed", "passed"]
     assert page.startswith("### FAILED: ")
+
+
+def test_a_run_says_why_a_stage_is_in_doubt(tmp_path: Path) -> None:
+    """`show` says what no check says, such as that a file was cut, even where another stage has failed."""
+    keep(tmp_path, A, "failed", branch="main")
+    report = Report.read(RunFolder(tmp_path / A).report)
+    cut = merge("go", [Check(name="a", kind="passed")], started_at=AT).doubted("junit.xml: it was cut")
+    absent = StageResult.unknown("lint", "not-run: no ruff", started_at=AT, detail="no ruff")
+    empty = merge("old", [], started_at=AT)
+    replace(report, stages=[*report.stages, cut, absent, empty]).write(RunFolder(tmp_path / A).report)
+
+    shown = CliRunner().invoke(app, ["show", A, "--report-dir", str(tmp_path)], catch_exceptions=False).stdout
+
+    assert "go: 1 passed (0 s)\n         junit.xml: it was cut\n" in shown
+    assert shown.count("no ruff") == 1
+    assert "old: no check (0 s)\n" in shown

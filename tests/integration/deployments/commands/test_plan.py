@@ -119,3 +119,13 @@ def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
 def test_the_settings_may_be_named_anywhere(given: Sequence[str], meant: Sequence[str]) -> None:
     """They belong to every command."""
     assert config_first(given) == meant
+
+
+@pytest.mark.parametrize("words", [["run"], ["ingest", "results.tap"], ["serve"]], ids=" ".join)
+def test_a_report_folder_that_cannot_be_made(repository: Path, words: Sequence[str]) -> None:
+    """It is said in words before anything starts."""
+    (repository / "results.tap").write_text("1..1\nok 1 - a\n")
+    where = ["--report-dir", str(repository / "results.tap" / "reports")]
+
+    with chdir(repository), pytest.raises(ConfigError, match=r"it cannot be made .*; name another"):
+        CliRunner().invoke(app, [*words, *where], catch_exceptions=False)

@@ -95,7 +95,7 @@ def test_a_malformed_package_is_no_stage(tmp_path: Path, text: str) -> None:
 
 def test_what_is_not_recognised_says_how_to_go_on(tmp_path: Path) -> None:
     """There is no run without stages."""
-    with pytest.raises(ConfigError, match="write one with: kvsync-ci init"):
+    with pytest.raises(ConfigError, match="shows how to write one"):
         read_project(tmp_path)
 
 

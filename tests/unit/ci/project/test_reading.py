@@ -90,7 +90,24 @@ def test_what_is_no_toml_says_where() -> None:
 
 def test_without_stages_there_is_nothing_to_test() -> None:
     """A file that names none is a mistake, not a green run."""
-    assert problems('[project]\nname = "x"\n') == ["stages.toml:0: stages: is missing; add it"]
+    assert problems('[project]\nname = "x"\n') == ["stages.toml: stages: is missing; add it"]
+
+
+def test_lists_that_are_empty_or_none() -> None:
+    """They are told in the words of TOML, not in those of Python."""
+    assert problems(
+        """
+        [project]
+        prepare = "make"
+        [stages.unit]
+        kind = "command"
+        command = ["x"]
+        matrix = {mode = []}
+        """
+    ) == [
+        "stages.toml:3: project.prepare: a list is needed, not 'make'",
+        "stages.toml:7: stages.unit.matrix.mode: it is empty; give at least one value",
+    ]
 
 
 def test_a_matrix_may_not_make_one_name_twice() -> None:
