@@ -82,7 +82,9 @@ def test_a_killed_gateway_starts_from_its_snapshots(
         assert after < before
 
 
-@pytest.mark.parametrize("settings", [{"routing": {"expected_s": 0}, "readiness": {"known_share": 1}}])
+@pytest.mark.parametrize(
+    "settings", [{"routing": {"expected_s": 0}, "readiness": {"known_share": 1}}], ids=["ready when it knows"]
+)
 @pytest.mark.parametrize("takes", [False, True], ids=["from nothing", "from the old one"])
 def test_a_rolling_update_keeps_the_hit_rate(
     scenario: Scenario, own_cluster: "LocalCluster", takes: bool
