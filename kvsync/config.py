@@ -36,8 +36,8 @@ from pydantic import (
 from kvsync.access.settings import AccessConfig, EngineTlsConfig
 from kvsync.errors import ConfigError
 from kvsync.pods import Host, Location, Name, Pod, PodDefaults, Port, parse_document, path, problems
+from kvsync.settings import operation
 from kvsync.settings.base import SettingsGroup
-from kvsync.settings.operation import LoggingConfig, MetricsConfig, ReadinessConfig, SnapshotsConfig
 
 PREFIX = "KVSYNC_"
 
@@ -358,10 +358,11 @@ class GatewayConfig(SettingsGroup):
     upstream: UpstreamConfig = UpstreamConfig()
     clients: ClientsConfig = ClientsConfig()
     access: AccessConfig = AccessConfig()
-    snapshots: SnapshotsConfig = SnapshotsConfig()
-    readiness: ReadinessConfig = ReadinessConfig()
-    logging: LoggingConfig = LoggingConfig()
-    metrics: MetricsConfig = MetricsConfig()
+    snapshots: operation.SnapshotsConfig = operation.SnapshotsConfig()
+    readiness: operation.ReadinessConfig = operation.ReadinessConfig()
+    logging: operation.LoggingConfig = operation.LoggingConfig()
+    metrics: operation.MetricsConfig = operation.MetricsConfig()
+    tracing: operation.TracingConfig = operation.TracingConfig()
     _warnings: tuple[str, ...] = PrivateAttr(())
 
     @property

@@ -3,9 +3,10 @@
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 
 import httpx
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -21,7 +22,7 @@ from kvsync.access.certificates import EngineTrust
 from kvsync.access.files import follow
 from kvsync.config import GatewayConfig
 from kvsync.discovery import Discovery, FileDiscovery, StaticDiscovery
-from kvsync.errors import TokenizeError, UnknownName
+from kvsync.errors import ConfigError, TokenizeError, UnknownName
 from kvsync.gateway.again import STORED_PATHS, StoredRelay
 from kvsync.gateway.answers.stored import StoredResponses
 from kvsync.gateway.catalog import Catalog, Target
@@ -168,7 +169,11 @@ class Gateway:
         return self._manager.pods
 
     def app(self) -> Starlette:
-        """Return the application for clients, with the operators' routes unless these have their own port."""
+        """Return the application for clients, with the operators' routes unless these have their own port.
+
+        Raises ConfigError when traces are wanted and the extra is not installed.
+        """
+        traces, end_traces = self._tracing()
         return Starlette(
             routes=[
                 Route("/v1/models", self.models),
@@ -179,8 +184,8 @@ class Gateway:
                 *(Route(path, self._relay, methods=["POST"]) for path in self._passed()),
             ],
             exception_handlers={HTTPException: refused, Exception: refused},
-            middleware=self._middleware(),
-            lifespan=self._lifespan,
+            middleware=self._middleware(traces),
+            lifespan=partial(self._lifespan, end_traces),
         )
 
     def admin(self) -> Starlette:
@@ -208,10 +213,26 @@ class Gateway:
             Route(peer.PATH, self.give),
         ]
 
+    def _tracing(self) -> tuple[list[Middleware], Callable[[], None]]:
+        """Return what makes spans of requests, and what ends it. Raises ConfigError."""
+        if not self._config.tracing.endpoint:
+            return [], lambda: None
+        try:
+            from kvsync.gateway.operation.tracing import Traced, provider_of
+        except ModuleNotFoundError as exc:
+            what = (
+                f"{exc.name} is not installed: pip install 'kvsync[tracing]', or leave tracing.endpoint out"
+            )
+            raise ConfigError("tracing", [what]) from exc
+        provider = provider_of(self._config.tracing)
+        without = {route.path for route in (*self._probed(), *self._operators())}
+        traced = Middleware(Traced, provider=provider, paths={*self._passed()}, without=without)
+        return [traced], provider.shutdown
+
     def _observed(self) -> Middleware:
         return Middleware(Observed, observe=self._observe)
 
-    def _middleware(self) -> list[Middleware]:
+    def _middleware(self, traces: Sequence[Middleware]) -> list[Middleware]:
         # Browsers ask without a key whether they may send one, so CORS comes first.
         cors = [
             Middleware(
@@ -228,6 +249,7 @@ class Gateway:
         )
         return [
             self._observed(),
+            *traces,
             *(cors if self._config.clients.cors_origins else ()),
             *([guard] if self._config.access.wants_keys else ()),
         ]
@@ -239,7 +261,7 @@ class Gateway:
             logs.write(passage)
 
     @asynccontextmanager
-    async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
+    async def _lifespan(self, end_traces: Callable[[], None], _: Starlette) -> AsyncIterator[None]:
         async with self._client, asyncio.TaskGroup() as tasks:
             parts = (
                 self._follow(),
@@ -255,6 +277,7 @@ class Gateway:
             await self._snapshots.save()
             for task in work:
                 task.cancel()
+            await asyncio.to_thread(end_traces)  # delivers the last spans
 
     async def _follow(self) -> None:
         """Follow the pods' events, from what is remembered of them on."""

@@ -49,6 +49,18 @@ class LoggingConfig(SettingsGroup):
     access: bool = True
 
 
+class TracingConfig(SettingsGroup):
+    """Where OpenTelemetry spans of requests go: a collector that takes OTLP over HTTP.
+
+    `endpoint` is its address (`http://collector:4318`; `/v1/traces` is added), and without one there are no
+    spans. Of requests that come without a trace the share `share` is recorded; for others the caller says.
+    Needs the extra `tracing`.
+    """
+
+    endpoint: Annotated[str, Field(pattern=r"^https?://[^\s/]\S*$")] | None = None
+    share: Annotated[float, Field(ge=0, le=1)] = 1.0
+
+
 class ReadinessConfig(SettingsGroup):
     """Until when `/readyz` says that a new gateway is not ready yet, besides having no pod that serves.
 

@@ -15,6 +15,7 @@ from kvsync.testing.load.plan import Phase
 from kvsync.testing.oracle.tables import digest
 from kvsync.testing.traffic.service import Sample, Service
 from kvsync.testing.traffic.trace import generate
+from tests.e2e.test_restart import REQUESTS, RING, cached_share
 
 if TYPE_CHECKING:  # local runs collect this file, too, and do without the second that the client takes
     from kvsync.testing.clusters.kubernetes.cluster import KubernetesCluster
@@ -106,6 +107,32 @@ def test_rolling_update_of_the_gateway(scenario: Scenario, cluster: KubernetesCl
     require_service(scenario, run_dir, cluster.roll_gateways)
     assert not set(before) & set(cluster.gateways())
     scenario.verify()
+
+
+@pytest.mark.parametrize("takes", [False, True], ids=["from nothing", "from a running one"])
+def test_a_rolling_update_keeps_the_hit_rate(
+    scenario: Scenario, cluster: KubernetesCluster, run_dir: Path, takes: bool
+) -> None:
+    """Under traffic, before engines with short rings: new gateways take over what the old ones know."""
+    cluster.deploy("qwen", 4, capacity=4096, buffer_steps=RING, time_scale=0.01)
+    cluster.scale_gateway(2)
+    requests = generate(scenario.seed + 1, REQUESTS, model="qwen", max_tokens=4)
+    for _ in range(2):
+        before = cached_share(scenario.send(requests))
+        scenario.settle()
+
+    variables = {"KVSYNC_READINESS__KNOWN_SHARE": "1", "KVSYNC_ROUTING__EXPECTED_S": "0"}
+    source = {"KVSYNC_SNAPSHOTS__TAKE_FROM": cluster.gateway_address()} if takes else {}
+    require_service(scenario, run_dir, lambda: cluster.roll_gateways(**variables, **source))
+    after = cached_share(scenario.send(requests))
+
+    scenario.history.append(f="rolling update", takes=takes, before=before, after=after)
+    print(f"\ncached before a rolling update {before:.1%}, after it {after:.1%}, taking over: {takes}")
+    if takes:
+        assert after > before - 0.05
+        scenario.verify()
+    else:
+        assert after < before - 0.05
 
 
 @pytest.mark.full

@@ -1,7 +1,8 @@
-"""A gateway that is killed under engines with short rings, and starts again: nothing is forgotten."""
+"""A gateway that is killed, or replaced, before engines with short rings: nothing is forgotten."""
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -9,6 +10,9 @@ from kvsync.snapshots.coding import decode
 from kvsync.testing import GatewayView, Scenario, wait_for
 from kvsync.testing.traffic.sender import Answer, Sender
 from kvsync.testing.traffic.trace import TraceRequest, generate
+
+if TYPE_CHECKING:
+    from kvsync.testing.clusters.local.cluster import LocalCluster
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.local_only]
 
@@ -76,6 +80,32 @@ def test_a_killed_gateway_starts_from_its_snapshots(
         scenario.verify()
     else:
         assert after < before
+
+
+@pytest.mark.parametrize(
+    "settings", [{"routing": {"expected_s": 0}, "readiness": {"known_share": 1}}], ids=["ready when it knows"]
+)
+@pytest.mark.parametrize("takes", [False, True], ids=["from nothing", "from the old one"])
+def test_a_rolling_update_keeps_the_hit_rate(
+    scenario: Scenario, own_cluster: "LocalCluster", takes: bool
+) -> None:
+    """A new gateway that takes over what the old one knows, and is ready only then, finds all again."""
+    own_cluster.deploy("qwen", 4, capacity=4096, buffer_steps=RING, time_scale=0.01)
+    requests = generate(scenario.seed, REQUESTS, model="qwen", max_tokens=4)
+    cached_share(_sent(scenario, requests))
+    before = cached_share(_sent(scenario, requests))
+    scenario.settle()
+
+    own_cluster.roll_gateway(snapshots={"take_from": own_cluster.gateway_url} if takes else {})
+    after = cached_share(_sent(scenario, requests))
+
+    scenario.history.append(f="rolling update", takes=takes, before=before, after=after)
+    print(f"\ncached before a rolling update {before:.1%}, after it {after:.1%}, taking over: {takes}")
+    if takes:
+        assert after > before - 0.01
+        scenario.verify()
+    else:
+        assert after < before - 0.05
 
 
 def _sent(scenario: Scenario, requests: Sequence[TraceRequest]) -> list[Answer]:

@@ -18,6 +18,8 @@ EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
 
 KIT, PIPELINE = ["kvsync/testing"], ["kvsync/ci", "tasks", "flows", "deployments"]
 OURS = {"kvsync", "tasks", "flows", "deployments"}
+TRACING = {"opentelemetry"}
+"""A namespace of many distributions: a module does not say its own. A contract says where it is imported."""
 
 NEVER_IMPORTED = {"fastapi", "pytest-asyncio", "pytest-timeout", "pytest-xdist", "hypothesis", "psycopg"}
 """Plugins and drivers that others load, what only the tests in our stages import, and a bound for Prefect."""
@@ -48,7 +50,11 @@ def test_what_is_required_is_imported(extra: str, folders: list[str]) -> None:
 def _imported(folders: Iterable[str]) -> set[str]:
     """Return the distributions whose modules are imported at run time below these folders."""
     modules = {module for folder in folders for module in _modules(folder)}
-    return {_name(home) for module in modules - sys.stdlib_module_names - OURS for home in _homes()[module]}
+    return {
+        _name(home)
+        for module in modules - sys.stdlib_module_names - OURS - TRACING
+        for home in _homes()[module]
+    }
 
 
 @cache

@@ -139,6 +139,12 @@ class KubernetesApi:
             found: Any = self.core.read_namespaced_service(service, namespace, _request_timeout=TIMEOUT_S)
         return int(found.spec.ports[0].node_port)
 
+    def cluster_ip(self, namespace: str, service: str) -> str:
+        """Return the address of a service within the cluster."""
+        with failures(f"read Service {service}"):
+            found: Any = self.core.read_namespaced_service(service, namespace, _request_timeout=TIMEOUT_S)
+        return str(found.spec.cluster_ip)
+
     def evict(self, namespace: str, pod: str) -> None:
         """Ask a pod to leave its node, as draining does; its own grace period holds."""
         eviction: Any = {"metadata": {"name": pod, "namespace": namespace}}

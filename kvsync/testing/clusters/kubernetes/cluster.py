@@ -148,11 +148,20 @@ class KubernetesCluster:
         self._api.scale(self.namespace, GATEWAY, replicas)
         self._await_rollout()
 
-    def roll_gateways(self) -> None:
-        """Replace every gateway, a new one before an old one, as a new version would."""
+    def roll_gateways(self, **variables: str) -> None:
+        """Replace every gateway, a new one before an old one, as a new version would.
+
+        The new ones have these variables in their environment.
+        """
         stamp = {"annotations": {"kvsync.dev/rolled-at": str(time.time_ns())}}
-        self._api.patch_deployment(self.namespace, GATEWAY, {"spec": {"template": {"metadata": stamp}}})
+        env = [{"name": name, "value": value} for name, value in variables.items()]
+        template = {"metadata": stamp, "spec": {"containers": [{"name": GATEWAY, "env": env}]}}
+        self._api.patch_deployment(self.namespace, GATEWAY, {"spec": {"template": template}})
         self._await_rollout()
+
+    def gateway_address(self) -> str:
+        """Return the URL of the gateways' Service within the cluster, which needs no DNS."""
+        return f"http://{self._api.cluster_ip(self.namespace, GATEWAY)}:{GATEWAY_PORT}"
 
     def drain(self, node: str) -> None:
         """Keep new pods from a node and evict ours from it, and wait until all run elsewhere.

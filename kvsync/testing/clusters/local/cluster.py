@@ -9,12 +9,13 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Self
 
 from kvsync.errors import UnknownName
 from kvsync.testing.clusters.cluster import GATEWAY, Option, PodHandle, flags
-from kvsync.testing.clusters.endpoints import GatewayView
+from kvsync.testing.clusters.endpoints import GatewayView, answers
 from kvsync.testing.clusters.local.addresses import Address, LoopbackBlock
 from kvsync.testing.clusters.local.fault_proxy import FaultProxy
 from kvsync.testing.clusters.local.pod import READY_TIMEOUT_S, LocalPod
@@ -159,6 +160,19 @@ class LocalCluster:
         self._programs[GATEWAY].kill()
         self._start_gateway()
         self._await_gateway()
+
+    def roll_gateway(self, **settings: object) -> None:
+        """Replace the gateway by one with these settings, too, which is ready before the old one ends.
+
+        It has another address. Raises ClusterError when it does not get ready.
+        """
+        before = self._programs[f"{GATEWAY} before"] = self._programs.pop(GATEWAY)
+        self._front, self._settings = self._addresses.next(), {**self._settings, **settings}
+        self._start_gateway()
+        self._await_gateway()
+        ready = partial(answers, f"{self.gateway_url}/readyz")
+        wait_for(ready, what="the new gateway is ready", timeout_s=READY_TIMEOUT_S)
+        before.stop()
 
     def clear(self) -> None:
         """See Cluster."""
