@@ -17,7 +17,7 @@ from kvsync.ci.run.kept import keep_owners
 from kvsync.ci.run.parameters import Parameters
 from kvsync.ci.run.quarantine import keep_quarantine
 from kvsync.ci.run.run import Installation, Run
-from kvsync.ci.stages.environment import secrets_apart, stage_environment
+from kvsync.ci.stages.environment import kept_back, secrets_apart, stage_environment
 from kvsync.ci.stages.redaction import redact_logs
 from kvsync.ci.stages.stage import StageContext
 from kvsync.testing.processes.ledger import Ledger
@@ -73,7 +73,7 @@ def start_run(parameters: Parameters, stop: threading.Event) -> tuple[Run, Stage
         other_code=repeat.other_code if repeat else "",
         environ=seen,
         ends_at=time.monotonic() + run.longest_s,
-        kept_back=tuple(sorted(os.environ.keys() - seen.keys())) if trusted else (),
+        kept_back=kept_back(os.environ, seen) if trusted else (),
         tools=tools,
         box=box_for(
             run.settings.box,

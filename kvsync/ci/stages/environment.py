@@ -66,3 +66,8 @@ def stage_environment(
         return trusted or is_listed or bool(HARMLESS.fullmatch(name))
 
     return {name: value for name, value in environ.items() if is_seen(name, value)}
+
+
+def kept_back(environ: Mapping[str, str], seen: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the variables that a stage may miss: those of the pipeline itself are nothing to it."""
+    return tuple(sorted(name for name in environ.keys() - seen.keys() if not OF_THE_PIPELINE.fullmatch(name)))

@@ -93,7 +93,7 @@ def run_safely(
 
 def _with_hint(result: StageResult, context: StageContext) -> StageResult:
     """Name the variables that tests did not see, where one of them may be why they did not pass."""
-    if result.outcome is Outcome.PASSED or not context.kept_back:
+    if result.outcome is not Outcome.FAILED or not context.kept_back:
         return result
     more = len(context.kept_back) - NAMED
     names = ", ".join([*context.kept_back[:NAMED], *([f"{more} more"] if more > 0 else [])])

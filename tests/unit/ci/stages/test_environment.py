@@ -6,7 +6,7 @@ import pytest
 from pydantic import BaseModel, SecretStr
 
 from kvsync.ci.settings import PREFIX, Settings
-from kvsync.ci.stages.environment import secrets_apart, stage_environment
+from kvsync.ci.stages.environment import kept_back, secrets_apart, stage_environment
 
 HARMLESS = {
     "PATH": "/usr/bin:/bin",
@@ -98,6 +98,13 @@ def test_no_stage_gets_what_the_pipeline_itself_runs_with() -> None:
     ours = {"PREFECT_HOME": "/reports/.prefect", "PREFECT_API_URL": "http://127.0.0.1:4200/api"}
 
     assert stage_environment(HARMLESS | ours, trusted=True) == HARMLESS
+
+
+def test_what_a_stage_may_miss_is_named_without_what_is_the_pipelines() -> None:
+    """Prefect's settings have nothing to do with a test of a database that fails."""
+    given = HARMLESS | {"DATABASE_URL": "postgresql://ci:s3cret@db/shop", "PREFECT_HOME": "/reports/.prefect"}
+
+    assert kept_back(given, stage_environment(given, trusted=True)) == ("DATABASE_URL",)
 
 
 def test_git_gets_no_secret_but_what_reaches_a_server() -> None:
