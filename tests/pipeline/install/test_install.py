@@ -104,7 +104,7 @@ def test_the_gateway_is_installed_with_its_own_dependencies_only(installed: Envi
     assert len(installed("python", "-c", DEPENDENCIES).split("', '")) == len(REQUIRED)
     assert installed("python", "-c", typed) == "True"
     version = installed("python", "-c", "import kvsync; print(kvsync.__version__)")
-    assert installed("kvsync", "--version") == f"kvsync {version}"
+    assert installed("kvsync", "--version") == f"kvsync {version} (core: python)"
 
 
 def test_the_pipelines_command_says_what_it_lacks(installed: Environment) -> None:
