@@ -42,6 +42,7 @@ def context(tmp_path: Path) -> StageContext:
     repository = tmp_path / "repository"
     (repository / "src").mkdir(parents=True)
     (repository / "src" / "engine.py").write_text("ANSWER = 42\n")
+    (repository / "pytest.ini").write_text("[pytest]\n")  # else a repository around this folder decides
     (repository / "tests").mkdir()
     (repository / "tests" / "test_it.py").write_text(TESTS)
     venv = repository / ".venv"
