@@ -5,6 +5,7 @@ cookies and redirects of one request mean nothing for the next.
 """
 
 import asyncio
+import io
 import ipaddress
 import json
 import ssl
@@ -37,6 +38,9 @@ KEEP_ALIVE_S = 3.0
 
 HEAD_BYTES = 65_536
 """How long a line of an answer's head may be; aiohttp's own limit of 8 KB is less than proxies add."""
+
+AT_ONCE_BYTES = 2**20
+"""Longer contents are written piece by piece, so that others get their turn."""
 
 NOT_ADDED = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 
@@ -122,7 +126,7 @@ class PeerClient:
             method,
             _as_url(url),
             headers=_as_text(headers),
-            data=content or None,
+            data=io.BytesIO(content) if len(content) > AT_ONCE_BYTES else content or None,
             allow_redirects=False,
             server_hostname=name,
             timeout=aiohttp.ClientTimeout(sock_connect=connect_s),
