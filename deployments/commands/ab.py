@@ -22,7 +22,7 @@ from kvsync.ci.paired.judgement import (
     judge,
     overall,
 )
-from kvsync.ci.paired.trial import OUTPUT, Program, in_turns, version_of
+from kvsync.ci.paired.trial import OUTPUT, MeasuredProgram, in_turns, version_of
 from kvsync.ci.report.report import EXIT_STATUS
 from kvsync.testing.processes.ledger import Ledger
 from kvsync.testing.results.outcome import Outcome
@@ -67,7 +67,7 @@ def ab(
     What is slower has to be so in a second batch, too. Exit status: 0 not slower, 1 slower, 2 not to be told.
     """
     limits = Limits(floor=floor / 100, seen=seen / 100)
-    program = Program(
+    program = MeasuredProgram(
         words=command,
         results=results or ("" if cpu and not format_name else OUTPUT),
         cpu=cpu,

@@ -31,7 +31,7 @@ GIT_TIMEOUT_S = 300
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Program:
+class MeasuredProgram:
     """What is measured: a command line, started in the folder of a version; where its results are, if any.
 
     `cpu`: whether its CPU time is a metric, too.
