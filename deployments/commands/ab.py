@@ -14,7 +14,7 @@ from rich.markup import escape
 from deployments.commands.console import AsJson, coloured, console, environ, say, say_json
 from deployments.commands.tables import plain_table, say_table
 from kvsync.ci.paired.judgement import (
-    Limits,
+    PairedLimits,
     PairedMetric,
     PairedSamples,
     PairedVerdict,
@@ -66,7 +66,7 @@ def ab(
 
     What is slower has to be so in a second batch, too. Exit status: 0 not slower, 1 slower, 2 not to be told.
     """
-    limits = Limits(floor=floor / 100, seen=seen / 100)
+    limits = PairedLimits(floor=floor / 100, seen=seen / 100)
     program = MeasuredProgram(
         words=command,
         results=results or ("" if cpu and not format_name else OUTPUT),
@@ -104,7 +104,9 @@ def ab(
     raise typer.Exit(EXIT_STATUS[OUTCOMES[verdict]])
 
 
-def _say(found: Sequence[PairedMetric], alone: Sequence[str], verdict: PairedVerdict, limits: Limits) -> None:
+def _say(
+    found: Sequence[PairedMetric], alone: Sequence[str], verdict: PairedVerdict, limits: PairedLimits
+) -> None:
     whole = ("change", "p", "sees")
     table = plain_table("metric", "base", "here", *whole, "verdict", whole=whole)
     for each in found:
@@ -131,7 +133,7 @@ def _columns(metric: PairedMetric) -> list[str]:
     ]
 
 
-def _sentences(found: Sequence[PairedMetric], limits: Limits) -> Iterator[str]:
+def _sentences(found: Sequence[PairedMetric], limits: PairedLimits) -> Iterator[str]:
     """Say what is slower, and what cannot be told; or that nothing is."""
     for each in found:
         if each.verdict == "regression":

@@ -4,9 +4,9 @@ Rules:
 
 1. The two are measured in turns, each time by a fresh process; one process gives one value of a metric.
 2. A metric is slower if that is unlikely to be chance (exact one-sided Mann-Whitney test, and the
-   Benjamini-Hochberg procedure over all metrics) and more than the floor: `Limits.floor`, or what the first
+   Benjamini-Hochberg procedure over all metrics) and more than the floor: `PairedLimits.floor`, or what the first
    version differs from itself. It is a regression if a second batch of pairs says so again.
-3. A metric whose noise would hide a slowdown of `Limits.seen` is inconclusive, not passed.
+3. A metric whose noise would hide a slowdown of `PairedLimits.seen` is inconclusive, not passed.
 
 Reasons: on two busy cores a limit of 10 % against a stored run raised false alarms in a third of all runs;
 ten interleaved pairs of CPU times, p < 0.01 and 3 %, raised none in 150, and found 5 % in 96 %.
@@ -30,7 +30,7 @@ MOST_SEEN_PERCENT = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class PairedLimits:
     """`p`: how unlikely chance has to be; `false`: the share of false ones among all metrics that are slower.
 
     `floor`: the smallest slowdown that counts, as a share; `seen`: the one that has to be noticed.
@@ -76,7 +76,7 @@ class PairedMetric:
     problem: str = ""
 
 
-def judge(metrics: Mapping[str, PairedSamples], limits: Limits) -> list[PairedMetric]:
+def judge(metrics: Mapping[str, PairedSamples], limits: PairedLimits) -> list[PairedMetric]:
     """Judge one batch: what is a regression here has to be one in a second batch, too."""
     found = [_alone(name, samples, limits) for name, samples in metrics.items()]
     least = _believed([each.p for each in found], limits.false)
@@ -136,7 +136,7 @@ def _doubled_ranks(values: Sequence[float]) -> list[int]:
     return [rank[value] for value in values]
 
 
-def _alone(name: str, samples: PairedSamples, limits: Limits) -> PairedMetric:
+def _alone(name: str, samples: PairedSamples, limits: PairedLimits) -> PairedMetric:
     try:
         base, head = samples.costs()
     except ValueError as error:
@@ -155,7 +155,7 @@ def _alone(name: str, samples: PairedSamples, limits: Limits) -> PairedMetric:
     return replace(metric, verdict=_without_slowdown(metric, limits))
 
 
-def _without_slowdown(metric: PairedMetric, limits: Limits) -> PairedVerdict:
+def _without_slowdown(metric: PairedMetric, limits: PairedLimits) -> PairedVerdict:
     return "passed" if metric.seen is not None and metric.seen <= limits.seen else "inconclusive"
 
 
@@ -163,14 +163,14 @@ def _slowdown(base: Sequence[float], head: Sequence[float]) -> tuple[float, floa
     return larger_by_chance(base, head), median(head) / median(base) - 1
 
 
-def _is_slower(base: Sequence[float], head: Sequence[float], limits: Limits) -> bool:
+def _is_slower(base: Sequence[float], head: Sequence[float], limits: PairedLimits) -> bool:
     p, change = _slowdown(base, head)
     middle = median(base)
     noise = median(abs(each - middle) for each in base) / middle
     return p <= limits.p and change > max(limits.floor, NOISE * noise)
 
 
-def _noticed(base: Sequence[float], head: Sequence[float], limits: Limits) -> float | None:
+def _noticed(base: Sequence[float], head: Sequence[float], limits: PairedLimits) -> float | None:
     """Return the smallest slowdown, in whole percents, that would have been noticed."""
     even = median(base) / median(head)
 

@@ -6,7 +6,7 @@ from itertools import combinations
 import pytest
 
 from kvsync.ci.paired.judgement import (
-    Limits,
+    PairedLimits,
     PairedSamples,
     PairedVerdict,
     confirm,
@@ -15,7 +15,7 @@ from kvsync.ci.paired.judgement import (
     overall,
 )
 
-LIMITS = Limits()
+LIMITS = PairedLimits()
 
 
 def drawn(rng: random.Random, noise: float, slower: float = 0.0, pairs: int = 10) -> PairedSamples:
@@ -94,7 +94,7 @@ def test_one_suspect_among_many_needs_more_than_chance() -> None:
     base, head = with_u(20)
     suspect = PairedSamples(base=[100 + each for each in base], head=[100 + each for each in head])
     same = {f"m{each}": PairedSamples(base=[100.0] * 10, head=[100.0] * 10) for each in range(19)}
-    limits = Limits(p=0.05)
+    limits = PairedLimits(p=0.05)
     chance = judge({"suspect": suspect}, limits)[0].p
 
     assert 0.05 / 20 < chance < 0.05
