@@ -4,9 +4,9 @@ Rules:
 
 1. The two are measured in turns, each time by a fresh process; one process gives one value of a metric.
 2. A metric is slower if that is unlikely to be chance (exact one-sided Mann-Whitney test, and the
-   Benjamini-Hochberg procedure over all metrics) and more than the floor: `PairedLimits.floor`, or what the first
-   version differs from itself. It is a regression if a second batch of pairs says so again.
-3. A metric whose noise would hide a slowdown of `PairedLimits.seen` is inconclusive, not passed.
+   Benjamini-Hochberg procedure over all metrics) and more than a floor, and more than the first version
+   differs from itself. It is a regression if a second batch of pairs says so again.
+3. A metric whose noise would hide a slowdown that has to be noticed is inconclusive, not passed.
 
 Reasons: on two busy cores a limit of 10 % against a stored run raised false alarms in a third of all runs;
 ten interleaved pairs of CPU times, p < 0.01 and 3 %, raised none in 150, and found 5 % in 96 %.
