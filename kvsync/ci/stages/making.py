@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
+from kvsync.ci.project.chaos_stage import ChaosStageTable
 from kvsync.ci.project.choice import ProjectStage
 from kvsync.ci.project.load_stage import LoadStageTable
 from kvsync.ci.project.model import CommandStageTable, PytestStageTable, ServiceTable
@@ -46,6 +47,8 @@ def make_stage(stage: ProjectStage, longest_s: float) -> Stage:
                 environment=table.environment,
                 values=stage.values,
             )
+        case ChaosStageTable():
+            raise NotRun("stages of the kind chaos are not carried out yet")
         case LoadStageTable():
             raise NotRun("stages of the kind load are not carried out yet")
         case CommandStageTable():

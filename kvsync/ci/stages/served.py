@@ -13,7 +13,8 @@ from datetime import UTC, datetime
 from kvsync.ci.project.model import ServiceTable
 from kvsync.ci.project.services import placeholders, variables
 from kvsync.ci.run_folder import RunFolder
-from kvsync.ci.services.service import NotReady, RunningService, Surroundings
+from kvsync.ci.services.running_service import RunningService
+from kvsync.ci.services.service import NotReady, Surroundings
 from kvsync.ci.settings import ServiceSettings
 from kvsync.ci.stages.stage import Stage, StageContext
 from kvsync.testing.results.outcome import StageResult
