@@ -3,11 +3,10 @@
 from kvsync.ci.chaos.asking import Heard, ask
 from kvsync.ci.services.running_service import RunningService
 from kvsync.testing.clusters.local.fault_proxy import CLEAR, Listener
-from kvsync.testing.faults.effects import ANSWERED, REFUSED, ROUND_TRIPS, SILENT, STIMULI
+from kvsync.testing.faults.effects import ANSWERED, REFUSED, ROUND_TRIPS, SILENCE_S, SILENT, STIMULI
 from kvsync.testing.faults.fault import (
     Bandwidth,
     Corruption,
-    Cut,
     HttpDelay,
     Latency,
     Partition,
@@ -34,21 +33,23 @@ class ServiceAsked:
             )
         self.listener: Listener = service.listener
         self._service = service
-        if self.near().words != ANSWERED and self.far().words == ANSWERED:
-            return  # told as a fault that acts before it is injected
         if not service.hello(0) and self.far().words == SILENT:
             raise NotRun(
                 f"{name} says nothing by which a fault could be proved; let it answer HTTP, with "
                 'ready = "{url}/..." in stages.toml'
             )
 
-    def near(self, size: int = 0, timeout_s: float = 0.5) -> Heard:
+    def near(self, size: int = 0, timeout_s: float = SILENCE_S) -> Heard:
         """Ask through the proxy, with a request of about this size."""
         return ask((self.listener.host, self.listener.port), self._service.hello(size), timeout_s)
 
-    def far(self, size: int = 0, timeout_s: float = 0.5) -> Heard:
+    def far(self, size: int = 0, timeout_s: float = SILENCE_S) -> Heard:
         """Ask past it."""
         return ask(self.listener.target, self._service.hello(size), timeout_s)
+
+    def length(self, size: int) -> int:
+        """Return how many bytes such a request has."""
+        return len(self._service.hello(size))
 
     def rise_s(self, size: int = 0) -> float:
         """Return how much longer an answer takes than past the proxy: the quickest of a few, of both."""
@@ -114,7 +115,7 @@ class ListenerFault:
 
     def _narrow(self, bytes_per_s: float) -> Effect:
         size = min(max(round(BULK_S * bytes_per_s), LEAST_BULK), MOST_BULK)
-        sent = len(self._asked._service.hello(size))
+        sent = self._asked.length(size)
         rise_s = self._asked.rise_s(size)
         evidence = f"{sent >> 10} KiB take {1000 * rise_s:.0f} ms longer than past the proxy"
         return Effect(rise_s >= 0.5 * sent / bytes_per_s, evidence)
@@ -130,7 +131,7 @@ class ListenerFault:
 class ServiceCut:
     """The connections that are open at one moment are reset."""
 
-    def __init__(self, asked: ServiceAsked, _: Cut) -> None:
+    def __init__(self, asked: ServiceAsked) -> None:
         self._asked = asked
         self._before: int | None = None  # connections reset before; None unless they were cut
 

@@ -28,6 +28,11 @@ class ProcessAsked:
         return ANSWERED if accepts(self._address) else REFUSED
 
     @property
+    def at_rest(self) -> str:
+        """What a request gets while it is stopped: of a server that says nothing, a connection."""
+        return SILENT if self._hello else ANSWERED
+
+    @property
     def state(self) -> str:
         """What the process does."""
         server = self.server
@@ -111,6 +116,6 @@ class Paused:
     def measure(self) -> Effect:
         """See Injection."""
         said, is_paused = self._process.said(), self._process.server.is_paused
-        shows = is_paused and said != REFUSED and (said == SILENT or not self._process._hello)
+        shows = is_paused and said == self._process.at_rest
         present = shows if self._acting else is_paused or said != ANSWERED
         return Effect(present, f"{self._process.state}, a request is {said}")
