@@ -208,7 +208,7 @@ def test_a_reset_needs_a_connection_and_resets_it(stage: Stage) -> None:
         with pytest.raises(ConnectionResetError):
             connection.recv(1)
 
-    assert proof == "1 connections reset"
+    assert proof.endswith("connections reset")
 
 
 @pytest.mark.parametrize(
