@@ -59,6 +59,10 @@ class Threshold:
         """Whether it is measured in seconds."""
         return self.measure not in ("errors", "rate")
 
+    def breaks_climb(self, phase: str) -> bool:
+        """Say whether a climb of this name ends where it does not hold; a rate says nothing of one step."""
+        return self.measure != "rate" and self.phase in ("", phase)
+
     def holds(self, value: float) -> bool:
         """Say whether a measured value keeps it; what is not a number does not."""
         return _SIGNS[self.sign](value, self.limit)
