@@ -143,6 +143,10 @@ class Generator:
         """Whether requests are still to be sent or answered."""
         return self._program.is_running
 
+    def hurry(self, within_s: float) -> None:
+        """Let leaving wait no longer than this for the last answers."""
+        self._last_answer_s = min(self._last_answer_s, within_s)
+
     def check(self) -> None:
         """Raise ProgramEnded when it failed."""
         self._program.check()

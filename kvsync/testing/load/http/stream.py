@@ -11,7 +11,7 @@ samples = [Sample.of(each) for each in load.records() if each["f"] == "request"]
 
 The generator is a process of its own. Each answer is a record with `due`, `late_s`, `latency_s`, `status`,
 `error`, and `request` and `phase` (its number), so that `Service.of` and `observed` sum them up as they do
-requests to a gateway. `kvsync.ci.stages.load_stage.stream_of` makes a stream of a stage in stages.toml.
+requests to a gateway. `kvsync.ci.stages.load.stream.stream_of` makes a stream of a stage in stages.toml.
 """
 
 import math
@@ -35,7 +35,8 @@ _SETTLE_S = 1.0
 _TURN_S = 0.02
 
 LATE = "left late"
-"""How it begins what broke a step, if that was not the service."""
+"""How it begins what broke a step, if that was not the service but its sender."""
+WAITED = "waited for a place among those without an answer"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,10 +105,10 @@ class _Coming:
                 yield request
             self._until(start + phase.seconds)
             start += phase.seconds
-            facts = {
+            facts: dict[str, object] = {
                 "phase": number,
                 "intended": intended,
-                "cpu": (time.process_time() - cpu) / phase.seconds,
+                "busy": (time.process_time() - cpu) / phase.seconds,
             }
             if phase.climbs:
                 start, broken = self._settled(start, number)
@@ -138,7 +139,8 @@ def broken_in(
     if lost > LATE_SHARE * (whole.count + lost):
         return [f"{lost} requests had no answer"]
     if whole.late > LATE_SHARE * whole.count:
-        return [f"{LATE}: {whole.late} of {whole.count} requests"]
+        why = WAITED if 2 * whole.crowded > whole.late else LATE
+        return [f"{why}: {whole.late} of {whole.count} requests"]
     broken = []
     for each in thresholds:
         asked = tallies.get(each.request, Tally()) if each.request else whole
