@@ -74,8 +74,8 @@ class LoadStage:
         needs_s = sum(each.seconds for each in stream.phases)
         if needs_s >= self.timeout_s:
             raise NotRun(
-                f"its phases take {needs_s:.0f} s, and it may take {self.timeout_s:.0f} s: the pipeline's owner "
-                "may allow more by stages.longest_s"
+                f"its phases take {needs_s:.0f} s, and it may take {self.timeout_s:.0f} s: the owner of the "
+                "pipeline may allow more by stages.longest_s"
             )
 
     def _tell(self, context: StageContext, thresholds: Sequence[Threshold]) -> None:

@@ -9,6 +9,7 @@ share in %; or `rate`, the requests that are served in a second. Without a REQUE
 a PHASE all phases except those that climb. Names with spaces are quoted: `p95 of "GET /a b" < 1 s`.
 """
 
+import math
 import operator
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -78,6 +79,8 @@ class Threshold:
 
 def seconds(value: float) -> str:
     """Return a time in the unit that suits it."""
+    if math.isinf(value):
+        return "never (too many failed)"
     if value >= 1:
         return f"{value:.2f} s"
     return f"{1e3 * value:.1f} ms" if value >= 1e-3 else f"{1e6 * value:.0f} us"
