@@ -12,10 +12,10 @@ from kvsync.ci.project.services import placeholders, start_order
 from kvsync.ci.services.running_service import RunningService
 from kvsync.ci.settings import ServiceSettings
 from kvsync.ci.stages.command_stage import CommandStage
+from kvsync.ci.stages.load.stage import LoadStage
 from kvsync.ci.stages.pytest_stage import PytestStage
 from kvsync.ci.stages.served import ServedStage
 from kvsync.ci.stages.stage import Stage
-from kvsync.testing.results.verdicts import NotRun
 
 
 def make_served(
@@ -75,7 +75,7 @@ def make_stage(
                 values=stage.values,
             )
         case LoadStageTable():
-            raise NotRun("stages of the kind load are not carried out yet")
+            return LoadStage(stage.name, table, timeout_s, stage.values)
         case CommandStageTable():
             return CommandStage(
                 stage.name,
