@@ -5,8 +5,11 @@ from dataclasses import dataclass, field
 
 from pathspec import GitIgnoreSpec
 
-from kvsync.ci.project.model import Profile, Project, PytestStageTable, Schedule, StageTable, Trigger, When
+from kvsync.ci.project.chaos_stage import ChaosStageTable, PodSelector
+from kvsync.ci.project.model import Project, PytestStageTable, StageTable
 from kvsync.ci.project.relations import combinations, combined_name, filled, in_order
+from kvsync.ci.project.stage_fields import When
+from kvsync.ci.project.values import Profile, Schedule, Trigger
 from kvsync.errors import ConfigError, UnknownName
 
 
@@ -33,12 +36,14 @@ class ProjectStage:
     @property
     def uses_cluster(self) -> bool:
         """Whether its tests use the cluster that a run asks for."""
+        if isinstance(self.table, ChaosStageTable):
+            return any(isinstance(fault.on, PodSelector) for fault in self.table.faults.values())
         return isinstance(self.table, PytestStageTable) and self.table.cluster
 
     @property
     def folder(self) -> str:
         """Where its tests are, or where its command is started; "" for the top."""
-        return filled(self.table.folder or "", self.values)
+        return filled(getattr(self.table, "folder", None) or "", self.values)
 
 
 def stages_of(project: Project) -> dict[str, ProjectStage]:

@@ -1,7 +1,7 @@
-"""What a service is to those who use it, and what those who start one are given."""
+"""What those who start a service are given, and how they say that it is not ready."""
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,19 +19,6 @@ class NotReady(NotRun):
     def __init__(self, reason: str, tail: str = "") -> None:
         super().__init__(reason)
         self.tail = tail
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunningService:
-    """A service that is ready. `fields` are what is said of it (kvsync.ci.project.services).
-
-    `source` names what it is and where it came from. When it is over, `why_ended` says why it
-    ended before it was to, "" if it did not.
-    """
-
-    fields: Mapping[str, str] = field(repr=False)
-    source: str
-    why_ended: Callable[[], str] = lambda: ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
