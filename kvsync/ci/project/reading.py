@@ -3,11 +3,14 @@
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import UnionType
 from typing import cast, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from kvsync.ci.project.coverage import wrong_coverage
+from kvsync.ci.project.found_stages import AuditStageTable, BenchmarkStageTable
 from kvsync.ci.project.guess import guess
 from kvsync.ci.project.lines import line_of
 from kvsync.ci.project.load_relations import wrong_loads
@@ -42,7 +45,13 @@ MOST_STAGES = 100
 
 KINDS: Mapping[str, type[BaseModel]] = {
     str(get_args(model.model_fields["kind"].annotation)[0]): model
-    for model in (PytestStageTable, CommandStageTable, LoadStageTable)
+    for model in (
+        PytestStageTable,
+        CommandStageTable,
+        BenchmarkStageTable,
+        AuditStageTable,
+        LoadStageTable,
+    )
 }
 
 SERVICE_KINDS: Mapping[str, type[BaseModel]] = {
@@ -138,6 +147,7 @@ def parse_project(text: str) -> Project:
     wrong += wrong_links(document)
     wrong += _wrong_words(document)
     wrong += wrong_services(document)
+    wrong += wrong_coverage(document)
     wrong += wrong_loads(document)
     if project and not wrong and (count := _count(project)) > MOST_STAGES:
         wrong = [(("stages",), f"with their matrices these are {count} stages; at most {MOST_STAGES} may be")]
@@ -220,6 +230,8 @@ def _model_in(annotation: object) -> type[BaseModel] | None:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     inner = get_args(annotation)
+    if get_origin(annotation) is UnionType:
+        return next(filter(None, map(_model_in, inner)), None)
     return _model_in(inner[1]) if get_origin(annotation) is dict else None
 
 

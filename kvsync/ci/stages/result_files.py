@@ -8,11 +8,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, count, islice
 from pathlib import Path
+from typing import Literal
 
+from kvsync.ci.readers.audits.finding import is_audit
 from kvsync.ci.readers.files import read_files
 from kvsync.errors import ConfigError
 from kvsync.testing.results.measurement import machine_facts, read_measurements, write_measurements
 from kvsync.testing.results.outcome import StageResult
+
+Wanted = Literal["", "measurements", "findings"]
+"""What files have to hold so that they say something; "" for tests."""
 
 MOST_FILES = 5_000
 
@@ -74,7 +79,9 @@ class ResultFiles:
                     yield path
 
 
-def read_results(files: Sequence[Path], *, name: str, format_name: str, run_dir: Path) -> StageResult:
+def read_results(
+    files: Sequence[Path], *, name: str, format_name: str, run_dir: Path, wanted: Wanted = ""
+) -> StageResult:
     """Return what the files say, as the result of a stage of this name; the run keeps what they measured.
 
     `format_name` is "" for what is told by what is in each file; one in no format is a doubt.
@@ -86,6 +93,11 @@ def read_results(files: Sequence[Path], *, name: str, format_name: str, run_dir:
     if found.measurements:
         kept = run_dir / "benchmark.json"
         write_measurements(kept, [*read_measurements(kept), *found.measurements], machine_facts())
+    formats = ", ".join(found.formats)
+    if wanted == "measurements" and not found.measurements:
+        return found.result.doubted(f"nothing was measured: {formats} holds no measurement")
+    if wanted == "findings" and not is_audit(found.result):
+        return found.result.doubted(f"nothing was audited: {formats} holds no audit")
     return found.result
 
 
