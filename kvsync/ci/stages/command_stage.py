@@ -17,7 +17,7 @@ from kvsync.ci.project.relations import filled
 from kvsync.ci.run_folder import RunFolder
 from kvsync.ci.stages.ending import kind_of_running, why_it_ended_early
 from kvsync.ci.stages.place import place
-from kvsync.ci.stages.result_files import ResultFiles, Wanted, read_results
+from kvsync.ci.stages.result_files import ResultFiles, Wanted, document_in, read_results
 from kvsync.ci.stages.stage import StageContext
 from kvsync.testing.processes.runner import CommandResult
 from kvsync.testing.results.attempts import again, refused, to_retry
@@ -104,7 +104,10 @@ class CommandStage:
         )
         _require_program(argv, command, context)
         found, problem = files.new(before) if patterns else ([], "")
-        read = self._read(files.keep(found), context) if found else None
+        kept = files.keep(found)
+        if self.wanted == "findings":
+            kept = [document_in(each, out / "output.json") if each == files.log else each for each in kept]
+        read = self._read(kept, context) if kept else None
         if not any(out.iterdir()):
             out.rmdir()
         result = judged(self.name, argv, command, read, problem, started_at=started_at)

@@ -8,10 +8,13 @@ has its own packages. The project's settings of coverage.py hold. Measuring begi
 and goes on in the processes that are started. Without coverage.py the module is run all the same.
 """
 
+from __future__ import annotations
+
 import runpy
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 NEEDED = (7, 10)
 """The version of coverage.py that follows processes by itself."""
@@ -20,7 +23,7 @@ CHOICES = ("run:source", "run:source_pkgs", "run:source_dirs", "run:include", "r
 """By which settings a project says what is measured."""
 
 
-def load():
+def load() -> Any:
     """Return the module of coverage.py, None with a word where it is missing or too old."""
     try:
         import coverage
@@ -33,12 +36,13 @@ def load():
     return coverage
 
 
-def started(data, tests, source):
+def started(data: str, tests: str, source: str) -> Any:
     """Begin to measure; returns what measures, None where nothing can."""
     module = load()
     if module is None:
         return None
-    folder, given = Path(data).parent, {"data_file": data, "data_suffix": True, "branch": True}
+    folder = Path(data).parent
+    given: dict[str, Any] = {"data_file": data, "data_suffix": True, "branch": True}
     folder.mkdir(parents=True, exist_ok=True)
     found = module.Coverage(**given)
     if not found.config.config_file:  # other processes are told of it by a file
@@ -57,7 +61,7 @@ def started(data, tests, source):
     return found
 
 
-def run(data, tests, source, option, module, *words):
+def run(data: str, tests: str, source: str, option: str, module: str, *words: str) -> None:
     """Run a module as `python -m` would."""
     assert option == "-m", option
     sys.path[0] = str(Path.cwd())  # where a module is looked for, instead of beside this file
@@ -72,7 +76,7 @@ def run(data, tests, source, option, module, *words):
             measuring.save()
 
 
-def export(target, *folders):
+def export(target: str, *folders: str) -> int:
     """Write what these folders hold as one JSON file, into a folder of its own; return the exit status."""
     module = load()
     if module is None:
@@ -91,4 +95,6 @@ def export(target, *folders):
 
 
 if __name__ == "__main__":
-    sys.exit({"run": run, "export": export}[sys.argv[1]](*sys.argv[2:]))
+    if sys.argv[1] == "export":
+        sys.exit(export(*sys.argv[2:]))
+    run(*sys.argv[2:])

@@ -93,12 +93,26 @@ def read_results(
     if found.measurements:
         kept = run_dir / "benchmark.json"
         write_measurements(kept, [*read_measurements(kept), *found.measurements], machine_facts())
-    formats = ", ".join(found.formats)
+    formats = ", ".join(filter(None, found.formats)) or "an empty file"
     if wanted == "measurements" and not found.measurements:
         return found.result.doubted(f"nothing was measured: {formats} holds no measurement")
     if wanted == "findings" and not is_audit(found.result):
         return found.result.doubted(f"nothing was audited: {formats} holds no audit")
     return found.result
+
+
+def document_in(log: Path, target: Path) -> Path:
+    """Copy the JSON in what a program printed, which may have said more before and after; returns the copy.
+
+    Where there is none, that is the log itself.
+    """
+    lines = log.read_bytes().splitlines(keepends=True)
+    first = next((number for number, line in enumerate(lines) if line.startswith((b"{", b"["))), None)
+    ends = [number for number, line in enumerate(lines, start=1) if line.rstrip().endswith((b"}", b"]"))]
+    if first is None or not ends or ends[-1] <= first:
+        return log
+    target.write_bytes(b"".join(lines[first : ends[-1]]))
+    return target
 
 
 def _stamp(path: Path) -> Stamp:

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -204,25 +205,24 @@ def test_an_interpreter_without_coverage(context: StageContext, tmp_path: Path) 
 def test_the_lines_of_a_branch(context: StageContext) -> None:
     """What differs from where it left the default branch has to have run, and what did not is named."""
     git(context.repository, "checkout", "--quiet", "-b", "topic")
-    with (context.repository / "shop" / "core.py").open("a") as file:
-        file.write("\n\ndef never():\n    return 0\n")
-    result = run_all(run_of(context, UNIT % "changed = 60"), context)["unit"]
+    (context.repository / "web" / "cart.js").write_text("one\nchanged\n")
+    file = (WEB % "cp lcov.info {out}").replace("minimum", "changed")
+    result = run_all(run_of(context, file), context)["web"]
 
     (check,) = [each for each in result.checks if each.name == "coverage: changed lines"]
     assert check.kind == "failed"
-    assert check.detail == "50.00 %, at least 60 % are asked for\nshop/core.py: 12"
+    assert check.detail == "0.00 %, at least 40 % are asked for\nweb/cart.js: 2"
 
 
 def test_another_attempt_at_some_tests(context: StageContext) -> None:
     """Adds to what ran before."""
-    run = run_of(context, UNIT % "")
+    run = run_of(context, WEB % "cp lcov.info {out}")
     assert run.project is not None
-    stage = make_stage(stages_of(run.project)["unit"], 60)
-    kept = RunFolder(context.run_dir).coverage("unit")
+    stage = make_stage(stages_of(run.project)["web"], 60)
+    kept = RunFolder(context.run_dir).coverage("web")
     kept.parent.mkdir(parents=True)
-    kept.write_text(json.dumps({"shop/unused.py": {"lines": {"1": True}, "branches": {}}}))
+    kept.write_text(json.dumps({"web/cart.js": {"lines": {"2": True}, "branches": {}}}))
 
-    again = StageContext(
-        **{name: getattr(context, name) for name in context.__slots__} | {"attempt": 2, "failed_only": True}
-    )
-    assert said(run_safely(stage, again))["measured"][1] == "7 of 7 lines and 4 of 4 branches ran"
+    result = run_safely(stage, replace(context, attempt=2, failed_only=True))
+
+    assert said(result)["measured"][1] == "2 of 2 lines and 0 of 0 branches ran"
