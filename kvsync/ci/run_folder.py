@@ -52,6 +52,7 @@ class RunFolder:
         self.machine = path / "machine.json"
         self.report = path / "report.json"
         self.page = path / "report.html"
+        self.changes = path / "changes.diff"  # of the tested code to where it left its base, without context
         self.ingested = path / "ingested"  # the files that another CI's results were read from
         self._reserve = path / ".reserve"
         self._revision = path / "revision.json"
@@ -83,6 +84,14 @@ class RunFolder:
     def prow(self, stage: str) -> Path:
         """Return where the same lies in the form that Prow's tools read."""
         return self.path / "junit" / "prow" / f"{stage}.xml"
+
+    def coverage(self, stage: str) -> Path:
+        """Return where lies what ran while the stage did; of all stages together for ""."""
+        return self.path / "coverage" / f"{stage}.json" if stage else self.path / "coverage.json"
+
+    def coverage_page(self, stage: str) -> Path:
+        """Return where the page about that lies."""
+        return self.path / "coverage" / f"{stage}.html" if stage else self.path / "coverage.html"
 
     def save(self, result: StageResult) -> None:
         """Keep the result of a stage; a reader sees it whole or not at all."""

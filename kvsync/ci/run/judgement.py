@@ -62,9 +62,7 @@ def compose(run: Run, *, broken: str = "") -> Report:
     stages = [folder.result(stage) or _cut_short(folder, stage) for stage in parameters.stages]
     owners = load_owners(folder.path)
     results += [owners.beside_failures(stage) for stage in set_aside(folder, stages)]
-    residue = folder.result("residue")
-    if residue:
-        results.append(residue)
+    results += [made for name in ("coverage", "residue") if (made := folder.result(name))]
     if folder.is_full:
         results.insert(0, StageResult.unknown("disk", full_disk(parameters.report_dir)))
     if broken:
