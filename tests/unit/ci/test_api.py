@@ -58,7 +58,7 @@ def test_importing_stays_cheap(code: str) -> None:
 
 
 def test_a_run_imports_only_what_it_uses() -> None:
-    """Most runs have no requests to draw and no token for GitHub: matplotlib takes 1 s of CPU, PyGithub 0.3 s."""
+    """Most have nothing to draw and nothing to send: matplotlib takes 1 s of CPU, PyGithub 0.3 s."""
     used = "kvsync.ci.page.page, kvsync.ci.site.pages, kvsync.ci.handover.github"
     script = f"import sys, {used}; print(*sys.modules)"
     words = [sys.executable, "-c", script]
