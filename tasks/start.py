@@ -10,7 +10,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from kvsync.ci.box.box import box_for
-from kvsync.ci.cleaning.residue import LAUNCHER, is_running
+from kvsync.ci.cleaning.launcher import LAUNCHER, is_running
 from kvsync.ci.concealment import conceal, keep
 from kvsync.ci.readers.audits.accepted import ACCEPTED
 from kvsync.ci.revision import revision

@@ -14,7 +14,6 @@ from kvsync.ci.run.parameters import REPOSITORY, Parameters
 from kvsync.ci.run_folder import RunFolder
 from kvsync.ci.settings import Settings, load_settings
 from kvsync.ci.stages.environment import secrets_apart
-from kvsync.ci.stages.making import make_served
 from kvsync.ci.stages.prepare import PrepareStage
 from kvsync.ci.stages.redaction import secrets_of
 from kvsync.ci.stages.stage import LOCAL, Stage
@@ -72,6 +71,9 @@ class Run:
 
     def stage(self, name: str, left_s: float = math.inf) -> Stage:
         """Return what runs the stage of this name, which the project has, within the time that is left."""
+        # Imported here: commands need no reader of results, which take a fifth of their start.
+        from kvsync.ci.stages.making import make_served
+
         assert self.project is not None
         source, settings = self.parameters.source, self.settings.services
         if source and not source.trusted:
