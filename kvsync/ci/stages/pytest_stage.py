@@ -5,7 +5,6 @@ end: a run that was killed still has every test it finished, names the one that 
 it never reached. Pytest's exit code must agree with the lines, or the stage is UNKNOWN.
 """
 
-import importlib.util
 import json
 import os
 import re
@@ -248,8 +247,6 @@ class PytestStage:
         argv += [f"--stage={self.name}", f"--run-dir={context.run_dir}", f"--profile={context.profile}"]
         argv += [f"--seed={context.seed}", f"--basetemp={context.run_dir / 'tmp' / label}"]
         argv += ["-o", "tmp_path_retention_policy=failed"]
-        if not self.python and importlib.util.find_spec("hypothesis"):
-            argv += [f"--hypothesis-seed={context.seed}"]
         if self._needs_machine(context):
             argv += [f"--machine={RunFolder(context.run_dir).machine}"]
         if context.keep:
