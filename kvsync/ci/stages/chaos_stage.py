@@ -7,21 +7,24 @@ inconclusive; none of these ever passes.
 
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from kvsync.ci.chaos.declared import fault_of
 from kvsync.ci.chaos.experiment import Deadline, Experiment, Stopped
 from kvsync.ci.chaos.injector import ServiceInjector
-from kvsync.ci.chaos.steady import Probing, Steady, http_probe, program_probe
+from kvsync.ci.chaos.steady import AT_MOST_S, Probing, Requests, Steady, http_probe, program_probe
 from kvsync.ci.project.chaos_stage import ChaosStageTable, FaultTable, criteria_of
+from kvsync.ci.project.load_stage import LoadStageTable
 from kvsync.ci.project.relations import filled
 from kvsync.ci.run_folder import RunFolder
 from kvsync.ci.services.running_service import RunningService
 from kvsync.ci.services.service import Surroundings
 from kvsync.ci.stages.command_stage import FORBIDDEN, MISSING, free_label
+from kvsync.ci.stages.load.stream import stream_of
 from kvsync.ci.stages.stage import StageContext
+from kvsync.testing.errors import ClusterError, WaitTimeout
 from kvsync.testing.faults.holding import PROOF_TIMEOUT_S
 from kvsync.testing.processes.runner import CommandResult, run
 from kvsync.testing.results.history import History, append_line
@@ -34,12 +37,14 @@ from kvsync.testing.results.verdicts import NotRun
 class ChaosStage:
     """Carries out the faults of a table within `timeout_s`, on services that are reached through the proxy.
 
-    `start_s` is how long each of the services may take to be ready again. `values` are what words name.
+    `load` is the stage whose requests are sent meanwhile, if it says so. `start_s` is how long each of the
+    services may take to be ready again. `values` are what words name.
     """
 
     name: str
     table: ChaosStageTable
     timeout_s: float
+    load: LoadStageTable | None = None
     services: Mapping[str, RunningService] = field(default_factory=dict)
     start_s: Mapping[str, float] = field(default_factory=dict)
     values: Mapping[str, str] = field(default_factory=dict)
@@ -73,6 +78,7 @@ class _Running:
         append_line(self._tests, {"event": "collected", "nodeids": list(faults), "count": len(faults)})
         stopped = ""
         try:
+            self._set_up()
             self._require_whole()
         except Stopped as exc:
             stopped = str(exc)
@@ -90,6 +96,8 @@ class _Running:
                 found = [Check(name=f"{name}: effect", kind=kind, detail=stopped)]
             except NotRun as exc:
                 found = [Check(name=f"{name}: effect", kind="not-run", detail=str(exc))]
+            except (ClusterError, WaitTimeout) as exc:
+                found = [Check(name=f"{name}: effect", kind="infra-error", detail=str(exc))]
             found[0] = replace(found[0], duration_s=time.monotonic() - began)
             worst = max(found, key=lambda each: each.outcome)
             append_line(self._tests, {"event": "finished", "nodeid": name, "kind": worst.kind})
@@ -107,7 +115,7 @@ class _Running:
             baseline_s=self._stage.table.baseline,
             criteria=criteria_of(self._stage.table.criteria, table.criteria),
             injector=self._injector,
-            steady=lambda: self._steady(history),
+            steady=lambda: self._steady(name, history),
             history=history,
             deadline=self._deadline,
             look=self._ended,
@@ -118,17 +126,26 @@ class _Running:
             found.append(self._whole(f"{name}: data is whole"))
         return found
 
-    def _steady(self, history: History) -> Steady:
-        asked = self._stage.table.steady
-        if isinstance(asked.probe, str):
-            ask = http_probe(filled(asked.probe, self._values), asked.timeout)
-        elif asked.probe:
+    def _steady(self, name: str, history: History) -> Steady:
+        context, asked = self._context, self._stage.table.steady
+        if isinstance(asked.probe, tuple):
             argv = [filled(word, self._values) for word in asked.probe]
             ask = program_probe(argv, self._folder, self._environ(), asked.timeout)
+            return Probing(
+                ask, history, rate_per_s=asked.rate_per_s, timeout_s=asked.timeout, seed=context.seed
+            )
+        if isinstance(asked.probe, str):
+            stream = http_probe(filled(asked.probe, self._values), asked.timeout, context.seed)
         else:
-            raise NotRun("requests of load stages are not sent yet")
-        return Probing(
-            ask, history, rate_per_s=asked.rate_per_s, timeout_s=asked.timeout, seed=self._context.seed
+            assert self._stage.load is not None
+            stream = stream_of(
+                self._stage.load, self._values, context.repository, context.profile, context.seed
+            )
+        return Requests(
+            stream.steady(asked.rate_per_s, AT_MOST_S),
+            run_dir=context.run_dir,
+            name=f"{self.label}-{name}",
+            test=str(history.fields["test"]),
         )
 
     def _restore(self) -> None:
@@ -149,19 +166,18 @@ class _Running:
             if before.kind != "passed":
                 raise NotRun(f"{before.name}: {before.detail}")
 
+    def _set_up(self) -> None:
+        """Make ready what the requests of a load stage ask for. Raises NotRun when that fails."""
+        if self._stage.load and self._stage.load.setup:
+            words = [filled(word, self._values) for word in self._stage.load.setup]
+            done, setup_s = self._ran(words, self._stage.timeout_s), self._stage.timeout_s
+            kind, why = _judged(done, setup_s)
+            if kind != "passed":
+                raise NotRun(f"the program in `setup` of {self._stage.table.steady.load}: {why}")
+
     def _whole(self, name: str) -> Check:
         words = [filled(word, self._values) for word in self._stage.table.whole or ()]
-        done = run(
-            words,
-            log=self.log,
-            timeout_s=self._stage.table.whole_timeout,
-            cwd=self._folder,
-            env=self._variables(),
-            environ=self._context.environ,
-            stop=self._context.stop,
-            ledger=self._context.ledger,
-        )
-        self._deadline.check()
+        done = self._ran(words, self._stage.table.whole_timeout)
         kind, why = _judged(done, self._stage.table.whole_timeout)
         return Check(
             name=name,
@@ -170,6 +186,20 @@ class _Running:
             duration_s=done.duration_s,
             log_tail="" if kind == "passed" else done.tail,
         )
+
+    def _ran(self, words: Sequence[str], timeout_s: float) -> CommandResult:
+        done = run(
+            words,
+            log=self.log,
+            timeout_s=timeout_s,
+            cwd=self._folder,
+            env=self._variables(),
+            environ=self._context.environ,
+            stop=self._context.stop,
+            ledger=self._context.ledger,
+        )
+        self._deadline.check()
+        return done
 
     def _variables(self) -> dict[str, str]:
         said = self._stage.table.environment
