@@ -11,11 +11,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
+from kvsync.ci.chaos.containers import ContainerInjector, find_container
 from kvsync.ci.chaos.declared import fault_of
 from kvsync.ci.chaos.experiment import Deadline, Experiment, Stopped
 from kvsync.ci.chaos.injector import ServiceInjector
 from kvsync.ci.chaos.steady import AT_MOST_S, Probing, Requests, Steady, http_probe, program_probe
-from kvsync.ci.project.chaos_stage import ChaosStageTable, FaultTable, criteria_of
+from kvsync.ci.project.chaos_stage import (
+    ChaosStageTable,
+    ContainerLabel,
+    FaultTable,
+    PodSelector,
+    criteria_of,
+)
 from kvsync.ci.project.load_stage import LoadStageTable
 from kvsync.ci.project.relations import filled
 from kvsync.ci.run_folder import RunFolder
@@ -24,8 +31,9 @@ from kvsync.ci.services.service import Surroundings
 from kvsync.ci.stages.command_stage import FORBIDDEN, MISSING, free_label
 from kvsync.ci.stages.load.stream import stream_of
 from kvsync.ci.stages.stage import StageContext
+from kvsync.testing.clusters.kubernetes.machine import Machine
 from kvsync.testing.errors import ClusterError, WaitTimeout
-from kvsync.testing.faults.holding import PROOF_TIMEOUT_S
+from kvsync.testing.faults.holding import PROOF_TIMEOUT_S, Injector
 from kvsync.testing.processes.runner import CommandResult, run
 from kvsync.testing.results.history import History, append_line
 from kvsync.testing.results.outcome import Check, CheckKind, StageResult, merge
@@ -51,6 +59,8 @@ class ChaosStage:
 
     def run(self, context: StageContext) -> StageResult:
         """See Stage; each fault's requests are in the run's `history/`, the checks in `logs/<stage>.log`."""
+        if context.box:
+            raise NotRun("it sends requests, and in a box there is no network: run it for trusted commits")
         started_at, began = datetime.now(UTC), time.monotonic()
         running = _Running(self, context, Deadline(began + self.timeout_s, context.stop))
         checks = list(running.checks())
@@ -69,7 +79,6 @@ class _Running:
         self._values = {**stage.values, "profile": context.profile, "seed": str(context.seed)}
         self._tests = RunFolder(context.run_dir).tests(stage.name)
         self._folder = context.repository / (stage.table.folder or "")
-        self._injector = ServiceInjector(stage.services, self._around(), deadline.check)
 
     def checks(self) -> Iterator[Check]:
         """Give the checks of each fault, one fault after the other."""
@@ -106,25 +115,49 @@ class _Running:
 
     def _carried_out(self, name: str, table: FaultTable) -> list[Check]:
         self._restore()
-        assert isinstance(table.on, str)
         history = self._history.bind(test=f"{self._stage.name}::{name}")
+        injector, victim = self._injector_of(table, history)
         experiment = Experiment(
             name=name,
-            fault=fault_of(table, table.on),
+            fault=fault_of(table, victim),
             seconds=table.seconds,
             baseline_s=self._stage.table.baseline,
             criteria=criteria_of(self._stage.table.criteria, table.criteria),
-            injector=self._injector,
+            injector=injector,
             steady=lambda: self._steady(name, history),
             history=history,
             deadline=self._deadline,
             look=self._ended,
-            proof_timeout_s=max(PROOF_TIMEOUT_S, self._stage.start_s.get(table.on, 0.0)),
+            proof_timeout_s=max(PROOF_TIMEOUT_S, self._stage.start_s.get(victim, 0.0)),
         )
         found = experiment.carry_out()
         if len(found) > 1 and self._stage.table.whole:
             found.append(self._whole(f"{name}: data is whole"))
         return found
+
+    def _injector_of(self, table: FaultTable, history: History) -> tuple[Injector, str]:
+        """Return who carries a fault out, and the name of what it befalls. Raises NotRun without one."""
+        ledger, check = self._context.ledger, self._deadline.check
+        match table.on:
+            case ContainerLabel(container=labels):
+                return ContainerInjector(ledger, check), find_container(labels)
+            case PodSelector() as selector:
+                machine = RunFolder(self._context.run_dir).machine
+                if not machine.exists():
+                    raise NotRun("pods need a cluster: run it with --cluster kind or --cluster kubernetes")
+                # Only here: the client of Kubernetes takes a second to import.
+                from kvsync.ci.chaos.pods import PodInjector
+
+                pods = PodInjector(Machine.read(machine), selector, ledger, history, check)
+                return pods, pods.victim()
+            case name:
+                around = Surroundings(
+                    repository=self._context.repository,
+                    logs=RunFolder(self._context.run_dir).logs / "services" / self._stage.name,
+                    ledger=ledger,
+                    stop=self._context.stop,
+                )
+                return ServiceInjector(self._stage.services, around, check), name
 
     def _steady(self, name: str, history: History) -> Steady:
         context, asked = self._context, self._stage.table.steady
@@ -208,13 +241,6 @@ class _Running:
     def _environ(self) -> dict[str, str]:
         inherited = os.environ if self._context.environ is None else self._context.environ
         return {**inherited, **self._variables(), **self._context.ledger.environment}
-
-    def _around(self) -> Surroundings:
-        context = self._context
-        logs = RunFolder(context.run_dir).logs / "services" / self._stage.name
-        return Surroundings(
-            repository=context.repository, logs=logs, ledger=context.ledger, stop=context.stop
-        )
 
     def _say(self, lines: Iterator[str]) -> None:
         self.log.parent.mkdir(parents=True, exist_ok=True)
