@@ -6,6 +6,7 @@ else done by Chaos Mesh, where it is installed. Effects are measured by requests
 
 import time
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import urllib3
 from kubernetes.client import ApiException
@@ -38,7 +39,7 @@ class SelectedPod:
     def __init__(self, api: KubernetesApi, namespace: str, name: str) -> None:
         self._api, self._namespace, self.name = api, namespace, name
         with failures(f"read pod {name}"):
-            found = api.core.read_namespaced_pod(name, namespace)
+            found: Any = api.core.read_namespaced_pod(name, namespace)
         ports = [port for each in found.spec.containers for port in each.ports or ()]
         tcp = [port.container_port for port in ports if port.protocol in (None, "TCP")]
         if not tcp:
