@@ -28,6 +28,9 @@ FOREVER_S = 7 * 24 * 3600.0
 GRACE_S = 10.0
 """For a server of the repository: it may write down what tests covered of it."""
 
+PAUSES = 20
+"""How often processes are stopped that were started while others were being stopped."""
+
 TAIL_BYTES = 4096
 """The end of a log that goes into a report."""
 
@@ -65,8 +68,11 @@ class ProcessTree:
         self._all(pid, psutil.Process.kill)
 
     def pause(self, pid: int) -> None:
-        """See Control."""
-        self._all(pid, psutil.Process.suspend)
+        """See Control; what was started meanwhile, too."""
+        for _ in range(PAUSES):
+            if self.is_paused(pid):
+                return
+            self._all(pid, psutil.Process.suspend)
 
     def resume(self, pid: int) -> None:
         """See Control."""
@@ -74,9 +80,8 @@ class ProcessTree:
 
     def is_paused(self, pid: int) -> bool:
         """See Control."""
-        with suppress(psutil.NoSuchProcess):
-            return all(each.status() == psutil.STATUS_STOPPED for each in _tree(pid))
-        return False
+        # One that has ended stays there for its parent, which is stopped.
+        return {_status(each) for each in _tree(pid)} <= {psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE}
 
     def _all(self, pid: int, do: Callable[[psutil.Process], None]) -> None:
         for process in _tree(pid):
@@ -243,6 +248,13 @@ def _tree(pid: int) -> list[psutil.Process]:
         return [process, *process.children(recursive=True)]
     except psutil.NoSuchProcess:
         return []
+
+
+def _status(process: psutil.Process) -> str:
+    try:
+        return str(process.status())
+    except psutil.NoSuchProcess:
+        return str(psutil.STATUS_ZOMBIE)
 
 
 def _ending(running: Future[CommandResult], name: str) -> str:
