@@ -12,6 +12,7 @@ from kvsync.ci.project.services import placeholders, start_order
 from kvsync.ci.services.running_service import RunningService
 from kvsync.ci.settings import ServiceSettings
 from kvsync.ci.stages.command_stage import CommandStage
+from kvsync.ci.stages.load.script import ScriptStage
 from kvsync.ci.stages.load.stage import LoadStage
 from kvsync.ci.stages.pytest_stage import PytestStage
 from kvsync.ci.stages.served import ServedStage
@@ -76,7 +77,8 @@ def make_stage(
                 values=stage.values,
             )
         case LoadStageTable():
-            return LoadStage(stage.name, table, timeout_s, stage.values)
+            kind = ScriptStage if table.script else LoadStage
+            return kind(stage.name, table, timeout_s, stage.values)
         case CommandStageTable():
             return CommandStage(
                 stage.name,
