@@ -13,6 +13,7 @@ from kvsync.ci.project.chaos_stage import (
     OutageTable,
     PartitionTable,
     PauseTable,
+    PodSelector,
     ResetTable,
     RestartTable,
 )
@@ -29,6 +30,7 @@ from kvsync.testing.faults.fault import (
     PacketLoss,
     Partition,
     PodFailure,
+    PodKill,
     PodPause,
     PortsBlocked,
     Restart,
@@ -37,9 +39,11 @@ from kvsync.testing.faults.fault import (
 
 def fault_of(table: FaultTable, victim: str) -> Fault:  # noqa: C901 - one case for each kind
     """Return the fault that a table means, on a service, container or pod of this name."""
+    is_pod = isinstance(table.on, PodSelector)
+    ports = PORTS if is_pod else ()  # a service has one, of no name
     match table:
         case LatencyTable(delay=delay, jitter=jitter):
-            return Latency(pod=victim, delay_s=delay, jitter_s=jitter)
+            return Latency(pod=victim, delay_s=delay, jitter_s=jitter, ports=ports)
         case BandwidthTable(rate=rate):
             return Bandwidth(pod=victim, bytes_per_s=rate)
         case LossTable(fraction=fraction):
@@ -49,13 +53,13 @@ def fault_of(table: FaultTable, victim: str) -> Fault:  # noqa: C901 - one case 
         case PartitionTable(direction=direction):
             return Partition(pod=victim, direction=direction)
         case OutageTable():
-            return PortsBlocked(pod=victim, ports=PORTS)
+            return PortsBlocked(pod=victim, ports=ports)
         case CpuTable(workers=workers, load=load):
             return CpuStress(pod=victim, workers=workers, load=load)
         case MemoryTable(workers=workers, size=size):
             return MemoryStress(pod=victim, workers=workers, size_bytes=size)
         case KillTable():
-            return ContainerKill(pod=victim)
+            return PodKill(pod=victim) if is_pod else ContainerKill(pod=victim)
         case DownTable():
             return PodFailure(pod=victim)
         case RestartTable():
@@ -63,4 +67,4 @@ def fault_of(table: FaultTable, victim: str) -> Fault:  # noqa: C901 - one case 
         case PauseTable():
             return PodPause(pod=victim)
         case ResetTable():
-            return Cut(pod=victim)
+            return Cut(pod=victim, ports=ports)

@@ -170,7 +170,9 @@ def _see_fault(faults: list[FaultWindow], record: Record) -> None:
         kind=str(fault.get("kind", "fault")),
         pods=_texts(fault.get("pods", fault.get("pod", ()))),
         details=", ".join(
-            f"{name} {_plain(value)}" for name, value in fault.items() if name not in ("kind", "pods", "pod")
+            f"{name} {_plain(value)}"
+            for name, value in fault.items()
+            if name not in ("kind", "pods", "pod") and value != []
         ),
         start=_number(record, "t_mono"),
         proof=str(record.get("proof", "")),

@@ -64,6 +64,10 @@ class Container:
             argv=self.argv, answer=answer, env=env or {}, grace_s=grace_s, again=again, control=self
         )
 
+    def ask_to_end(self, pid: int, grace_s: float) -> None:
+        """See Control: the client of Docker's may be gone before the container is."""
+        self._ask("stop", f"--time={max(1, round(grace_s))}")
+
     def kill(self, pid: int) -> None:
         """See Control."""
         self._ask("kill")

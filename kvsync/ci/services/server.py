@@ -28,6 +28,9 @@ FOREVER_S = 7 * 24 * 3600.0
 GRACE_S = 10.0
 """For a server of the repository: it may write down what tests covered of it."""
 
+PAUSES = 20
+"""How often processes are stopped that were started while others were being stopped."""
+
 TAIL_BYTES = 4096
 """The end of a log that goes into a report."""
 
@@ -37,6 +40,9 @@ MISSING, FORBIDDEN = 127, 126
 
 class Control(Protocol):
     """Reaches the processes of a server, of which the one with the id `pid` was started."""
+
+    def ask_to_end(self, pid: int, grace_s: float) -> None:
+        """Let them end by themselves, where signals to the one process would not do that."""
 
     def kill(self, pid: int) -> None:
         """End all of them at once, without their cooperation."""
@@ -54,13 +60,19 @@ class Control(Protocol):
 class ProcessTree:
     """A Control for processes of this machine's: the one that was started, and all that it started."""
 
+    def ask_to_end(self, pid: int, grace_s: float) -> None:
+        """See Control: signals do."""
+
     def kill(self, pid: int) -> None:
         """See Control."""
         self._all(pid, psutil.Process.kill)
 
     def pause(self, pid: int) -> None:
-        """See Control."""
-        self._all(pid, psutil.Process.suspend)
+        """See Control; what was started meanwhile, too."""
+        for _ in range(PAUSES):
+            if self.is_paused(pid):
+                return
+            self._all(pid, psutil.Process.suspend)
 
     def resume(self, pid: int) -> None:
         """See Control."""
@@ -68,9 +80,8 @@ class ProcessTree:
 
     def is_paused(self, pid: int) -> bool:
         """See Control."""
-        with suppress(psutil.NoSuchProcess):
-            return all(each.status() == psutil.STATUS_STOPPED for each in _tree(pid))
-        return False
+        # One that has ended stays there for its parent, which is stopped.
+        return {_status(each) for each in _tree(pid)} <= {psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE}
 
     def _all(self, pid: int, do: Callable[[psutil.Process], None]) -> None:
         for process in _tree(pid):
@@ -103,13 +114,13 @@ class ServerProcess:
         self.name, self._command, self._around = name, command, around
         self._log = around.logs / f"{name}.log"
         self._threads = ThreadPoolExecutor(1, thread_name_prefix=name)
-        self.pid, self.starts, self._is_killed = 0, 0, False
+        self.pid, self.starts, self._is_asked = 0, 0, False
         self._over, self._running = threading.Event(), Future[CommandResult]()
 
     def start(self) -> None:
         """Start it, without waiting until it is ready."""
         command, began = self._command, SimpleQueue[int]()
-        self._over, self._is_killed = threading.Event(), False
+        self._over, self._is_asked = threading.Event(), False
         self._running = self._threads.submit(
             run,
             command.again if self.starts and command.again else command.argv,
@@ -134,14 +145,16 @@ class ServerProcess:
     def end(self) -> None:
         """Let it end by itself, or kill it when that takes too long."""
         if self.is_running:
+            self._is_asked = True
             self.resume()
+            self._command.control.ask_to_end(self.pid, self._command.grace_s)
         self._over.set()
         wait([self._running])
 
     def kill(self) -> None:
         """End it at once, without its cooperation."""
-        self._is_killed = True
         if self.is_running:
+            self._is_asked = True
             self._command.control.kill(self.pid)
         wait([self._running], GRACE_S)
         self._over.set()
@@ -172,7 +185,7 @@ class ServerProcess:
 
     def why_ended(self) -> str:
         """Say why it ended, "" if it runs, or ended because it was to."""
-        return "" if self._is_killed else _ending(self._running, self.name)
+        return "" if self._is_asked else _ending(self._running, self.name)
 
 
 @contextmanager
@@ -235,6 +248,13 @@ def _tree(pid: int) -> list[psutil.Process]:
         return [process, *process.children(recursive=True)]
     except psutil.NoSuchProcess:
         return []
+
+
+def _status(process: psutil.Process) -> str:
+    try:
+        return str(process.status())
+    except psutil.NoSuchProcess:
+        return str(psutil.STATUS_ZOMBIE)
 
 
 def _ending(running: Future[CommandResult], name: str) -> str:

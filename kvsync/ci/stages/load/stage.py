@@ -10,11 +10,9 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from kvsync.ci.project.load_stage import LoadStageTable
-from kvsync.ci.project.relations import filled
-from kvsync.ci.run_folder import RunFolder
 from kvsync.ci.stages.command_stage import free_label
-from kvsync.ci.stages.ending import why_it_ended_early
 from kvsync.ci.stages.load.results import keep_load
+from kvsync.ci.stages.load.setup import set_up, tell
 from kvsync.ci.stages.load.stream import asked_of, stream_of
 from kvsync.ci.stages.stage import StageContext
 from kvsync.testing.load.generator import Generator
@@ -23,15 +21,13 @@ from kvsync.testing.load.http.stream import HttpStream
 from kvsync.testing.load.http.tally import tallied
 from kvsync.testing.load.http.thresholds import Threshold
 from kvsync.testing.processes.program import ProgramEnded
-from kvsync.testing.processes.runner import run
-from kvsync.testing.results.history import append_line, read_lines
+from kvsync.testing.results.history import read_lines
 from kvsync.testing.results.outcome import StageResult, merge
 from kvsync.testing.results.verdicts import NotRun
 
 _TURN_S = 0.2
 _LAST_ANSWERS_S = 2.0
 """For answers that are still to come when a stage is ended from outside."""
-SETUP_GRACE_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +52,8 @@ class LoadStage:
         if not stream.phases:
             raise NotRun(f"none of its phases is for the profile {context.profile!r}")
         self._require_time(stream)
-        self._tell(context, thresholds)
-        self._set_up(context, label, started)
+        tell(context, self.name, thresholds)
+        set_up(context, self.table, self._values(context), label, self.timeout_s)
         offered = self._offer(context, stream, label, started)
         result = self._result(context, offered, thresholds, label, started_at)
         return replace(
@@ -77,43 +73,6 @@ class LoadStage:
                 f"its phases take {needs_s:.0f} s, and it may take {self.timeout_s:.0f} s: the owner of the "
                 "pipeline may allow more by stages.longest_s"
             )
-
-    def _tell(self, context: StageContext, thresholds: Sequence[Threshold]) -> None:
-        """Say what runs now, for displays, and for the report of a run that dies meanwhile."""
-        tests = RunFolder(context.run_dir).tests(self.name)
-        tests.parent.mkdir(parents=True, exist_ok=True)
-        names = [each.text for each in thresholds]
-        append_line(tests, {"event": "collected", "nodeids": names, "count": len(names)})
-        for name in names:
-            append_line(tests, {"event": "started", "nodeid": name})
-
-    def _set_up(self, context: StageContext, label: str, started: float) -> None:
-        """Run the program that makes ready what is asked for. Raises NotRun when it does not."""
-        if not self.table.setup:
-            return
-        values = self._values(context)
-        log = context.run_dir / "logs" / f"{label}-setup.log"
-        command = run(
-            [filled(word, values) for word in self.table.setup],
-            log=log,
-            timeout_s=self.timeout_s - (time.monotonic() - started),
-            cwd=context.repository,
-            env={
-                "PYTHONPATH": "",
-                **{name: filled(text, values) for name, text in self.table.environment.items()},
-            },
-            environ=context.environ,
-            stop=context.stop,
-            ledger=context.ledger,
-            grace_s=SETUP_GRACE_S,
-        )
-        why = why_it_ended_early(command)
-        if why or command.exit_code:
-            last = next(
-                (line for line in reversed(command.tail.splitlines()) if line.strip()), "it printed nothing"
-            )
-            ended = why or f"it ended with exit status {command.exit_code}: {last.strip()}"
-            raise NotRun(f"the program in `setup` did not make it ready: {ended} (logs/{log.name})")
 
     def _offer(self, context: StageContext, stream: HttpStream, label: str, started: float) -> Offered:
         """Send all requests, or what there is time for; return what came of them."""

@@ -7,7 +7,7 @@
 - Fewer than FEWEST_REQUESTS pass nothing.
 - What was measured until an interruption is said, and decides nothing.
 - The steps of a climb look for a limit and are judged by what they found: thresholds over all phases leave
-  them out, and those over the climb have the steps that held.
+  them out if there are other phases, and those over the climb have the steps that held.
 """
 
 import math
@@ -35,6 +35,11 @@ class PhaseEnd:
     intended: int
     busy: float = 0.0
     broken: Sequence[str] = ()
+
+
+def is_meant(asked: str, name: str) -> bool:
+    """Say whether a threshold is about a request; those of scripts have names with a method in front."""
+    return asked in ("", name, name.partition(" ")[2])
 
 
 def ends_of(records: Sequence[Record]) -> dict[int, PhaseEnd]:
@@ -71,13 +76,17 @@ class Offered:
                 yield Climb(name=name, steps=tuple(steps), ends=self.ends or {})
 
     def numbers(self, phase: str) -> list[int]:
-        """Return which phases are meant by a name; "" stands for all that do not climb."""
+        """Return which phases are meant by a name, of a climb the steps that held.
+
+        "" stands for all that do not climb, or all where each does.
+        """
         held = {number for climb in self.climbs() for number in climb.held}
+        alone = all(each.climbs for each in self.phases)
         return [
             number
             for number, each in enumerate(self.phases)
-            if (each.name == phase or not phase) and (number in held if each.climbs else True)
-            if phase or not each.climbs
+            if (each.name == phase if phase else alone or not each.climbs)
+            and (number in held or not each.climbs)
         ]
 
     def tally(self, numbers: Sequence[int], request: str = "") -> Tally:
@@ -85,7 +94,7 @@ class Offered:
         return Tally.of(
             each
             for (number, name), each in self.tallies.items()
-            if number in numbers and request in ("", name)
+            if number in numbers and is_meant(request, name)
         )
 
     def seconds(self, numbers: Sequence[int]) -> float:

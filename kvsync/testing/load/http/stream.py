@@ -137,7 +137,7 @@ def broken_in(
     """Say what a step of a climb broke, by the requests of each kind and those `lost` without an answer."""
     whole = Tally.of(tallies.values())
     if lost > LATE_SHARE * (whole.count + lost):
-        return [f"{lost} requests had no answer"]
+        return [f"{lost} of {whole.count + lost} requests had no answer yet"]
     if whole.late > LATE_SHARE * whole.count:
         why = WAITED if 2 * whole.crowded > whole.late else LATE
         return [f"{why}: {whole.late} of {whole.count} requests"]

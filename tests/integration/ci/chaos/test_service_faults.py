@@ -40,7 +40,7 @@ from kvsync.testing.faults.holding import active
 from kvsync.testing.processes.ledger import Ledger
 from kvsync.testing.processes.wait import wait_for
 from kvsync.testing.results.history import History
-from kvsync.testing.results.verdicts import NotRun
+from kvsync.testing.results.verdicts import NotRun, Unproven
 
 SERVER = """
 import http.server, sys
@@ -51,6 +51,17 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
 
 http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+"""
+
+FORKING = """
+import subprocess, sys, threading
+
+def fork():
+    while True:
+        subprocess.Popen(["sleep", "0.02"]).wait()
+
+for _ in range(4):
+    threading.Thread(target=fork, daemon=True).start()
 """
 
 MUTE = """
@@ -141,8 +152,11 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
 
 def proved(stage: Stage, fault: Fault, name: str) -> tuple[str, str]:
     """Hold a fault for a moment; returns what proved it, and what its end."""
-    with active(on(fault, name), stage.injector, stage.history) as episode:
-        pass
+    try:
+        with active(on(fault, name), stage.injector, stage.history) as episode:
+            pass
+    except Unproven as exc:  # which would leave the test out
+        pytest.fail(str(exc))
     return episode.proof, episode.absence
 
 
@@ -197,6 +211,17 @@ def test_faults_of_processes(stage: Stage, fault: Fault, name: str) -> None:
     assert str(before) in proof
     assert "a request is answered" in absence
     assert (service.server.pid == before) is isinstance(fault, PodPause)
+
+
+def test_a_process_that_starts_others_is_paused_with_them(stage: Stage) -> None:
+    """Also with those that have ended, which it cannot see while it is stopped."""
+    (stage.around.repository / "server.py").write_text(FORKING + SERVER)
+    stage.start("api")
+
+    proof, absence = proved(stage, PodPause(pod=""), "api")
+
+    assert "is stopped, a request is silent" in proof
+    assert "a request is answered" in absence
 
 
 def test_a_reset_needs_a_connection_and_resets_it(stage: Stage) -> None:

@@ -194,7 +194,7 @@ def test_a_climb_ends_where_a_threshold_breaks(shop: Shop, tmp_path: Path) -> No
         (100, 0, 0, 0, []),
         (90, 10, 0, 0, ["errors < 5 %: 10.00 %"]),
         (100, 0, 10, 0, [f"{LATE}: 10 of 100 requests"]),
-        (100, 10, 0, 10, ["10 requests had no answer"]),
+        (100, 10, 0, 10, ["10 of 110 requests had no answer yet"]),
         (0, 0, 0, 0, []),
     ],
 )

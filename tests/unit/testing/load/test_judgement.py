@@ -157,6 +157,17 @@ def test_a_rate_in_a_climb_is_the_highest_that_held() -> None:
     assert inside == ("passed", "p95 was 10.0 ms of 200 requests")
 
 
+def test_a_climb_alone_is_all_there_is() -> None:
+    """Thresholds without a phase are about its steps that held."""
+    offered = Offered(
+        phases=climb(10, 20),
+        tallies={(0, "read"): tally(), (1, "read"): tally(latency_s=1)},
+        ends={0: PhaseEnd(intended=100), 1: PhaseEnd(intended=100, broken=["p95 < 20 ms: 1.00 s"])},
+    )
+
+    assert verdict(offered, "p95 < 20 ms") == ("passed", "p95 was 10.0 ms of 100 requests")
+
+
 def test_a_climb_that_nothing_could_break_is_void() -> None:
     """A threshold over requests that it never sent is none."""
     assert climbed((), (), (), (), thresholds=["p95 of write < 1 s"])[-1][0] == "void"
