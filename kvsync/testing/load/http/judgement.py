@@ -180,7 +180,9 @@ def _verdict(offered: Offered, threshold: Threshold, value: float, asked: Tally)
         return ("not-run", f"{offered.why}, and {said}") if offered.why else ("void", said)
     said = f"{_was(threshold)} {threshold.shown(value)} of {asked.count} requests{_errors(asked)}"
     if offered.why:
-        return "inconclusive", f"{offered.why}; until then {said}"
+        # Of a phase that was not gone through, there is no rate.
+        until_then = f"{asked.count} requests were answered" if threshold.measure == "rate" else said
+        return "inconclusive", f"{offered.why}; until then {until_then}"
     broken = not threshold.holds(value)
     doubt = offered.not_offered(offered.numbers(threshold.phase), asked)
     if doubt:

@@ -117,15 +117,20 @@ def _finite(value: float) -> float | None:
 
 
 def measurements(stage: str, offered: Offered, thresholds: Sequence[Threshold]) -> Iterator[Measurement]:
-    """Yield what each threshold measured, with its limit as the goal, and the usual numbers of each phase."""
+    """Yield what each threshold measured, with its limit as the goal, and the usual numbers of each phase.
+
+    What is not a finite number, for too many requests failed, is left out.
+    """
     for each in thresholds:
         value, asked = measured(offered, each)
+        if not math.isfinite(value):
+            continue
         yield Measurement(
             name=stage,
             metric=each.text.partition(each.sign)[0].strip(),
             value=_shown(each.measure, value),
             unit=_unit(each.measure),
-            samples=asked.count if math.isfinite(value) else 0,
+            samples=asked.count,
             better="lower" if each.sign.startswith("<") else "higher",
             goal=_shown(each.measure, each.limit),
         )
@@ -159,9 +164,7 @@ def measurements(stage: str, offered: Offered, thresholds: Sequence[Threshold]) 
 
 
 def _shown(measure: str, value: float) -> float:
-    """Return a value in the unit of measurements; what is not finite has no form in JSON."""
-    if not math.isfinite(value):
-        return -1.0
+    """Return a value in the unit of measurements."""
     return {"errors": 100 * value, "rate": value}.get(measure, 1e3 * value)
 
 
