@@ -50,11 +50,13 @@ def introduce(repository: Path | None, reports: Path, source: str = "") -> None:
 
 def introduce_scheduled(settings: Settings, reports: Path) -> None:
     """Say the same of what schedules test: a branch of a server, or the files that lie here."""
-    github = settings.github
+    github, more = settings.github, settings.repositories
+    others = "; ".join(f"repository {each.url}, branch {each.branch}" for each in more.values())
     if github.repository:
-        introduce(None, reports, f"{github.web_url}/{github.repository}, branch {settings.archive.branch}")
+        own = f"{github.web_url}/{github.repository}, branch {settings.archive.branch}"
+        introduce(None, reports, "; ".join(filter(None, [own, others])))
     else:
-        introduce(REPOSITORY, reports)
+        introduce(REPOSITORY, reports, others.removeprefix("repository "))
 
 
 def unread(read: Path, folders: Iterable[Path]) -> list[Path]:

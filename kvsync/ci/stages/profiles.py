@@ -13,7 +13,7 @@ from kvsync.ci.readers.coverage.coverage import Coverage
 from kvsync.ci.readers.files import read_files
 from kvsync.ci.stages.result_files import ResultFiles, Stamp
 from kvsync.ci.stages.stage import StageContext
-from kvsync.errors import ConfigError
+from kvsync.errors import ConfigError, KVSyncError
 from kvsync.testing.processes.runner import CommandResult
 
 RUNNER = Path(__file__).with_name("coverage_runner.py")
@@ -25,7 +25,7 @@ Ask = Callable[[StageContext, str, Sequence[str], Sequence[Path]], CommandResult
 """Runs the interpreter of the tests where these run: with a label, words, and files that it reads."""
 
 
-class Unmeasured(Exception):
+class Unmeasured(KVSyncError):
     """There is no coverage, or none that can be believed; the message says why, and how to mend it."""
 
 

@@ -106,11 +106,14 @@ def test_what_schedules_test(
     given: dict[str, str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """`deploy` and `serve` say it first: a branch of a server, or the files beside the pipeline."""
-    settings = Settings.model_validate({"github": given, "archive": {"branch": "x"}})
+    more = {"shop": {"url": "/srv/shop.git"}}
+    settings = Settings.model_validate({"github": given, "archive": {"branch": "x"}, "repositories": more})
 
     introduce_scheduled(settings, tmp_path)
 
-    assert capsys.readouterr().err.startswith(said)
+    line = capsys.readouterr().err
+    assert said in line
+    assert "repository /srv/shop.git, branch main; " in line
 
 
 def test_the_repository_is_the_one_that_one_stands_in(repository: Path) -> None:
