@@ -60,6 +60,7 @@ def make_stage(stage: ProjectStage, longest_s: float, profile: Profile = "quick"
                 workers=table.workers,
                 environment=table.environment,
                 measured=measured,
+                profile=table.profile or "",
                 values=stage.values,
             )
             if gate and measured is not None:
