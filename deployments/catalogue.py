@@ -6,6 +6,7 @@ again there, a check never is.
 """
 
 import shlex
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Literal
 
 from kvsync.ci.concealment import NOTHING, concealed
 from kvsync.ci.run.parameters import REPOSITORY, Parameters
-from kvsync.ci.settings import PREFIX, Settings
+from kvsync.ci.settings import PREFIX, RepositorySettings, Settings
 from tasks.lateness import late_tag
 
 FLOW = "pipeline"
@@ -101,7 +102,46 @@ def catalogue(report_dir: Path, settings: Settings) -> tuple[Deployment, ...]:
             parameters=quick,
             limit=4,
         ),
+        *(
+            each
+            for name, repository in settings.repositories.items()
+            for each in _followed(name, repository, here, quick, night)
+        ),
     )
+
+
+def _followed(
+    name: str,
+    repository: RepositorySettings,
+    here: Callable[..., Deployment],
+    quick: Parameters,
+    night: Parameters,
+) -> Iterator[Deployment]:
+    """Yield the deployments of a configured repository, which start by themselves."""
+    what = f"{repository.branch} of {repository.url}"
+    for schedule, cron, late_after_h in (
+        ("nightly", repository.nightly, 24),
+        ("weekly", repository.weekly, 7 * 24),
+    ):
+        if cron:
+            yield here(
+                name=f"{schedule}-{name}",
+                description=f"{what}: the stages that it has for {schedule} runs, with real durations.",
+                parameters=night.model_copy(update={"schedule": schedule, "follows": name}),
+                limit=1,
+                cron=cron,
+                late_after_h=late_after_h,
+            )
+    if repository.follow:
+        yield here(
+            name=f"follow-{name}",
+            description=f"{what}, whenever it has moved on: the stages that it has for pushes.",
+            parameters=quick.model_copy(update={"trigger": "push", "follows": name}),
+            limit=1,
+            collision="CANCEL_NEW",
+            cron=repository.follow,
+            late_after_h=1,
+        )
 
 
 def job_variables(image: str, report_dir: Path, repository: Path = REPOSITORY) -> dict[str, object]:

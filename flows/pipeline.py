@@ -18,7 +18,7 @@ from tasks.project import with_stages
 from tasks.report import write_report
 from tasks.residue import clean_up
 from tasks.stages import run_stage
-from tasks.start import start_run
+from tasks.start import nothing_new, start_run
 from tasks.workspace import check_out, follows_branch, with_head
 
 
@@ -28,10 +28,10 @@ def run_pipeline(parameters: Parameters) -> State[Report]:
 
     A failing stage does not stop the others: each is evidence in itself. What was interrupted is
     unknown, never passed, and is reported like the rest; so are the stages whose cluster cannot be made.
-    A scheduled run that comes too late is skipped.
+    A scheduled run that comes too late is skipped, and so is one that follows a branch that has not moved.
     """
-    if late := current_lateness():
-        return Cancelled(name="Skipped", message=late)
+    if why := current_lateness() or nothing_new(parameters):
+        return Cancelled(name="Skipped", message=why)
     with stop_on_signal() as stop:
         run, context = start_run(parameters.named(current_run_id()), stop)
         try:

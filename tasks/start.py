@@ -5,6 +5,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -23,9 +24,10 @@ from kvsync.ci.stages.redaction import redact_logs
 from kvsync.ci.stages.stage import StageContext
 from kvsync.testing.processes.ledger import Ledger
 from kvsync.testing.processes.living import facts_of
+from kvsync.testing.results.verdicts import NotRun
 from tasks.guardian import FLOW_RUN_VARIABLE, post_guardian
 from tasks.identity import current_flow_run
-from tasks.workspace import follows_branch
+from tasks.workspace import earlier_run_of, follows_branch, newest
 
 
 @task(name="start", task_run_name="start", cache_policy=NO_CACHE)
@@ -85,6 +87,25 @@ def start_run(parameters: Parameters, stop: threading.Event) -> tuple[Run, Stage
         ),
         stop=stop,
     )
+
+
+def nothing_new(parameters: Parameters) -> str:
+    """Say why a run that follows a branch has nothing to test; "" if it has, or is another run."""
+    if not parameters.follows or parameters.trigger != "push" or parameters.source or parameters.repeat:
+        return ""
+    tools, _ = secrets_apart(os.environ)
+    with TemporaryDirectory() as folder:
+        ledger = Ledger(Path(folder) / "ledger.jsonl")
+        context = StageContext(
+            run_dir=Path(folder), repository=Path(folder), ledger=ledger, tools=tools, stop=threading.Event()
+        )
+        (Path(folder) / "logs").mkdir()
+        try:
+            found = newest(Installation.of(os.environ).settings, parameters.follows, context)
+        except NotRun as exc:
+            return f"skipped: {exc}"
+    earlier = earlier_run_of(parameters, found.commit)
+    return f"skipped: {found.ref} is still at {found.commit[:10]}, which {earlier} tested" if earlier else ""
 
 
 def _print_to(log: Path) -> None:

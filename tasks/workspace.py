@@ -1,5 +1,6 @@
 """The commit that a run tests."""
 
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from kvsync.ci.run.parameters import CommitSource, Parameters
 from kvsync.ci.run.quarantine import PROPOSED, keep_quarantine
 from kvsync.ci.run.run import Run
 from kvsync.ci.run_folder import RunFolder
+from kvsync.ci.settings import Settings
 from kvsync.ci.stages.stage import StageContext, keep_result, run_safely
 from kvsync.ci.stages.workspace import NAME, WorkspaceStage, at_gate, head
 from kvsync.testing.errors import ClusterError
@@ -24,9 +26,11 @@ from kvsync.testing.results.verdicts import NotRun
 def follows_branch(run: Run) -> bool:
     """Say whether a run has yet to find its commit.
 
-    Without `github.repository` it is not known of which repository: the files are tested as they lie here.
+    Without a name, and without `github.repository`, it is not known of which repository: the files are tested
+    as they lie here.
     """
-    return means_the_newest(run.parameters) and bool(run.settings.github.repository)
+    is_known = bool(run.parameters.follows or run.settings.github.repository)
+    return means_the_newest(run.parameters) and is_known
 
 
 def means_the_newest(parameters: Parameters) -> bool:
@@ -34,7 +38,7 @@ def means_the_newest(parameters: Parameters) -> bool:
 
     Another attempt is of what the first one tested, if that found anything to test.
     """
-    is_bare = parameters.trigger == "schedule" and not parameters.source
+    is_bare = bool(parameters.trigger == "schedule" or parameters.follows) and not parameters.source
     return is_bare and not (parameters.repeat and not RunFolder(parameters.run_dir).result(NAME))
 
 
@@ -56,16 +60,43 @@ def find_head(run: Run, context: StageContext) -> CommitSource:
 
     A failure is a result in the run's folder, and is raised for Prefect to try again.
     """
-    settings = run.settings
-    repository, branch = settings.github.repository, settings.archive.branch
-    url = f"{settings.github.web_url}/{repository}"
+    name = run.parameters.follows
+    mend = "look at github.repository, github.web_url, archive.branch and KVSYNC_CI_GITHUB_TOKEN"
+    if name:
+        mend = f"look at [repositories.{name}] in kvsync-ci.toml"
     try:
-        commit = head(url, branch, context, settings.github.token.get_secret_value())
+        return newest(run.settings, name, context)
     except NotRun as exc:
-        mend = "look at github.repository, github.web_url, archive.branch and KVSYNC_CI_GITHUB_TOKEN"
         result = keep_result(StageResult.unknown(NAME, f"not run: {exc}; {mend}"), context, whole=True)
         raise ClusterError(result.reason) from exc
+
+
+def newest(settings: Settings, name: str, context: StageContext) -> CommitSource:
+    """Return the newest commit of a configured repository, or of `github.repository` for "".
+
+    Raises NotRun in git's words, also for a name that is not configured.
+    """
+    server, branch = settings.github.web_url, settings.archive.branch
+    url = f"{server}/{settings.github.repository}"
+    if name:
+        if name not in settings.repositories:
+            raise NotRun(f"there is no repository {name!r}")
+        url, branch = settings.repositories[name].url, settings.repositories[name].branch
+    on_github = url.startswith(f"{server}/")
+    token = settings.github.token.get_secret_value() if on_github else ""
+    commit = head(url, branch, context, token)
+    repository = url.removeprefix(f"{server}/").removesuffix(".git") if on_github else ""
     return CommitSource(url=url, commit=commit, repository=repository, ref=branch)
+
+
+def earlier_run_of(parameters: Parameters, commit: str) -> str:
+    """Return the earlier run of a followed branch that tested this commit, "" if none did."""
+    for folder in sorted(parameters.report_dir.glob("*/parameters.json"), reverse=True):
+        with suppress(OSError, ValueError):
+            earlier = Parameters.model_validate_json(folder.read_bytes())
+            if earlier.follows == parameters.follows and earlier.source and earlier.source.commit == commit:
+                return folder.parent.name
+    return ""
 
 
 @task(name="workspace", task_run_name="workspace", retries=2, retry_delay_seconds=5, cache_policy=NO_CACHE)

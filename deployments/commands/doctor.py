@@ -16,6 +16,7 @@ from deployments.commands.console import (
     say,
     say_json,
 )
+from deployments.commands.surroundings import introduce, repository_meant
 from deployments.commands.tables import plain_table, say_table
 from kvsync.ci.cluster_settings import ClusterChoice
 from kvsync.ci.doctor.findings import Finding, FindingState, is_fit
@@ -41,6 +42,7 @@ def doctor(
     from kvsync.ci.doctor.services import services
 
     choice, settings = ClusterChoice.parse(cluster), installation().settings
+    introduce(repository_meant(None), report_dir)
     seen = stage_environment(environ, trusted=True)
     asked = examine(
         choice, settings.cluster, folder=report_dir, environ=seen, tools=Tools(environ=dict(environ))

@@ -12,6 +12,7 @@ from deployments.commands.surroundings import introduce, repository_meant
 from deployments.commands.tables import plain_table, say_table
 from kvsync.ci.project.chaos_stage import ChaosStageTable
 from kvsync.ci.project.choice import Occasion, ProjectStage, choose, stages_of
+from kvsync.ci.project.found_stages import AuditStageTable, BenchmarkStageTable
 from kvsync.ci.project.guess import guess_with_preparation
 from kvsync.ci.project.load_stage import LoadStageTable, described
 from kvsync.ci.project.model import FILE, CommandStageTable
@@ -94,7 +95,7 @@ def _line(
     stage: ProjectStage, profile: Profile, runs: bool, longest_s: float, lately_s: float | None
 ) -> dict[str, object]:
     table = stage.table
-    if isinstance(table, CommandStageTable):
+    if isinstance(table, CommandStageTable | BenchmarkStageTable | AuditStageTable):
         what = shlex.join(filled(word, stage.values) for word in table.command)
     elif isinstance(table, ChaosStageTable):
         what = f"faults: {', '.join(table.faults)}"

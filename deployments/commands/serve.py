@@ -8,6 +8,7 @@ from deployments.commands.console import (
     make_room_for_reports,
     say,
 )
+from deployments.commands.surroundings import introduce_scheduled
 from deployments.commands.tables import plain_table, say_table
 
 
@@ -24,6 +25,7 @@ def deploy(report_dir: ReportDir = DEFAULT_REPORTS) -> None:
     from deployments.catalogue import catalogue
     from deployments.deploy import deploy
 
+    introduce_scheduled(installation().settings, report_dir)
     fates = deploy(catalogue(report_dir, installation().settings))
     table = plain_table("deployment", "", whole=["deployment"])
     for name, fate in sorted(fates.items()):
@@ -39,5 +41,6 @@ def serve(report_dir: ReportDir = DEFAULT_REPORTS) -> None:
     """
     from deployments.service.serve import serve
 
+    introduce_scheduled(installation().settings, report_dir)
     make_room_for_reports(report_dir)
     serve(report_dir, installation().settings, environ, say)

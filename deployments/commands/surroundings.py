@@ -12,7 +12,7 @@ from kvsync.ci.project.model import FILE as STAGES_FILE
 from kvsync.ci.project.reading import has_file
 from kvsync.ci.revision import revision, top_level
 from kvsync.ci.run.parameters import REPOSITORY
-from kvsync.ci.settings import settings_file
+from kvsync.ci.settings import Settings, settings_file
 
 
 def repository_meant(given: Path | None) -> Path:
@@ -46,6 +46,17 @@ def introduce(repository: Path | None, reports: Path, source: str = "") -> None:
     for near in unread(settings, [Path.cwd(), *([repository] if repository else [])]):
         line = f"warning: {near} is not read; if it is yours: kvsync-ci --config {near} ..."
         console.print(line, markup=False, soft_wrap=True)
+
+
+def introduce_scheduled(settings: Settings, reports: Path) -> None:
+    """Say the same of what schedules test: a branch of a server, or the files that lie here."""
+    github, more = settings.github, settings.repositories
+    others = "; ".join(f"repository {each.url}, branch {each.branch}" for each in more.values())
+    if github.repository:
+        own = f"{github.web_url}/{github.repository}, branch {settings.archive.branch}"
+        introduce(None, reports, "; ".join(filter(None, [own, others])))
+    else:
+        introduce(REPOSITORY, reports, others.removeprefix("repository "))
 
 
 def unread(read: Path, folders: Iterable[Path]) -> list[Path]:

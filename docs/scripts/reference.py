@@ -24,7 +24,7 @@ from kvsync.ci.readers.audits import accepted
 from kvsync.ci.report import export, owners
 from kvsync.ci.run import quarantine
 from kvsync.ci.run.parameters import CommitSource, Parameters
-from kvsync.ci.settings import OTHERS, VARIABLES, Settings
+from kvsync.ci.settings import OTHERS, VARIABLES, RepositorySettings, Settings
 from kvsync.ci.stages import environment
 
 PAGE = Path(__file__).parents[1] / "reference.md"
@@ -88,6 +88,8 @@ def _parts() -> Iterator[str]:
         model = cast("type[BaseModel]", Settings.model_fields[table].annotation)
         yield f"### `[{table}]`\n\n{inspect.getdoc(model)}\n"
         yield fields_table(model, variables)
+    yield f"### `[repositories.NAME]`\n\n{inspect.getdoc(RepositorySettings)}\n"
+    yield fields_table(RepositorySettings, {})
     yield f"Other variables with the prefix are for tests, and no settings: {_alternatives(OTHERS)}.\n"
     yield f"## Parameters of a run\n\n{inspect.getdoc(Parameters)}\n"
     yield "The form in Prefect's UI has them, and `kvsync-ci run` an option for each that people set.\n"

@@ -54,6 +54,8 @@ OTHERS = re.compile(r"CONFIG|TRACE|RECORDINGS|INPUTS|CHAOS_CRDS|S3_SERVERS|CLIEN
 
 _BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](?=.{0,120}$)(/[\w=-][\w.=-]*)*/?", re.ASCII)
 
+_SERVER = r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]+)?"
+
 _PLAIN_URL = re.compile(r"https?://[^/@?#\s]+(/[^?#\s]*)?")
 
 
@@ -74,6 +76,28 @@ def _absolute(folder: Path) -> Path:
     return folder
 
 
+FETCHABLE = (
+    rf"^((https?|git)://{_SERVER}(/[^?#\s]*)?|ssh://([A-Za-z0-9._-]+@)?{_SERVER}/[^?#\s]*|file:///[^\n]+"
+    r"|([A-Za-z0-9._-]+@)?[A-Za-z0-9._-]+:/?[^/:@?#\s][^:@?#\s]*|[^:\n]+)$"
+)
+"""Addresses that have no room for a secret: a user only where ssh needs one. JSON Schema reads it as well."""
+
+
+def _fetchable(url: str) -> str:
+    if not re.fullmatch(FETCHABLE, url):
+        raise ValueError(
+            "give what git fetches from, without a password: https://, ssh://, git@HOST:PATH, a folder"
+        )
+    return url
+
+
+def _cron(text: str) -> str:
+    if text and not re.fullmatch(r"([0-9A-Za-z*,/-]+ ){4}[0-9A-Za-z*,/-]+", text):
+        raise ValueError('five fields are needed, as cron has them: "0 3 * * *" is every day at three')
+    return text
+
+
+Cron = Annotated[str, AfterValidator(_cron)]
 AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
 Names = Annotated[tuple[str, ...], BeforeValidator(split)]
 PlainUrl = Annotated[str, AfterValidator(_without_credentials)]
@@ -188,6 +212,23 @@ class WebhookSettings(_Table):
     other_commands: Names = ("approve", "assign", "cc", "close", "hold", "label", "lgtm", "reopen")
     body_limit: PositiveInt = 25 * 1024**2
     rate_per_minute: PositiveInt = 120
+
+
+class RepositorySettings(_Table):
+    """Another repository that is tested by itself, on any server that git fetches from, or in a folder.
+
+    It has stages (its `stages.toml`), a history and schedules of its own, which are written as cron has them,
+    in UTC; "" is never. `nightly`, `weekly`: runs of the head of `branch` in the profile `full`. `follow`:
+    when to look if the branch has moved on, such as `*/5 * * * *`; what is new is tested as a push is. One on
+    the server in `github.web_url` is fetched and answered with the token, others with what git has here:
+    `url` holds no password.
+    """
+
+    url: Annotated[str, AfterValidator(_fetchable)]
+    branch: Annotated[str, Field(min_length=1, max_length=255)] = "main"
+    nightly: Cron = "0 3 * * *"
+    weekly: Cron = "0 2 * * 1"
+    follow: Cron = ""
 
 
 class NotifySettings(_Table):
@@ -334,6 +375,9 @@ class Settings(_Table):
     stages: StageSettings = StageSettings()
     services: ServiceSettings = ServiceSettings()
     vllm: VllmSettings = VllmSettings()
+    repositories: dict[
+        Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", max_length=40)], RepositorySettings
+    ] = {}
 
     @property
     def secrets(self) -> dict[str, str]:
@@ -347,6 +391,7 @@ class Settings(_Table):
 VARIABLES: Mapping[str, Location] = {
     PREFIX + _variable(table, name): (table, name)
     for table, part in Settings.model_fields.items()
+    if isinstance(part.annotation, type)  # several of a kind have no variables
     for name in cast("type[BaseModel]", part.annotation).model_fields
 }
 """The field that each variable sets."""

@@ -2,8 +2,10 @@
 
 import pytest
 
+from kvsync.discovery import StaticDiscovery
 from kvsync.events import Source
-from kvsync.manager import Endpoints, plan
+from kvsync.index import PrefixIndex
+from kvsync.manager import Endpoints, EventManager, plan
 from kvsync.pods import Pod
 
 A, B = Source("a", "m"), Source("b", "m")
@@ -52,3 +54,12 @@ def test_each_rank_is_a_publisher_of_its_own() -> None:
 def test_readiness_is_not_about_events() -> None:
     """A pod that takes no requests for a while is still followed."""
     assert plan({A: AT_1}, [Pod(name="a", model="m", host="10.0.0.1", ready=False, loras=("x",))]) == ((), {})
+
+
+def test_of_a_source_that_is_not_followed_nothing_is_known() -> None:
+    """A doubt about it comes too late, and there is nothing to go on from later."""
+    manager = EventManager(PrefixIndex(), StaticDiscovery(()))
+
+    manager.doubt(A, "the index", "events were left out")
+
+    assert (manager.snapshot(A), manager.statuses()) == (None, ())

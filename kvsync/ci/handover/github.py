@@ -135,7 +135,8 @@ def _issues_in(run: Run) -> str:
     if run.parameters.trigger != "schedule":
         return ""
     source = _source(run.parameters)
-    return run.settings.github.repository or (source.repository if source else "")
+    ours = "" if run.parameters.follows else run.settings.github.repository
+    return ours or (source.repository if source else "")
 
 
 def _tell_in_passing(run: Run, status: CommitStatus, log: Log) -> None:

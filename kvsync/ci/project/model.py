@@ -82,6 +82,9 @@ class PytestStageTable(TestingStageFields):
     """More words for pytest's command line."""
     coverage: PytestCoverage | None = None
     """How much of the repository has to run; `{}` only measures and shows it."""
+    profile: Literal["time", "memory"] | None = None
+    """Keep a page about where the time of its process went (pyinstrument), or its memory (memray), which the
+    interpreter has to have; a page for each attempt, in the run's `evidence`."""
     cluster: bool = False
     """Whether its tests use the cluster that the run asks for. Forks' commits have none."""
 

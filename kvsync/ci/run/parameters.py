@@ -22,20 +22,13 @@ from kvsync.ci.cluster_settings import ClusterName, ClusterSettings
 from kvsync.ci.project.choice import Occasion
 from kvsync.ci.project.values import NAME, RESERVED, Schedule, Trigger
 from kvsync.ci.run_folder import RunFolder
+from kvsync.ci.settings import FETCHABLE
 from kvsync.ci.stages.stage import LOCAL
 from kvsync.errors import ConfigError
 from kvsync.testing.results.whole import write_whole
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 """Where the pipeline itself lies."""
-
-_SERVER = r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]+)?"
-
-FETCHABLE = (
-    rf"^((https?|git)://{_SERVER}(/[^?#\s]*)?|ssh://([A-Za-z0-9._-]+@)?{_SERVER}/[^?#\s]*|file:///[^\n]+"
-    r"|([A-Za-z0-9._-]+@)?[A-Za-z0-9._-]+:/?[^/:@?#\s][^:@?#\s]*|[^:\n]+)$"
-)
-"""Addresses that have no room for a secret: a user only where ssh needs one. JSON Schema reads it as well."""
 
 FULL_HASH = "^[0-9a-f]{40}$"
 
@@ -180,6 +173,14 @@ class Parameters(BaseModel):
         CommitSource | None,
         Field(description="The commit to test; without one, the repository as it lies here"),
     ] = None
+    follows: Annotated[
+        str,
+        Field(
+            pattern=r"^([a-z0-9]([a-z0-9-]*[a-z0-9])?)?$",
+            description="The repository in kvsync-ci.toml whose branch is tested as it is now",
+            exclude_if=lambda follows: not follows,
+        ),
+    ] = ""
     schedule: Annotated[Schedule | None, Field(description="Which schedule started the run, if one did")] = (
         None
     )

@@ -81,6 +81,7 @@ def make_stage(
                 workers=table.workers,
                 environment=table.environment,
                 measured=measured,
+                profile=table.profile or "",
                 values=stage.values,
             )
             if gate and measured is not None:

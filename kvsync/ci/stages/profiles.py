@@ -13,11 +13,16 @@ from kvsync.ci.readers.coverage.coverage import Coverage
 from kvsync.ci.readers.files import read_files
 from kvsync.ci.stages.result_files import ResultFiles, Stamp
 from kvsync.ci.stages.stage import StageContext
-from kvsync.errors import ConfigError
+from kvsync.errors import ConfigError, KVSyncError
 from kvsync.testing.processes.runner import CommandResult
 
 RUNNER = Path(__file__).with_name("coverage_runner.py")
 """What a project's interpreter runs to measure, and to say what was measured."""
+
+PROFILER = Path(__file__).with_name("profile_runner.py")
+"""The same for a profile of where time or memory went."""
+
+PROFILED = "-profile-"
 
 MEND = "install coverage.py 7.10 or newer for the interpreter of the tests, such as with `prepare`"
 
@@ -25,7 +30,7 @@ Ask = Callable[[StageContext, str, Sequence[str], Sequence[Path]], CommandResult
 """Runs the interpreter of the tests where these run: with a label, words, and files that it reads."""
 
 
-class Unmeasured(Exception):
+class Unmeasured(KVSyncError):
     """There is no coverage, or none that can be believed; the message says why, and how to mend it."""
 
 
@@ -114,6 +119,23 @@ def measuring(run_dir: Path, stage: str, label: str, tests: str, source: Sequenc
     """Return the words between an interpreter and `-m pytest` that make it measure."""
     folder = run_dir / "evidence" / f"{stage}{MEASURED}{label}"
     return [str(RUNNER), "run", str(folder / "data"), tests, ",".join(source)]
+
+
+def profiling(run_dir: Path, stage: str, label: str, kind: str) -> list[str]:
+    """Return the words after an interpreter that make it profile what follows."""
+    return [str(PROFILER), kind, str(run_dir / "evidence" / f"{stage}{PROFILED}{label}" / f"{kind}.html")]
+
+
+def said_of_profiles(run_dir: Path, stage: str) -> list[str]:
+    """Return where the profiles of a stage are, or why there is none."""
+    found = sorted((run_dir / "evidence").glob(f"{stage}{PROFILED}*/*"))
+    said = [f"profile: {each.relative_to(run_dir)}" for each in found if each.suffix == ".html"]
+    return said + list(dict.fromkeys(_beginning(each) for each in found if each.suffix == ".txt"))
+
+
+def _beginning(path: Path) -> str:
+    with path.open(encoding="utf-8", errors="replace") as file:
+        return file.read(200)
 
 
 def export_words(target: Path, folders: Sequence[Path]) -> list[str]:

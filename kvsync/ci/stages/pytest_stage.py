@@ -24,7 +24,7 @@ from kvsync.ci.run_folder import RunFolder
 from kvsync.ci.stages.command_stage import CommandStage
 from kvsync.ci.stages.ending import kind_of_running, why_it_ended_early
 from kvsync.ci.stages.place import CarryOut, place
-from kvsync.ci.stages.profiles import measuring
+from kvsync.ci.stages.profiles import measuring, profiling, said_of_profiles
 from kvsync.ci.stages.stage import LOCAL, StageContext, repeated
 from kvsync.testing.processes.runner import CommandResult, run
 from kvsync.testing.processes.scratch import scratch
@@ -60,6 +60,7 @@ class PytestStage:
     `python` is the project's own interpreter, "" for the pipeline's. Where it has not our plugin, in our
     version, the result is read from JUnit. `values` are what words may name. `measured`: the folders whose
     coverage is measured meanwhile, none for what the project says; None: nothing is.
+    `profile`: what is profiled meanwhile.
     """
 
     name: str
@@ -73,6 +74,7 @@ class PytestStage:
     workers: int | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
     measured: Sequence[str] | None = None
+    profile: Literal["", "time", "memory"] = ""
     values: Mapping[str, str] = field(default_factory=dict)
 
     def run(self, context: StageContext) -> StageResult:
@@ -81,9 +83,11 @@ class PytestStage:
         if self._needs_machine(context) and not folder.machine.exists():
             return StageResult.unknown(self.name, f"not run: the {context.cluster} cluster could not be made")
         if self.python and not self._has_plugin(context):
-            return self._with_junit(context).run(context)
+            result = self._with_junit(context).run(context)
+            return replace(result, remarks=(*result.remarks, *said_of_profiles(context.run_dir, self.name)))
         result = self._attempt(context, repeated(self.name, context), self.timeout_s)
         result = self._burn_in(context, result)
+        result = replace(result, remarks=(*result.remarks, *said_of_profiles(context.run_dir, self.name)))
         if not self.retries or context.attempt > 1 or context.keep:
             return result
         retry = to_retry(result, [each for each in folder.results() if each.name != self.name])
@@ -201,7 +205,8 @@ class PytestStage:
             if self.measured is None
             else measuring(context.run_dir, self.name, label, self.folder, self.measured)
         )
-        return [self._python(context), *measures, "-m", "pytest", self.folder, "-v", "--color=no"]
+        profiles = profiling(context.run_dir, self.name, label, self.profile) if self.profile else []
+        return [self._python(context), *profiles, *measures, "-m", "pytest", self.folder, "-v", "--color=no"]
 
     def _with_junit(self, context: StageContext) -> CommandStage:
         """Return the same tests as a program that says in JUnit how they ended."""

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from kvsync.ci.cluster_settings import ClusterSettings
-from kvsync.ci.settings import Settings, load_settings
+from kvsync.ci.settings import RepositorySettings, Settings, load_settings
 from kvsync.errors import ConfigError
 
 
@@ -220,3 +220,20 @@ def test_a_file_of_a_secret_is_named_when_it_is_missing_or_one_too_many(tmp_path
         "KVSYNC_CI_WEBHOOK_SECRET",
     ]
     assert "KVSYNC_CI_SERVE_PORT_FILE" in problems[2]
+
+
+def test_repositories_that_are_tested_by_themselves(tmp_path: Path) -> None:
+    """Each has its own table; what is wrong with one is told with its name, and no password is repeated."""
+    file = tmp_path / "kvsync-ci.toml"
+    file.write_text('[repositories.shop]\nurl = "git@example.org:team/shop.git"\nfollow = "*/5 * * * *"\n')
+    assert load_settings(tmp_path, {}).repositories == {
+        "shop": RepositorySettings(url="git@example.org:team/shop.git", follow="*/5 * * * *")
+    }
+
+    file.write_text('[repositories.shop]\nurl = "https://me:s3cret@git.example.org/x"\nnightly = "at 3"\n')
+    with pytest.raises(ConfigError) as caught:
+        load_settings(tmp_path, {})
+    said = str(caught.value)
+    assert "repositories.shop.url: give what git fetches from" in said
+    assert "repositories.shop.nightly: five fields are needed" in said
+    assert "s3cret" not in said

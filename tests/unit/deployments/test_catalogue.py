@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from deployments.catalogue import catalogue, job_variables
-from kvsync.ci.settings import ServeSettings, Settings
+from kvsync.ci.settings import RepositorySettings, ServeSettings, Settings
 
 DEPLOYMENTS = {deployment.name: deployment for deployment in catalogue(Path("somewhere"), Settings())}
 
@@ -76,3 +76,22 @@ def test_only_containers_have_an_image() -> None:
         "env": env | {"PREFECT_HOME": "/data/reports/.prefect", "KVSYNC_CI_BOX_KIND": "container"},
         "image": "pipeline:1",
     }
+
+
+def test_each_configured_repository_has_deployments_of_its_own() -> None:
+    """By its name, with its schedules; what is never to be started is not there."""
+    shop = RepositorySettings(url="https://git.example.org/shop.git", branch="trunk", follow="*/5 * * * *")
+    other = RepositorySettings(url="/srv/other.git", nightly="30 1 * * *", weekly="")
+    chosen = catalogue(Path("r"), Settings(repositories={"shop": shop, "other": other}))
+
+    added = {each.name: each for each in chosen if each.name not in DEPLOYMENTS}
+    assert {name: (each.cron, each.parameters.follows) for name, each in added.items()} == {
+        "nightly-shop": ("0 3 * * *", "shop"),
+        "weekly-shop": ("0 2 * * 1", "shop"),
+        "follow-shop": ("*/5 * * * *", "shop"),
+        "nightly-other": ("30 1 * * *", "other"),
+    }
+    kinds = {name: (each.parameters.trigger, each.parameters.schedule) for name, each in added.items()}
+    assert kinds["follow-shop"] == ("push", None)
+    assert kinds["weekly-shop"] == ("schedule", "weekly")
+    assert "trunk of https://git.example.org/shop.git" in added["follow-shop"].description

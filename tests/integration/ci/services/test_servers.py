@@ -1,6 +1,5 @@
 """Real PostgreSQL, Redis and S3 for a stage: fresh and empty, on this machine's loopback, gone afterwards."""
 
-import os
 import secrets
 import socket
 import threading
@@ -24,6 +23,7 @@ from kvsync.ci.services.service import NotReady, Surroundings
 from kvsync.ci.settings import ServiceSettings
 from kvsync.testing.processes.ledger import Ledger
 from kvsync.testing.results.verdicts import NotRun
+from tests.integration.ci.services.images import settings_of
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -31,21 +31,12 @@ if TYPE_CHECKING:
 TIMEOUT_S = 50.0
 
 
-IMAGES = {
-    kind: os.environ.get(f"KVSYNC_CI_TEST_{kind.upper()}_IMAGE", "") for kind in ("postgres", "redis", "s3")
-}
-"""Of containers in which the same is tested, where they are named."""
-
-
 @pytest.fixture(params=["here", "container"])
 def anywhere(around: Surroundings, request: pytest.FixtureRequest) -> Surroundings:
     """The same run, with servers of this machine's and in containers."""
     if request.param == "here":
         return around
-    if not any(IMAGES.values()):
-        pytest.skip("no KVSYNC_CI_TEST_POSTGRES_IMAGE, _REDIS_IMAGE and _S3_IMAGE")
-    images = {f"{kind}_image": image for kind, image in IMAGES.items()}
-    return replace(around, settings=ServiceSettings.model_validate(images))
+    return replace(around, settings=settings_of(request.getfixturevalue("images")))
 
 
 @pytest.fixture

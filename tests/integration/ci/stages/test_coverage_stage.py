@@ -4,6 +4,7 @@ import json
 import subprocess
 import threading
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -200,6 +201,22 @@ def test_an_interpreter_without_coverage(context: StageContext, tmp_path: Path) 
     assert said(result)["measured"][1].startswith(
         "there is no coverage.py for this interpreter; install coverage.py 7.10 or newer"
     )
+
+
+@pytest.mark.parametrize(("kind", "profiler"), [("time", "pyinstrument"), ("memory", "memray")])
+def test_a_profile_on_request(context: StageContext, kind: str, profiler: str) -> None:
+    """Is kept with what else the stage leaves, and beside coverage; without a profiler the report says so."""
+    (context.repository / "tests" / "test_core.py").write_text("def test_one(): pass\n")
+    result = run_all(run_of(context, UNIT % "" + f'profile = "{kind}"\n'), context)["unit"]
+
+    assert result.outcome is Outcome.PASSED
+    page = f"evidence/unit-profile-unit/{kind}.html"
+    if find_spec(profiler):
+        assert f"profile: {page}" in result.remarks
+        assert "<html" in (context.run_dir / page).read_text()
+    else:
+        mend = "install it, such as with `prepare`"
+        assert f"no profile: there is no {profiler} for this interpreter; {mend}" in result.remarks
 
 
 def test_the_lines_of_a_branch(context: StageContext) -> None:

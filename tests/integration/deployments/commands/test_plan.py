@@ -10,8 +10,10 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from deployments.cli import app, config_first
-from deployments.commands.surroundings import repository_meant, unread
+from deployments.commands.surroundings import introduce_scheduled, repository_meant, unread
 from kvsync.ci.errors import NoRepository
+from kvsync.ci.run.parameters import REPOSITORY
+from kvsync.ci.settings import Settings
 from kvsync.errors import ConfigError
 
 FILE = """
@@ -91,6 +93,27 @@ def test_settings_that_lie_near_and_are_not_read_are_named(repository: Path) -> 
 def test_a_guess_is_called_one(repository: Path) -> None:
     """The first line says that no file describes the stages."""
     assert "stages: guessed, for there is no stages.toml" in command(repository, "plan").stderr
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({}, f"repository {REPOSITORY} at "),
+        ({"repository": "a/b"}, "repository https://github.com/a/b, branch x; "),
+    ],
+)
+def test_what_schedules_test(
+    given: dict[str, str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`deploy` and `serve` say it first: a branch of a server, or the files beside the pipeline."""
+    more = {"shop": {"url": "/srv/shop.git"}}
+    settings = Settings.model_validate({"github": given, "archive": {"branch": "x"}, "repositories": more})
+
+    introduce_scheduled(settings, tmp_path)
+
+    line = capsys.readouterr().err
+    assert said in line
+    assert "repository /srv/shop.git, branch main; " in line
 
 
 def test_the_repository_is_the_one_that_one_stands_in(repository: Path) -> None:
