@@ -53,8 +53,8 @@ def pattern(text: str) -> Callable[[str], bool]:
 def judged(gate: CoverageGate, coverage: Coverage, changes: Changes | None = None) -> list[Check]:
     """Return a check for each minimum.
 
-    A pattern that fits no measured file is an error: it was renamed, or is not measured any more. Without
-    `changes` (the base is not known) their minimum is not run; where no changed line can run, it is skipped.
+    A pattern that fits no measured file is not run: it was renamed, or is not measured any more. Nor is the
+    minimum of changed lines without `changes` (the base is not known); where none can run, it is skipped.
     """
     checks = [_minimum("total", coverage.tally, gate.minimum, gate.of)] if gate.minimum is not None else []
     for text, least in gate.paths.items():
@@ -62,7 +62,7 @@ def judged(gate: CoverageGate, coverage: Coverage, changes: Changes | None = Non
         if any(map(is_meant, coverage.files)):
             checks.append(_minimum(text, coverage.of(is_meant), least, gate.of))
         else:
-            checks.append(_check(text, "error", "it fits no file that was measured: mend the pattern"))
+            checks.append(_check(text, "not-run", "it fits no file that was measured: mend the pattern"))
     if gate.changed is not None:
         checks.append(_changed(gate.changed, coverage, changes, gate.of))
     return checks
@@ -95,5 +95,5 @@ def _minimum(name: str, tally: Tally, least: float, of: Counted) -> Check:
     return _check(name, "passed" if percent >= least else "failed", said)
 
 
-def _check(name: str, kind: Literal["passed", "failed", "error", "not-run", "skipped"], detail: str) -> Check:
+def _check(name: str, kind: Literal["passed", "failed", "not-run", "skipped"], detail: str) -> Check:
     return Check(name=f"coverage: {name}", kind=kind, detail=detail)
