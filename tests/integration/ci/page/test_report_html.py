@@ -427,3 +427,12 @@ def test_evidence_is_linked_beside_the_failure() -> None:
     for name in ("gateway.log", "pods.txt"):
         assert f'<a href="evidence/a/{name}">{name}</a>' in text
     assert "</a> · <a" in text
+
+
+def test_a_stage_in_doubt_is_among_what_did_not_pass() -> None:
+    """Although each of its checks passed: a file that was cut off, a program that failed all the same."""
+    cut = stage("unit", Check(name="t.py::test_a", kind="passed")).doubted("junit.xml: <cut> off")
+    page = Page(render(report(cut), Evidence(), []))
+
+    assert "What did not pass stage unit junit.xml: <cut> off Stages" in page.text
+    assert "#problems" in page.values("href")
