@@ -122,7 +122,7 @@ def without_docket() -> None:
     """
     for name in ("docket", "docket.dependencies", "docket.execution"):
         sys.modules[name] = module = ModuleType(name)
-        module.__getattr__ = partial(getattr, Unused)  # a function of the module, see PEP 562
+        vars(module)["__getattr__"] = partial(getattr, Unused)  # of the module, see PEP 562
 
 
 def _serve(listener: socket.socket, parent: int) -> None:

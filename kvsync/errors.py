@@ -17,11 +17,17 @@ KVSyncError
 The test kit and the pipeline draw their own: kvsync.testing.errors, kvsync.ci.errors.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class KVSyncError(Exception):
     """The root of the tree above."""
+
+
+def listed(what: str, problems: Sequence[str]) -> str:
+    """Return how many problems there are, and each on a line of its own."""
+    count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+    return "\n".join([f"{what}: {count}", *problems])
 
 
 class ConfigError(KVSyncError):
@@ -30,7 +36,7 @@ class ConfigError(KVSyncError):
     def __init__(self, origin: str, problems: Iterable[str]) -> None:
         self.origin = origin
         self.problems = tuple(problems)
-        super().__init__("\n".join([f"{origin}: {len(self.problems)} problem(s)", *self.problems]))
+        super().__init__(listed(origin, self.problems))
 
 
 class UnknownName(KVSyncError):

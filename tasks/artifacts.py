@@ -14,9 +14,10 @@ from kvsync.ci.handover.handover import Handover
 from kvsync.ci.page.evidence import Evidence, FaultWindow
 from kvsync.ci.page.page import evidence_of
 from kvsync.ci.page.wording import age, duration, number
-from kvsync.ci.report.problems import Problem, problems
+from kvsync.ci.report.problems import Problem, doubts, problems
 from kvsync.ci.report.report import Report
 from kvsync.testing.results.measurement import Measurement, read_measurements
+from kvsync.testing.results.outcome import StageResult
 
 SHOWN_PROBLEMS, SHOWN_TESTS, SHOWN_ROWS = 20, 5, 200
 """A page of megabytes took Chromium 25 s to show (measured); the report has all of them."""
@@ -36,7 +37,7 @@ def show_report(handover: Handover) -> None:
     stored = handover.uploaded.address if handover.uploaded else ""
     pages = {
         "verdict": verdict_page(report, comparison),
-        "failures": failures_page(problems(report)),
+        "failures": failures_page(problems(report), doubts(report)),
         "report": links_page(report, handover.link or handover.link_here, stored or str(folder.path)),
     }
     tables = {
@@ -63,9 +64,10 @@ def verdict_page(report: Report, comparison: RunComparison | None = None) -> str
     return "\n\n".join([*parts, "Repeat it with:", _code(report.command)])
 
 
-def failures_page(found: Sequence[Problem]) -> str:
+def failures_page(found: Sequence[Problem], doubtful: Sequence[StageResult] = ()) -> str:
     """Return what did not pass by its likely cause, with the ends of logs, as Markdown; "" if all passed."""
-    parts = [part for problem in found[:SHOWN_PROBLEMS] for part in _problem(problem)]
+    parts = [text for stage in doubtful for text in (f"## stage {plain(stage.name)}", _code(stage.doubt))]
+    parts += [part for problem in found[:SHOWN_PROBLEMS] for part in _problem(problem)]
     if len(found) > SHOWN_PROBLEMS:
         parts.append(f"and {len(found) - SHOWN_PROBLEMS} more causes, in the report")
     return "\n\n".join(parts)

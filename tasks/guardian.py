@@ -303,7 +303,7 @@ def post_guardian(folder: RunFolder, flow_run: UUID, environ: Mapping[str, str])
     words = [str(folder.path), str(flow_run), *map(str, facts_of(os.getpid()).values())]
     words.append(environ.get("PREFECT_HOME", ""))
     known, secret = secrets_apart({name: value for name, value in environ.items() if name != RUN_VARIABLE})
-    with (folder.logs / "guardian.log").open("ab") as log, sealed(secret) as handed:
+    with folder.guardian_log.open("ab") as log, sealed(secret) as handed:
         subprocess.Popen(
             concealed(handed, "tasks.guardian", *words),
             pass_fds=[handed],

@@ -25,7 +25,10 @@ def with_stages(run: Run, context: StageContext) -> tuple[Run, bool]:
     try:
         found = run.of_project(read_project(context.repository), changed)
     except KVSyncError as exc:
-        keep_result(StageResult.unknown(NAME, f"not run: {exc}"), context, whole=True)
+        head, *problems = str(exc).splitlines()
+        first = f"{', the first' if len(problems) > 1 else ''}: {problems[0]}" if problems else ""
+        reason, detail = f"not run: {head}{first}", "\n".join([f"not run: {head}", *problems])
+        keep_result(StageResult.unknown(NAME, reason, detail=detail), context, whole=True)
         return run, False
     run.folder.forget(NAME)
     keep_changes(found)

@@ -97,6 +97,14 @@ def coloured(outcome: Outcome, text: str) -> str:
     return f"[{STYLES[outcome]}]{escape(text)}[/]"
 
 
+def say_why_not_run(report: Report) -> None:
+    """Print why stages could not be carried out, where that takes several lines, such as for their file."""
+    for stage in report.stages:
+        for check in stage.checks:
+            if check.name == stage.name and check.kind == "not-run" and "\n" in check.detail:
+                say(check.detail)
+
+
 def say_verdict(report: Report) -> None:
     """Print the last line of a run, in the colour of its verdict."""
     console.print(f"[bold]{coloured(report.verdict, report.verdict_line())}[/]", soft_wrap=True)

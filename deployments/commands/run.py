@@ -17,6 +17,7 @@ from deployments.commands.console import (
     make_room_for_reports,
     say_report,
     say_verdict,
+    say_why_not_run,
 )
 from deployments.commands.surroundings import introduce, repository_meant
 from kvsync.ci.cluster_settings import ClusterChoice
@@ -161,6 +162,7 @@ def run_once(parameters: Parameters, *, as_json: bool) -> Report:
     if as_json:
         say_report(report)
     else:
+        say_why_not_run(report)
         say_verdict(report)
     return report
 

@@ -23,11 +23,13 @@ from deployments.commands.console import (
     say_json,
     say_report,
     say_verdict,
+    say_why_not_run,
 )
 from deployments.commands.tables import plain_table, say_table
 from kvsync.ci.report.export import report_csv, report_markdown
 from kvsync.ci.report.owners import owners_of
-from kvsync.ci.report.problems import Problem, problems
+from kvsync.ci.report.plain import cut
+from kvsync.ci.report.problems import Problem, doubts, problems
 from kvsync.ci.report.report import Report, Subject
 from kvsync.ci.run_folder import find_run
 from kvsync.errors import ConfigError
@@ -36,6 +38,9 @@ from kvsync.testing.results.texts import shortened
 
 SHOWN_NAMES = 5
 """Tests named for one problem; the report has all of them."""
+
+BESIDE_REASON, FEWEST = 56, 24
+"""Characters that the other columns of `list` take, and that a reason has at least; `show` has all of it."""
 
 
 def list_runs(report_dir: ReportDir = DEFAULT_REPORTS, as_json: AsJson = False) -> None:
@@ -54,13 +59,19 @@ def list_runs(report_dir: ReportDir = DEFAULT_REPORTS, as_json: AsJson = False) 
         return
     whole = ("run", "verdict", "time")
     table = plain_table("run", "of", "verdict", "time", "stages", "reason", whole=whole, right="time")
+    room = max(console.width - BESIDE_REASON, FEWEST)
     for report in reports:
         names = ", ".join(stage.name for stage in report.stages)
         verdict = coloured(report.verdict, report.verdict.name.lower())
         by = f" by {report.subject.author}" if report.subject.author else ""
         subject = escape(shortened(f"{report.subject}{by}"))
         table.add_row(
-            report.run, subject, verdict, f"{report.duration_s:.0f} s", names, escape(report.reason)
+            report.run,
+            subject,
+            verdict,
+            f"{report.duration_s:.0f} s",
+            names,
+            escape(cut(report.reason, room)),
         )
     say_table(table)
 
@@ -97,16 +108,18 @@ def show(
     say(f"run {report.run} of {report.subject}")
     for line in about(report.subject):
         say(line)
+    doubtful = doubts(report)
     for stage in report.stages:
         outcome = coloured(stage.outcome, f"{stage.outcome.name.lower():8}")
         counts = ", ".join(f"{count} {kind}" for kind, count in stage.counts.items()) or "no check"
         console.print(f"{outcome} {stage.name}: {counts} ({stage.duration_s:.0f} s)")
-        if stage.doubt and not any(check.headline in stage.doubt for check in stage.checks if check.headline):
+        if stage in doubtful:
             say(f"         {stage.doubt}")  # no check below says it
         for remark in stage.remarks:
             say(f"         {remark}")
     for problem in problems(report):
         _print_problem(problem)
+    say_why_not_run(report)
     say(f"report: {folder.page}\nrepeat: {report.command}")
     say_verdict(report)
 

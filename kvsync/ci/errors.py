@@ -17,7 +17,7 @@ KVSyncError (kvsync.errors)
 
 from collections.abc import Iterable
 
-from kvsync.errors import KVSyncError
+from kvsync.errors import KVSyncError, listed
 from kvsync.testing.errors import ClusterError
 
 
@@ -38,4 +38,4 @@ class CannotRun(ClusterError):
 
     def __init__(self, what: str, problems: Iterable[str]) -> None:
         self.problems = tuple(problems)
-        super().__init__("\n".join([f"{what}: {len(self.problems)} problem(s)", *self.problems]))
+        super().__init__(listed(what, self.problems))

@@ -46,6 +46,7 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.logs = path / "logs"
+        self.guardian_log = path / "logs" / "guardian.log"  # is there when Prefect has begun with the run
         self.ledger = path / "ledger.jsonl"
         self.programs = path / "programs.jsonl"  # the same of stages in boxes, of which nothing is left
         self.parameters = path / "parameters.json"

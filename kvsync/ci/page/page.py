@@ -20,7 +20,7 @@ from kvsync.ci.page.room import MOST_PROBLEMS, shown_problems, shown_tests
 from kvsync.ci.page.timeline import Timeline, local_pods
 from kvsync.ci.page.wording import age, duration, moment, number
 from kvsync.ci.report.difference import Change
-from kvsync.ci.report.problems import problems
+from kvsync.ci.report.problems import doubts, problems
 from kvsync.ci.report.report import Report
 from kvsync.ci.run_folder import RunFolder
 from kvsync.testing.load.http.summary import LoadSummary
@@ -131,6 +131,7 @@ def render(
     ).render(
         report=report,
         problems=shown_problems(found),
+        doubts=doubts(report),
         more_problems=max(0, len(found) - MOST_PROBLEMS),
         tests=shown_tests(report.stages),
         script=Markup(script),  # noqa: S704 - our own

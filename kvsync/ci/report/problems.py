@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kvsync.ci.report.report import Report
-from kvsync.testing.results.outcome import Check, CheckKind, Outcome
+from kvsync.testing.results.outcome import Check, CheckKind, Outcome, StageResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,15 @@ def problems(report: Report) -> list[Problem]:
                 groups[check.kind, fingerprint(check.headline)].append((stage.name, check))
     found = [Problem(kind, checks[0][1].headline, checks) for (kind, _), checks in groups.items()]
     return sorted(found, key=lambda problem: (-problem.outcome, -len(problem.checks)))
+
+
+def doubts(report: Report) -> list[StageResult]:
+    """Return the stages whose checks do not say why they are in doubt, such as a file that was cut off."""
+    return [
+        stage
+        for stage in report.stages
+        if stage.doubt and not any(check.headline in stage.doubt for check in stage.checks if check.headline)
+    ]
 
 
 def fingerprint(headline: str) -> str:

@@ -13,6 +13,7 @@ from kvsync.errors import ConfigError
 from kvsync.testing.results.attempts import OTHER_CODE
 from kvsync.testing.results.layout import read_laid_out, write_laid_out
 from kvsync.testing.results.outcome import Outcome, StageResult, worst
+from kvsync.testing.results.texts import counted
 
 BROKEN_GATE = "quarantine"
 """The name under which a quarantine that cannot be read is reported; it is named whatever else failed."""
@@ -122,7 +123,7 @@ class Report:
             return "no stage ran"
         if self.verdict is Outcome.PASSED:
             kinds = [check.kind for stage in self.stages for check in stage.checks]
-            said = f"{_count(len(self.stages), 'stage')}, {_count(len(kinds), 'check')}"
+            said = f"{counted(len(self.stages), 'stage')}, {counted(len(kinds), 'check')}"
             quarantined = kinds.count("quarantined")
             return f"{said}, {quarantined} of them quarantined" if quarantined else said
         decisive = [
@@ -186,10 +187,6 @@ class Report:
             mend = f"remove it, and make another with: kvsync-ci rerun {path.parent.name}"
             problem = f"no report that can be read ({type(exc).__name__}: {exc}); {mend}"
             raise ConfigError(str(path), [problem]) from exc
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def versions_of(packages: Sequence[str]) -> dict[str, str]:

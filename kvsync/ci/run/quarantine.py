@@ -19,17 +19,15 @@ expires = 2026-12-01                                   # at most 14 days later
   stage is not tested any more, so that everything in it gates.
 """
 
-import tomllib
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from kvsync.ci.entries import load_entries
 from kvsync.ci.run.kept import keep_file
-from kvsync.errors import ConfigError
-from kvsync.pods import path, problems
 from kvsync.testing.results.outcome import Check, Outcome, StageResult, merge
 
 NAME = "quarantine.toml"
@@ -108,15 +106,7 @@ def load_quarantine(file: Path) -> Quarantine:
 
     Raises ConfigError with every problem: the path of the field and what is wrong.
     """
-    origin = f"tests in quarantine, {file.name}"
-    try:
-        return Quarantine.model_validate(tomllib.loads(file.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        return Quarantine()
-    except ValidationError as error:
-        raise ConfigError(origin, [f"{path(where)}: {what}" for where, what in problems(error)]) from error
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(origin, [f"cannot be read: {error}"]) from error
+    return load_entries(Quarantine, file, "tests in quarantine")
 
 
 def apply(

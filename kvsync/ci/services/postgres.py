@@ -138,7 +138,7 @@ def _init(programs: Programs, folder: Path, password: str, name: str, around: Su
     given.unlink(missing_ok=True)
     if done.exit_code or done.timed_out or done.stopped:
         last = next((line for line in reversed(done.tail.splitlines()) if line.strip()), "it printed nothing")
-        raise NotReady(f"service {name!r}: initdb ended with exit status {done.exit_code}: {last}", done.tail)
+        raise NotReady(f"service {name!r}: initdb ended with {done.ending}: {last}", done.tail)
 
 
 def _unprivileged() -> Sequence[str]:

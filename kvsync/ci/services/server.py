@@ -268,7 +268,7 @@ def _ending(running: Future[CommandResult], name: str) -> str:
     mend = ""
     if result.exit_code in (MISSING, FORBIDDEN):
         mend = "; install the program where the pipeline runs, or with `prepare` in stages.toml"
-    return f"service {name!r} ended by itself with exit status {result.exit_code}{said}{mend}"
+    return f"service {name!r} ended by itself with {result.ending}{said}{mend}"
 
 
 def _last_line(log: Path) -> str:

@@ -153,7 +153,7 @@ def judged(
     ending = Check(
         name=f"exit status of {shortened(shlex.join(argv), 200)}",
         kind=_kind(command),
-        detail=why or (f"exit status {command.exit_code}: {said}" if command.exit_code else WEAK),
+        detail=why or (f"{command.ending}: {said}" if command.exit_code else WEAK),
         duration_s=command.duration_s,
         log_tail=command.tail if command.exit_code else "",
         properties={"weak": "yes"},
@@ -162,13 +162,17 @@ def judged(
     if is_alone or command.timed_out:
         checks.append(ending)
     result = merge(name, checks, started_at=started_at, duration_s=command.duration_s)
+    is_unread = bool(read and read.reason and any(check.detail == read.reason for check in read.checks))
+    if read and is_unread:
+        result = replace(result, reason=read.reason)  # of which the check's headline is a part
     doubts = [
         "" if ending in checks else why,
-        problem and f"{problem}; it ended with exit status {command.exit_code}: {said}",
+        problem and f"{problem}; it ended with {command.ending}: {said}",
     ]
-    doubts += [read.doubt] if read else []
+    doubts += [read.doubt] if read and not is_unread else []
     if read and command.exit_code and not why and read.outcome is not Outcome.FAILED:
-        doubts.append(f"{len(checks)} tests do not explain exit status {command.exit_code}: {said}")
+        tests = "1 test does" if len(checks) == 1 else f"{len(checks)} tests do"
+        doubts.append(f"{tests} not explain {command.ending}: {said}")
     for doubt in filter(None, doubts):
         result = result.doubted(doubt)
     remarks = (WEAK,) if is_alone else read.remarks if read else ()

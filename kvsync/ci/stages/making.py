@@ -15,11 +15,8 @@ from kvsync.ci.project.values import Profile
 from kvsync.ci.services.running_service import RunningService
 from kvsync.ci.settings import ServiceSettings
 from kvsync.ci.stages.command_stage import CommandStage
-<<<<<<< HEAD
 from kvsync.ci.stages.covered import CoveredStage
-=======
 from kvsync.ci.stages.load.script import ScriptStage
->>>>>>> chaos
 from kvsync.ci.stages.load.stage import LoadStage
 from kvsync.ci.stages.profiles import FileProfiles, MeasuredProfiles
 from kvsync.ci.stages.pytest_stage import PytestStage
@@ -101,14 +98,9 @@ def make_stage(
                 values=stage.values,
             )
         case LoadStageTable():
-<<<<<<< HEAD
-            return LoadStage(stage.name, table, timeout_s, stage.values)
-        case BenchmarkStageTable() | AuditStageTable():
-=======
             kind = ScriptStage if table.script else LoadStage
             return kind(stage.name, table, timeout_s, stage.values)
-        case CommandStageTable():
->>>>>>> chaos
+        case BenchmarkStageTable() | AuditStageTable():
             return CommandStage(
                 stage.name,
                 argv=table.command,

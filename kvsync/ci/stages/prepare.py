@@ -114,4 +114,4 @@ def _ending(command: CommandResult) -> tuple[CheckKind, str]:
     if not command.exit_code:
         return "passed", ""
     said = next((line.strip() for line in reversed(command.tail.splitlines()) if line.strip()), "")
-    return "infra-error", f"exit status {command.exit_code}: {shortened(said)}"
+    return "infra-error", f"{command.ending}: {shortened(said)}"

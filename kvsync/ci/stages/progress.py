@@ -11,7 +11,7 @@ from pathlib import Path
 from kvsync.ci.run_folder import RunFolder
 from kvsync.testing.results.history import Record, parse_lines
 from kvsync.testing.results.outcome import StageResult
-from kvsync.testing.results.texts import shortened
+from kvsync.testing.results.texts import counted, shortened
 
 
 @dataclass(slots=True)
@@ -46,7 +46,7 @@ class StageProgress:
         """Such as `12 of 40: 11 passed, 1 failed`; at the end what its result says."""
         if self.result:
             kinds = ", ".join(f"{count} {kind}" for kind, count in self.result.counts.items())
-            return f"{len(self.result.checks)} checks: {kinds}" if kinds else "no check"
+            return f"{counted(len(self.result.checks), 'check')}: {kinds}" if kinds else "no check"
         kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(self.kinds.items()) if count)
         return f"{self.finished} of {self.total}" + (f": {kinds}" if kinds else "")
 
@@ -95,6 +95,7 @@ class RunProgress:
 
     def __init__(self, folder: RunFolder, known: Callable[[], Sequence[str]]) -> None:
         self._folder, self._known = folder, known
+        self._begun_before = self._begun_at()
         self.stages: list[StageProgress] = []
         self._lines: dict[str, NewLines] = {}
         self._earlier: dict[str, StageResult | None] = {}
@@ -106,6 +107,18 @@ class RunProgress:
             self.stages = [StageProgress(name) for name in names]
             self._lines = {name: NewLines(self._folder.tests(name)) for name in names}
             self._earlier = {name: self._folder.result(name) for name in names}
+
+    def _begun_at(self) -> int:
+        log = self._folder.guardian_log
+        return log.stat().st_mtime_ns if log.exists() else 0
+
+    @property
+    def before_stages(self) -> str:
+        """What goes on while no stage has begun; "" once one has."""
+        if any(stage.started or stage.result for stage in self.stages):
+            return ""
+        is_up = self._begun_at() != self._begun_before
+        return "the first stage is made ready" if is_up else "Prefect is starting"
 
     def refresh(self) -> list[StageProgress]:
         """Read what is new; return the stages that have ended since."""

@@ -272,7 +272,7 @@ def result_from(
     checks = checks_from(
         records,
         running=kind_of_running(command),
-        why=why or f"pytest ended with exit code {command.exit_code}",
+        why=why or f"pytest ended with {command.ending}",
         tail=command.tail,
     )
     result = merge(name, checks, started_at=started_at, duration_s=command.duration_s)
@@ -342,7 +342,7 @@ def _disagreement(command: CommandResult, checks: Sequence[Check]) -> str:
     said = complaint(command.tail)
     if not checks and COMPLAINT.search(said):
         return said
-    return f"{len(checks)} recorded tests do not explain pytest's exit code {command.exit_code}: {said}"
+    return f"{len(checks)} recorded tests do not explain pytest's {command.ending}: {said}"
 
 
 def complaint(output: str) -> str:

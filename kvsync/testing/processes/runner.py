@@ -51,6 +51,13 @@ class CommandResult:
     stopped: bool = False
     doubt: str = ""
 
+    @property
+    def ending(self) -> str:
+        """How it ended, such as `exit status 3`, or `SIGKILL (exit status -9)` where a signal ended it."""
+        status = f"exit status {self.exit_code}"
+        known = {-number: number.name for number in signal.Signals}
+        return f"{known[self.exit_code]} ({status})" if self.exit_code in known else status
+
 
 def run(
     argv: Sequence[str],

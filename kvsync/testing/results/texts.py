@@ -4,6 +4,11 @@ LINE = 300
 """Characters that a line for people has at most."""
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun, such as `1 check` or `2 checks`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def shortened(text: str, most: int = LINE) -> str:
     """Return a text that is cut in its middle to about `most` characters, and says so there."""
     if len(text) <= most:

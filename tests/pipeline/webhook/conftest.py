@@ -91,6 +91,7 @@ class StartReceiver(Protocol):
         prefect: str = "",
         github: str = "",
         limits: ConnectionLimits | None = None,
+        clock: Callable[[], float] = time.monotonic,
         **webhook: object,
     ) -> Receiver:
         """Start one; with no address, Prefect or GitHub is away."""
@@ -132,7 +133,12 @@ async def start_receiver(tmp_path: Path, closed_port: int) -> AsyncIterator[Star
     async with AsyncExitStack() as stack:
 
         async def start(
-            *, prefect: str = "", github: str = "", limits: ConnectionLimits | None = None, **webhook: object
+            *,
+            prefect: str = "",
+            github: str = "",
+            limits: ConnectionLimits | None = None,
+            clock: Callable[[], float] = time.monotonic,
+            **webhook: object,
         ) -> Receiver:
             chosen = {
                 "secret": SecretStr(SECRET),
@@ -145,7 +151,7 @@ async def start_receiver(tmp_path: Path, closed_port: int) -> AsyncIterator[Star
                 github=GitHubSettings(token=SecretStr("gh-token"), api_url=github or away),
             )
             inbox = stack.enter_context(closing(Inbox(tmp_path / "inbox.db", time.time)))
-            app = create_app(settings, inbox, open_client=lambda: PrefectClient(prefect or away))
+            app = create_app(settings, inbox, clock=clock, open_client=lambda: PrefectClient(prefect or away))
             address = await stack.enter_async_context(serving(app, limits))
             client = await stack.enter_async_context(httpx.AsyncClient(base_url=address, timeout=10))
             return Receiver(client=client, inbox=inbox)

@@ -99,8 +99,8 @@ async def _end(connection: Connection) -> bytes:
 async def test_what_starts_nothing_uses_up_nothing(
     start_receiver: StartReceiver, event: str, changes: dict[str, object]
 ) -> None:
-    """A hook on everything hears our own statuses, and then a pull request."""
-    receiver = await start_receiver(rate_per_minute=2)
+    """A hook on everything hears our own statuses, and then a pull request; no time passes meanwhile."""
+    receiver = await start_receiver(rate_per_minute=2, clock=lambda: 0.0)
     document = payload(event, **changes) if changes else {}
     noise = [(await receiver.deliver(event, document))[1].status_code for _ in range(10)]
     answers = [

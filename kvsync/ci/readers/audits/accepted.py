@@ -16,18 +16,16 @@ it accepts is shown as quarantined: it neither fails nor proves anything. An ent
 is a remark: what is mended should not stay accepted.
 """
 
-import tomllib
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from kvsync.ci.entries import load_entries
 from kvsync.ci.readers.audits.finding import IDS, PACKAGE, is_audit
-from kvsync.errors import ConfigError
-from kvsync.pods import path, problems
 from kvsync.testing.results.outcome import Check, Outcome, StageResult, merge
 
 ACCEPTED = "accepted.toml"
@@ -85,15 +83,7 @@ def load_accepted(file: Path) -> Accepted:
 
     Raises ConfigError with every problem: the path of the field and what is wrong.
     """
-    origin = f"accepted findings, {file.name}"
-    try:
-        return Accepted.model_validate(tomllib.loads(file.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        return Accepted()
-    except ValidationError as error:
-        raise ConfigError(origin, [f"{path(where)}: {what}" for where, what in problems(error)]) from error
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(origin, [f"cannot be read: {error}"]) from error
+    return load_entries(Accepted, file, "accepted findings")
 
 
 def accept(accepted: Accepted, stages: Sequence[StageResult]) -> list[StageResult]:

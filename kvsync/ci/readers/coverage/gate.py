@@ -16,8 +16,8 @@ UNKNOWN_BASE = (
 def judged(gate: CoverageGate, coverage: Coverage, changes: Changes | None = None) -> list[Check]:
     """Return a check for each minimum.
 
-    A pattern that fits no measured file decides nothing: it was renamed, or is not measured any more. Without
-    `changes` (the base is not known) their minimum is not run; where no changed line can run, it is skipped.
+    A pattern that fits no measured file is not run: it was renamed, or is not measured any more. Nor is the
+    minimum of changed lines without `changes` (the base is not known); where none can run, it is skipped.
     """
     checks = [_minimum("total", coverage.tally, gate.minimum, gate.of)] if gate.minimum is not None else []
     for text, least in gate.paths.items():

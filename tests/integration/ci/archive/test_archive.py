@@ -249,6 +249,17 @@ def test_endings_of_what_failed(archive: Archive, make_report: MakeReport) -> No
     assert (found["a"].flips, found["c"].proofs) == (3, ("commit-2",))
 
 
+def test_what_failed_elsewhere_is_not_asked_about_here(archive: Archive, make_report: MakeReport) -> None:
+    """A test that is flaky in another repository has no endings to be judged by in one where it passed."""
+    archive.record(make_report(1, unit="P"))
+    archive.record(make_report(2, unit="R", source={"repository": "other/kvsync"}))
+
+    here = archive.scope(make_report(1).parameters)
+    there = archive.scope(make_report(2, source={"repository": "other/kvsync"}).parameters)
+    assert archive.endings(here) == {}
+    assert [ending.kind for (ending,) in archive.endings(there).values()] == ["flaky"]
+
+
 def test_endings_by_name(archive: Archive, make_report: MakeReport) -> None:
     """A part of a name finds tests in every scope; signs that a database reads as patterns mean nothing."""
     archive.record(make_report(1, unit="P", e2e="F"))

@@ -253,7 +253,7 @@ def _context(boxed: Boxed) -> StageContext:
     [
         ("f.write('what\\n')", "a line about tests is not one: Invalid JSON"),
         ("f.write('x' * 5 * 2**20)", "it is too large"),
-        ("f.write('{'); f.flush(); os.kill(os.getpid(), 9)", "pytest ended with exit code -9"),
+        ("f.write('{'); f.flush(); os.kill(os.getpid(), 9)", "pytest ended with SIGKILL (exit status -9)"),
     ],
     ids=["nonsense", "too large", "cut"],
 )

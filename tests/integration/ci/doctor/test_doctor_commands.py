@@ -59,7 +59,7 @@ def test_a_run_is_refused_with_every_mend_before_anything_is_made(
 
     assert status == 2
     assert lines[1:] == [
-        "--cluster kind cannot run here: 3 problem(s)",
+        "--cluster kind cannot run here: 3 problems",
         "kind: kind is not installed; mend: install it: https://kind.sigs.k8s.io/docs/user/quick-start/",
         "kubectl: kubectl is not installed; mend: install it: https://kubernetes.io/docs/tasks/tools/",
         "docker: docker is not installed; mend: install Docker: https://docs.docker.com/engine/install/",
@@ -83,7 +83,7 @@ def test_a_context_that_is_not_allowed_is_refused(command: Command, programs: Pr
     meaning = "context: prod is not allowed: a run touches only contexts that are allowed by name"
     assert status == 2
     assert lines[1:] == [
-        "--cluster kubeconfig:prod cannot run here: 1 problem(s)",
+        "--cluster kubeconfig:prod cannot run here: 1 problem",
         f"{meaning}; mend: {allow}",
     ]
 
@@ -168,7 +168,7 @@ def test_the_doctor_speaks_json(command: Command) -> None:
             (),
             {"KVSYNC_CI_WORKERS": "-1"},
             [
-                "configuration of the pipeline: 1 problem(s)",
+                "configuration of the pipeline: 1 problem",
                 "cluster.workers: input should be greater than or equal to 0, not '-1' (KVSYNC_CI_WORKERS)",
             ],
         ),

@@ -467,3 +467,12 @@ def test_a_load_is_shown_with_its_thresholds_and_numbers(tmp_path: Path) -> None
     assert "errors < 5 % failed 5.00 % 100" in page.text
     assert "9.5/s 100 5 0 10 ms 20 ms 30 ms never never never" in page.text
     assert page.open == []
+
+
+def test_a_stage_in_doubt_is_among_what_did_not_pass() -> None:
+    """Although each of its checks passed: a file that was cut off, a program that failed all the same."""
+    cut = stage("unit", Check(name="t.py::test_a", kind="passed")).doubted("junit.xml: <cut> off")
+    page = Page(render(report(cut), Evidence(), []))
+
+    assert "What did not pass stage unit junit.xml: <cut> off Stages" in page.text
+    assert "#problems" in page.values("href")

@@ -56,7 +56,7 @@ def test_one_torn_report_hides_no_other(reports: Path) -> None:
     assert "run-1" in shown.stdout
     assert [run["run"] for run in json.loads(as_json.stdout)] == ["run-1"]
     for each in (shown, as_json):
-        assert f"{reports / 'run-2' / 'report.json'}: 1 problem(s)" in each.stderr
+        assert f"{reports / 'run-2' / 'report.json'}: 1 problem" in each.stderr
 
 
 @pytest.mark.parametrize("command", ["show", "recheck", "rerun"])

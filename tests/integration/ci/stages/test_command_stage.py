@@ -95,10 +95,10 @@ def test_its_tests_are_read_from_its_files(run_script: RunScript, context: Stage
         (
             f"echo '{PASSED}' > r.xml; echo leaked; exit 1",
             "r.xml",
-            "1 tests do not explain exit status 1: leaked",
+            "1 test does not explain exit status 1: leaked",
         ),
         ("echo '<testsuite tests=\"0\"/>' > r.xml", "r.xml", "no test ran"),
-        (f"echo '{PASSED}' > r.xml; kill -9 $$", "r.xml", "1 tests do not explain exit status -9"),
+        (f"echo '{PASSED}' > r.xml; kill -9 $$", "r.xml", "1 test does not explain SIGKILL (exit status -9)"),
         ("ln -s ../secret.xml r.xml", "r.xml", "no result file r.xml was written"),
         ("ln -s .. up", "up/secret.xml", "no result file up/secret.xml was written"),
     ],
@@ -155,7 +155,7 @@ def test_a_file_in_no_format_is_unknown(run_script: RunScript) -> None:
     result = run_script("echo all is well > r.txt", results=("r.txt",))
 
     assert result.outcome is Outcome.UNKNOWN
-    assert "it is in no format that is read (it begins with 'all is well')" in result.reason
+    assert result.reason.count("it is in no format that is read (it begins with 'all is well')") == 1
 
 
 def test_files_that_say_failed_are_believed_whatever_the_exit_status(run_script: RunScript) -> None:

@@ -118,8 +118,8 @@ def test_every_kind_of_ending(context: StageContext, run_tests: RunTests) -> Non
             "import os\ndef test_a(): pass\ndef test_b(): os._exit(0)",
             Outcome.FAILED,
             (
-                "1 of 2 failed: test_b: pytest ended with exit code 0 while this test ran; "
-                "2 recorded tests do not explain pytest's exit code 0: tests/some/test_it.py::test_b"
+                "1 of 2 failed: test_b: pytest ended with exit status 0 while this test ran; "
+                "2 recorded tests do not explain pytest's exit status 0: tests/some/test_it.py::test_b"
             ),
         ),
     ],

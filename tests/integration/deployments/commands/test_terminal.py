@@ -79,11 +79,11 @@ def _read(terminal: int) -> bytes:
 
 @pytest.mark.parametrize(("command", "columns"), [("list", 80), ("list", 40), ("history", 80)])
 def test_ids_of_runs_are_whole(reports: Path, command: str, columns: int) -> None:
-    """They are neither cut nor folded; at 80 columns, the usual width, no line is longer either."""
+    """Neither cut nor folded; at 80 columns, the usual width, no line is longer, nor do reasons take many."""
     lines = in_terminal(columns, command, "--report-dir", str(reports)).splitlines()
 
     assert [word for line in lines for word in line.split()[:1] if word in RUNS] == sorted(RUNS, reverse=True)
-    assert columns < 80 or max(map(len, lines)) <= 80
+    assert columns < 80 or (max(map(len, lines)) <= 80 and len(lines) <= 20)
 
 
 @pytest.mark.timeout(20)

@@ -239,7 +239,7 @@ def test_all_that_is_missing_is_one_refusal_with_every_mend() -> None:
 
     assert isinstance(caught.value, ClusterError)
     assert str(caught.value).splitlines() == [
-        "--cluster kind cannot run here: 2 problem(s)",
+        "--cluster kind cannot run here: 2 problems",
         "kind: is not installed; mend: install it",
         "disk: is full; mend: empty it",
     ]

@@ -48,7 +48,7 @@ retries = 3
 """
 
 PROBLEMS = """\
-stages.toml: 15 problem(s)
+stages.toml: 15 problems
 stages.toml:2: project.nme: unknown key; is 'name' meant?
 stages.toml:6: stages.unit.tiemout: unknown key; is 'timeout' meant?
 stages.toml:7: stages.unit.folder: '/x' leads out of the repository; give a path below its top

@@ -78,7 +78,7 @@ after = "cache"
 """
 
 PROBLEMS = """\
-stages.toml: 15 problem(s)
+stages.toml: 15 problems
 stages.toml:1: services.database: there is no kind 'postgresql'; is 'postgres' meant?
 stages.toml:6: services.cache.prot: unknown key; there are: start_timeout, kind
 stages.toml:11: services.a.ready: 'http://example.com/' is not an address of its own that can be asked; \

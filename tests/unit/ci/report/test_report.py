@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from kvsync.ci.report.problems import fingerprint, problems
+from kvsync.ci.report.problems import doubts, fingerprint, problems
 from kvsync.ci.report.report import Report, Subject, versions_of
 from kvsync.ci.run_folder import RunFolder
 from kvsync.errors import ConfigError
@@ -207,3 +207,11 @@ def test_links_of_what_was_tested() -> None:
 def test_what_was_tested_in_a_few_words(asked: dict[str, object], code: dict[str, Any], text: str) -> None:
     """Repository, commit, and the pull request or the branch; a star says that files were changed."""
     assert str(Subject.of(asked, **code)) == text
+
+
+def test_a_doubt_that_no_check_explains_is_among_what_did_not_pass() -> None:
+    """Such as a file that was cut off; one that a check has in its words is not said twice."""
+    cut = stage("cut", "passed").doubted("junit.xml: only its first 64 MiB were read")
+    late = stage("late", "timeout", detail="the time limit was reached").doubted("the time limit was reached")
+
+    assert doubts(report(stage("fine", "passed"), stage("bad", "failed"), cut, late)) == [cut]

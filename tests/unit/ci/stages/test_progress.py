@@ -1,10 +1,14 @@
 """How far a stage is, and what of it is told while it runs."""
 
+import os
+from datetime import UTC, datetime
 from pathlib import Path
 
+from deployments.progress import SILENT_S, silence
 from kvsync.ci.run_folder import RunFolder
 from kvsync.ci.stages.progress import NewLines, RunProgress, StageProgress
 from kvsync.testing.results.history import Record
+from kvsync.testing.results.outcome import Check, merge
 from tasks.progress import MOST_OTHERS, MOST_PASSED, Endings
 
 
@@ -40,6 +44,33 @@ def test_the_stages_of_a_commit_are_known_once_it_was_fetched(tmp_path: Path) ->
     progress.refresh()
 
     assert [(stage.name, stage.total) for stage in progress.stages] == [("unit-3.11", 1), ("unit-3.12", 0)]
+
+
+def test_what_goes_on_before_the_first_stage_is_said_after_some_seconds(tmp_path: Path) -> None:
+    """The guardian of an earlier attempt does not mean that Prefect has begun with this one."""
+    folder, seen = RunFolder(tmp_path), []
+    folder.logs.mkdir()
+    folder.guardian_log.touch()
+    os.utime(folder.guardian_log, (1, 1))
+    progress = RunProgress(folder, lambda: ["unit"])
+    seen.append(progress.before_stages)
+    folder.guardian_log.touch()
+    seen.append(progress.before_stages)
+    progress.stages[0].advance({"event": "collected", "count": 1}, 1.0)
+    seen.append(progress.before_stages)
+
+    assert seen == ["Prefect is starting", "the first stage is made ready", ""]
+    assert [silence(seen[0], SILENT_S - 1), silence(seen[2], 99)] == ["", ""]
+    assert silence(seen[0], 7.2) == "Prefect is starting, for 7 s so far"
+
+
+def test_the_checks_of_a_stage_are_counted_in_english() -> None:
+    """One is not several."""
+    check = Check(name="a", kind="passed")
+    ended = [merge("unit", checks, started_at=datetime.now(UTC)) for checks in ([check], [check, check])]
+
+    said = [StageProgress("unit", result=each).counts for each in ended]
+    assert said == ["1 check: 1 passed", "2 checks: 2 passed"]
 
 
 def test_a_test_that_is_tried_again_counts_once() -> None:

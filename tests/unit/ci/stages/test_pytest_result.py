@@ -88,13 +88,16 @@ def test_end_of_pytest_during_a_test(exit_code: int, kind: str) -> None:
     assert [check.kind for check in result.checks] == ["passed", kind]
 
 
-@pytest.mark.parametrize("exit_code", [1, 2, 3, 4, -9])
-def test_exit_code_that_no_test_explains(exit_code: int) -> None:
+@pytest.mark.parametrize(
+    ("exit_code", "said"),
+    [*((code, f"exit status {code}") for code in (1, 2, 3, 4)), (-9, "SIGKILL (exit status -9)")],
+)
+def test_exit_code_that_no_test_explains(exit_code: int, said: str) -> None:
     """When pytest says that it failed and no test did, the verdict is unknown."""
     result = verdict([COLLECTED, *finished("a"), *finished("b")], exit_code)
 
     assert result.outcome is Outcome.UNKNOWN
-    assert result.reason == f"2 recorded tests do not explain pytest's exit code {exit_code}: last words"
+    assert result.reason == f"2 recorded tests do not explain pytest's {said}: last words"
 
 
 def test_what_pytest_complains_of() -> None:

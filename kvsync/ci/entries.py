@@ -1,0 +1,28 @@
+"""Files of entries that a repository keeps, in TOML, such as its quarantine."""
+
+import tomllib
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from kvsync.errors import ConfigError
+from kvsync.pods import path, problems
+
+Entries = TypeVar("Entries", bound=BaseModel)
+
+
+def load_entries(model: type[Entries], file: Path, what: str) -> Entries:
+    """Read a file of `what`; without it there are no entries.
+
+    Raises ConfigError with every problem: the path of the field and what is wrong.
+    """
+    origin = f"{what}, {file.name}"
+    try:
+        return model.model_validate(tomllib.loads(file.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return model()
+    except ValidationError as error:
+        raise ConfigError(origin, [f"{path(where)}: {why}" for where, why in problems(error)]) from error
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(origin, [f"cannot be read: {error}"]) from error
