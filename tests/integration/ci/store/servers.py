@@ -32,6 +32,7 @@ def serving(server: Server, folder: Path, login: tuple[str, str]) -> Iterator[di
     start = _rclone if server == "rclone" else _seaweedfs
     endpoints: dict[Transport, str] = {"http": f"http://127.0.0.1:{http}", "tls": f"https://127.0.0.1:{tls}"}
     with ExitStack() as stack:
+        stack.callback(_remove_sockets, (http, tls, *more))
         for words in start(folder, (http, tls), more, login, certificate):
             stack.enter_context(_running(words, folder))
         for each in endpoints.values():
@@ -51,6 +52,13 @@ def _free_ports(count: int) -> list[int]:
     with ExitStack() as stack:
         held = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
         return [each.getsockname()[1] for each in held]
+
+
+def _remove_sockets(ports: Sequence[int]) -> None:
+    """Remove what SeaweedFS leaves: its sockets, named after ports, in a folder that it chooses."""
+    for port in ports:
+        for path in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):  # noqa: S108 - as it has it
+            path.unlink(missing_ok=True)
 
 
 def _rclone(
