@@ -29,8 +29,10 @@ ifdef ARGS
 	pytest $(TRACE) $(ARGS)
 else
 	@# In this order, the longest files first, so that no worker is left alone with one at the end.
-	pytest -n 3 --dist loadfile --no-loadscope-reorder tests/pipeline tests/property tests/integration tests/unit
-	pytest -n 2 --dist loadfile $(TRACE) tests/e2e tests/chaos docs/sample/tests
+	pytest -n 4 --dist loadfile --no-loadscope-reorder $(TRACE) \
+		tests/pipeline tests/e2e tests/property tests/integration tests/unit
+	@# What judges how quickly requests were answered: each test has a cluster of its own, and two leave it time enough.
+	pytest -n 2 --dist worksteal tests/chaos docs/sample/tests
 endif
 
 # What the library's own tests are: those of the pipeline start hundreds of processes that run none of it.
