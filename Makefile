@@ -24,17 +24,15 @@ install: $(VENV)/installed ## make .venv with everything in it
 run: $(VENV)/installed ## test a KV-cache event system through the whole pipeline (ARGS="e2e chaos --seed 7")
 	kvsync-ci run $(if $(KVSYNC_CI_TRACE),--trace $(KVSYNC_CI_TRACE)) $(ARGS)
 
-# With MEASURED=1 without those that `make coverage` has run.
-TESTED = tests/pipeline $(if $(MEASURED),tests/integration $(addprefix --ignore=,$(LIBRARY_TESTS)),\
-	tests/property tests/integration tests/unit)
-
 test: $(VENV)/installed ## run this repository's own tests (ARGS="-k codec")
 ifdef ARGS
 	pytest $(TRACE) $(ARGS)
 else
 	@# In this order, the longest files first, so that no worker is left alone with one at the end.
-	pytest -n 3 --dist loadfile --no-loadscope-reorder $(TESTED)
-	pytest -n 2 --dist loadfile $(TRACE) tests/e2e tests/chaos docs/sample/tests
+	pytest -n 4 --dist loadfile --no-loadscope-reorder $(TRACE) \
+		tests/pipeline tests/e2e tests/property tests/integration tests/unit
+	@# What judges how quickly requests were answered: each test has a cluster of its own, and two leave it time enough.
+	pytest -n 2 --dist worksteal tests/chaos docs/sample/tests
 endif
 
 # What the library's own tests are: those of the pipeline start hundreds of processes that run none of it.

@@ -94,7 +94,10 @@ def _give_seed(option: argparse.Namespace) -> None:
 
 
 def _is_parallel(config: pytest.Config) -> bool:
-    """Whether a stage is to use several processes: not for a few tests, nor to stop at the first failure."""
+    """Whether a stage is to use several processes: not for a few tests, nor to stop at the first failure.
+
+    Nor on a cluster that all would share.
+    """
     option = config.option
     return (
         option.run_dir is not None
@@ -102,7 +105,7 @@ def _is_parallel(config: pytest.Config) -> bool:
         and config.pluginmanager.hasplugin("xdist")
         and not hasattr(config, "workerinput")
         and option.numprocesses is None
-        and not (option.only or option.keep or option.usepdb)
+        and not (option.only or option.keep or option.usepdb or option.machine)
     )
 
 

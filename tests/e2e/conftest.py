@@ -23,8 +23,8 @@ __all__ = ["own_cluster", "provider", "scenario"]
 class Shared:
     """A cluster that is handed from test to test, and replaced after a defect in it."""
 
-    def __init__(self, provider: ClusterProvider) -> None:
-        self._provider, self._made = provider, 0
+    def __init__(self, provider: ClusterProvider, name: str) -> None:
+        self._provider, self._name, self._made = provider, name, 0
         self._idle: Cluster | None = None
 
     def take(self) -> Cluster:
@@ -32,7 +32,7 @@ class Shared:
         cluster, self._idle = self._idle, None
         if cluster is None:
             self._made += 1
-            cluster = self._provider.create(f"shared-{self._made}")
+            cluster = self._provider.create(f"{self._name}-{self._made}")
         return cluster
 
     def give_back(self, cluster: Cluster, request: pytest.FixtureRequest) -> None:
@@ -55,9 +55,12 @@ class Shared:
 
 
 @pytest.fixture(scope="session")
-def shared(provider: ClusterProvider) -> Iterator[Shared]:
-    """The cluster of every test that does not want other settings, one test after the other."""
-    shared = Shared(provider)
+def shared(provider: ClusterProvider, worker_id: str) -> Iterator[Shared]:
+    """The cluster of every test that does not want other settings, one test after the other.
+
+    Where several processes share a stage, each has one, whose name is its own.
+    """
+    shared = Shared(provider, "shared" if worker_id == "master" else f"shared-{worker_id}")
     yield shared
     shared.close()
 

@@ -21,7 +21,7 @@ from kvsync.testing.scenarios.kubernetes_fixtures import (
 
 __all__ = ["chaos_crds", "kubernetes_client", "kubernetes_namespace", "test_kubeconfig", "test_machine"]
 
-WITHIN_S = 5.0
+WITHIN_S = 20.0
 """Far above what any condition needs, so that only a real failure takes this long."""
 
 Eventually = Callable[[Callable[[], object]], Awaitable[None]]

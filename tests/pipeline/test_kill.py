@@ -21,6 +21,8 @@ from tests.pipeline.conftest import Pipeline, guardians
 MOMENTS = 10
 LOCAL_S, KIND_S = 30.0, 150.0
 """Within this time most of what a run makes has been made: it is killed at some moment of it."""
+AMID_S = 5.0
+"""From the first gateway of a local run; in this time there are engines, and requests."""
 FAULTS_S = 40.0
 """From the first fault on a node; in this time there are some, and times between them."""
 FIRST_FAULT_S = 600.0
@@ -72,9 +74,13 @@ def lasting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("number", moments(0))
 def test_a_killed_local_run_leaves_nothing(confined: tuple[Pipeline, Path], number: int, seed: int) -> None:
-    """Gateway, engines, proxies and pytest are gone, whichever of them there were."""
-    moment = random.Random(seed + number).uniform(0.5, LOCAL_S)
-    killed_at_some_moment(confined, ["e2e", "chaos"], moment, alone=number % 2 == 0)
+    """Gateway, engines, proxies and pytest are gone, whichever of them there were.
+
+    The run of every change is killed amid its first cluster, those of the night at any moment.
+    """
+    among = random.Random(seed + number)
+    moment, first = (among.uniform(0.5, LOCAL_S), "") if number else (among.uniform(0, AMID_S), "gateway")
+    killed_at_some_moment(confined, ["e2e", "chaos"], moment, first=first, alone=number % 2 == 0)
 
 
 @KIND
@@ -109,8 +115,8 @@ def killed_at_some_moment(
 ) -> Path:
     """Kill a run with SIGKILL after a while, clean up, and look for what is left; returns its folder.
 
-    The time counts from the `first` entry of a kind in its ledger. `alone`: nothing is left but `clean`,
-    because the run's guardian is killed, too.
+    The time counts from the `first` entry of a kind or name in its ledger. `alone`: nothing is left but
+    `clean`, because the run's guardian is killed, too.
     """
     pipeline, temporary = confined
     process = pipeline.start("run", *words)
@@ -141,7 +147,7 @@ def killed_at_some_moment(
 
 
 def await_moment(pipeline: Pipeline, moment_s: float, first: str) -> None:
-    """Wait until a run is so old or, if something of a kind comes `first`, until that is."""
+    """Wait until a run is so old or, if something comes `first`, until that is."""
     if first:
         wait_for(
             lambda: has_begun(pipeline, first),
@@ -157,10 +163,10 @@ def await_moment(pipeline: Pipeline, moment_s: float, first: str) -> None:
     )
 
 
-def has_begun(pipeline: Pipeline, kind: str) -> bool:
-    """Say whether a run has made something of a kind."""
-    ledgers = [run / "ledger.jsonl" for run in pipeline.runs()]
-    return any(record.get("kind") == kind for ledger in ledgers for record in read_lines(ledger))
+def has_begun(pipeline: Pipeline, what: str) -> bool:
+    """Say whether a run has made something of this kind, or a program of a cluster with this name."""
+    records = [record for run in pipeline.runs() for record in read_lines(run / "ledger.jsonl")]
+    return any(what in (each.get("kind"), str(each.get("name")).rpartition("/")[2]) for each in records)
 
 
 def left_in(cluster: str, kubeconfig: Path) -> list[str]:

@@ -15,7 +15,7 @@ LONG = """
 
     @pytest.mark.parametrize("number", range(4))
     def test_slow(number):
-        time.sleep(2)
+        time.sleep(1.5)
         assert number != 2, "two is too many"
 """
 

@@ -18,11 +18,10 @@ from kvsync.simulator import run as simulator
 from kvsync.simulator.options import SimulatorOptions
 from kvsync.simulator.pod import SimulatedPod as Engine
 from kvsync.testing.clusters.local.addresses import LoopbackBlock
+from tests.integration.gateway.conftest import WITHIN_S
 
 ADDRESSES = LoopbackBlock(f"gateway {os.getpid()}")
 
-WITHIN_S = 5.0
-"""Far above what any condition needs, so that only a real failure takes this long."""
 
 TOKENS = list(range(1000, 1064))
 """Four blocks."""

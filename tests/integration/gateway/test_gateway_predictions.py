@@ -16,11 +16,10 @@ from kvsync.simulator import run as simulator
 from kvsync.simulator.options import SimulatorOptions
 from kvsync.simulator.pod import SimulatedPod
 from kvsync.testing.clusters.local.addresses import LoopbackBlock
+from tests.integration.gateway.conftest import WITHIN_S
 
 ADDRESSES = LoopbackBlock(f"predictions {os.getpid()}")
 
-WITHIN_S = 5.0
-"""Far above what any condition needs, so that only a real failure takes this long."""
 
 Json = dict[str, Any]
 

@@ -29,7 +29,7 @@ async def test_the_second_interrupt_ends_it_at_once(site: Site, answer: bytes, t
     async with httpx.AsyncClient(base_url=f"http://{host}:8080", timeout=30) as client:
 
         async def is_ready() -> bool:
-            with suppress(httpx.ConnectError):
+            with suppress(httpx.TransportError):  # also while it closes connections
                 return (await client.get("/readyz")).is_success
             return False
 

@@ -34,7 +34,7 @@ async def test_what_no_pod_lists_may_be_left_to_one(site: Site, setting: str) ->
 async def test_an_engine_that_sleeps_gets_nothing(site: Site) -> None:
     """It is no candidate, also when there is no other, until it wakes up."""
     sleeper, request = await site.pod("a", asleep=True), {"model": "m", "prompt": [1]}
-    client = await site.gateway("a", health={"interval_s": 0.02})
+    client = await site.gateway("a", health={"interval_s": 0.1})
 
     refused = await client.post("/v1/completions", json=request)
 

@@ -3,12 +3,15 @@
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import psutil
 import pytest
 
 from kvsync.ci.archive.archive import Archive
@@ -19,6 +22,9 @@ from kvsync.testing.results.verdicts import NotRun
 START = datetime(2026, 11, 1, 3, 0, tzinfo=UTC)
 
 TIMEOUT_S = 30
+
+FOLDER = "kvsync-postgres-"
+"""How the folder of a server begins; then comes the process of the tests."""
 
 KINDS: Mapping[str, CheckKind] = {
     "P": "passed",
@@ -82,6 +88,19 @@ def make_report() -> MakeReport:
     return make
 
 
+def _remove_left(folder: Path) -> None:
+    """End the server of tests that were killed, and remove its folder, which names their process."""
+    owner = folder.name.removeprefix(FOLDER).partition("-")[0]
+    if not owner.isdecimal() or psutil.pid_exists(int(owner)):
+        return
+    with suppress(OSError, ValueError, IndexError, psutil.NoSuchProcess):
+        server = psutil.Process(int((folder / "cluster" / "postmaster.pid").read_text().split()[0]))
+        if str(folder) in " ".join(server.cmdline()):
+            server.send_signal(signal.SIGQUIT)  # at once, with its own processes
+            server.wait(TIMEOUT_S)
+    shutil.rmtree(folder)
+
+
 @pytest.fixture(scope="session")
 def postgres_sockets() -> Iterator[Path]:
     """The folder with the socket of a PostgreSQL server of our own, which trusts every client."""
@@ -90,7 +109,9 @@ def postgres_sockets() -> Iterator[Path]:
         raise NotRun("needs a PostgreSQL server (the program postgres)")
     programs = Path(server).resolve().parent
     # Not below pytest's folders: only their owner may enter those, and PostgreSQL refuses to run as root.
-    folder = Path(tempfile.mkdtemp(prefix="kvsync-postgres-"))
+    for left in Path(tempfile.gettempdir()).glob(f"{FOLDER}*"):
+        _remove_left(left)
+    folder = Path(tempfile.mkdtemp(prefix=f"{FOLDER}{os.getpid()}-"))
     user = pwd.getpwnam("nobody") if os.getuid() == 0 else pwd.getpwuid(os.getuid())
     os.chown(folder, user.pw_uid, user.pw_gid)
 

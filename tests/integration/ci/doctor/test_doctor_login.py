@@ -2,19 +2,15 @@
 
 import json
 import shutil
-import ssl
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from threading import Thread
 
 import pytest
 
 from kvsync.ci.cluster_settings import ClusterChoice, ClusterSettings
 from kvsync.ci.doctor.doctor import examine
 from kvsync.ci.doctor.findings import FindingState
+from tests.tls import serving_tls
 
 pytestmark = pytest.mark.skipif(
     not (shutil.which("kubectl") and shutil.which("openssl")), reason="needs kubectl and openssl"
@@ -40,23 +36,6 @@ class _Api(BaseHTTPRequestHandler):
 
     def log_request(self, code: object = "-", size: object = "-") -> None:
         """Print nothing."""
-
-
-@contextmanager
-def _serving(folder: Path) -> Iterator[str]:
-    key, certificate = folder / "key.pem", folder / "certificate.pem"
-    made = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    made += ["-subj", "/CN=127.0.0.1", "-days", "1", "-keyout", str(key), "-out", str(certificate)]
-    subprocess.run(made, check=True, capture_output=True, timeout=30)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Api) as server:
-        server.socket = context.wrap_socket(server.socket, server_side=True)
-        Thread(target=server.serve_forever, daemon=True).start()
-        try:
-            yield f"https://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
 
 
 def _kubeconfig(folder: Path, server: str) -> Path:
@@ -95,7 +74,7 @@ def test_a_plugin_logs_in_with_what_tests_see(
     if has_file:
         (tmp_path / "login").touch()
     environ = {"PATH": f"{Path(shutil.which('kubectl') or '').parent}:/usr/bin:/bin", "HOME": str(tmp_path)}
-    with _serving(tmp_path) as server:
+    with serving_tls(_Api, tmp_path) as server:
         settings = ClusterSettings(
             image="x", kubeconfig=_kubeconfig(tmp_path, server), allowed_contexts=("cloud",)
         )

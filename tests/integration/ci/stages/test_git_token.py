@@ -2,12 +2,10 @@
 
 import base64
 import os
-import ssl
-import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import psutil
@@ -17,6 +15,7 @@ from kvsync.ci.stages.stage import StageContext
 from kvsync.ci.stages.workspace import WorkspaceStage
 from kvsync.testing.processes.ledger import Ledger
 from kvsync.testing.results.verdicts import NotRun
+from tests.tls import serving_tls
 
 TOKEN = "ghp-" + "7f3a91c5" * 4
 BASIC = base64.b64encode(f"x-access-token:{TOKEN}".encode()).decode()
@@ -48,19 +47,8 @@ def _private(folder: Path, showing: list[str]) -> Iterator[str]:
         def log_message(self, *_: object) -> None:
             """Say nothing."""
 
-    key, certificate = folder / "key.pem", folder / "certificate.pem"
-    made = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    made += ["-subj", "/CN=127.0.0.1", "-days", "1", "-keyout", str(key), "-out", str(certificate)]
-    subprocess.run(made, check=True, capture_output=True, timeout=30)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
-    with ThreadingHTTPServer(("127.0.0.1", 0), Server) as server:
-        server.socket = context.wrap_socket(server.socket, server_side=True)
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"https://127.0.0.1:{server.server_port}/octo/private"
-        server.shutdown()
-        thread.join()
+    with serving_tls(Server, folder) as url:
+        yield f"{url}/octo/private"
 
 
 def test_the_token_is_in_no_environment_and_no_command_line(tmp_path: Path) -> None:

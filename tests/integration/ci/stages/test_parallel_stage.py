@@ -68,11 +68,11 @@ def context(context: StageContext) -> StageContext:
     return context
 
 
-def run(context: StageContext, **files: str) -> StageResult:
-    """Run a stage over test files of these names and contents."""
+def run(context: StageContext, *options: str, **files: str) -> StageResult:
+    """Run a stage over test files of these names and contents, with options of pytest."""
     for name, text in files.items():
         (context.repository / "tests" / "some" / f"test_{name}.py").write_text(text)
-    return run_safely(PytestStage("some", "tests/some", timeout_s=50), context)
+    return run_safely(PytestStage("some", "tests/some", timeout_s=50, options=options), context)
 
 
 def kinds(result: StageResult) -> dict[str, str]:
@@ -159,13 +159,14 @@ def test_an_interruption_keeps_what_was_finished(context: StageContext) -> None:
     assert result.reason.endswith("the run was interrupted")
 
 
-@pytest.mark.parametrize("kept", [False, True], ids=["says nothing", "keeps its cluster"])
-def test_one_process_is_the_rule(context: StageContext, kept: bool) -> None:
-    """Where the project does not say that tests are independent, or the first failure ends them."""
-    if not kept:
+@pytest.mark.parametrize("why", ["says nothing", "keeps its cluster", "is on a cluster"])
+def test_one_process_is_the_rule(context: StageContext, why: str) -> None:
+    """Where the project does not say that tests are independent, a failure ends them, or they share."""
+    if why == "says nothing":
         make_project(context.repository)
+    options = ["--machine=absent.json"] if why == "is on a cluster" else []
 
-    result = run(replace(context, keep=kept), a=SAYS_WHERE, b=SAYS_WHERE)
+    result = run(replace(context, keep=why == "keeps its cluster"), *options, a=SAYS_WHERE, b=SAYS_WHERE)
 
     assert len({check.properties["process"] for check in result.checks}) == 1
     assert str(os.getpid()) not in {check.properties["process"] for check in result.checks}

@@ -13,6 +13,7 @@ from typing import Literal
 import httpx
 
 from kvsync.testing.processes.wait import wait_for
+from tests.tls import self_signed
 
 PROGRAMS = os.environ.get("KVSYNC_CI_S3_SERVERS", "")
 """The folder that has `rclone` and `weed`."""
@@ -28,10 +29,12 @@ Transport = Literal["http", "tls"]
 def serving(server: Server, folder: Path, login: tuple[str, str]) -> Iterator[dict[Transport, str]]:
     """Run a server with one login and no bucket until left; gives its endpoints, which hold the same."""
     http, tls, *more = _free_ports(9)
-    certificate = _certificate(folder)
+    made, key = self_signed(folder, CERTIFICATE)
+    certificate = str(made), str(key)
     start = _rclone if server == "rclone" else _seaweedfs
     endpoints: dict[Transport, str] = {"http": f"http://127.0.0.1:{http}", "tls": f"https://127.0.0.1:{tls}"}
     with ExitStack() as stack:
+        stack.callback(_remove_sockets, (http, tls, *more))
         for words in start(folder, (http, tls), more, login, certificate):
             stack.enter_context(_running(words, folder))
         for each in endpoints.values():
@@ -39,18 +42,17 @@ def serving(server: Server, folder: Path, login: tuple[str, str]) -> Iterator[di
         yield endpoints
 
 
-def _certificate(folder: Path) -> tuple[str, str]:
-    made, key = str(folder / CERTIFICATE), str(folder / "key.pem")
-    words = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    words += ["-days", "1", "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
-    subprocess.run([*words, "-out", made, "-keyout", key], check=True, capture_output=True)
-    return made, key
-
-
 def _free_ports(count: int) -> list[int]:
     with ExitStack() as stack:
         held = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
         return [each.getsockname()[1] for each in held]
+
+
+def _remove_sockets(ports: Sequence[int]) -> None:
+    """Remove what SeaweedFS leaves: its sockets, named after ports, in a folder that it chooses."""
+    for port in ports:
+        for path in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):  # noqa: S108 - as it has it
+            path.unlink(missing_ok=True)
 
 
 def _rclone(

@@ -6,27 +6,15 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from kvsync.ci.archive.comparison import RunComparison
-from kvsync.ci.archive.records import PastRun, RunScope
+from kvsync.ci.archive.records import PastRun
 from kvsync.ci.notify.people import Message, about_run, about_silence
 from kvsync.ci.report.report import Report
 from kvsync.testing.results.outcome import Check, CheckKind, Outcome, merge
+from tests.unit.ci.past_runs import RUN
 
 NOON = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 
-BEFORE = PastRun(
-    run="run-0",
-    started_at=NOON - timedelta(hours=1),
-    duration_s=1.0,
-    scope=RunScope(repository="a", profile="quick", cluster="local"),
-    commit="c",
-    branch="main",
-    pull_request=None,
-    trigger="push",
-    dirty=False,
-    verdict=Outcome.PASSED,
-    reason="",
-    stages=(),
-)
+BEFORE = replace(RUN, started_at=NOON - timedelta(hours=1), trigger="push")
 
 
 def report(kind: CheckKind, trigger: str = "push", branch: str = "main") -> Report:

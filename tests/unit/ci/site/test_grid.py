@@ -1,30 +1,24 @@
 """The grid of tests by runs."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
-from kvsync.ci.archive.records import PastRun, RunScope
+from kvsync.ci.archive.records import PastRun
 from kvsync.ci.site.grid import LETTERS, Grid, cut
-from kvsync.testing.results.outcome import OUTCOMES, CheckKind, Outcome
+from kvsync.testing.results.outcome import OUTCOMES, CheckKind
+from tests.unit.ci.past_runs import RUN
 
 
 def run(number: int, repository: str = "me/gw") -> PastRun:
     """Return the run of an hour."""
-    return PastRun(
+    return replace(
+        RUN,
         run=f"run-{number}",
-        started_at=datetime(2026, 11, 1, tzinfo=UTC) + timedelta(hours=number),
-        duration_s=10.0,
-        scope=RunScope(repository=repository, profile="quick", cluster="local"),
-        commit="abc",
-        branch="main",
-        pull_request=None,
-        trigger="manual",
-        dirty=False,
-        verdict=Outcome.PASSED,
-        reason="",
-        stages=(),
+        started_at=RUN.started_at + timedelta(hours=number),
+        scope=replace(RUN.scope, repository=repository),
     )
 
 

@@ -3,7 +3,7 @@
 import json
 import re
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 
 import pytest
 
@@ -23,27 +23,13 @@ from kvsync.ci.site.overview import (
 from kvsync.ci.site.pages import PageText, Place
 from kvsync.ci.site.site import complete
 from kvsync.testing.results.outcome import CheckKind, Outcome
+from tests.unit.ci import past_runs
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'&<!--\u2028"
 
-SCOPE = RunScope(repository="me/gw", profile="quick", cluster="local")
+RUN = replace(past_runs.RUN, verdict=Outcome.FAILED, reason="1 of 2 failed")
 
-AT = datetime(2026, 11, 1, tzinfo=UTC)
-
-RUN = PastRun(
-    run="run-0",
-    started_at=AT,
-    duration_s=10.0,
-    scope=SCOPE,
-    commit="abc",
-    branch="main",
-    pull_request=None,
-    trigger="manual",
-    dirty=False,
-    verdict=Outcome.FAILED,
-    reason="1 of 2 failed",
-    stages=(),
-)
+SCOPE, AT = RUN.scope, RUN.started_at
 
 ENTRY = QuarantineEntry(
     test="tests/t.py::test_a",

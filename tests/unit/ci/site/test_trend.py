@@ -1,29 +1,15 @@
 """Trends, and where they change."""
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 
-from kvsync.ci.archive.records import PastRun, PastStage, RunScope
+from kvsync.ci.archive.records import PastRun, PastStage
 from kvsync.ci.site.trend import change, trends
 from kvsync.testing.results.measurement import Measurement
 from kvsync.testing.results.outcome import Outcome
-
-RUN = PastRun(
-    run="run",
-    started_at=datetime(2026, 11, 1, tzinfo=UTC),
-    duration_s=10.0,
-    scope=RunScope(repository="me/gw", profile="quick", cluster="local"),
-    commit="abc",
-    branch="main",
-    pull_request=None,
-    trigger="manual",
-    dirty=False,
-    verdict=Outcome.PASSED,
-    reason="",
-    stages=(),
-)
+from tests.unit.ci.past_runs import RUN
 
 
 def run(number: int, seconds: float, outcome: Outcome = Outcome.PASSED, profile: str = "quick") -> PastRun:
