@@ -8,6 +8,8 @@ from kvsync.events import AllBlocksCleared, BlockStored, Source
 from kvsync.hashing import block_hashes
 from kvsync.index import Match, PrefixIndex, Prompt, best_ranks, lookup
 
+pytestmark = pytest.mark.usefixtures("either_core")
+
 TOKENS = tuple(range(64))
 SMALL, LARGE, SINGLE = (Source(pod, "llama") for pod in ("small", "large", "single"))
 
