@@ -49,6 +49,11 @@ PyDoc_STRVAR(apply_doc,
 "many events were of stored and of removed blocks, how many blocks were stored, removed, unkeyed and\n"
 "unknown_removed; None, and nothing is changed: take Python's way.");
 
+PyDoc_STRVAR(place_doc,
+"place(holding, masks, hashes, owns, room, /)\n--\n\n"
+"Add a copy of each block, `room` blocks at most. Returns how many were stored, dropped and unkeyed; None, and\n"
+"nothing is changed: take Python's way.");
+
 PyDoc_STRVAR(hide_all_doc,
 "hide_all(blocks, masks, number, /)\n--\n\n"
 "Take bit `number` out of the masks of all blocks of a source.");
@@ -67,6 +72,7 @@ static PyMethodDef METHODS[] = {
     {"block_hashes", FAST(core_block_hashes), block_hashes_doc},
     {"decode", FAST(core_decode), decode_doc},
     {"hide_all", FAST(core_hide_all), hide_all_doc},
+    {"place", FAST(core_place), place_doc},
     {"walk", FAST(core_walk), walk_doc},
     {NULL, NULL, 0, NULL},
 };

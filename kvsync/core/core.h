@@ -50,6 +50,7 @@ int bind_slots(PyTypeObject **type, Py_ssize_t *offsets, PyObject *given, PyObje
 
 PyObject *core_bind_holding(PyObject *module, PyObject *args);
 PyObject *core_apply(PyObject *module, PyObject *const *args, Py_ssize_t nargs);
+PyObject *core_place(PyObject *module, PyObject *const *args, Py_ssize_t nargs);
 PyObject *core_hide_all(PyObject *module, PyObject *const *args, Py_ssize_t nargs);
 
 /* walk.c */

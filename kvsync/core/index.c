@@ -1,194 +1,12 @@
-/* Applying common messages to the tables of one source (see kvsync.index.prefixes, whose rules these are).
- *
- * A message is looked at as a whole before anything is changed: it is applied to its end, or takes Python's way.
+/* Applying common messages to the tables of one source (see kvsync.index.prefixes, whose rules these are). A message
+ * is applied to its end, or takes Python's way before anything is changed.
  */
-#include "plain.h"
-#include "table.h"
+#include "source.h"
 #include "xxh3.h"
-
-/* What of a kvsync.index.holding.Holding is read or written, in this order. */
-enum {
-    NUMBER, BLOCK_SIZE, ANNOUNCED_SIZE, BLOCKS, MASKS, LORAS, COPIES, SHARERS, ORPHANS, FULL_GROUP, GROUPS, KEYED,
-    IS_FULL, XOR, SLOTS
-};
-
-static PyTypeObject *holding_type;
-static Py_ssize_t offsets[SLOTS];
-static PyObject *no_lora; /* "" */
-
-/* The same, checked and in C. */
-typedef struct {
-    PyObject *self, *loras, *copies, *sharers;
-    Table *blocks, *masks;
-    uint64_t number, block_size, group, seed, room, xor;
-    int is_keyed, is_full, knows_group;
-} Source;
 
 typedef struct {
     uint64_t stored_events, removed_events, stored, removed, unkeyed, unknown;
 } Done;
-
-PyObject *core_bind_holding(PyObject *Py_UNUSED(module), PyObject *args)
-{
-    PyObject *type, *names;
-    if (!PyArg_ParseTuple(args, "OO", &type, &names)) return NULL;
-    if (PySequence_Size(names) != SLOTS)
-        return PyErr_Occurred() ? NULL : PyErr_Format(PyExc_TypeError, "other fields than were known when this was built");
-    if (!no_lora && !(no_lora = PyUnicode_InternFromString(""))) return NULL;
-    if (bind_slots(&holding_type, offsets, type, names)) return NULL;
-    Py_RETURN_NONE;
-}
-
-static inline PyObject **slot(PyObject *holding, int which) { return (PyObject **)((char *)holding + offsets[which]); }
-
-static int number_in(PyObject *holding, int which, uint64_t *number)
-{
-    PyObject *value = *slot(holding, which);
-    if (!value || !PyLong_CheckExact(value)) return -1;
-    *number = PyLong_AsUnsignedLongLong(value);
-    return *number == UINT64_MAX && PyErr_Occurred() ? -1 : 0;
-}
-
-static PyObject *dict_in(PyObject *holding, int which)
-{
-    PyObject *value = *slot(holding, which);
-    return value && PyDict_Check(value) ? value : NULL;
-}
-
-static Table *table_in(PyObject *holding, int which)
-{
-    PyObject *value = *slot(holding, which);
-    return value && Py_IS_TYPE(value, &TableType) ? (Table *)value : NULL;
-}
-
-/* Look at a source; -1 for what takes Python's way. */
-static int look(PyObject *holding, Source *source)
-{
-    PyObject *groups, *orphans, *group;
-    if (!holding_type || !Py_IS_TYPE(holding, holding_type)) return -1;
-    source->self = holding;
-    source->blocks = table_in(holding, BLOCKS);
-    source->masks = table_in(holding, MASKS);
-    source->loras = dict_in(holding, LORAS);
-    source->copies = dict_in(holding, COPIES);
-    source->sharers = dict_in(holding, SHARERS);
-    orphans = dict_in(holding, ORPHANS);
-    groups = dict_in(holding, GROUPS);
-    group = *slot(holding, FULL_GROUP);
-    if (!source->blocks || !source->loras || !source->copies || !source->sharers || !orphans || !groups) return -1;
-    if (PyDict_GET_SIZE(groups) || PyDict_GET_SIZE(orphans)) return -1;
-    source->knows_group = group && group != Py_None;
-    source->group = 0;
-    if (source->knows_group && number_in(holding, FULL_GROUP, &source->group)) return -1;
-    source->is_keyed = *slot(holding, KEYED) == Py_True;
-    source->is_full = *slot(holding, IS_FULL) == Py_True;
-    uint64_t announced;
-    if (number_in(holding, NUMBER, &source->number) || number_in(holding, BLOCK_SIZE, &source->block_size)
-        || number_in(holding, ANNOUNCED_SIZE, &announced) || number_in(holding, XOR, &source->xor))
-        return -1;
-    /* The last event was of blocks of another size: Python's way notes that this one is not. */
-    if (announced != source->block_size) source->block_size = 0;
-    return source->number >> 16 ? -1 : 0;
-}
-
-/* ---- whether a message is as most are ---- */
-
-#define MOST_COMPARED 4096 /* numbers of a batch among each other */
-
-typedef struct {
-    const PlainBatch *batch;
-    int budget;
-} Before;
-
-/* Whether a hash is in one of the first `count` events that store or remove; 1 also if that takes too long. */
-static int is_before(Before *before, uint32_t count, int is_stored, uint64_t hash)
-{
-    for (uint32_t i = 0; i < count; i++) {
-        const PlainEvent *event = before->batch->events + i;
-        if (event->is_stored != is_stored) continue;
-        before->budget -= (int)event->count;
-        if (before->budget < 0) return 1;
-        for (uint32_t j = 0; j < event->count; j++)
-            if (event->hashes[j] == hash) return 1;
-    }
-    return 0;
-}
-
-static int is_held(const Source *source, uint64_t hash)
-{
-    uint32_t words;
-    return table_find(source->blocks, hash, &words) != NULL;
-}
-
-/* Whether a run from the root could be announced again, as kvsync.index.reports decides. */
-static int may_be_report(const Source *source, Before *before, uint32_t position, uint64_t evicted)
-{
-    const PlainEvent *event = before->batch->events + position;
-    if (!source->is_full || event->has_parent || event->count < evicted + 2) return 0;
-    for (uint32_t i = 0; i < event->count; i++)
-        if (!is_held(source, event->hashes[i]) && !is_before(before, position, 1, event->hashes[i])) return 0;
-    return 1;
-}
-
-/* Whether the parent of an event will be held when its turn comes. */
-static int has_known_parent(const Source *source, Before *before, uint32_t position)
-{
-    const PlainEvent *event = before->batch->events + position;
-    if (!event->has_parent) return 1;
-    if (is_before(before, position, 0, event->parent)) return 0;
-    if (is_held(source, event->parent)) return 1;
-    for (uint32_t i = position; i-- > 0;) { /* not is_before(): doubt would be a yes */
-        const PlainEvent *stored = before->batch->events + i;
-        if (stored->is_stored && stored->hashes[stored->count - 1] == event->parent) return 1;
-    }
-    return 0;
-}
-
-static int fits_stored(const Source *source, const PlainEvent *event)
-{
-    if (!event->count || !event->size || event->size != source->block_size) return 0;
-    if (event->token_count != (uint64_t)event->count * event->size) return 0;
-    if (event->is_full_attention && !source->knows_group) return 0;
-    if (event->group != source->group) return 0;
-    return !event->has_extras || (source->is_keyed && event->extras >= event->count);
-}
-
-/* Whether removed blocks are none of an adapter; -1 with an exception. */
-static int fits_removed(const Source *source, const PlainEvent *event)
-{
-    if (event->group != source->group) return 0;
-    if (!PyDict_GET_SIZE(source->loras)) return 1;
-    for (uint32_t i = 0; i < event->count; i++) {
-        PyObject *hash = PyLong_FromUnsignedLongLong(event->hashes[i]);
-        int is_there = hash ? PyDict_Contains(source->loras, hash) : -1;
-        Py_XDECREF(hash);
-        if (is_there) return is_there < 0 ? -1 : 0;
-    }
-    return 1;
-}
-
-/* Whether all of a message can be applied here; -1 with an exception. */
-static int fits(const Source *source, const PlainBatch *batch)
-{
-    Before before = {batch, MOST_COMPARED};
-    uint64_t evicted = 0, stored = 0;
-    for (uint32_t i = 0; i < batch->count; i++) {
-        const PlainEvent *event = batch->events + i;
-        if (!event->is_stored) {
-            int is_fit = fits_removed(source, event);
-            if (is_fit <= 0) return is_fit;
-            evicted += event->count;
-            continue;
-        }
-        if (!fits_stored(source, event) || !has_known_parent(source, &before, i)) return 0;
-        if (may_be_report(source, &before, i, evicted)) return 0;
-        evicted = 0;
-        stored += event->count;
-    }
-    /* A context that is empty may be another one by now, or none. */
-    if (stored && (!source->masks || !source->masks->length)) return 0;
-    return source->blocks->length + stored <= source->room;
-}
 
 /* ---- applying it ---- */
 
@@ -219,11 +37,10 @@ static int add_copy(const Source *source, uint64_t hash)
     return result;
 }
 
+/* The key of `sharers` of a block without an adapter. */
 static PyObject *sharer(uint64_t own)
 {
-    PyObject *number = PyLong_FromUnsignedLongLong(own), *key = number ? PyTuple_Pack(2, no_lora, number) : NULL;
-    Py_XDECREF(number);
-    return key;
+    return Py_BuildValue("sK", "", own);
 }
 
 static int show(const Source *source, uint64_t own, Done *done)
@@ -270,6 +87,18 @@ static int hide(const Source *source, uint64_t own)
     return 0;
 }
 
+static int place(Source *source, uint64_t hash, uint64_t own, Done *done)
+{
+    size_t before = source->blocks->length;
+    uint64_t *block = table_add(source->blocks, hash, 1);
+    if (!block) return -1;
+    done->stored++;
+    if (source->blocks->length == before) return add_copy(source, hash);
+    *block = own;
+    source->xor ^= hash;
+    return show(source, own, done);
+}
+
 static int store(Source *source, const PlainEvent *event, uint64_t *own, Done *done)
 {
     uint32_t words;
@@ -288,19 +117,8 @@ static int store(Source *source, const PlainEvent *event, uint64_t *own, Done *d
         table_prefetch(source->blocks, event->hashes[i]);
         table_prefetch(source->masks, value);
     }
-    for (uint32_t i = 0; i < event->count; i++) {
-        size_t before = source->blocks->length;
-        uint64_t *block = table_add(source->blocks, event->hashes[i], 1);
-        if (!block) return -1;
-        if (source->blocks->length == before) {
-            if (add_copy(source, event->hashes[i])) return -1;
-        } else {
-            *block = own[i];
-            source->xor ^= event->hashes[i];
-            if (show(source, own[i], done)) return -1;
-        }
-    }
-    done->stored += event->count;
+    for (uint32_t i = 0; i < event->count; i++)
+        if (place(source, event->hashes[i], own[i], done)) return -1;
     done->stored_events++;
     return 0;
 }
@@ -342,8 +160,16 @@ static int take(Source *source, const PlainEvent *event, uint64_t *own, Done *do
     }
     for (uint32_t i = 0; i < gone; i++)
         if (hide(source, own[i])) return -1;
-    Py_SETREF(*slot(source->self, IS_FULL), Py_NewRef(Py_True));
+    Py_SETREF(*source_slot(source->self, IS_FULL), Py_NewRef(Py_True));
     done->removed_events++;
+    return 0;
+}
+
+static int note_xor(const Source *source)
+{
+    PyObject *number = PyLong_FromUnsignedLongLong(source->xor);
+    if (!number) return -1;
+    Py_SETREF(*source_slot(source->self, XOR), number);
     return 0;
 }
 
@@ -354,10 +180,7 @@ static int apply(Source *source, const PlainBatch *batch, Done *done)
         const PlainEvent *event = batch->events + i;
         result = event->is_stored ? store(source, event, batch->own, done) : take(source, event, batch->own, done);
     }
-    PyObject *number = PyLong_FromUnsignedLongLong(source->xor);
-    if (!number) return -1;
-    Py_SETREF(*slot(source->self, XOR), number);
-    return result;
+    return note_xor(source) ? -1 : result;
 }
 
 /* Py_BuildValue() would cost more than all else of a small message. */
@@ -390,9 +213,9 @@ PyObject *core_apply(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssiz
     source.seed = PyLong_AsUnsignedLongLong(args[2]);
     PlainBatch *batch = NULL;
     int is_fit = 0;
-    if (holding && PyBytes_CheckExact(payload) && !PyErr_Occurred() && !look(holding, &source)) {
+    if (holding && PyBytes_CheckExact(payload) && !PyErr_Occurred() && !source_look(holding, &source)) {
         batch = plain_read((const uint8_t *)PyBytes_AS_STRING(payload), (size_t)PyBytes_GET_SIZE(payload));
-        is_fit = batch ? fits(&source, batch) : 0;
+        is_fit = batch ? source_fits(&source, batch) : 0;
     }
     if (is_fit <= 0) {
         if (!PyErr_Occurred()) Py_RETURN_NONE;
@@ -402,6 +225,65 @@ PyObject *core_apply(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssiz
     }
     if (apply(&source, batch, &done)) return NULL;
     return told(batch, &done);
+}
+
+/* ---- blocks of events that took Python's way ---- */
+
+/* Fill `numbers` from a list or tuple; -1, without an exception, for what is not an unsigned 64-bit integer. */
+static int read_numbers(PyObject *sequence, Py_ssize_t count, uint64_t *numbers)
+{
+    PyObject **items = PySequence_Fast_ITEMS(sequence);
+    for (Py_ssize_t i = 0; i < count; i++) {
+        if (!PyLong_Check(items[i])) return -1;
+        numbers[i] = PyLong_AsUnsignedLongLong(items[i]);
+        if (numbers[i] == UINT64_MAX && PyErr_Occurred()) {
+            PyErr_Clear();
+            return -1;
+        }
+    }
+    return 0;
+}
+
+static PyObject *place_all(Source *source, const uint64_t *hashes, const uint64_t *owns, Py_ssize_t count)
+{
+    Done done = {0};
+    uint64_t dropped = 0;
+    int result = 0;
+    for (Py_ssize_t i = 0; !result && i < count; i++) {
+        if (i % 64 == 0)
+            for (Py_ssize_t j = i; j < count && j < i + 64; j++) {
+                table_prefetch(source->blocks, hashes[j]);
+                table_prefetch(source->masks, owns[j]);
+            }
+        if (source->blocks->length >= source->room && !source_holds(source, hashes[i])) dropped++;
+        else result = place(source, hashes[i], owns[i], &done);
+    }
+    if (note_xor(source) || result) return NULL;
+    return Py_BuildValue("KKK", done.stored, dropped, done.unkeyed);
+}
+
+PyObject *core_place(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs)
+{
+    Source source = {0};
+    if (nargs != 5) return PyErr_Format(PyExc_TypeError, "place takes 5 arguments, not %zd", nargs);
+    PyObject *holding = args[0], *masks = args[1], *hashes = args[2], *owns = args[3];
+    if (!(PyList_Check(hashes) || PyTuple_Check(hashes)) || !(PyList_Check(owns) || PyTuple_Check(owns)))
+        Py_RETURN_NONE;
+    source.room = PyLong_AsUnsignedLongLong(args[4]);
+    source.masks = (Table *)masks;
+    Py_ssize_t count = PySequence_Fast_GET_SIZE(hashes);
+    if (PyErr_Occurred() || source_look_at_blocks(holding, &source) || !Py_IS_TYPE(masks, &TableType)
+        || count != PySequence_Fast_GET_SIZE(owns)) {
+        PyErr_Clear();
+        Py_RETURN_NONE;
+    }
+    uint64_t *numbers = PyMem_Malloc((2 * (size_t)count + 1) * sizeof(uint64_t));
+    if (!numbers) return PyErr_NoMemory();
+    PyObject *made = NULL;
+    if (read_numbers(hashes, count, numbers) || read_numbers(owns, count, numbers + count)) made = Py_NewRef(Py_None);
+    else made = place_all(&source, numbers, numbers + count, count);
+    PyMem_Free(numbers);
+    return made;
 }
 
 /* ---- forgetting all of a source ---- */

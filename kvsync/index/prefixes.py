@@ -271,6 +271,8 @@ class PrefixIndex:
 
     def _learn_size(self, holding: Holding, block_size: int) -> None:
         """Note the block size of an empty source, 0 to forget it."""
+        if not self._contexts.get(name := (holding.source.model, "", holding.block_size), True):
+            del self._contexts[name]  # its last block was removed
         sizes = self._sizes.setdefault(holding.source.model, Counter())
         sizes[holding.block_size] -= 1
         sizes[block_size] += 1
@@ -380,40 +382,16 @@ class PrefixIndex:
         label: str,
     ) -> None:
         """Count copies of blocks and show them to matches, under `label` or, beyond the bound, as dropped."""
-        blocks, copied, bit, room = holding.blocks, holding.copies, holding.bit, self._max_blocks
         name = (holding.source.model, lora, holding.block_size)
         context = self._contexts.get(name)
         if context is None:
             context = self._contexts[name] = self._tables.make()
         if not lora:
             holding.masks = context
-        placed, xor = 0, holding.xor  # read once: this loop is most of what an event of many blocks costs
-        has_groups = bool(holding.groups)
-        for engine_hash, own in zip(hashes, owns, strict=True):
-            if engine_hash in blocks:
-                copied[engine_hash] = copied.get(engine_hash, 1) + copies
-            elif len(blocks) >= room:
-                applied["dropped"] += copies
-                continue
-            else:
-                blocks[engine_hash] = own
-                xor ^= engine_hash
-                if copies > 1:
-                    copied[engine_hash] = copies
-                if lora:
-                    holding.loras[engine_hash] = lora
-                if has_groups:
-                    holding.give_name(lora, own, engine_hash)
-                mask = context.get(own, 0)
-                if mask & bit:
-                    holding.sharers[lora, own] = holding.sharers.get((lora, own), 1) + 1
-                    applied["unkeyed"] += 1
-                else:
-                    context[own] = mask | bit
-            placed += copies
-        holding.xor = xor
-        if placed:
-            applied[label] += placed
+        counts = self._tables.place(holding, lora, context, (hashes, owns), copies, self._max_blocks)
+        for its, count in zip((label, "dropped", "unkeyed"), counts, strict=True):
+            if count:
+                applied[its] += count
         if not context:
             del self._contexts[name]
 
@@ -458,11 +436,8 @@ class PrefixIndex:
         dropped = len(holding.blocks)
         for engine_hash, lora in holding.loras.items():
             self._hide(holding, lora, holding.blocks.pop(engine_hash))
-        context = self._contexts.get(name := (holding.source.model, "", holding.block_size))
-        if context is not None:
+        if (context := self._contexts.get((holding.source.model, "", holding.block_size))) is not None:
             self._tables.hide_all(holding, context)
-            if not context:
-                del self._contexts[name]
         for table in (holding.blocks, holding.loras, holding.copies, holding.names, holding.sharers):
             table.clear()
         for group in holding.groups.values():

@@ -18,6 +18,9 @@ from kvsync.index.holding import Holding
 Numbers = MutableMapping[int, int]
 """Engine hash to own hash, or own hash to a mask with one bit for each source."""
 
+Named = tuple[Sequence[int], Sequence[int]]
+"""Engine hashes of blocks, and their own hashes."""
+
 TAKEN = ("stored", "removed", "unkeyed", "unknown_removed")
 """Labels of `Applied` of all that a message can do that is applied from its bytes."""
 
@@ -47,6 +50,41 @@ class Tables:
         """Return where the sources of `alive` end along a prompt: depth, and a mask of those that do."""
         return _ends(masks, hashes, alive)
 
+    def place(
+        self, holding: Holding, lora: str, masks: Numbers, named: Named, copies: int, room: int
+    ) -> tuple[int, int, int]:
+        """Count copies of blocks, `room` blocks at most, and put new ones into `masks`.
+
+        Returns how many copies were placed, how many dropped, and how many blocks are unkeyed.
+        """
+        blocks, copied, bit = holding.blocks, holding.copies, holding.bit
+        placed, dropped, unkeyed, xor = 0, 0, 0, holding.xor  # this loop is most of what large events cost
+        has_groups = bool(holding.groups)
+        for engine_hash, own in zip(*named, strict=True):
+            if engine_hash in blocks:
+                copied[engine_hash] = copied.get(engine_hash, 1) + copies
+            elif len(blocks) >= room:
+                dropped += copies
+                continue
+            else:
+                blocks[engine_hash] = own
+                xor ^= engine_hash
+                if copies > 1:
+                    copied[engine_hash] = copies
+                if lora:
+                    holding.loras[engine_hash] = lora
+                if has_groups:
+                    holding.give_name(lora, own, engine_hash)
+                mask = masks.get(own, 0)
+                if mask & bit:
+                    holding.sharers[lora, own] = holding.sharers.get((lora, own), 1) + 1
+                    unkeyed += 1
+                else:
+                    masks[own] = mask | bit
+            placed += copies
+        holding.xor = xor
+        return placed, dropped, unkeyed
+
     def hide_all(self, holding: Holding, masks: Numbers) -> None:
         """Take a source out of the masks of all its blocks."""
         for own in holding.blocks.values():
@@ -63,6 +101,7 @@ class NativeTables(Tables):
         compiled.bind_holding(Holding, READ)
         self.make = compiled.Table
         self._apply = compiled.apply
+        self._place = compiled.place
         self._walk = compiled.walk
         self._hide_all = compiled.hide_all
 
@@ -77,6 +116,15 @@ class NativeTables(Tables):
         else:
             found = self._walk(masks, [*hashes], None, 1, 0)
         return _ends(masks, hashes, alive) if found is None else cast("list[tuple[int, int]]", found)
+
+    def place(
+        self, holding: Holding, lora: str, masks: Numbers, named: Named, copies: int, room: int
+    ) -> tuple[int, int, int]:
+        """Do the same."""
+        done: tuple[int, int, int] | None = None
+        if copies == 1 and not lora and not holding.groups:
+            done = self._place(holding, masks, *named, room)
+        return done or super().place(holding, lora, masks, named, copies, room)
 
     def hide_all(self, holding: Holding, masks: Numbers) -> None:
         """Do the same."""
