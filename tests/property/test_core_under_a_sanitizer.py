@@ -15,7 +15,7 @@ FLAGS = (
     *("-shared", "-fPIC", "-O1", "-g", "-Wall", "-Wextra", "-Werror"),
     *("-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-fno-omit-frame-pointer"),
 )
-MESSAGES = {"quick": 4000, "full": 10_000_000}
+MESSAGES = 1_000_000
 
 
 def library(name: str) -> str:
@@ -47,13 +47,14 @@ def sanitized(tmp_path: Path) -> dict[str, str]:
     }
 
 
-@pytest.mark.timeout(7200)
-def test_no_message_reaches_beyond_its_bounds(sanitized: dict[str, str], profile: str, seed: int) -> None:
+@pytest.mark.full
+@pytest.mark.timeout(280)
+def test_no_message_reaches_beyond_its_bounds(sanitized: dict[str, str], seed: int) -> None:
     """Damaged messages of all kinds are applied, decoded or refused, and the index holds together."""
     script = ROOT / "tests/property/hostile_messages.py"
-    argv = [sys.executable, "-P", script, str(MESSAGES[profile]), str(seed)]
+    argv = [sys.executable, "-P", script, str(MESSAGES), str(seed)]
 
-    done = subprocess.run(argv, env=sanitized, capture_output=True, text=True, check=False, timeout=7000)
+    done = subprocess.run(argv, env=sanitized, capture_output=True, text=True, check=False, timeout=240)
 
     assert done.returncode == 0, done.stderr[-4000:]
-    assert done.stdout.startswith(f"{MESSAGES[profile]} messages, ")
+    assert done.stdout.startswith(f"{MESSAGES} messages, ")
