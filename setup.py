@@ -1,5 +1,9 @@
 """The compiled core, built where a compiler is and left out where none is; all else is in pyproject.toml."""
 
+from pathlib import Path
+
 from setuptools import Extension, setup
 
-setup(ext_modules=[Extension("kvsync._core", ["kvsync/core/_core.c"], optional=True)])
+SOURCES, HEADERS = (sorted(map(str, Path("kvsync/core").glob(f"*.{kind}"))) for kind in "ch")
+
+setup(ext_modules=[Extension("kvsync._core", SOURCES, depends=HEADERS, optional=True)])

@@ -63,6 +63,8 @@ def block_hashes(
         if made is not None:
             return cast("list[int]", made)
     blocks = len(token_ids) // block_size
+    if not blocks:  # also of a size that a peer made up and struct refuses
+        return []
     packed = _packed(token_ids, blocks * block_size)
     if not extra:
         if blocks == 1:  # what an engine that decodes announces, for a third of the time
@@ -90,12 +92,13 @@ class PromptHashes(Sequence[int]):
         seed: int = DEFAULT_SEED,
         extra: Sequence[Extra | None] | None = None,
     ) -> None:
+        if block_size < 1:
+            raise ValueError(f"block size must be at least 1, not {block_size}")
         self._token_ids = token_ids
         self._block_size = block_size
         self._seed = seed
         self._extra = extra
         self._made: list[int] = []
-        self._make(_FIRST)
 
     def __len__(self) -> int:
         return len(self._token_ids) // self._block_size
@@ -104,7 +107,7 @@ class PromptHashes(Sequence[int]):
         read = 0
         while read < len(self):
             if read == len(self._made):
-                self._make(2 * read)
+                self._make(max(_FIRST, 2 * read))
             made = self._made[read:]
             yield from made
             read += len(made)
@@ -117,6 +120,14 @@ class PromptHashes(Sequence[int]):
         if isinstance(position, slice) or not 0 <= position < len(self._made):
             self._make(len(self))
         return self._made[position]
+
+    @property
+    def chain(self) -> tuple[list[int], Sequence[int], int, int]:
+        """What these hashes follow from: those made so far, with them all that have extra keys; token ids;
+        block size; and seed."""
+        if self._extra and len(self._made) < min(len(self._extra), len(self)):
+            self._make(len(self._extra))
+        return self._made, self._token_ids, self._block_size, self._seed
 
     def _make(self, until: int) -> None:
         """Hash on until so many blocks are made, or all."""

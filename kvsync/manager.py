@@ -18,11 +18,12 @@ from kvsync.config import SubscriberOptions
 from kvsync.connection import Context
 from kvsync.discovery import Discovery
 from kvsync.events import AllBlocksCleared, BlockRemoved, BlockStored, Event, EventBatch, Source
-from kvsync.index import PrefixIndex
+from kvsync.index import TAKEN, PrefixIndex
 from kvsync.pods import Pod
 from kvsync.sequence import State
 from kvsync.snapshots.snapshot import SourceSnapshot, unfit
 from kvsync.sources.content import Content
+from kvsync.sources.sink import Intake
 from kvsync.sources.status import SourceStatus
 from kvsync.subscriber import Remembered, Subscriber, open_context
 
@@ -191,7 +192,7 @@ class EventManager:
     def apply(self, source: Source, batch: EventBatch) -> str:
         """Apply the next batch of a source; returns why not all that it announced is in the index."""
         content = self._content(source)
-        content.announced(source, batch)
+        content.announced(source, batch.rank)
         applied = self._index.apply_batch(source, batch.events)
         for event, effects in zip(batch.events, applied, strict=True):
             self.events[source.pod, _KINDS[type(event)]] += 1
@@ -199,6 +200,22 @@ class EventManager:
             for label, count in effects.items():
                 self.applied[source.pod, label] += count
         return content.flaw
+
+    def take(self, source: Source, payload: bytes) -> Intake | None:
+        """Apply the next message of a source from its bytes, if it is as most are; None: `apply` it."""
+        content = self._content(source)
+        taken = self._index.apply_payload(source, payload) if content.is_whole else None
+        if taken is None:
+            return None
+        rank, stored, removed, *counts = taken
+        content.announced(source, rank)
+        for kind, count in (("stored", stored), ("removed", removed)):
+            if count:
+                self.events[source.pod, kind] += count
+        for label, count in zip(TAKEN, counts, strict=True):
+            if count:
+                self.applied[source.pod, label] += count
+        return Intake(stored + removed, content.flaw)
 
     def _content(self, source: Source) -> Content:
         return self._contents.setdefault(source, Content())
@@ -289,6 +306,7 @@ class EventManager:
             endpoint=where.live,
             replay_endpoint=where.replay,
             sink=self,
+            take=self.take,
             options=self._options,
             clock=self._clock,
             context=context,

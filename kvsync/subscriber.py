@@ -21,7 +21,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from typing import Protocol
 
 import zmq
 
@@ -29,12 +28,13 @@ from kvsync.codec import UNKNOWN_TAG, decode, decode_sequence, encode_sequence
 from kvsync.config import SubscriberOptions
 from kvsync.connection import Alarm, Connection, Context, Line, Link
 from kvsync.errors import ConfigError, DecodeError
-from kvsync.events import AllBlocksCleared, Event, EventBatch, Source
+from kvsync.events import AllBlocksCleared, Event, Source
 from kvsync.ratelimit import RateLimit
 from kvsync.sequence import Deliver, Forget, Memory, Replay, Restore, SequenceTracker, State, Step
 from kvsync.sources.inbox import LiveInbox, Tap, take_answer
 from kvsync.sources.inspection import Inspection
 from kvsync.sources.journal import Journal
+from kvsync.sources.sink import Intake, Sink, Take
 from kvsync.sources.status import SourceStatus
 
 log = logging.getLogger(__name__)
@@ -55,16 +55,6 @@ _BEHIND = "more events have arrived than were read"
 
 _NO_FRAME = 2**63 - 1
 """A number that no frame has: a replay from there is an end marker."""
-
-
-class Sink(Protocol):
-    """Where a subscriber puts what it understood."""
-
-    def apply(self, source: Source, batch: EventBatch) -> str | None:
-        """Apply the next batch of a source; returns why not all that it announced is held, if that is so."""
-
-    def forget(self, source: Source, reason: str) -> None:
-        """Drop everything known of a source, because its history was lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +125,7 @@ class Subscriber:
         endpoint: str,
         replay_endpoint: str | None,
         sink: Sink,
+        take: Take | None = None,
         tap: Tap | None = None,
         options: SubscriberOptions | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -145,6 +136,7 @@ class Subscriber:
         self._endpoint = endpoint
         self._replay_endpoint = replay_endpoint
         self._sink = sink
+        self._take = take or _take_nothing
         self._tap = tap
         self._options = options or SubscriberOptions()
         self._clock = clock
@@ -455,12 +447,20 @@ class Subscriber:
                     self._repetition = self._repeat(step)
 
     def _deliver(self, step: Deliver) -> None:
+        received = self._take(self._source, step.payload) or self._read(step)
+        if received:
+            events, self._flaw = received
+            self._batches += 1
+            self._events += events
+            self._last_event_at = self._clock()
+
+    def _read(self, step: Deliver) -> Intake | None:
         try:
             batch = decode(step.payload)
         except DecodeError as error:
             self._fault(error.reason, str(error))
             self._tracker.damaged(f"undecodable batch {step.sequence}")
-            return
+            return None
         if any(map(_is_clearing, batch.events)):
             self._tracker.cleared(step.sequence)
         for skipped in batch.skipped:
@@ -468,15 +468,16 @@ class Subscriber:
             # Engines add kinds of events that say nothing about blocks; one of a known kind is a loss.
             if skipped.reason != UNKNOWN_TAG:
                 self._tracker.damaged(f"unreadable event in batch {step.sequence}: {skipped.reason}")
-        self._flaw = self._sink.apply(self._source, batch) or ""
-        self._batches += 1
-        self._events += len(batch.events)
-        self._last_event_at = self._clock()
+        return Intake(len(batch.events), self._sink.apply(self._source, batch) or "")
 
     def _fault(self, reason: str, detail: str) -> None:
         self._errors[reason] += 1
         if (held_back := self._limit.admit()) is not None:
             log.warning("%s: %s (%d more since the last such line)", self._source, detail, held_back)
+
+
+def _take_nothing(source: Source, payload: bytes) -> None:
+    """Decode every message."""
 
 
 def _is_clearing(event: Event) -> bool:

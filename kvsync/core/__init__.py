@@ -1,6 +1,6 @@
-"""Which implementation decodes and hashes: the compiled one, where it was built, or Python's.
+"""Which implementation decodes, hashes and indexes: the compiled one, where it was built, or Python's.
 
-The compiled one (`_core.c`) answers what is common and well formed and leaves everything else to Python's, so
+The compiled one (`core.h`) answers what is common and well formed and leaves everything else to Python's, so
 that it can be faster and never different. It is built when kvsync is installed where a C compiler is.
 """
 
@@ -22,7 +22,7 @@ def _load() -> ModuleType | None:
         module.bind(*((kind, [field.name for field in fields(kind)]) for kind in read), CLEARED, GPU)
     except (ImportError, TypeError):  # not built, for another Python, or for events with other fields
         return None
-    return module
+    return module if hasattr(module, "Table") else None  # else built of a release that had no index in it
 
 
 built = _load()

@@ -7,6 +7,7 @@ A prompt that is shorter than a group's window needs all of its blocks there. No
 another one lacks, so the longest common one is found by shortening until all agree.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
@@ -29,6 +30,17 @@ class Group:
     block_size: int
     run: int | None
     copies: dict[int, int] = field(default_factory=dict)
+
+    def add_copies(self, engine_hashes: Iterable[int], room: int) -> dict[str, int]:
+        """Count a copy of each block, of `room` blocks at most; returns how many by label of `Applied`."""
+        applied: dict[str, int] = defaultdict(int)
+        for engine_hash in engine_hashes:
+            if engine_hash not in self.copies and len(self.copies) >= room:
+                applied["dropped"] += 1
+                continue
+            self.copies[engine_hash] = self.copies.get(engine_hash, 0) + 1
+            applied["group_stored"] += 1
+        return applied
 
     def remove_copy(self, engine_hash: int, remaining: int | None = None) -> int:
         """Drop one copy of a block, or all but `remaining`; returns how many went."""

@@ -1,7 +1,7 @@
 """What one source holds, as a value that can leave the index and come back into another one."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kvsync.index.groups import Group
 from kvsync.index.holding import Holding
@@ -54,9 +54,9 @@ class Held:
         return max(whole, *(len(group.copies) for group in self.groups.values()), 0)
 
 
-def taken(holding: Holding, *, keyed: bool) -> Held:
+def taken(holding: Holding) -> Held:
     """Copy what a source holds now."""
-    blocks: dict[str, dict[int, int]] = {"": dict(holding.blocks)}
+    blocks: dict[str, dict[int, int]] = {"": dict(holding.blocks.items())}
     for engine_hash, lora in holding.loras.items():
         blocks.setdefault(lora, {})[engine_hash] = blocks[""].pop(engine_hash)
     return Held(
@@ -70,7 +70,7 @@ def taken(holding: Holding, *, keyed: bool) -> Held:
             for number, group in holding.groups.items()
         },
         lora_ids=frozenset(holding.lora_ids),
-        keyed=keyed,
+        keyed=holding.keyed,
         reports_hits=holding.reports_hits,
         is_full=holding.is_full,
     )
@@ -78,9 +78,9 @@ def taken(holding: Holding, *, keyed: bool) -> Held:
 
 def give(held: Held, holding: Holding) -> None:
     """Give an empty source all that it held but its blocks, which others must see, too."""
-    holding.group, holding.lora_ids = held.group, set(held.lora_ids)
+    holding.group, holding.lora_ids, holding.keyed = held.group, set(held.lora_ids), held.keyed
     holding.reports_hits, holding.is_full = held.reports_hits, held.is_full
     for number, group in held.groups.items():
         holding.groups[number] = Group(block_size=group.block_size, run=group.run, copies=dict(group.copies))
     for engine_hash, orphan in held.orphans.items():
-        holding.orphans.park(engine_hash, orphan)
+        holding.orphans.park(engine_hash, replace(orphan))

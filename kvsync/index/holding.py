@@ -1,6 +1,6 @@
 """What one source holds, and what it has shown of how its engine announces."""
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -35,17 +35,20 @@ skipped_block_size, skipped_hash_only: 1 for an event that is not indexed.
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Holding:
-    """What one source holds. `bit` stands for it in every mask; `block_size` is 0 until it is learnt.
+    """What one source holds. Bit `number` stands for it in every mask; `block_size` is 0 until it is learnt.
 
-    `announced_size` is that of its last event, which may be left out for it.
+    `announced_size` is that of its last event, which may be left out for it. `masks` are those of the context
+    that its blocks without an adapter were put into last. Both kinds of tables are those of `tables`.
     """
 
     source: Source
+    number: int
     bit: int
     orphans: Orphans
     block_size: int
+    blocks: MutableMapping[int, int]  # engine hash -> own hash
+    masks: MutableMapping[int, int] | None = None
     announced_size: int = 0
-    blocks: dict[int, int] = field(default_factory=dict)  # engine hash -> own hash
     loras: dict[int, str] = field(default_factory=dict)  # engine hash -> LoRA, where there is one
     copies: dict[int, int] = field(default_factory=dict)  # engine hash -> copies, where more than one
     sharers: dict[tuple[str, int], int] = field(default_factory=dict)  # block -> engine hashes, likewise
@@ -53,6 +56,7 @@ class Holding:
     groups: dict[int, Group] = field(default_factory=dict)  # all others
     names: dict[tuple[str, int], int] = field(default_factory=dict)  # block -> engine hash, with groups only
     lora_ids: set[int] = field(default_factory=set)
+    keyed: bool = False  # it announces what enters its hashes besides tokens
     reports_hits: bool = False
     is_full: bool = False  # blocks were evicted since the cache was empty
     xor: int = 0
@@ -104,6 +108,10 @@ class Holding:
         groups = [group for group in self.groups.values() if group.block_size == self.block_size]
         return longest_reuse(groups, engine_hash, blocks)
 
+    def give_name(self, lora: str, own: int, engine_hash: int) -> None:
+        """Let groups know a block; of several names it has the largest, in whatever order they come."""
+        self.names[lora, own] = max(engine_hash, self.names.get((lora, own), 0))
+
     def note_lora(self, event: BlockStored) -> bool:
         """Remember an adapter that is named by its number alone; says whether it is."""
         if event.lora_name is not None or event.lora_id is None:
@@ -117,7 +125,8 @@ class Holding:
             raise ValueError("more groups than any model has")
         group = Group(block_size=event.block_size, run=run_of(event))
         if not self.groups:
-            self.names = {(self.loras.get(name, ""), own): name for name, own in self.blocks.items()}
+            for name, own in self.blocks.items():
+                self.give_name(self.loras.get(name, ""), own, name)
         self.groups[number] = group
         return group
 

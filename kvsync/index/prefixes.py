@@ -34,12 +34,12 @@ from collections.abc import Collection, Iterable, Sequence
 from kvsync.events import GPU, AllBlocksCleared, BlockRemoved, BlockStored, Event, Source
 from kvsync.hashing import DEFAULT_SEED, block_hashes
 from kvsync.index.footprint import estimated
-from kvsync.index.groups import Group
 from kvsync.index.held import Digest, Held, give, taken
 from kvsync.index.holding import MAX_BLOCKS_PER_SOURCE, MAX_ORPHANS_PER_SOURCE, Applied, Holding, decrease
 from kvsync.index.keys import extra_of, lora_of
 from kvsync.index.orphans import Orphan, Orphans
 from kvsync.index.reports import Hashes, announced_again
+from kvsync.index.tables import Numbers, Taker, tables
 
 _Context = tuple[str, str, int]
 """Model, LoRA, and tokens in a block."""
@@ -56,7 +56,12 @@ class PrefixIndex:
 
     Each source's block size (tokens) is learnt from its events; with `block_size`, blocks of another one are
     counted and left out.
+
+    `apply_payload` applies a message of a source straight from its bytes, if it is as most are and the core
+    is compiled. None, and nothing is changed: it is to be decoded for `apply_batch`.
     """
+
+    apply_payload: Taker
 
     def __init__(
         self,
@@ -70,8 +75,10 @@ class PrefixIndex:
         self.seed = seed
         self._max_blocks = max_blocks_per_source
         self._max_orphans = max_orphans_per_source
-        self._contexts: dict[_Context, dict[int, int]] = {}  # own hash -> mask
+        self._tables = tables()
+        self._contexts: dict[_Context, Numbers] = {}  # own hash -> mask
         self._holdings: dict[Source, Holding] = {}
+        self.apply_payload = self._tables.taker(self._holdings, max_blocks_per_source, seed)
         self._by_bit: dict[int, Holding] = {}
         self._sizes: dict[str, Counter[int]] = {}  # model -> block size -> sources
         self._keyed = 0  # mask of the sources that announce extra keys
@@ -123,7 +130,7 @@ class PrefixIndex:
     def held(self, source: Source) -> Held | None:
         """Return a copy of everything that is known of a source, for `restore`; None: nothing is."""
         holding = self._holdings.get(source)
-        return taken(holding, keyed=bool(self._keyed & holding.bit)) if holding else None
+        return taken(holding) if holding else None
 
     def restore(self, source: Source, held: Held) -> None:
         """Know of a source what was `held` of it; raises ValueError, and knows nothing, if that is too much
@@ -178,17 +185,8 @@ class PrefixIndex:
         if not context or not hashes:
             return matched
         alive = -1 if keyed is None else self._keyed if keyed else ~self._keyed
-        for depth, mask in enumerate(map(context.get, hashes)):
-            if mask == alive:
-                continue
-            holders = alive & (mask or 0)
-            if holders != alive:
-                if depth:
-                    self._credit(matched, alive & ~holders, lora, hashes, depth)
-                alive = holders
-                if not alive:
-                    break
-        self._credit(matched, alive, lora, hashes, len(hashes))
+        for depth, mask in self._tables.ends(context, hashes, alive):
+            self._credit(matched, mask & alive, lora, hashes, depth)
         return matched if pods is None else {source: n for source, n in matched.items() if source.pod in pods}
 
     @property
@@ -256,20 +254,29 @@ class PrefixIndex:
         return estimated(self._contexts.values(), self._holdings.values())
 
     def _admit(self, source: Source) -> Holding:
-        bit = 1
-        while bit in self._by_bit:  # the lowest free bit keeps the masks short
-            bit <<= 1
-        holding = Holding(source=source, bit=bit, orphans=Orphans(self._max_orphans), block_size=0)
+        number = 0
+        while 1 << number in self._by_bit:  # the lowest free bit keeps the masks short
+            number += 1
+        holding = Holding(
+            source=source,
+            number=number,
+            bit=(bit := 1 << number),
+            orphans=Orphans(self._max_orphans),
+            block_size=0,
+            blocks=self._tables.make(),
+        )
         self._holdings[source] = self._by_bit[bit] = holding
         self._learn_size(holding, self.block_size or 0)
         return holding
 
     def _learn_size(self, holding: Holding, block_size: int) -> None:
         """Note the block size of an empty source, 0 to forget it."""
+        if not self._contexts.get(name := (holding.source.model, "", holding.block_size), True):
+            del self._contexts[name]  # its last block was removed
         sizes = self._sizes.setdefault(holding.source.model, Counter())
         sizes[holding.block_size] -= 1
         sizes[block_size] += 1
-        holding.block_size = block_size
+        holding.block_size, holding.masks = block_size, None
         for unused in [size for size, sources in sizes.items() if not size or sources <= 0]:
             del sizes[unused]
         if not sizes:
@@ -284,7 +291,7 @@ class PrefixIndex:
             return {"skipped_group": 1}
         if group is not None:
             self._grouped |= holding.bit
-            return self._store_in_group(group, event)
+            return group.add_copies(event.block_hashes, self._max_blocks)
         if not event.token_ids or not event.block_size:
             return {"skipped_hash_only": 1}
         holding.announced_size = event.block_size
@@ -312,6 +319,7 @@ class PrefixIndex:
         if event.extra_keys is not None:
             extra = extra_of(event)
             self._keyed |= holding.bit
+            holding.keyed = True
         full = len(event.token_ids) // size
         hashes = event.block_hashes[: full if extra is None else min(full, len(extra))]
         if len(hashes) != len(event.block_hashes) or len(hashes) * size != len(event.token_ids):
@@ -329,16 +337,6 @@ class PrefixIndex:
             orphan = Orphan(parent=parent, lora=lora, token_ids=tokens, extra=extra[i] if extra else None)
             self._add_or_park(holding, engine_hash, orphan, applied)
             parent = engine_hash
-        return applied
-
-    def _store_in_group(self, group: Group, event: BlockStored) -> Applied:
-        applied: Applied = defaultdict(int)
-        for engine_hash in event.block_hashes:
-            if engine_hash not in group.copies and len(group.copies) >= self._max_blocks:
-                applied["dropped"] += 1
-                continue
-            group.copies[engine_hash] = group.copies.get(engine_hash, 0) + 1
-            applied["group_stored"] += 1
         return applied
 
     def _attach(self, holding: Holding, parents: Iterable[int], applied: Applied) -> None:
@@ -384,38 +382,16 @@ class PrefixIndex:
         label: str,
     ) -> None:
         """Count copies of blocks and show them to matches, under `label` or, beyond the bound, as dropped."""
-        blocks, copied, bit, room = holding.blocks, holding.copies, holding.bit, self._max_blocks
         name = (holding.source.model, lora, holding.block_size)
         context = self._contexts.get(name)
         if context is None:
-            context = self._contexts[name] = {}
-        placed, xor = 0, holding.xor  # read once: this loop is most of what an event of many blocks costs
-        has_groups = bool(holding.groups)
-        for engine_hash, own in zip(hashes, owns, strict=True):
-            if engine_hash in blocks:
-                copied[engine_hash] = copied.get(engine_hash, 1) + copies
-            elif len(blocks) >= room:
-                applied["dropped"] += copies
-                continue
-            else:
-                blocks[engine_hash] = own
-                xor ^= engine_hash
-                if copies > 1:
-                    copied[engine_hash] = copies
-                if lora:
-                    holding.loras[engine_hash] = lora
-                if has_groups:
-                    holding.names[lora, own] = engine_hash
-                mask = context.get(own, 0)
-                if mask & bit:
-                    holding.sharers[lora, own] = holding.sharers.get((lora, own), 1) + 1
-                    applied["unkeyed"] += 1
-                else:
-                    context[own] = mask | bit
-            placed += copies
-        holding.xor = xor
-        if placed:
-            applied[label] += placed
+            context = self._contexts[name] = self._tables.make()
+        if not lora:
+            holding.masks = context
+        counts = self._tables.place(holding, lora, context, (hashes, owns), copies, self._max_blocks)
+        for its, count in zip((label, "dropped", "unkeyed"), counts, strict=True):
+            if count:
+                applied[its] += count
         if not context:
             del self._contexts[name]
 
@@ -458,13 +434,15 @@ class PrefixIndex:
     def _clear(self, holding: Holding) -> int:
         """Drop all blocks of a source; returns how many there were."""
         dropped = len(holding.blocks)
-        for engine_hash, own in holding.blocks.items():
-            self._hide(holding, holding.loras.get(engine_hash, ""), own)
-        for table in (holding.blocks, holding.loras, holding.copies, holding.names):
+        for engine_hash, lora in holding.loras.items():
+            self._hide(holding, lora, holding.blocks.pop(engine_hash))
+        if (context := self._contexts.get((holding.source.model, "", holding.block_size))) is not None:
+            self._tables.hide_all(holding, context)
+        for table in (holding.blocks, holding.loras, holding.copies, holding.names, holding.sharers):
             table.clear()
         for group in holding.groups.values():
             group.copies.clear()
-        holding.orphans = Orphans(self._max_orphans)
+        holding.orphans.clear()
         holding.xor, holding.is_full, holding.reports_hits = 0, False, False
         return dropped
 

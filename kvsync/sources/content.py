@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from kvsync.events import GPU, AllBlocksCleared, BlockRemoved, BlockStored, Event, EventBatch, Source
+from kvsync.events import GPU, AllBlocksCleared, BlockRemoved, BlockStored, Event, Source
 
 _HELD = frozenset(
     {
@@ -82,12 +82,17 @@ class Content:
         """What a `Content` that goes on from here has to know."""
         return tuple(LeftOut(*key, self._left_out[key], text) for key, text in self._texts.items())
 
-    def announced(self, source: Source, batch: EventBatch) -> None:
+    @property
+    def is_whole(self) -> bool:
+        """Whether the index holds all blocks that were announced."""
+        return not self._left_out
+
+    def announced(self, source: Source, rank: int | None) -> None:
         """Compare the rank that a batch names with the one that was asked."""
         self._rank = ""
-        if batch.rank not in (None, source.rank):
+        if rank not in (None, source.rank):
             self._rank = (
-                f"the publisher says that it is rank {batch.rank}, not {source.rank}:"
+                f"the publisher says that it is rank {rank}, not {source.rank}:"
                 " event_port must be that of rank 0, dp_rank the pod's first rank and dp_size their number"
             )
 

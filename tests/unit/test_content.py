@@ -2,7 +2,7 @@
 
 import pytest
 
-from kvsync.events import GPU, AllBlocksCleared, BlockRemoved, BlockStored, Event, EventBatch, Source
+from kvsync.events import GPU, AllBlocksCleared, BlockRemoved, BlockStored, Event, Source
 from kvsync.index import PrefixIndex
 from kvsync.sources.content import Content
 
@@ -98,8 +98,8 @@ def test_an_effect_that_is_new_is_a_reason_too() -> None:
 def test_a_publisher_of_another_rank_is_named(said: int | None, wrong: bool) -> None:
     """A batch that names a rank must name the one that was asked; the next that does ends the reason."""
     content = Content()
-    content.announced(SOURCE, EventBatch(ts=0.0, events=(), rank=said))
+    content.announced(SOURCE, said)
     assert ("says that it is rank 0, not 1" in content.flaw) is wrong
 
-    content.announced(SOURCE, EventBatch(ts=0.0, events=(), rank=1))
+    content.announced(SOURCE, 1)
     assert content.flaw == ""

@@ -17,6 +17,7 @@ from pathlib import Path
 from kvsync.events import EventBatch, Source
 from kvsync.index import PrefixIndex
 from kvsync.sequence import State
+from kvsync.sources.sink import Intake
 from kvsync.sources.status import SourceStatus
 from kvsync.subscriber import Subscriber, open_context
 from kvsync.testing.benchmarks.flood import EventLoad, Flood
@@ -101,10 +102,20 @@ class _Arrivals:
         self._missing = expected
 
     def apply(self, source: Source, batch: EventBatch) -> None:
-        for event in batch.events:
-            self.index.apply(source, event)
-            self.applied[source].append(time.monotonic())
-            self._missing -= 1
+        self.index.apply_batch(source, batch.events)
+        self._note(source, len(batch.events))
+
+    def take(self, source: Source, payload: bytes) -> Intake | None:
+        taken = self.index.apply_payload(source, payload)
+        if taken is None:
+            return None
+        _, stored, removed, *_ = taken
+        self._note(source, stored + removed)
+        return Intake(stored + removed, "")
+
+    def _note(self, source: Source, events: int) -> None:
+        self.applied[source].extend([time.monotonic()] * events)
+        self._missing -= events
         if not self._missing:
             self.complete.set()
 
@@ -150,7 +161,14 @@ async def _receive(flood: Flood) -> tuple[_Arrivals, list[SourceStatus], list[Ti
     arrivals, pauses = _Arrivals(sources, load.events), list[Timing]()
     with open_context() as context:
         subscribers = [
-            Subscriber(source, endpoint=live, replay_endpoint=replay, sink=arrivals, context=context)
+            Subscriber(
+                source,
+                endpoint=live,
+                replay_endpoint=replay,
+                sink=arrivals,
+                take=arrivals.take,
+                context=context,
+            )
             for source, (live, replay) in zip(sources, flood.endpoints, strict=True)
         ]
         async with asyncio.TaskGroup() as tasks:

@@ -62,10 +62,10 @@ def side_by_side(*works: Callable[[], object], rounds: int) -> list[list[Timing]
 
 
 def feed(index: PrefixIndex, source: Source, payloads: Iterable[bytes]) -> None:
-    """Decode batches and apply their events, as the event path does between its socket and its index."""
+    """Apply batches, as the event path does between its socket and its index."""
     for payload in payloads:
-        for event in decode(payload).events:
-            index.apply(source, event)
+        if index.apply_payload(source, payload) is None:
+            index.apply_batch(source, decode(payload).events)
 
 
 @dataclass(frozen=True, slots=True)

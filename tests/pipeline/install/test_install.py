@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,7 +19,7 @@ from kvsync.testing.processes.wait import wait_for
 ROOT = Path(__file__).resolve().parents[3]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 REQUIRED: list[str] = PYPROJECT["project"]["dependencies"]
-COPIED = ("pyproject.toml", "README.md", "LICENSE", "kvsync", "flows", "tasks", "deployments")
+COPIED = ("pyproject.toml", "setup.py", "README.md", "LICENSE", "kvsync", "flows", "tasks", "deployments")
 BUILD = "import setuptools.build_meta as backend; print(backend.build_sdist('dist'))"
 DEPENDENCIES = (
     "import importlib.metadata as m; print([r for r in m.requires('kvsync') if 'extra ==' not in r])"
@@ -83,7 +84,7 @@ def installed(folder: Path) -> Environment:
     got = run([*pip, "install", f"--target={tools}", *required, "wheel"], cwd=folder)
     if got.returncode != 0:
         pytest.skip(f"needs a package index: {got.stderr.strip()[-200:]}")
-    env = {**os.environ, "PYTHONPATH": str(tools)}
+    env = {**os.environ, "PYTHONPATH": str(tools), "CC": "/bin/false"}
     source = checked([sys.executable, "-c", BUILD], cwd=folder, env=env).splitlines()[-1]
     wheels = [*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir=dist", f"dist/{source}"]
     checked(wheels, cwd=folder, env=env)
@@ -105,6 +106,17 @@ def test_the_gateway_is_installed_with_its_own_dependencies_only(installed: Envi
     assert installed("python", "-c", typed) == "True"
     version = installed("python", "-c", "import kvsync; print(kvsync.__version__)")
     assert installed("kvsync", "--version") == f"kvsync {version} (core: python)"
+
+
+def test_the_compiled_core_can_be_built_from_the_source_distribution(installed: Environment) -> None:
+    """It has every file of C, headers too, and what says that they are built."""
+    (source,) = (installed.cwd.parent / "dist").glob("*.tar.gz")
+    with tarfile.open(source) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+
+    assert names >= {f"kvsync/core/{path.name}" for path in (ROOT / "kvsync/core").glob("*.[ch]")} | {
+        "setup.py"
+    }
 
 
 def test_the_pipelines_command_says_what_it_lacks(installed: Environment) -> None:

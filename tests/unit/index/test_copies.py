@@ -2,8 +2,12 @@
 
 from collections import Counter
 
+import pytest
+
 from kvsync.events import AllBlocksCleared, BlockRemoved, BlockStored, Event, Source
 from kvsync.index import PrefixIndex
+
+pytestmark = pytest.mark.usefixtures("either_core")
 
 POD = Source("a", "llama")
 

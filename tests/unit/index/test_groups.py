@@ -10,6 +10,8 @@ from kvsync.hashing import block_hashes
 from kvsync.index import Match, PrefixIndex, Prompt, lookup
 from kvsync.index.groups import Group, longest_reuse
 
+pytestmark = pytest.mark.usefixtures("either_core")
+
 POD = Source("a", "gemma")
 TOKENS = tuple(range(100, 132))  # eight blocks of four
 HASHES = tuple(range(1, 9))

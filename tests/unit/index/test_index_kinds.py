@@ -8,6 +8,8 @@ from kvsync.events import BlockRemoved, BlockStored
 from kvsync.hashing import block_hashes
 from tests.unit.index.test_index import ENGINE, OWN, POD_A, TOKENS, make_index, stored
 
+pytestmark = pytest.mark.usefixtures("either_core")
+
 
 def test_extra_keys_tell_blocks_apart() -> None:
     """A salted prompt is matched with its salt only."""

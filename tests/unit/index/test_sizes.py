@@ -4,9 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from kvsync.events import AllBlocksCleared, BlockStored, Source
+from kvsync.codec import encode
+from kvsync.events import AllBlocksCleared, BlockRemoved, BlockStored, EventBatch, Source
 from kvsync.hashing import block_hashes
 from kvsync.index import Match, PrefixIndex, Prompt, best_ranks, lookup
+
+pytestmark = pytest.mark.usefixtures("either_core")
 
 TOKENS = tuple(range(64))
 SMALL, LARGE, SINGLE = (Source(pod, "llama") for pod in ("small", "large", "single"))
@@ -153,3 +156,15 @@ def test_page_size_one() -> None:
 
     hashes = block_hashes((*TOKENS[:10], *TOKENS), 1)
     assert index.match("llama", "", hashes, block_size=1) == {"single": 74}
+
+
+def test_sizes_that_a_source_had_leave_nothing_behind() -> None:
+    """An engine that goes through many block sizes, each with its blocks removed again, takes no memory."""
+    index = PrefixIndex()
+    for size in range(1, 9):
+        for event in (stored(size, 1), stored(size, 1), BlockRemoved(block_hashes=(1, 1))):
+            payload = encode(EventBatch(ts=0.0, events=(event,)))
+            assert index.apply_payload(SMALL, payload) or index.apply(SMALL, event)
+    index.forget(SMALL)
+
+    assert index.bytes_estimated == 0
