@@ -12,9 +12,11 @@ from deployments.commands.surroundings import introduce, repository_meant
 from deployments.commands.tables import plain_table, say_table
 from kvsync.ci.project.choice import Occasion, ProjectStage, choose, stages_of
 from kvsync.ci.project.guess import guess_with_preparation
-from kvsync.ci.project.model import FILE, CommandStageTable, Profile, Schedule, Trigger
+from kvsync.ci.project.load_stage import LoadStageTable, described
+from kvsync.ci.project.model import FILE, CommandStageTable
 from kvsync.ci.project.reading import has_file, parse_project, read_project
 from kvsync.ci.project.relations import filled
+from kvsync.ci.project.values import Profile, Schedule, Trigger
 from kvsync.ci.project.writing import as_toml
 from kvsync.errors import ConfigError
 
@@ -64,7 +66,7 @@ def plan(
     every, longest_s = stages_of(project), installation().settings.stages.longest_s
     lately = _lately(folder, list(every), profile, report_dir)
     order = [*chosen, *(name for name in every if name not in chosen)]
-    lines = [_line(every[name], name in chosen, longest_s, lately.get(name)) for name in order]
+    lines = [_line(every[name], profile, name in chosen, longest_s, lately.get(name)) for name in order]
     if as_json:
         say_json({"prepare": [list(words) for words in project.project.prepare], "stages": lines})
         return
@@ -87,10 +89,14 @@ def plan(
     say(", ".join(said))
 
 
-def _line(stage: ProjectStage, runs: bool, longest_s: float, lately_s: float | None) -> dict[str, object]:
+def _line(
+    stage: ProjectStage, profile: Profile, runs: bool, longest_s: float, lately_s: float | None
+) -> dict[str, object]:
     table = stage.table
     if isinstance(table, CommandStageTable):
         what = shlex.join(filled(word, stage.values) for word in table.command)
+    elif isinstance(table, LoadStageTable):
+        what = filled(described(table, profile), stage.values)
     else:
         what = f"pytest {stage.folder}"
     return {

@@ -17,6 +17,7 @@ from pydantic import BaseModel
 
 from deployments.commands import compare
 from kvsync.ci import settings as settings_module
+from kvsync.ci.project import load_stage, stage_fields
 from kvsync.ci.project import model as stages_model
 from kvsync.ci.readers.audits import accepted
 from kvsync.ci.report import export, owners
@@ -31,7 +32,12 @@ _TABLES: Mapping[str, type[BaseModel]] = {
     "`[project]`": stages_model.ProjectTable,
     "`[stages.NAME]` of the kind `pytest`": stages_model.PytestStageTable,
     "`[stages.NAME]` of the kind `command`": stages_model.CommandStageTable,
-    "`[stages.NAME.when]`": stages_model.When,
+    "`[stages.NAME]` of the kind `load`": load_stage.LoadStageTable,
+    "`[stages.NAME.requests.NAME]`": load_stage.RequestTable,
+    "`[[stages.NAME.phases]]` of the kind `ramp`": load_stage.RampTable,
+    "`[[stages.NAME.phases]]` of the kinds `hold`, `spike` and `soak`": load_stage.SteadyTable,
+    "`[[stages.NAME.phases]]` of the kind `climb`": load_stage.ClimbTable,
+    "`[stages.NAME.when]`": stage_fields.When,
     "`[services.NAME]` of the kind `process`": stages_model.ProcessServiceTable,
     "`[services.NAME]` of the kind `postgres`": stages_model.PostgresServiceTable,
     "`[services.NAME]` of the kind `redis`": stages_model.RedisServiceTable,

@@ -47,7 +47,7 @@ from kvsync.ci.archive.records import (
     to_row,
 )
 from kvsync.ci.archive.tables import TELLS, CheckRow, MeasurementRow, RunRow, StageRow
-from kvsync.ci.project.model import RESERVED
+from kvsync.ci.project.values import RESERVED
 from kvsync.ci.report.difference import RunDifference, difference
 from kvsync.ci.report.report import Report
 from kvsync.ci.settings import Settings

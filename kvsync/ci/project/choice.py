@@ -5,8 +5,10 @@ from dataclasses import dataclass, field
 
 from pathspec import GitIgnoreSpec
 
-from kvsync.ci.project.model import Profile, Project, PytestStageTable, Schedule, StageTable, Trigger, When
+from kvsync.ci.project.model import Project, PytestStageTable, StageTable
 from kvsync.ci.project.relations import combinations, combined_name, filled, in_order
+from kvsync.ci.project.stage_fields import When
+from kvsync.ci.project.values import Profile, Schedule, Trigger
 from kvsync.errors import ConfigError, UnknownName
 
 
@@ -38,7 +40,7 @@ class ProjectStage:
     @property
     def folder(self) -> str:
         """Where its tests are, or where its command is started; "" for the top."""
-        return filled(self.table.folder or "", self.values)
+        return filled(getattr(self.table, "folder", None) or "", self.values)
 
 
 def stages_of(project: Project) -> dict[str, ProjectStage]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from kvsync.ci.project.model import NAME, RESERVED
+from kvsync.ci.project.values import NAME, RESERVED
 
 Table = dict[str, Any]
 

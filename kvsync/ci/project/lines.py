@@ -5,11 +5,12 @@ value that is not found is looked for at the table around it.
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 _KEY = r"""(?:[A-Za-z0-9_-]+|"[^"\n]*"|'[^'\n]*')"""
 _DOTTED = rf"{_KEY}(?:\s*\.\s*{_KEY})*"
-_HEADER = re.compile(rf"\s*\[{{1,2}}\s*({_DOTTED})\s*\]{{1,2}}")
+_HEADER = re.compile(rf"\s*\[(\[?)\s*({_DOTTED})\s*\]{{1,2}}")
 _ENTRY = re.compile(rf"\s*({_DOTTED})\s*=(.*)")
 _TEXT = re.compile(r""""(?:\\.|[^"\\\n])*"|'[^'\n]*'|#.*""")
 
@@ -28,13 +29,17 @@ def _names(text: str) -> Iterator[tuple[int, tuple[str, ...]]]:
     """Yield each table and key with its whole name and the number of its line."""
     table: tuple[str, ...] = ()
     depth, closing = 0, ""
+    counts: Counter[tuple[str, ...]] = Counter()
     for number, line in enumerate(text.splitlines(), start=1):
         if closing:  # within a text of several lines
             closing = "" if closing in line else closing
         elif depth:  # within a list of several lines
             depth += _brackets(line)
         elif header := _HEADER.match(line):
-            table = _parts(header[1])
+            table = _parts(header[2])
+            if header[1]:  # one of several
+                counts[table] += 1
+                table = (*table, str(counts[table] - 1))
             yield number, table
         elif entry := _ENTRY.match(line):
             yield number, (*table, *_parts(entry[1]))

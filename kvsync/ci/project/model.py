@@ -46,177 +46,27 @@ environment = {REGISTRY = "{services.api.url}"}
 import re
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt, WithJsonSchema
+from pydantic import BeforeValidator, Field
 from pydantic.functional_validators import AfterValidator
+
+from kvsync.ci.project.load_stage import LoadStageTable
+from kvsync.ci.project.stage_fields import TestingStageFields
+from kvsync.ci.project.values import (
+    InnerPath,
+    Part,
+    ResultFormat,
+    Seconds,
+    ServiceName,
+    StageName,
+    Variables,
+    Words,
+    several,
+)
 
 FILE = "stages.toml"
 
-RESERVED = frozenset(
-    {
-        "cluster",
-        "disk",
-        "guardian",
-        "head",
-        "pipeline",
-        "prepare",
-        "quarantine",
-        "residue",
-        "stages",
-        "workspace",
-    }
-)
-"""What the pipeline calls results and logs of its own."""
 
-NAME = r"^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$"
-
-_UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
-_TIME = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([smh]?)")
-
-DEFAULT_TIMEOUT_S = 900.0
-
-
-def _stage_name(name: str) -> str:
-    if name in RESERVED:
-        raise ValueError(f"{name!r} is a name of the pipeline's own; choose another")
-    if name.endswith("-tests"):
-        raise ValueError("no name may end in -tests, which files of the pipeline do; choose another")
-    return name
-
-
-def _seconds(given: object) -> object:
-    """Read `90`, "90s", "5m" or "2h" as seconds; what is no text is left to the validation."""
-    if not isinstance(given, str):
-        return given
-    found = _TIME.fullmatch(given.strip())
-    if not found:
-        raise ValueError(f'{given!r} is no time; give seconds, or a text such as "90s", "10m" or "2h"')
-    return float(found[1]) * _UNITS[found[2]]
-
-
-def _several(given: object) -> object:
-    return (given,) if isinstance(given, str) else given
-
-
-def _words(given: object) -> object:
-    if isinstance(given, str):
-        raise ValueError(f"a list of words is needed, such as {given.split()!r}; no shell reads it")
-    if given == []:
-        raise ValueError("it is empty; name a program")
-    return given
-
-
-def _inside(path: str) -> str:
-    """Refuse a path that leads out of the repository, however it is written."""
-    if path.startswith(("/", "~")) or "\\" in path or ".." in path.split("/"):
-        raise ValueError(f"{path!r} leads out of the repository; give a path below its top")
-    return path
-
-
-StageName = Annotated[str, Field(pattern=NAME, max_length=60), AfterValidator(_stage_name)]
-ServiceName = Annotated[str, Field(pattern=r"^[a-z]([a-z0-9-]*[a-z0-9])?$", max_length=30)]
-Seconds = Annotated[
-    float,
-    Field(gt=0, allow_inf_nan=False),
-    BeforeValidator(_seconds),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"type": "number", "exclusiveMinimum": 0},
-                {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)? ?[smh]?$"},
-            ]
-        }
-    ),
-]
-InnerPath = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_inside)]
-Words = Annotated[
-    tuple[Annotated[str, Field(max_length=4096)], ...], Field(min_length=1), BeforeValidator(_words)
-]
-Variables = dict[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")], str]
-Profile = Literal["quick", "full"]
-Trigger = Literal["manual", "schedule", "push", "pull-request", "merge-queue", "comment", "dispatch"]
-Schedule = Literal["nightly", "weekly"]
-
-
-ResultFormat = Literal[
-    "junit",
-    "go-test",
-    "tap",
-    "pytest-benchmark",
-    "go-bench",
-    "hyperfine",
-    "customBiggerIsBetter",
-    "customSmallerIsBetter",
-    "pip-audit",
-    "cargo-audit",
-    "npm-audit",
-    "govulncheck",
-    "coverage.py",
-    "lcov",
-    "go-cover",
-    "sarif",
-    "cobertura",
-]
-"""What kvsync.ci.readers reads."""
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-
-class When(_Part):
-    """Which runs a stage is part of by itself; one that names the stage has it in any case."""
-
-    profiles: tuple[Profile, ...] = ("quick", "full")
-    """Only runs of these profiles."""
-    triggers: tuple[Trigger, ...] = (
-        "manual",
-        "schedule",
-        "push",
-        "pull-request",
-        "merge-queue",
-        "comment",
-        "dispatch",
-    )
-    """Only what these started; with an empty list, only a run that names the stage."""
-    schedules: tuple[Schedule, ...] = ("nightly", "weekly")
-    """Of the runs that a schedule started, only those of these."""
-    paths: Annotated[
-        tuple[str, ...], BeforeValidator(_several, json_schema_input_type=str | tuple[str, ...])
-    ] = ()
-    """Of pull requests, only those that change one of these (patterns as in .gitignore files)."""
-
-
-class _Stage(_Part):
-    needs: Annotated[
-        tuple[StageName, ...], BeforeValidator(_several, json_schema_input_type=str | tuple[str, ...])
-    ] = ()
-    """Stages that have to pass first: they are part of every run that has this one, which is else not run.
-    Services that it gets, fresh and empty, while it runs."""
-    after: Annotated[
-        tuple[StageName, ...], BeforeValidator(_several, json_schema_input_type=str | tuple[str, ...])
-    ] = ()
-    """Stages that go first where a run has both."""
-    timeout: Seconds = DEFAULT_TIMEOUT_S
-    """How long it may take: seconds, or a text such as "90s", "10m" or "2h". The owner may allow less."""
-    retries: Literal[0, 1] = 0
-    """Whether what failed is tried once more, for at most five tests or 2 % of a run."""
-    workers: PositiveInt | None = None
-    """How many processes share the tests."""
-    environment: Variables = {}
-    """Variables that it gets besides those of the pipeline."""
-    matrix: Annotated[
-        dict[
-            Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")],
-            Annotated[tuple[str, ...], Field(min_length=1, max_length=20)],
-        ],
-        Field(max_length=4),
-    ] = {}
-    """The stage once for each combination of these values; a stage of its own, named after them."""
-    when: When = When()
-    """Which runs it is part of."""
-
-
-class PytestStageTable(_Stage):
+class PytestStageTable(TestingStageFields):
     """Tests of pytest. The pipeline's plugin is used where the interpreter has it, else JUnit is read."""
 
     kind: Literal["pytest"]
@@ -231,7 +81,7 @@ class PytestStageTable(_Stage):
     """Whether its tests use the cluster that the run asks for. Forks' commits have none."""
 
 
-class CommandStageTable(_Stage):
+class CommandStageTable(TestingStageFields):
     """Any program. Without result files its exit status is the only check, which is weak evidence."""
 
     kind: Literal["command"]
@@ -241,17 +91,17 @@ class CommandStageTable(_Stage):
     folder: InnerPath | None = None
     """Where it is started; at the top, if this is not set."""
     results: Annotated[
-        tuple[InnerPath, ...], BeforeValidator(_several, json_schema_input_type=str | tuple[str, ...])
+        tuple[InnerPath, ...], BeforeValidator(several, json_schema_input_type=str | tuple[str, ...])
     ] = ()
     """Which files its tests are read from, with `*` and `**`, from the top of the repository."""
     format: ResultFormat | None = None
     """Of all these files; else each is known by what is in it."""
 
 
-StageTable = Annotated[PytestStageTable | CommandStageTable, Field(discriminator="kind")]
+StageTable = Annotated[PytestStageTable | CommandStageTable | LoadStageTable, Field(discriminator="kind")]
 
 
-class ProjectTable(_Part):
+class ProjectTable(Part):
     """What holds for all stages."""
 
     name: Annotated[str, Field(max_length=100)] = ""
@@ -259,7 +109,7 @@ class ProjectTable(_Part):
     prepare: tuple[Words, ...] = ()
     """Commands that make ready what the stages need, one after the other."""
     prepared_from: Annotated[
-        tuple[InnerPath, ...], BeforeValidator(_several, json_schema_input_type=str | tuple[str, ...])
+        tuple[InnerPath, ...], BeforeValidator(several, json_schema_input_type=str | tuple[str, ...])
     ] = ()
     """Files that decide what `prepare` makes: in a checkout that stays, it is made anew when they change."""
     prepare_timeout: Seconds = 1800.0
@@ -275,7 +125,7 @@ def _ready(address: str) -> str:
     return address
 
 
-class _Service(_Part):
+class _Service(Part):
     start_timeout: Seconds = 60.0
     """How long it may take until it is ready: seconds, or a text such as "90s"."""
 
@@ -293,7 +143,7 @@ class ProcessServiceTable(_Service):
     folder: InnerPath | None = None
     """Where it is started; at the top, if this is not set."""
     needs: Annotated[
-        tuple[ServiceName, ...], BeforeValidator(_several, json_schema_input_type=str | tuple[str, ...])
+        tuple[ServiceName, ...], BeforeValidator(several, json_schema_input_type=str | tuple[str, ...])
     ] = ()
     """Services that are started before it, and end after it."""
     environment: Variables = {}
@@ -327,7 +177,7 @@ ServiceTable = Annotated[
 ]
 
 
-class Project(_Part):
+class Project(Part):
     """Everything that the file says."""
 
     project: ProjectTable = ProjectTable()

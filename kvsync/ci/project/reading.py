@@ -1,15 +1,24 @@
 """Reads `stages.toml`: all that is wrong with it at once, each problem with its line and its mend."""
 
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import cast, get_args
+from typing import cast, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from kvsync.ci.project.guess import guess
 from kvsync.ci.project.lines import line_of
+from kvsync.ci.project.load_relations import wrong_loads
+from kvsync.ci.project.load_stage import (
+    ClimbTable,
+    LinesTable,
+    LoadStageTable,
+    RampTable,
+    RangeTable,
+    SteadyTable,
+)
 from kvsync.ci.project.model import (
     FILE,
     CommandStageTable,
@@ -33,7 +42,7 @@ MOST_STAGES = 100
 
 KINDS: Mapping[str, type[BaseModel]] = {
     str(get_args(model.model_fields["kind"].annotation)[0]): model
-    for model in (PytestStageTable, CommandStageTable)
+    for model in (PytestStageTable, CommandStageTable, LoadStageTable)
 }
 
 SERVICE_KINDS: Mapping[str, type[BaseModel]] = {
@@ -42,6 +51,19 @@ SERVICE_KINDS: Mapping[str, type[BaseModel]] = {
 }
 
 _KINDS_OF = {"stages": KINDS, "services": SERVICE_KINDS}
+
+_INNER_KINDS: Mapping[str, Mapping[str, type[BaseModel]]] = {
+    "values": {"list": LinesTable, "range": RangeTable, "lines": LinesTable},
+    "phases": {
+        "ramp": RampTable,
+        "hold": SteadyTable,
+        "spike": SteadyTable,
+        "soak": SteadyTable,
+        "climb": ClimbTable,
+    },
+}
+_KIND_AT = 4
+"""Where pydantic names the kind of one of these: stages.NAME.phases.0.KIND."""
 
 PROVIDED = frozenset({"out", "output", "profile", "seed", "workers"})
 """What `{name}` may stand for besides the values of a matrix."""
@@ -72,14 +94,28 @@ def read_project(repository: Path) -> Project:
         raise ConfigError(FILE, [f"it cannot be read: {error}; write it in UTF-8"]) from error
     project = parse_project(text)
     absent = [
-        f"{FILE}:{line_of(text, ('stages', name, 'folder'))}: stages.{name}.folder: there is no folder "
-        f"{table.folder!r} in the repository; mend the name, or leave the stage out"
-        for name, table in project.stages.items()
-        if table.folder and not PLACEHOLDER.search(table.folder) and not (repository / table.folder).is_dir()
+        f"{FILE}:{line_of(text, where)}: {path(where)}: there is no {what} {given!r} in the repository; "
+        "mend the name, or leave the stage out"
+        for where, what, given in _named_paths(project)
+        if not PLACEHOLDER.search(given)
+        and not ((repository / given).is_dir() if what == "folder" else (repository / given).is_file())
     ]
     if absent:
         raise ConfigError(FILE, absent)
     return project
+
+
+def _named_paths(project: Project) -> Iterator[tuple[Location, str, str]]:
+    """Yield the folders and files of the repository that have to be there before anything starts."""
+    for name, table in project.stages.items():
+        if isinstance(table, LoadStageTable):
+            if table.script:
+                yield ("stages", name, "script"), "file", table.script
+            for value, given in table.values.items():
+                if isinstance(given, LinesTable):
+                    yield ("stages", name, "values", value, "file"), "file", given.file
+        elif table.folder:
+            yield ("stages", name, "folder"), "folder", table.folder
 
 
 def parse_project(text: str) -> Project:
@@ -97,10 +133,12 @@ def parse_project(text: str) -> Project:
         wrong = [
             (_place(line["loc"]), _said(line, what))
             for line, (_, what) in zip(said, problems(error), strict=True)
+            if not (line["type"] == "too_short" and _has_wrong_items(line["loc"], said))
         ]
     wrong += wrong_links(document)
     wrong += _wrong_words(document)
     wrong += wrong_services(document)
+    wrong += wrong_loads(document)
     if project and not wrong and (count := _count(project)) > MOST_STAGES:
         wrong = [(("stages",), f"with their matrices these are {count} stages; at most {MOST_STAGES} may be")]
     if wrong or project is None:
@@ -125,7 +163,20 @@ def _place(where: Location) -> Location:
     """Leave out what pydantic names besides fields: the kind of a table, and that a key is meant."""
     where = tuple(part for part in where if part != "[key]")
     has_kind = len(where) > 2 and where[2] in _KINDS_OF.get(str(where[0]), ())
-    return (*where[:2], *where[3:]) if has_kind else where
+    where = (*where[:2], *where[3:]) if has_kind else where
+    if len(where) > _KIND_AT and where[_KIND_AT] in _INNER_KINDS.get(str(where[2]), ()):
+        return (*where[:_KIND_AT], *where[_KIND_AT + 1 :])
+    return where
+
+
+def _has_wrong_items(where: Location, every: Sequence[ErrorDetails]) -> bool:
+    """Say whether values of a list are wrong themselves, which pydantic does not count."""
+    return any(each["loc"][: len(where)] == where != each["loc"] for each in every)
+
+
+def _kinds(where: Location) -> Mapping[str, type[BaseModel]]:
+    """Return the kinds of tables of which one is meant at a place."""
+    return _INNER_KINDS["phases"] if len(where) >= _KIND_AT else _KINDS_OF[str(where[0])]
 
 
 def _said(line: ErrorDetails, what: str) -> str:
@@ -133,11 +184,11 @@ def _said(line: ErrorDetails, what: str) -> str:
         case "extra_forbidden":
             return f"unknown key; {suggested(str(line['loc'][-1]), _fields(line['loc']))}"
         case "union_tag_not_found":
-            kinds = _KINDS_OF[str(line["loc"][0])]
+            kinds = _kinds(line["loc"])
             return f'has no kind; give one, such as kind = "{next(iter(kinds))}": {", ".join(kinds)}'
         case "union_tag_invalid":
             given = str(cast("Mapping[str, object]", line["input"]).get("kind"))
-            return f"there is no kind {given!r}; {suggested(given, _KINDS_OF[str(line['loc'][0])])}"
+            return f"there is no kind {given!r}; {suggested(given, _kinds(line['loc']))}"
         case "missing":
             return "is missing; add it"
         case "string_pattern_mismatch" if "[key]" in line["loc"] and line["loc"][0] == "services":
@@ -154,16 +205,22 @@ def _said(line: ErrorDetails, what: str) -> str:
 def _fields(where: Location) -> list[str]:
     """Return the names of the fields of the table that a key stands in."""
     model: type[BaseModel] = Project
+    inside = str(where[_KIND_AT - 1]) if len(where) > _KIND_AT else ""
+    kinds = {**_KINDS_OF.get(str(where[0]), {}), **_INNER_KINDS.get(inside, {})}
     for part in where[:-1]:
-        if found := _KINDS_OF.get(str(where[0]), {}).get(str(part)):
+        if found := kinds.get(str(part)):
             model = found
-        elif part in model.model_fields and (inner := _model_in(model.model_fields[str(part)].annotation)):
+        elif part in (fields := model.model_fields) and (inner := _model_in(fields[str(part)].annotation)):
             model = inner
-    return list(model.model_fields)
+    return [field.alias or name for name, field in model.model_fields.items()]
 
 
 def _model_in(annotation: object) -> type[BaseModel] | None:
-    return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
+    """Return the model that a field has, or has in a table of them; of a choice of kinds none is the one."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    inner = get_args(annotation)
+    return _model_in(inner[1]) if get_origin(annotation) is dict else None
 
 
 def _wrong_words(document: Mapping[str, object]) -> Iterator[tuple[Location, str]]:

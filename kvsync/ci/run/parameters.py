@@ -20,7 +20,7 @@ from pydantic import (
 
 from kvsync.ci.cluster_settings import ClusterName, ClusterSettings
 from kvsync.ci.project.choice import Occasion
-from kvsync.ci.project.model import NAME, RESERVED, Schedule, Trigger
+from kvsync.ci.project.values import NAME, RESERVED, Schedule, Trigger
 from kvsync.ci.run_folder import RunFolder
 from kvsync.ci.stages.stage import LOCAL
 from kvsync.errors import ConfigError

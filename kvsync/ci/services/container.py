@@ -1,10 +1,12 @@
 """A server in a container of Docker's, at a port of the loopback; it bears the label of the run."""
 
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
+from kvsync.ci.services.server import GRACE_S, ServerCommand
 from kvsync.ci.services.service import HOST, Surroundings
 from kvsync.testing.clusters.kubernetes.manifests import RUN_LABEL
 from kvsync.testing.processes.tools import ON_PATH
@@ -23,8 +25,8 @@ def container(
     variables: Sequence[str] = (),
     mounted: Mapping[Path, str] | None = None,
     words: Sequence[str] = (),
-) -> Iterator[list[str]]:
-    """Give the command that runs a container in the foreground; it is removed afterwards, however that ended.
+) -> Iterator["Container"]:
+    """Give a container that is to run in the foreground; it is removed afterwards, however that ended.
 
     `ports`: outside and inside. `variables`: those of the command's environment that the container gets.
     `words` go to the image. Raises NotRun where there is no Docker.
@@ -34,16 +36,54 @@ def container(
             f"there is no docker for the image {image}; install it, or set no image in kvsync-ci.toml"
         )
     name, (outside, inside) = f"kvsync-service-{secrets.token_hex(6)}", ports
-    argv = ["docker", "run", "--rm", f"--name={name}", f"--label={RUN_LABEL}={around.ledger.run}"]
+    argv = ["docker", "run", f"--name={name}", f"--label={RUN_LABEL}={around.ledger.run}"]
     argv += [f"--publish={HOST}:{outside}:{inside}", *(f"--env={variable}" for variable in variables)]
     argv += [f"--volume={path}:{at}:ro" for path, at in (mounted or {}).items()]
     entry = around.ledger.intend("container", name)
     try:
-        yield [*argv, image, *words]
+        yield Container(name, [*argv, image, *words])
     finally:
         removed = ON_PATH.ask("docker", "rm", "--force", "--volumes", name, timeout_s=REMOVAL_S)
         if removed.ok or "No such container" in removed.errors:
             around.ledger.released(entry)
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """The container of a server: `argv` makes it and runs it in the foreground. A Control, through Docker."""
+
+    name: str
+    argv: Sequence[str]
+
+    def server(
+        self, answer: Callable[[], str], *, env: Mapping[str, str] | None = None, grace_s: float = GRACE_S
+    ) -> ServerCommand:
+        """Return the command of the server in it; started again, it has its files."""
+        again = ["docker", "start", "--attach", self.name]
+        return ServerCommand(
+            argv=self.argv, answer=answer, env=env or {}, grace_s=grace_s, again=again, control=self
+        )
+
+    def kill(self, pid: int) -> None:
+        """See Control."""
+        self._ask("kill")
+
+    def pause(self, pid: int) -> None:
+        """See Control."""
+        self._ask("pause")
+
+    def resume(self, pid: int) -> None:
+        """See Control."""
+        if self.is_paused(pid):
+            self._ask("unpause")
+
+    def is_paused(self, pid: int) -> bool:
+        """See Control."""
+        return self._ask("container", "inspect", "--format={{.State.Paused}}") == "true"
+
+    def _ask(self, *words: str) -> str:
+        said = ON_PATH.ask("docker", *words, self.name, timeout_s=REMOVAL_S)
+        return said.output.strip()
 
 
 def source(image: str) -> str:

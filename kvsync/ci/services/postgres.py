@@ -19,6 +19,7 @@ from psycopg import sql
 from kvsync.ci.services.container import container
 from kvsync.ci.services.container import source as source_of
 from kvsync.ci.services.finding import Programs, in_package, on_path, said_version
+from kvsync.ci.services.greeting import postgres_hello
 from kvsync.ci.services.server import ServerCommand, free_ports, serving
 from kvsync.ci.services.service import HOST, NotReady, RunningService, Surroundings
 from kvsync.testing.processes.runner import run
@@ -60,11 +61,13 @@ def postgres(name: str, around: Surroundings, timeout_s: float) -> Iterator[Runn
         settings = (f"listen_addresses={HOST}", "unix_socket_directories=", "fsync=off")
         words += [word for setting in settings for word in ("-c", setting)]
         server = ServerCommand(argv=[*_unprivileged(), *words], answer=lambda: _answer(url))
-        with serving(server, name, around, timeout_s) as why_ended:
+        with serving(server, name, around, timeout_s) as running:
             _execute(url, sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
             version = f"PostgreSQL {said_version(programs.paths['postgres'], '--version')}"
             source = f"{version} ({programs.source})"
-            yield RunningService(fields=_fields(url, name), source=source, why_ended=why_ended)
+            yield RunningService(
+                fields=_fields(url, name), source=source, server=running, hello=postgres_hello
+            )
 
 
 @contextmanager
@@ -75,12 +78,12 @@ def _contained(name: str, image: str, around: Surroundings, timeout_s: float) ->
     given = {"POSTGRES_PASSWORD": password, "POSTGRES_DB": name}
     # Of that name, not `postgres`: while it is being set up it answers nobody over the network.
     address = _fields(url, name)["url"]
-    with container(image, (port, 5432), around, variables=[*given]) as argv:
-        server = ServerCommand(argv=argv, answer=lambda: _answer(address), env=given)
-        with serving(server, name, around, timeout_s) as why_ended:
-            fields = _fields(url, name)
+    with container(image, (port, 5432), around, variables=[*given]) as box:
+        server = box.server(lambda: _answer(address), env=given)
+        with serving(server, name, around, timeout_s) as running:
+            source = f"PostgreSQL of {source_of(image)}"
             yield RunningService(
-                fields=fields, source=f"PostgreSQL of {source_of(image)}", why_ended=why_ended
+                fields=_fields(url, name), source=source, server=running, hello=postgres_hello
             )
 
 
@@ -97,7 +100,8 @@ def _lent(name: str, address: str, around: Surroundings) -> Iterator[RunningServ
         around.ledger.released(entry)
         raise NotReady(f"service {name!r}: no database can be made at {where}: {exc}") from exc
     try:
-        yield RunningService(fields=_fields(address, database), source=f"the owner's PostgreSQL at {where}")
+        fields, source = _fields(address, database), f"the owner's PostgreSQL at {where}"
+        yield RunningService(fields=fields, source=source, hello=postgres_hello)
     finally:
         _execute(address, sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(identifier))
         around.ledger.released(entry)

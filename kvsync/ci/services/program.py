@@ -2,7 +2,7 @@
 
 import shutil
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -12,6 +12,7 @@ import httpx
 from kvsync.ci.project.model import ProcessServiceTable
 from kvsync.ci.project.relations import PLACEHOLDER, filled
 from kvsync.ci.project.services import placeholders, variables
+from kvsync.ci.services.greeting import http_hello
 from kvsync.ci.services.server import ServerCommand, free_ports, serving
 from kvsync.ci.services.service import HOST, RunningService, Surroundings
 from kvsync.testing.results.verdicts import NotRun
@@ -44,8 +45,9 @@ def program(
         environ=around.environ,
         env=env,
     )
-    with serving(server, name, around, table.start_timeout) as why_ended:
-        yield RunningService(fields=own, source=f"the repository's {table.command[0]}", why_ended=why_ended)
+    with serving(server, name, around, table.start_timeout) as running:
+        source = f"the repository's {table.command[0]}"
+        yield RunningService(fields=own, source=source, server=running, hello=_hello(address))
 
 
 def require_program(name: str, table: ProcessServiceTable, around: Surroundings) -> None:
@@ -57,6 +59,13 @@ def require_program(name: str, table: ProcessServiceTable, around: Surroundings)
     if not (Path(folder, word).exists() if "/" in word else shutil.which(word, path=search)):
         mend = "install it where the pipeline runs, or with `prepare` in stages.toml"
         raise NotRun(f"service {name!r} cannot be started: there is no {word}; {mend}")
+
+
+def _hello(address: str) -> Callable[[int], bytes]:
+    """Return what asks for an address; of one that is only connected to, nothing is asked."""
+    parts = urlsplit(address)
+    path = f"{parts.path or '/'}{'?' if parts.query else ''}{parts.query}"
+    return lambda size: b"" if parts.scheme == "tcp" else http_hello(parts.netloc, path, size)
 
 
 def answer(address: str) -> str:

@@ -11,6 +11,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 from kvsync.ci.services.container import container
 from kvsync.ci.services.container import source as source_of
 from kvsync.ci.services.finding import Programs, in_package, on_path, said_version
+from kvsync.ci.services.greeting import redis_hello
 from kvsync.ci.services.server import ServerCommand, free_ports, serving
 from kvsync.ci.services.service import HOST, NotReady, RunningService, Surroundings
 from kvsync.testing.processes.scratch import scratch
@@ -43,20 +44,21 @@ def redis(name: str, around: Surroundings, timeout_s: float) -> Iterator[Running
         words = [path, "--bind", HOST, "--port", str(port), "--dir", str(folder), "--save", ""]
         with serving(
             ServerCommand(argv=words, answer=lambda: _answer(url)), name, around, timeout_s
-        ) as why_ended:
+        ) as running:
             product = "Valkey" if Path(path).name.startswith("valkey") else "Redis"
             source = f"{product} {said_version(path, '--version')} ({programs.source})"
-            yield RunningService(fields=_fields(url), source=source, why_ended=why_ended)
+            yield RunningService(fields=_fields(url), source=source, server=running, hello=redis_hello)
 
 
 @contextmanager
 def _contained(name: str, image: str, around: Surroundings, timeout_s: float) -> Iterator[RunningService]:
     (port,) = free_ports(1)
     url = f"redis://{HOST}:{port}/0"
-    with container(image, (port, 6379), around) as argv:
-        server = ServerCommand(argv=argv, answer=lambda: _answer(url))
-        with serving(server, name, around, timeout_s) as why_ended:
-            yield RunningService(fields=_fields(url), source=source_of(image), why_ended=why_ended)
+    with container(image, (port, 6379), around) as box:
+        server = box.server(lambda: _answer(url))
+        with serving(server, name, around, timeout_s) as running:
+            source = source_of(image)
+            yield RunningService(fields=_fields(url), source=source, server=running, hello=redis_hello)
 
 
 @contextmanager
@@ -73,9 +75,8 @@ def _lent(name: str, address: str, around: Surroundings) -> Iterator[RunningServ
     entry = around.ledger.intend("database", f"{number} at {where}")
     try:
         url = urlunsplit(parts._replace(path=f"/{number}"))
-        yield RunningService(
-            fields=_fields(url), source=f"database {number} of the owner's server at {where}"
-        )
+        source = f"database {number} of the owner's server at {where}"
+        yield RunningService(fields=_fields(url), source=source, hello=redis_hello)
     finally:
         ask(address, ("SELECT", str(number)), ("FLUSHDB",))
         around.ledger.released(entry)

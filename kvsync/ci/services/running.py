@@ -12,16 +12,24 @@ from kvsync.ci.project.model import (
 )
 from kvsync.ci.services.postgres import postgres
 from kvsync.ci.services.program import program, require_program
+from kvsync.ci.services.proxied import proxied
 from kvsync.ci.services.redis import redis
 from kvsync.ci.services.s3 import s3
 from kvsync.ci.services.service import RunningService, Surroundings
+from kvsync.testing.clusters.local.fault_proxy import FaultProxy
 
 
 @contextmanager
 def running(
-    services: Mapping[str, ServiceTable], order: Sequence[str], around: Surroundings
+    services: Mapping[str, ServiceTable],
+    order: Sequence[str],
+    around: Surroundings,
+    proxy: FaultProxy | None = None,
 ) -> Iterator[Mapping[str, RunningService]]:
     """Start services in this order, each when those before it are ready, and end them the other way round.
+
+    With a `proxy` each is reached through it, also by those after it.
+
 
     Raises NotRun, with the mend, for one that cannot be had here, and NotReady.
     """
@@ -31,7 +39,8 @@ def running(
     with ExitStack() as stack:
         found: dict[str, RunningService] = {}
         for name in order:
-            found[name] = stack.enter_context(_start(name, services[name], found, around))
+            service = stack.enter_context(_start(name, services[name], found, around))
+            found[name] = proxied(service, proxy) if proxy else service
         yield found
 
 

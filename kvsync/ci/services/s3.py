@@ -19,6 +19,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from kvsync.ci.services.container import container
 from kvsync.ci.services.container import source as source_of
 from kvsync.ci.services.finding import on_path, said_version
+from kvsync.ci.services.greeting import http_hello
 from kvsync.ci.services.server import ServerCommand, free_ports, serving
 from kvsync.ci.services.service import HOST, NotReady, RunningService, Surroundings
 from kvsync.testing.processes.ledger import Ledger
@@ -75,9 +76,9 @@ def s3(name: str, around: Surroundings, timeout_s: float) -> Iterator[RunningSer
             cwd=folder,
             grace_s=GRACE_S,
         )
-        with _sockets(numbers, around.ledger), serving(server, name, around, timeout_s) as why_ended:
+        with _sockets(numbers, around.ledger), serving(server, name, around, timeout_s) as running:
             source = f"SeaweedFS {said_version(programs.paths['weed'], 'version')} ({programs.source})"
-            yield RunningService(fields=fields, source=source, why_ended=why_ended)
+            yield RunningService(fields=fields, source=source, server=running, hello=_hello)
 
 
 @contextmanager
@@ -88,12 +89,14 @@ def _contained(name: str, image: str, around: Surroundings, timeout_s: float) ->
     with scratch(around.ledger, Path(tempfile.gettempdir()) / f"kvsync-{secrets.token_hex(6)}") as folder:
         mounted = {_logins(folder, login): IN_CONTAINER}
         words = ["server", "-s3", "-s3.port=8333", f"-s3.config={IN_CONTAINER}", *COMMON]
-        with container(image, (port, 8333), around, mounted=mounted, words=words) as argv:
-            server = ServerCommand(
-                argv=argv, answer=lambda: _answer(client, fields["bucket"]), grace_s=GRACE_S
-            )
-            with serving(server, name, around, timeout_s) as why_ended:
-                yield RunningService(fields=fields, source=source_of(image), why_ended=why_ended)
+        with container(image, (port, 8333), around, mounted=mounted, words=words) as box:
+            server = box.server(lambda: _answer(client, fields["bucket"]), grace_s=GRACE_S)
+            with serving(server, name, around, timeout_s) as running:
+                yield RunningService(fields=fields, source=source_of(image), server=running, hello=_hello)
+
+
+def _hello(size: int) -> bytes:
+    return http_hello(HOST, "/", size)
 
 
 def _bucket(name: str) -> str:
@@ -126,7 +129,7 @@ def _lent(name: str, address: str, around: Surroundings) -> Iterator[RunningServ
         around.ledger.released(entry)
         raise NotReady(f"service {name!r}: no bucket can be made at {where}: {said}")
     try:
-        yield RunningService(fields=fields, source=f"the owner's S3 server at {where}")
+        yield RunningService(fields=fields, source=f"the owner's S3 server at {where}", hello=_hello)
     finally:
         _delete(client, bucket)
         around.ledger.released(entry)

@@ -7,10 +7,14 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from queue import SimpleQueue
+from typing import Protocol
+
+import psutil
 
 from kvsync.ci.services.service import HOST, NotReady, Surroundings
 from kvsync.testing.errors import WaitTimeout
@@ -31,11 +35,55 @@ MISSING, FORBIDDEN = 127, 126
 """How `env` says that a program is not there, and that it is none."""
 
 
+class Control(Protocol):
+    """Reaches the processes of a server, of which the one with the id `pid` was started."""
+
+    def kill(self, pid: int) -> None:
+        """End all of them at once, without their cooperation."""
+
+    def pause(self, pid: int) -> None:
+        """Stop all of them where they are."""
+
+    def resume(self, pid: int) -> None:
+        """Let all of them go on."""
+
+    def is_paused(self, pid: int) -> bool:
+        """Say whether all of them are stopped."""
+
+
+class ProcessTree:
+    """A Control for processes of this machine's: the one that was started, and all that it started."""
+
+    def kill(self, pid: int) -> None:
+        """See Control."""
+        self._all(pid, psutil.Process.kill)
+
+    def pause(self, pid: int) -> None:
+        """See Control."""
+        self._all(pid, psutil.Process.suspend)
+
+    def resume(self, pid: int) -> None:
+        """See Control."""
+        self._all(pid, psutil.Process.resume)
+
+    def is_paused(self, pid: int) -> bool:
+        """See Control."""
+        with suppress(psutil.NoSuchProcess):
+            return all(each.status() == psutil.STATUS_STOPPED for each in _tree(pid))
+        return False
+
+    def _all(self, pid: int, do: Callable[[psutil.Process], None]) -> None:
+        for process in _tree(pid):
+            with suppress(psutil.NoSuchProcess):
+                do(process)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerCommand:
     """The command of a server. `answer` says why it is not ready yet, and "" when it is.
 
-    `grace_s` is how long it may take to end by itself after each signal, before it is killed.
+    `grace_s` is how long it may take to end by itself after each signal, before it is killed. `again` starts
+    it with what it had, where that is another command.
     """
 
     argv: Sequence[str]
@@ -44,36 +92,102 @@ class ServerCommand:
     environ: Mapping[str, str] | None = field(default=None, repr=False)
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
     grace_s: float = GRACE_S
+    again: Sequence[str] = ()
+    control: Control = field(default_factory=ProcessTree)
+
+
+class Server:
+    """The process of a server, which may be ended and started again; only one of them runs at a time."""
+
+    def __init__(self, command: ServerCommand, name: str, around: Surroundings) -> None:
+        self.name, self._command, self._around = name, command, around
+        self._log = around.logs / f"{name}.log"
+        self._threads = ThreadPoolExecutor(1, thread_name_prefix=name)
+        self.pid, self.starts, self._is_killed = 0, 0, False
+        self._over, self._running = threading.Event(), Future[CommandResult]()
+
+    def start(self) -> None:
+        """Start it, without waiting until it is ready."""
+        command, began = self._command, SimpleQueue[int]()
+        self._over, self._is_killed = threading.Event(), False
+        self._running = self._threads.submit(
+            run,
+            command.again if self.starts and command.again else command.argv,
+            log=self._log,
+            timeout_s=FOREVER_S,
+            cwd=command.cwd,
+            env=command.env,
+            environ=command.environ,
+            stop=self._over,
+            ledger=self._around.ledger,
+            grace_s=command.grace_s,
+            on_start=began.put,
+            name=f"service {self.name}",
+        )
+        self._running.add_done_callback(lambda _: began.put(0))  # it may not begin
+        self.pid, self.starts = began.get(), self.starts + 1
+
+    def await_ready(self, timeout_s: float) -> None:
+        """Wait until it answers. Raises NotReady when it ends before, or takes longer."""
+        _await(self._command, self.name, self._log, self._around, self._running, timeout_s)
+
+    def end(self) -> None:
+        """Let it end by itself, or kill it when that takes too long."""
+        if self.is_running:
+            self.resume()
+        self._over.set()
+        wait([self._running])
+
+    def kill(self) -> None:
+        """End it at once, without its cooperation."""
+        self._is_killed = True
+        if self.is_running:
+            self._command.control.kill(self.pid)
+        wait([self._running], GRACE_S)
+        self._over.set()
+        wait([self._running])
+
+    def pause(self) -> None:
+        """Stop its processes where they are."""
+        self._command.control.pause(self.pid)
+
+    def resume(self) -> None:
+        """Let them go on."""
+        self._command.control.resume(self.pid)
+
+    def close(self) -> None:
+        """End it for good."""
+        self.end()
+        self._threads.shutdown()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it has not ended; one that is paused runs in this sense."""
+        return not self._running.done()
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether all of its processes are stopped."""
+        return self.is_running and self._command.control.is_paused(self.pid)
+
+    def why_ended(self) -> str:
+        """Say why it ended, "" if it runs, or ended because it was to."""
+        return "" if self._is_killed else _ending(self._running, self.name)
 
 
 @contextmanager
-def serving(
-    server: ServerCommand, name: str, around: Surroundings, timeout_s: float
-) -> Iterator[Callable[[], str]]:
-    """Run a server until left; gives what says, once it was left, why it had ended before, "" if it had not.
+def serving(server: ServerCommand, name: str, around: Surroundings, timeout_s: float) -> Iterator[Server]:
+    """Run a server until left.
 
     Raises NotReady when it ends before it answers, or does not answer within `timeout_s`.
     """
-    log, over = around.logs / f"{name}.log", threading.Event()
-    with ThreadPoolExecutor(1, thread_name_prefix=name) as threads:
-        running = threads.submit(
-            run,
-            server.argv,
-            log=log,
-            timeout_s=FOREVER_S,
-            cwd=server.cwd,
-            env=server.env,
-            environ=server.environ,
-            stop=over,
-            ledger=around.ledger,
-            grace_s=server.grace_s,
-            name=f"service {name}",
-        )
-        try:
-            _await(server, name, log, around, running, timeout_s)
-            yield lambda: _ending(running, name)
-        finally:
-            over.set()
+    running = Server(server, name, around)
+    try:
+        running.start()
+        running.await_ready(timeout_s)
+        yield running
+    finally:
+        running.close()
 
 
 def free_ports(count: int) -> list[int]:
@@ -110,6 +224,15 @@ def _await(
         )
     if said[0]:
         raise NotReady("the run was interrupted")
+
+
+def _tree(pid: int) -> list[psutil.Process]:
+    """Return a process and all that it started, itself first; nothing if it is gone."""
+    try:
+        process = psutil.Process(pid)
+        return [process, *process.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
 
 
 def _ending(running: Future[CommandResult], name: str) -> str:

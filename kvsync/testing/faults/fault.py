@@ -26,6 +26,13 @@ class ContainerKill:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Restart:
+    """The process is asked to end, and comes back when it has: same address."""
+
+    pod: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PodFailure:
     """The engine is down while the fault is held; it comes back at the same address with an empty cache."""
 
@@ -170,6 +177,7 @@ class HttpDelay:
 Fault = (
     PodKill
     | ContainerKill
+    | Restart
     | PodFailure
     | PodPause
     | Partition
@@ -188,7 +196,7 @@ Fault = (
     | HttpDelay
 )
 
-OneShot = PodKill | ContainerKill | Cut
+OneShot = PodKill | ContainerKill | Restart | Cut
 """Faults that happen and are over; what they broke comes back by itself."""
 
 

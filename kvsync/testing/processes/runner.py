@@ -65,10 +65,13 @@ def run(
     stop: Event | None = None,
     grace_s: float = 5.0,
     on_line: Callable[[str], None] | None = None,
+    on_start: Callable[[int], None] = lambda pid: None,
     clock: Callable[[], float] = time.monotonic,
     name: str = "",
 ) -> CommandResult:
     """Run `argv` to its end, its output appended to `log`, and call `on_line` with each line.
+
+    `on_start` is called with the id of its process, once that is in the ledger.
 
     `env` is added to `environ`, or to the inherited environment if that is None; `descriptors` stay open. At
     the time limit or on `stop` the group gets SIGINT, SIGTERM and SIGKILL, `grace_s` apart. A program that
@@ -84,6 +87,7 @@ def run(
     timed_out = stopped = False
     try:
         ledger.created(entry, pid=process.pid, create_time=psutil.Process(process.pid).create_time())
+        on_start(process.pid)
         while not _ended(process, TICK_S) and not (timed_out or stopped):
             lines.follow()
             timed_out = clock() - started >= timeout_s

@@ -143,6 +143,11 @@ class Listener:
         """The rules in force."""
         return self._rules
 
+    @property
+    def target(self) -> tuple[str, int]:
+        """Where new connections are passed on to."""
+        return self._target
+
     def apply(self, rules: Rules) -> None:
         """Put `rules` in force, for open connections too. Raises PortInUse when it cannot listen again."""
         self._proxy.call(self._apply(rules))

@@ -42,6 +42,7 @@ from kvsync.testing.faults.fault import (
     PodKill,
     PodPause,
     PortsBlocked,
+    Restart,
     Stall,
     name_of,
 )
@@ -112,7 +113,7 @@ def render(
 def impossible(fault: Fault) -> str:
     """Say why there is no experiment that does what this fault says; "" when there is one."""
     match fault:
-        case PodPause() | Stall() | Cut() | MessageLoss():
+        case PodPause() | Restart() | Stall() | Cut() | MessageLoss():
             return f"chaos mesh has no experiment for {name_of(fault)}"
         case Latency(ports=ports) if set(ports) != set(PORTS):
             return f"chaos mesh delays all of a pod's traffic, not that of {', '.join(ports)} alone"
@@ -158,7 +159,7 @@ def _experiment(fault: Fault, victims: Victims, peers: Victims | None) -> tuple[
         case HttpDelay(delay_s=delay_s):
             delay = go_duration(delay_s)
             return "HTTPChaos", {"target": "Request", "port": PORT_NUMBERS["http"], "delay": delay}
-        case PodPause() | Stall() | Cut() | MessageLoss():
+        case PodPause() | Restart() | Stall() | Cut() | MessageLoss():
             raise NotRun(impossible(fault))
 
 

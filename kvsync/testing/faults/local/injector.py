@@ -27,6 +27,7 @@ from kvsync.testing.faults.fault import (
     PodFailure,
     PodKill,
     PodPause,
+    Restart,
 )
 from kvsync.testing.faults.holding import Effect, Injection
 from kvsync.testing.faults.local.network import LocalCut, ProxyFault
@@ -58,14 +59,14 @@ class LocalInjector:
         match fault:
             case PodKill():
                 return _Killed(self._cluster, pod)
-            case ContainerKill():
-                return _Restarted(pod)
+            case ContainerKill() | Restart():
+                return _Restarted(pod, is_asked=isinstance(fault, Restart))
             case PodFailure():
                 return _Down(pod)
             case PodPause():
                 return _Paused(pod)
             case CpuStress() | MemoryStress():
-                return LocalStress(self._cluster, fault)
+                return LocalStress(self._cluster.run_beside, fault)
             case MessageLoss() | ClockOffset():
                 stimulate = partial(effects.publish, pod.direct_url, pod.model, self._numbers)
                 return EngineFault(pod.handle, fault, stimulate)
@@ -103,15 +104,16 @@ class _Killed:
 
 
 class _Restarted:
-    """The engine is killed and starts again at once behind the same address."""
+    """The engine is killed, or asked to end, and starts again at once behind the same address."""
 
-    def __init__(self, pod: LocalPod) -> None:
+    def __init__(self, pod: LocalPod, *, is_asked: bool) -> None:
+        self._end = pod.program.stop if is_asked else pod.program.kill
         self._pod, self._admin = pod, PodAdmin(pod.handle.admin_url)
         self._before: tuple[int, int] | None = None  # process id and epoch; None unless it was killed
 
     def inject(self) -> None:
         self._before = self._now()
-        self._pod.program.kill()
+        self._end()
         self._pod.come_back()
 
     def recover(self) -> None:

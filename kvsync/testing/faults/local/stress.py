@@ -1,12 +1,12 @@
-"""CPU and memory stress next to a local pod: another program on the same machine."""
+"""CPU and memory stress next to a local process: another program on the same machine."""
 
 import time
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import psutil
 
-from kvsync.testing.clusters.local.cluster import LocalCluster
 from kvsync.testing.faults.fault import CpuStress, MemoryStress
 from kvsync.testing.faults.holding import Effect
 from kvsync.testing.faults.stressing import PROGRAM, arguments, burning, holding, require_memory
@@ -14,10 +14,12 @@ from kvsync.testing.processes.program import Program
 
 
 class LocalStress:
-    """Processes that burn CPU or hold memory while the fault acts."""
+    """Processes that burn CPU or hold memory while the fault acts; `run_beside` starts a module by name."""
 
-    def __init__(self, cluster: LocalCluster, fault: CpuStress | MemoryStress) -> None:
-        self._cluster, self._fault = cluster, fault
+    def __init__(
+        self, run_beside: Callable[[str, str, Sequence[str]], Program], fault: CpuStress | MemoryStress
+    ) -> None:
+        self._run_beside, self._fault = run_beside, fault
         self._program: Program | None = None
         self._began = 0.0
         self._workers: list[psutil.Process] = []
@@ -28,7 +30,7 @@ class LocalStress:
             require_memory(self._fault.size_bytes)
         self._began = time.monotonic()
         name = f"stress-{self._fault.pod}"
-        self._program = self._cluster.run_beside(name, PROGRAM, arguments(self._fault))
+        self._program = self._run_beside(name, PROGRAM, arguments(self._fault))
 
     def recover(self) -> None:
         """End them."""

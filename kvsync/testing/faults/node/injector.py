@@ -30,6 +30,7 @@ from kvsync.testing.faults.fault import (
     PodFailure,
     PodKill,
     PodPause,
+    Restart,
 )
 from kvsync.testing.faults.holding import Injection
 from kvsync.testing.faults.node.changes import Changes
@@ -41,6 +42,7 @@ from kvsync.testing.results.verdicts import NotRun
 
 IMPOSSIBLE: Mapping[type[Fault], str] = {
     DiskLatency: "a file system is slowed down by a layer below it, which a node has not",
+    Restart: "Kubernetes asks a container to end only together with its pod",
     HttpDelay: "requests are delayed by a proxy in front of the pod, which a node has not",
 }
 
@@ -83,7 +85,7 @@ class NodeInjector:
                 return EngineFault(pod.handle, fault, stimulate)
             case Cut():
                 return NodeCut(pod, fault)
-            case DiskLatency() | HttpDelay():
+            case DiskLatency() | HttpDelay() | Restart():
                 raise NotRun(self.impossible(fault))
             case _:
                 return RuleFault(pod, fault, ledger)

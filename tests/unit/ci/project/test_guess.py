@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from kvsync.ci.project.choice import stages_of
 from kvsync.ci.project.guess import guess, guess_with_preparation
 from kvsync.ci.project.reading import parse_project, read_project
 from kvsync.ci.project.writing import as_toml
@@ -39,7 +40,7 @@ def test_each_customary_folder_of_tests_is_a_stage(tmp_path: Path) -> None:
 
     found = read_project(tmp_path)
 
-    assert {name: table.folder for name, table in found.stages.items()} == {
+    assert {name: stage.folder for name, stage in stages_of(found).items()} == {
         "unit": "tests/unit",
         "e2e": "tests/e2e",
     }
