@@ -9,6 +9,9 @@ from pathlib import Path
 
 from objectstore.settings import Settings
 
+KEEP_S = 75
+"""How long an idle connection stays: longer than clients keep theirs, or they would meet one that is closing."""
+
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run one of the servers until a signal ends it."""
@@ -25,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     logging.getLogger("httpx").setLevel(logging.WARNING)
     settings = _settings(given)
-    uvicorn.run(gateway(settings), host=given.host, port=given.port, access_log=False, log_level="info")
+    uvicorn.run(gateway(settings), host=given.host, port=given.port, access_log=False, timeout_keep_alive=KEEP_S)
 
 
 def _settings(given: argparse.Namespace) -> Settings:

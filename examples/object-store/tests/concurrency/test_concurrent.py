@@ -86,8 +86,10 @@ def test_database_connection_pool(files: FileClient, prefix: str, tables: Tables
 
     with ThreadPoolExecutor(101) as threads:
         watching = threads.submit(watch)
-        found = [described["size"] for described in threads.map(files.metadata, [prefix] * 500)]
-        over.set()
+        try:
+            found = [described["size"] for described in threads.map(files.metadata, [prefix] * 500)]
+        finally:
+            over.set()
         most = watching.result()
 
     assert found == [1000] * 500
@@ -119,10 +121,12 @@ def test_race_conditions(files: FileClient, prefix: str, tables: Tables, sizes: 
     with ThreadPoolExecutor(20) as threads:
         readers = [threads.submit(read) for _ in range(4)]
         writers = [threads.submit(write, content) for content in contents]
-        for writer in writers:
-            writer.result()
-        files.upload(prefix, contents[-1])
-        over.set()
+        try:
+            for writer in writers:
+                writer.result()
+            files.upload(prefix, contents[-1])
+        finally:
+            over.set()
         read_versions = set().union(*(reader.result() for reader in readers))
 
     assert read_versions

@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from objectstore.ring import HashRing
@@ -17,6 +17,7 @@ def test_an_empty_ring_has_no_owner() -> None:
     assert HashRing([]).walk("chunk") == []
 
 
+@settings(max_examples=25)
 @given(SERVERS, st.text())
 def test_a_walk_meets_every_server_once(servers: list[str], key: str) -> None:
     """Every key has all servers in an order, whatever order they were given in."""
@@ -26,6 +27,7 @@ def test_a_walk_meets_every_server_once(servers: list[str], key: str) -> None:
     assert HashRing(reversed(servers)).walk(key) == walk
 
 
+@settings(max_examples=25)
 @given(SERVERS, st.text())
 def test_a_server_that_goes_changes_no_order(servers: list[str], key: str) -> None:
     """What is left of a walk without a server is the walk without it: nothing else moves."""
