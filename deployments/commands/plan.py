@@ -10,6 +10,7 @@ from rich.markup import escape
 from deployments.commands.console import DEFAULT_REPORTS, AsJson, ReportDir, installation, say, say_json
 from deployments.commands.surroundings import introduce, repository_meant
 from deployments.commands.tables import plain_table, say_table
+from kvsync.ci.project.chaos_stage import ChaosStageTable
 from kvsync.ci.project.choice import Occasion, ProjectStage, choose, stages_of
 from kvsync.ci.project.guess import guess_with_preparation
 from kvsync.ci.project.load_stage import LoadStageTable, described
@@ -95,6 +96,8 @@ def _line(
     table = stage.table
     if isinstance(table, CommandStageTable):
         what = shlex.join(filled(word, stage.values) for word in table.command)
+    elif isinstance(table, ChaosStageTable):
+        what = f"faults: {', '.join(table.faults)}"
     elif isinstance(table, LoadStageTable):
         what = filled(described(table, profile), stage.values)
     else:

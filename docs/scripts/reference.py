@@ -17,7 +17,7 @@ from pydantic import BaseModel
 
 from deployments.commands import compare
 from kvsync.ci import settings as settings_module
-from kvsync.ci.project import load_stage, stage_fields
+from kvsync.ci.project import chaos_stage, load_stage, stage_fields
 from kvsync.ci.project import model as stages_model
 from kvsync.ci.readers.audits import accepted
 from kvsync.ci.report import export, owners
@@ -37,6 +37,13 @@ _TABLES: Mapping[str, type[BaseModel]] = {
     "`[[stages.NAME.phases]]` of the kind `ramp`": load_stage.RampTable,
     "`[[stages.NAME.phases]]` of the kinds `hold`, `spike` and `soak`": load_stage.SteadyTable,
     "`[[stages.NAME.phases]]` of the kind `climb`": load_stage.ClimbTable,
+    "`[stages.NAME]` of the kind `chaos`": chaos_stage.ChaosStageTable,
+    "`[stages.NAME.steady]`": chaos_stage.Steady,
+    "`[stages.NAME.criteria]`": chaos_stage.Criteria,
+    **{
+        f"`[stages.NAME.faults.NAME]` of the kind `{kind}`": model
+        for kind, model in chaos_stage.FAULT_KINDS.items()
+    },
     "`[stages.NAME.when]`": stage_fields.When,
     "`[services.NAME]` of the kind `process`": stages_model.ProcessServiceTable,
     "`[services.NAME]` of the kind `postgres`": stages_model.PostgresServiceTable,

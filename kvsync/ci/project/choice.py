@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from pathspec import GitIgnoreSpec
 
+from kvsync.ci.project.chaos_stage import ChaosStageTable, PodSelector
 from kvsync.ci.project.model import Project, PytestStageTable, StageTable
 from kvsync.ci.project.relations import combinations, combined_name, filled, in_order
 from kvsync.ci.project.stage_fields import When
@@ -35,6 +36,8 @@ class ProjectStage:
     @property
     def uses_cluster(self) -> bool:
         """Whether its tests use the cluster that a run asks for."""
+        if isinstance(self.table, ChaosStageTable):
+            return any(isinstance(fault.on, PodSelector) for fault in self.table.faults.values())
         return isinstance(self.table, PytestStageTable) and self.table.cluster
 
     @property

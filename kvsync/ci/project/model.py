@@ -49,6 +49,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field
 from pydantic.functional_validators import AfterValidator
 
+from kvsync.ci.project.chaos_stage import ChaosStageTable
 from kvsync.ci.project.load_stage import LoadStageTable
 from kvsync.ci.project.stage_fields import TestingStageFields
 from kvsync.ci.project.values import (
@@ -98,7 +99,9 @@ class CommandStageTable(TestingStageFields):
     """Of all these files; else each is known by what is in it."""
 
 
-StageTable = Annotated[PytestStageTable | CommandStageTable | LoadStageTable, Field(discriminator="kind")]
+StageTable = Annotated[
+    PytestStageTable | CommandStageTable | LoadStageTable | ChaosStageTable, Field(discriminator="kind")
+]
 
 
 class ProjectTable(Part):

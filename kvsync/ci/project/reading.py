@@ -8,6 +8,8 @@ from typing import cast, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from kvsync.ci.project.chaos_relations import wrong_chaos
+from kvsync.ci.project.chaos_stage import FAULT_KINDS, ChaosStageTable, ContainerLabel, PodSelector
 from kvsync.ci.project.guess import guess
 from kvsync.ci.project.lines import line_of
 from kvsync.ci.project.load_relations import wrong_loads
@@ -42,7 +44,7 @@ MOST_STAGES = 100
 
 KINDS: Mapping[str, type[BaseModel]] = {
     str(get_args(model.model_fields["kind"].annotation)[0]): model
-    for model in (PytestStageTable, CommandStageTable, LoadStageTable)
+    for model in (PytestStageTable, CommandStageTable, LoadStageTable, ChaosStageTable)
 }
 
 SERVICE_KINDS: Mapping[str, type[BaseModel]] = {
@@ -61,7 +63,9 @@ _INNER_KINDS: Mapping[str, Mapping[str, type[BaseModel]]] = {
         "soak": SteadyTable,
         "climb": ClimbTable,
     },
+    "faults": FAULT_KINDS,
 }
+_VICTIMS: Mapping[str, type[BaseModel]] = {"pods": PodSelector, "containers": ContainerLabel}
 _KIND_AT = 4
 """Where pydantic names the kind of one of these: stages.NAME.phases.0.KIND."""
 
@@ -139,6 +143,7 @@ def parse_project(text: str) -> Project:
     wrong += _wrong_words(document)
     wrong += wrong_services(document)
     wrong += wrong_loads(document)
+    wrong += wrong_chaos(document)
     if project and not wrong and (count := _count(project)) > MOST_STAGES:
         wrong = [(("stages",), f"with their matrices these are {count} stages; at most {MOST_STAGES} may be")]
     if wrong or project is None:
@@ -165,7 +170,9 @@ def _place(where: Location) -> Location:
     has_kind = len(where) > 2 and where[2] in _KINDS_OF.get(str(where[0]), ())
     where = (*where[:2], *where[3:]) if has_kind else where
     if len(where) > _KIND_AT and where[_KIND_AT] in _INNER_KINDS.get(str(where[2]), ()):
-        return (*where[:_KIND_AT], *where[_KIND_AT + 1 :])
+        where = (*where[:_KIND_AT], *where[_KIND_AT + 1 :])
+    if len(where) > _KIND_AT + 1 and where[_KIND_AT] == "on":
+        return (*where[: _KIND_AT + 1], *where[_KIND_AT + 2 :])
     return where
 
 
@@ -176,7 +183,8 @@ def _has_wrong_items(where: Location, every: Sequence[ErrorDetails]) -> bool:
 
 def _kinds(where: Location) -> Mapping[str, type[BaseModel]]:
     """Return the kinds of tables of which one is meant at a place."""
-    return _INNER_KINDS["phases"] if len(where) >= _KIND_AT else _KINDS_OF[str(where[0])]
+    inside = str(where[_KIND_AT - 1]) if len(where) >= _KIND_AT else ""
+    return _INNER_KINDS.get(inside) or _KINDS_OF[str(where[0])]
 
 
 def _said(line: ErrorDetails, what: str) -> str:
@@ -206,7 +214,7 @@ def _fields(where: Location) -> list[str]:
     """Return the names of the fields of the table that a key stands in."""
     model: type[BaseModel] = Project
     inside = str(where[_KIND_AT - 1]) if len(where) > _KIND_AT else ""
-    kinds = {**_KINDS_OF.get(str(where[0]), {}), **_INNER_KINDS.get(inside, {})}
+    kinds = {**_KINDS_OF.get(str(where[0]), {}), **_INNER_KINDS.get(inside, {}), **_VICTIMS}
     for part in where[:-1]:
         if found := kinds.get(str(part)):
             model = found

@@ -35,6 +35,11 @@ def start_order(services: Mapping[str, ServiceTable], needs: Iterable[str]) -> l
     return [name for name in in_order(links) if name in wanted]
 
 
+def needed(services: _Tables, names: Iterable[str]) -> list[str]:
+    """Return the services among these names, and all that these need; of what is malformed, nothing."""
+    return _with_needs({name: _texts(table.get("needs")) for name, table in services.items()}, names)
+
+
 def placeholders(name: str, fields: Mapping[str, str]) -> dict[str, str]:
     """Return what texts in braces may name of a service."""
     return {f"services.{name}.{field}": value for field, value in fields.items()}

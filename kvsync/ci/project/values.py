@@ -24,8 +24,8 @@ RESERVED = frozenset(
 
 NAME = r"^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$"
 
-_UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
-_TIME = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([smh]?)")
+_UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_TIME = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(ms|[smh]?)")
 
 DEFAULT_TIMEOUT_S = 900.0
 
@@ -39,7 +39,7 @@ def _stage_name(name: str) -> str:
 
 
 def as_seconds(given: object) -> object:
-    """Read `90`, "90s", "5m" or "2h" as seconds; what is no text is left to the validation."""
+    """Read `90`, "200ms", "90s", "5m" or "2h" as seconds; what is no text is left to the validation."""
     if not isinstance(given, str):
         return given
     found = _TIME.fullmatch(given.strip())
@@ -78,7 +78,7 @@ Seconds = Annotated[
         {
             "anyOf": [
                 {"type": "number", "exclusiveMinimum": 0},
-                {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)? ?[smh]?$"},
+                {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)? ?(ms|[smh])?$"},
             ]
         }
     ),

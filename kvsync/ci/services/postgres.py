@@ -9,19 +9,21 @@ import pwd
 import secrets
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 import psycopg
 from psycopg import sql
+from psycopg.errors import DuplicateDatabase
 
 from kvsync.ci.services.container import container
 from kvsync.ci.services.container import source as source_of
 from kvsync.ci.services.finding import Programs, in_package, on_path, said_version
 from kvsync.ci.services.greeting import postgres_hello
+from kvsync.ci.services.running_service import RunningService
 from kvsync.ci.services.server import ServerCommand, free_ports, serving
-from kvsync.ci.services.service import HOST, NotReady, RunningService, Surroundings
+from kvsync.ci.services.service import HOST, NotReady, Surroundings
 from kvsync.testing.processes.runner import run
 from kvsync.testing.processes.scratch import scratch
 from kvsync.testing.results.verdicts import NotRun
@@ -62,7 +64,8 @@ def postgres(name: str, around: Surroundings, timeout_s: float) -> Iterator[Runn
         words += [word for setting in settings for word in ("-c", setting)]
         server = ServerCommand(argv=[*_unprivileged(), *words], answer=lambda: _answer(url))
         with serving(server, name, around, timeout_s) as running:
-            _execute(url, sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+            with suppress(DuplicateDatabase):  # the one that every server has, which is as empty
+                _execute(url, sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
             version = f"PostgreSQL {said_version(programs.paths['postgres'], '--version')}"
             source = f"{version} ({programs.source})"
             yield RunningService(

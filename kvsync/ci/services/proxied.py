@@ -1,9 +1,10 @@
-"""A service as it is reached through the fault proxy: at an address of the proxy's, and otherwise the same."""
+"""A service as it is reached through the fault proxy: at another address, and otherwise the same."""
 
 from dataclasses import replace
 from urllib.parse import parse_qs, urlsplit, urlunsplit
 
-from kvsync.ci.services.service import HOST, RunningService
+from kvsync.ci.services.running_service import RunningService
+from kvsync.ci.services.service import HOST
 from kvsync.testing.clusters.local.fault_proxy import FaultProxy
 
 ENCRYPTED = ("https", "rediss")

@@ -14,8 +14,9 @@ from kvsync.ci.services.postgres import postgres
 from kvsync.ci.services.program import program, require_program
 from kvsync.ci.services.proxied import proxied
 from kvsync.ci.services.redis import redis
+from kvsync.ci.services.running_service import RunningService
 from kvsync.ci.services.s3 import s3
-from kvsync.ci.services.service import RunningService, Surroundings
+from kvsync.ci.services.service import Surroundings
 from kvsync.testing.clusters.local.fault_proxy import FaultProxy
 
 

@@ -96,7 +96,7 @@ class ServerCommand:
     control: Control = field(default_factory=ProcessTree)
 
 
-class Server:
+class ServerProcess:
     """The process of a server, which may be ended and started again; only one of them runs at a time."""
 
     def __init__(self, command: ServerCommand, name: str, around: Surroundings) -> None:
@@ -176,12 +176,14 @@ class Server:
 
 
 @contextmanager
-def serving(server: ServerCommand, name: str, around: Surroundings, timeout_s: float) -> Iterator[Server]:
+def serving(
+    server: ServerCommand, name: str, around: Surroundings, timeout_s: float
+) -> Iterator[ServerProcess]:
     """Run a server until left.
 
     Raises NotReady when it ends before it answers, or does not answer within `timeout_s`.
     """
-    running = Server(server, name, around)
+    running = ServerProcess(server, name, around)
     try:
         running.start()
         running.await_ready(timeout_s)

@@ -7,28 +7,35 @@ leaves a doubt.
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from kvsync.ci.project.model import ServiceTable
-from kvsync.ci.project.services import placeholders, variables
+from kvsync.ci.project.services import variables
 from kvsync.ci.run_folder import RunFolder
-from kvsync.ci.services.service import NotReady, RunningService, Surroundings
+from kvsync.ci.services.running_service import RunningService
+from kvsync.ci.services.service import NotReady, Surroundings
 from kvsync.ci.settings import ServiceSettings
 from kvsync.ci.stages.stage import Stage, StageContext
+from kvsync.testing.clusters.local.fault_proxy import FaultProxy
 from kvsync.testing.results.outcome import StageResult
 from kvsync.testing.results.verdicts import NotRun
 
 
 @dataclass(frozen=True, slots=True)
 class ServedStage:
-    """Runs what `make` returns for what its words may name; `tables` describe the services in `order`."""
+    """Runs what `make` returns for its services; `tables` describe those in `order`.
+
+    With `is_proxied` they are reached through the fault proxy.
+    """
 
     name: str
-    make: Callable[[Mapping[str, str]], Stage]
+    make: Callable[[Mapping[str, RunningService]], Stage]
     order: Sequence[str]
     tables: Mapping[str, ServiceTable]
     settings: ServiceSettings = field(default_factory=ServiceSettings, repr=False)
+    is_proxied: bool = False
 
     def run(self, context: StageContext) -> StageResult:
         """See Stage; the services' logs are in the run's `logs/services/<stage>/`."""
@@ -42,8 +49,11 @@ class ServedStage:
 
         started_at = datetime.now(UTC)
         try:
-            with running(self.tables, self.order, self._around(context)) as services:
-                result = self._served(services).run(context_with(context, services))
+            with ExitStack() as stack:
+                proxy = stack.enter_context(FaultProxy(context.seed)) if self.is_proxied else None
+                around = self._around(context)
+                services = stack.enter_context(running(self.tables, self.order, around, proxy))
+                result = self.make(services).run(context_with(context, services))
         except NotReady as exc:
             return StageResult.unknown(
                 self.name,
@@ -66,12 +76,6 @@ class ServedStage:
             environ=context.environ,
             values={"profile": context.profile, "seed": str(context.seed)},
         )
-
-    def _served(self, services: Mapping[str, RunningService]) -> Stage:
-        found: dict[str, str] = {}
-        for name, service in services.items():
-            found |= placeholders(name, service.fields)
-        return self.make(found)
 
 
 def context_with(context: StageContext, services: Mapping[str, RunningService]) -> StageContext:

@@ -18,8 +18,9 @@ from pydantic import SecretStr
 from kvsync.ci.cleaning.residue import find
 from kvsync.ci.services.postgres import postgres
 from kvsync.ci.services.redis import ask, redis
+from kvsync.ci.services.running_service import RunningService
 from kvsync.ci.services.s3 import s3
-from kvsync.ci.services.service import NotReady, RunningService, Surroundings
+from kvsync.ci.services.service import NotReady, Surroundings
 from kvsync.ci.settings import ServiceSettings
 from kvsync.testing.processes.ledger import Ledger
 from kvsync.testing.results.verdicts import NotRun

@@ -1,0 +1,204 @@
+"""A stage that disturbs its services one fault after the other, and judges how requests are served meanwhile.
+
+What no fault may break is a check: the criteria of its table, and data that is whole afterwards. A fault that
+cannot be injected here is not run, one without a measured effect void, and what too few requests tell is
+inconclusive; none of these ever passes.
+"""
+
+import os
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+from kvsync.ci.chaos.declared import fault_of
+from kvsync.ci.chaos.experiment import Deadline, Experiment, Stopped
+from kvsync.ci.chaos.injector import ServiceInjector
+from kvsync.ci.chaos.steady import Probing, Steady, http_probe, program_probe
+from kvsync.ci.project.chaos_stage import ChaosStageTable, FaultTable, criteria_of
+from kvsync.ci.project.relations import filled
+from kvsync.ci.run_folder import RunFolder
+from kvsync.ci.services.running_service import RunningService
+from kvsync.ci.services.service import Surroundings
+from kvsync.ci.stages.command_stage import FORBIDDEN, MISSING, free_label
+from kvsync.ci.stages.stage import StageContext
+from kvsync.testing.faults.holding import PROOF_TIMEOUT_S
+from kvsync.testing.processes.runner import CommandResult, run
+from kvsync.testing.results.history import History, append_line
+from kvsync.testing.results.outcome import Check, CheckKind, StageResult, merge
+from kvsync.testing.results.texts import shortened
+from kvsync.testing.results.verdicts import NotRun
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChaosStage:
+    """Carries out the faults of a table within `timeout_s`, on services that are reached through the proxy.
+
+    `start_s` is how long each of the services may take to be ready again. `values` are what words name.
+    """
+
+    name: str
+    table: ChaosStageTable
+    timeout_s: float
+    services: Mapping[str, RunningService] = field(default_factory=dict)
+    start_s: Mapping[str, float] = field(default_factory=dict)
+    values: Mapping[str, str] = field(default_factory=dict)
+
+    def run(self, context: StageContext) -> StageResult:
+        """See Stage; each fault's requests are in the run's `history/`, the checks in `logs/<stage>.log`."""
+        started_at, began = datetime.now(UTC), time.monotonic()
+        running = _Running(self, context, Deadline(began + self.timeout_s, context.stop))
+        checks = list(running.checks())
+        result = merge(self.name, checks, started_at=started_at, duration_s=time.monotonic() - began)
+        return replace(result, log=str(running.log.relative_to(context.run_dir)))
+
+
+class _Running:
+    """One attempt at the stage."""
+
+    def __init__(self, stage: ChaosStage, context: StageContext, deadline: Deadline) -> None:
+        self._stage, self._context, self._deadline = stage, context, deadline
+        self.label = free_label(context.run_dir, stage.name)
+        self.log = context.run_dir / "logs" / f"{self.label}.log"
+        self._history = History(context.run_dir / "history" / f"{self.label}.jsonl", proc="chaos")
+        self._values = {**stage.values, "profile": context.profile, "seed": str(context.seed)}
+        self._tests = RunFolder(context.run_dir).tests(stage.name)
+        self._folder = context.repository / (stage.table.folder or "")
+        self._injector = ServiceInjector(stage.services, self._around(), deadline.check)
+
+    def checks(self) -> Iterator[Check]:
+        """Give the checks of each fault, one fault after the other."""
+        faults = self._stage.table.faults
+        self._tests.parent.mkdir(parents=True, exist_ok=True)
+        append_line(self._tests, {"event": "collected", "nodeids": list(faults), "count": len(faults)})
+        stopped = ""
+        try:
+            self._require_whole()
+        except Stopped as exc:
+            stopped = str(exc)
+        for name, table in faults.items():
+            if stopped:
+                yield Check(name=f"{name}: effect", kind="not-run", detail=f"not reached: {stopped}")
+                continue
+            append_line(self._tests, {"event": "started", "nodeid": name})
+            began = time.monotonic()
+            try:
+                found = self._carried_out(name, table)
+            except Stopped as exc:
+                stopped = str(exc)
+                kind: CheckKind = "not-run" if self._context.stop.is_set() else "timeout"
+                found = [Check(name=f"{name}: effect", kind=kind, detail=stopped)]
+            except NotRun as exc:
+                found = [Check(name=f"{name}: effect", kind="not-run", detail=str(exc))]
+            found[0] = replace(found[0], duration_s=time.monotonic() - began)
+            worst = max(found, key=lambda each: each.outcome)
+            append_line(self._tests, {"event": "finished", "nodeid": name, "kind": worst.kind})
+            self._say(f"{each.kind}: {each.name}: {each.detail}" for each in found)
+            yield from found
+
+    def _carried_out(self, name: str, table: FaultTable) -> list[Check]:
+        self._restore()
+        assert isinstance(table.on, str)
+        history = self._history.bind(test=f"{self._stage.name}::{name}")
+        experiment = Experiment(
+            name=name,
+            fault=fault_of(table, table.on),
+            seconds=table.seconds,
+            baseline_s=self._stage.table.baseline,
+            criteria=criteria_of(self._stage.table.criteria, table.criteria),
+            injector=self._injector,
+            steady=lambda: self._steady(history),
+            history=history,
+            deadline=self._deadline,
+            look=self._ended,
+            proof_timeout_s=max(PROOF_TIMEOUT_S, self._stage.start_s.get(table.on, 0.0)),
+        )
+        found = experiment.carry_out()
+        if len(found) > 1 and self._stage.table.whole:
+            found.append(self._whole(f"{name}: data is whole"))
+        return found
+
+    def _steady(self, history: History) -> Steady:
+        asked = self._stage.table.steady
+        if isinstance(asked.probe, str):
+            ask = http_probe(filled(asked.probe, self._values), asked.timeout)
+        elif asked.probe:
+            argv = [filled(word, self._values) for word in asked.probe]
+            ask = program_probe(argv, self._folder, self._environ(), asked.timeout)
+        else:
+            raise NotRun("requests of load stages are not sent yet")
+        return Probing(
+            ask, history, rate_per_s=asked.rate_per_s, timeout_s=asked.timeout, seed=self._context.seed
+        )
+
+    def _restore(self) -> None:
+        """Start what an earlier fault ended and what did not come back: each fault is judged by itself."""
+        for name, service in self._stage.services.items():
+            server = service.server
+            if server and not server.is_running:
+                server.start()
+                server.await_ready(self._stage.start_s.get(name, PROOF_TIMEOUT_S))
+
+    def _ended(self) -> str:
+        return "; ".join(filter(None, [each.why_ended() for each in self._stage.services.values()]))
+
+    def _require_whole(self) -> None:
+        """Raise NotRun when data is not whole even before any fault."""
+        if self._stage.table.whole:
+            before = self._whole("data is whole before any fault")
+            if before.kind != "passed":
+                raise NotRun(f"{before.name}: {before.detail}")
+
+    def _whole(self, name: str) -> Check:
+        words = [filled(word, self._values) for word in self._stage.table.whole or ()]
+        done = run(
+            words,
+            log=self.log,
+            timeout_s=self._stage.table.whole_timeout,
+            cwd=self._folder,
+            env=self._variables(),
+            environ=self._context.environ,
+            stop=self._context.stop,
+            ledger=self._context.ledger,
+        )
+        self._deadline.check()
+        kind, why = _judged(done, self._stage.table.whole_timeout)
+        return Check(
+            name=name,
+            kind=kind,
+            detail=f"{shortened(' '.join(words))}: {why}",
+            duration_s=done.duration_s,
+            log_tail="" if kind == "passed" else done.tail,
+        )
+
+    def _variables(self) -> dict[str, str]:
+        said = self._stage.table.environment
+        return {"PYTHONPATH": "", **{name: filled(text, self._values) for name, text in said.items()}}
+
+    def _environ(self) -> dict[str, str]:
+        inherited = os.environ if self._context.environ is None else self._context.environ
+        return {**inherited, **self._variables(), **self._context.ledger.environment}
+
+    def _around(self) -> Surroundings:
+        context = self._context
+        logs = RunFolder(context.run_dir).logs / "services" / self._stage.name
+        return Surroundings(
+            repository=context.repository, logs=logs, ledger=context.ledger, stop=context.stop
+        )
+
+    def _say(self, lines: Iterator[str]) -> None:
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.log.open("a", encoding="utf-8") as log:
+            log.writelines(f"{line}\n" for line in lines)
+
+
+def _judged(done: CommandResult, timeout_s: float) -> tuple[CheckKind, str]:
+    """Say how a program that looks at data ended, and why."""
+    last = next((line for line in reversed(done.tail.splitlines()) if line.strip()), "it printed nothing")
+    if done.timed_out:
+        return "failed", f"it took longer than {timeout_s:g} s"
+    if done.exit_code in (MISSING, FORBIDDEN):
+        return "not-run", f"it is not there, or cannot be executed ({shortened(last.strip())}); install it"
+    if done.exit_code:
+        return "failed", f"exit status {done.exit_code}: {shortened(last.strip())}"
+    return "passed", "exit status 0"
