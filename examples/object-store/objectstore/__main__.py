@@ -10,7 +10,7 @@ from pathlib import Path
 from objectstore.settings import Settings
 
 KEEP_S = 75
-"""How long an idle connection stays: longer than clients keep theirs, or they would meet one that is closing."""
+"""How long an idle connection stays: longer than clients keep theirs, who would else meet one that ends."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -28,7 +28,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     logging.getLogger("httpx").setLevel(logging.WARNING)
     settings = _settings(given)
-    uvicorn.run(gateway(settings), host=given.host, port=given.port, access_log=False, timeout_keep_alive=KEEP_S)
+    uvicorn.run(
+        gateway(settings), host=given.host, port=given.port, access_log=False, timeout_keep_alive=KEEP_S
+    )
 
 
 def _settings(given: argparse.Namespace) -> Settings:

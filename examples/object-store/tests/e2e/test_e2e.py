@@ -1,6 +1,7 @@
 """Files from end to end: over HTTP, onto three storage servers, and back."""
 
 import http.client
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,8 +12,11 @@ from chunk_client import ChunkClient
 from client import FileClient, Tables, eventually, gateway_client
 from cluster import Cluster, free_port
 from conftest import SERVERS, storage_address
-from content import Content
+from content import Content, readable
 from sizes import GB, MB, Sizes
+
+DEMANDED = 100 * MB
+"""Bytes per second of a transfer, in the profile `full`."""
 
 
 @pytest.fixture
@@ -193,6 +197,27 @@ def test_upload_download_max_size(
 
     assert bounded.download(prefix) == (content.size, content.sha256())
     assert status_of_announced(bounded, f"{prefix}-more", content.size + 1) == 413
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_throughput(
+    files: FileClient, prefix: str, sizes: Sizes, record_property: Callable[[str, object], None]
+) -> None:
+    """The gateway moves more than 100 MB per second each way, where machines are there for it: in `full`."""
+    content = Content(10, sizes.stream)
+    rates = {}
+    for way, move in (
+        ("upload", lambda: files.upload(prefix, content)),
+        ("download", lambda: files.download(prefix)),
+    ):
+        began = time.perf_counter()
+        move()
+        rates[way] = content.size / (time.perf_counter() - began)
+        record_property(f"{way}_mb_per_s", round(rates[way] / MB, 1))
+
+    if sizes.is_full:
+        assert min(rates.values()) > DEMANDED, {way: f"{readable(rate)}/s" for way, rate in rates.items()}
 
 
 @pytest.mark.concurrent
