@@ -8,7 +8,7 @@ import grpc
 from objectstore.wire import storage_pb2 as wire
 from objectstore.wire import storage_pb2_grpc as service
 
-TIMEOUT_S = 120
+TIMEOUT_S = 600
 
 
 class ChunkClient:
