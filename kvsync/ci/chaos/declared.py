@@ -13,6 +13,7 @@ from kvsync.ci.project.chaos_stage import (
     OutageTable,
     PartitionTable,
     PauseTable,
+    PodSelector,
     ResetTable,
     RestartTable,
 )
@@ -29,6 +30,7 @@ from kvsync.testing.faults.fault import (
     PacketLoss,
     Partition,
     PodFailure,
+    PodKill,
     PodPause,
     PortsBlocked,
     Restart,
@@ -55,7 +57,8 @@ def fault_of(table: FaultTable, victim: str) -> Fault:  # noqa: C901 - one case 
         case MemoryTable(workers=workers, size=size):
             return MemoryStress(pod=victim, workers=workers, size_bytes=size)
         case KillTable():
-            return ContainerKill(pod=victim)
+            is_pod = isinstance(table.on, PodSelector)
+            return PodKill(pod=victim) if is_pod else ContainerKill(pod=victim)
         case DownTable():
             return PodFailure(pod=victim)
         case RestartTable():

@@ -12,10 +12,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
+from urllib.parse import urlsplit
 
-import httpx
-
-from kvsync.testing.clusters.endpoints import NO_CERTIFICATES
+from kvsync.testing.load.generator import Generator
+from kvsync.testing.load.http.requests import RequestKind
+from kvsync.testing.load.http.stream import HttpStream
 from kvsync.testing.load.plan import Phase, arrivals
 from kvsync.testing.processes.tools import Tools
 from kvsync.testing.results.history import History
@@ -26,8 +27,6 @@ AT_MOST_S = 24 * 3600.0
 """Longer than any fault is held."""
 
 MOST_WORKERS = 1024
-
-ACCEPTED_BELOW = 400
 
 Ask = Callable[[], str]
 """Asks once; says what was wrong with the answer, "" if nothing was."""
@@ -114,23 +113,38 @@ class Probing:
         )
 
 
-def http_probe(address: str, timeout_s: float) -> Ask:
-    """Return what asks an address; an answer counts with a status below 400."""
-    client = httpx.Client(
-        timeout=timeout_s,
-        limits=httpx.Limits(max_connections=None),
-        verify=True if address.startswith("https:") else NO_CERTIFICATES,
-        trust_env=False,
-    )
+class Requests:
+    """Requests of a stream, sent by the process of the load generator; `name` is that of their history."""
 
-    def ask() -> str:
-        try:
-            status = client.get(address).status_code
-        except httpx.HTTPError as exc:
-            return f"{type(exc).__name__}: {exc}"
-        return f"status {status}" if status >= ACCEPTED_BELOW else ""
+    def __init__(self, stream: HttpStream, *, run_dir: Path, name: str, test: str) -> None:
+        self._generator = Generator([stream], run_dir=run_dir, name=name, test=test)
 
-    return ask
+    def __enter__(self) -> Self:
+        """See Steady."""
+        self._generator.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """See Steady."""
+        self._generator.__exit__(kind, error, trace)
+
+    def samples(self) -> list[Sample]:
+        """See Steady."""
+        return [Sample.of(each) for each in self._generator.records() if each["f"] == "request"]
+
+    def check(self) -> None:
+        """See Steady."""
+        self._generator.check()
+
+
+def http_probe(address: str, timeout_s: float, seed: int) -> HttpStream:
+    """Return requests to one address; an answer counts with a status below 400."""
+    parts = urlsplit(address)
+    path = f"{parts.path or '/'}{'?' if parts.query else ''}{parts.query}"
+    kind = RequestKind(name="probe", path=path, timeout_s=timeout_s)
+    return HttpStream(target=f"{parts.scheme}://{parts.netloc}", kinds=[kind], phases=[], seed=seed)
 
 
 def program_probe(argv: list[str], folder: Path, environ: Mapping[str, str], timeout_s: float) -> Ask:

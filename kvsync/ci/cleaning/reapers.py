@@ -9,6 +9,7 @@ The facts of each kind, which its maker writes down and its reaper needs:
     namespace        kubeconfig, context, kind_cluster
     cordon           kubeconfig, context, kind_cluster
     node-image       kind_cluster: a Kind cluster that stays, on whose nodes the image was loaded
+    container-state  undo: docker's words, which the container's name follows
     container, image, path: none, the name says everything
     database, bucket: none; they are on a server of the owner's
     docker           none: it is not a thing, but says that docker did not answer; see labelled
@@ -23,6 +24,7 @@ import re
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 
+from kvsync.ci.chaos.containers import undo_container
 from kvsync.ci.cleaning.labelled import ANSWER_S, UNKNOWN
 from kvsync.errors import UnknownName
 from kvsync.testing.clusters.kubernetes.machine import CLUSTER_LABEL
@@ -44,6 +46,7 @@ KINDS = (
     "namespace",
     "cordon",
     "node-image",
+    "container-state",
     "container",
     "image",
     UNKNOWN,
@@ -129,6 +132,8 @@ def reap(entry: LedgerEntry, tools: Tools = ON_PATH) -> bool:
             return False
         case "network-rule":
             return undo(entry, tools)
+        case "container-state":
+            return undo_container(entry, tools)
         case "database" | "bucket":
             raise ClusterError("its server's password is not kept; remove it there")
         case "custom-resource" | "namespace" | "cordon" | "node-image" as kind:

@@ -5,7 +5,12 @@ from typing import cast
 
 from pydantic import ValidationError
 
-from kvsync.ci.project.chaos_stage import FEWEST_FOR_P95, ChaosStageTable, criteria_of
+from kvsync.ci.project.chaos_stage import (
+    PLANNED,
+    PLANNED_FOR_P95,
+    ChaosStageTable,
+    criteria_of,
+)
 from kvsync.ci.project.relations import suggested
 from kvsync.ci.project.services import needed
 from kvsync.pods import Location
@@ -73,13 +78,15 @@ def _wrong_numbers(stage: _Table) -> _Wrong:
     if least_s >= table.timeout:
         yield ("timeout",), f"its faults take more than {least_s:.0f} s; raise it, or shorten them"
     for name, fault in table.faults.items():
-        if criteria_of(table.criteria, fault.criteria).p95 is None:
-            continue
+        is_quick = criteria_of(table.criteria, fault.criteria).p95 is not None
         for place, seconds in ((("baseline",), table.baseline), (("faults", name, "for"), fault.seconds)):
-            if (count := table.steady.rate_per_s * seconds) < FEWEST_FOR_P95:
-                said = f"{table.steady.rate_per_s:g} requests per second make {count:.0f}, and a p95 needs"
+            count = table.steady.rate_per_s * seconds
+            said = f"{table.steady.rate_per_s:g} requests per second make {count:.0f}"
+            if count < PLANNED:
+                yield place, f"{said}, which say nothing; raise steady.rate or the time to {PLANNED}"
+            elif is_quick and count < PLANNED_FOR_P95:
                 mend = "raise steady.rate or the time, or set criteria.p95 = false"
-                yield place, f"{said} {FEWEST_FOR_P95}; {mend}"
+                yield place, f"{said}, and a p95 needs {PLANNED_FOR_P95}; {mend}"
 
 
 def _tables(given: object) -> dict[str, _Table]:

@@ -33,6 +33,9 @@ from kvsync.ci.project.values import NAME, InnerPath, Part, Seconds, ServiceName
 FEWEST_FOR_P95 = 200
 """Ten of this many requests are slower than their p95; with fewer it is down to luck."""
 
+PLANNED, PLANNED_FOR_P95 = 40, 250
+"""How many requests have to be planned so that 20, and FEWEST_FOR_P95, come: they come at random."""
+
 RATE_PER_S, PROGRAM_RATE_PER_S = 50.0, 5.0
 """How often is asked where the file does not say: over HTTP, and by starting a program."""
 
@@ -206,7 +209,7 @@ class BandwidthTable(_Fault):
 
 
 class LossTable(_Fault):
-    """Packets from and to it are lost, on Kubernetes only: a proxy has none to lose."""
+    """Packets from and to it are lost. Not run for a service: a proxy has none to lose."""
 
     kind: Literal["loss"]
     """What kind of fault it is."""

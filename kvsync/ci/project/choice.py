@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathspec import GitIgnoreSpec
 
 from kvsync.ci.project.chaos_stage import ChaosStageTable, PodSelector
+from kvsync.ci.project.load_stage import LoadStageTable
 from kvsync.ci.project.model import Project, PytestStageTable, StageTable
 from kvsync.ci.project.relations import combinations, combined_name, filled, in_order
 from kvsync.ci.project.stage_fields import When
@@ -26,12 +27,16 @@ class Occasion:
 
 @dataclass(frozen=True, slots=True)
 class ProjectStage:
-    """One stage, for one combination of its matrix: `origin` is its name in the file."""
+    """One stage, for one combination of its matrix: `origin` is its name in the file.
+
+    `load` is the stage whose requests it sends while faults act.
+    """
 
     name: str
     origin: str
     table: StageTable
     values: dict[str, str] = field(default_factory=dict)
+    load: LoadStageTable | None = None
 
     @property
     def uses_cluster(self) -> bool:
@@ -54,8 +59,14 @@ def stages_of(project: Project) -> dict[str, ProjectStage]:
         table = project.stages[origin]
         for values in combinations(table.matrix):
             name = combined_name(origin, values)
-            found[name] = ProjectStage(name, origin, table, values)
+            found[name] = ProjectStage(name, origin, table, values, _load_of(table, project))
     return found
+
+
+def _load_of(table: StageTable, project: Project) -> LoadStageTable | None:
+    name = table.steady.load if isinstance(table, ChaosStageTable) else None
+    load = project.stages.get(name) if name else None
+    return load if isinstance(load, LoadStageTable) else None
 
 
 def choose(project: Project, names: Sequence[str], occasion: Occasion) -> tuple[str, ...]:

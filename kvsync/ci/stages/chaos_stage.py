@@ -7,22 +7,33 @@ inconclusive; none of these ever passes.
 
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
+from kvsync.ci.chaos.containers import ContainerInjector, find_container
 from kvsync.ci.chaos.declared import fault_of
 from kvsync.ci.chaos.experiment import Deadline, Experiment, Stopped
 from kvsync.ci.chaos.injector import ServiceInjector
-from kvsync.ci.chaos.steady import Probing, Steady, http_probe, program_probe
-from kvsync.ci.project.chaos_stage import ChaosStageTable, FaultTable, criteria_of
+from kvsync.ci.chaos.steady import AT_MOST_S, Probing, Requests, Steady, http_probe, program_probe
+from kvsync.ci.project.chaos_stage import (
+    ChaosStageTable,
+    ContainerLabel,
+    FaultTable,
+    PodSelector,
+    criteria_of,
+)
+from kvsync.ci.project.load_stage import LoadStageTable
 from kvsync.ci.project.relations import filled
 from kvsync.ci.run_folder import RunFolder
 from kvsync.ci.services.running_service import RunningService
 from kvsync.ci.services.service import Surroundings
 from kvsync.ci.stages.command_stage import FORBIDDEN, MISSING, free_label
+from kvsync.ci.stages.load.stream import stream_of
 from kvsync.ci.stages.stage import StageContext
-from kvsync.testing.faults.holding import PROOF_TIMEOUT_S
+from kvsync.testing.clusters.kubernetes.machine import Machine
+from kvsync.testing.errors import ClusterError, WaitTimeout
+from kvsync.testing.faults.holding import PROOF_TIMEOUT_S, Injector
 from kvsync.testing.processes.runner import CommandResult, run
 from kvsync.testing.results.history import History, append_line
 from kvsync.testing.results.outcome import Check, CheckKind, StageResult, merge
@@ -34,18 +45,22 @@ from kvsync.testing.results.verdicts import NotRun
 class ChaosStage:
     """Carries out the faults of a table within `timeout_s`, on services that are reached through the proxy.
 
-    `start_s` is how long each of the services may take to be ready again. `values` are what words name.
+    `load` is the stage whose requests are sent meanwhile, if it says so. `start_s` is how long each of the
+    services may take to be ready again. `values` are what words name.
     """
 
     name: str
     table: ChaosStageTable
     timeout_s: float
+    load: LoadStageTable | None = None
     services: Mapping[str, RunningService] = field(default_factory=dict)
     start_s: Mapping[str, float] = field(default_factory=dict)
     values: Mapping[str, str] = field(default_factory=dict)
 
     def run(self, context: StageContext) -> StageResult:
         """See Stage; each fault's requests are in the run's `history/`, the checks in `logs/<stage>.log`."""
+        if context.box:
+            raise NotRun("it sends requests, and in a box there is no network: run it for trusted commits")
         started_at, began = datetime.now(UTC), time.monotonic()
         running = _Running(self, context, Deadline(began + self.timeout_s, context.stop))
         checks = list(running.checks())
@@ -64,7 +79,6 @@ class _Running:
         self._values = {**stage.values, "profile": context.profile, "seed": str(context.seed)}
         self._tests = RunFolder(context.run_dir).tests(stage.name)
         self._folder = context.repository / (stage.table.folder or "")
-        self._injector = ServiceInjector(stage.services, self._around(), deadline.check)
 
     def checks(self) -> Iterator[Check]:
         """Give the checks of each fault, one fault after the other."""
@@ -73,6 +87,7 @@ class _Running:
         append_line(self._tests, {"event": "collected", "nodeids": list(faults), "count": len(faults)})
         stopped = ""
         try:
+            self._set_up()
             self._require_whole()
         except Stopped as exc:
             stopped = str(exc)
@@ -90,6 +105,8 @@ class _Running:
                 found = [Check(name=f"{name}: effect", kind=kind, detail=stopped)]
             except NotRun as exc:
                 found = [Check(name=f"{name}: effect", kind="not-run", detail=str(exc))]
+            except (ClusterError, WaitTimeout) as exc:
+                found = [Check(name=f"{name}: effect", kind="infra-error", detail=str(exc))]
             found[0] = replace(found[0], duration_s=time.monotonic() - began)
             worst = max(found, key=lambda each: each.outcome)
             append_line(self._tests, {"event": "finished", "nodeid": name, "kind": worst.kind})
@@ -98,37 +115,70 @@ class _Running:
 
     def _carried_out(self, name: str, table: FaultTable) -> list[Check]:
         self._restore()
-        assert isinstance(table.on, str)
         history = self._history.bind(test=f"{self._stage.name}::{name}")
+        injector, victim = self._injector_of(table, history)
         experiment = Experiment(
             name=name,
-            fault=fault_of(table, table.on),
+            fault=fault_of(table, victim),
             seconds=table.seconds,
             baseline_s=self._stage.table.baseline,
             criteria=criteria_of(self._stage.table.criteria, table.criteria),
-            injector=self._injector,
-            steady=lambda: self._steady(history),
+            injector=injector,
+            steady=lambda: self._steady(name, history),
             history=history,
             deadline=self._deadline,
             look=self._ended,
-            proof_timeout_s=max(PROOF_TIMEOUT_S, self._stage.start_s.get(table.on, 0.0)),
+            proof_timeout_s=max(PROOF_TIMEOUT_S, self._stage.start_s.get(victim, 0.0)),
         )
         found = experiment.carry_out()
         if len(found) > 1 and self._stage.table.whole:
             found.append(self._whole(f"{name}: data is whole"))
         return found
 
-    def _steady(self, history: History) -> Steady:
-        asked = self._stage.table.steady
-        if isinstance(asked.probe, str):
-            ask = http_probe(filled(asked.probe, self._values), asked.timeout)
-        elif asked.probe:
+    def _injector_of(self, table: FaultTable, history: History) -> tuple[Injector, str]:
+        """Return who carries a fault out, and the name of what it befalls. Raises NotRun without one."""
+        ledger, check = self._context.ledger, self._deadline.check
+        match table.on:
+            case ContainerLabel(container=labels):
+                return ContainerInjector(ledger, check), find_container(labels)
+            case PodSelector() as selector:
+                machine = RunFolder(self._context.run_dir).machine
+                if not machine.exists():
+                    raise NotRun("pods need a cluster: run it with --cluster kind or --cluster kubernetes")
+                # Only here: the client of Kubernetes takes a second to import.
+                from kvsync.ci.chaos.pods import PodInjector
+
+                pods = PodInjector(Machine.read(machine), selector, ledger, history, check)
+                return pods, pods.victim()
+            case name:
+                around = Surroundings(
+                    repository=self._context.repository,
+                    logs=RunFolder(self._context.run_dir).logs / "services" / self._stage.name,
+                    ledger=ledger,
+                    stop=self._context.stop,
+                )
+                return ServiceInjector(self._stage.services, around, check), name
+
+    def _steady(self, name: str, history: History) -> Steady:
+        context, asked = self._context, self._stage.table.steady
+        if isinstance(asked.probe, tuple):
             argv = [filled(word, self._values) for word in asked.probe]
             ask = program_probe(argv, self._folder, self._environ(), asked.timeout)
+            return Probing(
+                ask, history, rate_per_s=asked.rate_per_s, timeout_s=asked.timeout, seed=context.seed
+            )
+        if isinstance(asked.probe, str):
+            stream = http_probe(filled(asked.probe, self._values), asked.timeout, context.seed)
         else:
-            raise NotRun("requests of load stages are not sent yet")
-        return Probing(
-            ask, history, rate_per_s=asked.rate_per_s, timeout_s=asked.timeout, seed=self._context.seed
+            assert self._stage.load is not None
+            stream = stream_of(
+                self._stage.load, self._values, context.repository, context.profile, context.seed
+            )
+        return Requests(
+            stream.steady(asked.rate_per_s, AT_MOST_S),
+            run_dir=context.run_dir,
+            name=f"{self.label}-{name}",
+            test=str(history.fields["test"]),
         )
 
     def _restore(self) -> None:
@@ -149,19 +199,18 @@ class _Running:
             if before.kind != "passed":
                 raise NotRun(f"{before.name}: {before.detail}")
 
+    def _set_up(self) -> None:
+        """Make ready what the requests of a load stage ask for. Raises NotRun when that fails."""
+        if self._stage.load and self._stage.load.setup:
+            words = [filled(word, self._values) for word in self._stage.load.setup]
+            done, setup_s = self._ran(words, self._stage.timeout_s), self._stage.timeout_s
+            kind, why = _judged(done, setup_s)
+            if kind != "passed":
+                raise NotRun(f"the program in `setup` of {self._stage.table.steady.load}: {why}")
+
     def _whole(self, name: str) -> Check:
         words = [filled(word, self._values) for word in self._stage.table.whole or ()]
-        done = run(
-            words,
-            log=self.log,
-            timeout_s=self._stage.table.whole_timeout,
-            cwd=self._folder,
-            env=self._variables(),
-            environ=self._context.environ,
-            stop=self._context.stop,
-            ledger=self._context.ledger,
-        )
-        self._deadline.check()
+        done = self._ran(words, self._stage.table.whole_timeout)
         kind, why = _judged(done, self._stage.table.whole_timeout)
         return Check(
             name=name,
@@ -171,6 +220,20 @@ class _Running:
             log_tail="" if kind == "passed" else done.tail,
         )
 
+    def _ran(self, words: Sequence[str], timeout_s: float) -> CommandResult:
+        done = run(
+            words,
+            log=self.log,
+            timeout_s=timeout_s,
+            cwd=self._folder,
+            env=self._variables(),
+            environ=self._context.environ,
+            stop=self._context.stop,
+            ledger=self._context.ledger,
+        )
+        self._deadline.check()
+        return done
+
     def _variables(self) -> dict[str, str]:
         said = self._stage.table.environment
         return {"PYTHONPATH": "", **{name: filled(text, self._values) for name, text in said.items()}}
@@ -178,13 +241,6 @@ class _Running:
     def _environ(self) -> dict[str, str]:
         inherited = os.environ if self._context.environ is None else self._context.environ
         return {**inherited, **self._variables(), **self._context.ledger.environment}
-
-    def _around(self) -> Surroundings:
-        context = self._context
-        logs = RunFolder(context.run_dir).logs / "services" / self._stage.name
-        return Surroundings(
-            repository=context.repository, logs=logs, ledger=context.ledger, stop=context.stop
-        )
 
     def _say(self, lines: Iterator[str]) -> None:
         self.log.parent.mkdir(parents=True, exist_ok=True)

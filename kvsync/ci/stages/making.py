@@ -70,6 +70,7 @@ def make_stage(
                 name=stage.name,
                 table=table,
                 timeout_s=timeout_s,
+                load=stage.load,
                 services=services,
                 start_s=start_s,
                 values=stage.values,

@@ -1,9 +1,10 @@
 """Network faults of a pod, by rules in its network namespace; seen by talking to the pod, and by counters."""
 
 import secrets
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from typing import Protocol
 
-from kvsync.testing.clusters.cluster import PORTS, PortName
+from kvsync.testing.clusters.cluster import PORTS, PodHandle, PortName
 from kvsync.testing.faults import effects
 from kvsync.testing.faults.fault import (
     Bandwidth,
@@ -19,7 +20,7 @@ from kvsync.testing.faults.fault import (
 from kvsync.testing.faults.holding import Effect
 from kvsync.testing.faults.node import rules
 from kvsync.testing.faults.node.changes import Changes
-from kvsync.testing.faults.node.node import ACCEPTED
+from kvsync.testing.faults.node.node import ACCEPTED, Node
 from kvsync.testing.faults.node.pod import NodePod
 from kvsync.testing.processes.ledger import Ledger
 
@@ -29,10 +30,35 @@ REQUESTS = 5
 """Asked to see whether packets get lost; most take four packets each way."""
 
 
+class RuledPod(Protocol):
+    """A pod on a node that can be entered, in whose network rules are made."""
+
+    name: str
+    node: Node
+    network: str
+
+    @property
+    def peer(self) -> str:
+        """The node's end of the pod's link."""
+
+    @property
+    def handle(self) -> PodHandle:
+        """Where it is reached."""
+
+    def say(self, port: PortName) -> str:
+        """Say in words what a client of one of its ports gets."""
+
+    def reset(self, ports: Iterable[PortName]) -> int:
+        """Reset the open connections to its ports; returns how many."""
+
+    def unwell(self, *ports: PortName) -> Effect:
+        """Measure whether a port is not answered, or Kubernetes does not find the pod ready."""
+
+
 class RuleFault:
     """The pod's network has other rules while the fault acts."""
 
-    def __init__(self, pod: NodePod, fault: rules.NodeNetworkFault, ledger: Ledger) -> None:
+    def __init__(self, pod: RuledPod, fault: rules.NodeNetworkFault, ledger: Ledger) -> None:
         self._pod, self._fault = pod, fault
         self._changes, self._acting = Changes(pod.node, ledger), False
         self._mark = f"kvsync-{ledger.run}-{secrets.token_hex(4)}"

@@ -88,7 +88,7 @@ probe = ["x"]
 [stages.few.faults.a]
 on = "api"
 kind = "outage"
-for = "6s"
+for = "9s"
 [stages.none]
 kind = "chaos"
 faults = {}
@@ -132,10 +132,10 @@ loss, corruption, partition, outage, reset, kill, down, restart, pause, cpu, mem
 none
 41: stages.chaos.faults.g.criteria.quick: '1 day' is no time; give seconds, or a text such as \
 "90s", "10m" or "2h"
-42: stages.few.baseline: 5 requests per second make 25, and a p95 needs 200; raise steady.rate or \
-the time, or set criteria.p95 = false
-45: stages.few.timeout: its faults take more than 11 s; raise it, or shorten them
-51: stages.few.faults.a.for: 5 requests per second make 30, and a p95 needs 200; raise \
+42: stages.few.baseline: 5 requests per second make 25, which say nothing; raise steady.rate or the time \
+to 40
+45: stages.few.timeout: its faults take more than 14 s; raise it, or shorten them
+51: stages.few.faults.a.for: 5 requests per second make 45, and a p95 needs 250; raise \
 steady.rate or the time, or set criteria.p95 = false
 52: stages.none.steady: is missing; add it
 54: stages.none.faults: it is empty; give at least one value"""
