@@ -23,8 +23,8 @@ class Settings:
     """To the database, at most."""
     pool_wait_s: float = 10.0
     """How long a request waits for a connection."""
-    storage_timeout_s: float = 10.0
-    """For one call to a storage server."""
+    storage_timeout_s: float = 5.0
+    """For one call to a storage server, after which another is asked: half of what clients wait."""
     heartbeat_s: float = 1.0
     """How often servers are asked, and the ring is refreshed."""
     expiry_s: float = 3.0
