@@ -240,7 +240,7 @@ class Metadata:
                 yield connection
         except PoolTimeout as exc:
             raise Unavailable("all connections to the metadata are in use; try again") from exc
-        except psycopg.OperationalError as exc:
+        except (psycopg.OperationalError, psycopg.InterfaceError) as exc:
             raise Unavailable(f"the metadata cannot be reached: {' '.join(str(exc).split())}") from exc
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
@@ -42,6 +43,7 @@ def gateway(settings: Settings) -> Starlette:
             await upkeep.ask_all()
             app.state.parts = Endpoints(settings, metadata, store, upkeep)
             caring = asyncio.create_task(upkeep.run())
+            caring.add_done_callback(_end_without_care)
             yield
             caring.cancel()
             with suppress(asyncio.CancelledError):
@@ -61,6 +63,13 @@ def gateway(settings: Settings) -> Starlette:
     ]
     handlers = {ObjectStoreError: _refused, ClientDisconnect: _left}
     return Starlette(routes=routes, lifespan=lifespan, exception_handlers=handlers)  # type: ignore[arg-type]
+
+
+def _end_without_care(caring: asyncio.Task[None]) -> None:
+    """End the gateway when upkeep has failed: without heartbeats it would believe what was."""
+    if not caring.cancelled() and (failure := caring.exception()):
+        log.critical("upkeep failed, and the gateway ends", exc_info=failure)
+        signal.raise_signal(signal.SIGTERM)
 
 
 class Endpoints:

@@ -50,7 +50,8 @@ class Upkeep:
     async def remove(self, server: str) -> int:
         """Copy the chunks of a server elsewhere and forget it; return how many it had.
 
-        Raises NotFound, and Conflict where its chunks cannot go elsewhere: then it only gets no more.
+        Raises NotFound, Conflict where its chunks cannot go elsewhere, and Unavailable where they cannot be
+        read: then it only gets no more.
         """
         await self._metadata.let_leave(server)
         await self._refresh()
@@ -68,7 +69,10 @@ class Upkeep:
         taking = self._store.fleet.ring.servers
         copies = min(self._settings.copies, len(taking))
         for chunk in await self._metadata.short_of_copies(taking, copies):
-            await self._store.copy(chunk, copies)
+            try:
+                await self._store.copy(chunk, copies)
+            except Unavailable as exc:
+                log.warning("a chunk has too few copies: %s", exc)
 
     async def clean(self) -> None:
         """Remove uploads that nobody goes on with, and the chunks of what is deleted."""
@@ -80,12 +84,16 @@ class Upkeep:
                 log.warning("chunks are left for later: %s", exc)
 
     async def _erase(self, object_id: UUID) -> None:
-        servers = self._store.fleet.servers
-        for chunk in await self._metadata.chunks(object_id):
-            for server in chunk.servers:
-                if server in servers:
-                    name = chunk_of(object_id, chunk.number)
-                    await self._storage.delete(servers[server].address, name)
+        """Remove an object with its chunks. Raises Unavailable while a server that has some is silent."""
+        fleet = self._store.fleet
+        chunks = await self._metadata.chunks(object_id)
+        holders = {server for chunk in chunks for server in chunk.servers if server in fleet.servers}
+        if silent := holders - fleet.alive():
+            raise Unavailable(f"no heartbeat of {', '.join(sorted(silent))}")
+        for chunk in chunks:
+            name = chunk_of(object_id, chunk.number)
+            for server in holders.intersection(chunk.servers):
+                await self._storage.delete(fleet.servers[server].address, name)
         await self._metadata.forget(object_id)
 
     async def _move(self, chunk: Chunk, server: str) -> None:

@@ -109,6 +109,39 @@ def test_failover(own_cluster: Cluster, servers: dict[str, Program], files: File
     assert is_whole(files, "before")
 
 
+def test_lost_chunk(own_cluster: Cluster, servers: dict[str, Program], files: FileClient) -> None:
+    """Chunks of which no copy is left do not keep the others from getting theirs."""
+    files.upload("partly", CONTENT)
+    own_cluster.storage("d")
+    own_cluster.chunk_client("d")
+
+    for server in ("a", "b"):
+        servers[server].kill()
+    eventually(lambda: files.ring() == ["c"], "only c is left")
+    files.http.put("/servers/d", json={"address": own_cluster.address("d")}).raise_for_status()
+
+    def saved() -> list[bool]:
+        return ["d" in each for each in own_cluster.tables.chunks("partly").values() if "c" in each]
+
+    assert 0 < len(saved()) < 16
+    eventually(lambda: all(saved()), "what c has is on d, too")
+
+
+def test_deletion_without_a_server(
+    own_cluster: Cluster, servers: dict[str, Program], files: FileClient
+) -> None:
+    """What a server has of a removed file goes when the server is back."""
+    files.upload("removed", CONTENT)
+    servers["a"].kill()
+    eventually(lambda: files.ring() == ["b", "c"], "a is out of the ring")
+    files.delete("removed")
+
+    own_cluster.storage("a")
+
+    eventually(lambda: not own_cluster.tables.states("removed"), "it is forgotten")
+    assert [own_cluster.chunk_client(each).health().chunks for each in "abc"] == [0, 0, 0]
+
+
 def test_damaged_chunk(own_cluster: Cluster, servers: dict[str, Program], files: FileClient) -> None:
     """A chunk whose bytes changed on a disk is read from its other copy, and never given out."""
     files.upload("damaged", CONTENT)

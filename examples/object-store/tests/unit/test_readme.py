@@ -55,6 +55,7 @@ def test_every_test_of_a_suite_has_a_line_or_goes_beyond() -> None:
         "test_put_chunk_without_header",
         "test_server_addition_refused",
         "test_damaged_chunk",
+        "test_deletion_without_a_server",
     }
 
 
