@@ -56,9 +56,10 @@ format: $(VENV)/installed ## rewrite the code the way `make check` wants it
 	ruff format .
 	ruff check --fix .
 
+# Without the extra `services`: its servers are large, and tests that want them skip without.
 lock: $(VENV)/installed ## resolve requirements.lock again from pyproject.toml
 	pip install --quiet uv
-	uv pip compile --universal --python-version 3.11 --all-extras --generate-hashes --no-header --quiet \
+	uv pip compile --universal --python-version 3.11 --extra check --extra pipeline --extra tracing --generate-hashes --no-header --quiet \
 		pyproject.toml --output-file requirements.lock
 
 clean: ## remove reports and the virtual environment, after reaping what a killed run may have left

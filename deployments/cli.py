@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from deployments.commands.ab import ab
 from deployments.commands.archive import flaky, history
 from deployments.commands.badge import badge
 from deployments.commands.clean import clean
@@ -51,7 +52,7 @@ def settings_of(
 app.command("list")(list_runs)
 for command in (
     *(init, plan, run, show, compare, clean, doctor, history, flaky),
-    *(rerun, recheck, junit, ingest, coverage),
+    *(rerun, recheck, junit, ingest, coverage, ab),
     *(deploy, serve, upload, prune, stale, badge, site),
 ):
     app.command()(command)

@@ -16,7 +16,7 @@ from pathlib import Path
 from rich.console import Console
 
 from deployments.progress import follow
-from kvsync.ci.cleaning.residue import LAUNCHER
+from kvsync.ci.cleaning.launcher import LAUNCHER
 from kvsync.ci.concealment import concealed, sealed
 from kvsync.ci.handover.settlement import FULL, remove_leftovers, settle, settle_without_room
 from kvsync.ci.interruption import stop_on_signal

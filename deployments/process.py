@@ -6,26 +6,41 @@ import sys
 from pathlib import Path
 
 from deployments.temporary_server import TemporaryServer
-from kvsync.ci.run.parameters import Parameters
 from kvsync.ci.run_folder import RunFolder
 
 
 def main(folder: RunFolder) -> None:
     """Run the pipeline, with a server of its own unless PREFECT_API_URL names one."""
     gc.disable()  # what is imported stays: looking for garbage meanwhile takes a tenth of the time
-    import fastapi  # noqa: F401  # server and client use it, and the client would import it later
+    _import_what_both_need()
+    gc.freeze()
+    server = None if os.environ.get("PREFECT_API_URL") else TemporaryServer.start()
+    # While the server starts.
     from prefect.settings import temporary_settings
 
     from flows.pipeline import run_pipeline
+    from kvsync.ci.run.parameters import Parameters
 
     gc.freeze()
-    server = None if os.environ.get("PREFECT_API_URL") else TemporaryServer.start()
     gc.enable()
     if server:
         server.await_start()
     # Not in the environment: what the run starts would take it for a server that stays.
     with temporary_settings(server.client_settings if server else {}):
         run_pipeline(Parameters.of(folder), return_state=True)
+
+
+def _import_what_both_need() -> None:
+    """Import what the run and its server share, which the server is then forked with."""
+    import fastapi  # noqa: F401
+    import jinja2  # noqa: F401
+    import prefect.artifacts
+    import prefect.client.orchestration
+    import prefect.main  # noqa: F401
+    import sqlalchemy.dialects.postgresql
+    import sqlalchemy.dialects.sqlite
+    import sqlalchemy.ext.asyncio
+    import sqlalchemy.orm  # noqa: F401
 
 
 if __name__ == "__main__":

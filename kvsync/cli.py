@@ -244,6 +244,4 @@ def tail(
 
 def _log_to_stderr(level: str) -> None:
     logging.basicConfig(level=level.upper(), format=TEXT_LINE, stream=sys.stderr)
-    # The one logs each request, and probes are many; the other each step of its start.
-    for name in ("httpx", "uvicorn"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)  # It logs each step of its start.

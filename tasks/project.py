@@ -2,6 +2,7 @@
 
 from kvsync.ci.project.model import FILE
 from kvsync.ci.project.reading import read_project
+from kvsync.ci.run.changes import keep_changes
 from kvsync.ci.run.kept import keep_file
 from kvsync.ci.run.run import Run
 from kvsync.ci.stages.stage import StageContext, keep_result
@@ -27,6 +28,7 @@ def with_stages(run: Run, context: StageContext) -> tuple[Run, bool]:
         keep_result(StageResult.unknown(NAME, f"not run: {exc}"), context, whole=True)
         return run, False
     run.folder.forget(NAME)
+    keep_changes(found)
     if found.parameters.stages != run.parameters.stages:
         found.parameters.keep_in(run.folder)
         announce_stages(found, return_state=True)

@@ -10,10 +10,11 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from kvsync.ci.box.box import box_for
-from kvsync.ci.cleaning.residue import LAUNCHER, is_running
+from kvsync.ci.cleaning.launcher import LAUNCHER, is_running
 from kvsync.ci.concealment import conceal, keep
+from kvsync.ci.readers.audits.accepted import ACCEPTED
 from kvsync.ci.revision import revision
-from kvsync.ci.run.kept import keep_owners
+from kvsync.ci.run.kept import keep_file, keep_owners
 from kvsync.ci.run.parameters import Parameters
 from kvsync.ci.run.quarantine import keep_quarantine
 from kvsync.ci.run.run import Installation, Run
@@ -51,6 +52,7 @@ def start_run(parameters: Parameters, stop: threading.Event) -> tuple[Run, Stage
         _print_to(folder.logs / "pipeline.log")
     if not source:
         keep_quarantine(parameters.checkout, run.settings.archive.quarantine, folder.path)
+        keep_file(parameters.checkout, ACCEPTED, folder.path, ACCEPTED)
         keep_owners(parameters.checkout, folder.path)
         if not repeat or folder.revision is None:
             folder.keep_revision(revision(parameters.repository, reports=parameters.report_dir))

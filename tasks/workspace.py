@@ -1,13 +1,15 @@
 """The commit that a run tests."""
 
 from dataclasses import replace
+from pathlib import Path
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from kvsync.ci.readers.audits.accepted import ACCEPTED
 from kvsync.ci.report.owners import PLACES
 from kvsync.ci.revision import Revision
-from kvsync.ci.run.kept import keep_owners
+from kvsync.ci.run.kept import keep_file, keep_owners
 from kvsync.ci.run.parameters import CommitSource, Parameters
 from kvsync.ci.run.quarantine import PROPOSED, keep_quarantine
 from kvsync.ci.run.run import Run
@@ -78,13 +80,15 @@ def check_out(run: Run, context: StageContext) -> StageResult:
     ours = source.trusted and source.url.startswith(f"{settings.github.web_url}/")
     token = settings.github.token.get_secret_value() if ours else ""
     file = settings.archive.quarantine
-    stage = WorkspaceStage(source.url, source.commit, token, gate=source.gate, files=[file, *PLACES])
+    files = [file, Path(ACCEPTED), *PLACES]
+    stage = WorkspaceStage(source.url, source.commit, token, gate=source.gate, files=files)
     result = run_safely(stage, context)
     if result.outcome is not Outcome.PASSED:
         raise ClusterError(result.reason)
     own = source.gates_itself
     gate = context.repository if own else at_gate(context.repository)
     keep_quarantine(gate, file, context.run_dir)
+    keep_file(gate, ACCEPTED, context.run_dir, ACCEPTED)
     keep_owners(gate, context.run_dir)
     if not own:
         keep_quarantine(context.repository, file, context.run_dir, PROPOSED)

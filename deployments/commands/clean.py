@@ -17,7 +17,8 @@ def clean(
     A run that is still going on is left alone.
     """
     from kvsync.ci.cleaning.labelled import on_this_machine
-    from kvsync.ci.cleaning.residue import clear, find, is_running
+    from kvsync.ci.cleaning.launcher import is_running
+    from kvsync.ci.cleaning.residue import clear, find
 
     left, failed = 0, 0
     marked = on_this_machine()

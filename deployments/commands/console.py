@@ -16,6 +16,7 @@ from kvsync.ci.report.report import Report
 from kvsync.ci.run.run import Installation
 from kvsync.ci.run_folder import RunFolder
 from kvsync.errors import ConfigError, KVSyncError
+from kvsync.testing.results.layout import laid_out
 from kvsync.testing.results.outcome import Outcome
 
 console = Console(highlight=False)
@@ -83,6 +84,12 @@ def one_form(*, as_json: bool, as_csv: bool, as_markdown: bool) -> Form:
 def say_json(value: object) -> None:
     """Print JSON."""
     typer.echo(json.dumps(value, indent=1))
+
+
+def say_report(report: Report) -> None:
+    """Print a report as JSON, piece by piece: it may have 100,000 checks."""
+    sys.stdout.writelines(laid_out(report))
+    typer.echo()
 
 
 def coloured(outcome: Outcome, text: str) -> str:

@@ -10,8 +10,8 @@ from rich.markup import escape
 
 from deployments.commands.console import AsJson, coloured, console, say, say_json
 from deployments.commands.tables import plain_table, say_table
+from kvsync.ci.project.coverage import Counted, CoverageGate
 from kvsync.ci.readers.coverage.coverage import Tally, line_ranges
-from kvsync.ci.readers.coverage.gate import Counted, CoverageGate
 from kvsync.ci.report.report import EXIT_STATUS
 from kvsync.ci.revision import difference_from, tracked_files
 from kvsync.errors import ConfigError

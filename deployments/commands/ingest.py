@@ -15,7 +15,7 @@ from deployments.commands.console import (
     installation,
     make_room_for_reports,
     say,
-    say_json,
+    say_report,
     say_verdict,
 )
 from kvsync.ci.revision import Revision, revision
@@ -85,7 +85,7 @@ def ingest(
     )
     report = record(parameters, files, here, format_name=file_format, attempts=attempts, quiet=as_json)
     if as_json:
-        say_json(report.to_json())
+        say_report(report)
     raise typer.Exit(report.exit_status)
 
 

@@ -15,7 +15,7 @@ from deployments.commands.console import (
     environ,
     installation,
     make_room_for_reports,
-    say_json,
+    say_report,
     say_verdict,
 )
 from deployments.commands.surroundings import introduce, repository_meant
@@ -159,7 +159,7 @@ def run_once(parameters: Parameters, *, as_json: bool) -> Report:
     report = launch(run, progress, environ)
     progress.print(f"report: {run.folder.page}", soft_wrap=True)
     if as_json:
-        say_json(report.to_json())
+        say_report(report)
     else:
         say_verdict(report)
     return report

@@ -21,6 +21,7 @@ from deployments.commands.console import (
     run_folders,
     say,
     say_json,
+    say_report,
     say_verdict,
 )
 from deployments.commands.tables import plain_table, say_table
@@ -129,7 +130,7 @@ def say_as(form: Form, report: Report) -> None:
         case "markdown":
             typer.echo(report_markdown(report), nl=False)
         case _:
-            say_json(report.to_json())
+            say_report(report)
 
 
 def _owned(check: Check) -> str:

@@ -32,7 +32,7 @@ def upload(
 
     Only what differs is sent. Exit status: 1 when GitHub did not take it again.
     """
-    from kvsync.ci.cleaning.residue import is_running
+    from kvsync.ci.cleaning.launcher import is_running
     from kvsync.ci.store.upload import is_uploaded, upload_run
 
     here = installation()

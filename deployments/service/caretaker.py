@@ -38,7 +38,7 @@ from deployments.catalogue import FLOW
 from deployments.service.mending import PATIENCE_S, Mend, Sighting, decide
 from deployments.service.presence import engines, living, worker_name
 from deployments.service.staleness import StaleWatch
-from kvsync.ci.cleaning.residue import is_running
+from kvsync.ci.cleaning.launcher import is_running
 from kvsync.ci.handover.settlement import remove_leftovers, settle
 from kvsync.ci.interruption import stop_on_signal
 from kvsync.ci.run.parameters import Parameters

@@ -5,8 +5,9 @@ from collections.abc import Callable, Sequence
 
 from deployments.webhook.decision import CommandAnswer
 from deployments.webhook.refusal import NotNow
-from kvsync.ci.notify.github import CommitStatus, GitHub, NotSent, StickyComment
+from kvsync.ci.notify.github import GitHub
 from kvsync.ci.notify.github_text import answer_comment, skipped, stage_context
+from kvsync.ci.notify.messages import CommitStatus, NotSent, StickyComment
 from kvsync.ci.run.parameters import CommitSource
 from kvsync.ci.settings import GitHubSettings
 

@@ -17,7 +17,8 @@ from pydantic import BaseModel
 
 from deployments.commands import compare
 from kvsync.ci import settings as settings_module
-from kvsync.ci.project import chaos_stage, load_stage, stage_fields
+from kvsync.ci.project import chaos_stage, found_stages, load_stage, stage_fields
+from kvsync.ci.project import coverage as coverage_model
 from kvsync.ci.project import model as stages_model
 from kvsync.ci.readers.audits import accepted
 from kvsync.ci.report import export, owners
@@ -32,6 +33,8 @@ _TABLES: Mapping[str, type[BaseModel]] = {
     "`[project]`": stages_model.ProjectTable,
     "`[stages.NAME]` of the kind `pytest`": stages_model.PytestStageTable,
     "`[stages.NAME]` of the kind `command`": stages_model.CommandStageTable,
+    "`[stages.NAME]` of the kind `benchmark`": found_stages.BenchmarkStageTable,
+    "`[stages.NAME]` of the kind `audit`": found_stages.AuditStageTable,
     "`[stages.NAME]` of the kind `load`": load_stage.LoadStageTable,
     "`[stages.NAME.requests.NAME]`": load_stage.RequestTable,
     "`[[stages.NAME.phases]]` of the kind `ramp`": load_stage.RampTable,
@@ -44,6 +47,9 @@ _TABLES: Mapping[str, type[BaseModel]] = {
         f"`[stages.NAME.faults.NAME]` of the kind `{kind}`": model
         for kind, model in chaos_stage.FAULT_KINDS.items()
     },
+    "`[coverage]`": coverage_model.CoverageGate,
+    "`coverage` of a stage of the kind `pytest`": coverage_model.PytestCoverage,
+    "`coverage` of a stage of the kind `command`": coverage_model.CommandCoverage,
     "`[stages.NAME.when]`": stage_fields.When,
     "`[services.NAME]` of the kind `process`": stages_model.ProcessServiceTable,
     "`[services.NAME]` of the kind `postgres`": stages_model.PostgresServiceTable,

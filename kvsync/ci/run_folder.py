@@ -12,8 +12,8 @@ from pathlib import Path
 from kvsync.ci.revision import Revision
 from kvsync.errors import ConfigError, UnknownName
 from kvsync.testing.results.journal import journal
+from kvsync.testing.results.layout import read_laid_out, write_laid_out
 from kvsync.testing.results.outcome import StageResult
-from kvsync.testing.results.texts import laid_out
 from kvsync.testing.results.whole import write_whole
 
 RESERVE = 256 * 1024
@@ -52,6 +52,7 @@ class RunFolder:
         self.machine = path / "machine.json"
         self.report = path / "report.json"
         self.page = path / "report.html"
+        self.changes = path / "changes.diff"  # of the tested code to where it left its base, without context
         self.ingested = path / "ingested"  # the files that another CI's results were read from
         self._reserve = path / ".reserve"
         self._revision = path / "revision.json"
@@ -84,15 +85,23 @@ class RunFolder:
         """Return where the same lies in the form that Prow's tools read."""
         return self.path / "junit" / "prow" / f"{stage}.xml"
 
+    def coverage(self, stage: str) -> Path:
+        """Return where lies what ran while the stage did; of all stages together for ""."""
+        return self.path / "coverage" / f"{stage}.json" if stage else self.path / "coverage.json"
+
+    def coverage_page(self, stage: str) -> Path:
+        """Return where the page about that lies."""
+        return self.path / "coverage" / f"{stage}.html" if stage else self.path / "coverage.html"
+
     def save(self, result: StageResult) -> None:
         """Keep the result of a stage; a reader sees it whole or not at all."""
-        write_whole(self._result(result.name), laid_out(result.to_json(), levels=2))
+        write_laid_out(self._result(result.name), result, levels=2)
 
     def result(self, stage: str) -> StageResult | None:
         """Return the result of a stage that ended, None before; of a file that is torn, that it is."""
         path = self._result(stage)
         try:
-            return StageResult.from_json(json.loads(path.read_text())) if path.exists() else None
+            return StageResult.from_json(read_laid_out(path)) if path.exists() else None
         except UNREADABLE as exc:
             return StageResult.unknown(stage, f"its result cannot be read: {type(exc).__name__}: {exc}")
 

@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 
-import httpx
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -20,6 +19,7 @@ from starlette.routing import Route
 
 from kvsync.access.certificates import EngineTrust
 from kvsync.access.files import follow
+from kvsync.access.peers import PeerClient
 from kvsync.config import GatewayConfig
 from kvsync.discovery import Discovery, FileDiscovery, StaticDiscovery
 from kvsync.errors import ConfigError, TokenizeError, UnknownName
@@ -45,7 +45,6 @@ from kvsync.gateway.router import Router
 from kvsync.gateway.status import StatusView
 from kvsync.gateway.text import TokenIds
 from kvsync.gateway.tokens import Tokenizer
-from kvsync.gateway.transport import PeerTransport
 from kvsync.index import PrefixIndex, best_ranks
 from kvsync.manager import EventManager
 from kvsync.pods import Pod
@@ -93,11 +92,11 @@ class Gateway:
         self._config = config
         self._keys = config.access.key_ring()
         self._trust = EngineTrust(config.upstream.tls)
-        transport = PeerTransport(tls=self._trust.context, server_name=config.upstream.tls.server_name)
-        self._client = httpx.AsyncClient(transport=transport, trust_env=False)
+        self._client = PeerClient(self._trust.context, config.upstream.tls.server_name)
+        self._siblings = PeerClient(self._trust.context)
         index = PrefixIndex(config.block_size, config.hash_seed)
         self._manager = EventManager(index, discovery, config.subscriber, subscribe=config.sync_enabled)
-        self._snapshots = SnapshotKeeper(config.snapshots, self._manager, self._client)
+        self._snapshots = SnapshotKeeper(config.snapshots, self._manager, self._siblings)
         self._readiness = Readiness(config, self._manager, time.monotonic)
         self._health = HealthMonitor(self._client, self._pods, config.health, config.upstream.credentials)
         load_s = config.routing.engine_load_s
@@ -134,7 +133,7 @@ class Gateway:
         self._tokenizer = Tokenizer(self._client, config.tokenizer, config.upstream.credentials)
         self._catalog = Catalog(self._pods, self._health.cards, self._health.list_again)
         self._router = self._routing(config, index, load, rng)
-        proxy = Proxy(transport, config.upstream, self._health, budget)
+        proxy = Proxy(self._client, config.upstream, self._health, budget)
         stored = StoredResponses(config.routing.stored_responses)
         self._again = StoredRelay(stored, proxy, self._pods)
         self._relay = Relay(
@@ -262,7 +261,7 @@ class Gateway:
 
     @asynccontextmanager
     async def _lifespan(self, end_traces: Callable[[], None], _: Starlette) -> AsyncIterator[None]:
-        async with self._client, asyncio.TaskGroup() as tasks:
+        async with self._client, self._siblings, asyncio.TaskGroup() as tasks:
             parts = (
                 self._follow(),
                 self._health.run(),

@@ -11,6 +11,8 @@ from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import orjson
+
 from kvsync.gateway.answers.usage import COMPLETIONS, MESSAGES, RESPONSES, UsageTerms
 from kvsync.gateway.text import Text, TokenIds, has_media
 
@@ -136,14 +138,23 @@ def parse(body: bytes) -> Completion:
 
 def _json_object(body: bytes) -> Mapping[str, object]:
     try:
-        request = json.loads(body)
-        if _ESCAPED_HALF.search(body):
-            json.dumps(request, ensure_ascii=False).encode()
+        request = _loads(body)
     except (ValueError, RecursionError) as exc:
         raise ValueError(f"the body is not valid JSON: {exc}") from exc
     if not isinstance(request, dict):
         raise ValueError("the body must be a JSON object")
     return request
+
+
+def _loads(body: bytes) -> object:
+    """Read JSON; what orjson is too strict for (NaN, UTF-16), as the engines' own parser does."""
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        request = json.loads(body)
+        if _ESCAPED_HALF.search(body):
+            json.dumps(request, ensure_ascii=False).encode()
+        return request
 
 
 def without_report(body: bytes) -> bytes:

@@ -13,8 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 
-import httpx
-
+from kvsync.access.peers import PeerClient, PeerError
 from kvsync.events import Source
 from kvsync.gateway.load import RunningRequests
 from kvsync.pods import Pod
@@ -110,7 +109,7 @@ class Engines:
 
     def __init__(
         self,
-        client: httpx.AsyncClient,
+        client: PeerClient,
         pods: Callable[[], Sequence[Pod]],
         doubt: Doubt,
         unnamed: Callable[[Pod], Sequence[int]] = lambda _: (),
@@ -150,8 +149,8 @@ class Engines:
 
     async def _ask(self, pod: Pod) -> None:
         try:
-            answer = await self._client.get(f"{pod.url}/metrics", timeout=TIMEOUT_S)
-        except (httpx.HTTPError, httpx.InvalidURL):
+            answer = await self._client.ask("GET", f"{pod.url}/metrics", timeout_s=TIMEOUT_S)
+        except (PeerError, TimeoutError):
             self._requests.pop(pod.name, None)
             return  # Whether the pod answers is for the probes of its health to say.
         self._known[pod.name] = blocks = read_blocks(answer.text) if answer.is_success else {}

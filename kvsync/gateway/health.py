@@ -15,8 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
-import httpx
-
+from kvsync.access.peers import PeerClient, PeerError
 from kvsync.config import HealthConfig
 from kvsync.gateway.catalog import ModelCard, read_cards
 from kvsync.pods import Pod
@@ -101,7 +100,7 @@ class HealthMonitor:
 
     def __init__(
         self,
-        client: httpx.AsyncClient,
+        client: PeerClient,
         pods: Callable[[], Sequence[Pod]],
         limits: HealthConfig,
         credentials: Mapping[str, str],
@@ -147,7 +146,7 @@ class HealthMonitor:
         try:
             async with asyncio.timeout(self._limits.timeout_s):
                 cards, _ = await self._list(pod)
-        except (TimeoutError, httpx.HTTPError, httpx.InvalidURL):
+        except (TimeoutError, PeerError):
             return  # Whether the pod answers is for its probes to say.
         if cards is not None and _place(pod) in self._known:
             self._known[_place(pod)] = replace(self.of(pod), cards=cards)
@@ -185,22 +184,22 @@ class HealthMonitor:
     async def _ask(self, pod: Pod) -> Answered | Unanswered:
         try:
             async with asyncio.timeout(self._limits.timeout_s):
-                alive = await self._client.get(f"{pod.url}/health", timeout=None)
+                alive = await self._client.ask("GET", f"{pod.url}/health")
                 if not alive.is_success:
-                    return Unanswered(f"/health answered {alive.status_code}")
+                    return Unanswered(f"/health answered {alive.status}")
                 cards, problem = await self._list(pod)
                 return Answered(cards, problem, asleep=await self._sleeps(pod))
         except TimeoutError:
             problem = f"no answer within {self._limits.timeout_s:g} s"
             return Unanswered(problem, late=await self._accepts(pod))
-        except (httpx.HTTPError, httpx.InvalidURL) as exc:
+        except PeerError as exc:
             return Unanswered(f"{type(exc).__name__}: {exc}")
 
     async def _list(self, pod: Pod) -> tuple[tuple[ModelCard, ...] | None, str]:
         """Ask a pod what it serves; None, and why, when it does not say."""
-        models = await self._client.get(f"{pod.url}/v1/models", timeout=None, headers=self._credentials)
+        models = await self._client.ask("GET", f"{pod.url}/v1/models", headers=self._credentials)
         if not models.is_success:
-            return None, _why_unknown(models.status_code)
+            return None, _why_unknown(models.status)
         try:
             return read_cards(models.json()), ""
         except ValueError:
@@ -212,7 +211,7 @@ class HealthMonitor:
         if self._sleepless.get(place, 0):
             self._sleepless[place] -= 1
             return False
-        answer = await self._client.get(f"{pod.url}/is_sleeping", timeout=None, headers=self._credentials)
+        answer = await self._client.ask("GET", f"{pod.url}/is_sleeping", headers=self._credentials)
         if not answer.is_success:
             self._sleepless[place] = PROBES_WITHOUT_SLEEP
         return answer.is_success and b'"is_sleeping":true' in answer.content.replace(b" ", b"")

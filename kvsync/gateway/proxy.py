@@ -7,19 +7,24 @@ any other answer is read whole first, which leaves the choice of another pod ope
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence, Set
+from collections.abc import AsyncGenerator, AsyncIterator, Set
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from typing import NamedTuple
 
-import httpx
-
+from kvsync.access.peers import (
+    DISCONNECTED,
+    NOT_CONNECTED,
+    Headers,
+    PeerAnswer,
+    PeerClient,
+    PeerError,
+)
 from kvsync.config import UpstreamConfig
 from kvsync.gateway.failover.attempts import REFUSALS, is_stale
 from kvsync.gateway.failover.budget import RetryBudget
 from kvsync.gateway.health import HealthMonitor
 from kvsync.pods import Pod
-
-Headers = Sequence[tuple[bytes, bytes]]
 
 HOP_BY_HOP = frozenset(
     (
@@ -38,6 +43,13 @@ HOP_BY_HOP = frozenset(
 
 OURS = frozenset((b"host", b"content-length", b"accept-encoding", b"expect"))
 """Request headers that the gateway sets itself. Answers come unencoded, as their usage is read."""
+
+
+class _Request(NamedTuple):
+    method: str
+    url: str
+    headers: Headers
+    body: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,16 +81,16 @@ class UpstreamAnswer:
 
 
 class Proxy:
-    """Passes requests on to pods, past httpx' client with its cookies, redirects and credentials."""
+    """Passes requests on to pods."""
 
     def __init__(
         self,
-        transport: httpx.AsyncBaseTransport,
+        client: PeerClient,
         limits: UpstreamConfig,
         health: HealthMonitor,
         budget: RetryBudget,
     ) -> None:
-        self._transport = transport
+        self._client = client
         self._limits = limits
         self._health = health
         self._budget = budget
@@ -88,38 +100,33 @@ class Proxy:
         self, pod: Pod, method: str, path: str, headers: Headers, body: bytes
     ) -> AsyncIterator[UpstreamAnswer | UpstreamFailure]:
         """Send the request to `pod`. Leaving the block also ends the request at the pod."""
-        request = httpx.Request(
-            method,
-            pod.url + path,
-            headers=[*forwarded_headers(headers, without=OURS), (b"accept-encoding", b"identity")],
-            content=body,
-            extensions={"timeout": httpx.Timeout(None, connect=self._limits.connect_s).as_dict()},
-        )
+        own = [*forwarded_headers(headers, without=OURS), (b"accept-encoding", b"identity")]
+        request = _Request(method, pod.url + path, own, body)
         async with AsyncExitStack() as stack:
             yield await self._begin(pod, request, stack)
 
     async def _begin(
-        self, pod: Pod, request: httpx.Request, stack: AsyncExitStack
+        self, pod: Pod, request: _Request, stack: AsyncExitStack
     ) -> UpstreamAnswer | UpstreamFailure:
         sent_at = time.monotonic()
         try:
             async with self._patience(pod):
                 response = await self._send(request)
-                stack.push_async_callback(response.aclose)
-                chunks = self._heard(pod, response.aiter_raw())
-                streams = _streams(response) and response.status_code not in REFUSALS
+                stack.callback(response.close)
+                streams = _streams(response) and response.status not in REFUSALS
+                chunks = self._heard(pod, response.content.iter_any())
                 first = await anext(chunks, b"") if streams else b"".join([c async for c in chunks])
+        except NOT_CONNECTED as exc:
+            return UpstreamFailure(pod=pod.name, reason=_reason(exc), is_seen=False)
         except TimeoutError:
             health, waited_s = self._health.of(pod), time.monotonic() - sent_at
             late = f"no answer for {waited_s:.1f} s"
             return UpstreamFailure(pod=pod.name, reason=health.problem if health.gone else late)
-        except (httpx.ConnectError, httpx.ConnectTimeout) as exc:
-            return UpstreamFailure(pod=pod.name, reason=_reason(exc), is_seen=False)
-        except httpx.HTTPError as exc:
+        except PeerError as exc:
             return UpstreamFailure(pod=pod.name, reason=_reason(exc))
         answer = UpstreamAnswer(
-            status=response.status_code,
-            headers=forwarded_headers(response.headers.raw, without={b"date"}),
+            status=response.status,
+            headers=forwarded_headers(response.raw_headers, without={b"date"}),
             streams=streams,
             chunks=self._remaining(pod, first, chunks),
         )
@@ -127,23 +134,27 @@ class Proxy:
             return UpstreamFailure(pod=pod.name, reason=f"status {answer.status}", said=answer)
         return answer
 
-    async def _send(self, request: httpx.Request) -> httpx.Response:
+    async def _send(self, request: _Request) -> PeerAnswer:
         """Send a request, once more if its connection had been idle and breaks: the pod just closed it."""
         connected: list[str] = []
-
-        async def note(event: str, _: object) -> None:
-            if event == "connection.connect_tcp.started":
-                connected.append(event)
-
-        request.extensions["trace"] = note
         sent_at = time.monotonic()
         try:
-            return await self._transport.handle_async_request(request)
-        except (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError):
+            return await self._ask(request, connected)
+        except DISCONNECTED:
             after_s = time.monotonic() - sent_at
             if not is_stale(is_reused=not connected, after_s=after_s) or not self._budget.admits("resent"):
                 raise
-            return await self._transport.handle_async_request(request)
+            return await self._ask(request, connected)
+
+    async def _ask(self, request: _Request, connected: list[str]) -> PeerAnswer:
+        return await self._client.begin(
+            request.method,
+            request.url,
+            headers=request.headers,
+            content=request.body,
+            connect_s=self._limits.connect_s,
+            connected=connected,
+        )
 
     @asynccontextmanager
     async def _patience(self, pod: Pod) -> AsyncIterator[None]:
@@ -185,7 +196,7 @@ class Proxy:
                 yield chunk
         except TimeoutError:
             yield UpstreamFailure(pod=pod.name, reason=f"silent for {self._limits.idle_s:g} s")
-        except httpx.HTTPError as exc:
+        except PeerError as exc:
             yield UpstreamFailure(pod=pod.name, reason=_reason(exc))
 
 
@@ -196,9 +207,9 @@ def forwarded_headers(headers: Headers, *, without: Set[bytes]) -> list[tuple[by
     return [(name, value) for name, value in headers if name.lower() not in HOP_BY_HOP | without | own]
 
 
-def _streams(response: httpx.Response) -> bool:
+def _streams(response: PeerAnswer) -> bool:
     return str(response.headers.get("content-type", "")).lower().startswith("text/event-stream")
 
 
-def _reason(exc: httpx.HTTPError) -> str:
+def _reason(exc: PeerError) -> str:
     return f"{type(exc).__name__}: {exc}".removesuffix(": ")

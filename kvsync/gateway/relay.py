@@ -20,6 +20,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from kvsync.access.peers import Headers
 from kvsync.config import ClientsConfig, GatewayConfig
 from kvsync.errors import TokenizeError, UnknownName
 from kvsync.gateway.answers.ending import to_its_end
@@ -36,7 +37,7 @@ from kvsync.gateway.metrics import GatewayMetrics
 from kvsync.gateway.operation.passage import CLIENT, Passage, passage_of
 from kvsync.gateway.operation.usage import WithoutUsage, with_usage
 from kvsync.gateway.predictions import Prediction, Predictions
-from kvsync.gateway.proxy import Headers, Proxy, UpstreamAnswer, UpstreamFailure
+from kvsync.gateway.proxy import Proxy, UpstreamAnswer, UpstreamFailure
 from kvsync.gateway.refusal import error_event, refusal
 from kvsync.gateway.router import Router
 from kvsync.gateway.text import TokenIds

@@ -89,8 +89,6 @@ class Server:
         self._web = _Web(
             uvicorn.Config(
                 clients,
-                # One parser wherever it runs: httptools, uvicorn's choice where it is installed, loses the
-                # body of a request that offers to speak HTTP/2, as those of Java's client do.
                 http=connections(config.clients),  # type: ignore[arg-type]
                 ws="none",
                 lifespan="on",

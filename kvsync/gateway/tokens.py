@@ -10,15 +10,15 @@ import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from http import HTTPStatus
 from types import MappingProxyType
 
-import httpx
 from xxhash import xxh3_128_digest
 
+from kvsync.access.peers import Headers, PeerClient, PeerError, Reply
 from kvsync.config import TokenizerConfig
 from kvsync.errors import TokenizeError
 from kvsync.gateway.completion import Prompt
-from kvsync.gateway.proxy import Headers
 from kvsync.gateway.text import Text, TokenIds, read_rendered, read_tokenized
 
 COOL_DOWN_S = 5.0
@@ -67,7 +67,7 @@ class Tokenizer:
 
     def __init__(
         self,
-        client: httpx.AsyncClient,
+        client: PeerClient,
         config: TokenizerConfig,
         key: Mapping[str, str] = MappingProxyType({}),
         clock: Callable[[], float] = time.monotonic,
@@ -125,7 +125,7 @@ class Tokenizer:
             try:
                 async with asyncio.timeout(self._config.timeout_s / ATTEMPTS):
                     tokens = await self._ask_one(base, text, credentials)
-            except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as exc:
+            except (PeerError, _ServerError, TimeoutError) as exc:
                 if not (is_long and isinstance(exc, TimeoutError)):
                     self._silent_until[base] = self._clock() + COOL_DOWN_S
                 problems.append(f"{base}: {exc or type(exc).__name__}")
@@ -147,27 +147,31 @@ class Tokenizer:
         answer = await self._post(f"{base}/tokenize", text.tokenizing(), credentials)
         return text.truncated(_read(answer, read_tokenized))
 
-    async def _post(self, url: str, question: bytes, credentials: Headers) -> httpx.Response:
+    async def _post(self, url: str, question: bytes, credentials: Headers) -> Reply:
         has_key = any(name == b"authorization" for name, _ in credentials)
         own = [] if has_key else [(name.encode(), value.encode()) for name, value in self._key.items()]
         headers = [*own, *credentials, (b"content-type", b"application/json")]
-        answer = await self._client.post(url, content=question, headers=headers, timeout=None)
-        if answer.is_server_error and not _is_missing(answer):
-            answer.raise_for_status()
+        answer = await self._client.ask("POST", url, content=question, headers=headers)
+        if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR and not _is_missing(answer):
+            raise _ServerError(f"{url} answered {answer.status}: {answer.text[:200]}")
         return answer
 
 
-def _is_missing(answer: httpx.Response) -> bool:
+class _ServerError(Exception):
+    """A tokenizer that fails: it is left alone for a moment."""
+
+
+def _is_missing(answer: Reply) -> bool:
     """Say whether the path is not served: a 404 that holds an error speaks of the model instead.
 
     vLLM 0.32 answers 403 unless it was started with --enable-scale-out.
     """
-    status = answer.status_code
+    status = answer.status
     return status in (403, 405, 501) or (status == 404 and b'"error"' not in answer.content)
 
 
-def _read(answer: httpx.Response, read: Callable[[object], TokenIds]) -> TokenIds:
-    url, status = answer.request.url, answer.status_code
+def _read(answer: Reply, read: Callable[[object], TokenIds]) -> TokenIds:
+    url, status = answer.url, answer.status
     if status in (401, 403):
         raise TokenizeError(f"{url} answered {status}: it wants a key: the client's, or upstream.api_key")
     try:

@@ -17,8 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-import httpx
-
+from kvsync.access.peers import PeerClient
 from kvsync.errors import SnapshotError
 from kvsync.events import Source
 from kvsync.settings.operation import SnapshotsConfig
@@ -53,7 +52,7 @@ class SnapshotKeeper:
         self,
         config: SnapshotsConfig,
         followed: Followed,
-        client: httpx.AsyncClient,
+        client: PeerClient,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.counts: Counter[str] = Counter()

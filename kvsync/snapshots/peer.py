@@ -1,9 +1,9 @@
 """Snapshots from a gateway that runs: it gives them one after the other, each of its own moment."""
 
 from collections.abc import AsyncIterator, Mapping
+from http import HTTPStatus
 
-import httpx
-
+from kvsync.access.peers import PeerClient, PeerError
 from kvsync.errors import SnapshotError
 from kvsync.snapshots.coding import HEADER_BYTES, read_body, read_header
 from kvsync.snapshots.snapshot import SourceSnapshot
@@ -40,18 +40,17 @@ class Parts:
             raise SnapshotError(f"it ends with {len(self._rest)} bytes of a snapshot that was cut off")
 
 
-async def take(
-    client: httpx.AsyncClient, url: str, credentials: Mapping[str, str]
-) -> AsyncIterator[SourceSnapshot]:
+async def take(client: PeerClient, url: str, credentials: Mapping[str, str]) -> AsyncIterator[SourceSnapshot]:
     """Ask a gateway for its snapshots, one after the other. Raises SnapshotError when that ends early."""
     parts, address = Parts(), url.rstrip("/") + PATH
     try:
-        async with client.stream("GET", address, headers=credentials, timeout=None) as answer:
-            if not answer.is_success:
-                raise SnapshotError(f"status {answer.status_code}{_HINTS.get(answer.status_code, '')}")
-            async for chunk in answer.aiter_bytes():
+        pairs = [(name.encode(), value.encode()) for name, value in credentials.items()]
+        async with await client.begin("GET", address, headers=pairs) as answer:
+            if answer.status != HTTPStatus.OK:
+                raise SnapshotError(f"status {answer.status}{_HINTS.get(answer.status, '')}")
+            async for chunk in answer.content.iter_any():
                 for snapshot in parts.feed(chunk):
                     yield snapshot
         parts.end()
-    except (httpx.HTTPError, SnapshotError) as error:
+    except (PeerError, SnapshotError) as error:
         raise SnapshotError(f"{address}: {type(error).__name__}: {error}") from error

@@ -5,6 +5,7 @@ finished tests and a display can follow a running one. Without it nothing is wri
 temporary directory.
 """
 
+import argparse
 import json
 import re
 import signal
@@ -77,12 +78,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_cmdline_main(config: pytest.Config) -> Generator[None, object, object]:
-    """Use several processes for a stage whose project says that its tests are independent."""
+    """Use several processes for a stage whose project says that its tests are independent, and one seed."""
+    _give_seed(config.option)
     if _is_parallel(config):
         from kvsync.testing.workers import processes
 
         config.option.numprocesses, config.option.dist = processes(), "loadfile"
     return (yield)
+
+
+def _give_seed(option: argparse.Namespace) -> None:
+    """Give the run's seed to Hypothesis, too, where the project has its plugin and no seed of its own."""
+    if option.run_dir is not None and getattr(option, "hypothesis_seed", "") is None:
+        option.hypothesis_seed = str(option.seed)
 
 
 def _is_parallel(config: pytest.Config) -> bool:

@@ -16,6 +16,7 @@ import pytest
 from deployments.database import lay_out
 from deployments.launch import environment
 from kvsync.testing.processes.wait import wait_for
+from tests.projects import make_project
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-c", "from deployments.cli import main; main()"]
@@ -107,11 +108,12 @@ def repository(tmp_path: Path) -> Callable[..., str]:
     """Make a repository from the texts of its stages' test files; returns its path."""
 
     def make(**stages: str) -> str:
+        project = make_project(tmp_path / "repository")
         for stage, text in stages.items():
-            folder = tmp_path / "repository" / "tests" / stage
+            folder = project / "tests" / stage
             folder.mkdir(parents=True)
             (folder / f"test_{stage}.py").write_text(textwrap.dedent(text))
-        return str(tmp_path / "repository")
+        return str(project)
 
     return make
 

@@ -1,13 +1,16 @@
 """What `kvsync-ci deploy` changes on a Prefect server, and what it leaves to people."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from typing import Any
 
 import httpx
 import pytest
 from prefect.client.base import PrefectHttpxSyncClient
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
+from deployments.catalogue import catalogue
+from deployments.deploy import deploy
+from kvsync.ci.run.run import Installation
 from tests.pipeline.conftest import Pipeline
 
 pytestmark = pytest.mark.timeout(180)
@@ -32,11 +35,11 @@ def _remove_all(client: httpx.Client) -> None:
         client.delete(f"/deployments/{each['id']}").raise_for_status()
 
 
-def _fates(pipeline: Pipeline, **settings: str) -> Mapping[str, str]:
-    """Deploy; returns what became of each deployment."""
-    status, table = replace(pipeline, env={**pipeline.env, **settings})("deploy")
-    assert status == 0, table
-    return {name.removeprefix("pipeline/"): fate for name, fate in map(str.split, table[1:])}
+def _fates(pipeline: Pipeline, **variables: str) -> Mapping[str, str]:
+    """Deploy; returns what became of each deployment. The command that does this is tested with `serve`."""
+    settings = Installation.of({**pipeline.env, **variables}).settings
+    with temporary_settings({PREFECT_API_URL: pipeline.env["PREFECT_API_URL"]}):
+        return deploy(catalogue(pipeline.reports, settings))
 
 
 def _reader(api: httpx.Client) -> Callable[[], dict[str, Any]]:

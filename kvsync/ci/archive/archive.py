@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
 from typing import Self, cast
 
@@ -63,6 +64,9 @@ ETA_RUNS = 10
 
 MOST_NAMES = 500
 """How many names a query has at most; databases take some thousands, and reading all is as quick then."""
+
+BATCH = 1_000
+"""Rows that are handed to the database at once: a run may have a hundred times as many checks."""
 
 FAILING = [kind for kind in OUTCOMES if side(kind) == "failed"]
 
@@ -410,11 +414,10 @@ class Archive:
 def _insert_checks(connection: Connection, report: Report) -> None:
     """Hand the driver rows as it takes them: SQLAlchemy's way there costs more than the database does."""
     statement = str(insert(CheckRow).compile(dialect=connection.dialect))
-    rows: list[tuple[object, ...] | dict[str, object]] = list(check_rows(report))
-    if not connection.dialect.positional:
-        rows = [dict(zip(CHECK_COLUMNS, row, strict=True)) for row in rows]
-    if rows:
-        connection.exec_driver_sql(statement, rows)
+    rows = check_rows(report)
+    while batch := list(islice(rows, BATCH)):
+        named = [dict(zip(CHECK_COLUMNS, row, strict=True)) for row in batch]
+        connection.exec_driver_sql(statement, batch if connection.dialect.positional else named)
 
 
 def _tested(report: Report) -> list[str]:

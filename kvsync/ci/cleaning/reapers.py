@@ -31,8 +31,6 @@ from kvsync.testing.clusters.kubernetes.machine import CLUSTER_LABEL
 from kvsync.testing.clusters.kubernetes.manifests import RUN_LABEL
 from kvsync.testing.clusters.kubernetes.namespace import Namespace
 from kvsync.testing.errors import ClusterError
-from kvsync.testing.faults.node.changes import undo
-from kvsync.testing.faults.node.node import CONTAINERS
 from kvsync.testing.processes import living
 from kvsync.testing.processes.ledger import LedgerEntry
 from kvsync.testing.processes.tools import ON_PATH, ToolAnswer, Tools, kubectl
@@ -131,6 +129,9 @@ def reap(entry: LedgerEntry, tools: Tools = ON_PATH) -> bool:
             _docker(tools, "ps", "--quiet")
             return False
         case "network-rule":
+            # Imported where there is one: it brings an HTTP client, which takes as long as all the rest here.
+            from kvsync.testing.faults.node.changes import undo
+
             return undo(entry, tools)
         case "container-state":
             return undo_container(entry, tools)
@@ -184,6 +185,8 @@ def _remove(tools: Tools, listing: Callable[[], list[str]], *removal: str) -> bo
 
 def _remove_from_nodes(entry: LedgerEntry, tools: Tools) -> bool:
     """Remove every name of an image that was loaded on the nodes: a single one left would keep the image."""
+    from kvsync.testing.faults.node.node import CONTAINERS  # as above
+
     found = False
     for node in _nodes(tools, str(entry.facts.get("kind_cluster"))):
         images = ("docker", "exec", node, *CONTAINERS, "images")

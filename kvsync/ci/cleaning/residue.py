@@ -10,18 +10,16 @@ from pathlib import Path
 import psutil
 
 from kvsync.ci.cleaning import labelled
+from kvsync.ci.cleaning.launcher import LAUNCHER
 from kvsync.ci.cleaning.reapers import in_order, is_inside, reached_with, reap
 from kvsync.errors import KVSyncError
 from kvsync.testing.errors import ClusterError, WaitTimeout
 from kvsync.testing.processes.ledger import Ledger, LedgerEntry, leftovers
-from kvsync.testing.processes.living import end, find_strays, lives
+from kvsync.testing.processes.living import end, find_strays
 from kvsync.testing.processes.tools import ON_PATH, Tools
 from kvsync.testing.processes.wait import wait_for
 from kvsync.testing.results.history import read_lines
 from kvsync.testing.results.outcome import Check, StageResult, merge
-
-LAUNCHER = "launcher"
-"""The kind of the ledger entry of the process that started a run: while it lives, the run does."""
 
 LATE_S = 3.0
 """How long Docker may go on doing what a killed client asked for. Seen: a second on a busy machine."""
@@ -136,15 +134,6 @@ def _unlisted(
     found = [*marked, *(each for entry in servers.values() for each in labelled.in_cluster_of(entry, tools))]
     known = {(entry.kind, entry.name) for entry in entries}
     return [each for each in found if each.run == run and (each.kind, each.name) not in known]
-
-
-def is_running(ledger: Path) -> bool:
-    """Say whether the process that started the run is alive: then nothing has been left behind yet."""
-    for entry in leftovers([ledger]):
-        match entry:
-            case LedgerEntry(kind="launcher", facts={"pid": int(pid), "create_time": float(born)}):
-                return lives(pid, born)
-    return False
 
 
 def sweep(ledger: Ledger, *, keep: bool) -> StageResult:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from kvsync.ci.box.ability import NO_BOX, PROGRAM, unable, user_inside
 from kvsync.ci.doctor.findings import Finding, missing, ok, unavailable
 from kvsync.ci.errors import StoreError
-from kvsync.ci.notify.github import GitHub, NotSent
+from kvsync.ci.notify.messages import NotSent
 from kvsync.ci.settings import BoxSettings, GitHubSettings, Settings, StoreSettings
 from kvsync.ci.store.opening import open_store
 from kvsync.testing.processes.tools import ON_PATH, Tools
@@ -51,6 +51,8 @@ def store(settings: StoreSettings) -> Finding:
 
 def github(settings: GitHubSettings) -> Finding:
     """See whether GitHub knows the token."""
+    from kvsync.ci.notify.github import GitHub  # imported where there is a token: it takes long
+
     try:
         with GitHub(settings, patience_s=PATIENCE_S) as client:
             owner = client.owner()

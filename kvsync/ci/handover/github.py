@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from operator import methodcaller
+from typing import TYPE_CHECKING
 
 from kvsync.ci.handover.handover import Handover, Log
 from kvsync.ci.handover.storing import upload_again
-from kvsync.ci.notify.github import CommitStatus, GitHub, NotSent
 from kvsync.ci.notify.github_text import (
     issue_change,
     issue_mark,
@@ -22,12 +23,16 @@ from kvsync.ci.notify.github_text import (
     stage_context,
     stage_status,
 )
+from kvsync.ci.notify.messages import CommitStatus, NotSent
 from kvsync.ci.run.parameters import CommitSource, Parameters
 from kvsync.ci.run.run import Run
 from kvsync.ci.settings import GitHubSettings
 from kvsync.testing.results.outcome import StageResult
 
-GitHubStep = Callable[[GitHub], None]
+if TYPE_CHECKING:
+    from kvsync.ci.notify.github import GitHub
+
+GitHubStep = Callable[["GitHub"], None]
 
 START_PATIENCE_S = 15.0
 END_PATIENCE_S = 60.0
@@ -100,14 +105,10 @@ def _steps(handover: Handover) -> Iterator[GitHubStep]:
         yield _statuses(source, statuses)
     if source and source.pull_request and not parameters.is_ingested:
         comment = report_comment(context, report, comparison, link)
-        yield partial(
-            GitHub.keep_comment, repository=source.repository, number=source.pull_request, comment=comment
-        )
+        yield methodcaller("keep_comment", source.repository, source.pull_request, comment)
     if repository := _issues_in(run):
         decide = partial(issue_change, context, report, comparison, link)
-        yield partial(
-            GitHub.keep_issue, repository=repository, label=context, mark=issue_mark(context), decide=decide
-        )
+        yield methodcaller("keep_issue", repository, context, issue_mark(context), decide)
 
 
 def _judged_later(parameters: Parameters, source: CommitSource) -> set[str]:
@@ -146,7 +147,7 @@ def _tell_in_passing(run: Run, status: CommitStatus, log: Log) -> None:
 def _statuses(source: CommitSource, statuses: Sequence[CommitStatus]) -> GitHubStep:
     """Set statuses of a commit, up to the first that cannot be set: the others would fail alike."""
 
-    def step(github: GitHub) -> None:
+    def step(github: "GitHub") -> None:
         for status in statuses:
             github.set_status(source.repository, source.commit, status)
 
@@ -159,6 +160,9 @@ def _tell(
     """Carry out the steps, each whether or not the one before could be; False if one may work later."""
     if not settings.token:
         return True
+    # Imported here: a run without a token, as most are on a developer's machine, has no use for PyGithub.
+    from kvsync.ci.notify.github import GitHub
+
     done = True
     with GitHub(settings, patience_s=patience_s, timeout_s=timeout_s) as github:
         for step in steps:

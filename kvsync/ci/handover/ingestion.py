@@ -13,10 +13,10 @@ from pathlib import Path
 from kvsync.ci.handover.handover import Handover, hand_over
 from kvsync.ci.handover.roads import ROADS
 from kvsync.ci.page.coverage_page import write_coverage_page
+from kvsync.ci.project.coverage import CoverageGate
 from kvsync.ci.readers.audits.accepted import ACCEPTED
 from kvsync.ci.readers.bounds import MOST_BYTES
 from kvsync.ci.readers.coverage.assessment import assessed
-from kvsync.ci.readers.coverage.gate import CoverageGate
 from kvsync.ci.readers.files import Found
 from kvsync.ci.report.report import Report
 from kvsync.ci.revision import Revision, tracked_files

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from hashlib import sha256
 
 from kvsync.ci.archive.comparison import STATUS_CHARACTERS, RunComparison
-from kvsync.ci.notify.github import CommitState, CommitStatus, IssueChange, StickyComment
+from kvsync.ci.notify.messages import CommitState, CommitStatus, IssueChange, StickyComment
 from kvsync.ci.report.plain import code_block, code_span, cut, one_line
 from kvsync.ci.report.report import Report
 from kvsync.testing.results.outcome import Check, Outcome, StageResult

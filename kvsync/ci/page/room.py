@@ -107,18 +107,22 @@ def _shown(checks: Sequence[Check], room: Room, most: int) -> ShownTests:
 
 
 def _packed(checks: Iterable[Check], name_characters: int, tail_characters: int) -> str:
-    rows = [
-        (
+    """Return a row for each check; made row by row, since all of them together are many times as large."""
+    packer = zlib.compressobj()
+    packed: list[bytes] = []
+    before = "["
+    for check in checks:
+        text = shortened(check.detail, tail_characters) + check.log_tail[-tail_characters:]
+        row = (
             check.kind,
             shortened(check.name, name_characters),
             duration(check.duration_s),
-            shortened(check.detail, tail_characters) + check.log_tail[-tail_characters:]
-            if tail_characters
-            else "",
+            text if tail_characters else "",
         )
-        for check in checks
-    ]
-    return base64.b64encode(zlib.compress(json.dumps(rows).encode())).decode()
+        packed.append(packer.compress(f"{before}{json.dumps(row)}".encode()))
+        before = ", "
+    end = "[]" if before == "[" else "]"
+    return base64.b64encode(b"".join([*packed, packer.compress(end.encode()), packer.flush()])).decode()
 
 
 def _beside_problems(check: Check) -> Check:

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from pathspec import GitIgnoreSpec
 
 from kvsync.ci.project.chaos_stage import ChaosStageTable, PodSelector
+from kvsync.ci.project.coverage import CommandCoverage, PytestCoverage
 from kvsync.ci.project.load_stage import LoadStageTable
-from kvsync.ci.project.model import Project, PytestStageTable, StageTable
+from kvsync.ci.project.model import CommandStageTable, Project, PytestStageTable, StageTable
 from kvsync.ci.project.relations import combinations, combined_name, filled, in_order
 from kvsync.ci.project.stage_fields import When
 from kvsync.ci.project.values import Profile, Schedule, Trigger
@@ -44,6 +45,13 @@ class ProjectStage:
         if isinstance(self.table, ChaosStageTable):
             return any(isinstance(fault.on, PodSelector) for fault in self.table.faults.values())
         return isinstance(self.table, PytestStageTable) and self.table.cluster
+
+    def coverage_of(self, profile: Profile) -> CommandCoverage | PytestCoverage | None:
+        """Return what is measured and asked of its coverage in runs of a profile, None if nothing is."""
+        if not isinstance(self.table, PytestStageTable | CommandStageTable):
+            return None
+        found = self.table.coverage
+        return found if found and profile in found.profiles else None
 
     @property
     def folder(self) -> str:

@@ -50,6 +50,8 @@ from pydantic import BeforeValidator, Field
 from pydantic.functional_validators import AfterValidator
 
 from kvsync.ci.project.chaos_stage import ChaosStageTable
+from kvsync.ci.project.coverage import CommandCoverage, CoverageGate, PytestCoverage
+from kvsync.ci.project.found_stages import AuditStageTable, BenchmarkStageTable
 from kvsync.ci.project.load_stage import LoadStageTable
 from kvsync.ci.project.stage_fields import TestingStageFields
 from kvsync.ci.project.values import (
@@ -78,6 +80,8 @@ class PytestStageTable(TestingStageFields):
     """The project's own interpreter; without one, the pipeline's."""
     options: tuple[str, ...] = ()
     """More words for pytest's command line."""
+    coverage: PytestCoverage | None = None
+    """How much of the repository has to run; `{}` only measures and shows it."""
     cluster: bool = False
     """Whether its tests use the cluster that the run asks for. Forks' commits have none."""
 
@@ -97,10 +101,18 @@ class CommandStageTable(TestingStageFields):
     """Which files its tests are read from, with `*` and `**`, from the top of the repository."""
     format: ResultFormat | None = None
     """Of all these files; else each is known by what is in it."""
+    coverage: CommandCoverage | None = None
+    """How much of the repository has to run, read from files that the command writes."""
 
 
 StageTable = Annotated[
-    PytestStageTable | CommandStageTable | LoadStageTable | ChaosStageTable, Field(discriminator="kind")
+    PytestStageTable
+    | CommandStageTable
+    | BenchmarkStageTable
+    | AuditStageTable
+    | LoadStageTable
+    | ChaosStageTable,
+    Field(discriminator="kind"),
 ]
 
 
@@ -188,5 +200,7 @@ class Project(Part):
     """What holds for all stages."""
     services: Annotated[dict[ServiceName, ServiceTable], Field(max_length=20)] = {}
     """What stages need besides themselves, by its names."""
+    coverage: CoverageGate | None = None
+    """What has to have run in all stages together, of a run that has every stage that is covered."""
     stages: Annotated[dict[StageName, StageTable], Field(min_length=1)]
     """The stages, by their names."""

@@ -3,6 +3,7 @@
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import UnionType
 from typing import cast, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
@@ -10,6 +11,8 @@ from pydantic_core import ErrorDetails
 
 from kvsync.ci.project.chaos_relations import wrong_chaos
 from kvsync.ci.project.chaos_stage import FAULT_KINDS, ChaosStageTable, ContainerLabel, PodSelector
+from kvsync.ci.project.coverage import wrong_coverage
+from kvsync.ci.project.found_stages import AuditStageTable, BenchmarkStageTable
 from kvsync.ci.project.guess import guess
 from kvsync.ci.project.lines import line_of
 from kvsync.ci.project.load_relations import wrong_loads
@@ -44,7 +47,14 @@ MOST_STAGES = 100
 
 KINDS: Mapping[str, type[BaseModel]] = {
     str(get_args(model.model_fields["kind"].annotation)[0]): model
-    for model in (PytestStageTable, CommandStageTable, LoadStageTable, ChaosStageTable)
+    for model in (
+        PytestStageTable,
+        CommandStageTable,
+        BenchmarkStageTable,
+        AuditStageTable,
+        LoadStageTable,
+        ChaosStageTable,
+    )
 }
 
 SERVICE_KINDS: Mapping[str, type[BaseModel]] = {
@@ -142,6 +152,7 @@ def parse_project(text: str) -> Project:
     wrong += wrong_links(document)
     wrong += _wrong_words(document)
     wrong += wrong_services(document)
+    wrong += wrong_coverage(document)
     wrong += wrong_loads(document)
     wrong += wrong_chaos(document)
     if project and not wrong and (count := _count(project)) > MOST_STAGES:
@@ -228,6 +239,8 @@ def _model_in(annotation: object) -> type[BaseModel] | None:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     inner = get_args(annotation)
+    if get_origin(annotation) is UnionType:
+        return next(filter(None, map(_model_in, inner)), None)
     return _model_in(inner[1]) if get_origin(annotation) is dict else None
 
 

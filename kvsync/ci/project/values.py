@@ -9,6 +9,7 @@ from pydantic.functional_validators import AfterValidator
 RESERVED = frozenset(
     {
         "cluster",
+        "coverage",
         "disk",
         "guardian",
         "head",

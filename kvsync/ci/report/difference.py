@@ -10,6 +10,7 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import PurePath
 from typing import Literal
 
@@ -140,7 +141,7 @@ def difference(before: Report, after: Report) -> RunDifference:
     """Compare two runs."""
     ones, others = _checks(before), _checks(after)
     found = []
-    for key in dict.fromkeys([*others, *ones]):
+    for key in chain(others, (key for key in ones if key not in others)):
         change = _change(ones.get(key), others.get(key))
         if change:
             stage, name, _ = key
@@ -186,21 +187,16 @@ def _fails(check: Check) -> bool:
 
 
 def _checks(report: Report) -> Mapping[Key, Check]:
+    found: dict[Key, Check] = {}
     alike: dict[tuple[str, str], list[Check]] = defaultdict(list)
     for stage in report.stages:
         for check in stage.checks:
-            alike[stage.name, check.name].append(check)
-    return {
-        (*key, position): check
-        for key, checks in alike.items()
-        for position, check in enumerate(_worst_first(checks))
-    }
-
-
-def _worst_first(checks: Sequence[Check]) -> Sequence[Check]:
-    if len(checks) == 1:  # as nearly all are
-        return checks
-    return sorted(checks, key=lambda each: (-each.outcome, -_fails(each)))
+            if found.setdefault((stage.name, check.name, 0), check) is not check:
+                alike[stage.name, check.name].append(check)
+    for (name, shared), more in alike.items():  # few, while a run may have 100,000 checks
+        worst_first = sorted([found[name, shared, 0], *more], key=lambda each: (-each.outcome, -_fails(each)))
+        found |= {(name, shared, position): check for position, check in enumerate(worst_first)}
+    return found
 
 
 def _stages(before: Report, after: Report) -> list[StageChange]:

@@ -71,7 +71,7 @@ class _Element:
         """Read an element; `host` is what tells the suites of the document apart, if that does."""
         name = TestName.of(case, suite, document, position)
         said = [each for each in case.attrib.items() if each[0] not in OF_AN_ATTEMPT]
-        return cls(case, (suite.name, host, name.own, frozenset(said)), name)
+        return cls(case, (suite.name, host, name.own, tuple(sorted(said))), name)
 
     def ending(self, name: str = "") -> Check:
         """Return how it ended, as the check of this name."""

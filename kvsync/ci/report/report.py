@@ -1,6 +1,5 @@
 """The report of a run: what was found, and everything needed to find it again."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,10 +11,8 @@ from urllib.parse import quote
 from kvsync.ci.run_folder import UNREADABLE
 from kvsync.errors import ConfigError
 from kvsync.testing.results.attempts import OTHER_CODE
+from kvsync.testing.results.layout import read_laid_out, write_laid_out
 from kvsync.testing.results.outcome import Outcome, StageResult, worst
-from kvsync.testing.results.texts import laid_out
-from kvsync.testing.results.uncollected import uncollected
-from kvsync.testing.results.whole import write_whole
 
 BROKEN_GATE = "quarantine"
 """The name under which a quarantine that cannot be read is reported; it is named whatever else failed."""
@@ -144,6 +141,10 @@ class Report:
 
     def to_json(self) -> dict[str, object]:
         """Return the report as plain JSON values; verdict and reason are included for other readers."""
+        return {**self.json_fields(), "stages": [stage.to_json() for stage in self.stages]}
+
+    def json_fields(self) -> dict[str, object]:
+        """Return the same, its stages as they are."""
         return {
             "run": self.run,
             "verdict": self.verdict.name.lower(),
@@ -158,7 +159,7 @@ class Report:
             "dirty": self.dirty,
             "versions": dict(self.versions),
             "machine": dict(self.machine),
-            "stages": [stage.to_json() for stage in self.stages],
+            "stages": self.stages,
         }
 
     @classmethod
@@ -172,20 +173,15 @@ class Report:
         fields["stages"] = tuple(StageResult.from_json(stage) for stage in stages)
         return cls(**fields)  # type: ignore[arg-type]  # checked by name only
 
-    def to_text(self) -> str:
-        """Return the report as JSON, each check on a line of its own."""
-        return f"{laid_out(self.to_json())}\n"
-
     def write(self, path: Path) -> None:
         """Write the report as JSON; a reader sees all of it or nothing."""
-        write_whole(path, self.to_text())
+        write_laid_out(path, self)
 
     @classmethod
-    @uncollected()
     def read(cls, path: Path) -> Self:
         """Read a report that `write` wrote. Raises ConfigError."""
         try:
-            return cls.from_json(json.loads(path.read_text(encoding="utf-8")))
+            return cls.from_json(read_laid_out(path))
         except UNREADABLE as exc:
             mend = f"remove it, and make another with: kvsync-ci rerun {path.parent.name}"
             problem = f"no report that can be read ({type(exc).__name__}: {exc}); {mend}"

@@ -15,9 +15,10 @@ from kvsync.ci.run.quarantine import NAME, PROPOSED, apply, load_quarantine
 from kvsync.ci.run.run import Run
 from kvsync.ci.run_folder import RunFolder
 from kvsync.ci.stages.pytest_stage import cut_short
-from kvsync.ci.stages.redaction import redact, redact_folder
+from kvsync.ci.stages.redaction import has_any, redact, redact_folder
 from kvsync.errors import ConfigError
 from kvsync.testing.results.history import read_lines
+from kvsync.testing.results.layout import laid_out
 from kvsync.testing.results.measurement import machine_facts
 from kvsync.testing.results.outcome import Outcome, StageResult
 
@@ -62,17 +63,19 @@ def compose(run: Run, *, broken: str = "") -> Report:
     stages = [folder.result(stage) or _cut_short(folder, stage) for stage in parameters.stages]
     owners = load_owners(folder.path)
     results += [owners.beside_failures(stage) for stage in set_aside(folder, stages)]
-    residue = folder.result("residue")
-    if residue:
-        results.append(residue)
+    results += [made for name in ("coverage", "residue") if (made := folder.result(name))]
     if folder.is_full:
         results.insert(0, StageResult.unknown("disk", full_disk(parameters.report_dir)))
     if broken:
         results.append(StageResult.unknown("pipeline", broken))
-    report = _report(parameters, results)
-    said = report.to_text()
-    masked = redact(said, secrets)
-    return report if masked == said else Report.from_json(json.loads(masked))
+    return _masked(_report(parameters, results), secrets)
+
+
+def _masked(report: Report, secrets: frozenset[str]) -> Report:
+    """Return a report without secrets; each is within one piece of its JSON, for line ends are escaped."""
+    if not has_any(laid_out(report), secrets):
+        return report
+    return Report.from_json(json.loads(redact("".join(laid_out(report)), secrets)))
 
 
 def full_disk(report_dir: Path) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from kvsync.ci.cleaning.residue import is_running
+from kvsync.ci.cleaning.launcher import is_running
 from kvsync.ci.report.report import Report
 from kvsync.ci.revision import Revision, revision
 from kvsync.ci.run.parameters import Parameters, Repeat

@@ -7,13 +7,13 @@ from typing import Self
 
 from kvsync.ci.cluster_settings import ClusterSettings
 from kvsync.ci.project.choice import ProjectStage, choose, stages_of
+from kvsync.ci.project.coverage import CoverageGate
 from kvsync.ci.project.model import Project, PytestStageTable
 from kvsync.ci.project.relations import filled
 from kvsync.ci.run.parameters import REPOSITORY, Parameters
 from kvsync.ci.run_folder import RunFolder
 from kvsync.ci.settings import Settings, load_settings
 from kvsync.ci.stages.environment import secrets_apart
-from kvsync.ci.stages.making import make_served
 from kvsync.ci.stages.prepare import PrepareStage
 from kvsync.ci.stages.redaction import secrets_of
 from kvsync.ci.stages.stage import LOCAL, Stage
@@ -71,12 +71,28 @@ class Run:
 
     def stage(self, name: str, left_s: float = math.inf) -> Stage:
         """Return what runs the stage of this name, which the project has, within the time that is left."""
+        # Imported here: commands need no reader of results, which take a fifth of their start.
+        from kvsync.ci.stages.making import make_served
+
         assert self.project is not None
         source, settings = self.parameters.source, self.settings.services
         if source and not source.trusted:
             settings = settings.without_addresses
         longest_s = min(self.settings.stages.longest_s, left_s)
-        return make_served(self._stages[name], longest_s, self.project.services, settings)
+        return make_served(
+            self._stages[name], longest_s, self.project.services, settings, self.parameters.profile
+        )
+
+    @property
+    def covered(self) -> tuple[str, ...]:
+        """The stages whose coverage runs of this profile measure, whether this one has them or not."""
+        profile = self.parameters.profile
+        return tuple(name for name, each in self._stages.items() if each.coverage_of(profile))
+
+    def coverage_gate(self, name: str) -> CoverageGate | None:
+        """Return what has to have run in a stage, or in all of them for ""; None where nothing is said."""
+        assert self.project is not None
+        return self._stages[name].coverage_of(self.parameters.profile) if name else self.project.coverage
 
     @property
     def longest_s(self) -> float:

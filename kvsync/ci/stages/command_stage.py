@@ -17,7 +17,7 @@ from kvsync.ci.project.relations import filled
 from kvsync.ci.run_folder import RunFolder
 from kvsync.ci.stages.ending import kind_of_running, why_it_ended_early
 from kvsync.ci.stages.place import place
-from kvsync.ci.stages.result_files import ResultFiles, read_results
+from kvsync.ci.stages.result_files import ResultFiles, Wanted, document_in, read_results
 from kvsync.ci.stages.stage import StageContext
 from kvsync.testing.processes.runner import CommandResult
 from kvsync.testing.results.attempts import again, refused, to_retry
@@ -42,6 +42,8 @@ class CommandStage:
 
     `format_name`: of all of them, "" to tell each by what is in it.
 
+    `wanted`: what the files have to hold, besides being whole.
+
     With `retries` (0 or 1) it is run once more when tests failed that may have failed by chance. `values` are
     what the words may name in braces.
     """
@@ -54,6 +56,7 @@ class CommandStage:
     format_name: str = ""
     retries: Literal[0, 1] = 0
     workers: int | None = None
+    wanted: Wanted = ""
     environment: Mapping[str, str] = field(default_factory=dict)
     values: Mapping[str, str] = field(default_factory=dict)
 
@@ -101,7 +104,10 @@ class CommandStage:
         )
         _require_program(argv, command, context)
         found, problem = files.new(before) if patterns else ([], "")
-        read = self._read(files.keep(found), context) if found else None
+        kept = files.keep(found)
+        if self.wanted == "findings":
+            kept = [document_in(each, out / "output.json") if each == files.log else each for each in kept]
+        read = self._read(kept, context) if kept else None
         if not any(out.iterdir()):
             out.rmdir()
         result = judged(self.name, argv, command, read, problem, started_at=started_at)
@@ -116,7 +122,13 @@ class CommandStage:
         append_line(tests, {"event": "started", "nodeid": name})
 
     def _read(self, files: Sequence[Path], context: StageContext) -> StageResult:
-        return read_results(files, name=self.name, format_name=self.format_name, run_dir=context.run_dir)
+        return read_results(
+            files,
+            name=self.name,
+            format_name=self.format_name,
+            run_dir=context.run_dir,
+            wanted=self.wanted,
+        )
 
     def _placed(self, argv: Sequence[str], context: StageContext) -> list[str]:
         """Return the command line as a box needs it: it starts at the top, and says what is not there."""

@@ -6,32 +6,45 @@ from types import MappingProxyType
 
 from kvsync.ci.project.chaos_stage import ChaosStageTable
 from kvsync.ci.project.choice import ProjectStage
+from kvsync.ci.project.coverage import CommandCoverage, PytestCoverage
+from kvsync.ci.project.found_stages import AuditStageTable, BenchmarkStageTable
 from kvsync.ci.project.load_stage import LoadStageTable
 from kvsync.ci.project.model import CommandStageTable, PytestStageTable, ServiceTable
 from kvsync.ci.project.services import placeholders, start_order
+from kvsync.ci.project.values import Profile
 from kvsync.ci.services.running_service import RunningService
 from kvsync.ci.settings import ServiceSettings
 from kvsync.ci.stages.command_stage import CommandStage
+from kvsync.ci.stages.covered import CoveredStage
 from kvsync.ci.stages.load.stage import LoadStage
+from kvsync.ci.stages.profiles import FileProfiles, MeasuredProfiles
 from kvsync.ci.stages.pytest_stage import PytestStage
+from kvsync.ci.stages.result_files import Wanted
 from kvsync.ci.stages.served import ServedStage
 from kvsync.ci.stages.stage import Stage
 
+WANTED: Mapping[str, Wanted] = {"benchmark": "measurements", "audit": "findings"}
+"""What the files of such stages have to hold."""
+
 
 def make_served(
-    stage: ProjectStage, longest_s: float, services: Mapping[str, ServiceTable], settings: ServiceSettings
+    stage: ProjectStage,
+    longest_s: float,
+    services: Mapping[str, ServiceTable],
+    settings: ServiceSettings,
+    profile: Profile = "quick",
 ) -> Stage:
     """Return what runs a stage together with the services that it needs."""
     order = start_order(services, stage.table.needs)
     if not order:
-        return make_stage(stage, longest_s)
+        return make_stage(stage, longest_s, profile)
     start_s = {name: services[name].start_timeout for name in order}
 
     def make(found: Mapping[str, RunningService]) -> Stage:
         values = dict(stage.values)
         for name, service in found.items():
             values |= placeholders(name, service.fields)
-        return make_stage(replace(stage, values=values), longest_s, found, start_s)
+        return make_stage(replace(stage, values=values), longest_s, profile, found, start_s)
 
     is_proxied = isinstance(stage.table, ChaosStageTable)
     return ServedStage(stage.name, make, order, services, settings, is_proxied=is_proxied)
@@ -40,6 +53,7 @@ def make_served(
 def make_stage(
     stage: ProjectStage,
     longest_s: float,
+    profile: Profile = "quick",
     services: Mapping[str, RunningService] = MappingProxyType({}),
     start_s: Mapping[str, float] = MappingProxyType({}),
 ) -> Stage:
@@ -48,9 +62,11 @@ def make_stage(
     `services` run while it does; `start_s` says how long each may take to start.
     """
     table, timeout_s = stage.table, min(stage.table.timeout, longest_s)
+    gate = stage.coverage_of(profile)
     match table:
         case PytestStageTable():
-            return PytestStage(
+            measured = gate.source if isinstance(gate, PytestCoverage) and not gate.files else None
+            tests = PytestStage(
                 stage.name,
                 folder=stage.folder,
                 timeout_s=timeout_s,
@@ -60,8 +76,12 @@ def make_stage(
                 options=table.options,
                 workers=table.workers,
                 environment=table.environment,
+                measured=measured,
                 values=stage.values,
             )
+            if gate and measured is not None:
+                return CoveredStage(stage.name, tests, gate, MeasuredProfiles(stage.name, tests.ask))
+            return _covered(tests, gate)
         case ChaosStageTable():
             # Only here: what asks and disturbs takes long to import.
             from kvsync.ci.stages.chaos_stage import ChaosStage
@@ -77,8 +97,20 @@ def make_stage(
             )
         case LoadStageTable():
             return LoadStage(stage.name, table, timeout_s, stage.values)
-        case CommandStageTable():
+        case BenchmarkStageTable() | AuditStageTable():
             return CommandStage(
+                stage.name,
+                argv=table.command,
+                folder=stage.folder,
+                results=table.results,
+                format_name=table.format or "",
+                wanted=WANTED[table.kind],
+                timeout_s=timeout_s,
+                environment=table.environment,
+                values=stage.values,
+            )
+        case CommandStageTable():
+            command = CommandStage(
                 stage.name,
                 argv=table.command,
                 folder=stage.folder,
@@ -90,3 +122,9 @@ def make_stage(
                 environment=table.environment,
                 values=stage.values,
             )
+            return _covered(command, gate)
+
+
+def _covered(stage: Stage, gate: CommandCoverage | PytestCoverage | None) -> Stage:
+    """Return a stage with its coverage, if it has any, read from files."""
+    return CoveredStage(stage.name, stage, gate, FileProfiles(stage.name, gate.files)) if gate else stage

@@ -5,7 +5,6 @@ end: a run that was killed still has every test it finished, names the one that 
 it never reached. Pytest's exit code must agree with the lines, or the stage is UNKNOWN.
 """
 
-import importlib.util
 import json
 import os
 import re
@@ -25,6 +24,7 @@ from kvsync.ci.run_folder import RunFolder
 from kvsync.ci.stages.command_stage import CommandStage
 from kvsync.ci.stages.ending import kind_of_running, why_it_ended_early
 from kvsync.ci.stages.place import CarryOut, place
+from kvsync.ci.stages.profiles import measuring
 from kvsync.ci.stages.stage import LOCAL, StageContext, repeated
 from kvsync.testing.processes.runner import CommandResult, run
 from kvsync.testing.processes.scratch import scratch
@@ -58,7 +58,8 @@ class PytestStage:
     New tests that passed run `burn_in` times: ten runs catch 98 % of tests that fail every third time.
 
     `python` is the project's own interpreter, "" for the pipeline's. Where it has not our plugin, in our
-    version, the result is read from JUnit. `values` are what words may name.
+    version, the result is read from JUnit. `values` are what words may name. `measured`: the folders whose
+    coverage is measured meanwhile, none for what the project says; None: nothing is.
     """
 
     name: str
@@ -71,6 +72,7 @@ class PytestStage:
     options: Sequence[str] = ()
     workers: int | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
+    measured: Sequence[str] | None = None
     values: Mapping[str, str] = field(default_factory=dict)
 
     def run(self, context: StageContext) -> StageResult:
@@ -171,9 +173,15 @@ class PytestStage:
 
     def _has_plugin(self, context: StageContext) -> bool:
         """Say whether the project's interpreter has our plugin, in our version."""
-        name = f"{self.name}-python"
-        asked = self._place(context, name, ())(
-            [str(self._interpreter(context)), "-c", PROBE.format(kvsync.__version__)],
+        return self.ask(context, "python", ["-c", PROBE.format(kvsync.__version__)]).exit_code == 0
+
+    def ask(
+        self, context: StageContext, what: str, words: Sequence[str], inputs: Sequence[Path] = ()
+    ) -> CommandResult:
+        """Run the interpreter of the tests with words, where the tests run; `what` names the log."""
+        name = f"{self.name}-{what}"
+        return self._place(context, name, inputs)(
+            [self._python(context), *words],
             log=context.run_dir / "logs" / f"{name}.log",
             timeout_s=PROBE_S,
             cwd=context.repository,
@@ -182,14 +190,24 @@ class PytestStage:
             stop=context.stop,
             ledger=context.ledger,
         )
-        return asked.exit_code == 0
+
+    def _python(self, context: StageContext) -> str:
+        return str(self._interpreter(context)) if self.python else sys.executable
+
+    def _pytest(self, context: StageContext, label: str) -> list[str]:
+        """Return the words that start pytest, measured if that is asked for."""
+        measures = (
+            []
+            if self.measured is None
+            else measuring(context.run_dir, self.name, label, self.folder, self.measured)
+        )
+        return [self._python(context), *measures, "-m", "pytest", self.folder, "-v", "--color=no"]
 
     def _with_junit(self, context: StageContext) -> CommandStage:
         """Return the same tests as a program that says in JUnit how they ended."""
         values = self._values(context)
-        argv = [str(self._interpreter(context)), "-m", "pytest", self.folder, "-v", "--color=no"]
         # Of the families this is the one that says in which file a test is.
-        argv += ["--junitxml={out}/junit.xml", "-o", "junit_family=xunit1"]
+        argv = [*self._pytest(context, "1"), "--junitxml={out}/junit.xml", "-o", "junit_family=xunit1"]
         return CommandStage(
             self.name,
             argv=[*argv, *self._more(values)],
@@ -224,14 +242,11 @@ class PytestStage:
         Options and values are single words: pytest looks for its configuration beside every word that
         names an existing path, before it knows our options.
         """
-        python = str(self._interpreter(context)) if self.python else sys.executable
-        argv = [python, "-m", "pytest", self.folder, "-v", "--color=no", "--rootdir=."]
+        argv = [*self._pytest(context, label), "--rootdir=."]
         argv += ["-p", "no:cacheprovider", "-p", "kvsync.testing.pytest_plugin"]
         argv += [f"--stage={self.name}", f"--run-dir={context.run_dir}", f"--profile={context.profile}"]
         argv += [f"--seed={context.seed}", f"--basetemp={context.run_dir / 'tmp' / label}"]
         argv += ["-o", "tmp_path_retention_policy=failed"]
-        if not self.python and importlib.util.find_spec("hypothesis"):
-            argv += [f"--hypothesis-seed={context.seed}"]
         if self._needs_machine(context):
             argv += [f"--machine={RunFolder(context.run_dir).machine}"]
         if context.keep:

@@ -11,7 +11,7 @@ import json
 import logging
 import mmap
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from urllib.parse import quote, unquote
 
@@ -48,6 +48,12 @@ def redact(text: str, secrets: Collection[str]) -> str:
     for form in _forms(secrets):
         text = text.replace(form, "*" * len(form))
     return text
+
+
+def has_any(texts: Iterable[str], secrets: Collection[str]) -> bool:
+    """Say whether a secret is in one of many texts, in any form."""
+    forms = _forms(secrets)
+    return bool(forms) and any(form in text for text in texts for form in forms)
 
 
 def redact_folder(folder: Path, secrets: Collection[str]) -> list[Path]:

@@ -8,11 +8,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, count, islice
 from pathlib import Path
+from typing import Literal
 
+from kvsync.ci.readers.audits.finding import is_audit
 from kvsync.ci.readers.files import read_files
 from kvsync.errors import ConfigError
 from kvsync.testing.results.measurement import machine_facts, read_measurements, write_measurements
 from kvsync.testing.results.outcome import StageResult
+
+Wanted = Literal["", "measurements", "findings"]
+"""What files have to hold so that they say something; "" for tests."""
 
 MOST_FILES = 5_000
 
@@ -74,7 +79,9 @@ class ResultFiles:
                     yield path
 
 
-def read_results(files: Sequence[Path], *, name: str, format_name: str, run_dir: Path) -> StageResult:
+def read_results(
+    files: Sequence[Path], *, name: str, format_name: str, run_dir: Path, wanted: Wanted = ""
+) -> StageResult:
     """Return what the files say, as the result of a stage of this name; the run keeps what they measured.
 
     `format_name` is "" for what is told by what is in each file; one in no format is a doubt.
@@ -86,7 +93,26 @@ def read_results(files: Sequence[Path], *, name: str, format_name: str, run_dir:
     if found.measurements:
         kept = run_dir / "benchmark.json"
         write_measurements(kept, [*read_measurements(kept), *found.measurements], machine_facts())
+    formats = ", ".join(filter(None, found.formats)) or "an empty file"
+    if wanted == "measurements" and not found.measurements:
+        return found.result.doubted(f"nothing was measured: {formats} holds no measurement")
+    if wanted == "findings" and not is_audit(found.result):
+        return found.result.doubted(f"nothing was audited: {formats} holds no audit")
     return found.result
+
+
+def document_in(log: Path, target: Path) -> Path:
+    """Copy the JSON in what a program printed, which may have said more before and after; returns the copy.
+
+    Where there is none, that is the log itself.
+    """
+    lines = log.read_bytes().splitlines(keepends=True)
+    first = next((number for number, line in enumerate(lines) if line.startswith((b"{", b"["))), None)
+    ends = [number for number, line in enumerate(lines, start=1) if line.rstrip().endswith((b"}", b"]"))]
+    if first is None or not ends or ends[-1] <= first:
+        return log
+    target.write_bytes(b"".join(lines[first : ends[-1]]))
+    return target
 
 
 def _stamp(path: Path) -> Stamp:

@@ -31,6 +31,12 @@ NAME = "workspace"
 NO_REF = "couldn't find remote ref"
 """What git says of a branch that a server does not have."""
 
+BASE = "base"
+"""The file with the hash of the commit at which both parted, in the folder of the gate."""
+
+DEPTHS = (50, 1000, 10000)
+"""How many commits of both are fetched until that is found."""
+
 CHANGED = "changed"
 """The file with the paths that a commit changes, in the folder of the gate."""
 
@@ -97,14 +103,35 @@ class WorkspaceStage:
             with suppress(CommandError):  # it is not there
                 env = {"GIT_INDEX_FILE": str(into / "index")}
                 commands.run([*GIT, *words, str(file)], timeout_s=TIMEOUT_S, env=env)
+        (into / BASE).write_text(self._parted_at(commands, folder))
 
-    def _fetch(self, commands: Commands, folder: Path, what: str) -> None:
-        words = ("-C", str(folder), "fetch", "--quiet", "--depth=1", "--no-tags", "--", self.url, what)
-        self._git(commands, what, *words, token=self.token)
+    def _parted_at(self, commands: Commands, folder: Path) -> str:
+        """Return the commit at which the tested one left the gate; "" if that is too long ago."""
+        gate = self._git(commands, self.gate, "-C", str(folder), "rev-parse", "FETCH_HEAD").strip()
+        for depth in DEPTHS:
+            with suppress(NotRun):  # a server may refuse a commit that no branch leads to any more
+                self._fetch(commands, folder, self.commit, gate, depth=depth)
+            with suppress(NotRun):
+                return self._git(commands, gate, "-C", str(folder), "merge-base", gate, self.commit).strip()
+        return ""
 
-    def _git(self, commands: Commands, what: str, *words: str, token: str = "") -> None:
+    def _fetch(self, commands: Commands, folder: Path, *what: str, depth: int = 1) -> None:
+        words = (
+            "-C",
+            str(folder),
+            "fetch",
+            "--quiet",
+            f"--depth={depth}",
+            "--no-tags",
+            "--",
+            self.url,
+            *what,
+        )
+        self._git(commands, " ".join(what), *words, token=self.token)
+
+    def _git(self, commands: Commands, what: str, *words: str, token: str = "") -> str:
         try:
-            _git(commands, words, self.url, token, TIMEOUT_S)
+            return _git(commands, words, self.url, token, TIMEOUT_S)
         except CommandError as exc:
             said = " ".join(exc.tail.split())
             raise NotRun(f"{what} cannot be fetched from {self.url}: {said}") from exc
@@ -120,6 +147,14 @@ def changed_paths(workspace: Path) -> list[str] | None:
     except OSError:
         return None
     return [path.decode(errors="replace") for path in content.split(b"\0") if path]
+
+
+def left_base_at(workspace: Path) -> str:
+    """Return the commit at which a fetched commit left what gates it; "" where that is not known."""
+    try:
+        return (at_gate(workspace) / BASE).read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        return ""
 
 
 def at_gate(workspace: Path) -> Path:

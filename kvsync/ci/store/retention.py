@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from kvsync.ci.cleaning.residue import find, is_running
+from kvsync.ci.cleaning.launcher import is_running
+from kvsync.ci.cleaning.residue import find
 from kvsync.ci.errors import StoreError
 from kvsync.ci.report.report import Report
 from kvsync.ci.run_folder import UNREADABLE, RunFolder

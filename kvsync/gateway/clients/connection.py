@@ -1,8 +1,8 @@
 """One connection of a client: uvicorn's, on which a request or an answer that does not get on is ended.
 
 uvicorn limits how long a connection is idle after an answer, but neither before the first request nor in the
-middle of a request's head. An offer to speak another protocol, which Java's client makes with each request,
-is not taken up, as HTTP allows; uvicorn would log two warnings each time.
+middle of a request's head, nor how long a head is. An offer to speak another protocol, which Java's client
+makes with each request, is not taken up, as HTTP allows; uvicorn's parser would lose the request's body.
 """
 
 import asyncio
@@ -10,8 +10,8 @@ import json
 from collections.abc import Callable
 from functools import partial
 
-import h11
-from uvicorn.protocols.http.h11_impl import H11Protocol
+import httptools
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from kvsync.config import ClientsConfig
 from kvsync.gateway.refusal import error
@@ -26,7 +26,11 @@ CLOSE = "close"
 """The name, in the state of a request's scope, of what closes its connection when an answer breaks off."""
 
 
-class ClientConnection(H11Protocol):
+HEAD_BYTES = 65_536
+"""How long the head of a request may be."""
+
+
+class ClientConnection(HttpToolsProtocol):
     """A connection that is closed when nothing comes or nothing is taken; half a head is answered by 408."""
 
     def __init__(self, *args: object, limits: ClientsConfig, **settings: object) -> None:
@@ -34,6 +38,8 @@ class ClientConnection(H11Protocol):
         self._limits = limits
         self._patience: asyncio.TimerHandle | None = None
         self._unread: asyncio.TimerHandle | None = None
+        self._head = 0
+        self._in_head = False
         self.app_state = {**self.app_state, CLOSE: lambda: self.transport.close()}
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -44,9 +50,51 @@ class ClientConnection(H11Protocol):
     def data_received(self, data: bytes) -> None:
         """Wait for the rest of a head, unless it is complete."""
         self._wait_no_more()
-        super().data_received(data)
-        if self.conn.their_state is h11.IDLE:
-            self._patience = self.loop.call_later(self._limits.request_idle_s, self._refuse)
+        try:
+            self._feed(data)
+        except httptools.HttpParserError:
+            self.send_400_response("Invalid HTTP request received.")
+            return
+        if self._in_head:
+            self._head += len(data)
+            if self._head > HEAD_BYTES:
+                self._refuse(431, f"the head of a request is longer than {HEAD_BYTES} bytes")
+                return
+            self._patience = self.loop.call_later(self._limits.request_idle_s, self._give_up)
+
+    def on_message_begin(self) -> None:
+        """Begin a head."""
+        self._head, self._in_head = 0, True
+        super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header; those after a body, of which there may be any number, are left out."""
+        if self._in_head:
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """End it."""
+        self._in_head = False
+        super().on_headers_complete()
+
+    def _feed(self, data: bytes) -> None:
+        self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as offer:
+            self._decline()
+            self._feed(data[offer.args[0] :])
+
+    def _decline(self) -> None:
+        """Read on in HTTP/1.1 after the head of a request that offers another protocol.
+
+        The parser takes the rest for that protocol: a new one reads it, told how long the body is.
+        """
+        framing = [each for each in self.headers if each[0] in (b"content-length", b"transfer-encoding")]
+        head = b"".join(b"%b: %b\r\n" % each for each in framing)
+        self.parser = httptools.HttpRequestParser(_AfterHead(self))
+        self.cycle.more_body = True
+        self.parser.feed_data(b"POST / HTTP/1.1\r\n" + head + b"\r\n")
 
     def pause_writing(self) -> None:
         """Wait for the client to take what was written."""
@@ -66,18 +114,50 @@ class ClientConnection(H11Protocol):
             self._unread.cancel()
         super().connection_lost(exc)
 
-    def _should_upgrade(self) -> bool:
-        return False
-
     def _wait_no_more(self) -> None:
         if self._patience is not None:
             self._patience.cancel()
 
-    def _refuse(self) -> None:
+    def _give_up(self) -> None:
+        idle_s = self._limits.request_idle_s
+        self._refuse(408, f"the head of a request is incomplete, and nothing came for {idle_s:g} s")
+
+    def _refuse(self, status: int, said: str) -> None:
         if self.transport.is_closing():
             return
-        said = f"the head of a request is incomplete, and nothing came for {self._limits.request_idle_s:g} s"
-        body = json.dumps(error("", 408, said)).encode()
-        head = b"HTTP/1.1 408 Request Timeout\r\ncontent-type: application/json\r\nconnection: close\r\n"
+        body = json.dumps(error("", status, said)).encode()
+        head = STATUS_LINE[status] + b"content-type: application/json\r\nconnection: close\r\n"
         self.transport.write(head + b"content-length: %d\r\n\r\n%b" % (len(body), body))
         self.transport.close()
+
+
+class _AfterHead:
+    """Hears a parser for a connection, but for the head of its first request, which the connection knows."""
+
+    def __init__(self, connection: ClientConnection) -> None:
+        self._connection = connection
+        self._known = True
+
+    def on_headers_complete(self) -> None:
+        if self._known:
+            self._known = False
+        else:
+            self._connection.on_headers_complete()
+
+    def on_message_begin(self) -> None:
+        if not self._known:
+            self._connection.on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        if not self._known:
+            self._connection.on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._known:
+            self._connection.on_header(name, value)
+
+    def on_body(self, body: bytes) -> None:
+        self._connection.on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._connection.on_message_complete()

@@ -11,8 +11,8 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kvsync.access.keys import STRANGER, KeyRing
+from kvsync.access.peers import Headers
 from kvsync.gateway.operation.passage import CLIENT
-from kvsync.gateway.proxy import Headers
 from kvsync.gateway.refusal import refused
 
 OPEN = frozenset({"/healthz", "/readyz"})

@@ -1,36 +1,42 @@
 """`kvsync explain`: what a gateway says of a request, for people."""
 
-import ssl
+import asyncio
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import httpx
-
+from kvsync.access.peers import PeerClient, PeerError, Reply
 from kvsync.errors import ConfigError
+
+TIMEOUT_S = 30.0
 
 
 def ask(gateway: str, body: bytes, key: str | None = None) -> str:
     """Ask a gateway why a request would go where it would. Raises ConfigError when it does not say."""
     url = f"{gateway.rstrip('/')}/index/explain"
-    trusted = ssl.create_default_context()  # the system's authorities, or those of SSL_CERT_FILE
-    headers = {"x-api-key": key} if key else {}
     try:
-        answer = httpx.post(url, content=body, headers=headers, timeout=30, verify=trusted, trust_env=False)
-    except (httpx.HTTPError, httpx.InvalidURL, UnicodeEncodeError) as error:
+        answer = asyncio.run(_post(url, body, {"x-api-key": key} if key else {}))
+    except TimeoutError as error:
+        raise ConfigError("kvsync explain", [f"{url}: no answer within {TIMEOUT_S:g} s"]) from error
+    except (PeerError, UnicodeEncodeError) as error:
         raise ConfigError("kvsync explain", [f"{url}: {error}"]) from error
     try:
         said = answer.json()
     except ValueError:
         raise ConfigError(
-            "kvsync explain", [f"{url} is not a gateway's: it answers {answer.status_code}"]
+            "kvsync explain", [f"{url} is not a gateway's: it answers {answer.status}"]
         ) from None
     if isinstance(said, dict) and "order" in said:
         return "\n".join(lines(said))
     why = said.get("error", {}).get("message", said) if isinstance(said, dict) else said
-    raise ConfigError("kvsync explain", [f"{url}: {why}{_INSTEAD.get(answer.reason_phrase, '')}"])
+    raise ConfigError("kvsync explain", [f"{url}: {why}{_INSTEAD.get(answer.status, '')}"])
 
 
-_INSTEAD = {"Unauthorized": "; give `kvsync explain` one in the variable KVSYNC_KEY"}
+async def _post(url: str, body: bytes, headers: Mapping[str, str]) -> Reply:
+    async with PeerClient() as client:  # trusts the system's authorities, or those of SSL_CERT_FILE
+        return await client.ask("POST", url, headers=headers, content=body, timeout_s=TIMEOUT_S)
+
+
+_INSTEAD = {401: "; give `kvsync explain` one in the variable KVSYNC_KEY"}
 
 
 def lines(said: Mapping[str, Any]) -> Iterator[str]:

@@ -78,6 +78,8 @@ class TextLines(logging.Formatter):
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
         """Return the line, with what does not print escaped."""
         line = super().formatMessage(record)
+        if line.isprintable():
+            return line
         return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in line)
 
 

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import IntEnum
+from sys import intern
 from typing import Literal, Self, cast
 
 from kvsync.testing.results.texts import shortened
@@ -74,6 +75,10 @@ class Attempt:
     duration_s: float = 0.0
 
 
+NOTHING: Mapping[str, str] = {}
+"""What most checks have for properties: one for all of them, since a run may have 100,000."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
     """One thing that was checked. `detail` says why it did not pass, `log_tail` is what it printed last."""
@@ -83,7 +88,7 @@ class Check:
     detail: str = ""
     duration_s: float = 0.0
     log_tail: str = ""
-    properties: Mapping[str, str] = field(default_factory=dict)
+    properties: Mapping[str, str] = field(default_factory=lambda: NOTHING)
     attempts: Sequence[Attempt] = ()
 
     @property
@@ -101,7 +106,7 @@ class Check:
         errors = [line[1:].strip() for line in lines if line.startswith("E  ")]
         return shortened(next(iter(errors or lines), ""))
 
-    def to_json(self) -> dict[str, object]:
+    def json_fields(self) -> dict[str, object]:
         """Return the check as plain JSON values; the outcome is in it for readers without these rules."""
         return {
             "name": self.name,
@@ -119,10 +124,12 @@ class Check:
 
     @classmethod
     def from_json(cls, value: Mapping[str, object]) -> Self:
-        """Build a check from what `to_json` returned; KeyError or TypeError for anything else."""
+        """Build a check from its JSON; KeyError or TypeError for anything else."""
         fields = dict(value)
         fields.pop("outcome", None)
         attempts = cast("list[dict[str, object]]", fields.pop("attempts"))
+        fields["kind"] = intern(str(fields["kind"]))
+        fields["properties"] = fields.get("properties") or NOTHING
         return cls(**fields, attempts=tuple(Attempt(**each) for each in attempts))  # type: ignore[arg-type]  # checked by name only
 
 
@@ -178,10 +185,14 @@ class StageResult:
 
     def to_json(self) -> dict[str, object]:
         """Return the result as plain JSON values."""
+        return {**self.json_fields(), "checks": [check.json_fields() for check in self.checks]}
+
+    def json_fields(self) -> dict[str, object]:
+        """Return the same, its checks as they are."""
         return {
             "name": self.name,
             "outcome": self.outcome.name.lower(),
-            "checks": [check.to_json() for check in self.checks],
+            "checks": self.checks,
             "reason": self.reason,
             "started_at": self.started_at.isoformat(),
             "duration_s": self.duration_s,
@@ -191,12 +202,11 @@ class StageResult:
 
     @classmethod
     def from_json(cls, value: Mapping[str, object]) -> Self:
-        """Build a result from what `to_json` returned; KeyError or TypeError for anything else."""
+        """Build a result from its JSON, in which checks may be values; KeyError or TypeError for all else."""
+        checks = cast("list[dict[str, object] | Check]", value["checks"])
         changed = {
             "outcome": Outcome[str(value["outcome"]).upper()],
-            "checks": tuple(
-                Check.from_json(each) for each in cast("list[dict[str, object]]", value["checks"])
-            ),
+            "checks": tuple(each if isinstance(each, Check) else Check.from_json(each) for each in checks),
             "started_at": datetime.fromisoformat(str(value["started_at"])),
             "remarks": tuple(cast("list[str]", value.get("remarks", ()))),
         }

@@ -60,6 +60,37 @@ async def test_a_request_that_does_not_get_on_is_ended(site: Site, half: bytes, 
     assert pod.received == []
 
 
+async def test_a_head_that_is_too_long_is_not_kept(site: Site) -> None:
+    """Whoever sends one header after the other takes no memory."""
+    await site.pod("a")
+    client = await site.gateway("a")
+
+    async with connected(client) as (reader, writer):
+        writer.write(HEAD)
+        for _ in range(3):
+            writer.write(b"x-more: %b\r\n" % (b"x" * 30_000))
+            await writer.drain()
+            await asyncio.sleep(0.02)
+        answer = await reader.read()
+
+    assert answer.startswith(b"HTTP/1.1 431 ")
+    assert b"longer than 65536 bytes" in answer
+
+
+async def test_headers_after_a_body_are_left_out(site: Site) -> None:
+    """The engine gets the body as it was, with a length."""
+    pod = await site.pod("a")
+    client = await site.gateway("a")
+    chunk = b"%x\r\n%b\r\n0\r\n" % (len(BODY), BODY)
+
+    async with connected(client) as (reader, writer):
+        head = b"POST /v1/completions HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
+        writer.write(head + chunk + b"x-after: y\r\n\r\n")
+        assert (await reader.readline()).startswith(b"HTTP/1.1 200 ")
+
+    assert [(each.body, "x-after" in each.headers) for each in pod.received] == [(BODY, False)]
+
+
 async def test_a_body_that_is_announced_as_too_large_is_not_waited_for(site: Site) -> None:
     """A client that has sent no byte of it learns so, and need not send any."""
     await site.pod("a")

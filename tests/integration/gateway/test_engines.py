@@ -6,9 +6,9 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 
-import httpx
 import pytest
 
+from kvsync.access.peers import PeerClient
 from kvsync.events import Source
 from kvsync.gateway.engines import Engines
 from kvsync.pods import Pod
@@ -55,7 +55,7 @@ async def test_a_pod_with_more_ranks_than_its_setting_is_doubted(
     def doubt(source: Source, by: str, reason: str) -> None:
         doubts[source.pod, source.rank] = reason
 
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with PeerClient() as client:
         engines = Engines(client, lambda: (short, right, absent), doubt)
         background(engines.run())
         await eventually(lambda: len(doubts) == 3)

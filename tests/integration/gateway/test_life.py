@@ -4,8 +4,7 @@ import asyncio
 import socket
 from contextlib import ExitStack
 
-import httpx
-
+from kvsync.access.peers import PeerClient
 from kvsync.config import HealthConfig
 from kvsync.gateway.health import HealthMonitor
 from kvsync.pods import Pod
@@ -108,7 +107,7 @@ async def test_a_host_that_accepts_no_connection_is_gone(site: Site) -> None:
             waiting = sockets.enter_context(socket.socket())
             waiting.setblocking(False)
             waiting.connect_ex(full.getsockname())
-        client = await site.stack.enter_async_context(httpx.AsyncClient(trust_env=False))
+        client = await site.stack.enter_async_context(PeerClient())
         monitor = HealthMonitor(client, lambda: [pod], limits, {})
         task = asyncio.create_task(monitor.run())
 

@@ -23,6 +23,15 @@ GONE = "the command that started the run is gone"
 IGNORED = "it had not ended 20 s after its cancellation"
 
 
+def test_a_guardian_imports_what_settles_a_run_only_when_it_has_to() -> None:
+    """Each run has one, and most end by themselves: settings, reports and HTTP take six times as long."""
+    script = "import sys, tasks.guardian; print(*sys.modules)"
+    words = [sys.executable, "-c", script]
+    done = subprocess.run(words, capture_output=True, text=True, check=True, timeout=60)
+
+    assert {"pydantic", "httpx", "kvsync.ci.report.report"} & set(done.stdout.split()) == set()
+
+
 @pytest.mark.parametrize(
     ("sight", "action"),
     [
@@ -94,11 +103,11 @@ def test_a_flow_that_does_not_listen_is_killed(tmp_path: Path, deaf: "subprocess
     born = psutil.Process(deaf.pid).create_time()
     folder = RunFolder(tmp_path)
 
-    Guardian(folder, uuid4(), deaf.pid, born - 60, HERE, grace_s=0.05).stop("why")
+    Guardian(folder, uuid4(), deaf.pid, born - 60, lambda: HERE, grace_s=0.05).stop("why")
     deaf.stdin.write("here\n")
     deaf.stdin.flush()
     assert deaf.stdout.readline() == "here\n"
-    Guardian(folder, uuid4(), deaf.pid, born, HERE, grace_s=0.05).stop("why")
+    Guardian(folder, uuid4(), deaf.pid, born, lambda: HERE, grace_s=0.05).stop("why")
     assert not lives(deaf.pid, born)
 
 

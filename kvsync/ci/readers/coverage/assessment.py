@@ -3,11 +3,15 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from kvsync.ci.project.coverage import CoverageGate
 from kvsync.ci.readers.coverage.changes import Changes, of_changes
 from kvsync.ci.readers.coverage.coverage import Coverage
-from kvsync.ci.readers.coverage.gate import CoverageGate, judged
+from kvsync.ci.readers.coverage.gate import judged
 from kvsync.ci.readers.coverage.paths import placed
 from kvsync.testing.results.outcome import Check
+
+FOREIGN = "coverage: files"
+"""The check that says that a profile is of other files."""
 
 NAMED = 5
 """Foreign files that are named."""
@@ -27,6 +31,11 @@ class Assessment:
     checks: Sequence[Check] = ()
     remarks: Sequence[str] = ()
 
+    @property
+    def is_foreign(self) -> bool:
+        """Whether it is of something else than the repository."""
+        return any(check.name == FOREIGN for check in self.checks)
+
 
 def assessed(
     coverage: Coverage,
@@ -42,7 +51,7 @@ def assessed(
     found = placed(coverage, files) if files is not None else None
     if found and not found.coverage.files and found.foreign:
         said = f"no measured file is in the repository: {', '.join(found.foreign[:NAMED])}"
-        check = Check(name="coverage: files", kind="inconclusive", detail=said)
+        check = Check(name=FOREIGN, kind="inconclusive", detail=said)
         return Assessment(gate=gate, coverage=coverage, checks=[check])
     here = found.coverage if found else coverage
     foreign = found.foreign if found else ()

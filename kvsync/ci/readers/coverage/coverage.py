@@ -7,6 +7,7 @@ only count, the keys are numbers from 1 on, the taken ones first: merged, that i
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import reduce
+from typing import Any, Self
 
 LineHits = Mapping[int, bool]
 """Whether each line that can run did."""
@@ -109,6 +110,29 @@ class Coverage:
         nothing = FileCoverage()
         return Coverage(
             {path: self.files.get(path, nothing) | other.files.get(path, nothing) for path in paths}
+        )
+
+    def to_json(self) -> dict[str, object]:
+        """Return the profile as plain JSON values."""
+        return {
+            path: {
+                "lines": {str(line): hit for line, hit in each.lines.items()},
+                "branches": {str(line): dict(keys) for line, keys in each.branches.items()},
+            }
+            for path, each in self.files.items()
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Self:
+        """Build a profile from what `to_json` returned; KeyError, TypeError or ValueError otherwise."""
+        return cls(
+            {
+                path: FileCoverage(
+                    {int(line): bool(hit) for line, hit in each["lines"].items()},
+                    {int(line): dict(keys) for line, keys in each["branches"].items()},
+                )
+                for path, each in value.items()
+            }
         )
 
 

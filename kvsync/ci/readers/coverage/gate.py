@@ -1,68 +1,32 @@
 """Whether enough ran: minimum percentages of everything, of paths, and of changed lines, as checks. Pure."""
 
-import re
-from collections.abc import Callable, Mapping
-from typing import Annotated, Literal
+from typing import Literal
 
-from pathspec.patterns.gitignore import GitIgnorePatternError
-from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
-from pydantic import BaseModel, ConfigDict, Field, field_validator
-
+from kvsync.ci.project.coverage import Counted, CoverageGate, pattern
 from kvsync.ci.readers.coverage.changes import Changes, of_changes
 from kvsync.ci.readers.coverage.coverage import Coverage, Tally, line_ranges
 from kvsync.testing.results.outcome import Check
 
-Percent = Annotated[float, Field(ge=0, le=100)]
-
-Counted = Literal["lines", "branches", "both"]
-
-
-class CoverageGate(BaseModel):
-    """What has to have run. `paths`: of the files that a pattern fits, as in a .gitignore.
-
-    `of`: which share is meant; `both` is that of lines and branches together, as coverage.py reports it.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    minimum: Percent | None = None
-    paths: Mapping[str, Percent] = {}
-    changed: Percent | None = None
-    of: Counted = "both"
-
-    @field_validator("paths")
-    @classmethod
-    def _are_patterns(cls, paths: Mapping[str, float]) -> Mapping[str, float]:
-        for each in paths:
-            pattern(each)
-        return paths
-
-
-def pattern(text: str) -> Callable[[str], bool]:
-    """Return what says whether a path fits a pattern of .gitignore; raises ValueError for none."""
-    try:
-        regex, include = GitIgnoreSpecPattern.pattern_to_regex(text)
-    except GitIgnorePatternError as error:
-        raise ValueError(f"{text!r} is no pattern of paths: {error}") from error
-    if not regex or not include:
-        raise ValueError(f"{text!r} is no pattern of paths: write src/core/** or *.py")
-    compiled = re.compile(str(regex))
-    return lambda path: compiled.match(path) is not None
+UNKNOWN_BASE = (
+    "the commit to compare with is not known: fetch the default branch, and name it in archive.branch of "
+    "kvsync-ci.toml unless origin/HEAD does"
+)
 
 
 def judged(gate: CoverageGate, coverage: Coverage, changes: Changes | None = None) -> list[Check]:
     """Return a check for each minimum.
 
-    A pattern that fits no measured file is an error: it was renamed, or is not measured any more. Without
+    A pattern that fits no measured file decides nothing: it was renamed, or is not measured any more. Without
     `changes` (the base is not known) their minimum is not run; where no changed line can run, it is skipped.
     """
     checks = [_minimum("total", coverage.tally, gate.minimum, gate.of)] if gate.minimum is not None else []
     for text, least in gate.paths.items():
         is_meant = pattern(text)
         if any(map(is_meant, coverage.files)):
-            checks.append(_minimum(text, coverage.of(is_meant), least, gate.of))
+            checks.append(_minimum(text, coverage.of(is_meant), least.minimum, least.of or gate.of))
         else:
-            checks.append(_check(text, "error", "it fits no file that was measured: mend the pattern"))
+            said = "it fits no file that was measured: mend the pattern, or measure these files"
+            checks.append(_check(text, "not-run", said))
     if gate.changed is not None:
         checks.append(_changed(gate.changed, coverage, changes, gate.of))
     return checks
@@ -70,7 +34,7 @@ def judged(gate: CoverageGate, coverage: Coverage, changes: Changes | None = Non
 
 def _changed(least: float, coverage: Coverage, changes: Changes | None, of: Counted) -> Check:
     if changes is None:
-        return _check("changed lines", "not-run", "the commit to compare with is not known")
+        return _check("changed lines", "not-run", UNKNOWN_BASE)
     part = of_changes(coverage, changes)
     if share(part.tally, of) is None:
         return _check("changed lines", "skipped", "no changed line can run")
@@ -95,5 +59,5 @@ def _minimum(name: str, tally: Tally, least: float, of: Counted) -> Check:
     return _check(name, "passed" if percent >= least else "failed", said)
 
 
-def _check(name: str, kind: Literal["passed", "failed", "error", "not-run", "skipped"], detail: str) -> Check:
+def _check(name: str, kind: Literal["passed", "failed", "not-run", "skipped"], detail: str) -> Check:
     return Check(name=f"coverage: {name}", kind=kind, detail=detail)

@@ -8,8 +8,9 @@ from collections.abc import Callable
 import pytest
 import requests
 
-from kvsync.ci.notify.github import CommitStatus, GitHub, IssueChange, NotSent, StickyComment, pause_s
+from kvsync.ci.notify.github import GitHub, pause_s
 from kvsync.ci.notify.github_double import FakeGitHub
+from kvsync.ci.notify.messages import CommitStatus, IssueChange, NotSent, StickyComment
 
 REPOSITORY = "octo/engine"
 TOKEN = "ghp_veryPrivate123"  # noqa: S105 - of the double

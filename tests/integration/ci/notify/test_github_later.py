@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from deployments.service.caretaker import Caretaker
 from kvsync.ci.notify.github_double import FakeGitHub
 from kvsync.ci.report.report import Report
 from kvsync.ci.run.parameters import CommitSource, Parameters
+from kvsync.ci.run.run import Installation
 from kvsync.ci.run_folder import RunFolder
 from kvsync.testing.processes.ledger import Ledger
 from kvsync.testing.results.outcome import Check, merge
@@ -23,20 +25,6 @@ COMMIT = "c" * 40
 MINUTE_S = 60.0
 DAY_S = 24 * 3600.0
 
-CARETAKER = """
-import os, sys
-from pathlib import Path
-from deployments.service.caretaker import Caretaker
-from kvsync.ci.run.run import Installation
-
-now, here = 0.0, Installation.of(os.environ)
-caretaker = Caretaker(
-    report_dir=Path(sys.argv[1]), home="", installation=here, patience_s=60, clock=lambda: now
-)
-for word in sys.argv[2:]:
-    now = float(word)
-    caretaker.send_again()
-"""
 UPLOAD = "from deployments.cli import main; main()"
 
 Ended = Callable[..., RunFolder]
@@ -78,16 +66,17 @@ def ended(tmp_path: Path) -> Ended:
     return make
 
 
-def do(double: FakeGitHub, program: str, *words: str) -> tuple[int, str]:
-    """Carry out a program that may speak to a double; returns its exit status and all that it printed."""
+def environ(double: FakeGitHub) -> dict[str, str]:
+    """Return the variables of a process that may speak to a double."""
+    github = {"KVSYNC_CI_GITHUB_API_URL": double.url, "KVSYNC_CI_GITHUB_TOKEN": TOKEN}
+    return {**os.environ, **github, "KVSYNC_CI_GITHUB_RETRIES": "0"}
+
+
+def upload(double: FakeGitHub, reports: Path) -> tuple[int, str]:
+    """Upload the last run by hand; returns the exit status of the command and all that it printed."""
     done = subprocess.run(
-        [sys.executable, "-c", program, *words],
-        env={
-            **os.environ,
-            "KVSYNC_CI_GITHUB_API_URL": double.url,
-            "KVSYNC_CI_GITHUB_TOKEN": TOKEN,
-            "KVSYNC_CI_GITHUB_RETRIES": "0",
-        },
+        [sys.executable, "-c", UPLOAD, "upload", "last", "--report-dir", str(reports)],
+        env=environ(double),
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -98,11 +87,18 @@ def do(double: FakeGitHub, program: str, *words: str) -> tuple[int, str]:
     return done.returncode, done.stdout
 
 
-def watch(double: FakeGitHub, folder: RunFolder, *times: float) -> str:
-    """Let a caretaker look at these times, in seconds; returns what it printed."""
-    status, said = do(double, CARETAKER, str(folder.path.parent), *map(str, times))
-    assert status == 0, said
-    return said
+def watch(double: FakeGitHub, folder: RunFolder, *times: float) -> None:
+    """Let a caretaker look at these times, in seconds."""
+    now = 0.0
+    caretaker = Caretaker(
+        report_dir=folder.path.parent,
+        home="",
+        installation=Installation.of(environ(double)),
+        patience_s=60,
+        clock=lambda: now,
+    )
+    for now in times:  # noqa: B007 - the caretaker's clock
+        caretaker.send_again()
 
 
 def test_a_caretaker_sends_what_github_did_not_take(double: FakeGitHub, ended: Ended) -> None:
@@ -135,12 +131,15 @@ def test_a_caretaker_leaves_other_runs_alone(double: FakeGitHub, ended: Ended, a
     assert double.requests == []
 
 
-def test_what_only_a_person_can_mend_is_not_sent_again(double: FakeGitHub, ended: Ended) -> None:
+def test_what_only_a_person_can_mend_is_not_sent_again(
+    double: FakeGitHub, ended: Ended, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
     """It was said once, with its mend."""
     folder = ended()
     double.fail(422, message="No commit found")
-    said = watch(double, folder, 0, 10 * MINUTE_S)
+    watch(double, folder, 0, 10 * MINUTE_S)
 
+    said = caplog.text + capsys.readouterr().out
     assert said.count("the repository does not have this commit") == 1
     assert folder.told.exists()
 
@@ -159,13 +158,12 @@ def test_a_later_run_of_the_commit_has_the_last_word(double: FakeGitHub, ended: 
 def test_people_can_send_it_by_hand(double: FakeGitHub, ended: Ended) -> None:
     """Without a store, too; a failure is the exit status."""
     folder = ended(ago_s=7 * DAY_S)
-    words = ["upload", "last", "--report-dir", str(folder.path.parent)]
     double.fail(502)
 
-    status, said = do(double, UPLOAD, *words)
+    status, said = upload(double, folder.path.parent)
     assert (status, "GitHub answered 502" in said) == (1, True)
     double.recover()
-    assert do(double, UPLOAD, *words) == (0, f"{folder.path.name}: GitHub has been told\n")
+    assert upload(double, folder.path.parent) == (0, f"{folder.path.name}: GitHub has been told\n")
     assert double.states(COMMIT) == {"kvsync-ci": "success", "kvsync-ci/unit": "success"}
 
 

@@ -13,6 +13,7 @@ from kvsync.ci.stages.pytest_stage import PytestStage
 from kvsync.ci.stages.stage import StageContext, run_safely
 from kvsync.testing.processes.ledger import Ledger
 from kvsync.testing.results.outcome import Outcome, StageResult
+from tests.projects import make_project
 
 TESTS = """
 import os, sys
@@ -39,10 +40,9 @@ OWN = "import os, sys\n\n\ndef test_own():\n    assert os.environ['VIRTUAL_ENV']
 @pytest.fixture
 def context(tmp_path: Path) -> StageContext:
     """A project with a `src` layout, an environment of its own that has pytest and not our plugin."""
-    repository = tmp_path / "repository"
-    (repository / "src").mkdir(parents=True)
+    repository = make_project(tmp_path / "repository")
+    (repository / "src").mkdir()
     (repository / "src" / "engine.py").write_text("ANSWER = 42\n")
-    (repository / "pytest.ini").write_text("[pytest]\n")  # else a repository around this folder decides
     (repository / "tests").mkdir()
     (repository / "tests" / "test_it.py").write_text(TESTS)
     venv = repository / ".venv"

@@ -4,16 +4,15 @@ import os
 import threading
 from collections import Counter
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from kvsync.ci.stages.pytest_stage import PytestStage
 from kvsync.ci.stages.stage import StageContext, run_safely
-from kvsync.testing.processes.ledger import Ledger
 from kvsync.testing.processes.wait import wait_for
 from kvsync.testing.results.history import read_lines
 from kvsync.testing.results.outcome import Outcome, StageResult
+from tests.projects import make_project
 
 MEETS = """
 from pathlib import Path
@@ -63,16 +62,10 @@ def test_timeout():
 
 
 @pytest.fixture
-def context(tmp_path: Path) -> StageContext:
+def context(context: StageContext) -> StageContext:
     """A repository that says that the tests of its stage `some` are independent, and a run beside it."""
-    (tmp_path / "repository" / "tests" / "some").mkdir(parents=True)
-    (tmp_path / "repository" / "pytest.ini").write_text("[pytest]\nkvsync_parallel = some\n")
-    return StageContext(
-        run_dir=tmp_path / "run-1",
-        repository=tmp_path / "repository",
-        ledger=Ledger(tmp_path / "run-1" / "ledger.jsonl"),
-        stop=threading.Event(),
-    )
+    make_project(context.repository, "kvsync_parallel = some")
+    return context
 
 
 def run(context: StageContext, **files: str) -> StageResult:
@@ -170,7 +163,7 @@ def test_an_interruption_keeps_what_was_finished(context: StageContext) -> None:
 def test_one_process_is_the_rule(context: StageContext, kept: bool) -> None:
     """Where the project does not say that tests are independent, or the first failure ends them."""
     if not kept:
-        (context.repository / "pytest.ini").write_text("[pytest]\n")
+        make_project(context.repository)
 
     result = run(replace(context, keep=kept), a=SAYS_WHERE, b=SAYS_WHERE)
 

@@ -12,7 +12,6 @@ import pytest
 
 from kvsync.ci.stages.pytest_stage import PytestStage
 from kvsync.ci.stages.stage import StageContext, run_safely
-from kvsync.testing.processes.ledger import Ledger
 from kvsync.testing.processes.wait import wait_for
 from kvsync.testing.results.history import read_lines
 from kvsync.testing.results.outcome import Outcome, StageResult
@@ -57,19 +56,6 @@ def test_mixed_group(): raise ExceptionGroup("tasks", [Void("in a task"), ValueE
 def test_timeout():
     while True: pass
 """
-
-
-@pytest.fixture
-def context(tmp_path: Path) -> StageContext:
-    """A repository with an empty folder tests/some, and a run beside it."""
-    (tmp_path / "repository" / "tests" / "some").mkdir(parents=True)
-    return StageContext(
-        run_dir=tmp_path / "run-1",
-        repository=tmp_path / "repository",
-        ledger=Ledger(tmp_path / "run-1" / "ledger.jsonl"),
-        seed=7,
-        stop=threading.Event(),
-    )
 
 
 @pytest.fixture
@@ -230,6 +216,16 @@ def test_fixtures_of_the_plugin(context: StageContext, run_tests: RunTests) -> N
     assert '"p50"' in (context.run_dir / "benchmark.json").read_text()
     assert len(result.checks[0].log_tail) == 65_536
     assert result.checks[0].log_tail.endswith("end\n")
+
+
+def test_the_seed_of_a_run_is_that_of_hypothesis(context: StageContext, run_tests: RunTests) -> None:
+    """Without it a failure could not be repeated; a project that leaves its plugin out is tested as well."""
+    code = "import hypothesis.core as core\ndef test_seed(): assert core.global_force_seed == {}\n"
+    assert run_tests(code.format(None)).outcome is Outcome.PASSED
+
+    (context.repository / "pytest.ini").write_text("[pytest]\n")
+
+    assert run_tests(code.format(7)).outcome is Outcome.PASSED
 
 
 def test_plugin_writes_nothing_outside_a_run(tmp_path: Path) -> None:

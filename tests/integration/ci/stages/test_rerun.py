@@ -1,9 +1,7 @@
 """Trying again: what chance may have failed gets a second attempt, and both are in the result."""
 
-import threading
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -12,7 +10,6 @@ from kvsync.ci.run.recheck import recheck
 from kvsync.ci.run_folder import RunFolder
 from kvsync.ci.stages.pytest_stage import PytestStage
 from kvsync.ci.stages.stage import StageContext, run_safely
-from kvsync.testing.processes.ledger import Ledger
 from kvsync.testing.results.history import read_lines
 from kvsync.testing.results.outcome import Outcome, StageResult
 
@@ -34,18 +31,6 @@ def first(name):
     return True
 """
 """With it, a test can tell its first attempt from others."""
-
-
-@pytest.fixture
-def context(tmp_path: Path) -> StageContext:
-    """A repository with an empty folder tests/some, and a run beside it."""
-    (tmp_path / "repository" / "tests" / "some").mkdir(parents=True)
-    return StageContext(
-        run_dir=tmp_path / "run-1",
-        repository=tmp_path / "repository",
-        ledger=Ledger(tmp_path / "run-1" / "ledger.jsonl"),
-        stop=threading.Event(),
-    )
 
 
 @pytest.fixture

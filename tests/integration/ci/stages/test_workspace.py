@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from kvsync.ci.revision import difference_from
 from kvsync.ci.run.parameters import CommitSource
 from kvsync.ci.stages.stage import StageContext
-from kvsync.ci.stages.workspace import WorkspaceStage, at_gate, changed_paths
+from kvsync.ci.stages.workspace import WorkspaceStage, at_gate, changed_paths, left_base_at
 from kvsync.testing.processes.ledger import Ledger
 from kvsync.testing.results.outcome import Outcome
 from kvsync.testing.results.verdicts import NotRun
@@ -113,3 +114,35 @@ def test_what_a_commit_changes_is_known_where_its_gate_is_fetched(
 
     WorkspaceStage(upstream.as_uri(), commit).run(context)
     assert changed_paths(context.repository) is None
+
+
+def test_where_a_commit_left_what_gates_it(upstream: Path, context: StageContext) -> None:
+    """What the gate has got since is not what the commit changes."""
+    parted = git(upstream, "rev-parse", "trunk")
+    commit = git(upstream, "rev-parse", "topic")
+    for number in range(3):
+        (upstream / "later").write_text(str(number))
+        git(upstream, "add", ".")
+        git(upstream, "commit", "--quiet", "--message", "later")
+
+    WorkspaceStage(f"file://{upstream}", commit, gate="refs/heads/trunk").run(context)
+
+    assert left_base_at(context.repository) == parted
+    difference = difference_from(context.repository, parted)
+    assert difference is not None
+    assert "gate/quarantine.toml" in difference
+    assert "later" not in difference
+    assert git(context.repository, "rev-parse", "HEAD") == commit
+
+
+def test_a_commit_that_never_left_what_gates_it(upstream: Path, context: StageContext) -> None:
+    """Has no such place, and is fetched all the same."""
+    git(upstream, "checkout", "--quiet", "--orphan", "other")
+    git(upstream, "commit", "--quiet", "--message", "other", "--allow-empty")
+    commit = git(upstream, "rev-parse", "HEAD")
+    git(upstream, "checkout", "--quiet", "trunk")
+
+    result = WorkspaceStage(f"file://{upstream}", commit, gate="refs/heads/trunk").run(context)
+
+    assert result.outcome is Outcome.PASSED
+    assert left_base_at(context.repository) == ""

@@ -15,8 +15,9 @@ from deployments.webhook.heads import Heads
 from deployments.webhook.hooks import Hooks
 from deployments.webhook.inbox import Inbox
 from deployments.webhook.payload import parse
-from kvsync.ci.notify.github import CommitStatus, GitHub
+from kvsync.ci.notify.github import GitHub
 from kvsync.ci.notify.github_double import FakeGitHub
+from kvsync.ci.notify.messages import CommitStatus
 from kvsync.ci.settings import GitHubSettings, Settings, WebhookSettings
 from tests.payloads.recorded import payload
 

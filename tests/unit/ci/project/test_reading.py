@@ -56,7 +56,8 @@ stages.toml:8: stages.unit.needs: the stages wait for each other in a circle: un
 link out
 stages.toml:8: stages.unit.needs: there is no stage 'nowhere'; there are: unit, b, c, d, Unit, workspace
 stages.toml:10: stages.b: there is no kind 'comand'; is 'command' meant?
-stages.toml:14: stages.c: has no kind; give one, such as kind = "pytest": pytest, command, load, chaos
+stages.toml:14: stages.c: has no kind; give one, such as kind = "pytest": pytest, command, \
+benchmark, audit, load, chaos
 stages.toml:19: stages.d.command: a list of words is needed, such as ['go', 'test']; no shell reads it
 stages.toml:20: stages.d.timeout: '3 weeks' is no time; give seconds, or a text such as "90s", "10m" or "2h"
 stages.toml:21: stages.d.results: {bla} stands for nothing; there are: out, output, profile, seed, workers

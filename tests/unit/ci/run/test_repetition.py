@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kvsync.ci.cleaning.residue import LAUNCHER
+from kvsync.ci.cleaning.launcher import LAUNCHER
 from kvsync.ci.report.report import Report
 from kvsync.ci.revision import Revision
 from kvsync.ci.run.parameters import Parameters, Repeat

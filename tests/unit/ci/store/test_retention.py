@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from kvsync.ci.cleaning.residue import LAUNCHER
+from kvsync.ci.cleaning.launcher import LAUNCHER
 from kvsync.ci.report.report import Report
 from kvsync.ci.run_folder import RunFolder
 from kvsync.ci.settings import StoreSettings

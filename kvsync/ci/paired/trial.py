@@ -1,0 +1,149 @@
+"""Two versions of a program, run in turns; each process gives one value of each metric."""
+
+import random
+import resource
+import shlex
+import subprocess
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from kvsync.ci.paired.judgement import PairedSamples
+from kvsync.ci.readers.files import read_files
+from kvsync.errors import ConfigError
+from kvsync.testing.errors import CommandError
+from kvsync.testing.processes.ledger import Ledger
+from kvsync.testing.processes.runner import run
+from kvsync.testing.results.measurement import Measurement
+
+CPU = "cpu of the process"
+"""The metric of which a program need not know: the CPU time of it and of what it waited for."""
+
+OUTPUT = "{output}"
+"""As the place of results: what the program prints."""
+
+OUT = "{out}"
+"""In the words of the program: a new folder for each process."""
+
+GIT_TIMEOUT_S = 300
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeasuredProgram:
+    """What is measured: a command line, started in the folder of a version; where its results are, if any.
+
+    `cpu`: whether its CPU time is a metric, too.
+    """
+
+    words: Sequence[str]
+    results: str = OUTPUT
+    cpu: bool = False
+    format_name: str = ""
+    timeout_s: float = 600.0
+    environ: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    def measure(self, version: Path, folder: Path, ledger: Ledger) -> list[Measurement]:
+        """Run it once; logs and results go to `folder`. Raises CommandError and ConfigError."""
+        folder.mkdir(parents=True)
+        log, out = folder / "output.log", folder / "out"
+        out.mkdir()
+        before = _cpu_s()
+        self._run([word.replace(OUT, str(out)) for word in self.words], version, log, ledger)
+        used = Measurement(name=CPU, metric="value", value=_cpu_s() - before, unit="s", samples=1)
+        return [*([used] if self.cpu else ()), *(self._read(version, log, out) if self.results else ())]
+
+    def _read(self, version: Path, log: Path, out: Path) -> Sequence[Measurement]:
+        place = log if self.results == OUTPUT else Path(self.results.replace(OUT, str(out)))
+        found = read_files([version / place], name="ab", format_name=self.format_name)
+        if found.result.doubt:
+            raise ConfigError(f"the results of {shlex.join(self.words)}", [found.result.doubt])
+        return found.measurements
+
+    def prepare(self, words: Sequence[str], version: Path, folder: Path, ledger: Ledger) -> None:
+        """Run a command that makes a version ready. Raises CommandError."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self._run(words, version, folder / "prepare.log", ledger)
+
+    def _run(self, words: Sequence[str], version: Path, log: Path, ledger: Ledger) -> None:
+        done = run(
+            words,
+            log=log,
+            timeout_s=self.timeout_s,
+            ledger=ledger,
+            cwd=version,
+            environ=self.environ,
+        )
+        if done.timed_out:
+            raise CommandError(words, f"not done within {self.timeout_s:g} s", done.tail)
+        if done.exit_code:
+            raise CommandError(words, f"exit status {done.exit_code} in {version}", done.tail)
+
+
+def _cpu_s() -> float:
+    """Return the CPU time of all processes that have ended and were waited for."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def turns(pairs: int, rng: random.Random) -> Iterator[tuple[int, bool]]:
+    """Give which version goes next, (pair, is head): in random order, each second pair in the other."""
+    head_first = False
+    for pair in range(pairs):
+        head_first = rng.random() < 0.5 if pair % 2 == 0 else not head_first
+        yield from ((pair, head_first), (pair, not head_first))
+
+
+def in_turns(
+    measure: Callable[[bool, int], Sequence[Measurement]], pairs: int, rng: random.Random
+) -> tuple[dict[str, PairedSamples], list[str]]:
+    """Measure both versions; returns the metrics that each process of both gave, and the names of the others.
+
+    `measure` is asked for (is head, pair).
+    """
+    values: dict[bool, dict[str, list[float]]] = {False: {}, True: {}}
+    known: dict[str, Measurement] = {}
+    for pair, is_head in turns(pairs, rng):
+        for each in measure(is_head, pair):
+            name = metric_name(each)
+            known.setdefault(name, each)
+            values[is_head].setdefault(name, []).append(each.value)
+    base, head = values[False], values[True]
+    whole = [name for name in known if len(base.get(name, ())) == len(head.get(name, ())) == pairs]
+    found = {
+        name: PairedSamples(
+            base=base[name], head=head[name], unit=known[name].unit, better=known[name].better
+        )
+        for name in whole
+    }
+    return found, [name for name in known if name not in found]
+
+
+def metric_name(measured: Measurement) -> str:
+    """Return the name that tells one metric from another."""
+    conditions = " ".join(f"{name}={value}" for name, value in measured.parameters.items())
+    metric = "" if measured.metric == "value" else measured.metric
+    return " ".join(filter(None, (measured.name, metric, conditions)))
+
+
+@contextmanager
+def version_of(repository: Path, commit: str) -> Iterator[Path]:
+    """Within the block, a commit's files are in a folder of their own. Raises ConfigError without it."""
+    with TemporaryDirectory(prefix="kvsync-ab-", ignore_cleanup_errors=True) as folder:
+        copy = Path(folder, "version")
+        try:
+            whole = f"{commit}^{{commit}}"
+            found = _git(repository, "rev-parse", "--verify", "--quiet", "--end-of-options", whole).strip()
+            _git(repository, "clone", "--quiet", "--shared", "--no-checkout", str(repository), str(copy))
+            _git(copy, "checkout", "--quiet", "--detach", found)
+        except subprocess.SubprocessError as error:
+            absent = f"no such commit in {repository}; fetch it, or name another"
+            raise ConfigError(commit, [getattr(error, "stderr", "").strip() or absent]) from error
+        yield copy
+
+
+def _git(folder: Path, *words: str) -> str:
+    argv = ["git", "-c", "core.hooksPath=/dev/null", "-C", str(folder), *words]
+    done = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=GIT_TIMEOUT_S)
+    return done.stdout
