@@ -150,7 +150,8 @@ class _Service(Part):
 
 class ProcessServiceTable(_Service):
     """A program of the repository that stages talk to. Its words, `ready` and the values of its environment
-    may name its own `{host}`, `{port}` and `{url}`, and what it needs, such as `{services.database.url}`."""
+    may name its own `{host}`, `{port}`, `{url}` and `{folder}`, and what it needs, such as
+    `{services.database.url}`. The folder is empty at first, stays over restarts, goes with the service."""
 
     kind: Literal["process"]
     """What kind of service it is."""

@@ -1,7 +1,9 @@
 """A service that is a program of the tested repository."""
 
+import secrets
 import shutil
 import socket
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +18,7 @@ from kvsync.ci.services.greeting import http_hello
 from kvsync.ci.services.running_service import RunningService
 from kvsync.ci.services.server import ServerCommand, free_ports, serving
 from kvsync.ci.services.service import HOST, Surroundings
+from kvsync.testing.processes.scratch import scratch
 from kvsync.testing.results.verdicts import NotRun
 
 ANSWER_S = 5.0
@@ -29,11 +32,27 @@ ACCEPTED_BELOW = 400
 def program(
     name: str, table: ProcessServiceTable, others: Mapping[str, RunningService], around: Surroundings
 ) -> Iterator[RunningService]:
-    """Run it until left; `others` are what runs already. Raises NotReady."""
+    """Run it until left; `others` are what runs already. Raises NotReady.
+
+    It keeps what it has in a folder that lasts as long as the service, over restarts.
+    """
+    path = Path(tempfile.gettempdir()) / f"kvsync-{secrets.token_hex(6)}"
+    with scratch(around.ledger, path) as folder, _program(name, table, others, around, folder) as service:
+        yield service
+
+
+@contextmanager
+def _program(
+    name: str,
+    table: ProcessServiceTable,
+    others: Mapping[str, RunningService],
+    around: Surroundings,
+    folder: Path,
+) -> Iterator[RunningService]:
     (port,) = free_ports(1)
     own = {"url": f"http://{HOST}:{port}", "host": HOST, "port": str(port)}
     needed = {other: others[other] for other in others if other in table.needs}
-    values, env = {**around.values, **own}, {"PYTHONPATH": ""}
+    values, env = {**around.values, **own, "folder": str(folder)}, {"PYTHONPATH": ""}
     for other, service in needed.items():
         values |= placeholders(other, service.fields)
         env |= variables(other, service.fields)

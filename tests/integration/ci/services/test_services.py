@@ -4,6 +4,7 @@ import json
 import re
 import secrets
 import sys
+import tempfile
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -33,7 +34,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write((os.environ.get("GREETING", "") + os.environ.get("BACK_PORT", "")).encode())
 
-print("listening", flush=True)
+folder = os.environ.get("FOLDER", "")
+print("listening folder", os.path.isdir(folder), os.path.basename(folder), flush=True)
 http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
 """
 
@@ -59,7 +61,7 @@ kind = "process"
 command = ["{python}", "server.py", "{port}"]
 ready = "{url}/204"
 needs = "back"
-environment = {GREETING = "hello"}
+environment = {GREETING = "hello", FOLDER = "{folder}"}
 
 [services.back]
 kind = "process"
@@ -119,7 +121,10 @@ def test_a_stage_finds_what_it_needs_and_nothing_is_left(context: StageContext, 
 
     assert (result.outcome, result.reason) == (Outcome.PASSED, "")
     assert [each.partition(": ")[0] for each in result.remarks] == ["service back", "service front"]
-    assert "listening" in (context.run_dir / "logs" / "services" / "whole" / "front.log").read_text()
+    said = (context.run_dir / "logs" / "services" / "whole" / "front.log").read_text()
+    folder = re.search(r"listening folder True (kvsync-\w+)", said)
+    assert folder
+    assert not (Path(tempfile.gettempdir()) / folder[1]).exists()
     started = [json.loads(line) for line in context.ledger.path.read_text().splitlines()]
     names = [str(each.get("name", "")) for each in started]
     assert [name for name in names if name.startswith("service")] == ["service back", "service front"]

@@ -1,0 +1,1 @@
+"""An object store: an HTTP gateway, storage servers over gRPC, and metadata in PostgreSQL."""
