@@ -7,7 +7,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import boto3
 from botocore.config import Config
-from redis.asyncio import Redis
 
 from registry.backup import Backups
 from registry.errors import LevelFailed, Unavailable
@@ -19,7 +18,7 @@ from registry.storage.breaker import Breaker
 from registry.storage.memory import Memory
 from registry.storage.objects import ObjectLevel
 from registry.storage.postgres import connected
-from registry.storage.redis import RedisLevel
+from registry.storage.redis import RedisLevel, redis_at
 from registry.storage.tiers import Tiers
 
 log = logging.getLogger(__name__)
@@ -66,8 +65,7 @@ async def assembled(settings: Settings, tally: Tally) -> AsyncIterator[Registry]
             connected(settings.database_url, timeout_s=settings.database_timeout_s)
         )
         await database.run(tables.make_tables, timeout_s=30.0)
-        client = Redis.from_url(settings.redis_url, max_connections=CONNECTIONS)
-        stack.push_async_callback(client.aclose)
+        client = await stack.enter_async_context(redis_at(settings.redis_url, connections=CONNECTIONS))
         redis = RedisLevel(client, ttl_s=settings.redis_ttl_s)
         tiers = Tiers(
             memory=Memory(ttl_s=settings.memory_ttl_s),

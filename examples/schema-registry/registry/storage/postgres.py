@@ -1,6 +1,8 @@
 """The connections to PostgreSQL: a pool, one time limit for all work, and errors mapped once."""
 
 import asyncio
+import os
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
@@ -8,17 +10,20 @@ from typing import Any, TypeVar
 import psycopg
 from psycopg import AsyncConnection
 from psycopg.rows import DictRow, dict_row
-from psycopg_pool import AsyncConnectionPool
+from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
 
 from registry.errors import BadRequest, LevelFailed
 
 Connection = AsyncConnection[DictRow]
 
 CHECK_S = 1.0
-"""How long a connection that lay idle may take to show that it is alive."""
+"""How long it may take to find the connections that were cut."""
 
 PATIENCE_S = 2.0
 """How long a caller waits for a connection, and the pool tries to make one before it starts over."""
+
+END_S = 1.0
+"""How long work may take to see that its connection is cut."""
 
 _Value = TypeVar("_Value")
 
@@ -35,15 +40,34 @@ class Postgres:
     ) -> _Value:
         """Return what `work` returns, committed. Raises LevelFailed, and BadRequest for text it cannot store.
 
-        After a time limit it is not known whether the work was done: all of it can be repeated.
+        After a lost connection the work is done again with another one, and after a time limit it is not
+        known whether it was done: all of it can be repeated.
         """
+        limit_s = timeout_s or self._timeout_s
         try:
-            async with self._pool.connection(timeout=PATIENCE_S) as connection:
-                return await within(connection, _transaction(connection, work), timeout_s or self._timeout_s)
+            try:
+                return await self._attempt(work, limit_s)
+            except psycopg.OperationalError as exc:
+                if isinstance(exc, PoolTimeout | TooManyRequests):
+                    raise
+                await self._replace_lost()
+                return await self._attempt(work, limit_s)
         except psycopg.DataError as exc:
             raise BadRequest(f"this cannot be stored: {exc}") from exc
         except (psycopg.OperationalError, psycopg.InterfaceError, OSError) as exc:
             raise LevelFailed(f"postgres: {exc or type(exc).__name__}") from exc
+
+    async def _attempt(
+        self, work: Callable[[Connection], Coroutine[Any, Any, _Value]], limit_s: float
+    ) -> _Value:
+        async with self._pool.connection(timeout=PATIENCE_S) as connection:
+            return await within(connection, _transaction(connection, work), limit_s)
+
+    async def _replace_lost(self) -> None:
+        """Replace all connections that were cut: after a restart of the server these are all of them."""
+        checking = asyncio.ensure_future(self._pool.check())
+        checking.add_done_callback(_ignore)
+        await asyncio.wait({checking}, timeout=CHECK_S)
 
 
 async def _transaction(
@@ -54,28 +78,29 @@ async def _transaction(
 
 
 async def within(connection: Connection, work: Coroutine[Any, Any, _Value], timeout_s: float) -> _Value:
-    """Wait for work that uses a connection, and close the connection when it takes too long.
+    """Wait for work that uses a connection, and cut the connection when it takes too long.
 
-    To cancel it instead would mean to ask the server, which may be what does not answer.
+    To cancel the work instead would mean to ask the server, which may be what does not answer. The socket is
+    shut down, not closed: the work itself sees its end, and no one else gets a descriptor that it waits for.
     """
     task = asyncio.ensure_future(work)
-    done, _ = await asyncio.wait({task}, timeout=timeout_s)
-    if done:
-        return task.result()
-    task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
-    await connection.close()
-    raise TimeoutError(f"no answer within {timeout_s:g} s")
-
-
-async def _check(connection: Connection) -> None:
+    task.add_done_callback(_ignore)
     try:
-        await within(connection, _nothing(connection), CHECK_S)
-    except TimeoutError as exc:
-        raise psycopg.OperationalError(str(exc)) from exc
+        done, _ = await asyncio.wait({task}, timeout=timeout_s)
+        if done:
+            return task.result()
+        raise TimeoutError(f"no answer within {timeout_s:g} s")
+    finally:
+        if not task.done():
+            with socket.socket(fileno=os.dup(connection.fileno())) as found:
+                found.shutdown(socket.SHUT_RDWR)
+            await asyncio.wait({task}, timeout=END_S)
 
 
-async def _nothing(connection: Connection) -> None:
-    await connection.execute("")
+def _ignore(task: asyncio.Task[Any]) -> None:
+    """Take what a task ended with that no one waits for any more."""
+    if not task.cancelled():
+        task.exception()
 
 
 @asynccontextmanager
@@ -89,7 +114,6 @@ async def connected(
         kwargs={"row_factory": dict_row, "autocommit": True, "connect_timeout": 2},
         min_size=2,
         max_size=size,
-        check=_check,
         reconnect_timeout=PATIENCE_S,
         open=False,
     )

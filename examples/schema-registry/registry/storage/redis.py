@@ -9,6 +9,8 @@ from contextlib import aclosing
 from typing import TypeVar
 
 from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from registry.core import Key, Record
@@ -27,6 +29,11 @@ return 1
 """Writes an entry unless a newer one is there; an entry without a record is the mark of a removal."""
 
 _Answer = TypeVar("_Answer")
+
+
+def redis_at(url: str, *, connections: int = 32) -> Redis:
+    """Return a client that tries once more, at once: a level that fails is a miss, and not waited for."""
+    return Redis.from_url(url, max_connections=connections, retry=Retry(NoBackoff(), 1))
 
 
 class RedisLevel:
