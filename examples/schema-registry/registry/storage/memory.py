@@ -38,6 +38,12 @@ class Memory:
         """See Level."""
         self._entries.clear()
 
+    async def drop_older(self, key: Key, revision: int) -> None:
+        """Forget a record that is older than this revision; a copy of it is kept."""
+        known, _ = self._entries.get(key, (0, None))
+        if known < revision:
+            await self.remove(key, revision)
+
     def _set(self, key: Key, revision: int, record: Record | None) -> None:
         known, _ = self._entries.get(key, (0, None))
         if revision >= known:

@@ -19,6 +19,11 @@ from registry.errors import LevelFailed
 PREFIX = "schema:"
 CHANNEL = "schema-changes"
 
+CLEAR_S = 30.0
+"""How long it may take to forget everything."""
+
+AT_ONCE = 500
+
 NEWER = """
 local known = tonumber(redis.call('HGET', KEYS[1], 'revision') or '0')
 if tonumber(ARGV[1]) < known then return 0 end
@@ -65,7 +70,7 @@ class RedisLevel:
 
     async def clear(self) -> None:
         """See Level."""
-        await self._ask(self._delete_all())
+        await self._ask(self._delete_all(), CLEAR_S)
 
     async def announce(self, record: Record) -> None:
         """Tell all processes that a record changed."""
@@ -89,12 +94,15 @@ class RedisLevel:
         await self._ask(self._newer(keys=[f"{PREFIX}{key}"], args=words))
 
     async def _delete_all(self) -> None:
-        async for name in self._client.scan_iter(match=f"{PREFIX}*", count=500):
-            await self._client.unlink(name)
+        cursor = -1
+        while cursor:
+            cursor, names = await self._client.scan(max(cursor, 0), match=f"{PREFIX}*", count=AT_ONCE)
+            if names:
+                await self._client.unlink(*names)
 
-    async def _ask(self, command: Awaitable[_Answer]) -> _Answer:
+    async def _ask(self, command: Awaitable[_Answer], timeout_s: float | None = None) -> _Answer:
         try:
-            async with asyncio.timeout(self._timeout_s):
+            async with asyncio.timeout(timeout_s or self._timeout_s):
                 return await command
         except (RedisError, OSError) as exc:
             raise LevelFailed(f"redis: {exc or type(exc).__name__}") from exc

@@ -107,9 +107,9 @@ class Tiers:
         return len(keys)
 
     async def changed_elsewhere(self, key: Key, revision: int) -> None:
-        """Drop what this process remembers of a record that another one changed."""
+        """Drop what this process remembers of a record that another one, or it itself, changed."""
         self._flights.forget(key)
-        await self._memory.remove(key, revision)
+        await self._memory.drop_older(key, revision)
 
     async def warm(self, records: Sequence[Record]) -> None:
         """Have these records in memory before they are asked for."""

@@ -54,6 +54,18 @@ async def test_older_copies_do_not_replace_newer_ones() -> None:
     await memory.remove(RECORD.key, 4)
     await memory.put(newer)
     assert await memory.get(RECORD.key) is None
+    await memory.drop_older(RECORD.key, 3)
+    assert await memory.get(RECORD.key) is None
     await memory.clear()
     await memory.put(RECORD)
     assert await memory.get(RECORD.key) == RECORD
+
+
+async def test_an_announcement_drops_what_is_older_and_nothing_else() -> None:
+    """A process hears its own announcements, too, and keeps what it has just written."""
+    memory = Memory()
+    await memory.put(replace(RECORD, revision=2))
+    await memory.drop_older(RECORD.key, 2)
+    assert await memory.get(RECORD.key) == replace(RECORD, revision=2)
+    await memory.drop_older(RECORD.key, 3)
+    assert await memory.get(RECORD.key) is None
