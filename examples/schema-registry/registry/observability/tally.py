@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Literal
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
 Result = Literal["hit", "miss", "failure"]
 
@@ -17,6 +17,7 @@ class Tally:
 
     def __init__(self) -> None:
         self._all = CollectorRegistry()
+        ProcessCollector(registry=self._all)
         self._levels = Counter(
             "registry_level_requests", "What levels were asked", ["level", "result"], registry=self._all
         )

@@ -2,7 +2,7 @@
 
 from hypothesis import HealthCheck, settings
 
-for name, examples in (("quick", 30), ("full", 1000)):
+for name, examples in (("quick", 30), ("full", 300)):
     settings.register_profile(
         name,
         max_examples=examples,
