@@ -66,7 +66,7 @@ async def assembled(settings: Settings, tally: Tally) -> AsyncIterator[Registry]
         )
         await database.run(tables.make_tables, timeout_s=30.0)
         client = await stack.enter_async_context(redis_at(settings.redis_url, connections=CONNECTIONS))
-        redis = RedisLevel(client, ttl_s=settings.redis_ttl_s)
+        redis = RedisLevel(client, ttl_s=settings.redis_ttl_s, timeout_s=settings.redis_timeout_s)
         tiers = Tiers(
             memory=Memory(ttl_s=settings.memory_ttl_s),
             redis=redis,
@@ -103,8 +103,8 @@ def _s3(settings: Settings):  # type: ignore[no-untyped-def]  # its type is in b
         aws_secret_access_key=settings.s3_secret_key,
         region_name="us-east-1",
         config=Config(
-            connect_timeout=1,
-            read_timeout=2,
+            connect_timeout=settings.s3_timeout_s,
+            read_timeout=settings.s3_timeout_s,
             retries={"total_max_attempts": 1},
             max_pool_connections=CONNECTIONS,
             s3={"addressing_style": "path"},

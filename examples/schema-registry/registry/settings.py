@@ -17,6 +17,8 @@ class Settings:
     tokens: str = field(default="", repr=False)
     memory_ttl_s: float = 30.0
     redis_ttl_s: float = 3600.0
+    redis_timeout_s: float = 0.5
+    s3_timeout_s: float = 2.0
     database_timeout_s: float = 2.0
     breaker_failures: int = 5
     breaker_pause_s: float = 2.0
@@ -35,6 +37,8 @@ VARIABLES = {
 NUMBERS = {
     "memory_ttl_s": "REGISTRY_MEMORY_TTL",
     "redis_ttl_s": "REGISTRY_REDIS_TTL",
+    "redis_timeout_s": "REGISTRY_REDIS_TIMEOUT",
+    "s3_timeout_s": "REGISTRY_S3_TIMEOUT",
     "database_timeout_s": "REGISTRY_DATABASE_TIMEOUT",
     "breaker_pause_s": "REGISTRY_BREAKER_PAUSE",
     "breaker_failures": "REGISTRY_BREAKER_FAILURES",

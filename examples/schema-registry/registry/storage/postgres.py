@@ -19,8 +19,7 @@ Connection = AsyncConnection[DictRow]
 CHECK_S = 1.0
 """How long it may take to find the connections that were cut."""
 
-PATIENCE_S = 2.0
-"""How long a caller waits for a connection, and the pool tries to make one before it starts over."""
+RECONNECT_S = 2.0
 
 END_S = 1.0
 """How long work may take to see that its connection is cut."""
@@ -29,7 +28,7 @@ _Value = TypeVar("_Value")
 
 
 class Postgres:
-    """Does work in transactions, each within `timeout_s`."""
+    """Does work in transactions, each within `timeout_s`; a connection is waited for as long."""
 
     def __init__(self, pool: "AsyncConnectionPool[Connection]", timeout_s: float) -> None:
         self._pool = pool
@@ -60,7 +59,7 @@ class Postgres:
     async def _attempt(
         self, work: Callable[[Connection], Coroutine[Any, Any, _Value]], limit_s: float
     ) -> _Value:
-        async with self._pool.connection(timeout=PATIENCE_S) as connection:
+        async with self._pool.connection(timeout=self._timeout_s) as connection:
             return await within(connection, _transaction(connection, work), limit_s)
 
     async def _replace_lost(self) -> None:
@@ -114,7 +113,8 @@ async def connected(
         kwargs={"row_factory": dict_row, "autocommit": True, "connect_timeout": 2},
         min_size=2,
         max_size=size,
-        reconnect_timeout=PATIENCE_S,
+        # It gives up soon and starts over: its pauses grow, and a database that is back is used at once.
+        reconnect_timeout=RECONNECT_S,
         open=False,
     )
     try:

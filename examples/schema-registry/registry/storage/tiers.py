@@ -77,7 +77,7 @@ class Tiers:
     async def written(self, record: Record) -> None:
         """Bring what was just committed as unsettled to all levels; what fails is left for later."""
         self._flights.forget(record.key)
-        await _apply(self._memory, record)
+        await _apply(self._memory, record)  # also where settling fails
         try:
             await self.settle(record.key)
         except (LevelFailed, Unavailable) as exc:
@@ -91,6 +91,10 @@ class Tiers:
             if not await tables.lock_unsettled(connection, key):
                 return None
             record = await tables.find(connection, key)
+            if record:
+                # Another process may have changed it and told no one: Redis was away, perhaps.
+                self._flights.forget(key)
+                await _apply(self._memory, record)
             failure = await self._write_through(record) if record else None
             if failure is None:
                 await tables.mark_settled(connection, key)

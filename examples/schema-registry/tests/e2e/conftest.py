@@ -84,7 +84,7 @@ class Servers:
 @pytest.fixture(scope="session")
 def url() -> str:
     """Return where the registry is."""
-    return os.environ["API_URL"]
+    return os.environ["PATIENT_URL"]
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 import os
 import socket
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from typing import Any
 
 import boto3
@@ -23,14 +24,15 @@ TABLES = "subjects, schemas, compatibility_checks, validations, unsettled"
 
 @pytest.fixture(scope="session")
 def settings() -> Settings:
-    """Return where the servers are, by the variables that the stage has."""
-    return read_settings(os.environ)
+    """Return where the servers are, by the variables that the stage has; a busy machine is waited for."""
+    found = read_settings(os.environ)
+    return replace(found, redis_timeout_s=20.0, s3_timeout_s=20.0, database_timeout_s=40.0)
 
 
 @pytest.fixture(scope="session")
 async def shared_database(settings: Settings, anyio_backend: str) -> AsyncIterator[Postgres]:
     """Connect once, and make the tables."""
-    async with connected(settings.database_url, timeout_s=5.0) as database:
+    async with connected(settings.database_url, timeout_s=40.0) as database:
         await database.run(tables.make_tables)
         yield database
 

@@ -36,7 +36,7 @@ async def added(database: Postgres, *records: Record) -> list[Record]:
             await tables.lock_subject(connection, record.subject)
         return [await tables.insert(connection, record) for record in records]
 
-    return await database.run(work, timeout_s=30)
+    return await database.run(work)
 
 
 async def found(database: Postgres, key: Key = RECORD.key) -> Record | None:
