@@ -1,56 +1,58 @@
-"""Passes connections on to one of several replicas, the next one each time; those that refuse are left out.
+"""Passes requests on to one of several replicas, the next one each time, and to another one if that fails.
 
-On Kubernetes a Service does this; here it lets one replica be killed while another one answers.
+On Kubernetes an ingress does this; here it lets one replica be killed while another one answers. Requests are
+sent again, as all of the registry's can be, except deletions: the second answer would be that it is gone.
 """
 
 import argparse
-import asyncio
-import contextlib
 import itertools
 import sys
-from urllib.parse import urlsplit
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 
-CONNECT_S = 1.0
-PART = 65_536
+import httpx
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
 
+METHODS = ["GET", "POST", "PUT", "DELETE"]
+HOP = {"connection", "content-length", "host", "keep-alive", "transfer-encoding"}
+"""Headers that are about one connection."""
 
-async def connected(addresses: list[tuple[str, int]]) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """Return a connection to the first of these that accepts one. Raises OSError if none does."""
-    for host, port in addresses:
-        with contextlib.suppress(OSError):
-            async with asyncio.timeout(CONNECT_S):
-                return await asyncio.open_connection(host, port)
-    raise OSError("no replica accepts connections")
-
-
-async def passed_on(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-    """Copy until the source ends; then the sink is told so."""
-    with contextlib.suppress(OSError):
-        while part := await source.read(PART):
-            sink.write(part)
-            await sink.drain()
-    with contextlib.suppress(OSError):
-        sink.close()
+LIMITS = httpx.Limits(max_connections=500, max_keepalive_connections=100)
+TIMEOUT = httpx.Timeout(15, connect=1)
 
 
-async def serve(host: str, port: int, replicas: list[str]) -> None:
-    """Listen until cancelled."""
-    addresses = [(str(parts.hostname), int(parts.port or 80)) for parts in map(urlsplit, replicas)]
+def make_app(replicas: Sequence[str]) -> Starlette:
+    """Return the application."""
     turns = itertools.count()
 
-    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        first = next(turns) % len(addresses)
-        try:
-            back, forth = await connected(addresses[first:] + addresses[:first])
-        except OSError:
-            writer.close()
-            return
-        async with asyncio.TaskGroup() as group:
-            group.create_task(passed_on(reader, forth))
-            group.create_task(passed_on(back, writer))
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[dict[str, httpx.AsyncClient]]:
+        async with httpx.AsyncClient(limits=LIMITS, timeout=TIMEOUT, trust_env=False) as client:
+            yield {"client": client}
 
-    async with await asyncio.start_server(accept, host, port) as server:
-        await server.serve_forever()
+    async def pass_on(request: Request) -> Response:
+        body = await request.body()
+        headers = [(name, value) for name, value in request.headers.items() if name not in HOP]
+        path = str(request.url).removeprefix(str(request.base_url).rstrip("/"))
+        first = next(turns) % len(replicas)
+        for replica in [*replicas[first:], *replicas[:first]]:
+            try:
+                answer = await request.state.client.request(
+                    request.method, replica + path, headers=headers, content=body
+                )
+            except httpx.TransportError:
+                if request.method == "DELETE":
+                    break
+                continue
+            kept = {name: value for name, value in answer.headers.items() if name not in HOP}
+            return Response(answer.content, answer.status_code, kept)
+        return PlainTextResponse("no replica answers", 502)
+
+    return Starlette(routes=[Route("/{path:path}", pass_on, methods=METHODS)], lifespan=lifespan)
 
 
 def main() -> int:
@@ -60,8 +62,7 @@ def main() -> int:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("replicas", nargs="+")
     given = parser.parse_args()
-    with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(serve(given.host, given.port, given.replicas))
+    uvicorn.run(make_app(given.replicas), host=given.host, port=given.port, access_log=False)
     return 0
 
 
