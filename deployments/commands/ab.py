@@ -1,11 +1,9 @@
 """`kvsync-ci ab`: whether the files at hand are slower than another commit, measured in turns."""
 
-import random
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
@@ -16,15 +14,11 @@ from deployments.commands.tables import plain_table, say_table
 from kvsync.ci.paired.judgement import (
     PairedLimits,
     PairedMetric,
-    PairedSamples,
     PairedVerdict,
-    confirm,
-    judge,
     overall,
 )
-from kvsync.ci.paired.trial import OUTPUT, MeasuredProgram, in_turns, version_of
+from kvsync.ci.paired.trial import OUTPUT, MeasuredProgram, Trial, version_of
 from kvsync.ci.report.report import EXIT_STATUS
-from kvsync.testing.processes.ledger import Ledger
 from kvsync.testing.results.outcome import Outcome
 
 OUTCOMES: Mapping[PairedVerdict, Outcome] = {
@@ -75,27 +69,9 @@ def ab(
         timeout_s=timeout,
         environ=dict(environ),
     )
-    head = repository.resolve()
-    with version_of(head, base) as other, TemporaryDirectory(prefix="kvsync-ab-") as kept:
-        ledger = Ledger(Path(kept, "ledger.jsonl"))
-        if prepare:
-            for label, version in (("base", other), ("head", head)):
-                program.prepare(shlex.split(prepare), version, Path(kept, label), ledger)
-        rng = random.Random(seed)  # noqa: S311 - an order, not a secret
-
-        def batch(number: int) -> tuple[dict[str, PairedSamples], list[str]]:
-            return in_turns(
-                lambda is_head, pair: program.measure(
-                    head if is_head else other, Path(kept, f"{number}-{pair}-{is_head}"), ledger
-                ),
-                pairs,
-                rng,
-            )
-
-        samples, alone = batch(1)
-        found = judge(samples, limits)
-        if overall(found) == "regression":
-            found = confirm(found, judge(batch(2)[0], limits))
+    with version_of(repository.resolve(), base) as other:
+        trial = Trial(program=program, base=other, head=repository.resolve(), prepare=shlex.split(prepare))
+        found, alone = trial.judged(pairs, seed, limits)
     verdict = overall(found)
     if as_json:
         say_json({"verdict": verdict, "metrics": [asdict(each) for each in found], "left_out": alone})

@@ -7,10 +7,18 @@ import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from kvsync.ci.paired.judgement import PairedSamples
+from kvsync.ci.paired.judgement import (
+    PairedLimits,
+    PairedMetric,
+    PairedSamples,
+    confirm,
+    judge,
+    overall,
+)
 from kvsync.ci.readers.files import read_files
 from kvsync.errors import ConfigError
 from kvsync.testing.errors import CommandError
@@ -125,6 +133,34 @@ def metric_name(measured: Measurement) -> str:
     conditions = " ".join(f"{name}={value}" for name, value in measured.parameters.items())
     metric = "" if measured.metric == "value" else measured.metric
     return " ".join(filter(None, (measured.name, metric, conditions)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """Two versions, and the program that measures them; `prepare` makes either ready, if it has words."""
+
+    program: MeasuredProgram
+    base: Path
+    head: Path
+    prepare: Sequence[str] = ()
+
+    def judged(self, pairs: int, seed: int, limits: PairedLimits) -> tuple[list[PairedMetric], list[str]]:
+        """Return what is said of each metric, and which were left out. Raises CommandError, ConfigError."""
+        rng = random.Random(seed)  # noqa: S311 - an order, not a secret
+        with TemporaryDirectory(prefix="kvsync-ab-") as folder:
+            ledger = Ledger(Path(folder, "ledger.jsonl"))
+            for label, version in (("base", self.base), ("head", self.head)) if self.prepare else ():
+                self.program.prepare(self.prepare, version, Path(folder, label), ledger)
+            samples, alone = in_turns(partial(self._measure, Path(folder, "first"), ledger), pairs, rng)
+            found = judge(samples, limits)
+            if overall(found) == "regression":
+                again, _ = in_turns(partial(self._measure, Path(folder, "second"), ledger), pairs, rng)
+                found = confirm(found, judge(again, limits))
+        return found, alone
+
+    def _measure(self, folder: Path, ledger: Ledger, is_head: bool, pair: int) -> list[Measurement]:
+        version = self.head if is_head else self.base
+        return self.program.measure(version, folder / f"{pair}-{'head' if is_head else 'base'}", ledger)
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from kvsync.ci.stages.result_files import Wanted
 from kvsync.ci.stages.served import ServedStage
 from kvsync.ci.stages.stage import Stage
 
-WANTED: Mapping[str, Wanted] = {"benchmark": "measurements", "audit": "findings"}
+WANTED: Mapping[str, Wanted] = {"command": "", "benchmark": "measurements", "audit": "findings"}
 """What the files of such stages have to hold."""
 
 
@@ -63,27 +63,9 @@ def make_stage(
     `services` run while it does; `start_s` says how long each may take to start.
     """
     table, timeout_s = stage.table, min(stage.table.timeout, longest_s)
-    gate = stage.coverage_of(profile)
     match table:
         case PytestStageTable():
-            measured = gate.source if isinstance(gate, PytestCoverage) and not gate.files else None
-            tests = PytestStage(
-                stage.name,
-                folder=stage.folder,
-                timeout_s=timeout_s,
-                clustered=table.cluster,
-                retries=table.retries,
-                python=table.python or "",
-                options=table.options,
-                workers=table.workers,
-                environment=table.environment,
-                measured=measured,
-                profile=table.profile or "",
-                values=stage.values,
-            )
-            if gate and measured is not None:
-                return CoveredStage(stage.name, tests, gate, MeasuredProfiles(stage.name, tests.ask))
-            return _covered(tests, gate)
+            return _pytest(stage, table, timeout_s, stage.coverage_of(profile))
         case ChaosStageTable():
             # Only here: what asks and disturbs takes long to import.
             from kvsync.ci.stages.chaos_stage import ChaosStage
@@ -100,32 +82,54 @@ def make_stage(
         case LoadStageTable():
             kind = ScriptStage if table.script else LoadStage
             return kind(stage.name, table, timeout_s, stage.values)
-        case BenchmarkStageTable() | AuditStageTable():
-            return CommandStage(
-                stage.name,
-                argv=table.command,
-                folder=stage.folder,
-                results=table.results,
-                format_name=table.format or "",
-                wanted=WANTED[table.kind],
-                timeout_s=timeout_s,
-                environment=table.environment,
-                values=stage.values,
-            )
         case CommandStageTable():
-            command = CommandStage(
-                stage.name,
-                argv=table.command,
-                folder=stage.folder,
-                results=table.results,
-                format_name=table.format or "",
-                timeout_s=timeout_s,
-                retries=table.retries,
-                workers=table.workers,
-                environment=table.environment,
-                values=stage.values,
-            )
-            return _covered(command, gate)
+            command = _command(stage, table, timeout_s)
+            again = replace(command, retries=table.retries, workers=table.workers)
+            return _covered(again, stage.coverage_of(profile))
+        case BenchmarkStageTable() | AuditStageTable():
+            return _command(stage, table, timeout_s)
+
+
+def _pytest(
+    stage: ProjectStage,
+    table: PytestStageTable,
+    timeout_s: float,
+    gate: CommandCoverage | PytestCoverage | None,
+) -> Stage:
+    measured = gate.source if isinstance(gate, PytestCoverage) and not gate.files else None
+    tests = PytestStage(
+        stage.name,
+        folder=stage.folder,
+        timeout_s=timeout_s,
+        clustered=table.cluster,
+        retries=table.retries,
+        python=table.python or "",
+        options=table.options,
+        workers=table.workers,
+        environment=table.environment,
+        measured=measured,
+        profile=table.profile or "",
+        values=stage.values,
+    )
+    if gate and measured is not None:
+        return CoveredStage(stage.name, tests, gate, MeasuredProfiles(stage.name, tests.ask))
+    return _covered(tests, gate)
+
+
+def _command(
+    stage: ProjectStage, table: CommandStageTable | BenchmarkStageTable | AuditStageTable, timeout_s: float
+) -> CommandStage:
+    return CommandStage(
+        stage.name,
+        argv=table.command,
+        folder=stage.folder,
+        results=table.results,
+        format_name=table.format or "",
+        wanted=WANTED[table.kind],
+        timeout_s=timeout_s,
+        environment=table.environment,
+        values=stage.values,
+    )
 
 
 def _covered(stage: Stage, gate: CommandCoverage | PytestCoverage | None) -> Stage:
