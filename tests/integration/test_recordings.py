@@ -13,9 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from kvsync import core
 from kvsync.codec import END_SEQUENCE, decode, decode_sequence
 from kvsync.events import EventBatch, Source
 from kvsync.index import PrefixIndex, Prompt, lookup
+from tests.property.test_native_index_properties import Pair
 
 SOURCE = Source("engine", "model")
 VARIABLE = "KVSYNC_CI_RECORDINGS"
@@ -68,6 +70,17 @@ def test_every_event_is_understood(file: Path) -> None:
     assert effects.keys() <= EXPLAINED
     assert index.blocks_total > 0
     assert index.orphans(SOURCE) == 0
+
+
+@pytest.mark.skipif(core.built is None, reason="the compiled core was not built here")
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+def test_both_cores_hold_the_same(file: Path) -> None:
+    """What a real engine sent counts alike, and leaves equal blocks, copies, groups and digests."""
+    pair = Pair(1_000_000)
+    for payload in dict(sorted((number, payload) for _, number, payload in messages(file))).values():
+        pair.apply(SOURCE, payload)
+
+    pair.check(SOURCE)
 
 
 def test_live_and_replayed_batches_agree() -> None:

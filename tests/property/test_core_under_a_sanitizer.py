@@ -37,7 +37,8 @@ def sanitized(tmp_path: Path) -> dict[str, str]:
     built = tmp_path / f"kvsync/_core{sysconfig.get_config_var('EXT_SUFFIX')}"
     sources = sorted((ROOT / "kvsync/core").glob("*.c"))
     include = sysconfig.get_paths()["include"]
-    subprocess.run([COMPILER, *FLAGS, f"-I{include}", *sources, "-o", built], check=True, timeout=50)
+    argv = [COMPILER, *FLAGS, f"-I{include}", *map(str, sources), "-o", str(built)]
+    subprocess.run(argv, check=True, timeout=120)
     return {
         "LD_PRELOAD": " ".join(runtime),
         "ASAN_OPTIONS": "detect_leaks=0",  # Python's own memory is not freed at its end
@@ -52,7 +53,7 @@ def sanitized(tmp_path: Path) -> dict[str, str]:
 def test_no_message_reaches_beyond_its_bounds(sanitized: dict[str, str], seed: int) -> None:
     """Damaged messages of all kinds are applied, decoded or refused, and the index holds together."""
     script = ROOT / "tests/property/hostile_messages.py"
-    argv = [sys.executable, "-P", script, str(MESSAGES), str(seed)]
+    argv = [sys.executable, "-P", str(script), str(MESSAGES), str(seed)]
 
     done = subprocess.run(argv, env=sanitized, capture_output=True, text=True, check=False, timeout=240)
 

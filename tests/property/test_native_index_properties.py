@@ -74,19 +74,17 @@ class Engine:
         if not self.seldom(0.2):
             return event
         salts = tuple(rng.choice((None, ("salt",))) for _ in event.block_hashes)
-        odd: dict[str, object] = rng.choice(
-            (
-                {"extra_keys": salts},
-                {"extra_keys": (None,) * (len(salts) - 1)},
-                {"token_ids": (*event.token_ids, 1)},
-                {"block_size": 3},
-                {"lora_id": 7},
-                {"medium": "CPU"},
-                {"group_idx": 1 if self.is_hybrid else None},
-                {"spec_kind": rng.choice(("mamba", "odd")) if self.is_hybrid else None},
-            )
+        odd: tuple[dict[str, object], ...] = (
+            {"extra_keys": salts},
+            {"extra_keys": (None,) * (len(salts) - 1)},
+            {"token_ids": (*event.token_ids, 1)},
+            {"block_size": 3},
+            {"lora_id": 7},
+            {"medium": "CPU"},
+            {"group_idx": 1 if self.is_hybrid else None},
+            {"spec_kind": rng.choice(("mamba", "odd")) if self.is_hybrid else None},
         )
-        return replace(event, **odd)  # type: ignore[arg-type]  # each of its field's type
+        return replace(event, **rng.choice(odd))  # type: ignore[arg-type]  # each of its field's type
 
     def step(self) -> list[Event]:
         """What happens at once: a hit that is continued, a parent that is evicted, or this and that."""
@@ -95,7 +93,13 @@ class Engine:
             middle = rng.randrange(1, len(tokens) // SIZE)
             before, after = self.run(tokens, 0, middle), self.run(tokens, middle)
             gone = BlockRemoved(block_hashes=before.block_hashes[-1:], group_idx=0)
-            return rng.choice(([before, after], [gone, after], [before, gone, after], [after, before]))
+            steps: tuple[list[Event], ...] = (
+                [before, after],
+                [gone, after],
+                [before, gone, after],
+                [after, before],
+            )
+            return rng.choice(steps)
         return [
             AllBlocksCleared()
             if self.seldom(0.01)

@@ -122,3 +122,8 @@ def test_hashes_of_a_prompt_are_made_as_far_as_they_are_read() -> None:
     assert next(iter(hashes)) == block_hashes([0, 1], 2)[0]
     with pytest.raises(ValueError, match="unsigned 32-bit"):
         list(hashes)
+
+
+def test_a_block_larger_than_memory_is_never_full() -> None:
+    """A size that a peer made up fails nothing."""
+    assert block_hashes([1, 2], 2**62) == []
