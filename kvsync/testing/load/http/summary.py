@@ -46,13 +46,14 @@ class LoadRow:
 class LoadSummary:
     """A load stage: its thresholds with how they were judged, its numbers, and a curve of each request.
 
-    A curve has points (share of requests, seconds).
+    A curve has points (share of requests, seconds), counted from when requests were due or sent.
     """
 
     stage: str
     checks: Sequence[Mapping[str, str]]
     rows: Sequence[LoadRow]
     curves: Mapping[str, Sequence[tuple[float, float]]]
+    counted_from: str = "due"
 
     @classmethod
     def of(cls, stage: str, offered: Offered, checks: Sequence[Check]) -> Self:
@@ -70,6 +71,7 @@ class LoadSummary:
             ],
             rows=list(_rows(offered, names)),
             curves={name: curve for name, curve in curves.items() if curve},
+            counted_from=offered.counted_from,
         )
 
     def to_json(self) -> dict[str, Any]:
