@@ -6,6 +6,7 @@ temporary directory.
 """
 
 import argparse
+import gc
 import json
 import re
 import signal
@@ -141,6 +142,23 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip("is about local clusters")
     if item.get_closest_marker("kubernetes_only") and local:
         pytest.skip("is about clusters in Kubernetes (--cluster kind)")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Look for garbage in what collecting makes once, at its end: nearly all of it stays.
+
+    Later pytest looks five times, when it ends. That was a quarter of the CPU of 3,300 unit tests (measured).
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        if was_enabled:
+            gc.enable()
+        gc.collect()
+        gc.freeze()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

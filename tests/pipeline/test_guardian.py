@@ -6,11 +6,14 @@ import subprocess
 import sys
 from uuid import UUID, uuid4
 
+import pytest
 from prefect import flow
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import State, StateType
 
 from tests.pipeline.conftest import ROOT
+
+pytestmark = pytest.mark.timeout(180)
 
 STATES = (
     StateType.PENDING,
@@ -40,7 +43,7 @@ def asked(server: str, absent: UUID, *runs: UUID) -> object:
     """Return what a process believes of runs, whether it imported Prefect, and of one that is not there."""
     argv = [sys.executable, "-c", ASKING, str(absent), *map(str, runs)]
     env = {**os.environ, "PREFECT_API_URL": server}
-    return json.loads(subprocess.check_output(argv, env=env, cwd=ROOT, text=True, timeout=50))
+    return json.loads(subprocess.check_output(argv, env=env, cwd=ROOT, text=True, timeout=100))
 
 
 def test_what_it_believes_is_asked_without_prefects_client(server: str) -> None:
