@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from kvsync.testing.load.http.judgement import Offered
+from kvsync.testing.load.http.judgement import OfferedRequests
 from kvsync.testing.load.http.summary import FILE, LoadSummary, histogram_log, measurements
 from kvsync.testing.load.http.thresholds import Threshold
 from kvsync.testing.results.measurement import machine_facts, read_measurements, write_measurements
@@ -15,7 +15,11 @@ HISTOGRAMS = "latencies.hlog"
 
 
 def keep_load(
-    stage: str, folder: Path, offered: Offered, thresholds: Sequence[Threshold], checks: Sequence[Check]
+    stage: str,
+    folder: Path,
+    offered: OfferedRequests,
+    thresholds: Sequence[Threshold],
+    checks: Sequence[Check],
 ) -> None:
     """Keep what came of a load in its folder of evidence, and its measurements with those of the run."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -16,7 +16,7 @@ from kvsync.ci.stages.load.setup import set_up, tell
 from kvsync.ci.stages.load.stream import asked_of, stream_of
 from kvsync.ci.stages.stage import StageContext
 from kvsync.testing.load.generator import Generator
-from kvsync.testing.load.http.judgement import Offered, ends_of, judged
+from kvsync.testing.load.http.judgement import OfferedRequests, ends_of, judged
 from kvsync.testing.load.http.stream import HttpStream
 from kvsync.testing.load.http.tally import tallied
 from kvsync.testing.load.http.thresholds import Threshold
@@ -74,7 +74,9 @@ class LoadStage:
                 "pipeline may allow more by stages.longest_s"
             )
 
-    def _offer(self, context: StageContext, stream: HttpStream, label: str, started: float) -> Offered:
+    def _offer(
+        self, context: StageContext, stream: HttpStream, label: str, started: float
+    ) -> OfferedRequests:
         """Send all requests, or what there is time for; return what came of them."""
         history = context.run_dir / "evidence" / label / "requests.jsonl"
         generator = Generator([stream], run_dir=context.run_dir, name=label, test=self.name, history=history)
@@ -92,14 +94,14 @@ class LoadStage:
         except ProgramEnded as exc:
             why = f"what sends the requests broke: {exc}"
         records = [each for each in read_lines(history) if each["f"] == "phase"]
-        return Offered(
+        return OfferedRequests(
             phases=stream.phases, tallies=tallied(read_lines(history)), ends=ends_of(records), why=why
         )
 
     def _result(
         self,
         context: StageContext,
-        offered: Offered,
+        offered: OfferedRequests,
         thresholds: Sequence[Threshold],
         label: str,
         started_at: datetime,

@@ -14,8 +14,8 @@ from datetime import datetime
 from urllib.parse import urlsplit
 
 from kvsync.errors import ConfigError
-from kvsync.testing.load.http.judgement import Offered, PhaseEnd
-from kvsync.testing.load.http.tally import Tally
+from kvsync.testing.load.http.judgement import OfferedRequests, PhaseEnd
+from kvsync.testing.load.http.tally import RequestTally
 from kvsync.testing.load.plan import Phase
 
 SCRIPT = "script"
@@ -31,14 +31,14 @@ LONGEST_S = 3600.0
 class ScriptLoad:
     """What a script sent: by "METHOD name", within `seconds`; `dropped` were due and never sent."""
 
-    tallies: Mapping[str, Tally]
+    tallies: Mapping[str, RequestTally]
     seconds: float
     dropped: int = 0
 
-    def offered(self, why: str = "") -> Offered:
+    def offered(self, why: str = "") -> OfferedRequests:
         """Return it as a load of one phase; `why` says what ended it early."""
         count = sum(each.count for each in self.tallies.values())
-        return Offered(
+        return OfferedRequests(
             phases=[Phase(name=SCRIPT, seconds=max(self.seconds, 1e-3), rate_per_s=0.0)],
             tallies={(0, name): each for name, each in self.tallies.items()},
             ends={0: PhaseEnd(intended=count + self.dropped)},
@@ -49,7 +49,7 @@ class ScriptLoad:
 
 @dataclass(slots=True)
 class _K6:
-    tallies: dict[str, Tally] = field(default_factory=dict)
+    tallies: dict[str, RequestTally] = field(default_factory=dict)
     first: float = math.inf
     last: float = -math.inf
     dropped: int = 0
@@ -76,7 +76,7 @@ class _K6:
             "status": tags.get("status", ""),
             "error": tags.get("error", ""),
         }
-        self.tallies.setdefault(f"{tags['method']} {_name(tags['name'])}", Tally()).add(record)
+        self.tallies.setdefault(f"{tags['method']} {_name(tags['name'])}", RequestTally()).add(record)
 
 
 def k6_load(lines: Iterable[str]) -> ScriptLoad:
@@ -110,7 +110,7 @@ def locust_load(text: str) -> ScriptLoad:
         for each in json.loads(text):
             if not each["num_requests"]:
                 continue
-            failed, tally = int(each["num_failures"]), Tally()
+            failed, tally = int(each["num_failures"]), RequestTally()
             tally.failed = tally.failed_in_time = failed
             for milliseconds, count in sorted(
                 (float(key), int(n)) for key, n in each["response_times"].items()

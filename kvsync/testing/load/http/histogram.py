@@ -20,7 +20,7 @@ _HALF = 1 << _HALF_BITS
 _MASK = 2 * _HALF - 1
 
 
-class Histogram:
+class LatencyHistogram:
     """Counts latencies in seconds."""
 
     def __init__(self) -> None:
@@ -34,7 +34,7 @@ class Histogram:
         self._sum_s += latency_s
         self.max_s = max(self.max_s, latency_s)
 
-    def merge(self, other: "Histogram") -> None:
+    def merge(self, other: "LatencyHistogram") -> None:
         """Count also what another one has."""
         self._counts += other._counts
         self.count += other.count
@@ -68,11 +68,11 @@ class Histogram:
         return base64.b64encode(struct.pack(">ii", _COMPRESSED_COOKIE, len(packed)) + packed).decode()
 
 
-def log_of(histograms: Mapping[str, tuple[float, float, Histogram]]) -> str:
+def log_of(histograms: Mapping[str, tuple[float, float, LatencyHistogram]]) -> str:
     """Return a histogram log: by tag, when it starts, how long it lasts (seconds), and what was measured."""
     lines = [
         "#[Latencies in microseconds]",
-        "#[Histogram log format version 1.3]",
+        "#[LatencyHistogram log format version 1.3]",
         '"StartTimestamp","Interval_Length","Interval_Max","Interval_Compressed_Histogram"',
     ]
     for tag, (start_s, length_s, each) in histograms.items():

@@ -17,7 +17,7 @@ from itertools import groupby
 from typing import Literal
 
 from kvsync.testing.load.http.stream import LATE
-from kvsync.testing.load.http.tally import Tallies, Tally
+from kvsync.testing.load.http.tally import Tallies, RequestTally
 from kvsync.testing.load.http.thresholds import Threshold
 from kvsync.testing.load.plan import Phase
 from kvsync.testing.results.history import Record
@@ -57,7 +57,7 @@ def ends_of(records: Sequence[Record]) -> dict[int, PhaseEnd]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Offered:
+class OfferedRequests:
     """A load, and what came of it: `why` says what ended it before its end, "" if nothing did.
 
     `ends` are None where the sender does not say what it had to send. Latencies are `counted_from` when a
@@ -92,9 +92,9 @@ class Offered:
             and (number in held or not each.climbs)
         ]
 
-    def tally(self, numbers: Sequence[int], request: str = "") -> Tally:
+    def tally(self, numbers: Sequence[int], request: str = "") -> RequestTally:
         """Return what came of the requests of one kind, or of all, in these phases."""
-        return Tally.of(
+        return RequestTally.of(
             each
             for (number, name), each in self.tallies.items()
             if number in numbers and is_meant(request, name)
@@ -104,7 +104,7 @@ class Offered:
         """Return how long these phases take."""
         return sum(self.phases[number].seconds for number in numbers)
 
-    def not_offered(self, numbers: Sequence[int], asked: Tally) -> str:
+    def not_offered(self, numbers: Sequence[int], asked: RequestTally) -> str:
         """Say why nothing can be concluded: requests were not sent when they were due; "" else."""
         whole = self.tally(numbers)
         intended = (
@@ -149,7 +149,7 @@ class Climb:
         return next(((rate, broken) for rate, broken in found if broken), None)
 
 
-def judged(offered: Offered, thresholds: Sequence[Threshold]) -> list[Check]:
+def judged(offered: OfferedRequests, thresholds: Sequence[Threshold]) -> list[Check]:
     """Return a check for each threshold and each climb."""
     return [
         *(_judged(offered, each) for each in thresholds),
@@ -157,7 +157,7 @@ def judged(offered: Offered, thresholds: Sequence[Threshold]) -> list[Check]:
     ]
 
 
-def measured(offered: Offered, threshold: Threshold) -> tuple[float, Tally]:
+def measured(offered: OfferedRequests, threshold: Threshold) -> tuple[float, RequestTally]:
     """Return what a threshold asks for (nan where nothing says), and the requests that it is about."""
     climb = next((each for each in offered.climbs() if each.name == threshold.phase), None)
     numbers = offered.numbers(threshold.phase)
@@ -167,7 +167,7 @@ def measured(offered: Offered, threshold: Threshold) -> tuple[float, Tally]:
     return asked.measure(threshold, offered.seconds(numbers)), asked
 
 
-def _judged(offered: Offered, threshold: Threshold) -> Check:
+def _judged(offered: OfferedRequests, threshold: Threshold) -> Check:
     value, asked = measured(offered, threshold)
     kind, detail = _verdict(offered, threshold, value, asked)
     shown = {} if math.isnan(value) else {"measured": threshold.shown(value)}
@@ -176,7 +176,9 @@ def _judged(offered: Offered, threshold: Threshold) -> Check:
     )
 
 
-def _verdict(offered: Offered, threshold: Threshold, value: float, asked: Tally) -> tuple[CheckKind, str]:
+def _verdict(
+    offered: OfferedRequests, threshold: Threshold, value: float, asked: RequestTally
+) -> tuple[CheckKind, str]:
     if math.isnan(value):
         what = f"of {threshold.request} " if threshold.request else ""
         said = f"no request {what}was answered, so there is nothing to measure"
@@ -201,7 +203,7 @@ def _was(threshold: Threshold) -> str:
     return "errors were" if threshold.measure == "errors" else f"{threshold.measure} was"
 
 
-def _errors_in_time(threshold: Threshold, asked: Tally) -> bool:
+def _errors_in_time(threshold: Threshold, asked: RequestTally) -> bool:
     """Say whether errors break a limit by the requests alone that left in time."""
     in_time = asked.count - asked.late
     return (
@@ -211,19 +213,19 @@ def _errors_in_time(threshold: Threshold, asked: Tally) -> bool:
     )
 
 
-def _errors(asked: Tally) -> str:
+def _errors(asked: RequestTally) -> str:
     if not asked.failed:
         return ""
     common = "; ".join(f"{count} x {error}" for error, count in asked.errors.most_common(3))
     return f", {asked.failed} failed ({common})"
 
 
-def _climbed(offered: Offered, climb: Climb, thresholds: Sequence[Threshold]) -> Check:
+def _climbed(offered: OfferedRequests, climb: Climb, thresholds: Sequence[Threshold]) -> Check:
     kind, detail = _found(offered, climb, thresholds)
     return Check(name=f"climb: {climb.name}" if climb.name != "climb" else "climb", kind=kind, detail=detail)
 
 
-def _found(offered: Offered, climb: Climb, thresholds: Sequence[Threshold]) -> tuple[CheckKind, str]:
+def _found(offered: OfferedRequests, climb: Climb, thresholds: Sequence[Threshold]) -> tuple[CheckKind, str]:
     held = "" if math.isnan(climb.rate_per_s) else f"held {climb.rate_per_s:g}/s"
     if climb.broke_at:
         rate, broken = climb.broke_at

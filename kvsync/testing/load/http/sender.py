@@ -16,7 +16,7 @@ from typing import Self
 from urllib.parse import urlsplit
 
 from kvsync.testing.load.http.requests import Captured, HttpRequest, captured_in
-from kvsync.testing.load.http.tally import Tally
+from kvsync.testing.load.http.tally import RequestTally
 from kvsync.testing.results.history import History
 from kvsync.testing.results.texts import shortened
 
@@ -43,7 +43,7 @@ class HttpSender:
         self._tls = ssl.create_default_context() if parts.scheme == "https" else None
         self._idle: deque[tuple[float, http.client.HTTPConnection]] = deque()
         self._lock = threading.Lock()
-        self._tallies: dict[tuple[int, str], Tally] = {}
+        self._tallies: dict[tuple[int, str], RequestTally] = {}
         self._queued = self._busy = 0
 
     def __enter__(self) -> Self:
@@ -60,10 +60,10 @@ class HttpSender:
         """Requests that were due and have no answer."""
         return self._queued
 
-    def tally(self, phase: int, name: str) -> Tally:
+    def tally(self, phase: int, name: str) -> RequestTally:
         """Return what came of requests of this kind in a phase so far."""
         with self._lock:
-            return Tally.of([self._tallies.get((phase, name), Tally())])
+            return RequestTally.of([self._tallies.get((phase, name), RequestTally())])
 
     def expect(self) -> None:
         """Note that a request is going to be sent."""
@@ -109,7 +109,7 @@ class HttpSender:
         with self._lock:
             self._busy -= 1
             self._queued -= 1
-            self._tallies.setdefault((request.phase, request.kind.name), Tally()).add(record)
+            self._tallies.setdefault((request.phase, request.kind.name), RequestTally()).add(record)
         self.history.append(f=self._f, **record)  # type: ignore[arg-type]  # the type is one of its fields
 
     def _exchange(self, request: HttpRequest, until: float) -> tuple[int, Mapping[str, str], bytes]:

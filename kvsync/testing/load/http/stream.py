@@ -24,7 +24,7 @@ from typing import Any, Self
 
 from kvsync.testing.load.http.requests import Drawing, HttpRequest, RequestKind, Values
 from kvsync.testing.load.http.sender import HttpSender
-from kvsync.testing.load.http.tally import Tally
+from kvsync.testing.load.http.tally import RequestTally
 from kvsync.testing.load.http.thresholds import Threshold, parse
 from kvsync.testing.load.plan import Phase, arrivals_of
 from kvsync.testing.results.history import History
@@ -132,10 +132,10 @@ class _Coming:
 
 
 def broken_in(
-    tallies: Mapping[str, Tally], lost: int, phase: Phase, thresholds: Sequence[Threshold]
+    tallies: Mapping[str, RequestTally], lost: int, phase: Phase, thresholds: Sequence[Threshold]
 ) -> list[str]:
     """Say what a step of a climb broke, by the requests of each kind and those `lost` without an answer."""
-    whole = Tally.of(tallies.values())
+    whole = RequestTally.of(tallies.values())
     if lost > LATE_SHARE * (whole.count + lost):
         return [f"{lost} of {whole.count + lost} requests had no answer yet"]
     if whole.late > LATE_SHARE * whole.count:
@@ -143,7 +143,7 @@ def broken_in(
         return [f"{why}: {whole.late} of {whole.count} requests"]
     broken = []
     for each in thresholds:
-        asked = tallies.get(each.request, Tally()) if each.request else whole
+        asked = tallies.get(each.request, RequestTally()) if each.request else whole
         value = asked.measure(each, phase.seconds)
         if each.breaks_climb(phase.name) and not math.isnan(value) and not each.holds(value):
             broken.append(f"{each.text}: {each.shown(value)}")

@@ -5,9 +5,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
-from kvsync.testing.load.http.histogram import Histogram, log_of
-from kvsync.testing.load.http.judgement import Offered, measured
-from kvsync.testing.load.http.tally import Tally
+from kvsync.testing.load.http.histogram import LatencyHistogram, log_of
+from kvsync.testing.load.http.judgement import OfferedRequests, measured
+from kvsync.testing.load.http.tally import RequestTally
 from kvsync.testing.load.http.thresholds import Threshold
 from kvsync.testing.results.measurement import Measurement
 from kvsync.testing.results.outcome import Check
@@ -56,7 +56,7 @@ class LoadSummary:
     counted_from: str = "due"
 
     @classmethod
-    def of(cls, stage: str, offered: Offered, checks: Sequence[Check]) -> Self:
+    def of(cls, stage: str, offered: OfferedRequests, checks: Sequence[Check]) -> Self:
         """Sum a load up."""
         every = offered.tally(offered.numbers(""))
         names = sorted({name for _, name in offered.tallies})
@@ -84,7 +84,7 @@ class LoadSummary:
         return cls(**{**value, "rows": [LoadRow(**each) for each in value["rows"]]})
 
 
-def _rows(offered: Offered, names: Sequence[str]) -> Iterator[LoadRow]:
+def _rows(offered: OfferedRequests, names: Sequence[str]) -> Iterator[LoadRow]:
     for number, phase in enumerate(offered.phases):
         here = [name for name in names if (number, name) in offered.tallies]
         end = (offered.ends or {}).get(number)
@@ -107,7 +107,7 @@ def _rows(offered: Offered, names: Sequence[str]) -> Iterator[LoadRow]:
             )
 
 
-def _curve(tally: Tally) -> list[tuple[float, float]]:
+def _curve(tally: RequestTally) -> list[tuple[float, float]]:
     """Return points of the latencies up to what the number of requests can tell."""
     shares = [share for share in _CURVE if tally.count * (1 - share) >= 1]
     points = [(share, tally.quantile(share)) for share in shares]
@@ -118,7 +118,9 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def measurements(stage: str, offered: Offered, thresholds: Sequence[Threshold]) -> Iterator[Measurement]:
+def measurements(
+    stage: str, offered: OfferedRequests, thresholds: Sequence[Threshold]
+) -> Iterator[Measurement]:
     """Yield what each threshold measured, with its limit as the goal, and the usual numbers of each phase.
 
     What is not a finite number, for too many requests failed, is left out.
@@ -174,9 +176,9 @@ def _unit(measure: str) -> str:
     return {"errors": "%", "rate": "1/s"}.get(measure, "ms")
 
 
-def histogram_log(offered: Offered) -> str:
+def histogram_log(offered: OfferedRequests) -> str:
     """Return a log of HdrHistogram with the latencies of each kind of request in each phase."""
-    found: dict[str, tuple[float, float, Histogram]] = {}
+    found: dict[str, tuple[float, float, LatencyHistogram]] = {}
     names, start = sorted({name for _, name in offered.tallies}), 0.0
     for number, phase in enumerate(offered.phases):
         for name in names:

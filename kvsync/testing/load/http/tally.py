@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Self
 
-from kvsync.testing.load.http.histogram import Histogram
+from kvsync.testing.load.http.histogram import LatencyHistogram
 from kvsync.testing.load.http.thresholds import Threshold
 from kvsync.testing.results.history import Record
 from kvsync.testing.traffic.service import LATE_S
@@ -20,14 +20,14 @@ ERRORS_KEPT = 10
 
 
 @dataclass(slots=True)
-class Tally:
+class RequestTally:
     """Requests of one kind in one phase.
 
     `late` left later than LATE_S after they were due, and `failed_in_time` failed though they were not late.
     `crowded` are late ones for which there was no place left among requests without an answer.
     """
 
-    served: Histogram = field(default_factory=Histogram)
+    served: LatencyHistogram = field(default_factory=LatencyHistogram)
     failed: int = 0
     late: int = 0
     failed_in_time: int = 0
@@ -53,7 +53,7 @@ class Tally:
         if error in self.errors or len(self.errors) < ERRORS_KEPT:
             self.errors[error] += 1
 
-    def merge(self, other: "Tally") -> None:
+    def merge(self, other: "RequestTally") -> None:
         """Count also what another one has."""
         self.served.merge(other.served)
         self.failed += other.failed
@@ -83,7 +83,7 @@ class Tally:
         return self.quantile(threshold.percentile or 0.0)
 
     @classmethod
-    def of(cls, every: Iterable["Tally"]) -> Self:
+    def of(cls, every: Iterable["RequestTally"]) -> Self:
         """Return several as one."""
         whole = cls()
         for each in every:
@@ -91,15 +91,15 @@ class Tally:
         return whole
 
 
-Tallies = Mapping[tuple[int, str], Tally]
+Tallies = Mapping[tuple[int, str], RequestTally]
 """By the number of the phase and the name of the request."""
 
 
-def tallied(records: Iterable[Record], f: str = "request") -> dict[tuple[int, str], Tally]:
+def tallied(records: Iterable[Record], f: str = "request") -> dict[tuple[int, str], RequestTally]:
     """Count records of requests by phase and kind."""
-    found: dict[tuple[int, str], Tally] = {}
+    found: dict[tuple[int, str], RequestTally] = {}
     for record in records:
         if record["f"] == f:
             place = int(str(record["phase"])), str(record["request"])
-            found.setdefault(place, Tally()).add(record)
+            found.setdefault(place, RequestTally()).add(record)
     return found

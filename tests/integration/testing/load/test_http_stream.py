@@ -13,7 +13,7 @@ import pytest
 from kvsync.testing.load.generator import Generator
 from kvsync.testing.load.http.requests import RequestKind
 from kvsync.testing.load.http.stream import LATE, HttpStream, broken_in
-from kvsync.testing.load.http.tally import Tally, tallied
+from kvsync.testing.load.http.tally import RequestTally, tallied
 from kvsync.testing.load.http.thresholds import parse
 from kvsync.testing.load.plan import Phase
 from kvsync.testing.results.history import History, Record, read_lines
@@ -122,7 +122,7 @@ def hold(rate_per_s: float = 100, seconds: float = 0.6) -> list[Phase]:
     return [Phase(name="hold", seconds=seconds, rate_per_s=rate_per_s)]
 
 
-def offered(stream: HttpStream, run_dir: Path) -> tuple[dict[tuple[int, str], Tally], list[Record]]:
+def offered(stream: HttpStream, run_dir: Path) -> tuple[dict[tuple[int, str], RequestTally], list[Record]]:
     """Offer a load to its end; return what came of it, and what is said of its phases."""
     with Generator([stream], run_dir=run_dir, name="load", test="t") as generator:
         generator.await_end(30)
@@ -215,7 +215,7 @@ def test_a_climb_ends_where_a_threshold_breaks(shop: Shop, tmp_path: Path) -> No
 )
 def test_what_breaks_a_step(served: int, failed: int, late: int, lost: int, broken: list[str]) -> None:
     """A threshold, requests that are left without an answer, or our own sender; not what was not measured."""
-    tally = Tally(failed=failed, late=late)
+    tally = RequestTally(failed=failed, late=late)
     for _ in range(served):
         tally.served.add(0.01)
     step = Phase(name="climb", seconds=1, rate_per_s=1, climbs=True)

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from kvsync.testing.load.http.judgement import Offered, PhaseEnd, ends_of, judged
+from kvsync.testing.load.http.judgement import OfferedRequests, PhaseEnd, ends_of, judged
 from kvsync.testing.load.http.stream import LATE
-from kvsync.testing.load.http.tally import Tally
+from kvsync.testing.load.http.tally import RequestTally
 from kvsync.testing.load.http.thresholds import parse
 from kvsync.testing.load.plan import Phase
 from kvsync.testing.results.outcome import CheckKind
@@ -27,9 +27,9 @@ def tally(
     late: int = 0,
     in_time: int | None = None,
     crowded: int = 0,
-) -> Tally:
+) -> RequestTally:
     """Return requests; of those that failed, all left in time if nothing else is said."""
-    found = Tally(
+    found = RequestTally(
         failed=failed, late=late, failed_in_time=failed if in_time is None else in_time, crowded=crowded
     )
     found.errors.update({"500 it broke": failed} if failed else {})
@@ -38,17 +38,19 @@ def tally(
     return found
 
 
-def verdict(offered: Offered, threshold: str) -> tuple[CheckKind, str]:
+def verdict(offered: OfferedRequests, threshold: str) -> tuple[CheckKind, str]:
     """Return how one threshold is judged."""
     check = judged(offered, [parse(threshold)])[0]
     return check.kind, check.detail
 
 
-def one(found: Tally, *, intended: int | None = None, busy: float = 0.1, why: str = "") -> Offered:
+def one(
+    found: RequestTally, *, intended: int | None = None, busy: float = 0.1, why: str = ""
+) -> OfferedRequests:
     """Return a load of one phase and one kind of request."""
     end = PhaseEnd(intended=found.count if intended is None else intended, busy=busy)
     tallies = {(0, "read"): found} if found.count else {}
-    return Offered(phases=[HOLD], tallies=tallies, ends={0: end}, why=why)
+    return OfferedRequests(phases=[HOLD], tallies=tallies, ends={0: end}, why=why)
 
 
 @pytest.mark.parametrize(
@@ -79,7 +81,7 @@ def one(found: Tally, *, intended: int | None = None, busy: float = 0.1, why: st
         (tally(failed=20, late=50, in_time=20), "errors < 5 %", "failed", "errors were 20.00 %"),
     ],
 )
-def test_a_threshold(found: Tally, threshold: str, kind: CheckKind, said: str) -> None:
+def test_a_threshold(found: RequestTally, threshold: str, kind: CheckKind, said: str) -> None:
     """Passed only by enough requests that left in time; failed by what the service did."""
     judged_kind, detail = verdict(one(found), threshold)
 
@@ -112,7 +114,7 @@ def climbed(
 ) -> list[tuple[CheckKind, str]]:
     """Return the checks of a climb with a step for each of what broke; latencies are 10 ms."""
     rates = [100.0 * (1 + number) for number in range(4)]
-    offered = Offered(
+    offered = OfferedRequests(
         phases=[HOLD, *climb(*rates)],
         tallies={(number, "read"): tally(latency_s=0.01) for number in range(len(broken) + 1)},
         ends={
@@ -160,7 +162,7 @@ def test_a_rate_in_a_climb_is_the_highest_that_held() -> None:
 
 def test_a_climb_alone_is_all_there_is() -> None:
     """Thresholds without a phase are about its steps that held."""
-    offered = Offered(
+    offered = OfferedRequests(
         phases=climb(10, 20),
         tallies={(0, "read"): tally(), (1, "read"): tally(latency_s=1)},
         ends={0: PhaseEnd(intended=100), 1: PhaseEnd(intended=100, broken=["p95 < 20 ms: 1.00 s"])},

@@ -5,8 +5,8 @@ import random
 
 import pytest
 
-from kvsync.testing.load.http.histogram import Histogram, log_of
-from kvsync.testing.load.http.tally import Tally, tallied
+from kvsync.testing.load.http.histogram import LatencyHistogram, log_of
+from kvsync.testing.load.http.tally import RequestTally, tallied
 from kvsync.testing.load.http.thresholds import parse
 from kvsync.testing.results.history import Record
 from kvsync.testing.results.measurement import quantile
@@ -19,9 +19,9 @@ def record(latency_s: float, *, ok: bool = True, late_s: float = 0.0, **fields: 
     return {"f": "request", "type": kind, "latency_s": latency_s, "late_s": late_s, **more, **fields}
 
 
-def tally(*records: Record) -> Tally:
+def tally(*records: Record) -> RequestTally:
     """Count records."""
-    found = Tally()
+    found = RequestTally()
     for each in records:
         found.add(each)
     return found
@@ -53,7 +53,7 @@ def test_a_failure_is_slower_than_everything() -> None:
 def test_without_a_sample_nothing_is_measured() -> None:
     """It is not a number, which holds no threshold."""
     assert all(
-        math.isnan(Tally().measure(parse(text), 10))
+        math.isnan(RequestTally().measure(parse(text), 10))
         for text in ("p95 < 1 s", "mean < 1 s", "max < 1 s", "errors < 1 %", "rate > 1")
     )
 
@@ -76,7 +76,7 @@ def test_records_are_counted_by_phase_and_kind() -> None:
 
 def test_the_log_is_what_tools_of_hdrhistogram_read() -> None:
     """Decoded once with hdrhistogram 0.10.8: 4 values, median 10,007 us, maximum 3,600,809,983 us."""
-    histogram = Histogram()
+    histogram = LatencyHistogram()
     for latency_s in (0.01, 0.01, 0.000_5, 18_000.0):
         histogram.add(latency_s)
 
