@@ -43,6 +43,7 @@ class ScriptLoad:
             tallies={(0, name): each for name, each in self.tallies.items()},
             ends={0: PhaseEnd(intended=count + self.dropped)},
             why=why,
+            counted_from="sent",
         )
 
 

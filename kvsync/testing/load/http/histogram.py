@@ -71,7 +71,7 @@ class Histogram:
 def log_of(histograms: Mapping[str, tuple[float, float, Histogram]]) -> str:
     """Return a histogram log: by tag, when it starts, how long it lasts (seconds), and what was measured."""
     lines = [
-        "#[Latencies in microseconds, counted from when each request was due]",
+        "#[Latencies in microseconds]",
         "#[Histogram log format version 1.3]",
         '"StartTimestamp","Interval_Length","Interval_Max","Interval_Compressed_Histogram"',
     ]

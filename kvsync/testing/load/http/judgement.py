@@ -14,6 +14,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
+from typing import Literal
 
 from kvsync.testing.load.http.stream import LATE
 from kvsync.testing.load.http.tally import Tallies, Tally
@@ -59,13 +60,15 @@ def ends_of(records: Sequence[Record]) -> dict[int, PhaseEnd]:
 class Offered:
     """A load, and what came of it: `why` says what ended it before its end, "" if nothing did.
 
-    `ends` are None where the sender does not say what it had to send, as scripts do.
+    `ends` are None where the sender does not say what it had to send. Latencies are `counted_from` when a
+    request was due or, by what others measured, from when it was sent.
     """
 
     phases: Sequence[Phase]
     tallies: Tallies
     ends: Mapping[int, PhaseEnd] | None = None
     why: str = ""
+    counted_from: Literal["due", "sent"] = "due"
 
     def climbs(self) -> Iterator["Climb"]:
         """Yield each climb, with its steps in order."""
@@ -180,7 +183,9 @@ def _verdict(offered: Offered, threshold: Threshold, value: float, asked: Tally)
         return ("not-run", f"{offered.why}, and {said}") if offered.why else ("void", said)
     said = f"{_was(threshold)} {threshold.shown(value)} of {asked.count} requests{_errors(asked)}"
     if offered.why:
-        return "inconclusive", f"{offered.why}; until then {said}"
+        # Of a phase that was not gone through, there is no rate.
+        until_then = f"{asked.count} requests were answered" if threshold.measure == "rate" else said
+        return "inconclusive", f"{offered.why}; until then {until_then}"
     broken = not threshold.holds(value)
     doubt = offered.not_offered(offered.numbers(threshold.phase), asked)
     if doubt:

@@ -29,6 +29,10 @@ LARGEST = 16 * 1024**2
 _CHUNK = 65536
 
 
+class TooLate(Exception):
+    """Its time is over before it could be sent; or else a load would take as long as its requests wait."""
+
+
 class HttpSender:
     """Sends requests to a service at `target`; may be used by several threads at a time."""
 
@@ -74,11 +78,17 @@ class HttpSender:
             is_crowded = self._busy >= PLACES
         status, error = 0, ""
         try:
+            if sent - due > request.kind.timeout_s:
+                raise TooLate
             status, headers, body = self._exchange(request, sent + request.kind.timeout_s)
             if request.kind.is_served_by(status):
                 self._capture(request, headers, body)
             else:
                 error = shortened(body[:500].decode(errors="replace").strip()) or "not what was expected"
+        except TooLate:
+            error = (
+                f"not sent: it was late by more than the {request.kind.timeout_s:g} s that an answer may take"
+            )
         except TimeoutError:
             error = f"no answer within {request.kind.timeout_s:g} s"
         except (OSError, http.client.HTTPException) as exc:

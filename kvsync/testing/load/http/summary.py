@@ -46,13 +46,14 @@ class LoadRow:
 class LoadSummary:
     """A load stage: its thresholds with how they were judged, its numbers, and a curve of each request.
 
-    A curve has points (share of requests, seconds).
+    A curve has points (share of requests, seconds), counted from when requests were due or sent.
     """
 
     stage: str
     checks: Sequence[Mapping[str, str]]
     rows: Sequence[LoadRow]
     curves: Mapping[str, Sequence[tuple[float, float]]]
+    counted_from: str = "due"
 
     @classmethod
     def of(cls, stage: str, offered: Offered, checks: Sequence[Check]) -> Self:
@@ -70,6 +71,7 @@ class LoadSummary:
             ],
             rows=list(_rows(offered, names)),
             curves={name: curve for name, curve in curves.items() if curve},
+            counted_from=offered.counted_from,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -117,15 +119,20 @@ def _finite(value: float) -> float | None:
 
 
 def measurements(stage: str, offered: Offered, thresholds: Sequence[Threshold]) -> Iterator[Measurement]:
-    """Yield what each threshold measured, with its limit as the goal, and the usual numbers of each phase."""
+    """Yield what each threshold measured, with its limit as the goal, and the usual numbers of each phase.
+
+    What is not a finite number, for too many requests failed, is left out.
+    """
     for each in thresholds:
         value, asked = measured(offered, each)
+        if not math.isfinite(value):
+            continue
         yield Measurement(
             name=stage,
             metric=each.text.partition(each.sign)[0].strip(),
             value=_shown(each.measure, value),
             unit=_unit(each.measure),
-            samples=asked.count if math.isfinite(value) else 0,
+            samples=asked.count,
             better="lower" if each.sign.startswith("<") else "higher",
             goal=_shown(each.measure, each.limit),
         )
@@ -159,9 +166,7 @@ def measurements(stage: str, offered: Offered, thresholds: Sequence[Threshold]) 
 
 
 def _shown(measure: str, value: float) -> float:
-    """Return a value in the unit of measurements; what is not finite has no form in JSON."""
-    if not math.isfinite(value):
-        return -1.0
+    """Return a value in the unit of measurements."""
     return {"errors": 100 * value, "rate": value}.get(measure, 1e3 * value)
 
 

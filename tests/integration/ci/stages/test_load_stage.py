@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from kvsync.ci.box.box import Box
 from kvsync.ci.page.loads import loads_of
 from kvsync.ci.project.choice import stages_of
 from kvsync.ci.project.reading import parse_project
@@ -164,13 +165,17 @@ def test_with_a_service_and_a_matrix(context: StageContext) -> None:
 
 
 def test_what_cannot_be_offered_is_not_run(url: str, context: StageContext) -> None:
-    """Phases of another profile alone, a time limit of the owner's, a target that is no address."""
+    """Phases of another profile alone, a time limit of the owner's, a box, a target that is no address."""
     full = STAGE.replace("{url}", url).replace("thresholds", 'when = {profiles = ["full"]}\nthresholds')
     full += 'profiles = ["full"]\n'
     project = parse_project(STAGE.replace("{url}", url))
     short = make_served(stages_of(project)["load"], 0.5, {}, ServiceSettings())
 
     assert "none of its phases is for the profile 'quick'" in carried_out(full, context).reason
+    assert (
+        "in a box there is no network"
+        in carried_out(STAGE.replace("{url}", url), replace(context, box=Box())).reason
+    )
     assert "its phases take 1 s, and it may take 0 s" in run_safely(short, context).reason
     nowhere = STAGE.replace("{url}", "{target}").replace(
         "thresholds", 'matrix = {target = ["x"]}\nthresholds'

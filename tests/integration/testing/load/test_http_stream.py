@@ -16,7 +16,7 @@ from kvsync.testing.load.http.stream import LATE, HttpStream, broken_in
 from kvsync.testing.load.http.tally import Tally, tallied
 from kvsync.testing.load.http.thresholds import parse
 from kvsync.testing.load.plan import Phase
-from kvsync.testing.results.history import Record, read_lines
+from kvsync.testing.results.history import History, Record, read_lines
 from kvsync.testing.traffic.service import Sample, Service
 
 WRITE = RequestKind(
@@ -158,6 +158,21 @@ def test_what_is_not_an_answer_is_an_error(shop: Shop, tmp_path: Path, path: str
     assert set(found[0, "x"].errors) == {error}
 
 
+def test_what_is_late_by_more_than_its_time_limit_is_not_sent(shop: Shop, tmp_path: Path) -> None:
+    """A load takes no longer than its phases and one answer; what was left out is late, and an error."""
+    history = History(tmp_path / "history.jsonl", proc="load")
+    stream = HttpStream(
+        target=url(shop), kinds=[RequestKind(name="x", path="/0", timeout_s=0.3)], phases=hold(), seed=1
+    )
+    with stream.sender(history) as sender:
+        request = next(iter(stream.coming(sender, time.monotonic(), threading.Event())))
+        sender.send(request, time.monotonic() - 0.5)
+
+    tally = sender.tally(0, "x")
+    assert (tally.failed, tally.late, tally.failed_in_time) == (1, 1, 0)
+    assert shop.seen == {}
+
+
 def test_a_service_that_is_not_there_fails_every_request(tmp_path: Path) -> None:
     """Each is sent all the same; the records are what the verdict of a fault is made of, too."""
     stream = HttpStream(target="http://127.0.0.1:9", kinds=[READ, WRITE], phases=[], seed=1)
@@ -194,7 +209,7 @@ def test_a_climb_ends_where_a_threshold_breaks(shop: Shop, tmp_path: Path) -> No
         (100, 0, 0, 0, []),
         (90, 10, 0, 0, ["errors < 5 %: 10.00 %"]),
         (100, 0, 10, 0, [f"{LATE}: 10 of 100 requests"]),
-        (100, 10, 0, 10, ["10 of 110 requests had no answer yet"]),
+        (100, 10, 0, 10, ["10 of 120 requests had no answer yet"]),
         (0, 0, 0, 0, []),
     ],
 )

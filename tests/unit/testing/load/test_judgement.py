@@ -104,6 +104,7 @@ def test_an_interruption_keeps_what_was_measured_and_decides_nothing() -> None:
         "the run was interrupted; until then p95 was 10.0 ms of 100 requests",
     )
     assert verdict(one(tally(0), why=why), "p95 < 5 ms")[0] == "not-run"
+    assert verdict(one(tally(), why=why), "rate > 5")[1].endswith("until then 100 requests were answered")
 
 
 def climbed(

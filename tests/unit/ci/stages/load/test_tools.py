@@ -77,7 +77,8 @@ def test_the_shortest_latencies_count_as_those_of_failures() -> None:
 
     found = locust_load(json.dumps([{**stats, "num_failures": 3}])).tallies["GET /healthz"]
 
-    assert (found.count, found.failed, found.quantile(0.01)) == (13, 3, pytest.approx(0.012, rel=1e-3))
+    assert (found.count, found.failed) == (13, 3)
+    assert found.quantile(0.01) == pytest.approx(0.012, rel=1e-3)
 
 
 @pytest.mark.parametrize(
