@@ -12,8 +12,6 @@ from kvsync.ci.project.services import placeholders, start_order
 from kvsync.ci.services.running_service import RunningService
 from kvsync.ci.settings import ServiceSettings
 from kvsync.ci.stages.command_stage import CommandStage
-from kvsync.ci.stages.load.script import ScriptStage
-from kvsync.ci.stages.load.stage import LoadStage
 from kvsync.ci.stages.pytest_stage import PytestStage
 from kvsync.ci.stages.served import ServedStage
 from kvsync.ci.stages.stage import Stage
@@ -77,6 +75,10 @@ def make_stage(
                 values=stage.values,
             )
         case LoadStageTable():
+            # Only here, as with the kind chaos.
+            from kvsync.ci.stages.load.script import ScriptStage
+            from kvsync.ci.stages.load.stage import LoadStage
+
             kind = ScriptStage if table.script else LoadStage
             return kind(stage.name, table, timeout_s, stage.values)
         case CommandStageTable():
