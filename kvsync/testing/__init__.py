@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         PodKill,
         PodPause,
         PortsBlocked,
+        Restart,
         Stall,
     )
     from kvsync.testing.faults.holding import Effect, Episode, Injection, Injector, active
@@ -88,6 +89,7 @@ __all__ = [
     "PodKill",
     "PodPause",
     "PortsBlocked",
+    "Restart",
     "Scenario",
     "Stall",
     "Violated",
@@ -115,7 +117,7 @@ _HOMES = {
     "faults.fault": (
         "Bandwidth ClockOffset ContainerKill Corruption CpuStress Cut DiskLatency Fault HttpDelay "
         "Latency MemoryStress MessageLoss OneShot PacketLoss Partition PodFailure PodKill PodPause "
-        "PortsBlocked Stall"
+        "PortsBlocked Restart Stall"
     ),
     "faults.holding": "Effect Episode Injection Injector active",
     "oracle.tables": "Comparison Violation",

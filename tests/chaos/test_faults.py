@@ -42,6 +42,7 @@ from kvsync.testing.faults.fault import (
     PodKill,
     PodPause,
     PortsBlocked,
+    Restart,
     Stall,
 )
 from kvsync.testing.faults.holding import Episode, Injector, active
@@ -85,6 +86,7 @@ class Plan:
 CASES: Mapping[str, tuple[Fault, Plan]] = {
     "pod kill": (PodKill(pod=""), Plan(quick_s=QUICK_S, full_s=60, replicas=5)),
     "container kill": (ContainerKill(pod=""), Plan(quick_s=QUICK_S, full_s=60)),
+    "restart": (Restart(pod=""), Plan(full_s=60)),
     "pod failure": (PodFailure(pod=""), Plan(full_s=90)),
     "failure of half of the pods": (PodFailure(pod=""), Plan(full_s=90, replicas=5, victims=2)),
     "pod pause": (PodPause(pod=""), Plan(quick_s=QUICK_S, full_s=30)),

@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from kvsync.ci.chaos.judging import Observed, checks, record, recovered_at, served, unsteady
-from kvsync.ci.chaos.steady import Steady
+from kvsync.ci.chaos.judging import UnderFault, checks, record, recovered_at, served, unsteady
+from kvsync.ci.chaos.steady import SteadyRequests
 from kvsync.ci.project.chaos_stage import Criteria
 from kvsync.errors import KVSyncError
 from kvsync.testing.faults.fault import (
@@ -64,7 +64,7 @@ class Deadline:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Experiment:
+class FaultExperiment:
     """A fault, held for `seconds`, and what is measured meanwhile.
 
     `look` says what else is wrong afterwards, such as a service that ended. `proof_timeout_s`: how long the
@@ -77,7 +77,7 @@ class Experiment:
     baseline_s: float
     criteria: Criteria
     injector: Injector
-    steady: Callable[[], Steady]
+    steady: Callable[[], SteadyRequests]
     history: History
     deadline: Deadline
     look: Callable[[], str] = lambda: ""
@@ -117,7 +117,7 @@ class Experiment:
         # Only now there are answers to all requests.
         recovered = recovered_at(steady.samples(), episode.ended)
         until = max(recovered or math.inf, episode.ended, self._watched_until(episode))
-        seen = Observed(
+        seen = UnderFault(
             fault=self.fault,
             criteria=self.criteria,
             baseline=self._service(steady, began, injected),
@@ -133,17 +133,17 @@ class Experiment:
     def _watched_until(self, episode: Episode) -> float:
         return episode.started + self.seconds if isinstance(self.fault, OneShot) else episode.started
 
-    def _await_recovery(self, steady: Steady, ended: float) -> float:
+    def _await_recovery(self, steady: SteadyRequests, ended: float) -> float:
         """Wait until requests are served again; returns how long was waited since the fault ended."""
         limit = ended + PATIENCE * self.criteria.recovery
         while recovered_at(steady.samples(), ended) is None and time.monotonic() < limit:
             self._wait_until(steady, time.monotonic() + TURN_S)
         return time.monotonic() - ended
 
-    def _service(self, steady: Steady, since: float, until: float) -> Service:
+    def _service(self, steady: SteadyRequests, since: float, until: float) -> Service:
         return served(steady.samples(), since, until)
 
-    def _wait_until(self, steady: Steady, moment: float) -> None:
+    def _wait_until(self, steady: SteadyRequests, moment: float) -> None:
         while (left_s := moment - time.monotonic()) > 0:
             self.deadline.check()
             steady.check()

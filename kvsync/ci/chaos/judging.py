@@ -19,7 +19,7 @@ IN_A_ROW = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Observed:
+class UnderFault:
     """What was measured of one fault. `recovery_s`: after its end, None if it did not recover in `waited_s`.
 
     `why` says what else was seen then.
@@ -71,7 +71,7 @@ def unsteady(baseline: Service, criteria: Criteria) -> str:
     return "" if baseline.was_offered else baseline.not_offered
 
 
-def checks(name: str, seen: Observed) -> list[Check]:
+def checks(name: str, seen: UnderFault) -> list[Check]:
     """Return a check for each criterion of the fault of this name."""
     found = [_availability(seen), _errors(seen), *([_p95(seen)] if seen.criteria.p95 is not None else [])]
     doubt = _doubt(seen)
@@ -81,7 +81,7 @@ def checks(name: str, seen: Observed) -> list[Check]:
     return [each.check(name) for each in (*judged, _recovery(seen))]
 
 
-def record(seen: Observed, history: History) -> None:
+def record(seen: UnderFault, history: History) -> None:
     """Write down what the report shows of a fault, in the form of kvsync.testing.traffic.steady."""
     found = checks("", seen)
     broken = [each.detail for each in found if each.kind == "failed" and each.name != ": recovery"]
@@ -121,7 +121,7 @@ class _Judged:
         )
 
 
-def _availability(seen: Observed) -> _Judged:
+def _availability(seen: UnderFault) -> _Judged:
     during, least = seen.during, seen.criteria.availability
     return _Judged(
         "availability",
@@ -131,7 +131,7 @@ def _availability(seen: Observed) -> _Judged:
     )
 
 
-def _errors(seen: Observed) -> _Judged:
+def _errors(seen: UnderFault) -> _Judged:
     rise, most = 100 * seen.error_increase, 100 * seen.criteria.errors
     return _Judged(
         "errors",
@@ -141,7 +141,7 @@ def _errors(seen: Observed) -> _Judged:
     )
 
 
-def _p95(seen: Observed) -> _Judged:
+def _p95(seen: UnderFault) -> _Judged:
     during_ms, before_ms = 1000 * seen.during.p95_s, 1000 * seen.baseline.p95_s
     limit_ms = max(1000 * seen.criteria.quick, (seen.criteria.p95 or math.inf) * before_ms)
     fewest = min(round(each.requests * each.availability) for each in (seen.baseline, seen.during))
@@ -155,7 +155,7 @@ def _p95(seen: Observed) -> _Judged:
     return _Judged("p95", _kind(during_ms <= limit_ms), said, figures)
 
 
-def _recovery(seen: Observed) -> _Judged:
+def _recovery(seen: UnderFault) -> _Judged:
     most_s = seen.criteria.recovery
     if seen.recovery_s is None:
         said = f"not recovered {seen.waited_s:.1f} s after its end; {most_s:g} s are allowed"
@@ -167,7 +167,7 @@ def _recovery(seen: Observed) -> _Judged:
     )
 
 
-def _doubt(seen: Observed) -> str:
+def _doubt(seen: UnderFault) -> str:
     """Say why nothing can be concluded from the requests; "" if something can."""
     if seen.during.requests < FEWEST_REQUESTS:
         return f"{seen.during.requests} requests say nothing; at least {FEWEST_REQUESTS} are needed"

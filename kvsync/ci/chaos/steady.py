@@ -32,7 +32,7 @@ Ask = Callable[[], str]
 """Asks once; says what was wrong with the answer, "" if nothing was."""
 
 
-class Steady(Protocol):
+class SteadyRequests(Protocol):
     """A context in which requests are sent, until it is left."""
 
     def __enter__(self) -> Self:
@@ -62,24 +62,24 @@ class Probing:
         self._thread = threading.Thread(target=self._send, name="steady")
 
     def __enter__(self) -> Self:
-        """See Steady."""
+        """See SteadyRequests."""
         self._thread.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """See Steady."""
+        """See SteadyRequests."""
         self._stop.set()
         self._thread.join()
         self._pool.shutdown(cancel_futures=kind is not None)
 
     def samples(self) -> list[Sample]:
-        """See Steady."""
+        """See SteadyRequests."""
         return list(self._samples)
 
     def check(self) -> None:
-        """See Steady: it ends with its context alone."""
+        """See SteadyRequests: it ends with its context alone."""
 
     def _send(self) -> None:
         began = time.monotonic()
@@ -120,22 +120,22 @@ class Requests:
         self._generator = Generator([stream], run_dir=run_dir, name=name, test=test)
 
     def __enter__(self) -> Self:
-        """See Steady."""
+        """See SteadyRequests."""
         self._generator.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """See Steady."""
+        """See SteadyRequests."""
         self._generator.__exit__(kind, error, trace)
 
     def samples(self) -> list[Sample]:
-        """See Steady."""
+        """See SteadyRequests."""
         return [Sample.of(each) for each in self._generator.records() if each["f"] == "request"]
 
     def check(self) -> None:
-        """See Steady."""
+        """See SteadyRequests."""
         self._generator.check()
 
 

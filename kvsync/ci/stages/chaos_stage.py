@@ -13,9 +13,9 @@ from datetime import UTC, datetime
 
 from kvsync.ci.chaos.containers import ContainerInjector, find_container
 from kvsync.ci.chaos.declared import fault_of
-from kvsync.ci.chaos.experiment import Deadline, Experiment, Stopped
+from kvsync.ci.chaos.experiment import Deadline, FaultExperiment, Stopped
 from kvsync.ci.chaos.injector import ServiceInjector
-from kvsync.ci.chaos.steady import AT_MOST_S, Probing, Requests, Steady, http_probe, program_probe
+from kvsync.ci.chaos.steady import AT_MOST_S, Probing, Requests, SteadyRequests, http_probe, program_probe
 from kvsync.ci.project.chaos_stage import (
     ChaosStageTable,
     ContainerLabel,
@@ -117,7 +117,7 @@ class _Running:
         self._restore()
         history = self._history.bind(test=f"{self._stage.name}::{name}")
         injector, victim = self._injector_of(table, history)
-        experiment = Experiment(
+        experiment = FaultExperiment(
             name=name,
             fault=fault_of(table, victim),
             seconds=table.seconds,
@@ -159,7 +159,7 @@ class _Running:
                 )
                 return ServiceInjector(self._stage.services, around, check), name
 
-    def _steady(self, name: str, history: History) -> Steady:
+    def _steady(self, name: str, history: History) -> SteadyRequests:
         context, asked = self._context, self._stage.table.steady
         if isinstance(asked.probe, tuple):
             argv = [filled(word, self._values) for word in asked.probe]

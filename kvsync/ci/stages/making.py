@@ -16,8 +16,6 @@ from kvsync.ci.services.running_service import RunningService
 from kvsync.ci.settings import ServiceSettings
 from kvsync.ci.stages.command_stage import CommandStage
 from kvsync.ci.stages.covered import CoveredStage
-from kvsync.ci.stages.load.script import ScriptStage
-from kvsync.ci.stages.load.stage import LoadStage
 from kvsync.ci.stages.profiles import FileProfiles, MeasuredProfiles
 from kvsync.ci.stages.pytest_stage import PytestStage
 from kvsync.ci.stages.result_files import Wanted
@@ -80,6 +78,10 @@ def make_stage(
                 values=stage.values,
             )
         case LoadStageTable():
+            # Only here, as with the kind chaos.
+            from kvsync.ci.stages.load.script import ScriptStage
+            from kvsync.ci.stages.load.stage import LoadStage
+
             kind = ScriptStage if table.script else LoadStage
             return kind(stage.name, table, timeout_s, stage.values)
         case CommandStageTable():

@@ -186,7 +186,7 @@ def test_a_program_may_be_what_is_asked(context: StageContext) -> None:
     """It finds the services as tests do, and its exit status counts."""
     code = "import os, sys; sys.exit('BACK_URL' not in os.environ)"
     steady = f'\nsteady = {{probe = ["{sys.executable}", "-c", "{code}"], rate = 15}}\n'
-    result = run_stage(context, steady + fault("gone", "pause"), ("500ms", "2s"))
+    result = run_stage(context, steady + fault("gone", "pause"), ("500ms", "3s"))
 
     assert result.outcome is Outcome.PASSED, result.reason
 

@@ -30,6 +30,7 @@ from kvsync.testing.faults.fault import (
     PodKill,
     PodPause,
     PortsBlocked,
+    Restart,
     Stall,
 )
 from kvsync.testing.faults.holding import active
@@ -51,6 +52,12 @@ FAULTS = [
         r"process \d+ after \d+, epoch \d+ after \d+",
         r"a request is answered",
         id="container kill",
+    ),
+    pytest.param(
+        Restart(pod=""),
+        r"process \d+ after \d+, epoch \d+ after \d+",
+        r"a request is answered",
+        id="restart",
     ),
     pytest.param(
         PodFailure(pod=""),

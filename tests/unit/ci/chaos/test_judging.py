@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from kvsync.ci.chaos.judging import Observed, checks, recovered_at, served, unsteady
+from kvsync.ci.chaos.judging import UnderFault, checks, recovered_at, served, unsteady
 from kvsync.ci.project.chaos_stage import Criteria
 from kvsync.testing.faults.fault import PodPause
 from kvsync.testing.traffic.service import Sample, Service
@@ -19,12 +19,12 @@ def service(**changes: float) -> Service:
     return replace(well, **changes)  # type: ignore[arg-type]  # the counts among them are whole
 
 
-WELL = Observed(
+WELL = UnderFault(
     fault=PodPause(pod="api"), criteria=Criteria(), baseline=service(), during=service(), recovery_s=0.0
 )
 
 
-def judged(seen: Observed) -> dict[str, str]:
+def judged(seen: UnderFault) -> dict[str, str]:
     """Return how each criterion ended."""
     return {each.name.removeprefix("a: "): each.kind for each in checks("a", seen)}
 
