@@ -91,6 +91,7 @@ def _parts() -> Iterator[str]:
     yield fields_table(CommitSource, {})
     yield f"## stages.toml\n\n{_said(stages_model)}"
     yield "Editors that know JSON Schema check such a file with [stages.schema.json](stages.schema.json).\n"
+    yield f"### Load\n\n{_said(load_stage)}"
     for title, kind in _TABLES.items():
         yield f"### {title}\n\n{inspect.getdoc(kind)}\n"
         yield fields_table(kind, {})

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import cycle
 
 from markupsafe import Markup
 
@@ -20,6 +21,9 @@ TIME_STEPS_S = (30, 60, 120, 300, 600, 1800, 3600, 7200, 14400, 86400)
 """Between the ticks of a time axis, so that they are round in minutes or hours."""
 
 MOST_TRENDS = 12
+
+_SHARES = (0.0, 0.5, 0.9, 0.95, 0.99, 0.999, 0.9999, 0.99999)
+_TONES = ("accent", "pass", "unknown", "fail", "ink", "muted")
 
 Series = Sequence[tuple[datetime, float]]
 
@@ -57,6 +61,47 @@ def trend_charts(
         *_small_charts(durations_s, duration),
         *_small_charts(benchmarks, number),
     ]
+
+
+def latency_curves(curves: Mapping[str, Sequence[tuple[float, float]]]) -> Markup:
+    """Draw which latency (s) a share of requests does not exceed, as the plots of HdrHistogram do.
+
+    Both axes are logarithmic, that of the shares towards 100 %. Empty where no curve has two points.
+    """
+    shown = {name: points for name, points in curves.items() if len(points) > 1}
+    if not shown:
+        return Markup()
+    latencies = [latency for points in shown.values() for _, latency in points]
+    low = math.floor(math.log10(max(1e-6, min(latencies))))
+    high = max(low + 1, math.ceil(math.log10(max(latencies))))
+    last = max(share for points in shown.values() for share, _ in points)
+    left, top, right, bottom = 58.0, 8.0, WIDTH - 160, 190.0
+
+    def place(share: float, latency: float) -> tuple[float, float]:
+        height = (math.log10(max(1e-6, latency)) - low) / (high - low)
+        return left + _nines(share) / _nines(last) * (right - left), bottom - height * (bottom - top)
+
+    parts = []
+    for power in range(low, high + 1):
+        _, y = place(0, 10.0**power)
+        parts += [_line([(left, y), (right, y)], "line")]
+        parts += [_text(left - 6, y + 3, duration(10.0**power), anchor="end")]
+    for share in (share for share in _SHARES if share <= last):
+        x, _ = place(share, 1)
+        parts += [_line([(x, top), (x, bottom)], "line")]
+        parts += [_text(x, bottom + 12, f"{100 * share:g} %", anchor="middle")]
+    below = top
+    ends = sorted((place(*points[-1])[1], name) for name, points in shown.items())
+    for tone, (y, name) in zip(cycle(_TONES), ends, strict=False):
+        below = max(below + 10, y)
+        parts += [_line([place(*point) for point in shown[name]], tone, 1.4)]
+        parts += [_text(right + 8, below + 3, label(f"{name}: {duration(shown[name][-1][1])}"), tone)]
+    return _svg(max(bottom, below) + 18, parts)
+
+
+def _nines(share: float) -> float:
+    """Return how far to the right a share is: each nine more is as far again."""
+    return -math.log10(1 - share)
 
 
 def ticks(low: float, high: float, most: int, steps: Iterable[float] = ()) -> list[float]:

@@ -14,8 +14,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from kvsync.ci.archive.comparison import RunComparison
-from kvsync.ci.page.drawings import stage_timeline, trend_charts
+from kvsync.ci.page.drawings import latency_curves, stage_timeline, trend_charts
 from kvsync.ci.page.evidence import KINDS, Evidence
+from kvsync.ci.page.loads import MOST_ROWS, loads_of
 from kvsync.ci.page.room import MOST_PROBLEMS, shown_problems, shown_tests
 from kvsync.ci.page.timeline import Timeline, local_pods
 from kvsync.ci.page.wording import age, duration, moment, number
@@ -23,6 +24,7 @@ from kvsync.ci.report.difference import Change
 from kvsync.ci.report.problems import problems
 from kvsync.ci.report.report import Report
 from kvsync.ci.run_folder import RunFolder
+from kvsync.testing.load.http.summary import LoadSummary
 from kvsync.testing.results.history import read, read_lines
 from kvsync.testing.results.measurement import Measurement, read_measurements
 from kvsync.testing.results.outcome import OUTCOMES, Outcome
@@ -80,6 +82,7 @@ def write_page(
         report,
         evidence_of(run_dir),
         read_measurements(run_dir / "benchmark.json"),
+        loads=loads_of(run_dir),
         comparison=comparison,
         trends=trends,
         coverage=coverage_pages(run_dir),
@@ -114,6 +117,7 @@ def render(
     evidence: Evidence,
     measurements: Sequence[Measurement],
     *,
+    loads: Sequence[tuple[str, LoadSummary]] = (),
     comparison: RunComparison | None = None,
     trends: "Trends | None" = None,
     coverage: Mapping[str, str] = EMPTY,
@@ -152,6 +156,8 @@ def render(
         push_tones=PUSH_TONES,
         evidence=evidence,
         measurements=measurements,
+        loads=[(folder, load, latency_curves(load.curves)) for folder, load in loads],
+        most_rows=MOST_ROWS,
         stage_chart=stage_timeline(report.stages),
         timeline=timeline,
         timeline_chart=_timeline(timeline) if timeline else "",

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import PurePath
 from typing import cast
 
@@ -9,7 +10,7 @@ from kvsync.ci.project.load_stage import TOOLS
 from kvsync.ci.project.relations import PLACEHOLDER, suggested
 from kvsync.ci.project.values import DEFAULT_TIMEOUT_S, as_seconds
 from kvsync.pods import Location
-from kvsync.testing.load.http.thresholds import parse, wrong_names
+from kvsync.testing.load.http.thresholds import Threshold, parse, wrong_names
 
 PROVIDED = ("profile", "seed")
 """What `{name}` may stand for in requests besides values, captures and those of a matrix."""
@@ -90,10 +91,7 @@ def _wrong_requests(stage: _Table) -> _Wrong:
 
 
 def _wrong_phases(stage: _Table) -> _Wrong:
-    given = stage.get("phases")
-    phases = (
-        [cast("_Table", each) for each in given if isinstance(each, dict)] if isinstance(given, list) else []
-    )
+    phases = _phases(stage)
     for number, each in enumerate(phases):
         first, last = each.get("from"), each.get("to")
         if isinstance(first, int | float) and isinstance(last, int | float):
@@ -134,21 +132,32 @@ def _seconds_of(phase: _Table) -> float:
 
 
 def _wrong_thresholds(stage: _Table) -> _Wrong:
-    given = stage.get("thresholds")
     requests = None if "script" in stage else list(_tables(stage.get("requests")))
-    phases = stage.get("phases")
-    names = (
-        [_phase_name(each) for each in phases if isinstance(each, dict)] if isinstance(phases, list) else []
-    )
+    phases, thresholds = _phases(stage), dict(_thresholds(stage))
+    names = list(dict.fromkeys(map(_phase_name, phases)))
+    for number, threshold in thresholds.items():
+        for what in wrong_names(threshold, requests, names):
+            yield ("thresholds", number), what
+    for number, phase in enumerate(phases):
+        if phase.get("kind") == "climb" and not any(
+            each.breaks_climb(_phase_name(phase)) for each in thresholds.values()
+        ):
+            yield ("phases", number), 'nothing says where it breaks; add a threshold such as "errors < 5 %"'
+
+
+def _thresholds(stage: _Table) -> Iterator[tuple[int, Threshold]]:
+    """Yield the thresholds that can be read, with their numbers."""
+    given = stage.get("thresholds")
     for number, text in enumerate(
         [given] if isinstance(given, str) else given if isinstance(given, list) else []
     ):
-        try:
-            threshold = parse(text)
-        except (TypeError, ValueError):
-            continue
-        for what in wrong_names(threshold, requests, list(dict.fromkeys(names))):
-            yield ("thresholds", number), what
+        with suppress(TypeError, ValueError):
+            yield number, parse(text)
+
+
+def _phases(stage: _Table) -> list[_Table]:
+    given = stage.get("phases")
+    return [each for each in given if isinstance(each, dict)] if isinstance(given, list) else []
 
 
 def _named(given: object) -> set[str]:

@@ -1,4 +1,4 @@
-"""The tables of a stage of the kind `load`: requests, the values in them, phases and thresholds. Pure.
+"""A stage of the kind `load` has requests, the values in them, phases and thresholds. Pure.
 
 ```
 [stages.load]

@@ -74,7 +74,7 @@ class CommandStage:
         return again(result, self._attempt(context, self.timeout_s - result.duration_s))
 
     def _attempt(self, context: StageContext, timeout_s: float) -> StageResult:
-        label = _free_label(context.run_dir, self.name)
+        label = free_label(context.run_dir, self.name)
         out = context.run_dir / "evidence" / label
         out.mkdir(parents=True)
         values = {
@@ -197,7 +197,7 @@ def _last_words(command: CommandResult) -> str:
     return shortened(lines[-1]) if lines else "it printed nothing"
 
 
-def _free_label(run_dir: Path, name: str) -> str:
+def free_label(run_dir: Path, name: str) -> str:
     """Return what an attempt's files are called: the stage's name, of attempt 2 with `-2`."""
     number, label = 1, name
     while (run_dir / "logs" / f"{label}.log").exists() or (run_dir / "evidence" / label).exists():

@@ -13,12 +13,13 @@ from kvsync.ci.project.values import Profile
 from kvsync.ci.settings import ServiceSettings
 from kvsync.ci.stages.command_stage import CommandStage
 from kvsync.ci.stages.covered import CoveredStage
+from kvsync.ci.stages.load.script import ScriptStage
+from kvsync.ci.stages.load.stage import LoadStage
 from kvsync.ci.stages.profiles import FileProfiles, MeasuredProfiles
 from kvsync.ci.stages.pytest_stage import PytestStage
 from kvsync.ci.stages.result_files import Wanted
 from kvsync.ci.stages.served import ServedStage
 from kvsync.ci.stages.stage import Stage
-from kvsync.testing.results.verdicts import NotRun
 
 WANTED: Mapping[str, Wanted] = {"benchmark": "measurements", "audit": "findings"}
 """What the files of such stages have to hold."""
@@ -67,7 +68,8 @@ def make_stage(stage: ProjectStage, longest_s: float, profile: Profile = "quick"
                 return CoveredStage(stage.name, tests, gate, MeasuredProfiles(stage.name, tests.ask))
             return _covered(tests, gate)
         case LoadStageTable():
-            raise NotRun("stages of the kind load are not carried out yet")
+            kind = ScriptStage if table.script else LoadStage
+            return kind(stage.name, table, timeout_s, stage.values)
         case BenchmarkStageTable() | AuditStageTable():
             return CommandStage(
                 stage.name,

@@ -23,6 +23,8 @@ from typing import Any, Self
 from kvsync import stdin
 from kvsync.testing.clusters.cluster import PodHandle
 from kvsync.testing.errors import WaitTimeout
+from kvsync.testing.load.http.sender import PLACES
+from kvsync.testing.load.http.stream import HttpStream
 from kvsync.testing.load.plan import Phase, requests
 from kvsync.testing.processes.ledger import Ledger
 from kvsync.testing.processes.program import Program, ProgramEnded
@@ -32,10 +34,8 @@ from kvsync.testing.traffic.sender import REQUEST_TIMEOUT_S, Sender
 from kvsync.testing.traffic.trace import TraceRequest
 
 CONTROL_RATE_PER_S = 5.0
-WORKERS = 1024
-"""Requests that can be unanswered at a time: three seconds of the highest rate without a single answer."""
-_LAST_ANSWER_S = REQUEST_TIMEOUT_S + 5.0
-"""By then the last request was answered or given up."""
+_MARGIN_S = 5.0
+"""After the time limit of a request, by which it was answered or given up."""
 _READY_TIMEOUT_S = 60.0
 """For a start on a machine that is busy with other starts; alone it takes half a second."""
 
@@ -53,9 +53,33 @@ class RequestStream:
     phases: Sequence[Phase]
     seed: int
 
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> Self:
+        """Return the stream that `asdict` made JSON of."""
+        return cls(**{**fields, "phases": [Phase(**each) for each in fields["phases"]]})
+
+    @property
+    def last_answer_s(self) -> float:
+        """How long the last answer may take."""
+        return REQUEST_TIMEOUT_S
+
     def requests(self) -> Iterable[TraceRequest]:
         """Return what is to be sent, so that what was sent can be held against it."""
         return requests(self.phases, model=self.model, seed=self.seed)
+
+    def sender(self, history: History) -> Sender:
+        """Return what sends them."""
+        return Sender(self.url, history, f=self.f)
+
+    def coming(self, sender: Sender, began: float, stop: threading.Event) -> Iterable[TraceRequest]:
+        """Give what is to be sent, in order."""
+        return self.requests()
+
+
+Stream = RequestStream | HttpStream
+"""What the generator sends: requests to an engine or a gateway, or to any HTTP service."""
+
+_STREAMS: Mapping[str, type[Stream]] = {each.__name__: each for each in (RequestStream, HttpStream)}
 
 
 def with_control(
@@ -73,20 +97,29 @@ class Generator:
     """The process that sends streams side by side: begun on entering, ended on leaving.
 
     On leaving without an error it waits for the answers to what was sent. Its records are filed under `test`,
-    in a history of the run that is named after it. Raises WaitTimeout when it does not begin, and
-    ProgramEnded when it fails.
+    in `history`, or else a history of the run that is named after it. Raises WaitTimeout when it does not
+    begin, and ProgramEnded when it fails.
     """
 
-    def __init__(self, streams: Sequence[RequestStream], *, run_dir: Path, name: str, test: str) -> None:
-        self._history, self._log = run_dir / "history" / f"{name}.jsonl", run_dir / "logs" / f"{name}.log"
-        plan = {"streams": [asdict(each) for each in streams], "history": str(self._history), "test": test}
-        self._argv = [sys.executable, "-m", __name__, json.dumps(plan)]
+    def __init__(
+        self, streams: Sequence[Stream], *, run_dir: Path, name: str, test: str, history: Path | None = None
+    ) -> None:
+        self.history = history or run_dir / "history" / f"{name}.jsonl"
+        self.log = run_dir / "logs" / f"{name}.log"
+        self._plan = {
+            "streams": [[type(each).__name__, asdict(each)] for each in streams],
+            "history": str(self.history),
+            "test": test,
+        }
+        self._last_answer_s = max(each.last_answer_s for each in streams) + _MARGIN_S
         self._ledger = Ledger(run_dir / "ledger.jsonl")
 
     def __enter__(self) -> Self:
-        self._program = Program(
-            "the load generator", self._argv, log=self._log, ledger=self._ledger, may_end=True
-        )
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        plan = self.log.with_suffix(".plan.json")
+        plan.write_text(json.dumps(self._plan), encoding="utf-8")
+        argv = [sys.executable, "-m", __name__, str(plan)]
+        self._program = Program("the load generator", argv, log=self.log, ledger=self._ledger, may_end=True)
         try:
             self.began = wait_for(
                 self._told, what="the load begins", timeout_s=_READY_TIMEOUT_S, last_seen=self._program.tail
@@ -102,13 +135,17 @@ class Generator:
     ) -> None:
         if kind is None:
             self._program.ask_to_end()
-            self.await_end(_LAST_ANSWER_S)
+            self.await_end(self._last_answer_s)
         self._program.stop()
 
     @property
     def is_running(self) -> bool:
         """Whether requests are still to be sent or answered."""
         return self._program.is_running
+
+    def hurry(self, within_s: float) -> None:
+        """Let leaving wait no longer than this for the last answers."""
+        self._last_answer_s = min(self._last_answer_s, within_s)
 
     def check(self) -> None:
         """Raise ProgramEnded when it failed."""
@@ -121,18 +158,18 @@ class Generator:
 
     def records(self) -> Iterable[Record]:
         """Give the record of each request so far."""
-        return (each for each in read_lines(self._history) if each["f"] != "load")
+        return (each for each in read_lines(self.history) if each["f"] not in ("load", "phase"))
 
     def _told(self) -> float | None:
         self._program.check()
-        began = (each["t_mono"] for each in read_lines(self._history) if each["f"] == "load")
+        began = (each["t_mono"] for each in read_lines(self.history) if each["f"] == "load")
         return next((float(str(each)) for each in began), None)
 
 
-def _send(sender: Sender, coming: Iterable[TraceRequest], began: float, stop: threading.Event) -> None:
-    """Send requests when they are due, until `stop` is set, and wait for the last answer."""
-    with sender, ThreadPoolExecutor(WORKERS) as pool:
-        for request in coming:
+def _send(stream: Any, sender: Any, began: float, stop: threading.Event) -> None:
+    """Send requests of a stream when they are due, until `stop` is set, and wait for the last answer."""
+    with sender, ThreadPoolExecutor(PLACES) as pool:
+        for request in stream.coming(sender, began, stop):
             due = began + request.at_s
             if stop.wait(max(0.0, due - time.monotonic())):
                 return
@@ -143,12 +180,12 @@ def _main(plan: Mapping[str, Any]) -> None:
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     history = History(Path(plan["history"]), proc="load").bind(test=plan["test"])
-    streams = [_stream(**each) for each in plan["streams"]]
-    prepared = [(Sender(each.url, history, f=each.f), each.requests()) for each in streams]
+    streams = [_STREAMS[name].from_json(fields) for name, fields in plan["streams"]]
+    prepared = [(each, each.sender(history)) for each in streams]
     began = time.monotonic()
     history.append(f="load", type="start")
     with ThreadPoolExecutor() as pool:
-        sent = [pool.submit(_send, sender, coming, began, stop) for sender, coming in prepared]
+        sent = [pool.submit(_send, stream, sender, began, stop) for stream, sender in prepared]
         # A handler runs in the main thread, which a signal that another thread got does not wake up.
         while wait(sent, _TURN_S).not_done:
             pass
@@ -156,10 +193,9 @@ def _main(plan: Mapping[str, Any]) -> None:
         each.result()
 
 
-def _stream(*, phases: Sequence[Mapping[str, Any]], **fields: Any) -> RequestStream:
-    return RequestStream(phases=[Phase(**each) for each in phases], **fields)
-
-
 if __name__ == "__main__":
     stdin.on_end(lambda: os.kill(os.getpid(), signal.SIGKILL))
-    _main(json.loads(sys.argv[1]))
+    plan = Path(sys.argv[1])
+    read = json.loads(plan.read_text(encoding="utf-8"))
+    plan.unlink()  # it may have passwords in it
+    _main(read)

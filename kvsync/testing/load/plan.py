@@ -5,6 +5,7 @@ system that stalls has as many requests waiting as real users would have sent. A
 3 h 35 min; the times are the customary ones: basic 25 min, spike 10 min, stress up to 60 min, soak 2 h.
 """
 
+import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,11 +23,16 @@ PASSAGES = ("warm-up", "settling")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Phase:
-    """A time in which requests arrive at one rate."""
+    """A time in which requests arrive at one rate, or at one that goes evenly `to_per_s`.
+
+    Phases that climb are steps, of which a sender leaves out those that would follow a broken limit.
+    """
 
     name: str
     seconds: float
     rate_per_s: float
+    to_per_s: float | None = None
+    climbs: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,11 +119,22 @@ def arrivals(phases: Sequence[Phase], rng: random.Random) -> Iterator[float]:
     """Give when each request is due, in seconds from the beginning."""
     start = 0.0
     for phase in phases:
-        at = start + rng.expovariate(phase.rate_per_s)
-        while at < start + phase.seconds:
-            yield at
-            at += rng.expovariate(phase.rate_per_s)
+        yield from (start + at for at in arrivals_of(phase, rng))
         start += phase.seconds
+
+
+def arrivals_of(phase: Phase, rng: random.Random) -> Iterator[float]:
+    """Give when each request of a phase is due, in seconds from its beginning.
+
+    Of a changing rate the time is that by which as many were to arrive as have arrived (Lewis and Shedler,
+    "Simulation of Nonhomogeneous Poisson Processes by Thinning", 1979, section 1: inversion).
+    """
+    first, last = phase.rate_per_s, phase.rate_per_s if phase.to_per_s is None else phase.to_per_s
+    growth, arrived = (last - first) / phase.seconds, rng.expovariate(1.0)
+    while arrived < (first + last) / 2 * phase.seconds:
+        # Of growth * t**2 / 2 + first * t = arrived, in the form that also holds without growth.
+        yield 2 * arrived / (first + math.sqrt(first**2 + 2 * growth * arrived))
+        arrived += rng.expovariate(1.0)
 
 
 def requests(phases: Sequence[Phase], *, model: str, seed: int) -> Iterator[TraceRequest]:

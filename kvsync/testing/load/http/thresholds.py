@@ -6,9 +6,11 @@ MEASURE [of REQUEST] [in PHASE] < LIMIT      # also <=, > and >=
 
 MEASURE is `p50`, `p99.9` and so on, `mean` or `max`, which are latencies and take us, ms, s or m; `errors`, a
 share in %; or `rate`, the requests that are served in a second. Without a REQUEST all count together, without
-a PHASE all phases except those that climb. Names with spaces are quoted: `p95 of "GET /a b" < 1 s`.
+a PHASE all phases, those that climb only if there are no others. Names with spaces are quoted:
+`p95 of "GET /a b" < 1 s`.
 """
 
+import math
 import operator
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -59,6 +61,10 @@ class Threshold:
         """Whether it is measured in seconds."""
         return self.measure not in ("errors", "rate")
 
+    def breaks_climb(self, phase: str) -> bool:
+        """Say whether a climb of this name ends where it does not hold; a rate says nothing of one step."""
+        return self.measure != "rate" and self.phase in ("", phase)
+
     def holds(self, value: float) -> bool:
         """Say whether a measured value keeps it; what is not a number does not."""
         return _SIGNS[self.sign](value, self.limit)
@@ -74,6 +80,8 @@ class Threshold:
 
 def seconds(value: float) -> str:
     """Return a time in the unit that suits it."""
+    if math.isinf(value):
+        return "never (too many failed)"
     if value >= 1:
         return f"{value:.2f} s"
     return f"{1e3 * value:.1f} ms" if value >= 1e-3 else f"{1e6 * value:.0f} us"

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from kvsync.ci.page.drawings import TIME_STEPS_S, stage_timeline, ticks, trend_charts
+from kvsync.ci.page.drawings import TIME_STEPS_S, latency_curves, stage_timeline, ticks, trend_charts
 from kvsync.testing.results.outcome import Outcome, StageResult
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -87,3 +87,17 @@ def test_one_run_is_no_trend_and_of_many_series_the_first_are_drawn() -> None:
     (chart,) = trend_charts([(NOON, 1.0, Outcome.PASSED)], {"alone": [(NOON, 1.0)]}, twice)
 
     assert [name for name in twice if f"{name}: 0" in chart] == list(twice)[:12]
+
+
+def test_latencies_are_drawn_towards_all_of_the_requests() -> None:
+    """Each nine of the share is as far again, and each tenth of a second as high; one point is no curve."""
+    curve = [(0.0, 0.001), (0.9, 0.01), (0.99, 0.1)]
+
+    drawn = latency_curves({"all": curve, "few": [(0.0, 0.001)]})
+
+    (line,) = re.findall(r'<polyline points="([^"]*)" stroke-width="1.4"', drawn)
+    (x0, y0), (x1, y1), (x2, y2) = ((float(x), float(y)) for x, y in (at.split(",") for at in line.split()))
+    assert x2 - x1 == pytest.approx(x1 - x0, abs=0.2)
+    assert y1 - y2 == pytest.approx(y0 - y1, abs=0.2)
+    assert "all: 100 ms" in drawn
+    assert latency_curves({"few": [(0.0, 0.001)]}) == ""

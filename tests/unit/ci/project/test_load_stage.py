@@ -224,6 +224,16 @@ def test_a_phase_of_each_profile_may_have_the_same_name() -> None:
         parse_project(GOOD + soak.format("5s", "quick") + soak.format("2h", "full"))
 
 
+def test_a_climb_needs_something_that_can_break() -> None:
+    """A rate is what it looks for, and a threshold over another phase says nothing of it."""
+    climb = '[[stages.load.phases]]\nkind = "climb"\nfrom = 1\nto = 9\nstep = 2\nfor = "5s"\n'
+    only = 'thresholds = ["rate > 3", "p95 in spike < 1 s"]'
+
+    assert load(GOOD + climb)
+    with pytest.raises(ConfigError, match=r"phases\[2\]: nothing says where it breaks; add a threshold"):
+        parse_project((GOOD + climb).replace(GOOD.splitlines()[9], only))
+
+
 def test_a_stage_in_one_line() -> None:
     """What `kvsync-ci plan` shows of it."""
     script = '[stages.load]\nkind = "load"\nscript = "load/k6.js"\nthresholds = "errors < 1 %"'

@@ -60,3 +60,16 @@ def test_a_spike_is_ten_times_the_rate_around_it(profile: str) -> None:
     rates = {phase.name: phase.rate_per_s for phase in PLANS["spike"][profile].phases}
 
     assert rates["spike"] == 10 * rates["before"] == 10 * rates["after"]
+
+
+def test_requests_of_a_changing_rate_arrive_more_and_more_often() -> None:
+    """From 0 to 100 a second: a quarter of them in the first half of the time; the same from there down."""
+    up, down = (
+        list(arrivals([Phase(name="ramp", seconds=40, rate_per_s=one, to_per_s=other)], random.Random(1)))
+        for one, other in ((0, 100), (100, 0))
+    )
+
+    assert 1850 < len(up) < 2150
+    assert 420 < sum(at < 20 for at in up) < 580
+    assert 420 < sum(at >= 20 for at in down) < 580
+    assert up == sorted(up)
