@@ -7,6 +7,7 @@ from dataclasses import replace
 from importlib import resources
 from itertools import chain
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -32,6 +33,8 @@ from kvsync.testing.results.whole import write_whole
 
 if TYPE_CHECKING:
     from kvsync.ci.archive.trends import Trends
+
+EMPTY: Mapping[str, str] = MappingProxyType({})
 
 SYMBOLS = {Outcome.PASSED: "✓", Outcome.UNKNOWN: "?", Outcome.FAILED: "✗"}
 
@@ -82,10 +85,21 @@ def write_page(
         loads=loads_of(run_dir),
         comparison=comparison,
         trends=trends,
+        coverage=coverage_pages(run_dir),
     )
     # A lone surrogate, which JSON can carry, has no UTF-8 form.
     write_whole(path, page.encode(errors="replace"))
     return path
+
+
+def coverage_pages(run_dir: Path) -> dict[str, str]:
+    """Return where the pages lie that say what ran, beside the report, by what they are called."""
+    folder = RunFolder(run_dir)
+    found = {"Coverage": RunFolder(run_dir).coverage_page("")}
+    found |= {
+        f"Coverage of {each.stem}": each for each in sorted(folder.coverage_page("x").parent.glob("*.html"))
+    }
+    return {name: path.relative_to(run_dir).as_posix() for name, path in found.items() if path.is_file()}
 
 
 def evidence_of(run_dir: Path) -> Evidence:
@@ -106,8 +120,9 @@ def render(
     loads: Sequence[tuple[str, LoadSummary]] = (),
     comparison: RunComparison | None = None,
     trends: "Trends | None" = None,
+    coverage: Mapping[str, str] = EMPTY,
 ) -> str:
-    """Return the page; all text in it is escaped."""
+    """Return the page; all text in it is escaped. `coverage`: pages by what they are called."""
     environment = Environment(
         loader=PackageLoader("kvsync.ci.page", "."),
         autoescape=True,
@@ -151,6 +166,7 @@ def render(
         headroom=_headroom(measurements) if measurements else "",
         latencies={test: _latency(test, evidence) for test in evidence.requests},
         trends=trends,
+        coverage=coverage,
         trend_charts=_trend_charts(trends) if trends else [],
         symbols=SYMBOLS,
         outcome_of=OUTCOMES,

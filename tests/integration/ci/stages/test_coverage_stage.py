@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from kvsync.ci.handover.coverage import judge_coverage
+from kvsync.ci.page.page import coverage_pages
 from kvsync.ci.project.choice import stages_of
 from kvsync.ci.project.reading import read_project
 from kvsync.ci.run.changes import keep_changes
@@ -151,6 +152,12 @@ def test_stages_together(context: StageContext) -> None:
     measured = read_measurements(context.run_dir / "benchmark.json")
     assert {each.name for each in measured} == {"coverage", "coverage of unit", "coverage of web"}
     assert "web/cart.js" in (context.run_dir / "coverage.html").read_text()
+
+    assert coverage_pages(context.run_dir) == {
+        "Coverage": "coverage.html",
+        "Coverage of unit": "coverage/unit.html",
+        "Coverage of web": "coverage/web.html",
+    }
 
     alone = run_all(run_of(context, file, ("web",)), context)
     assert "coverage" not in alone  # one stage alone says nothing of all
