@@ -17,7 +17,7 @@ from itertools import groupby
 from typing import Literal
 
 from kvsync.testing.load.http.stream import LATE
-from kvsync.testing.load.http.tally import Tallies, RequestTally
+from kvsync.testing.load.http.tally import RequestTally, Tallies
 from kvsync.testing.load.http.thresholds import Threshold
 from kvsync.testing.load.plan import Phase
 from kvsync.testing.results.history import Record
