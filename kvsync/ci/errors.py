@@ -7,6 +7,7 @@ KVSyncError (kvsync.errors)
 ├── NoRepository      a folder that was to be tested is not there
 ├── Damaged           a file of results is not what it should be (kvsync.ci.readers.bounds)
 │   └── Unrecognized  it is in no format that is read (kvsync.ci.readers.formats)
+├── Stopped           no time is left for an experiment (kvsync.ci.chaos.experiment)
 ├── NotRun (kvsync.testing.results.verdicts)
 │   └── NotReady      a service that a stage needs did not become ready (kvsync.ci.services.service)
 ├── Unmeasured        nothing can be said of a stage's coverage: why, and the mend (kvsync.ci.stages.profiles)

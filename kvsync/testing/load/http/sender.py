@@ -29,7 +29,7 @@ LARGEST = 16 * 1024**2
 _CHUNK = 65536
 
 
-class TooLate(Exception):
+class _TooLate(Exception):
     """Its time is over before it could be sent; or else a load would take as long as its requests wait."""
 
 
@@ -79,13 +79,13 @@ class HttpSender:
         status, error = 0, ""
         try:
             if sent - due > request.kind.timeout_s:
-                raise TooLate
+                raise _TooLate
             status, headers, body = self._exchange(request, sent + request.kind.timeout_s)
             if request.kind.is_served_by(status):
                 self._capture(request, headers, body)
             else:
                 error = shortened(body[:500].decode(errors="replace").strip()) or "not what was expected"
-        except TooLate:
+        except _TooLate:
             error = (
                 f"not sent: it was late by more than the {request.kind.timeout_s:g} s that an answer may take"
             )
