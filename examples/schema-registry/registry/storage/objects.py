@@ -57,9 +57,10 @@ class ObjectLevel:
 
         def ask() -> bytes | None:
             try:
-                return self._client.get_object(Bucket=self._bucket, Key=name)["Body"].read()
+                content: bytes = self._client.get_object(Bucket=self._bucket, Key=name)["Body"].read()
             except self._client.exceptions.NoSuchKey:
                 return None
+            return content
 
         return await self._ask(ask)
 

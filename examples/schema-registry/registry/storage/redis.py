@@ -90,7 +90,7 @@ class RedisLevel:
             raise LevelFailed(f"redis: {exc}") from exc
 
     async def _write(self, key: Key, revision: int, written: bytes) -> None:
-        words = [str(revision), written, str(self._ttl_ms)]
+        words: list[str | bytes] = [str(revision), written, str(self._ttl_ms)]
         await self._ask(self._newer(keys=[f"{PREFIX}{key}"], args=words))
 
     async def _delete_all(self) -> None:

@@ -84,7 +84,8 @@ async def lock_subject(connection: Connection, name: str) -> Mode:
     await connection.execute(insert, (name, DEFAULT_MODE))
     found = await connection.execute("SELECT mode FROM subjects WHERE name = %s FOR UPDATE", (name,))
     row: Any = await found.fetchone()
-    return row["mode"]
+    mode: Mode = row["mode"]
+    return mode
 
 
 async def subject_mode(connection: Connection, name: str) -> Mode | None:
@@ -208,8 +209,8 @@ async def validations_of(connection: Connection, schema_id: str) -> dict[str, in
         " count(*) FILTER (WHERE problems <> '[]') AS invalid FROM validations WHERE schema_id = %s",
         (schema_id,),
     )
-    row: Any = await found.fetchone()
-    return row
+    counts: Any = await found.fetchone()
+    return dict(counts)
 
 
 async def mark_unsettled(connection: Connection, key: Key) -> None:

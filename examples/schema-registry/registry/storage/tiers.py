@@ -11,6 +11,7 @@ background, so that no level keeps what was deleted.
 
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 from registry.core import Key, Record
@@ -152,7 +153,7 @@ class Tiers:
         is_sure = True
         for level in self._shared():
             try:
-                record = await self._guarded(level, lambda level=level: level.get(key))
+                record = await self._guarded(level, partial(level.get, key))
             except LevelFailed as exc:
                 is_sure = False
                 log.debug("%s", exc)
@@ -180,7 +181,7 @@ class Tiers:
         """Keep a record in these levels; one that fails will be asked in vain, no more."""
         for level in levels:
             try:
-                await self._guarded(level, lambda level=level: level.put(record))
+                await self._guarded(level, partial(level.put, record))
             except LevelFailed as exc:
                 log.debug("%s", exc)
 
