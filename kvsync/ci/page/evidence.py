@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import Self, cast
 
+from kvsync.ci.page.wording import duration, number
 from kvsync.testing.results.history import Record
 
 KINDS = frozenset({"fault", "recovery", "service", "request", "oracle", "replay", "pod"})
@@ -170,9 +171,9 @@ def _see_fault(faults: list[FaultWindow], record: Record) -> None:
         kind=str(fault.get("kind", "fault")),
         pods=_texts(fault.get("pods", fault.get("pod", ()))),
         details=", ".join(
-            f"{name} {_plain(value)}"
+            _detail(name, value)
             for name, value in fault.items()
-            if name not in ("kind", "pods", "pod") and value != []
+            if name not in ("kind", "pods", "pod") and not _is_nothing(value)
         ),
         start=_number(record, "t_mono"),
         proof=str(record.get("proof", "")),
@@ -266,6 +267,21 @@ def _number(record: Record, name: str) -> float:
 
 def _texts(value: object) -> tuple[str, ...]:
     return tuple(map(_plain, value)) if isinstance(value, list | tuple) else (_plain(value),)
+
+
+def _detail(name: str, value: object) -> str:
+    """Write a field of a fault, with its unit where its name ends with it."""
+    if isinstance(value, int | float):
+        if name.endswith("_s") and not name.endswith("_per_s"):
+            return f"{name.removesuffix('_s')} {duration(value)}"
+        if name.endswith("_bytes"):
+            return f"{name.removesuffix('_bytes')} {number(value / 2**20)} MiB"
+    return f"{name} {_plain(value)}"
+
+
+def _is_nothing(value: object) -> bool:
+    """Say whether a field of a fault leaves something out: no jitter, no ports."""
+    return value == [] or (isinstance(value, float) and value == 0)
 
 
 def _plain(value: object) -> str:

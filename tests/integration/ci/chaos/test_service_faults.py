@@ -270,5 +270,5 @@ def test_stress_is_beside_it_and_ends(stage: Stage) -> None:
 
     proof, absence = proved(stage, CpuStress(pod="", workers=1, load=0.5), "api")
 
-    assert proof.startswith("1 processes use")
+    assert proof.startswith("1 process uses")
     assert absence == "stress processes: none"

@@ -52,6 +52,14 @@ def test_a_fault_from_start_to_recovery() -> None:
     assert found.faults[0].end == 15.5
 
 
+def test_fields_of_a_fault_have_units() -> None:
+    """Times and sizes are written for people, and what a fault leaves out is left out."""
+    fields = {"delay_s": 0.05, "jitter_s": 0.0, "ports": [], "bytes_per_s": 2000.0, "size_bytes": 1 << 28}
+    (found,) = Evidence.from_records([fault("start", 1.0, **fields)]).faults
+
+    assert found.details == "delay 50 ms, bytes_per_s 2000.0, size 256 MiB"
+
+
 def test_overlapping_faults_are_told_apart() -> None:
     """A stop ends the open fault it names, and only once; one that never stops stays open."""
     found = Evidence.from_records(
