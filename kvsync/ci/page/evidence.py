@@ -1,7 +1,8 @@
 """What histories say about a run: faults and recoveries, requests, comparisons. Pure.
 
 The records that are understood (all with `test` and `t_mono`):
-- fault start and stop: `fault` (an object with `kind` and perhaps `pods`), `proof`
+- fault start and stop: `fault` (an object with `kind` and perhaps `pods`), `proof`, and `service` where that
+  is what it befalls, neither a pod nor a container
 - recovery ok and fail: `seconds`
 - service ok and fail: `requests`, `availability`, `error_increase`, `p95_s`, `baseline_p95_s`, `p95_excuse`,
   `broken` (each limit that was, in words)
@@ -168,7 +169,7 @@ def _see_fault(faults: list[FaultWindow], record: Record) -> None:
     fault = cast("Mapping[str, object]", record.get("fault", {}))
     seen = FaultWindow(
         test=_test(record),
-        kind=str(fault.get("kind", "fault")),
+        kind=_kind(str(fault.get("kind", "fault")), is_service="service" in record),
         pods=_texts(fault.get("pods", fault.get("pod", ()))),
         details=", ".join(
             _detail(name, value)
@@ -267,6 +268,10 @@ def _number(record: Record, name: str) -> float:
 
 def _texts(value: object) -> tuple[str, ...]:
     return tuple(map(_plain, value)) if isinstance(value, list | tuple) else (_plain(value),)
+
+
+def _kind(name: str, *, is_service: bool) -> str:
+    return name.removeprefix("pod ").removeprefix("container ") if is_service else name
 
 
 def _detail(name: str, value: object) -> str:
