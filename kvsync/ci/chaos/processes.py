@@ -27,6 +27,12 @@ class ProcessAsked:
             return ask(self._address, self._hello).words
         return ANSWERED if accepts(self._address) else REFUSED
 
+    def heard(self, said: str) -> str:
+        """Write what a request got; of a server that says nothing, a connection."""
+        if self._hello:
+            return f"a request is {said}"
+        return f"a connection is {'accepted' if said == ANSWERED else said}"
+
     @property
     def at_rest(self) -> str:
         """What a request gets while it is stopped: of a server that says nothing, a connection."""
@@ -66,7 +72,7 @@ class Ended:
         server = self._process.server
         if self._before is None:
             said = self._process.said()
-            return Effect(said != ANSWERED, f"{self._process.state}, a request is {said}")
+            return Effect(said != ANSWERED, f"{self._process.state}, {self._process.heard(said)}")
         return Effect(server.pid != self._before, f"process {server.pid} after {self._before}")
 
 
@@ -92,7 +98,7 @@ class Down:
         said = self._process.said()
         shows = not self._process.server.is_running and said == REFUSED
         return Effect(
-            shows if self._acting else said != ANSWERED, f"{self._process.state}, a request is {said}"
+            shows if self._acting else said != ANSWERED, f"{self._process.state}, {self._process.heard(said)}"
         )
 
 
@@ -118,4 +124,4 @@ class Paused:
         said, is_paused = self._process.said(), self._process.server.is_paused
         shows = is_paused and said == self._process.at_rest
         present = shows if self._acting else is_paused or said != ANSWERED
-        return Effect(present, f"{self._process.state}, a request is {said}")
+        return Effect(present, f"{self._process.state}, {self._process.heard(said)}")

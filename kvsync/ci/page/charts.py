@@ -19,7 +19,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, MultipleLocator
 from kvsync.ci.page.drawings import TIME_STEPS_S
 from kvsync.ci.page.evidence import FaultWindow, RequestPoint
 from kvsync.ci.page.timeline import Timeline
-from kvsync.ci.page.wording import duration, label, number
+from kvsync.ci.page.wording import duration, label, number, quantity
 from kvsync.testing.results.measurement import Measurement
 from kvsync.testing.results.outcome import Outcome
 
@@ -64,6 +64,8 @@ WIDTH_IN = 11.5
 
 MOST_POINTS = 1200
 """More requests than this are drawn as the fastest, median and slowest of each stretch of time."""
+
+MOST_TIMES = 100.0
 
 LOG_SCALE_FROM = 30.0
 """If the slowest request took this many times the median, a linear axis would show nothing else."""
@@ -135,7 +137,10 @@ def latency_chart(
 
 @styled
 def headroom_chart(measurements: Sequence[Measurement]) -> Markup:
-    """Draw how many times better than its goal each measurement is; empty if none has a goal."""
+    """Draw how many times better than its goal each measurement is; empty if none has a goal.
+
+    Bars end at MOST_TIMES: no errors at all are better without an end, and would leave the others no room.
+    """
     rows = [(each, _headroom(each)) for each in measurements if each.reaches_goal is not None]
     if not rows:
         return Markup()
@@ -148,14 +153,14 @@ def headroom_chart(measurements: Sequence[Measurement]) -> Markup:
         color=[PASS if each.reaches_goal else FAIL for each, _ in rows],
     )
     for position, (each, share) in enumerate(rows):
-        text = f"{number(each.value)} of {number(each.goal or 0)} {label(each.unit)}"
+        text = f"{quantity(each.value, label(each.unit))} of {quantity(each.goal or 0, label(each.unit))}"
         _beside(axes, text, share, position, left=share < 1)
     axes.axvline(1, color=INK, linewidth=1)
     _name_rows(axes, [f"{each.name} {each.metric}" for each, _ in rows])
     axes.set_xscale("log")
     shares = [share for _, share in rows]
     axes.set_xlim(min(0.5, min(shares) / 3), max(2.0, max(shares) * 4))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{share:g} x"))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{number(share)} x"))
     axes.xaxis.set_minor_formatter(FuncFormatter(lambda *_: ""))
     axes.set_xlabel("times better than the goal")
     return _svg(figure, "goals")
@@ -268,7 +273,8 @@ def _thinned(points: Sequence[RequestPoint]) -> list[RequestPoint]:
 
 def _headroom(measurement: Measurement) -> float:
     value, goal = max(measurement.value, 1e-9), max(measurement.goal or 0.0, 1e-9)
-    return goal / value if measurement.better == "lower" else value / goal
+    times = goal / value if measurement.better == "lower" else value / goal
+    return min(max(times, 1 / MOST_TIMES), MOST_TIMES)
 
 
 def _svg(figure: Figure, name: str) -> Markup:

@@ -1,7 +1,8 @@
 """What histories say about a run: faults and recoveries, requests, comparisons. Pure.
 
 The records that are understood (all with `test` and `t_mono`):
-- fault start and stop: `fault` (an object with `kind` and perhaps `pods`), `proof`
+- fault start and stop: `fault` (an object with `kind` and perhaps `pods`), `proof`, and `service` where that
+  is what it befalls, neither a pod nor a container
 - recovery ok and fail: `seconds`
 - service ok and fail: `requests`, `availability`, `error_increase`, `p95_s`, `baseline_p95_s`, `p95_excuse`,
   `broken` (each limit that was, in words)
@@ -18,6 +19,7 @@ from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import Self, cast
 
+from kvsync.ci.page.wording import duration, number
 from kvsync.testing.results.history import Record
 
 KINDS = frozenset({"fault", "recovery", "service", "request", "oracle", "replay", "pod"})
@@ -167,12 +169,12 @@ def _see_fault(faults: list[FaultWindow], record: Record) -> None:
     fault = cast("Mapping[str, object]", record.get("fault", {}))
     seen = FaultWindow(
         test=_test(record),
-        kind=str(fault.get("kind", "fault")),
+        kind=_kind(str(fault.get("kind", "fault")), is_service="service" in record),
         pods=_texts(fault.get("pods", fault.get("pod", ()))),
         details=", ".join(
-            f"{name} {_plain(value)}"
+            _detail(name, value)
             for name, value in fault.items()
-            if name not in ("kind", "pods", "pod") and value != []
+            if name not in ("kind", "pods", "pod") and not _is_nothing(value)
         ),
         start=_number(record, "t_mono"),
         proof=str(record.get("proof", "")),
@@ -266,6 +268,25 @@ def _number(record: Record, name: str) -> float:
 
 def _texts(value: object) -> tuple[str, ...]:
     return tuple(map(_plain, value)) if isinstance(value, list | tuple) else (_plain(value),)
+
+
+def _kind(name: str, *, is_service: bool) -> str:
+    return name.removeprefix("pod ").removeprefix("container ") if is_service else name
+
+
+def _detail(name: str, value: object) -> str:
+    """Write a field of a fault, with its unit where its name ends with it."""
+    if isinstance(value, int | float):
+        if name.endswith("_s") and not name.endswith("_per_s"):
+            return f"{name.removesuffix('_s')} {duration(value)}"
+        if name.endswith("_bytes"):
+            return f"{name.removesuffix('_bytes')} {number(value / 2**20)} MiB"
+    return f"{name} {_plain(value)}"
+
+
+def _is_nothing(value: object) -> bool:
+    """Say whether a field of a fault leaves something out: no jitter, no ports."""
+    return value == [] or (isinstance(value, float) and value == 0)
 
 
 def _plain(value: object) -> str:

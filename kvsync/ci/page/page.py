@@ -19,7 +19,7 @@ from kvsync.ci.page.evidence import KINDS, Evidence
 from kvsync.ci.page.loads import MOST_ROWS, loads_of
 from kvsync.ci.page.room import MOST_PROBLEMS, shown_problems, shown_tests
 from kvsync.ci.page.timeline import Timeline, local_pods
-from kvsync.ci.page.wording import age, duration, moment, number
+from kvsync.ci.page.wording import age, duration, moment, number, quantity
 from kvsync.ci.report.difference import Change
 from kvsync.ci.report.problems import doubts, problems
 from kvsync.ci.report.report import Report
@@ -135,6 +135,7 @@ def render(
         "duration": duration,
         "moment": moment,
         "number": number,
+        "quantity": quantity,
         "cut": shortened,
         "short": short_name,
     }

@@ -1,10 +1,16 @@
 """Numbers and times as people read them."""
 
+import math
+
 
 def duration(seconds: float) -> str:
-    """Write a duration for people, such as `850 ms`, `12.4 s`, `3 min 5 s` or `2 h 10 min`."""
-    if seconds < 1:
-        return f"{seconds * 1000:.3g} ms" if seconds else "0 s"
+    """Write a duration for people, such as `20 µs`, `850 ms`, `12.4 s`, `3 min 5 s` or `2 h 10 min`."""
+    if seconds == 0:
+        return "0 s"
+    if abs(seconds) < 0.0009995:
+        return f"{seconds * 1e6:.3g} µs"
+    if abs(seconds) < 0.9995:
+        return f"{seconds * 1000:.3g} ms"
     if seconds < 60:
         return f"{seconds:.1f} s".replace(".0 ", " ")
     size, large, small = (60, "min", "s") if seconds < 3600 else (3600, "h", "min")
@@ -29,7 +35,12 @@ def moment(seconds: float) -> str:
 
 def number(value: float) -> str:
     """Write a number for people: three significant digits, large ones in groups of thousands."""
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    return f"{value:,.0f}" if abs(value) >= 999.5 else f"{value:.3g}"
+
+
+def quantity(value: float, unit: str) -> str:
+    """Write a number and its unit for people; seconds as a duration."""
+    return duration(value) if unit == "s" and math.isfinite(value) else f"{number(value)} {unit}".rstrip()
 
 
 LABEL_LENGTH = 48

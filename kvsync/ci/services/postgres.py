@@ -21,8 +21,9 @@ from kvsync.ci.services.container import container
 from kvsync.ci.services.container import source as source_of
 from kvsync.ci.services.finding import Programs, in_package, on_path, said_version
 from kvsync.ci.services.greeting import postgres_hello
+from kvsync.ci.services.ports import free_ports
 from kvsync.ci.services.running_service import RunningService
-from kvsync.ci.services.server import ServerCommand, free_ports, serving
+from kvsync.ci.services.server import ServerCommand, serving
 from kvsync.ci.services.service import HOST, NotReady, Surroundings
 from kvsync.testing.processes.runner import run
 from kvsync.testing.processes.scratch import scratch

@@ -15,8 +15,9 @@ from kvsync.ci.project.model import ProcessServiceTable
 from kvsync.ci.project.relations import PLACEHOLDER, filled
 from kvsync.ci.project.services import placeholders, variables
 from kvsync.ci.services.greeting import http_hello
+from kvsync.ci.services.ports import free_ports
 from kvsync.ci.services.running_service import RunningService
-from kvsync.ci.services.server import ServerCommand, free_ports, serving
+from kvsync.ci.services.server import ServerCommand, serving
 from kvsync.ci.services.service import HOST, Surroundings
 from kvsync.testing.processes.scratch import scratch
 from kvsync.testing.results.verdicts import NotRun

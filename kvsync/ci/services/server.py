@@ -3,12 +3,11 @@
 It is in the ledger, in a session of its own, and marked with the run, as every command of a run is.
 """
 
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import SimpleQueue
@@ -16,7 +15,7 @@ from typing import Protocol
 
 import psutil
 
-from kvsync.ci.services.service import HOST, NotReady, Surroundings
+from kvsync.ci.services.service import NotReady, Surroundings
 from kvsync.testing.errors import WaitTimeout
 from kvsync.testing.processes.runner import CommandResult, run
 from kvsync.testing.processes.wait import wait_for
@@ -203,13 +202,6 @@ def serving(
         yield running
     finally:
         running.close()
-
-
-def free_ports(count: int) -> list[int]:
-    """Return ports that nothing listens on; another program may take one before it is used."""
-    with ExitStack() as stack:
-        held = [stack.enter_context(socket.create_server((HOST, 0))) for _ in range(count)]
-        return [each.getsockname()[1] for each in held]
 
 
 def _await(

@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from kvsync.ci.archive.records import PastRun
-from kvsync.ci.page.wording import duration, number
+from kvsync.ci.page.wording import duration, quantity
 from kvsync.ci.site.grid import FAILING, LETTERS, Grid, cut
 from kvsync.ci.site.overview import MOST_ROWS, MOST_VERDICTS, Overview
 from kvsync.ci.site.trend import Trend
@@ -143,10 +143,6 @@ def _scope(run: PastRun) -> str:
     return f"{run.scope.repository}, {run.scope.profile}, {run.scope.cluster}"
 
 
-def _quantity(value: float, unit: str) -> str:
-    return duration(value) if unit == "s" else f"{number(value)} {unit}"
-
-
 def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("kvsync.ci.site", "."),
@@ -155,7 +151,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"cut": cut, "duration": duration, "link": link, "of": of, "quantity": _quantity}
+    environment.filters |= {"cut": cut, "duration": duration, "link": link, "of": of, "quantity": quantity}
     return environment
 
 

@@ -116,6 +116,8 @@ class _Running:
     def _carried_out(self, name: str, table: FaultTable) -> list[Check]:
         self._restore()
         history = self._history.bind(test=f"{self._stage.name}::{name}")
+        if isinstance(table.on, str):
+            history = history.bind(service=table.on)
         injector, victim = self._injector_of(table, history)
         experiment = FaultExperiment(
             name=name,

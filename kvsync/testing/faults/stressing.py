@@ -37,13 +37,15 @@ def arguments(fault: CpuStress | MemoryStress) -> list[str]:
 
 def burning(processes: int, use: float, wait: float, wanted: float) -> Effect:
     """Judge how many cores were used and waited for against how many were asked for. Pure."""
-    evidence = f"{processes} processes use {use:.2f} cores and wait for {wait:.2f} of {wanted:g} asked for"
+    uses, waits = ("process uses", "waits") if processes == 1 else ("processes use", "wait")
+    evidence = f"{processes} {uses} {use:.2f} cores and {waits} for {wait:.2f} of {wanted:g} asked for"
     return Effect(use >= LEAST_SHARE * wanted and use + wait >= DEMAND_SHARE * wanted, evidence)
 
 
 def holding(processes: int, held_bytes: int, wanted_bytes: int) -> Effect:
     """Judge how much memory is held against how much was asked for. Pure."""
-    return Effect(held_bytes >= wanted_bytes, f"{processes} processes hold {held_bytes >> 20} MiB")
+    hold = "process holds" if processes == 1 else "processes hold"
+    return Effect(held_bytes >= wanted_bytes, f"{processes} {hold} {held_bytes >> 20} MiB")
 
 
 def require_memory(size_bytes: int) -> None:

@@ -291,6 +291,19 @@ def test_verdict_of_small_reports(kinds: Sequence[CheckKind], title: str) -> Non
     assert "Measurements" not in text
 
 
+def test_what_is_perfect_leaves_room_for_the_rest() -> None:
+    """No errors at all are better than any goal without an end, which no axis has."""
+    errors = Measurement(name="load", metric="errors", value=0.0, unit="%", samples=100, goal=5.0)
+    read = Measurement(name="load", metric="p95", value=2e-05, unit="s", samples=100, goal=0.0001)
+
+    text = Page(render(report(), Evidence(), [errors, read])).text
+
+    assert "0 % of 5 %" in text
+    assert "20 µs of 100 µs" in text
+    assert "100 x times better" in text
+    assert "e+" not in text
+
+
 def evidence_of_faults() -> Evidence:
     """Return a fault that went well, a slow one and one that never ended, and two comparisons."""
     fault = FaultWindow(

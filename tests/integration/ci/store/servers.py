@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -12,6 +11,7 @@ from typing import Literal
 
 import httpx
 
+from kvsync.ci.services.ports import free_ports
 from kvsync.testing.processes.wait import wait_for
 from tests.tls import self_signed
 
@@ -28,7 +28,7 @@ Transport = Literal["http", "tls"]
 @contextmanager
 def serving(server: Server, folder: Path, login: tuple[str, str]) -> Iterator[dict[Transport, str]]:
     """Run a server with one login and no bucket until left; gives its endpoints, which hold the same."""
-    http, tls, *more = _free_ports(9)
+    http, tls, *more = free_ports(9)
     made, key = self_signed(folder, CERTIFICATE)
     certificate = str(made), str(key)
     start = _rclone if server == "rclone" else _seaweedfs
@@ -40,12 +40,6 @@ def serving(server: Server, folder: Path, login: tuple[str, str]) -> Iterator[di
         for each in endpoints.values():
             wait_for(partial(_answers, each), what=f"{server} answers at {each}", timeout_s=60)
         yield endpoints
-
-
-def _free_ports(count: int) -> list[int]:
-    with ExitStack() as stack:
-        held = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [each.getsockname()[1] for each in held]
 
 
 def _remove_sockets(ports: Sequence[int]) -> None:

@@ -1,5 +1,7 @@
 """Evidence: what the records of a history say about faults, requests and comparisons."""
 
+from typing import Any
+
 from kvsync.ci.page.evidence import (
     Evidence,
     FaultWindow,
@@ -15,7 +17,7 @@ def fault(
     type_: str, at: float, *, pods: tuple[str, ...] = ("a",), proof: str = "", **more: object
 ) -> Record:
     """Return a record of a partition of pods in test t."""
-    value = {"kind": "partition", "pods": list(pods), **more}
+    value: dict[str, object] = {"kind": "partition", "pods": list(pods), **more}
     return {"f": "fault", "type": type_, "fault": value, "proof": proof, "t_mono": at, "test": "t"}
 
 
@@ -50,6 +52,30 @@ def test_a_fault_from_start_to_recovery() -> None:
     ]
     assert found.faults[0].label == "partition of a"
     assert found.faults[0].end == 15.5
+
+
+def test_fields_of_a_fault_have_units() -> None:
+    """Times and sizes are written for people, and what a fault leaves out is left out."""
+    fields: dict[str, Any] = {
+        "delay_s": 0.05,
+        "jitter_s": 0.0,
+        "ports": [],
+        "bytes_per_s": 2000.0,
+        "size_bytes": 1 << 28,
+    }
+    (found,) = Evidence.from_records([fault("start", 1.0, **fields)]).faults
+
+    assert found.details == "delay 50 ms, bytes_per_s 2000.0, size 256 MiB"
+
+
+def test_a_fault_of_a_service_is_none_of_a_pod() -> None:
+    """Kinds of faults are called after pods and containers, which a service of a stage is not."""
+    records = [fault("start", 1.0, kind="pod pause"), fault("start", 2.0, kind="container kill")]
+    of_pods = Evidence.from_records(records).faults
+    of_services = Evidence.from_records([{**each, "service": "a"} for each in records]).faults
+
+    assert [each.label for each in of_pods] == ["pod pause of a", "container kill of a"]
+    assert [each.label for each in of_services] == ["pause of a", "kill of a"]
 
 
 def test_overlapping_faults_are_told_apart() -> None:

@@ -3,7 +3,8 @@
 import pytest
 
 from kvsync.testing.faults.fault import CpuStress, MemoryStress
-from kvsync.testing.faults.stressing import arguments, burning
+from kvsync.testing.faults.holding import Effect
+from kvsync.testing.faults.stressing import arguments, burning, holding
 
 
 @pytest.mark.parametrize(
@@ -22,6 +23,14 @@ def test_stress_is_what_is_used_or_waited_for(use: float, wait: float, is_proved
 
     assert effect.present is is_proved
     assert effect.evidence == f"2 processes use {use:.2f} cores and wait for {wait:.2f} of 1.6 asked for"
+
+
+def test_a_single_process_is_one() -> None:
+    """The proof of a fault is read by people."""
+    assert (
+        burning(1, 0.8, 0.0, 0.8).evidence == "1 process uses 0.80 cores and waits for 0.00 of 0.8 asked for"
+    )
+    assert holding(1, 3 << 20, 2 << 20) == Effect(present=True, evidence="1 process holds 3 MiB")
 
 
 def test_the_stress_program_is_told_what_the_fault_says() -> None:
