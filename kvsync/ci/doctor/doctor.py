@@ -71,7 +71,10 @@ def examine(
             ]
         case "kubeconfig":
             checks = [
-                lambda: [_kubectl(tools), *([kubernetes_findings.image(settings.image)] if with_image else [])],
+                lambda: [
+                    _kubectl(tools),
+                    *([kubernetes_findings.image(settings.image)] if with_image else []),
+                ],
                 lambda: _kubeconfig(tools, settings, choice.context, environ),
             ]
     return [*_all(checks), *reports]
