@@ -143,6 +143,7 @@ def run_once(parameters: Parameters, *, as_json: bool) -> Report:
             reuse=parameters.reuse,
             environ=stage_environment(environ, trusted=True),
             tools=Tools(environ=dict(environ)),
+            with_image=run.needs_image,
         )
         require(findings, parameters.cluster)
     progress = Console(stderr=True, highlight=False) if as_json else console

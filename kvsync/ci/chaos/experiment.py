@@ -112,10 +112,10 @@ class FaultExperiment:
                 problem = str(exc)
             assert episode is not None
             assert episode.ended is not None
-            waited_s = self._await_recovery(steady, episode.ended)
+            waited_s = self._await_recovery(steady, episode)
             self._wait_until(steady, max(time.monotonic() + AFTER_S, self._watched_until(episode)))
         # Only now there are answers to all requests.
-        recovered = recovered_at(steady.samples(), episode.ended)
+        recovered = recovered_at(steady.samples(), episode.ended, episode.proven or episode.ended)
         until = max(recovered or math.inf, episode.ended, self._watched_until(episode))
         seen = UnderFault(
             fault=self.fault,
@@ -131,12 +131,15 @@ class FaultExperiment:
         return [Check(name=f"{self.name}: effect", kind="passed", detail=proof), *checks(self.name, seen)]
 
     def _watched_until(self, episode: Episode) -> float:
-        return episode.started + self.seconds if isinstance(self.fault, OneShot) else episode.started
+        acted = episode.proven or episode.started
+        return acted + self.seconds if isinstance(self.fault, OneShot) else episode.started
 
-    def _await_recovery(self, steady: SteadyRequests, ended: float) -> float:
+    def _await_recovery(self, steady: SteadyRequests, episode: Episode) -> float:
         """Wait until requests are served again; returns how long was waited since the fault ended."""
-        limit = ended + PATIENCE * self.criteria.recovery
-        while recovered_at(steady.samples(), ended) is None and time.monotonic() < limit:
+        ended = episode.ended or episode.started
+        proven = episode.proven or ended
+        limit = max(ended, proven) + PATIENCE * self.criteria.recovery
+        while recovered_at(steady.samples(), ended, proven) is None and time.monotonic() < limit:
             self._wait_until(steady, time.monotonic() + TURN_S)
         return time.monotonic() - ended
 

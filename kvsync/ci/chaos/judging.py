@@ -45,11 +45,12 @@ def served(samples: Sequence[Sample], since: float, until: float) -> Service:
     return replace(Service.of(due, []), p95_s=quantile([each.latency_s for each in due if each.ok], 0.95))
 
 
-def recovered_at(samples: Sequence[Sample], ended: float) -> float | None:
+def recovered_at(samples: Sequence[Sample], ended: float, proven: float = -math.inf) -> float | None:
     """Return when requests were served again after a fault that ended; None if they are not yet.
 
     That is from the first moment on after which everything that was due in IN_A_ROW_S was served. Requests
-    that were due while it lasted are no sign of anything, however late they fail.
+    that were due while it lasted are no sign of anything, however late they fail. Neither is a second before
+    the effect was `proven`: what is asked to end may go on serving for as long as it is let.
     """
     since, count = ended, 0
     for each in sorted((each for each in samples if each.due >= ended), key=lambda each: each.due):
@@ -57,7 +58,7 @@ def recovered_at(samples: Sequence[Sample], ended: float) -> float | None:
             since, count = each.due, 0
             continue
         count += 1
-        if count >= IN_A_ROW and each.due - since >= IN_A_ROW_S:
+        if count >= IN_A_ROW and each.due - max(since, proven) >= IN_A_ROW_S:
             return since
     return None
 

@@ -5,7 +5,8 @@ else done by Chaos Mesh, where it is installed. Effects are measured by requests
 """
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import urllib3
@@ -14,23 +15,33 @@ from kubernetes.client import ApiException
 from kvsync.ci.project.chaos_stage import PodSelector
 from kvsync.testing.clusters.cluster import PodHandle, PortName
 from kvsync.testing.clusters.kubernetes.api import KubernetesApi, PodState
-from kvsync.testing.clusters.kubernetes.api_errors import failures, message
+from kvsync.testing.clusters.kubernetes.api_errors import Forbidden, failures, is_forbidden, message
 from kvsync.testing.clusters.kubernetes.machine import Machine
-from kvsync.testing.errors import ClusterError
+from kvsync.testing.errors import ClusterError, WaitTimeout
 from kvsync.testing.faults import effects
 from kvsync.testing.faults.chaosmesh.injector import ChaosMeshInjector
 from kvsync.testing.faults.chaosmesh.manifest import impossible
 from kvsync.testing.faults.fault import Fault, Latency, Partition, PodFailure, PodKill, name_of
-from kvsync.testing.faults.holding import Effect, Injection
+from kvsync.testing.faults.holding import PROOF_TIMEOUT_S, Effect, Injection
 from kvsync.testing.faults.node.network import RuleFault
 from kvsync.testing.faults.node.node import Node
 from kvsync.testing.faults.node.pod import unwell
 from kvsync.testing.processes.ledger import Ledger
+from kvsync.testing.processes.wait import wait_for
 from kvsync.testing.results.history import History
 from kvsync.testing.results.verdicts import NotRun
 
 UNREACHED = (502, 503, 504)
 """How the API server answers when a pod does not; a pod's own answer of these says nothing else."""
+
+
+@contextmanager
+def rights_needed() -> Iterator[None]:
+    """Turn a right that is lacking into a NotRun: nothing was done, and the cluster's owner can mend it."""
+    try:
+        yield
+    except Forbidden as exc:
+        raise NotRun(f"{exc}; give the user of the kubeconfig this right") from exc
 
 
 class SelectedPod:
@@ -67,6 +78,8 @@ class SelectedPod:
                 f"{self.name}:{self._port}", self._namespace, _request_timeout=timeout_s
             )
         except ApiException as exc:
+            if is_forbidden(exc):
+                raise NotRun(f"cannot ask pod {self.name}: {message(exc)}") from exc
             if exc.status in UNREACHED:
                 words = effects.REFUSED if "connection refused" in (exc.body or "") else message(exc)
         except urllib3.exceptions.TimeoutError:
@@ -111,7 +124,10 @@ class NodeSelectedPod(SelectedPod):
 
 
 class PodInjector:
-    """An Injector for the pods of a selector; `check` raises when there is no time for a measurement."""
+    """An Injector for the pods of a selector; `check` raises when there is no time for a measurement.
+
+    `patience_s`: for how long a pod that is not ready is waited for.
+    """
 
     def __init__(
         self,
@@ -120,21 +136,38 @@ class PodInjector:
         ledger: Ledger,
         history: History,
         check: Callable[[], None],
+        patience_s: float = PROOF_TIMEOUT_S,
     ) -> None:
+        self._patience_s = patience_s
         self._machine, self._selector, self._ledger, self._history = machine, selector, ledger, history
         self._check, self._api = check, KubernetesApi(machine)
 
     def victim(self) -> str:
-        """Return the name of the oldest pod that is ready. Raises NotRun without one."""
-        ready = [each.name for each in self.pods() if each.ready]
-        if not ready:
-            where = f"{self._selector.selector} in the namespace {self._selector.namespace}"
-            raise NotRun(f"no pod with {where} is ready; start it, or mend the selector")
-        return ready[0]
+        """Return the name of the oldest pod that is ready.
+
+        One that is there, such as what an earlier fault ended, is waited for. Raises NotRun without one.
+        """
+        where = f"{self._selector.selector} in the namespace {self._selector.namespace}"
+        seen: list[PodState] = []
+
+        def ready() -> str | None:
+            nonlocal seen
+            self._check()
+            if not (seen := self.pods()):
+                raise NotRun(f"there is no pod with {where}; start it, or mend the selector or the namespace")
+            return next((each.name for each in seen if each.ready), None)
+
+        try:
+            with rights_needed():
+                return wait_for(ready, what="a pod is ready", timeout_s=self._patience_s, interval_s=0.2)
+        except WaitTimeout as exc:
+            states = ", ".join(f"{each.name} ({each.trouble or each.phase})" for each in seen)
+            raise NotRun(f"no pod with {where} is ready after {self._patience_s:g} s: {states}") from exc
 
     def pods(self) -> list[PodState]:
-        """Return the pods that are selected, the oldest first."""
-        return self._api.pods(self._selector.namespace, self._selector.selector)
+        """Return the pods that are selected, the oldest first; not those that ended for good."""
+        found = self._api.pods(self._selector.namespace, self._selector.selector)
+        return [each for each in found if not each.is_over]
 
     @staticmethod
     def impossible(fault: Fault) -> str:
@@ -149,6 +182,10 @@ class PodInjector:
         """See Injector."""
         if reason := self.impossible(fault):
             raise NotRun(reason)
+        with rights_needed():
+            return self._prepared(fault)
+
+    def _prepared(self, fault: Fault) -> Injection:
         namespace = self._selector.namespace
         if isinstance(fault, PodKill):
             return _Deleted(self, self._api, namespace, fault.pod, self._check)
@@ -173,12 +210,14 @@ class _Deleted:
         self, pods: PodInjector, api: KubernetesApi, namespace: str, name: str, check: Callable[[], None]
     ) -> None:
         self._pods, self._api, self._namespace, self._name, self._check = pods, api, namespace, name, check
-        self._before, self._acting = {each.uid: each for each in pods.pods()}, False
+        self._before, self._acting = self._there(), False
 
     def inject(self) -> None:
         """See Injection."""
-        self._before, self._acting = {each.uid: each for each in self._pods.pods()}, True
-        self._api.delete_pod(self._namespace, self._name, grace_s=0)
+        self._before = self._there()
+        with rights_needed():
+            self._api.delete_pod(self._namespace, self._name, grace_s=0)
+        self._acting = True
 
     def recover(self) -> None:
         """See Injection."""
@@ -187,14 +226,18 @@ class _Deleted:
     def measure(self) -> Effect:
         """See Injection."""
         self._check()
-        pods = {each.uid: each for each in self._pods.pods()}
+        pods = self._there()
         if not self._acting:
             ready = sum(each.ready for each in pods.values())
-            return Effect(ready < len(self._before), f"{ready} of {len(self._before)} pods are ready")
+            wanted = sum(not each.deleting for each in self._before.values())
+            return Effect(ready < wanted, f"{ready} of {wanted} pods are ready")
         gone = all(each.name != self._name or uid not in self._before for uid, each in pods.items())
         came = ", ".join(sorted(each.name for uid, each in pods.items() if uid not in self._before))
         evidence = f"{self._name} {'is gone' if gone else 'is there'}, {came or 'none'} came"
         return Effect(gone and bool(came), evidence)
+
+    def _there(self) -> dict[str, PodState]:
+        return {each.uid: each for each in self._pods.pods()}
 
 
 class _Observed:

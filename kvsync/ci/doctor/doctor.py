@@ -52,11 +52,13 @@ def examine(
     reuse: str = "",
     tools: Tools = ON_PATH,
     environ: Mapping[str, str] | None = None,
+    with_image: bool = True,
 ) -> list[Finding]:
     """Look at everything that a run with this cluster needs; `folder` is where its reports go.
 
     `name` is that of the Kind cluster to be made, "" if it is not known yet; `reuse` that of one to be used
     if it exists. `environ` is what tests see of our environment and log in with; None for all of it.
+    `with_image` says whether the run needs the image of gateway and simulator there.
     """
     reports = [_disk(folder, findings.LOCAL_BYTES)]
     match choice.kind:
@@ -65,11 +67,14 @@ def examine(
         case "kind":
             checks: list[Examination] = [
                 lambda: [docker_findings.kind(tools.ask("kind", "version")), _kubectl(tools)],
-                lambda: _docker(tools, settings, name, reuse),
+                lambda: _docker(tools, settings, name, reuse, with_image=with_image),
             ]
         case "kubeconfig":
             checks = [
-                lambda: [_kubectl(tools), kubernetes_findings.image(settings.image)],
+                lambda: [
+                    _kubectl(tools),
+                    *([kubernetes_findings.image(settings.image)] if with_image else []),
+                ],
                 lambda: _kubeconfig(tools, settings, choice.context, environ),
             ]
     return [*_all(checks), *reports]
@@ -88,7 +93,9 @@ def _guarded(check: Examination) -> Sequence[Finding]:
         return [findings.missing("doctor", f"a check broke: {exc!r}", "report this as a bug of kvsync-ci")]
 
 
-def _docker(tools: Tools, settings: ClusterSettings, name: str, reuse: str) -> list[Finding]:
+def _docker(
+    tools: Tools, settings: ClusterSettings, name: str, reuse: str, *, with_image: bool
+) -> list[Finding]:
     found = docker_findings.docker(tools.ask("docker", "version", "--format", "{{.Server.Version}}"))
     if found.state is not FindingState.OK:
         rest = ("node image", "base image", "cluster name", "memory", "kernel")
@@ -101,7 +108,7 @@ def _docker(tools: Tools, settings: ClusterSettings, name: str, reuse: str) -> l
     nodes = 0 if in_use else settings.workers + 1
     checks: list[Examination] = [
         lambda: _node_image(tools, settings.node_image, needed=not in_use),
-        lambda: [_our_image(tools, settings)],
+        lambda: [_our_image(tools, settings)] if with_image else [],
         lambda: _capacity(tools, nodes),
         lambda: [_inotify(nodes)] if INOTIFY.exists() else [],
     ]

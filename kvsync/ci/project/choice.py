@@ -44,6 +44,11 @@ class ProjectStage:
         """Whether its tests use the cluster that a run asks for."""
         if isinstance(self.table, ChaosStageTable):
             return any(isinstance(fault.on, PodSelector) for fault in self.table.faults.values())
+        return self.needs_image
+
+    @property
+    def needs_image(self) -> bool:
+        """Whether engines and a gateway are started there; faults act on pods that are there already."""
         return isinstance(self.table, PytestStageTable) and self.table.cluster
 
     def coverage_of(self, profile: Profile) -> CommandCoverage | PytestCoverage | None:

@@ -59,12 +59,14 @@ class ClusterStage:
 
     With `reuse` it is the Kind cluster of that name, created if it does not exist, and left there at the end.
     Raises CommandError when a command fails, and NotRun, with every mend, when something is missing here or
-    the settings do not allow the context.
+    the settings do not allow the context. `with_image` says whether the image of gateway and simulator is
+    needed there; without it, only the pods that are there already can be used.
     """
 
     choice: ClusterChoice
     settings: ClusterSettings
     reuse: str = ""
+    with_image: bool = True
     clock: Callable[[], float] = time.monotonic
     name: str = "cluster"
 
@@ -82,8 +84,8 @@ class ClusterStage:
         with steps.step("check whether the cluster can be used"):
             choice, settings = self._examined(context)
         kubeconfig, cluster = str(settings.kubeconfig or ""), ""
-        image = settings.image or f"kvsync:{context.ledger.run}"
-        if settings.image is None:
+        image = (settings.image or f"kvsync:{context.ledger.run}") if self.with_image else ""
+        if image and settings.image is None:
             with steps.step(f"build the image on {settings.base_image}"):
                 ledger.intend("image", image)
                 source, base = context.repository, settings.base_image
@@ -95,11 +97,12 @@ class ClusterStage:
             )
             kind = KindCommand(settings=settings, commands=commands)
             self._make(cluster, Path(kubeconfig), kind, ledger, steps)
-            with steps.step("load the image on every node"):
-                if self.reuse and settings.image is None:
-                    # An earlier attempt may have left it there.
-                    reap(ledger.intend("node-image", image, kind_cluster=cluster))
-                kind.load(cluster, image)
+            if image:
+                with steps.step("load the image on every node"):
+                    if self.reuse and settings.image is None:
+                        # An earlier attempt may have left it there.
+                        reap(ledger.intend("node-image", image, kind_cluster=cluster))
+                    kind.load(cluster, image)
         machine = Machine(
             kubeconfig=kubeconfig,
             context=choice.context or "",
@@ -113,7 +116,7 @@ class ClusterStage:
         ask = asking(ON_PATH, machine.kubeconfig, machine.context)
         with steps.step("wait until the API server is ready"):
             _await_readiness(ask)
-        if choice.kind == "kubeconfig":
+        if choice.kind == "kubeconfig" and image:
             from kvsync.ci.provision.image_trial import try_image
 
             with steps.step("start a pod of the image"):
@@ -130,7 +133,15 @@ class ClusterStage:
         environ = os.environ if context.environ is None else context.environ
         choice, settings = pin(self.choice, self.settings, environ)
         folder = context.run_dir
-        self._require(examine(choice, settings, folder=folder, reuse=self.reuse, environ=context.environ))
+        found = examine(
+            choice,
+            settings,
+            folder=folder,
+            reuse=self.reuse,
+            environ=context.environ,
+            with_image=self.with_image,
+        )
+        self._require(found)
         return choice, settings
 
     def _require(self, findings: Sequence[Finding]) -> None:

@@ -124,6 +124,13 @@ class Run:
             stages[name].uses_cluster for name in self.parameters.due
         )
 
+    @property
+    def needs_image(self) -> bool:
+        """Whether that cluster needs the image of gateway and simulator; not while its stages are unknown."""
+        return self.project is not None and any(
+            self._stages[name].needs_image for name in self.parameters.due
+        )
+
     def unmet(self, name: str, left_s: float = math.inf) -> str:
         """Say what a stage needs that is not there; "" if it can be run."""
         if left_s <= 0:

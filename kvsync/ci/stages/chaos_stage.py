@@ -30,7 +30,7 @@ from kvsync.ci.services.running_service import RunningService
 from kvsync.ci.services.service import Surroundings
 from kvsync.ci.stages.command_stage import FORBIDDEN, MISSING, free_label
 from kvsync.ci.stages.load.stream import stream_of
-from kvsync.ci.stages.stage import StageContext
+from kvsync.ci.stages.stage import LOCAL, StageContext
 from kvsync.testing.clusters.kubernetes.machine import Machine
 from kvsync.testing.errors import ClusterError, WaitTimeout
 from kvsync.testing.faults.holding import PROOF_TIMEOUT_S, Injector
@@ -146,7 +146,7 @@ class _Running:
             case PodSelector() as selector:
                 machine = RunFolder(self._context.run_dir).machine
                 if not machine.exists():
-                    raise NotRun("pods need a cluster: run it with --cluster kind or --cluster kubernetes")
+                    raise NotRun(self._why_no_cluster())
                 # Only here: the client of Kubernetes takes a second to import.
                 from kvsync.ci.chaos.pods import PodInjector
 
@@ -160,6 +160,11 @@ class _Running:
                     stop=self._context.stop,
                 )
                 return ServiceInjector(self._stage.services, around, check), name
+
+    def _why_no_cluster(self) -> str:
+        if self._context.cluster == LOCAL:
+            return "pods need a cluster: run it with --cluster kind --reuse NAME or --cluster kubeconfig"
+        return f"the {self._context.cluster} cluster could not be made"
 
     def _steady(self, name: str, history: History) -> SteadyRequests:
         context, asked = self._context, self._stage.table.steady

@@ -43,6 +43,13 @@ class PodState:
     container_id: str
     trouble: str
     """Why its container waits or ended, in Kubernetes' words: "ErrImagePull: ..."; empty when it runs."""
+    phase: str = ""
+    """Where it is in its life, in Kubernetes' words; one that Succeeded or Failed never runs again."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it ended for good, as those of a Job do, and those that a node evicted."""
+        return self.phase in ("Succeeded", "Failed")
 
     @property
     def is_hopeless(self) -> bool:
@@ -214,6 +221,7 @@ def pod_state(raw: Any) -> PodState:
         labels=dict(metadata.labels or {}),
         container_id=(container.container_id or "").rpartition("/")[2] if container else "",
         trouble=_trouble(container, status.conditions or ()),
+        phase=status.phase or "",
     )
 
 

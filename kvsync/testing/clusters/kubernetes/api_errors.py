@@ -32,12 +32,18 @@ def failures(what: str, *, unless: int = 0) -> Iterator[None]:
         yield
     except ApiException as exc:
         if exc.status != unless:
-            lacking = _FORBIDDEN.search(said := message(exc))
-            raise (Forbidden if lacking else InfrastructureError)(f"cannot {what}: {said}") from exc
+            raise (Forbidden if is_forbidden(exc) else InfrastructureError)(
+                f"cannot {what}: {message(exc)}"
+            ) from exc
     except FailToCreateError as exc:
         raise InfrastructureError(f"cannot {what}: {'; '.join(map(message, exc.api_exceptions))}") from exc
     except (urllib3.exceptions.HTTPError, ConfigException, OSError) as exc:
         raise InfrastructureError(f"cannot {what}: {message(exc)}") from exc
+
+
+def is_forbidden(error: ApiException) -> bool:
+    """Say whether it was the API server that refused, because the user lacks a right."""
+    return bool(_FORBIDDEN.search(message(error)))
 
 
 def message(error: Exception) -> str:

@@ -17,7 +17,8 @@ class Machine:
     """A Kubernetes cluster that a run may use.
 
     `kind` is the name of the Kind cluster whose nodes are containers here, empty for any other cluster:
-    only a Kind cluster's nodes can be entered. `image` has gateway and simulator, and is on every node.
+    only a Kind cluster's nodes can be entered. `image` has gateway and simulator, and is on every node; empty
+    where no stage of the run needs it.
     `manifests` is the folder of the manifests that are applied.
     """
 

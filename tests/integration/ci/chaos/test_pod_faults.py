@@ -33,7 +33,15 @@ class Pods:
     is_replaced: bool = True
     status: int = 200
     said: str = ""
+    denied: tuple[str, ...] = ()
     asked: list[str] = field(default_factory=list)
+
+    def refusal(self, method: str, path: str) -> Json | None:
+        """Return what the API server says to a user without this right, such as "GET /pods"; else None."""
+        if not any(each.startswith(method) and path.endswith(each.split()[1]) for each in self.denied):
+            return None
+        said = 'pods is forbidden: User "x" cannot do this in the namespace "shop"'
+        return {"kind": "Status", "message": said}
 
     def delete(self, name: str) -> None:
         """Take one away."""
@@ -52,7 +60,10 @@ class Pods:
                 "creationTimestamp": "2026-01-01T00:00:00Z",
             },
             "spec": {"nodeName": "node-1", "containers": [{"name": "c", "ports": ports}]},
-            "status": {"conditions": [{"type": "Ready", "status": "True"}]},
+            "status": {
+                "phase": "Succeeded" if name.startswith("done") else "Running",
+                "conditions": [{"type": "Ready", "status": str(name.startswith(("api", "mute")))}],
+            },
         }
 
 
@@ -64,7 +75,9 @@ def api_server(pods: Pods, folder: Path) -> Iterator[Machine]:
         def do_GET(self) -> None:
             parts = urlsplit(self.path)
             pods.asked.append(self.path)
-            if parts.path.endswith("/proxy"):
+            if refusal := pods.refusal("GET", parts.path):
+                self._answer(403, refusal)
+            elif parts.path.endswith("/proxy"):
                 self._answer(pods.status, pods.said)
             elif parts.path.endswith("/pods"):
                 label = parse_qs(parts.query).get("labelSelector", ["app=api"])
@@ -75,7 +88,11 @@ def api_server(pods: Pods, folder: Path) -> Iterator[Machine]:
 
         def do_DELETE(self) -> None:
             pods.asked.append(self.path)
-            pods.delete(urlsplit(self.path).path.rpartition("/")[2])
+            path = urlsplit(self.path).path
+            if refusal := pods.refusal("DELETE", path):
+                self._answer(403, refusal)
+                return
+            pods.delete(path.rpartition("/")[2])
             self._answer(200, {})
 
         def _answer(self, status: int, body: object) -> None:
@@ -119,6 +136,7 @@ def injector(machine: Machine, folder: Path, selector: str = "app=api") -> PodIn
         Ledger(folder / "run" / "ledger.jsonl"),
         history(folder),
         lambda: None,
+        patience_s=0.1,
     )
 
 
@@ -128,8 +146,8 @@ def history(folder: Path) -> History:
 
 
 def test_a_pod_is_killed_when_another_came_for_it(tmp_path: Path) -> None:
-    """The oldest that is ready, without grace, in its namespace."""
-    pods = Pods()
+    """The oldest that is ready, without grace, in its namespace; one of a Job that is done is not missed."""
+    pods = Pods(names=["done-1", "api-1", "api-2"])
     with api_server(pods, tmp_path) as machine:
         by = injector(machine, tmp_path)
         with active(PodKill(pod=by.victim()), by, history(tmp_path)) as episode:
@@ -172,10 +190,37 @@ def test_what_a_pod_says_through_the_api_server(tmp_path: Path, status: int, sai
 def test_what_cannot_be_says_why(tmp_path: Path) -> None:
     """No pod, no port, and faults whose effect could not be seen."""
     with api_server(Pods(), tmp_path) as machine:
-        with pytest.raises(NotRun, match="no pod with app=other in the namespace shop is ready"):
+        with pytest.raises(NotRun, match="there is no pod with app=other in the namespace shop; start it"):
             injector(machine, tmp_path, "app=other").victim()
         with pytest.raises(NotRun, match="pod mute-1 declares no port"):
             SelectedPod(KubernetesApi(machine), "shop", "mute-1")
         for fault in (Bandwidth(pod="api-1", bytes_per_s=1), PortsBlocked(pod="api-1", ports=("http",))):
             with pytest.raises(NotRun, match="only known by its labels"):
                 injector(machine, tmp_path).prepare(fault)
+
+
+def test_pods_that_do_not_get_ready_are_named(tmp_path: Path) -> None:
+    """They are there, so it is not the selector that is wrong."""
+    with (
+        api_server(Pods(names=["late-1"]), tmp_path) as machine,
+        pytest.raises(NotRun, match=r"no pod with app=api .* is ready after 0.1 s: late-1 \(Running\)"),
+    ):
+        injector(machine, tmp_path).victim()
+
+
+@pytest.mark.parametrize("right", ["GET /pods", "GET /proxy", "DELETE /api-1"])
+def test_a_right_that_is_lacking_is_named_and_nothing_happens(tmp_path: Path, right: str) -> None:
+    """A refusal of the API server is not an answer of the pod."""
+    pods = Pods(denied=(right,))
+    with api_server(pods, tmp_path) as machine:
+        by = injector(machine, tmp_path)
+
+        def carry_out() -> None:
+            SelectedPod(KubernetesApi(machine), "shop", by.victim()).say()
+            with active(PodKill(pod="api-1"), by, history(tmp_path)):
+                pass
+
+        with pytest.raises(NotRun, match="403: pods is forbidden"):
+            carry_out()
+
+    assert pods.names == ["api-1", "api-2"]

@@ -21,9 +21,9 @@ from kvsync.ci.cluster_settings import ClusterChoice, ClusterSettings
 from kvsync.testing.processes.ledger import Ledger
 from kvsync.ci.provision.cluster_stage import ClusterStage, give_back
 from kvsync.ci.stages.stage import StageContext, run_safely
-reuse, settings, run_dir, repository = sys.argv[1:]
+reuse, settings, run_dir, repository, image = sys.argv[1:]
 ledger = Ledger(Path(run_dir) / "ledger.jsonl")
-stage = ClusterStage(ClusterChoice("kind"), ClusterSettings.model_validate_json(settings), reuse)
+stage = ClusterStage(ClusterChoice("kind"), ClusterSettings.model_validate_json(settings), reuse, image == "True")
 stop = threading.Event()
 context = StageContext(run_dir=Path(run_dir), repository=Path(repository), ledger=ledger, stop=stop)
 print(run_safely(stage, context).reason)
@@ -79,11 +79,11 @@ class Runs:
         for name in ("requirements.lock", "pyproject.toml", "README.md"):
             (folder / "repository" / name).touch()
 
-    def __call__(self, run: str, *, reuse: str = "", **settings: object) -> Machine:
+    def __call__(self, run: str, *, reuse: str = "", with_image: bool = True, **settings: object) -> Machine:
         """Make what a run needs, and give it back; returns where its clusters were to be made."""
-        given = json.dumps({"workers": 0, **settings})
+        given, repository = json.dumps({"workers": 0, **settings}), self.folder / "repository"
         done = subprocess.run(
-            [sys.executable, "-c", RUN, reuse, given, self.folder / run, self.folder / "repository"],
+            [sys.executable, "-c", RUN, reuse, given, self.folder / run, repository, str(with_image)],
             env={"PATH": f"{self.programs.folder}:/usr/bin:/bin", "PYTHONPATH": f"{self.folder}:{ROOT}"},
             capture_output=True,
             text=True,
@@ -155,6 +155,16 @@ def test_an_image_that_is_there_already_stays(runs: Runs, programs: Programs) ->
     assert runs.ledger("7") == {("kind-cluster", "kvsync-7"), ("path", "7/kubeconfig")}
     assert options(programs, "kind create cluster") == [["--name=kvsync-7", "--wait=9s"]]
     assert runs.there("images") == ["kvsync:70", "somebody/kvsync:1"]
+
+
+def test_without_engines_nothing_is_built_or_loaded(runs: Runs, programs: Programs) -> None:
+    """The repository is a project of its own then, with nothing that an image could be built from."""
+    (runs.folder / "repository" / "requirements.lock").unlink()
+
+    machine = runs("7", reuse="dev", with_image=False)
+
+    assert (machine.kind, machine.image) == ("dev", "")
+    assert programs.calls("kind load") == programs.calls("docker build") == []
 
 
 def test_a_cluster_to_be_used_again_is_made_once_and_stays(runs: Runs, programs: Programs) -> None:

@@ -38,10 +38,18 @@ def docker(*cases: str) -> list[str]:
 
 
 def look(
-    choice: ClusterChoice, settings: ClusterSettings, tools: Tools, *, name: str = "", reuse: str = ""
+    choice: ClusterChoice,
+    settings: ClusterSettings,
+    tools: Tools,
+    *,
+    name: str = "",
+    reuse: str = "",
+    with_image: bool = True,
 ) -> Found:
     """Return what the doctor finds, by the name of the check."""
-    findings = examine(choice, settings, folder=Path(), name=name, reuse=reuse, tools=tools)
+    findings = examine(
+        choice, settings, folder=Path(), name=name, reuse=reuse, tools=tools, with_image=with_image
+    )
     return {finding.check: (finding.state, finding.meaning) for finding in findings}
 
 
@@ -153,6 +161,14 @@ def test_an_image_that_exists_already_needs_no_base_image(machine: Programs) -> 
 
     assert found["image"] == (FindingState.OK, "kvsync:1 is here")
     assert "base image" not in found
+
+
+@pytest.mark.parametrize("choice", [KIND, ClusterChoice("kubeconfig")], ids=str)
+def test_a_run_that_starts_no_engines_needs_no_image(machine: Programs, choice: ClusterChoice) -> None:
+    """Neither one to build on, nor one that exists."""
+    found = look(choice, SETTINGS, machine.tools, with_image=False)
+
+    assert {"image", "base image"}.isdisjoint(found)
 
 
 def test_a_cluster_of_the_same_name_is_a_problem_unless_it_is_to_be_used(machine: Programs) -> None:

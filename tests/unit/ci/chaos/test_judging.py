@@ -132,3 +132,11 @@ def test_recovered_is_what_serves_everything_for_a_second(text: str, at: float |
     before = replace(samples("x")[0], due=9.9)
 
     assert recovered_at([before, *samples(text)], ended=10.0) == at
+
+
+@pytest.mark.parametrize(
+    ("text", "at"), [(".....xx......", 11.5), (".....xx..", None), (".......", None), ("...........", 10.0)]
+)
+def test_nothing_has_recovered_before_the_effect_was_proven(text: str, at: float | None) -> None:
+    """What is asked to end goes on serving until it does, for ten seconds if Docker has to kill it."""
+    assert recovered_at(samples(text), ended=10.0, proven=11.3) == at

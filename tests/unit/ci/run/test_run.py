@@ -35,6 +35,20 @@ def test_a_cluster_is_made_only_for_stages_that_use_it(
     assert Run(asked, Installation(Settings())).of_project(OURS).needs_cluster is needed
 
 
+@pytest.mark.parametrize(("stages", "needed"), [("e2e", True), ("unit", False), ("pods", False)])
+def test_an_image_is_needed_only_for_engines(stages: str, needed: bool) -> None:
+    """Faults act on pods that are there already: the project that has them may have no image to build."""
+    pods = parse_project(
+        '[stages.pods]\nkind = "chaos"\nsteady = {probe = "http://x"}\n[stages.pods.faults.killed]\n'
+        'on = {selector = "app=api"}\nkind = "kill"\n'
+    )
+    asked = Parameters.checked(cluster="kind", stages=(stages,))
+    run = Run(asked, Installation(Settings())).of_project(pods if stages == "pods" else OURS)
+
+    assert run.needs_image is needed
+    assert run.needs_cluster is (stages != "unit")
+
+
 def test_a_stage_takes_no_longer_than_the_owner_allows() -> None:
     """Whatever the tested commit says."""
     project = parse_project('[stages.a]\nkind = "command"\ncommand = ["x"]\ntimeout = "9h"\n')
