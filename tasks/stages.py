@@ -6,7 +6,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
-from kvsync.ci.handover.archiving import known_tests
+from kvsync.ci.handover.archiving import known_tests, sharing
 from kvsync.ci.handover.github import report_stage, report_start
 from kvsync.ci.run.judgement import set_aside
 from kvsync.ci.run.run import Run
@@ -29,7 +29,9 @@ def run_stage(name: str, context: StageContext, run: Run) -> Outcome:
         if unmet := run.unmet(name, left_s):
             result = keep_result(StageResult.unknown(name, unmet), context)
         else:
-            result = run_safely(run.stage(name, left_s), replace(context, known=known_tests(run, name, log)))
+            known, found = known_tests(run, name, log), sharing(run, name, log)
+            context = replace(context, known=known, durations_s=found.durations_s, elsewhere=found.elsewhere)
+            result = run_safely(run.stage(name, left_s), context)
     if redact_folder(run.folder.path, run.installation.secrets):
         result = run.folder.result(name) or result
     gating, *_ = set_aside(run.folder, [result])

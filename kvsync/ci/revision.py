@@ -4,6 +4,7 @@ import re
 import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 GIT_TIMEOUT_S = 10
@@ -34,6 +35,14 @@ def revision(repository: Path, *, reports: Path, results: Iterable[Path] = ()) -
         return Revision(commit, dirty, _git(repository, "branch", "--show-current"))
     except (OSError, subprocess.SubprocessError):
         return Revision()
+
+
+def commit_time(repository: Path) -> datetime | None:
+    """Return when the commit that is checked out was made; None where git knows nothing."""
+    try:
+        return datetime.fromtimestamp(int(_git(repository, "show", "-s", "--format=%ct", "HEAD")), UTC)
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return None
 
 
 def top_level(folder: Path) -> Path | None:

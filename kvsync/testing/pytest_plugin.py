@@ -10,7 +10,7 @@ import gc
 import json
 import re
 import signal
-from collections.abc import Generator
+from collections.abc import Collection, Generator, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -22,6 +22,7 @@ from kvsync.testing.results.history import History, append_line, end_torn_line
 from kvsync.testing.results.journal import FROM_OUTSIDE, journal
 from kvsync.testing.results.measurement import Measurements
 from kvsync.testing.results.outcome import OUTCOMES, CheckKind
+from kvsync.testing.results.shards import file_of, file_times, shared
 from kvsync.testing.results.verdicts import EVIDENCE, unproven, violated
 
 TAIL_BYTES = 64 * 1024
@@ -35,6 +36,9 @@ MARKERS = (
     "invariant: what it asserts must always hold, so that a failure is never tried again",
     "kubernetes: needs an API server that is there for tests (KVSYNC_CI_TEST_KUBECONFIG)",
 )
+
+_ALL = pytest.StashKey[list[str]]()
+"""The tests of which a shard has a part."""
 
 _FAILED = pytest.StashKey[bool]()
 """Whether a test of the session failed."""
@@ -67,6 +71,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--machine", type=Path, default=None, help="a run's machine.json: use its cluster")
     group.addoption("--keep", action="store_true", help="end at a failure and leave its cluster alive")
     group.addoption("--only", type=Path, default=None, help="JSON list of the node ids to run")
+    group.addoption(
+        "--shard", type=_shard, default=None, help="NUMBER/COUNT: run only this part of the tests"
+    )
+    group.addoption(
+        "--durations-file", type=Path, default=None, help="JSON: node ids to seconds, for --shard"
+    )
     group.addoption("--attempt", type=int, default=1, help="which attempt at the stage this is")
     group.addoption("--stage", default="tests", help="name of the stage, used in file names")
     parser.addini(
@@ -102,12 +112,26 @@ def _is_parallel(config: pytest.Config) -> bool:
     option = config.option
     return (
         option.run_dir is not None
-        and option.stage in config.getini("kvsync_parallel")
+        and _whole(option) in config.getini("kvsync_parallel")
         and config.pluginmanager.hasplugin("xdist")
         and not hasattr(config, "workerinput")
         and option.numprocesses is None
         and not (option.only or option.keep or option.usepdb or option.machine)
     )
+
+
+def _whole(option: argparse.Namespace) -> str:
+    """Return the stage as its project calls it, without the number of the shard."""
+    number = (option.shard or "").partition("/")[0]
+    return str(option.stage).removesuffix(f"-{number}") if number else str(option.stage)
+
+
+def _shard(given: str) -> str:
+    """Refuse what names no part of the tests."""
+    number, _, count = given.partition("/")
+    if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+        raise argparse.ArgumentTypeError(f"{given!r} is no part of the tests; give NUMBER/COUNT, such as 2/3")
+    return given
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -161,12 +185,29 @@ def pytest_collection() -> Generator[None, object, object]:
         gc.freeze()
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what this attempt does not repeat."""
-    wanted = _only(config)
+    """Leave out what this attempt does not repeat, or another shard has."""
+    wanted = set(_only(config))
     if wanted:
-        config.hook.pytest_deselected(items=[item for item in items if item.nodeid not in wanted])
-        items[:] = [item for item in items if item.nodeid in wanted]
+        _keep_those(items, wanted, config)
+    elif config.getoption("--shard"):
+        every = config.stash[_ALL] = [item.nodeid for item in items]
+        files = _shard_of(every, config)
+        _keep_those(items, {nodeid for nodeid in every if file_of(nodeid) in files}, config)
+
+
+def _keep_those(items: list[pytest.Item], wanted: Collection[str], config: pytest.Config) -> None:
+    config.hook.pytest_deselected(items=[item for item in items if item.nodeid not in wanted])
+    items[:] = [item for item in items if item.nodeid in wanted]
+
+
+def _shard_of(tests: Sequence[str], config: pytest.Config) -> frozenset[str]:
+    """Return the files of this shard, shared by what the tests took lately."""
+    number, count = map(int, config.getoption("--shard").split("/"))
+    path: Path | None = config.getoption("--durations-file")
+    durations_s = json.loads(path.read_text(encoding="utf-8")) if path else {}
+    return shared(file_times(tests, durations_s), count)[number - 1]
 
 
 def _only(config: pytest.Config) -> list[str]:
@@ -266,6 +307,8 @@ class Recorder:
             return
         only = _only(session.config)
         nodeids = [*dict.fromkeys([*(item.nodeid for item in session.items), *only])]
+        if (every := session.config.stash.get(_ALL, None)) is not None:
+            self._write("sharded", nodeids=every)
         self._write("collected", count=len(nodeids), nodeids=nodeids, only=bool(only))
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:

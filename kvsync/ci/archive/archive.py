@@ -31,6 +31,7 @@ from sqlalchemy import (
     insert,
     or_,
     select,
+    true,
 )
 from sqlalchemy.orm import Session, selectinload
 
@@ -208,6 +209,43 @@ class Archive:
                 )
                 times[stage] = list(connection.scalars(query))
         return {stage: statistics.median(each) for stage, each in times.items() if each}
+
+    def durations_s(
+        self, scope: RunScope, stages: Sequence[str], before: datetime | None
+    ) -> dict[str, float]:
+        """Return what the tests of stages took, in seconds: medians of the last passes, in runs of the
+        reference or, where it has none, in all; only in those that began `before`."""
+        in_time = RunRow.started_at < before if before else true()
+        times: dict[str, list[float]] = defaultdict(list)
+        for wanted in (self._is_reference, true()):
+            runs = self._newest(scope, stages, ETA_RUNS * len(stages), wanted, in_time)
+            took = select(CheckRow.name, CheckRow.duration_s).where(
+                CheckRow.run_id.in_(runs), CheckRow.stage.in_(stages), CheckRow.kind == "passed"
+            )
+            with self._database.reading() as connection:
+                for name, duration_s in connection.execute(took):
+                    times[name].append(duration_s)
+            if times:
+                break
+        return {name: statistics.median(each) for name, each in times.items()}
+
+    def ran_at(self, scope: RunScope, commit: str, stage: str) -> frozenset[str]:
+        """Return the checks that a stage had when it last ran at a commit; none if it did not."""
+        last = self._newest(scope, [stage], 1, RunRow.commit == commit, RunRow.dirty.is_(False))
+        names = select(CheckRow.name).where(CheckRow.run_id.in_(last), CheckRow.stage == stage)
+        with self._database.reading() as connection:
+            return frozenset(connection.scalars(names))
+
+    def _newest(
+        self, scope: RunScope, stages: Sequence[str], limit: int, *wanted: ColumnElement[bool]
+    ) -> Select[tuple[str]]:
+        return (
+            select(StageRow.run_id)
+            .join(RunRow, RunRow.id == StageRow.run_id)
+            .where(StageRow.name.in_(stages), self._in(scope), *wanted)
+            .order_by(RunRow.started_at.desc(), RunRow.id)
+            .limit(limit)
+        )
 
     def series(
         self,

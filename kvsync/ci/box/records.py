@@ -76,6 +76,13 @@ class Collected(_Line):
     only: bool = False
 
 
+class Sharded(_Line):
+    """Which tests there are, of which a shard has a part."""
+
+    event: Literal["sharded"]
+    nodeids: list[Short]
+
+
 class Started(_Line):
     """A test started."""
 
@@ -132,8 +139,8 @@ class _Entered(BaseModel):
     name: Short = ""
 
 
-_OF_TESTS: TypeAdapter[Collected | Started | EvidenceKept | Finished] = TypeAdapter(
-    Annotated[Collected | Started | EvidenceKept | Finished, Field(discriminator="event")]
+_OF_TESTS: TypeAdapter[Collected | Sharded | Started | EvidenceKept | Finished] = TypeAdapter(
+    Annotated[Collected | Sharded | Started | EvidenceKept | Finished, Field(discriminator="event")]
 )
 
 

@@ -10,6 +10,7 @@ from kvsync.ci.project.coverage import CommandCoverage, PytestCoverage
 from kvsync.ci.project.load_stage import LoadStageTable
 from kvsync.ci.project.model import CommandStageTable, Project, PytestStageTable, StageTable
 from kvsync.ci.project.relations import combinations, combined_name, filled, in_order
+from kvsync.ci.project.shards import SHARD, Shard
 from kvsync.ci.project.stage_fields import When
 from kvsync.ci.project.values import Profile, Schedule, Trigger
 from kvsync.errors import ConfigError, UnknownName
@@ -30,7 +31,7 @@ class Occasion:
 class ProjectStage:
     """One stage, for one combination of its matrix: `origin` is its name in the file.
 
-    `load` is the stage whose requests it sends while faults act.
+    `load` is the stage whose requests it sends while faults act; `shard` the part of its tests that it has.
     """
 
     name: str
@@ -38,6 +39,7 @@ class ProjectStage:
     table: StageTable
     values: dict[str, str] = field(default_factory=dict)
     load: LoadStageTable | None = None
+    shard: Shard | None = None
 
     @property
     def uses_cluster(self) -> bool:
@@ -70,10 +72,21 @@ def stages_of(project: Project) -> dict[str, ProjectStage]:
     found = {}
     for origin in in_order(links):
         table = project.stages[origin]
-        for values in combinations(table.matrix):
+        for values in combinations(table.every_value):
             name = combined_name(origin, values)
-            found[name] = ProjectStage(name, origin, table, values, _load_of(table, project))
+            found[name] = ProjectStage(
+                name, origin, table, values, _load_of(table, project), _shard_of(table, origin, values)
+            )
     return found
+
+
+def _shard_of(table: StageTable, origin: str, values: dict[str, str]) -> Shard | None:
+    numbers = table.shards if isinstance(table, PytestStageTable) else None
+    if not numbers:
+        return None
+    whole = combined_name(origin, {name: value for name, value in values.items() if name != SHARD})
+    names = tuple(combined_name(whole, {SHARD: str(number)}) for number in range(1, numbers + 1))
+    return Shard(number=int(values[SHARD]), stages=names, whole=whole)
 
 
 def _load_of(table: StageTable, project: Project) -> LoadStageTable | None:

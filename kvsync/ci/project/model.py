@@ -53,6 +53,7 @@ from kvsync.ci.project.chaos_stage import ChaosStageTable
 from kvsync.ci.project.coverage import CommandCoverage, CoverageGate, PytestCoverage
 from kvsync.ci.project.found_stages import AuditStageTable, BenchmarkStageTable
 from kvsync.ci.project.load_stage import LoadStageTable
+from kvsync.ci.project.shards import MOST_SHARDS, shard_values
 from kvsync.ci.project.stage_fields import TestingStageFields
 from kvsync.ci.project.values import (
     InnerPath,
@@ -85,8 +86,16 @@ class PytestStageTable(TestingStageFields):
     profile: Literal["time", "memory"] | None = None
     """Keep a page about where the time of its process went (pyinstrument), or its memory (memray), which the
     interpreter has to have; a page for each attempt, in the run's `evidence`."""
+    shards: Annotated[int, Field(ge=2, le=MOST_SHARDS)] | None = None
+    """Into how many stages its tests are shared, by files and how long they took lately: `unit-1` and so on,
+    which may be stages of different runs, on different machines. `{shard}` stands for the number."""
     cluster: bool = False
     """Whether its tests use the cluster that the run asks for. Forks' commits have none."""
+
+    @property
+    def every_value(self) -> dict[str, tuple[str, ...]]:
+        """The values of its matrix, and the numbers of its shards."""
+        return {**self.matrix, **shard_values(self.shards)}
 
 
 class CommandStageTable(TestingStageFields):

@@ -36,6 +36,7 @@ from kvsync.ci.project.model import (
 )
 from kvsync.ci.project.relations import PLACEHOLDER, combinations, combined_name, suggested, wrong_links
 from kvsync.ci.project.services import wrong_services
+from kvsync.ci.project.shards import MOST_SHARDS, SHARD, shard_values, wrong_shards
 from kvsync.errors import ConfigError
 from kvsync.pods import Location, path, problems
 
@@ -153,6 +154,7 @@ def parse_project(text: str) -> Project:
     wrong += _wrong_words(document)
     wrong += wrong_services(document)
     wrong += wrong_coverage(document)
+    wrong += wrong_shards(document)
     wrong += wrong_loads(document)
     wrong += wrong_chaos(document)
     if project and not wrong and (count := _count(project)) > MOST_STAGES:
@@ -251,25 +253,30 @@ def _wrong_words(document: Mapping[str, object]) -> Iterator[tuple[Location, str
     for name, table in stages.items():
         if not isinstance(table, dict):
             continue
-        matrix = table.get("matrix")
-        known = {*PROVIDED, *(matrix if isinstance(matrix, dict) else ())}
+        matrix, shards = table.get("matrix"), table.get("shards")
+        more = shard_values(shards) if isinstance(shards, int) and 2 <= shards <= MOST_SHARDS else {}
+        known = {*PROVIDED, *(matrix if isinstance(matrix, dict) else ()), *more}
         for field in ("python", "folder", "results"):
             for found in PLACEHOLDER.findall(str(table.get(field, ""))):
                 if found not in known:
                     meant = suggested(found, sorted(known))
                     yield ("stages", name, field), f"{{{found}}} stands for nothing; {meant}"
-        if isinstance(matrix, dict):
-            yield from _clashes(name, matrix, stages)
+        yield from _clashes(name, {**(matrix if isinstance(matrix, dict) else {}), **more}, stages)
 
 
 def _clashes(
     name: str, matrix: Mapping[str, object], stages: Mapping[str, object]
 ) -> Iterator[tuple[Location, str]]:
-    lists = {key: [str(each) for each in given] for key, given in matrix.items() if isinstance(given, list)}
+    lists = {
+        key: [str(each) for each in given] for key, given in matrix.items() if isinstance(given, list | tuple)
+    }
     names = [combined_name(name, values) for values in combinations(lists)] if lists else []
     for made in sorted({each for each in names if names.count(each) > 1 or each in stages}):
-        yield ("stages", name, "matrix"), f"it makes several stages {made!r}; choose other values"
+        field, mend = (
+            ("shards", "rename one") if set(matrix) == {SHARD} else ("matrix", "choose other values")
+        )
+        yield ("stages", name, field), f"it makes several stages {made!r}; {mend}"
 
 
 def _count(project: Project) -> int:
-    return sum(len(combinations(table.matrix)) for table in project.stages.values())
+    return sum(len(combinations(table.every_value)) for table in project.stages.values())

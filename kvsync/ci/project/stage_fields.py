@@ -67,6 +67,11 @@ class StageFields(Part):
     when: When = When()
     """Which runs it is part of."""
 
+    @property
+    def every_value(self) -> dict[str, tuple[str, ...]]:
+        """The values of which each combination is a stage of its own."""
+        return self.matrix
+
 
 class TestingStageFields(StageFields):
     """What a stage has that runs tests."""

@@ -10,6 +10,7 @@ from kvsync.ci.project.choice import ProjectStage, choose, stages_of
 from kvsync.ci.project.coverage import CoverageGate
 from kvsync.ci.project.model import Project, PytestStageTable
 from kvsync.ci.project.relations import filled
+from kvsync.ci.project.shards import Shard
 from kvsync.ci.run.parameters import REPOSITORY, Parameters
 from kvsync.ci.run_folder import RunFolder
 from kvsync.ci.settings import Settings, load_settings
@@ -82,6 +83,10 @@ class Run:
         return make_served(
             self._stages[name], longest_s, self.project.services, settings, self.parameters.profile
         )
+
+    def shard(self, name: str) -> Shard | None:
+        """Return which part of its tests a stage has; None if all."""
+        return self._stages[name].shard
 
     @property
     def covered(self) -> tuple[str, ...]:

@@ -111,6 +111,7 @@ def _pytest(
         environment=table.environment,
         measured=measured,
         profile=table.profile or "",
+        shard=stage.shard,
         values=stage.values,
     )
     if gate and measured is not None:

@@ -20,11 +20,13 @@ from typing import Literal
 
 import kvsync
 from kvsync.ci.project.relations import filled
+from kvsync.ci.project.shards import Shard
 from kvsync.ci.run_folder import RunFolder
 from kvsync.ci.stages.command_stage import CommandStage
 from kvsync.ci.stages.ending import kind_of_running, why_it_ended_early
 from kvsync.ci.stages.place import CarryOut, place
 from kvsync.ci.stages.profiles import measuring, profiling, said_of_profiles
+from kvsync.ci.stages.sharding import COLLECT, durations_file, files_of, recorded_tests, told_tests, verified
 from kvsync.ci.stages.stage import LOCAL, StageContext, repeated
 from kvsync.testing.processes.runner import CommandResult, run
 from kvsync.testing.processes.scratch import scratch
@@ -60,7 +62,7 @@ class PytestStage:
     `python` is the project's own interpreter, "" for the pipeline's. Where it has not our plugin, in our
     version, the result is read from JUnit. `values` are what words may name. `measured`: the folders whose
     coverage is measured meanwhile, none for what the project says; None: nothing is.
-    `profile`: what is profiled meanwhile.
+    `profile`: what is profiled meanwhile. `shard`: which part of the tests it has, None for all.
     """
 
     name: str
@@ -76,6 +78,7 @@ class PytestStage:
     measured: Sequence[str] | None = None
     profile: Literal["", "time", "memory"] = ""
     values: Mapping[str, str] = field(default_factory=dict)
+    shard: Shard | None = None
 
     def run(self, context: StageContext) -> StageResult:
         """Run the tests; pytest's output goes to the run's `logs/<stage>.log`, of attempt 2 to `-2.log`."""
@@ -83,14 +86,21 @@ class PytestStage:
         if self._needs_machine(context) and not folder.machine.exists():
             return StageResult.unknown(self.name, f"not run: the {context.cluster} cluster could not be made")
         if self.python and not self._has_plugin(context):
-            result = self._with_junit(context).run(context)
+            result = self._read_from_junit(context)
             return replace(result, remarks=(*result.remarks, *said_of_profiles(context.run_dir, self.name)))
+        result = self._tested(context)
+        if self.shard and not repeated(self.name, context):
+            result = verified(result, recorded_tests(folder.tests(self.name)), context, self.shard)
+        return replace(result, remarks=(*result.remarks, *said_of_profiles(context.run_dir, self.name)))
+
+    def _tested(self, context: StageContext) -> StageResult:
+        """Run the tests with our plugin, and again what is new or may have failed by chance."""
         result = self._attempt(context, repeated(self.name, context), self.timeout_s)
         result = self._burn_in(context, result)
-        result = replace(result, remarks=(*result.remarks, *said_of_profiles(context.run_dir, self.name)))
         if not self.retries or context.attempt > 1 or context.keep:
             return result
-        retry = to_retry(result, [each for each in folder.results() if each.name != self.name])
+        others = [each for each in RunFolder(context.run_dir).results() if each.name != self.name]
+        retry = to_retry(result, others)
         if retry.refusal:
             return refused(result, retry.refusal)
         if not retry.names:
@@ -123,6 +133,9 @@ class PytestStage:
             selection.write_text(json.dumps(only))
             argv += [f"--only={selection}"]
             inputs.append(selection)
+        elif self.shard:
+            inputs.append(durations_file(context, self.shard))
+            argv += [f"--shard={self.shard}", f"--durations-file={inputs[-1]}"]
         carry_out = self._place(context, label, inputs)
         started_at, log = datetime.now(UTC), f"logs/{label}.log"
         (context.run_dir / "tmp").mkdir(parents=True, exist_ok=True)  # pytest makes the last level only
@@ -180,14 +193,19 @@ class PytestStage:
         return self.ask(context, "python", ["-c", PROBE.format(kvsync.__version__)]).exit_code == 0
 
     def ask(
-        self, context: StageContext, what: str, words: Sequence[str], inputs: Sequence[Path] = ()
+        self,
+        context: StageContext,
+        what: str,
+        words: Sequence[str],
+        inputs: Sequence[Path] = (),
+        timeout_s: float = PROBE_S,
     ) -> CommandResult:
         """Run the interpreter of the tests with words, where the tests run; `what` names the log."""
         name = f"{self.name}-{what}"
         return self._place(context, name, inputs)(
             [self._python(context), *words],
             log=context.run_dir / "logs" / f"{name}.log",
-            timeout_s=PROBE_S,
+            timeout_s=timeout_s,
             cwd=context.repository,
             env=self._variables(context),
             environ=context.environ,
@@ -198,7 +216,7 @@ class PytestStage:
     def _python(self, context: StageContext) -> str:
         return str(self._interpreter(context)) if self.python else sys.executable
 
-    def _pytest(self, context: StageContext, label: str) -> list[str]:
+    def _pytest(self, context: StageContext, label: str, paths: Sequence[str]) -> list[str]:
         """Return the words that start pytest, measured if that is asked for."""
         measures = (
             []
@@ -206,13 +224,31 @@ class PytestStage:
             else measuring(context.run_dir, self.name, label, self.folder, self.measured)
         )
         profiles = profiling(context.run_dir, self.name, label, self.profile) if self.profile else []
-        return [self._python(context), *profiles, *measures, "-m", "pytest", self.folder, "-v", "--color=no"]
+        return [self._python(context), *profiles, *measures, "-m", "pytest", *paths, "-v", "--color=no"]
 
-    def _with_junit(self, context: StageContext) -> CommandStage:
+    def _read_from_junit(self, context: StageContext) -> StageResult:
+        """Run the tests of an interpreter that has not our plugin; a shard is a choice of files."""
+        every = self._every_test(context) if self.shard else []
+        if self.shard is None or not every:  # pytest itself then says why there are none
+            return self._with_junit(context, [self.folder]).run(context)
+        files = files_of(every, context, self.shard)
+        if not files:
+            return verified(StageResult.unknown(self.name, "no test"), every, context, self.shard)
+        result = self._with_junit(context, ["--rootdir=.", *files]).run(context)
+        return verified(result, every, context, self.shard, by_file=True)
+
+    def _every_test(self, context: StageContext) -> list[str]:
+        """Return all tests that there are; none if they cannot be collected."""
+        words = [self.folder, "--rootdir=.", "--collect-only", "-q", *self._more(self._values(context))]
+        asked = self.ask(context, "collection", ["-c", COLLECT, *words], timeout_s=self.timeout_s)
+        log = context.run_dir / "logs" / f"{self.name}-collection.log"
+        return told_tests(log) or [] if asked.exit_code == 0 else []
+
+    def _with_junit(self, context: StageContext, paths: Sequence[str]) -> CommandStage:
         """Return the same tests as a program that says in JUnit how they ended."""
         values = self._values(context)
         # Of the families this is the one that says in which file a test is.
-        argv = [*self._pytest(context, "1"), "--junitxml={out}/junit.xml", "-o", "junit_family=xunit1"]
+        argv = [*self._pytest(context, "1", paths), "--junitxml={out}/junit.xml", "-o", "junit_family=xunit1"]
         return CommandStage(
             self.name,
             argv=[*argv, *self._more(values)],
@@ -247,7 +283,7 @@ class PytestStage:
         Options and values are single words: pytest looks for its configuration beside every word that
         names an existing path, before it knows our options.
         """
-        argv = [*self._pytest(context, label), "--rootdir=."]
+        argv = [*self._pytest(context, label, [self.folder]), "--rootdir=."]
         argv += ["-p", "no:cacheprovider", "-p", "kvsync.testing.pytest_plugin"]
         argv += [f"--stage={self.name}", f"--run-dir={context.run_dir}", f"--profile={context.profile}"]
         argv += [f"--seed={context.seed}", f"--basetemp={context.run_dir / 'tmp' / label}"]

@@ -30,11 +30,12 @@ class StageContext:
     """What a stage may use. `stop` is set when the run is interrupted; a stage then ends soon.
 
     `environ` is what the processes of its tests get, and `tools` what git, docker and kubectl get, None for
-    all that this process has. A later `attempt` is merged into what was found before; it repeats what did not
-    pass only if `failed_only`. `other_code` names its code if that is another than the first attempt's. Tests
-    that are not `known` (None: all are) are new. With a `box` its processes are confined. `kept_back` are
-    variables that the tests do not see, to be named where they fail. By `ends_at`, on the monotonic clock,
-    the run has taken all the time that it may.
+    all that this process has. A later `attempt` is merged into what was found before; it repeats what did
+    not pass only if `failed_only`. `other_code` names its code if that is another than the first attempt's.
+    Tests that are not `known` (None: all are) are new. `durations_s` are what tests took lately, by which
+    those of shards are shared; `elsewhere` are the tests that shards of other runs had at this commit. With
+    a `box` its processes are confined. `kept_back` are variables that the tests do not see, to be named
+    where they fail. By `ends_at`, on the monotonic clock, the run has taken all the time that it may.
     """
 
     run_dir: Path
@@ -49,6 +50,8 @@ class StageContext:
     failed_only: bool = False
     other_code: str = ""
     known: frozenset[str] | None = None
+    durations_s: Mapping[str, float] = field(default_factory=dict)
+    elsewhere: Mapping[str, frozenset[str]] = field(default_factory=dict)
     environ: Mapping[str, str] | None = field(default=None, repr=False)
     tools: Mapping[str, str] | None = field(default=None, repr=False)
     kept_back: tuple[str, ...] = ()
