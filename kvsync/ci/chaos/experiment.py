@@ -10,7 +10,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from kvsync.ci.chaos.judging import UnderFault, checks, record, recovered_at, served, unsteady
+from kvsync.ci.chaos.judging import (
+    UnderFault,
+    checks,
+    record,
+    recovered_at,
+    served,
+    unsteady,
+    unsteady_after_all,
+)
 from kvsync.ci.chaos.steady import SteadyRequests
 from kvsync.ci.project.chaos_stage import Criteria
 from kvsync.errors import KVSyncError
@@ -97,7 +105,8 @@ class FaultExperiment:
             began = time.monotonic() + WARM_UP_S
             self._wait_until(steady, began + self.baseline_s)
             injected = time.monotonic()
-            if why := unsteady(self._service(steady, began, injected), self.criteria):
+            baseline = self._service(steady, began, injected)
+            if why := unsteady(baseline, self.criteria):
                 raise Inconclusive(why)
             episode: Episode | None = None
             try:
@@ -125,6 +134,7 @@ class FaultExperiment:
             recovery_s=None if recovered is None or problem else recovered - episode.ended,
             waited_s=waited_s,
             why="; ".join(filter(None, [problem, self.look()])),
+            unsteady=unsteady_after_all(steady.samples(), began, injected, baseline.p95_s, self.criteria),
         )
         record(seen, self.history)
         proof = f"{episode.proof}; afterwards: {episode.absence or problem}"

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from typing import Self
 
 from kvsync.ci.project.chaos_stage import FEWEST_FOR_P95, Criteria
 from kvsync.testing.faults.fault import Fault, to_json
@@ -17,12 +18,15 @@ IN_A_ROW_S = 1.0
 IN_A_ROW = 5
 """... and how many requests at least."""
 
+PENDING_S = 1.0
+"""A request that was without an answer for so long says something of the baseline, not of the fault."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnderFault:
     """What was measured of one fault. `recovery_s`: after its end, None if it did not recover in `waited_s`.
 
-    `why` says what else was seen then.
+    `why` says what else was seen then, `unsteady` why the baseline is none, by answers that came later.
     """
 
     fault: Fault
@@ -32,6 +36,7 @@ class UnderFault:
     recovery_s: float | None
     waited_s: float = 0.0
     why: str = ""
+    unsteady: str = ""
 
     @property
     def error_increase(self) -> float:
@@ -72,14 +77,26 @@ def unsteady(baseline: Service, criteria: Criteria) -> str:
     return "" if baseline.was_offered else baseline.not_offered
 
 
+def unsteady_after_all(
+    samples: Sequence[Sample], began: float, injected: float, usual_s: float, criteria: Criteria
+) -> str:
+    """Say why a baseline was none, by the answers that came only after the injection; "" if it was one.
+
+    Requests that were due only just before it (PENDING_S, or the p95 of until then, `usual_s`) are left out:
+    the fault may be why they failed.
+    """
+    settled = served(samples, began, injected - max(PENDING_S, usual_s if math.isfinite(usual_s) else 0.0))
+    return unsteady(settled, criteria) if settled.requests >= FEWEST_REQUESTS else ""
+
+
 def checks(name: str, seen: UnderFault) -> list[Check]:
     """Return a check for each criterion of the fault of this name."""
     found = [_availability(seen), _errors(seen), *([_p95(seen)] if seen.criteria.p95 is not None else [])]
     doubt = _doubt(seen)
-    judged = [
-        _Judged(each.criterion, "inconclusive", doubt, each.figures) if doubt else each for each in found
-    ]
-    return [each.check(name) for each in (*judged, _recovery(seen))]
+    judged = [each.doubted(doubt) if doubt else each for each in found]
+    recovery = _recovery(seen)
+    judged.append(recovery.doubted(seen.unsteady) if seen.unsteady else recovery)
+    return [each.check(name) for each in judged]
 
 
 def record(seen: UnderFault, history: History) -> None:
@@ -115,6 +132,9 @@ class _Judged:
     kind: CheckKind
     detail: str
     figures: Mapping[str, str]
+
+    def doubted(self, doubt: str) -> Self:
+        return replace(self, kind="inconclusive", detail=doubt)
 
     def check(self, name: str) -> Check:
         return Check(
@@ -170,6 +190,8 @@ def _recovery(seen: UnderFault) -> _Judged:
 
 def _doubt(seen: UnderFault) -> str:
     """Say why nothing can be concluded from the requests; "" if something can."""
+    if seen.unsteady:
+        return seen.unsteady
     if seen.during.requests < FEWEST_REQUESTS:
         return f"{seen.during.requests} requests say nothing; at least {FEWEST_REQUESTS} are needed"
     return "" if seen.during.was_offered else seen.during.not_offered

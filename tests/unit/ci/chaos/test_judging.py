@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from kvsync.ci.chaos.judging import UnderFault, checks, recovered_at, served, unsteady
+from kvsync.ci.chaos.judging import UnderFault, checks, recovered_at, served, unsteady, unsteady_after_all
 from kvsync.ci.project.chaos_stage import Criteria
 from kvsync.testing.faults.fault import PodPause
 from kvsync.testing.traffic.service import Sample, Service
@@ -113,6 +113,37 @@ def test_what_is_not_steady_cannot_be_disturbed() -> None:
     baselines = [service(), service(requests=19), service(availability=0.98), service(late=26)]
 
     assert [bool(unsteady(each, Criteria())) for each in baselines] == [False, True, True, True]
+
+
+@pytest.mark.parametrize(
+    ("text", "every_s", "is_steady"),
+    [
+        ("." * 40, 0.05, True),
+        ("." * 15 + "x" * 25, 0.05, False),
+        ("." * 25 + "x" * 15, 0.05, True),
+        ("x" * 20, 0.1, True),
+    ],
+)
+def test_a_baseline_is_judged_again_by_the_answers_that_came_later(
+    text: str, every_s: float, is_steady: bool
+) -> None:
+    """What had waited for more than a second is the baseline's; the last second and too few are not."""
+    injected = 10.0 + len(text) * every_s
+
+    why = unsteady_after_all(samples(text, every_s), 10.0, injected, 0.02, Criteria())
+
+    assert (not why) == is_steady
+
+
+def test_nothing_is_said_of_a_fault_after_a_baseline_that_was_none() -> None:
+    """Neither that it was kept to, by a p95 that was long before, nor that it was broken."""
+    slow = service(availability=0.6, p95_s=2.2)
+    seen = replace(
+        WELL, baseline=slow, during=service(availability=0.4, p95_s=4.0), unsteady="no steady state"
+    )
+
+    assert set(judged(seen).values()) == {"inconclusive"}
+    assert {each.detail for each in checks("a", seen)} == {"no steady state"}
 
 
 @pytest.mark.parametrize(
