@@ -167,8 +167,9 @@ def test_one_command_is_enough_to_run_the_pipeline(served: Served, repository: R
     """
     lines = _until_ready(served)
     address, kept = f"http://127.0.0.1:{served.port}", served.reports / ".prefect" / "password"
-    assert lines[0] == f"Prefect's password: in {kept}"
-    assert lines[1].split() == ["Prefect's", "UI:", address]
+    assert lines[0].startswith(f"repository {ROOT}")
+    assert lines[1] == f"Prefect's password: in {kept}"
+    assert lines[2].split() == ["Prefect's", "UI:", address]
     assert (stat.S_IMODE(kept.stat().st_mode), len(served.password) > 40) == (0o600, True)
     assert httpx.get(f"{address}/api/health", timeout=5).json() is True
     assert "<html" in httpx.get(address, timeout=5, follow_redirects=True).text
