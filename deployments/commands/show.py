@@ -153,7 +153,8 @@ def _owned(check: Check) -> str:
 
 def _print_problem(problem: Problem) -> None:
     console.print(f"\n{coloured(problem.outcome, problem.kind)} {escape(problem.headline)}", soft_wrap=True)
-    for _, check in problem.checks[:SHOWN_NAMES]:
-        say(f"  {check.name}{_owned(check)}")
+    for stage, check in problem.checks[:SHOWN_NAMES]:
+        own = f": {check.headline}" if check.headline != problem.headline else ""  # its numbers are others
+        say(f"  {stage}: {check.name}{_owned(check)}{own}")
     if len(problem.checks) > SHOWN_NAMES:
         say(f"  and {len(problem.checks) - SHOWN_NAMES} more like it")

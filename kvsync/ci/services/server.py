@@ -226,7 +226,8 @@ def _await(
     if running.done():
         # Also if something answered: it was not this one.
         raise NotReady(
-            f"{_ending(running, name)} after {time.monotonic() - began:.1f} s, before it was ready",
+            _ending(running, name, f" after {time.monotonic() - began:.1f} s, before it was ready, ")
+            or "the run was interrupted",
             _tail(log),
         )
     if said[0]:
@@ -249,7 +250,7 @@ def _status(process: psutil.Process) -> str:
         return str(psutil.STATUS_ZOMBIE)
 
 
-def _ending(running: Future[CommandResult], name: str) -> str:
+def _ending(running: Future[CommandResult], name: str, when: str = " ") -> str:
     if not running.done():
         return ""
     result = running.result()
@@ -260,7 +261,7 @@ def _ending(running: Future[CommandResult], name: str) -> str:
     mend = ""
     if result.exit_code in (MISSING, FORBIDDEN):
         mend = "; install the program where the pipeline runs, or with `prepare` in stages.toml"
-    return f"service {name!r} ended by itself with {result.ending}{said}{mend}"
+    return f"service {name!r} ended by itself{when}with {result.ending}{said}{mend}"
 
 
 def _last_line(log: Path) -> str:

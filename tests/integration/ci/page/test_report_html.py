@@ -489,3 +489,14 @@ def test_a_stage_in_doubt_is_among_what_did_not_pass() -> None:
 
     assert "What did not pass stage unit junit.xml: <cut> off Stages" in page.text
     assert "#problems" in page.values("href")
+
+
+def test_checks_of_one_cause_keep_their_own_numbers() -> None:
+    """The headline is that of the first; another with other numbers says its own."""
+    total = Check(name="total", kind="failed", detail="33 %, at least 80 % are asked for")
+    lines = Check(name="changed lines", kind="failed", detail="50 %, at least 90 % are asked for")
+
+    text = Page(render(report(stage("unit", total, lines)), Evidence(), [])).text
+
+    assert "unit: total 0 s" in text
+    assert "unit: changed lines: 50 %, at least 90 % are asked for 0 s" in text

@@ -143,7 +143,7 @@ def test_a_stage_finds_what_it_needs_and_nothing_is_left(context: StageContext, 
         (
             'server.py", "{port}"]\nready = "{url}',
             'none.py", "{port}"]\nready = "{url}',
-            "service 'front' ended by itself with exit status 2: .*No such file .* before it was ready",
+            "service 'front' ended by itself after .*, before it was ready, with exit status 2: .*No such",
             "No such file",
         ),
     ],
