@@ -234,8 +234,8 @@ def test_shards_are_several_and_give_their_numbers() -> None:
         ),
         "stages.toml:7: stages.unit.matrix.shard: `shards` gives {shard} its values; call this one otherwise",
         (
-            "stages.toml:11: stages.more.folder: {shard} stands for nothing; there are: out, output, profile, "
-            "seed, workers"
+            "stages.toml:11: stages.more.folder: {shard} stands for nothing; there are: out, output, "
+            "profile, seed, workers"
         ),
         "stages.toml:12: stages.more.shards: input should be greater than or equal to 2, not 1",
         "stages.toml:17: stages.api.shards: it makes several stages 'api-2'; rename one",
