@@ -94,8 +94,9 @@ def checks(name: str, seen: UnderFault) -> list[Check]:
     found = [_availability(seen), _errors(seen), *([_p95(seen)] if seen.criteria.p95 is not None else [])]
     doubt = _doubt(seen)
     judged = [each.doubted(doubt) if doubt else each for each in found]
-    recovery = _recovery(seen)
-    judged.append(recovery.doubted(seen.unsteady) if seen.unsteady else recovery)
+    recovery, starved = _recovery(seen), "" if seen.during.was_offered else seen.during.not_offered
+    unknown = seen.unsteady or starved
+    judged.append(recovery.doubted(unknown) if unknown else recovery)
     return [each.check(name) for each in judged]
 
 

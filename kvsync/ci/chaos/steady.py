@@ -32,6 +32,12 @@ Ask = Callable[[], str]
 """Asks once; says what was wrong with the answer, "" if nothing was."""
 
 
+def seed_during(fault: str, seed: int) -> int:
+    """Return the seed of the requests during a fault of a run: each has values of its own, so that what one
+    left behind is not asked for again by the next."""
+    return random.Random(f"{seed} {fault}").getrandbits(31)  # noqa: S311 - no secret
+
+
 class SteadyRequests(Protocol):
     """A context in which requests are sent, until it is left."""
 

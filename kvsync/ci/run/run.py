@@ -86,7 +86,8 @@ class Run:
 
     def shard(self, name: str) -> Shard | None:
         """Return which part of its tests a stage has; None if all."""
-        return self._stages[name].shard
+        found = self._stages.get(name) if self.project else None
+        return found.shard if found else None
 
     @property
     def covered(self) -> tuple[str, ...]:

@@ -15,7 +15,15 @@ from kvsync.ci.chaos.containers import ContainerInjector, find_container
 from kvsync.ci.chaos.declared import fault_of
 from kvsync.ci.chaos.experiment import Deadline, FaultExperiment, Stopped
 from kvsync.ci.chaos.injector import ServiceInjector
-from kvsync.ci.chaos.steady import AT_MOST_S, Probing, Requests, SteadyRequests, http_probe, program_probe
+from kvsync.ci.chaos.steady import (
+    AT_MOST_S,
+    Probing,
+    Requests,
+    SteadyRequests,
+    http_probe,
+    program_probe,
+    seed_during,
+)
 from kvsync.ci.project.chaos_stage import (
     ChaosStageTable,
     ContainerLabel,
@@ -168,19 +176,16 @@ class _Running:
 
     def _steady(self, name: str, history: History) -> SteadyRequests:
         context, asked = self._context, self._stage.table.steady
+        seed = seed_during(name, context.seed)
         if isinstance(asked.probe, tuple):
             argv = [filled(word, self._values) for word in asked.probe]
             ask = program_probe(argv, self._folder, self._environ(), asked.timeout)
-            return Probing(
-                ask, history, rate_per_s=asked.rate_per_s, timeout_s=asked.timeout, seed=context.seed
-            )
+            return Probing(ask, history, rate_per_s=asked.rate_per_s, timeout_s=asked.timeout, seed=seed)
         if isinstance(asked.probe, str):
-            stream = http_probe(filled(asked.probe, self._values), asked.timeout, context.seed)
+            stream = http_probe(filled(asked.probe, self._values), asked.timeout, seed)
         else:
             assert self._stage.load is not None
-            stream = stream_of(
-                self._stage.load, self._values, context.repository, context.profile, context.seed
-            )
+            stream = stream_of(self._stage.load, self._values, context.repository, context.profile, seed)
         return Requests(
             stream.steady(asked.rate_per_s, AT_MOST_S),
             run_dir=context.run_dir,

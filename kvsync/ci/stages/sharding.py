@@ -81,7 +81,7 @@ def verified(
         return result
     shards = [ours, *others]
     if by_file:
-        every, shards = list(map(file_of, every)), [{file_of(test) for test in each} for each in shards]
+        every, shards = list(map(file_of, every)), [frozenset(map(file_of, each)) for each in shards]
     if lost := in_no_shard(every, shards):
         return result.doubted(
             f"{len(lost)} of {len(every)} are in none of {', '.join(shard.stages)}, such as "

@@ -108,13 +108,18 @@ def parse(text: str) -> Threshold:
     if unit not in units:
         said = f"there is no unit {unit!r} of {what}" if unit else f"{what} needs a unit"
         raise ValueError(f"{text!r}: {said}; write it such as {example}")
+    sign, limit = found["sign"], float(found["limit"]) * units[unit]
+    if measure != "rate" and sign.startswith(">"):
+        raise ValueError(f"{text!r}: the worse it is, the better it would hold; write {sign.replace('>', '<')}")
+    if measure == "errors" and limit >= 1:
+        raise ValueError(f"{text!r}: it holds whatever fails; write a share below 100 %")
     return Threshold(
         text=" ".join(text.split()),
         measure=measure,
         request=_unquoted(found["request"]),
         phase=_unquoted(found["phase"]),
-        sign=found["sign"],  # type: ignore[arg-type]  # the pattern says so
-        limit=float(found["limit"]) * units[unit],
+        sign=sign,  # type: ignore[arg-type]  # the pattern says so
+        limit=limit,
     )
 
 

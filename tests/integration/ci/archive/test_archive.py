@@ -345,3 +345,33 @@ def test_a_pull_request_is_held_against_its_push_before(archive: Archive, make_r
     assert not pushed.remarks
     assert archive.compare(make_report(1, unit="F", source=pull)).since_push is None
     assert archive.compare(make_report(9, unit="F")).since_push is None
+
+
+def test_durations_of_tests(archive: Archive, make_report: MakeReport) -> None:
+    """Of passes in the reference's runs before a moment, whichever shard they were in; else in all."""
+    scope = RunScope(repository="/somewhere/kvsync", profile="quick", cluster="local")
+
+    def found(*stages: str, day: int = 9, **fields: str) -> str:
+        there = replace(scope, **fields)
+        names = archive.durations_s(there, stages, make_report(day).started_at)
+        return " ".join(sorted(name.removeprefix("tests/") for name in names))
+
+    archive.record(make_report(1, unit="PF", branch="other"))
+    assert found("unit") == "unit/t.py::test_a"
+    archive.record(make_report(2, **{"unit-1": "PF"}))
+    archive.record(make_report(3, **{"unit-2": "FP"}))
+    assert found("unit-1", "unit-2", "unit") == "unit-1/t.py::test_a unit-2/t.py::test_b"
+    assert found("unit-1", "unit-2", "unit", day=3) == "unit-1/t.py::test_a"
+    assert found("unit", profile="full") == ""
+
+
+def test_what_ran_at_a_commit(archive: Archive, make_report: MakeReport) -> None:
+    """The last run of the stage there counts, and only if nothing was uncommitted."""
+    scope = RunScope(repository="/somewhere/kvsync", profile="quick", cluster="local")
+    archive.record(make_report(1, unit="PPP", commit="c"))
+    archive.record(make_report(2, unit="PF", commit="c"))
+    archive.record(make_report(3, e2e="P", commit="c"))
+    archive.record(make_report(4, unit="P", commit="c", dirty=True))
+
+    assert {name[-1] for name in archive.ran_at(scope, "c", "unit")} == {"a", "b"}
+    assert archive.ran_at(scope, "d", "unit") == frozenset()

@@ -1,6 +1,7 @@
 """The quarantine and the archive at the end of a run."""
 
 import logging
+import subprocess
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -10,8 +11,10 @@ import pytest
 
 from kvsync.ci.archive.archive import Archive
 from kvsync.ci.archive.comparison import RunComparison
-from kvsync.ci.handover.archiving import archive, known_tests
+from kvsync.ci.handover.archiving import Sharing, archive, known_tests, sharing
 from kvsync.ci.handover.handover import Handover
+from kvsync.ci.project.reading import parse_project
+from kvsync.ci.revision import Revision
 from kvsync.ci.run.judgement import judge
 from kvsync.ci.run.parameters import CommitSource, Parameters
 from kvsync.ci.run.run import Installation, Run
@@ -37,12 +40,12 @@ def archived(run: Run) -> RunComparison:
     return comparison
 
 
-def ended(run: Run, *kinds: CheckKind, quarantine: Sequence[str] = ()) -> None:
+def ended(run: Run, *kinds: CheckKind, quarantine: Sequence[str] = (), stage: str = "unit") -> None:
     """Leave in the folder of the run what it leaves there: the stage's result, and the quarantine."""
     folder = run.folder
-    folder.logs.mkdir(parents=True)
+    folder.logs.mkdir(parents=True, exist_ok=True)
     checks = [Check(name=f"t.py::test_{i}", kind=kind, detail="E   why") for i, kind in enumerate(kinds)]
-    folder.save(merge("unit", checks, started_at=NOW))
+    folder.save(merge(stage, checks, started_at=NOW))
     (folder.path / "quarantine.toml").write_text("\n".join(quarantine))
 
 
@@ -122,6 +125,34 @@ def test_tests_of_the_reference_are_known_to_pull_requests(run: Run) -> None:
     assert known_tests(on_request, "unit", LOG) == frozenset(["t.py::test_0", "t.py::test_1"])
     assert known_tests(on_request, "e2e", LOG) is None
     assert known_tests(on_branch, "unit", LOG) is None
+
+
+def test_shards_look_at_what_ran_before_the_commit(run: Run) -> None:
+    """So that runs at one commit share its tests alike; with changes that are not committed, at all runs."""
+    repository = run.parameters.repository
+    past = f"GIT_COMMITTER_DATE={(NOW - timedelta(hours=1)).isoformat()}"
+    git = ["env", past, "git", "-C", str(repository), "-c", "user.name=a", "-c", "user.email=a@b.c"]
+    subprocess.run([*git, "init", "-q", "-b", "main"], check=True, timeout=20)
+    subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "x"], check=True, timeout=20)
+    project = parse_project('[stages.unit]\nkind = "pytest"\nfolder = "t"\nshards = 2')
+    one, two = (replace(run, parameters=_part(run, stage), project=project) for stage in ("unit-1", "unit-2"))
+    commit = Revision("c" * 40, branch="main")
+    for each in (one, two):
+        each.folder.path.mkdir(parents=True)
+        each.folder.keep_revision(commit)
+    ended(one, "passed", stage="unit-1")
+    archived(one)
+    clean = sharing(two, "unit-2", LOG)
+    two.folder.keep_revision(replace(commit, dirty=True))
+    changed = sharing(two, "unit-2", LOG)
+
+    assert clean == Sharing(elsewhere={"unit-1": frozenset({"t.py::test_0"})})
+    assert (list(changed.durations_s), changed.elsewhere) == (["t.py::test_0"], {})
+    assert sharing(run, "unit", LOG) == Sharing()
+
+
+def _part(run: Run, stage: str) -> Parameters:
+    return run.parameters.model_copy(update={"stages": (stage,), "run": f"run-{stage}"})
 
 
 def test_an_archive_that_fails_changes_no_verdict(run: Run) -> None:

@@ -36,7 +36,7 @@ def sharded(context: StageContext) -> StageContext:
 def run(context: StageContext, stage: str, shards: int = 2, more: str = "") -> StageResult:
     """Run a shard as the file says."""
     text = f'[stages.some]\nkind = "pytest"\nfolder = "tests/some"\nshards = {shards}\n{more}\n'
-    return run_safely(make_stage(stages_of(parse_project(text))[stage], 60), context)
+    return run_safely(make_stage(stages_of(parse_project(text))[stage], 120), context)
 
 
 def files(result: StageResult) -> str:

@@ -1,5 +1,6 @@
 """Which stages a run has."""
 
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -90,3 +91,29 @@ def test_changed_paths(changed: list[str] | None, stages: tuple[str, ...]) -> No
     found = project(a="when = {paths = 'src/**'}", b="")
 
     assert choose(found, (), Occasion(changed=changed)) == stages
+
+
+def test_shards_make_a_stage_of_each_part_for_each_combination() -> None:
+    """Each knows the others of its combination, which have the rest of its tests."""
+    text = """
+        [stages.unit]
+        kind = "pytest"
+        folder = "tests"
+        shards = 2
+        matrix = {python = ["3.11", "3.12"]}
+        [stages.after]
+        kind = "command"
+        command = ["x"]
+        needs = "unit"
+    """
+    found = parse_project(textwrap.dedent(text))
+    units = ("unit-3.11-1", "unit-3.11-2", "unit-3.12-1", "unit-3.12-2")
+    shard = stages_of(found)["unit-3.12-2"].shard
+
+    assert tuple(stages_of(found)) == (*units, "after")
+    assert choose(found, ("after",), Occasion()) == (*units, "after")
+    assert choose(found, ("unit-3.12-2",), Occasion()) == ("unit-3.12-2",)
+    assert shard
+    assert (str(shard), shard.whole, shard.others) == ("2/2", "unit-3.12", ("unit-3.12-1",))
+    assert stages_of(found)["unit-3.12-2"].values == {"python": "3.12", "shard": "2"}
+    assert stages_of(found)["after"].shard is None

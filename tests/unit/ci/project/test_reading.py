@@ -201,3 +201,42 @@ def test_our_own_file_is_read() -> None:
     project = read_project(Path(__file__).parents[4])
 
     assert list(project.stages)[:3] == ["unit", "integration", "property"]
+
+
+def test_shards_are_several_and_give_their_numbers() -> None:
+    """What cannot be said beside them is told with what to say instead."""
+    text = """
+        [stages.unit]
+        kind = "pytest"
+        folder = "tests/{shard}"
+        shards = 3
+        coverage = {minimum = 90, of = "lines"}
+        matrix = {shard = ["x"]}
+
+        [stages.more]
+        kind = "pytest"
+        folder = "tests/{shard}"
+        shards = 1
+
+        [stages.api]
+        kind = "pytest"
+        folder = "tests"
+        shards = 2
+
+        [stages.api-2]
+        kind = "command"
+        command = ["x"]
+    """
+    assert problems(text) == [
+        (
+            "stages.toml:6: stages.unit.coverage.minimum: a shard runs a part of the tests; ask for it in "
+            "[coverage], of all stages together"
+        ),
+        "stages.toml:7: stages.unit.matrix.shard: `shards` gives {shard} its values; call this one otherwise",
+        (
+            "stages.toml:11: stages.more.folder: {shard} stands for nothing; there are: out, output, "
+            "profile, seed, workers"
+        ),
+        "stages.toml:12: stages.more.shards: input should be greater than or equal to 2, not 1",
+        "stages.toml:17: stages.api.shards: it makes several stages 'api-2'; rename one",
+    ]

@@ -33,6 +33,9 @@ def test_what_can_be_said(text: str, measure: str, request_name: str, phase: str
     [
         ("fast", "is not a threshold; write one such as"),
         ("p95 10 ms", "is not a threshold"),
+        ("p95 > 10 ms", "the worse it is, the better it would hold; write <"),
+        ("errors >= 1 %", "the worse it is, the better it would hold; write <="),
+        ("errors < 100 %", "it holds whatever fails; write a share below 100 %"),
         ("p95 < -1 ms", "is not a threshold"),
         ("erors < 1 %", "no measure 'erors'; is 'errors' meant?"),
         ("p101 < 1 ms", "no measure 'p101'"),
