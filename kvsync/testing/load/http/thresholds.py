@@ -110,7 +110,9 @@ def parse(text: str) -> Threshold:
         raise ValueError(f"{text!r}: {said}; write it such as {example}")
     sign, limit = found["sign"], float(found["limit"]) * units[unit]
     if measure != "rate" and sign.startswith(">"):
-        raise ValueError(f"{text!r}: the worse it is, the better it would hold; write {sign.replace('>', '<')}")
+        raise ValueError(
+            f"{text!r}: the worse it is, the better it would hold; write {sign.replace('>', '<')}"
+        )
     if measure == "errors" and limit >= 1:
         raise ValueError(f"{text!r}: it holds whatever fails; write a share below 100 %")
     return Threshold(
