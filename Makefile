@@ -36,12 +36,14 @@ else
 endif
 
 # What the library's own tests are: those of the pipeline start hundreds of processes that run none of it.
-LIBRARY_TESTS := tests/unit tests/property tests/integration/gateway tests/integration/kube \
-	tests/integration/simulator tests/integration/recordings $(wildcard tests/integration/test_*.py)
+OTHERS := ci deployments tasks testing __pycache__ conftest.py
+LIBRARY_TESTS := $(filter-out $(addprefix tests/unit/,$(OTHERS)),$(wildcard tests/unit/*)) tests/property \
+	tests/integration/gateway tests/integration/access tests/integration/simulator tests/integration/recordings \
+	$(wildcard tests/integration/test_*.py)
 
 coverage: $(VENV)/installed ## measure what the library's tests run, and fail if it is too little
 	rm -rf $(VENV)/cache/coverage
-	coverage run -m pytest -n 2 --dist loadfile $(LIBRARY_TESTS)
+	coverage run -m pytest -q -n 3 --dist loadfile $(LIBRARY_TESTS)
 	coverage combine --quiet
 	coverage json --quiet -o $(VENV)/cache/coverage/coverage.json
 	kvsync-ci coverage $(VENV)/cache/coverage/coverage.json --html reports/coverage.html --of branches \

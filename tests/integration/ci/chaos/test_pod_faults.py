@@ -150,6 +150,7 @@ def test_a_pod_is_killed_when_another_came_for_it(tmp_path: Path) -> None:
     pods = Pods(names=["done-1", "api-1", "api-2"])
     with api_server(pods, tmp_path) as machine:
         by = injector(machine, tmp_path)
+        assert [each.name for each in by.pods()] == ["api-1", "api-2"]
         with active(PodKill(pod=by.victim()), by, history(tmp_path)) as episode:
             pass
 

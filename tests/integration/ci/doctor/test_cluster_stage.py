@@ -23,8 +23,8 @@ from kvsync.ci.provision.cluster_stage import ClusterStage, give_back
 from kvsync.ci.stages.stage import StageContext, run_safely
 reuse, settings, run_dir, repository, image = sys.argv[1:]
 ledger = Ledger(Path(run_dir) / "ledger.jsonl")
-known = ClusterSettings.model_validate_json(settings)
-stage = ClusterStage(ClusterChoice("kind"), known, reuse, image == "True")
+choice, settings = ClusterChoice("kind"), ClusterSettings.model_validate_json(settings)
+stage = ClusterStage(choice, settings, reuse, image == "True")
 stop = threading.Event()
 context = StageContext(run_dir=Path(run_dir), repository=Path(repository), ledger=ledger, stop=stop)
 print(run_safely(stage, context).reason)
