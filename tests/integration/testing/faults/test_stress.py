@@ -13,7 +13,7 @@ from kvsync.testing.processes.wait import wait_for
 
 Started = tuple[subprocess.Popen[bytes], list[psutil.Process]]
 Stress = Callable[..., Started]
-TIMEOUT_S = 10.0
+TIMEOUT_S = 40.0
 
 
 @pytest.fixture
