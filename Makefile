@@ -29,7 +29,7 @@ ifdef ARGS
 	pytest $(TRACE) $(ARGS)
 else
 	@# In this order, the longest files first, so that no worker is left alone with one at the end.
-	pytest -n 4 --dist loadfile --no-loadscope-reorder $(TRACE) \
+	pytest -n 3 --dist loadfile --no-loadscope-reorder $(TRACE) \
 		tests/pipeline tests/e2e tests/property tests/integration tests/unit
 	@# What judges how quickly requests were answered: each test has a cluster of its own, and two leave it time enough.
 	pytest -n 2 --dist worksteal tests/chaos docs/sample/tests

@@ -193,8 +193,10 @@ def test_one_command_is_enough_to_run_the_pipeline(served: Served, repository: R
         timeout_s=60,
         last_seen=served.planned,
     )
-    status, table = served.pipeline("deploy")
-    assert (status, {line.split()[-1] for line in table[1:]}) == (0, {"unchanged"})
+    status, printed = served.pipeline("deploy")
+    subject, heads, *table = printed
+    assert (subject.partition(" ")[0], heads.split()[0]) == ("repository", "deployment")
+    assert (status, {line.split()[-1] for line in table}) == (0, {"unchanged"})
     status, lines = served.pipeline("serve")
     assert (status, lines[-1].partition(";")[0]) == (
         2,

@@ -50,7 +50,7 @@ class Site:
     async def gateway(self, key: str = "", **settings: object) -> httpx.AsyncClient:
         """Open a gateway for the engines; returns a client of it, with a key, once it knows all of them."""
         host = ADDRESSES.next().host
-        given = {"host": host, "pods": self.pods, "health": {"interval_s": 0.1}, **settings}
+        given = {"host": host, "pods": self.pods, "health": {"interval_s": 0.1, "timeout_s": 10}, **settings}
         url = await self.stack.enter_async_context(running(GatewayConfig.model_validate(given)))
         client = await self.stack.enter_async_context(
             httpx.AsyncClient(base_url=url, timeout=10, headers={"x-api-key": key} if key else {})

@@ -73,9 +73,8 @@ class Fleet(Site):
         async def missing() -> list[str]:
             pods = (await client.get("/status")).json()["pods"]
             last = {pod["name"]: pod["sources"][0]["last"] for pod in pods}
-            return [
-                name for name, by_now in newest.items() if (-1 if last[name] is None else last[name]) < by_now
-            ]
+            known = {name: -1 if number is None else number for name, number in last.items()}
+            return [name for name, by_now in newest.items() if known[name] < by_now]
 
         newest = {name: engine.publisher.next_sequence - 1 for name, engine in self.engines.items()}
         await until(missing, lambda names: not names)

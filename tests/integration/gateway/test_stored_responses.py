@@ -31,7 +31,7 @@ async def test_a_response_is_found_where_it_was_given(site: Site, stream: bool) 
     """Each is asked for at its own pod, and what goes on with it goes there, too."""
     for name in "ab":
         await site.engine(name)
-    client = await site.gateway("a", "b")
+    client = await site.gateway()
     asked = [{**ASKED, "stream": stream, "input": f"{each} is the number to respond to"} for each in range(8)]
     given = [of(await client.post("/v1/responses", json=body)) for body in asked]
 

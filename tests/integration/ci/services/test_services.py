@@ -200,7 +200,7 @@ def test_an_interruption_ends_the_wait_for_a_service(run_stage: RunStage, contex
     log = context.run_dir / "logs" / "services" / "whole" / "front.log"
     wait_for(lambda: log.exists() and log.read_text(), what="front starts", timeout_s=20)
     context.stop.set()
-    thread.join(20)
+    thread.join(50)
 
     assert (results[0].outcome, results[0].reason) == (Outcome.UNKNOWN, "not run: the run was interrupted")
     assert not find(context.ledger.path, marked=[])
