@@ -148,7 +148,10 @@ def read_profiles(files: Sequence[Path], root: str) -> Coverage:
     try:
         found = read_files(files, name="coverage", root=root)
     except ConfigError as exc:
-        raise Unmeasured("; ".join(exc.problems)) from exc
+        said = "; ".join(exc.problems)
+        for file in files:  # by name alone: of a long text the middle is left out, and with it the reason
+            said = said.replace(str(file), file.name)
+        raise Unmeasured(said) from exc
     if found.coverage is None:
         raise Unmeasured(f"no file is a profile of coverage: {', '.join(found.formats)}; mend `files`")
     if found.result.doubt:

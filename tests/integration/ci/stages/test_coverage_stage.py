@@ -184,6 +184,7 @@ def test_coverage_that_says_nothing(context: StageContext, script: str, kind: st
     assert results["web"].outcome is Outcome.UNKNOWN
     found = [detail for ended, detail in said(results["web"]).values() if ended == kind]
     assert why in "".join(found)
+    assert str(context.run_dir) not in "".join(found)
     assert results["coverage"].outcome is Outcome.UNKNOWN
 
 
