@@ -12,7 +12,7 @@ from kvsync.ci.project.relations import filled
 from kvsync.ci.stages.command_stage import GRACE_S, free_label
 from kvsync.ci.stages.ending import why_it_ended_early
 from kvsync.ci.stages.load.results import keep_load
-from kvsync.ci.stages.load.setup import set_up, tell, variables
+from kvsync.ci.stages.load.setup import require_network, set_up, tell, variables
 from kvsync.ci.stages.load.tools import REMARK, ScriptLoad, command_of, k6_load, locust_load
 from kvsync.ci.stages.stage import StageContext
 from kvsync.errors import ConfigError
@@ -44,8 +44,7 @@ class ScriptStage:
 
     def run(self, context: StageContext) -> StageResult:
         """Run the script; what it measured is in the run's `evidence/<stage>/`, its output in `logs/`."""
-        if context.box:
-            raise NotRun("it sends requests, and in a box there is no network: run it for trusted commits")
+        require_network(context)
         started, started_at = time.monotonic(), datetime.now(UTC)
         label, script = free_label(context.run_dir, self.name), str(self.table.script)
         values = {**self.values, "profile": context.profile, "seed": str(context.seed)}

@@ -15,6 +15,12 @@ from kvsync.testing.results.verdicts import NotRun
 GRACE_S = 5.0
 
 
+def require_network(context: StageContext) -> None:
+    """Raise NotRun where requests lead nowhere."""
+    if context.box:
+        raise NotRun("it sends requests, and in a box there is no network: run it for trusted commits")
+
+
 def tell(context: StageContext, stage: str, thresholds: Sequence[Threshold]) -> None:
     """Say what is judged now, for displays, and for the report of a run that dies meanwhile."""
     tests = RunFolder(context.run_dir).tests(stage)

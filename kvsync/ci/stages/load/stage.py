@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from kvsync.ci.project.load_stage import LoadStageTable
 from kvsync.ci.stages.command_stage import free_label
 from kvsync.ci.stages.load.results import keep_load
-from kvsync.ci.stages.load.setup import set_up, tell
+from kvsync.ci.stages.load.setup import require_network, set_up, tell
 from kvsync.ci.stages.load.stream import asked_of, stream_of
 from kvsync.ci.stages.stage import StageContext
 from kvsync.testing.load.generator import Generator
@@ -41,8 +41,7 @@ class LoadStage:
 
     def run(self, context: StageContext) -> StageResult:
         """Send the requests; what was measured is in the run's `evidence/<stage>/`, the log in `logs/`."""
-        if context.box:
-            raise NotRun("it sends requests, and in a box there is no network: run it for trusted commits")
+        require_network(context)
         started, started_at = time.monotonic(), datetime.now(UTC)
         label = free_label(context.run_dir, self.name)
         thresholds, left_out = asked_of(self.table, context.profile)
