@@ -103,7 +103,9 @@ def feed(seed: int) -> tuple[int, int]:
 
 
 if __name__ == "__main__":
-    count, first = map(int, sys.argv[1:])
-    rounds = [feed(first + number) for number in range(-(-count // EACH))]
+    count, seed = map(int, sys.argv[1:])
+    needed = -(-count // EACH)
+    # No two seeds have a round in common.
+    rounds = [feed(number) for number in range(seed * needed, (seed + 1) * needed)]
     applied, decoded = map(sum, zip(*rounds, strict=True))
     print(f"{len(rounds) * EACH} messages, {applied} applied, {decoded} decoded")

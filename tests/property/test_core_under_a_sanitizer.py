@@ -16,6 +16,8 @@ FLAGS = (
     *("-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-fno-omit-frame-pointer"),
 )
 MESSAGES = 1_000_000
+PARTS = 10
+"""Processes that get as many messages each, so that one of them that is cut off says which it was."""
 
 
 def library(name: str) -> str:
@@ -25,12 +27,13 @@ def library(name: str) -> str:
     ).stdout.strip()
 
 
-@pytest.fixture
-def sanitized(tmp_path: Path) -> dict[str, str]:
+@pytest.fixture(scope="module")
+def sanitized(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The environment of a process whose compiled core was built with the sanitizers, without a warning."""
     runtime = [library(name) for name in ("libasan.so", "libubsan.so")] if COMPILER else []
     if not runtime or not all(map(os.path.isabs, runtime)):
         pytest.skip("needs gcc with AddressSanitizer")
+    tmp_path = tmp_path_factory.mktemp("core")
     shutil.copytree(
         ROOT / "kvsync", tmp_path / "kvsync", ignore=shutil.ignore_patterns("__pycache__", "*.so", "ci")
     )
@@ -50,10 +53,11 @@ def sanitized(tmp_path: Path) -> dict[str, str]:
 
 @pytest.mark.full
 @pytest.mark.timeout(280)
-def test_no_message_reaches_beyond_its_bounds(sanitized: dict[str, str], seed: int) -> None:
+@pytest.mark.parametrize("part", range(PARTS))
+def test_no_message_reaches_beyond_its_bounds(sanitized: dict[str, str], seed: int, part: int) -> None:
     """Damaged messages of all kinds are applied, decoded or refused, and the index holds together."""
     script = ROOT / "tests/property/hostile_messages.py"
-    argv = [sys.executable, "-P", str(script), str(MESSAGES), str(seed)]
+    argv = [sys.executable, "-P", str(script), str(MESSAGES), str(PARTS * seed + part)]
 
     done = subprocess.run(argv, env=sanitized, capture_output=True, text=True, check=False, timeout=240)
 
