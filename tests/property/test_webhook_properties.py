@@ -167,7 +167,7 @@ def test_a_decision_never_raises(delivery: tuple[str, bytes]) -> None:
     """A payload is understood, ignored with a printable reason, or no payload."""
     event, body = delivery
     try:
-        found = decide(parse(event, body), SETTINGS.webhook)
+        found = decide(parse(event, body), SETTINGS)
     except DecodeError:
         return
     if isinstance(found, Ignore):
