@@ -1,5 +1,6 @@
 """Profiles that a run asks for, of stages whose program is Python."""
 
+import re
 import sys
 import threading
 from importlib.util import find_spec
@@ -92,7 +93,9 @@ def test_a_program_of_python_is_profiled(
     )
     if find_spec(PROFILERS[kind]):
         assert f"profile: {page}" in result.remarks
-        assert "<html" in (context.run_dir / page).read_text()
+        written = (context.run_dir / page).read_text()
+        assert "<html" in written
+        assert not re.search(r'<(script|link)[^>]+(src|href)="http', written)
     else:
         assert [each for each in result.remarks if "install it" in each and PROFILERS[kind] in each]
 
