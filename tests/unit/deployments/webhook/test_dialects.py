@@ -283,12 +283,14 @@ def test_a_repository_is_known_by_its_address() -> None:
         assert "nor the url of a [repositories.NAME]" in other.reason
 
 
-def test_a_folder_is_no_server() -> None:
-    """Its path cannot be taken for a host."""
-    document = json.loads(json.dumps(gitlab_push()).replace(HOST, "srv"))
-    for url in ("/srv/team/shop", "srv/team/shop", "file:///srv/team/shop"):
-        ours = Settings(repositories={"shop": RepositorySettings(url=url)})
-        assert isinstance(gitlab("Push Hook", document, ours), Ignore)
+@pytest.mark.parametrize("url", ["/srv/team/shop", "srv/team/shop", "file:///srv/team/shop"])
+@pytest.mark.parametrize("place", ["srv/team", "file/srv/team"])
+def test_a_folder_is_no_server(url: str, place: str) -> None:
+    """Its path cannot be taken for a host, nor does it fit a delivery without an address for SSH."""
+    text = json.dumps(gitlab_push(project__git_ssh_url="")).replace(f"{HOST}/team", place)
+    ours = Settings(repositories={"shop": RepositorySettings(url=url)})
+
+    assert isinstance(gitlab("Push Hook", json.loads(text), ours), Ignore)
 
 
 def test_places_are_named_by_their_server() -> None:
