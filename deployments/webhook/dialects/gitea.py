@@ -88,8 +88,8 @@ def _comment(body: bytes) -> IssueComment:
 
 
 GITEA = Dialect(
-    marks=("x-forgejo-event", "x-gitea-event"),
-    ids=("x-forgejo-delivery", "x-gitea-delivery"),
+    marks=("X-Forgejo-Event", "X-Gitea-Event"),
+    ids=("X-Forgejo-Delivery", "X-Gitea-Delivery"),
     is_signed=_is_signed,
     proof="X-Gitea-Signature or X-Forgejo-Signature does not match the body and our secret",
     events={

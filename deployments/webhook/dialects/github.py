@@ -13,8 +13,8 @@ def _is_signed(headers: Headers, body: bytes, secret: str, _: float) -> bool:
 
 
 GITHUB = Dialect(
-    marks=("x-github-event",),
-    ids=("x-github-delivery",),
+    marks=("X-GitHub-Event",),
+    ids=("X-GitHub-Delivery",),
     is_signed=_is_signed,
     proof="X-Hub-Signature-256 does not match the body and our secret",
     events={name: (name, partial(parse, name)) for name in EVENTS},

@@ -107,8 +107,8 @@ def _note(body: bytes) -> IssueComment:
 
 
 GITLAB = Dialect(
-    marks=("x-gitlab-event",),
-    ids=("webhook-id", "idempotency-key", "x-gitlab-webhook-uuid"),
+    marks=("X-Gitlab-Event",),
+    ids=("webhook-id", "Idempotency-Key", "X-Gitlab-Webhook-UUID"),
     is_signed=_is_signed,
     proof="X-Gitlab-Token is not our secret, or webhook-signature does not match body, time and our secret",
     events={
