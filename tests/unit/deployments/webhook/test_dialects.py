@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 
 import pytest
+from pydantic import JsonValue
 from starlette.datastructures import Headers
 
 from deployments.webhook.decision import Cancel, Ignore, Start, Work, decide, place_of
@@ -77,7 +78,7 @@ def test_a_push_runs_its_commit_from_where_the_settings_say(
     decided: Decided, event: str, push: Callable[..., Document]
 ) -> None:
     """GitHub is not answered. What it touches is not known: of thirty commits, one is listed."""
-    asked = {"trigger": "push", "follows": "shop"}
+    asked: dict[str, JsonValue] = {"trigger": "push", "follows": "shop"}
     assert decided(event, push()) == Start(deployment="commit", asked=asked, source=SOURCE)
 
 
@@ -187,7 +188,7 @@ def test_a_draft_waits_until_it_is_ready() -> None:
     skip = settings(drafts="skip")
     was = {"title": {"from": "WIP: Count once"}}
     ready = {"draft": {"previous": True, "current": False}}
-    gitea_drafts = [
+    gitea_drafts: list[dict[str, object]] = [
         {"pull_request__title": "WIP: Count once"},
         {"pull_request__draft": True},
         {"action": "edited", "changes": {"title": {"from": "Count"}}},
