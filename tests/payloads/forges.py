@@ -120,7 +120,7 @@ def _gitea_proposal(owner: str, commit: str) -> Document:
     }
 
 
-def gitea_pull_request(owner: str = "team", commit: str = COMMIT, **changes: object) -> Document:
+def gitea_pull_request(owner: str = "team", commit: str = COMMIT, /, **changes: object) -> Document:
     """New commits of a pull request, from a branch of the repository of an owner."""
     document = {
         "action": "synchronized",
@@ -135,7 +135,7 @@ def gitea_pull_request(owner: str = "team", commit: str = COMMIT, **changes: obj
     return changed(document, changes)
 
 
-def gitea_comment(text: str, owner: str = "team", commit: str = COMMIT, **changes: object) -> Document:
+def gitea_comment(text: str, owner: str = "team", commit: str = COMMIT, /, **changes: object) -> Document:
     """A comment of Ann's on the pull request."""
     document = {
         "action": "created",
@@ -228,7 +228,7 @@ def _merge_request(path: str, commit: str) -> Document:
     }
 
 
-def gitlab_merge_request(path: str = "team/shop", commit: str = COMMIT, **changes: object) -> Document:
+def gitlab_merge_request(path: str = "team/shop", commit: str = COMMIT, /, **changes: object) -> Document:
     """New commits of a merge request, from a branch of the project at a path."""
     document = {
         "object_kind": "merge_request",
@@ -244,7 +244,7 @@ def gitlab_merge_request(path: str = "team/shop", commit: str = COMMIT, **change
     return changed(document, changes)
 
 
-def gitlab_note(text: str, path: str = "team/shop", commit: str = COMMIT, **changes: object) -> Document:
+def gitlab_note(text: str, path: str = "team/shop", commit: str = COMMIT, /, **changes: object) -> Document:
     """A comment of Ann's on the merge request."""
     document = {
         "object_kind": "note",
