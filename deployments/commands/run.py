@@ -1,5 +1,6 @@
 """`kvsync-ci run`: run the pipeline."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal, cast
@@ -43,6 +44,16 @@ NodeImages = Annotated[
     typer.Option(metavar="IMAGE", help="With kind: the nodes' image; several make one run for each."),
 ]
 
+Profilers = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--profiler",
+        metavar="STAGE=time|memory",
+        help="Keep a page about where the time or the memory of a stage's program went (Python only; needs"
+        " pyinstrument or memray there); several times for several stages.",
+    ),
+]
+
 Untrusted = Annotated[
     bool, typer.Option("--untrusted", help="The commit is a fork's: no secret, no cluster, and a box.")
 ]
@@ -78,6 +89,7 @@ def run(
         typer.Option(metavar="URL@COMMIT", help="Test this commit, fetched for the run, not the files here."),
     ] = "",
     untrusted: Untrusted = False,
+    profiler: Profilers = None,
     keep: Annotated[
         bool,
         typer.Option("--keep", help="Leave the cluster of a failed test alive until `kvsync-ci clean`."),
@@ -100,12 +112,25 @@ def run(
         report_dir=report_dir,
         seed=seed,
         trace=trace,
+        profilers=_profilers(profiler or ()),
         keep=keep,
         run=new_run_id(),
         **{name: value for name, value in given.items() if value},
     )
     reports = [run_once(each, as_json=as_json) for each in matrix(parameters, node_image or ())]
     raise typer.Exit(max(reports, key=lambda report: report.verdict).exit_status)
+
+
+def _profilers(given: Sequence[str]) -> dict[str, str]:
+    """Read STAGE=KIND; raises ConfigError for anything else."""
+    found = {name: kind for name, _, kind in (each.rpartition("=") for each in given)}
+    wrong = [each for each in given if not re.fullmatch(r"[^=]+=(time|memory)", each)]
+    if wrong:
+        raise ConfigError(
+            "parameters of the run",
+            [f"--profiler {each}: write STAGE=time or STAGE=memory" for each in wrong],
+        )
+    return found
 
 
 def _checked(tested: Path | None, **fields: object) -> Parameters:

@@ -4,7 +4,7 @@
     worker     starts the runs, each in a process of its own; containers have a worker elsewhere
     caretaker  gives runs whose process is gone a true end, and ends the runs when serve ends
     reports    shows the reports of the folder in a browser, to those who may use the UI
-    receiver   turns GitHub's deliveries into runs; only with a webhook secret
+    receiver   turns what servers such as GitHub deliver into runs; only with a webhook secret
 
 The end, in this order: no new deliveries, an end to the runs, no worker; what is left of a run sees to its
 state and report while there still is a server to tell; then the server goes. If serve is killed, the

@@ -40,7 +40,7 @@ class Absence:
     ) -> None:
         self._inbox, self._heads, self._hooks, self._clock = inbox, heads, hooks, clock
         self._unheard: set[str] = set()
-        self._settings, self._context = settings.webhook, settings.github.context
+        self._settings, self._context = settings, settings.github.context
         self._may_ask = bool(settings.github.token.get_secret_value())
 
     async def run(self, wake: Callable[[], None]) -> None:
@@ -63,9 +63,9 @@ class Absence:
         found = 0
         if since is not None:
             before = datetime.fromtimestamp(since, UTC) - OVERLAP
-            for repository in self._settings.repositories:
+            for repository in self._settings.webhook.repositories:
                 try:
-                    for event in self._heads.missed(repository, self._settings.branches, before):
+                    for event in self._heads.missed(repository, self._settings.webhook.branches, before):
                         found += self._take(event)
                 except RunRefused as exc:
                     log.warning("%s", exc)
@@ -86,7 +86,7 @@ class Absence:
 
     def _take(self, event: WebhookEvent) -> bool:
         """Decide an event that led to how things stand; False if there is nothing to do about it."""
-        place = place_of(event)
+        place = place_of(event, self._settings)
         if place is None or self._inbox.knows(*place):
             return False
         name, commit = event.repository.full_name, place[1]

@@ -1,15 +1,13 @@
-"""The receiver of GitHub's webhooks as an ASGI application.
+"""The receiver of webhooks as an ASGI application: GitHub's, Gitea's, Forgejo's and GitLab's (`dialects`).
 
 A request is checked in this order: its size, its signature, what it says, and how many came from its address
 that lead to something: a hook on every event also hears our own statuses. Unsigned requests are counted
-separately, and not read: a sender without the secret cannot use up GitHub's allowance, even behind the same
+separately, and not read: a sender without the secret cannot use up a server's allowance, even behind the same
 address, that of a proxy. An accepted delivery is in the inbox before it is answered, whether or not Prefect
 is available. Neither headers nor bodies are ever logged.
 """
 
 import asyncio
-import hashlib
-import hmac
 import logging
 import math
 import re
@@ -23,9 +21,7 @@ import uvicorn
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.settings import PREFECT_API_URL
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from pydantic import SecretStr
 from starlette.applications import Starlette
-from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
@@ -35,13 +31,16 @@ from deployments.connections import ConnectionLimits, guarded
 from deployments.webhook.absence import Absence
 from deployments.webhook.approval import Approvals
 from deployments.webhook.decision import Ignore, Start, Work, decide, path_filter, place_of
+from deployments.webhook.dialects.dialect import Dialect, first
+from deployments.webhook.dialects.gitlab import SIGNING, key_of
+from deployments.webhook.dialects.table import dialect_of
 from deployments.webhook.dispatch import Dispatcher
 from deployments.webhook.feedback import Feedback
 from deployments.webhook.heads import Heads
 from deployments.webhook.hooks import Hooks
 from deployments.webhook.inbox import Inbox
 from deployments.webhook.metrics import ReceiverMetrics
-from deployments.webhook.payload import EVENTS, Push, WebhookEvent, parse
+from deployments.webhook.payload import Push, WebhookEvent
 from kvsync.ci.settings import Settings, WebhookSettings
 from kvsync.errors import ConfigError, DecodeError
 
@@ -49,7 +48,7 @@ log = logging.getLogger(__name__)
 
 BODY_TIMEOUT_S = 10.0
 DELIVERY = re.compile(r"[0-9A-Za-z][0-9A-Za-z-]{0,63}")
-"""GitHub sends a UUID."""
+"""Servers send a UUID."""
 
 
 class _Rejected(Exception):
@@ -68,11 +67,12 @@ def create_app(
     open_client: Callable[[], PrefectClient] = get_client,
 ) -> Starlette:
     """Build the receiver; its lifespan starts the runs. Raises ConfigError without a secret to check with."""
-    problems = (
-        [] if settings.webhook.secret.get_secret_value() else ["webhook.secret: set KVSYNC_CI_WEBHOOK_SECRET"]
-    )
-    if problems:
-        raise ConfigError("configuration of the webhook receiver", problems)
+    secret = settings.webhook.secret.get_secret_value()
+    problem = "" if secret else "webhook.secret: set KVSYNC_CI_WEBHOOK_SECRET"
+    if secret.startswith(SIGNING) and key_of(secret) is None:
+        problem = f"webhook.secret: after {SIGNING} a signing token of GitLab's is base64; copy all of it"
+    if problem:
+        raise ConfigError("configuration of the webhook receiver", [problem])
     path_filter(settings.webhook.ignored_paths)
     metrics = ReceiverMetrics(inbox.depth)
     heads = Heads(settings.github, settings.webhook.ignored_paths)
@@ -86,7 +86,7 @@ def create_app(
         open_client=open_client,
     )
     absence = Absence(inbox, heads, Hooks(settings.github), settings)
-    return Receiver(settings.webhook, inbox, dispatcher, absence, metrics, clock).app()
+    return Receiver(settings, inbox, dispatcher, absence, metrics, clock).app()
 
 
 def serve_webhook(settings: Settings, inbox_path: Path) -> None:
@@ -122,7 +122,7 @@ class Receiver:
 
     def __init__(
         self,
-        settings: WebhookSettings,
+        settings: Settings,
         inbox: Inbox,
         dispatcher: Dispatcher,
         absence: Absence,
@@ -131,13 +131,15 @@ class Receiver:
     ) -> None:
         self._settings, self._inbox, self._dispatcher, self._metrics = settings, inbox, dispatcher, metrics
         self._absence, self._clock = absence, clock
-        self._allowances = {signed: Allowance(settings.rate_per_minute, clock) for signed in (True, False)}
+        rate = settings.webhook.rate_per_minute
+        self._allowances = {signed: Allowance(rate, clock) for signed in (True, False)}
 
     def app(self) -> Starlette:
         """Return the application with its routes."""
         return Starlette(
             routes=[
-                Route("/github", self.github, methods=["POST"]),
+                Route("/webhook", self.webhook, methods=["POST"]),
+                Route("/github", self.webhook, methods=["POST"]),
                 Route("/healthz", self.healthz),
                 Route("/metrics", self.metrics),
             ],
@@ -155,7 +157,7 @@ class Receiver:
             for task in running:
                 task.cancel()
 
-    async def github(self, request: Request) -> Response:
+    async def webhook(self, request: Request) -> Response:
         """Take a delivery."""
         began = self._clock()
         try:
@@ -168,19 +170,22 @@ class Receiver:
         return response
 
     async def _take(self, request: Request) -> Response:
-        body = await read_body(request, self._settings.body_limit)
-        if not is_signed(request.headers, body, self._settings.secret):
+        settings, headers = self._settings.webhook, request.headers
+        body = await read_body(request, settings.body_limit)
+        dialect = dialect_of(headers)
+        if not dialect.is_signed(headers, body, settings.secret.get_secret_value(), time.time()):
             self._count(request, signed=False)
-            raise _Rejected(401, "signature", "X-Hub-Signature-256 does not match the body and our secret")
-        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+            raise _Rejected(401, "signature", dialect.proof)
+        kind = headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind != "application/json":
             raise _Rejected(415, "content-type", "set the webhook's content type to application/json")
-        event = request.headers.get("x-github-event", "")
-        delivery = request.headers.get("x-github-delivery", "")
+        event, delivery = first(headers, dialect.marks), first(headers, dialect.ids)
         if not DELIVERY.fullmatch(delivery):
-            raise _Rejected(400, "delivery", "X-GitHub-Delivery is not the id of a delivery")
-        status, outcome, why = await self._believe(request, event, delivery, body)
-        self._metrics.deliveries.labels(event if event in (*EVENTS, "ping") else "other", outcome).inc()
+            raise _Rejected(400, "delivery", f"{' or '.join(dialect.ids)} is not the id of a delivery")
+        delivery = dialect.prefix + delivery
+        status, outcome, why = await self._believe(request, dialect, event, delivery, body)
+        label = "ping" if event == dialect.ping else dialect.events.get(event, ("other", None))[0]
+        self._metrics.deliveries.labels(label, outcome).inc()
         log.info("delivery %s: %s %a", delivery, outcome, why)
         if outcome == "accepted":
             self._dispatcher.wake()
@@ -192,16 +197,16 @@ class Receiver:
             raise _Rejected(429, "rate", "too many requests from this address", again)
 
     async def _believe(
-        self, request: Request, event: str, delivery: str, body: bytes
+        self, request: Request, dialect: Dialect, event: str, delivery: str, body: bytes
     ) -> tuple[int, str, str]:
         """Read a signed body and write down what follows; returns status, outcome, and why."""
-        if event == "ping":
+        if event and event == dialect.ping:
             self._count(request, signed=True)
             return 200, "pong", ""
-        if event not in EVENTS:
+        if event not in dialect.events:
             return 202, "ignored", "this event starts nothing"
         try:
-            happened = await asyncio.to_thread(parse, event, body)
+            happened = await asyncio.to_thread(dialect.events[event][1], body)
             found = await asyncio.to_thread(decide, happened, self._settings)
         except DecodeError as exc:
             raise _Rejected(400, exc.reason, str(exc)) from exc
@@ -217,7 +222,7 @@ class Receiver:
 
     def _keep(self, delivery: str, event: WebhookEvent, work: Work | None) -> bool:
         """Write a delivery down, and what it was about; False if it is there, or was caught up with."""
-        place = place_of(event)
+        place = place_of(event, self._settings)
         at = work.at.timestamp() if isinstance(work, Start) and work.at else None
         try:
             if place and isinstance(work, Start) and self._inbox.was_missed(*place, at):
@@ -241,15 +246,6 @@ class Receiver:
     def metrics(self, _: Request) -> Response:
         """Write all metrics in Prometheus' text format."""
         return Response(generate_latest(self._metrics.registry), media_type=CONTENT_TYPE_LATEST)
-
-
-def is_signed(headers: Headers, body: bytes, secret: SecretStr) -> bool:
-    """Whether there is exactly one signature, and it matches the body; compared in constant time."""
-    expected = "sha256=" + hmac.new(secret.get_secret_value().encode(), body, hashlib.sha256).hexdigest()
-    match headers.getlist("x-hub-signature-256"):
-        case [given]:
-            return hmac.compare_digest(expected.encode(), given.encode("latin-1"))
-    return False
 
 
 async def read_body(request: Request, limit: int) -> bytes:

@@ -1,8 +1,8 @@
 """What a delivery leads to. Pure: an event and the settings in, a value out.
 
 - Repositories, branches, and the actors of comments have to be allowed by name.
-- Code is fetched from the repository that received the event. GitHub keeps the commits of its pull
-  requests there too, so the URL of a fork is never used.
+- Code is fetched from the repository that received the event. Servers keep the commits of its pull requests
+  there too, so the URL of a fork is never used.
 - A fork is never trusted, no matter who asks for its run: no secrets, no cluster.
 - And it waits for a yes to each of its commits (`webhook.forks`), unless the settings trust its author.
 """
@@ -11,23 +11,23 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 
 from pathspec import GitIgnoreSpec
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
 
 from deployments.webhook.comment import COMMANDS, command, unknown_command
+from deployments.webhook.known import KnownRepository, is_among, known_repository
 from deployments.webhook.payload import (
     IssueComment,
     MergeGroup,
+    Proposal,
     PullRequest,
     Push,
-    Repository,
     WebhookEvent,
     WorkflowDispatch,
 )
 from kvsync.ci.run.parameters import FULL_HASH, CommitSource, Parameters
-from kvsync.ci.settings import WebhookSettings
+from kvsync.ci.settings import Settings, WebhookSettings
 from kvsync.ci.stages.stage import LOCAL
 from kvsync.errors import ConfigError
 
@@ -42,7 +42,6 @@ MAX_SAID = 200
 SKIP_CI = re.compile(r"\[(skip ci|ci skip|no ci|skip actions|actions skip)\]")
 """As GitHub's own runners understand it."""
 
-REPOSITORY = re.compile(r"[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+")
 BRANCH_OR_TAG = re.compile(r"refs/(heads|tags)/[^\s-][^\s\x00-\x1f]*")
 
 
@@ -51,7 +50,7 @@ class _Value(BaseModel):
 
 
 class Ask(_Value):
-    """Asks for a commit that the payload does not name: the head of a pull request, or of `ref`."""
+    """Asks GitHub for a commit that the payload does not name: the head of a pull request, or of `ref`."""
 
     url: str
     repository: str
@@ -81,7 +80,7 @@ class Said(_Value):
 class Start(_Value):
     """A run to start. `asked` are the fields of Parameters that the delivery sets.
 
-    `pull_request` is owner/name#number, `at` GitHub's time of the event; with `supersedes`, older runs of
+    `pull_request` is owner/name#number, `at` the server's time of the event; with `supersedes`, older runs of
     the pull request on other commits are cancelled. A fork's commit waits, unless it is `vouched` for: the
     settings trust the author and the sender. `said` is the command of a comment.
     """
@@ -141,34 +140,35 @@ def tag(pull_request: str) -> str:
     return f"pr:{pull_request}"
 
 
-def decide(event: WebhookEvent, settings: WebhookSettings) -> Work | Ignore:
+def decide(event: WebhookEvent, settings: Settings) -> Work | Ignore:
     """Decide what an event leads to."""
-    name = event.repository.full_name
-    if not _is_among(name, settings.repositories):
-        return _ignore(f"repository {name} is not in webhook.repositories")
-    if not is_clone_url(event.repository):
-        return _ignore(f"the clone URL does not belong to {event.repository.html_url}")
+    known = known_repository(event.repository, settings)
+    if isinstance(known, str):
+        return _ignore(known)
     try:
         match event:
             case Push():
-                return _push(event, settings)
+                return _push(event, known, settings.webhook)
             case PullRequest():
-                return _pull_request(event, settings)
+                return _pull_request(event, known, settings.webhook)
             case IssueComment():
-                return _comment(event, settings)
+                return _comment(event, known, settings.webhook)
             case WorkflowDispatch():
-                return _dispatch(event)
+                return _dispatch(event, known)
             case MergeGroup():
-                return _merge_group(event)
+                return _merge_group(event, known)
     except ConfigError as exc:
         return _ignore("; ".join(exc.problems))
     except ValidationError as exc:
         return _ignore("; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in exc.errors()))
 
 
-def place_of(event: WebhookEvent) -> tuple[str, str] | None:
-    """Return the place that an event is about and the commit that it is at, None if it names none."""
-    name = event.repository.full_name
+def place_of(event: WebhookEvent, settings: Settings) -> tuple[str, str] | None:
+    """Return the place that an event is about and the commit that it is at, None if it names none of ours."""
+    known = known_repository(event.repository, settings)
+    if isinstance(known, str):
+        return None
+    name = known.name
     match event:
         case Push():
             return f"{name} {event.ref}", event.after
@@ -177,20 +177,6 @@ def place_of(event: WebhookEvent) -> tuple[str, str] | None:
         case MergeGroup():
             return f"{name}@{event.merge_group.head_sha}", event.merge_group.head_sha
     return None
-
-
-def is_clone_url(repository: Repository) -> bool:
-    """Whether the clone URL is the plain HTTPS one of the repository's page: nothing else is fetched."""
-    name, page = repository.full_name, repository.html_url
-    try:
-        host = urlsplit(page).netloc
-    except ValueError:
-        return False
-    plain = re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]+)?", host) and REPOSITORY.fullmatch(name)
-    return bool(plain) and (page, repository.clone_url) == (
-        f"https://{host}/{name}",
-        f"https://{host}/{name}.git",
-    )
 
 
 @lru_cache(maxsize=8)
@@ -227,18 +213,20 @@ def mismatch(approval: Approval, head: str, seen: str) -> str:
     return "" if meant == head else f"the yes was to {meant}, and the head is {head}"
 
 
-def _push(push: Push, settings: WebhookSettings) -> Work | Ignore:
+def _push(push: Push, known: KnownRepository, settings: WebhookSettings) -> Work | Ignore:
     kind, _, branch = push.ref.removeprefix("refs/").partition("/")
     if push.deleted or not push.after.strip("0"):
         return _ignore(f"{push.ref} was deleted")
-    if kind != "heads" or branch not in settings.branches:
-        return _ignore(f"{push.ref} is not a branch in webhook.branches")
+    if kind != "heads" or branch not in known.branches:
+        where = "webhook.branches" if known.answered else "its [repositories.NAME]"
+        return _ignore(f"{push.ref} is not a branch in {where}")
     if _touches_only(push, settings.ignored_paths):
         return _ignore("it touches nothing but webhook.ignored_paths")
     if settings.skip_ci and push.head_commit and SKIP_CI.search(push.head_commit.message):
         return _ignore("the message of its last commit says to skip CI")
-    source = _source(push.repository, commit=push.after, ref=branch, author=push.sender.login)
-    return Start(deployment="commit", asked={"trigger": "push"}, source=source)
+    source = _source(known, commit=push.after, ref=branch, author=push.sender.login)
+    follows = {"follows": known.branches[branch]} if known.branches[branch] else {}
+    return Start(deployment="commit", asked={"trigger": "push", **follows}, source=source)
 
 
 def _touches_only(push: Push, patterns: tuple[str, ...]) -> bool:
@@ -260,9 +248,8 @@ def are_ignored(files: Iterable[str], patterns: tuple[str, ...]) -> bool:
     return count > 0
 
 
-def _pull_request(event: PullRequest, settings: WebhookSettings) -> Work | Ignore:
-    name, head = event.repository.full_name, event.pull_request.head
-    key, at = f"{name}#{event.number}", event.pull_request.updated_at
+def _pull_request(event: PullRequest, known: KnownRepository, settings: WebhookSettings) -> Work | Ignore:
+    key, at = f"{known.name}#{event.number}", event.pull_request.updated_at
     if event.action == "closed":
         return Cancel(pull_request=key, at=at)
     news = ("opened", "synchronize", "reopened", *(["ready_for_review"] if settings.drafts == "skip" else []))
@@ -272,20 +259,11 @@ def _pull_request(event: PullRequest, settings: WebhookSettings) -> Work | Ignor
         return _ignore("it is a draft, and webhook.drafts = skip")
     if settings.skip_ci and SKIP_CI.search(event.pull_request.title):
         return _ignore("its title says to skip CI")
-    trusted = head.repo is not None and head.repo.full_name == name
-    if not trusted and settings.forks == "never":
+    source = _proposed(event.pull_request, event, event.number, known)
+    if not source.trusted and settings.forks == "never":
         return _ignore("it is a fork's, and webhook.forks = never")
-    known = (*settings.trusted_authors, *settings.actors)
+    believed = (*known.trusted_authors, *known.actors)
     author = event.pull_request.user
-    source = _source(
-        event.repository,
-        commit=head.sha,
-        ref=head.ref,
-        author=author.login if author else "",
-        pull_request=event.number,
-        trusted=trusted,
-        base=base_of(event),
-    )
     return Start(
         deployment="pull-request",
         asked={"trigger": "pull-request"},
@@ -294,32 +272,41 @@ def _pull_request(event: PullRequest, settings: WebhookSettings) -> Work | Ignor
         at=at,
         supersedes=True,
         # Others may push to the branch of an author's fork, too.
-        vouched=author is not None and all(_is_among(each.login, known) for each in (author, event.sender)),
+        vouched=author is not None and all(is_among(each.login, believed) for each in (author, event.sender)),
     )
 
 
-def base_of(event: PullRequest) -> str:
-    """Return the branch that a pull request goes to, "" for the repository's own."""
-    base = event.pull_request.base
-    return base.ref if base and base.ref != event.repository.default_branch else ""
+def _proposed(
+    proposal: Proposal, event: PullRequest | IssueComment, number: int, known: KnownRepository
+) -> CommitSource:
+    """Return the head of a pull request; its base is named if it is not the repository's own branch."""
+    head, base, author = proposal.head, proposal.base, proposal.user
+    return _source(
+        known,
+        commit=head.sha,
+        ref=head.ref,
+        author=author.login if author else "",
+        pull_request=number,
+        trusted=head.repo is not None and head.repo.full_name == event.repository.full_name,
+        base=base.ref if base and base.ref != event.repository.default_branch else "",
+    )
 
 
-def _merge_group(event: MergeGroup) -> Work | Ignore:
+def _merge_group(event: MergeGroup, known: KnownRepository) -> Work | Ignore:
     """A queue's commit needs the statuses that its pull requests needed, or the queue waits for ever."""
-    name, group = event.repository.full_name, event.merge_group
-    key, base = f"{name}@{group.head_sha}", group.base_ref.removeprefix("refs/heads/")
+    group = event.merge_group
+    key, base = f"{known.name}@{group.head_sha}", group.base_ref.removeprefix("refs/heads/")
     if event.action == "destroyed":
         return Cancel(pull_request=key)
     if event.action != "checks_requested":
         return _ignore(f"a merge group {event.action} asks for nothing")
-    source = _source(
-        event.repository, commit=group.head_sha, ref=group.head_ref.removeprefix("refs/heads/"), base=base
-    )
+    ref = group.head_ref.removeprefix("refs/heads/")
+    source = _source(known, commit=group.head_sha, ref=ref, base=base)
     asked: dict[str, JsonValue] = {"trigger": "merge-queue"}
     return Start(deployment="pull-request", asked=asked, source=source, pull_request=key)
 
 
-def _comment(event: IssueComment, settings: WebhookSettings) -> Work | Ignore:
+def _comment(event: IssueComment, known: KnownRepository, settings: WebhookSettings) -> Work | Ignore:
     body, author = event.comment.body, event.comment.user
     found = command(body) if event.action == "created" else None
     unknown = "" if found or event.action != "created" else unknown_command(body, settings.other_commands)
@@ -328,29 +315,33 @@ def _comment(event: IssueComment, settings: WebhookSettings) -> Work | Ignore:
     if not found:
         why = _ignore("the comment is not a new command")
         text = f"/{unknown} is not a command here; there are {_listed_commands()}"
-        return _answered(why, event, text) if unknown and is_person and is_open else why
+        return _answered(why, event, known, text) if unknown and is_person and is_open else why
     if not is_open:
         return _ignore("commands are for open pull requests")
     if not is_person:
-        return _ignore(f"{event.sender.login} is not in webhook.actors")
+        return _ignore(_no_actor(event, known))
     try:
-        work = _commanded(event, *found, settings)
+        work = _commanded(event, *found, known, settings)
     except ConfigError as exc:
         work = _ignore("; ".join(exc.problems))
-    return _answered(work, event, work.reason) if isinstance(work, Ignore) else work
+    return _answered(work, event, known, work.reason) if isinstance(work, Ignore) else work
+
+
+def _no_actor(event: IssueComment, known: KnownRepository) -> str:
+    where = "webhook.actors" if known.answered else "the actors of its [repositories.NAME]"
+    return f"{event.sender.login} is not in {where}"
 
 
 def _commanded(
-    event: IssueComment, word: str, words: Sequence[str], settings: WebhookSettings
+    event: IssueComment, word: str, words: Sequence[str], known: KnownRepository, settings: WebhookSettings
 ) -> Work | Ignore:
     """Decide what a person's command leads to. Raises ConfigError."""
-    is_actor = _is_among(event.sender.login, settings.actors)
-    if not (is_actor or word == "ok-to-test"):
-        return _ignore(f"{event.sender.login} is not in webhook.actors")
+    is_actor = is_among(event.sender.login, known.actors)
+    if not (is_actor or (word == "ok-to-test" and known.answered)):  # GitHub is asked who may write
+        return _ignore(_no_actor(event, known))
     approval = _approval(event, words, settings, is_actor=is_actor) if word == "ok-to-test" else None
     if isinstance(approval, Ignore):
         return approval
-    name, number = event.repository.full_name, event.issue.number
     asked: dict[str, JsonValue] = {"trigger": "comment"}
     if word == "run":
         if not words:
@@ -359,16 +350,28 @@ def _commanded(
     return _later(
         "adhoc" if word == "run" else "pull-request",
         asked,
-        Ask(url=event.repository.clone_url, repository=name, pull_request=number),
-        pull_request=f"{name}#{number}",
+        _head(event, known),
+        pull_request=f"{known.name}#{event.issue.number}",
         at=event.comment.created_at,
         approval=approval,
         said=_said(event),
     )
 
 
-def _answered(why: Ignore, event: IssueComment, text: str) -> Ignore:
-    name, number = event.repository.full_name, event.issue.number
+def _head(event: IssueComment, known: KnownRepository) -> Ask | CommitSource:
+    """Return the head of the pull request that was commented on. Raises ConfigError if nobody tells it."""
+    number = event.issue.number
+    if known.answered:
+        return Ask(url=known.url, repository=known.answered, pull_request=number)
+    if event.pull_request is None:
+        raise ConfigError("a comment", ["the delivery does not name the pull request's commit; push again"])
+    return _proposed(event.pull_request, event, number, known)
+
+
+def _answered(why: Ignore, event: IssueComment, known: KnownRepository, text: str) -> Ignore:
+    name, number = known.answered, event.issue.number
+    if not name:
+        return why
     answer = CommandAnswer(repository=name, number=number, said=_said(event), text=_ignore(text).reason)
     return why.model_copy(update={"answer": answer})
 
@@ -388,7 +391,7 @@ def _approval(
     if settings.forks != "approve":
         return _ignore(f"webhook.forks = {settings.forks}: there is nothing to approve")
     if event.comment.created_at is None:
-        return _ignore("GitHub does not say when the comment was made")
+        return _ignore("the delivery does not say when the comment was made")
     match words:
         case []:
             return Approval(by=event.comment.user.login, is_actor=is_actor)
@@ -397,7 +400,9 @@ def _approval(
     return _ignore("/ok-to-test stands alone, or with the full hash of a commit")
 
 
-def _dispatch(event: WorkflowDispatch) -> Work | Ignore:
+def _dispatch(event: WorkflowDispatch, known: KnownRepository) -> Work | Ignore:
+    if not known.answered:
+        return _ignore("its server is not the one in github.web_url, which is asked for the commit")
     if not BRANCH_OR_TAG.fullmatch(event.ref):
         return _ignore("the ref is not a branch or tag")
     asked: dict[str, JsonValue] = {"trigger": "dispatch"}
@@ -406,26 +411,26 @@ def _dispatch(event: WorkflowDispatch) -> Work | Ignore:
         asked["stages"] = list(inputs["stages"].replace(",", " ").split())
     if "profile" in inputs:
         asked["profile"] = inputs["profile"]
-    ask = Ask(url=event.repository.clone_url, repository=event.repository.full_name, ref=event.ref)
+    ask = Ask(url=known.url, repository=known.answered, ref=event.ref)
     return _later("adhoc", asked, ask)
 
 
 def _later(
     deployment: Literal["pull-request", "adhoc"],
     asked: dict[str, JsonValue],
-    ask: Ask,
+    source: Ask | CommitSource,
     *,
     pull_request: str = "",
     at: AwareDatetime | None = None,
     approval: Approval | None = None,
     said: Said | None = None,
 ) -> Start:
-    """Build a start whose commit is looked up later; the rest of the request is checked now."""
+    """Build a start whose commit may be looked up later; the rest of the request is checked now."""
     Parameters.checked(**asked)
     return Start(
         deployment=deployment,
         asked=asked,
-        source=ask,
+        source=source,
         pull_request=pull_request,
         at=at,
         approval=approval,
@@ -433,15 +438,8 @@ def _later(
     )
 
 
-def _source(repository: Repository, **fields: str | int | bool) -> CommitSource:
-    return CommitSource.model_validate(
-        {"url": repository.clone_url, "repository": repository.full_name, **fields},
-    )
-
-
-def _is_among(name: str, allowed: Sequence[str]) -> bool:
-    """Whether it is one of these names, ignoring case as GitHub does."""
-    return name.casefold() in {each.casefold() for each in allowed}
+def _source(known: KnownRepository, **fields: str | int | bool) -> CommitSource:
+    return CommitSource.model_validate({"url": known.url, "repository": known.answered, **fields})
 
 
 def _ignore(reason: str) -> Ignore:

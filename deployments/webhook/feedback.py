@@ -27,7 +27,12 @@ class Feedback:
     def tell(
         self, source: CommitSource, statuses: Sequence[CommitStatus], comment: StickyComment | None = None
     ) -> None:
-        """Say how a commit stands, and on its pull request why."""
+        """Say how a commit stands, and on its pull request why; only the log of one on another server."""
+        if not source.repository:
+            log.info(
+                "%s at %s is %a; only GitHub is told", source.url, source.commit, statuses[0].description
+            )
+            return
 
         def say(github: GitHub) -> None:
             for status in statuses:

@@ -75,7 +75,7 @@ class Heads:
 
     def touches_nothing(self, source: CommitSource) -> bool:
         """Whether a pull request changes only ignored paths; False if GitHub does not tell. Blocks."""
-        if source.pull_request is None or not self._ignored_paths:
+        if not source.repository or source.pull_request is None or not self._ignored_paths:
             return False
         try:
             pull = self._github.get_repo(source.repository).get_pull(source.pull_request)

@@ -18,7 +18,7 @@ from deployments.webhook.heads import mapped, open_github
 from deployments.webhook.refusal import RunRefused
 from kvsync.ci.settings import GitHubSettings
 
-PATH = "/github"
+PATHS = ("/webhook", "/github")
 """Of the receiver; behind a proxy, how the hook's address ends."""
 
 WITHOUT_HEAD = (("issue_comment", "created"), ("workflow_dispatch", ""))
@@ -75,7 +75,9 @@ class Hooks:
             try:
                 hooks = [hook for hook in self._github.get_repo(repository).get_hooks() if _is_ours(hook)]
                 if not hooks:
-                    raise RunRefused(f"{what}: it has no active hook whose address ends with {PATH}")
+                    raise RunRefused(
+                        f"{what}: it has no active hook whose address ends with {' or '.join(PATHS)}"
+                    )
                 return sum(self._send_again(repository, hook, since, is_known) for hook in hooks)
             except GithubException as exc:
                 if exc.status in (401, 403, 404) and not isinstance(exc, RateLimitExceededException):
@@ -113,4 +115,4 @@ class Hooks:
 
 def _is_ours(hook: Hook) -> bool:
     path = urlsplit(str(hook.config.get("url", ""))).path
-    return bool(hook.active) and path.rstrip("/").endswith(PATH)
+    return bool(hook.active) and path.rstrip("/").endswith(PATHS)

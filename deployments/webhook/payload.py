@@ -1,9 +1,10 @@
-"""What GitHub sends: of each event only the fields that decide something. Pure.
+"""What happened, in the shapes that GitHub has for it: only the fields that decide something. Pure.
 
-All of it is signed by GitHub but written by contributors: treat titles, branches and comments as hostile.
+Other servers' words are turned into these (`dialects`). All of it is signed by a server but written by
+contributors: treat titles, branches and comments as hostile.
 """
 
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
@@ -15,11 +16,12 @@ class _Payload(BaseModel):
 
 
 class Repository(_Payload):
-    """Where it happened. `full_name` is owner/name."""
+    """Where it happened. `full_name` is owner/name at GitHub, host/path elsewhere."""
 
     full_name: str
     html_url: str
     clone_url: str
+    ssh_url: str = ""
     default_branch: str = ""
 
 
@@ -117,11 +119,12 @@ class Issue(_Payload):
 
 
 class IssueComment(_Event):
-    """A comment on an issue or a pull request. It does not name the pull request's commit."""
+    """A comment on an issue or a pull request. Only other servers than GitHub say how that one stands."""
 
     action: str
     issue: Issue
     comment: Comment
+    pull_request: Proposal | None = None
 
 
 class WorkflowDispatch(_Event):
@@ -160,8 +163,16 @@ EVENTS: dict[str, type[WebhookEvent]] = {
 
 def parse(name: str, body: bytes) -> WebhookEvent:
     """Read the body of an event in EVENTS. Raises DecodeError with `reason` json or shape."""
+    return validated(EVENTS[name], name, body)
+
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
+
+
+def validated(model: type[ModelT], name: str, body: bytes) -> ModelT:
+    """Read a body that has to be of this model. Raises DecodeError with `reason` json or shape."""
     try:
-        return EVENTS[name].model_validate_json(body)
+        return model.model_validate_json(body)
     except ValidationError as exc:
         first = exc.errors(include_url=False, include_input=False)[0]
         reason = "json" if first["type"] == "json_invalid" else "shape"

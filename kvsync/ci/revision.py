@@ -92,11 +92,22 @@ def repository_name(where: str, web_url: str) -> str:
             where = _git(folder, "config", "--get", "remote.origin.url")
         except (OSError, subprocess.SubprocessError):
             return str(folder)
-    found = _ADDRESS.fullmatch(where)
-    if found is None:
+    if not (found := _host_and_path(where)):
         return where
-    host, path = found["host"].lower(), found["path"].strip("/").removesuffix(".git")
+    host, path = found
     return path if f"//{host}/" in f"{web_url.lower()}/" else f"{host}/{path}"
+
+
+def address(url: str) -> str:
+    """Return host/path of what git fetches from a server, however it is reached; "" for a folder."""
+    is_folder = url.startswith("file:") or not re.match(r"\w+://|[^/]+:", url)
+    found = None if is_folder else _host_and_path(url)
+    return "/".join(found) if found else ""
+
+
+def _host_and_path(where: str) -> tuple[str, str] | None:
+    found = _ADDRESS.fullmatch(where)
+    return (found["host"].lower(), found["path"].strip("/").removesuffix(".git")) if found else None
 
 
 _ADDRESS = re.compile(r"(?:\w+://)?(?:[^/@\s]*@)?(?P<host>[\w.-]+)(?::\d+(?=/)|:)?(?P<path>[^\s]+)")

@@ -186,14 +186,16 @@ class GitHubSettings(_Table):
 class WebhookSettings(_Table):
     """Whose deliveries start runs; without a secret none do.
 
-    `repositories`: owner/name of those whose events count. `actors`: who may give commands in comments.
-    `branches`: whose pushes start a run. `ignored_paths`: a push or pull request that touches nothing else
-    starts none (patterns as in .gitignore files, such as `docs/**`). `forks`: their commits wait until a
-    person in `actors` or with write access comments `/ok-to-test` ("approve"), run at once ("confined"), or
-    "never"; they get no secrets in any case. `trusted_authors`: whose forks wait for no one, as those of
-    `actors` do not, as long as no one else pushes to them. `drafts`: "run", or "skip" until ready.
-    `skip_ci`: whether `[skip ci]` is heard in the message of a push's last commit and in a pull request's
-    title; what is skipped gets no status. `other_commands`: those of other bots, which are not answered.
+    `secret`: what GitHub, Gitea and Forgejo sign with, and GitLab's secret token, or its signing token.
+    `repositories`: owner/name of those at GitHub whose events count. `actors`: who may give commands in
+    comments there. `branches`: whose pushes start a run. `ignored_paths`: a push or pull request that touches
+    nothing else starts none (patterns as in .gitignore files, such as `docs/**`). `forks`: their commits wait
+    until a person in `actors` or with write access comments `/ok-to-test` ("approve"), run at once
+    ("confined"), or "never"; they get no secrets in any case. `trusted_authors`: whose forks wait for no one,
+    as those of `actors` do not, as long as no one else pushes to them. `drafts`: "run", or "skip" until
+    ready. `skip_ci`: whether `[skip ci]` is heard in the message of a push's last commit and in a pull
+    request's title; what is skipped gets no status. `other_commands`: those of other bots, which are not
+    answered.
     `body_limit`: bytes (GitHub sends 25 MB). `rate_per_minute`: deliveries from one address that lead to
     something.
     """
@@ -221,7 +223,8 @@ class RepositorySettings(_Table):
     in UTC; "" is never. `nightly`, `weekly`: runs of the head of `branch` in the profile `full`. `follow`:
     when to look if the branch has moved on, such as `*/5 * * * *`; what is new is tested as a push is. One on
     the server in `github.web_url` is fetched and answered with the token, others with what git has here:
-    `url` holds no password.
+    `url` holds no password. Webhooks of its server start runs of pushes to `branch` and of pull requests;
+    `actors`: what people are called there who may give commands in comments, and whose forks wait for no one.
     """
 
     url: Annotated[str, AfterValidator(_fetchable)]
@@ -229,6 +232,7 @@ class RepositorySettings(_Table):
     nightly: Cron = "0 3 * * *"
     weekly: Cron = "0 2 * * 1"
     follow: Cron = ""
+    actors: Names = ()
 
 
 class NotifySettings(_Table):

@@ -19,10 +19,23 @@ from starlette.types import ASGIApp
 
 from deployments.webhook.app import create_app
 from deployments.webhook.decision import Cancel, Ignore, decide
+from deployments.webhook.dialects.dialect import Dialect, Reader
+from deployments.webhook.dialects.gitea import GITEA
+from deployments.webhook.dialects.github import GITHUB
+from deployments.webhook.dialects.gitlab import GITLAB
+from deployments.webhook.dialects.table import DIALECTS
 from deployments.webhook.inbox import Inbox
-from deployments.webhook.payload import EVENTS, parse
-from kvsync.ci.settings import Settings, WebhookSettings
+from kvsync.ci.settings import RepositorySettings, Settings, WebhookSettings
 from kvsync.errors import DecodeError
+from tests.payloads.forges import (
+    Document,
+    gitea_comment,
+    gitea_pull_request,
+    gitea_push,
+    gitlab_merge_request,
+    gitlab_note,
+    gitlab_push,
+)
 from tests.payloads.recorded import payload
 
 SECRET = b"it is a secret to everybody"
@@ -33,7 +46,8 @@ SETTINGS = Settings(
         actors=("octo-maintainer",),
         body_limit=2000,
         rate_per_minute=10**9,
-    )
+    ),
+    repositories={"shop": RepositorySettings(url="git@git.example.org:team/shop.git", actors=("ann",))},
 )
 NAMES = ("push", "pull_request", "pull_request_fork", "issue_comment", "workflow_dispatch", "merge_group")
 
@@ -50,6 +64,14 @@ HEADERS = st.lists(
                 b"x-hub-signature-256",
                 b"x-github-event",
                 b"x-github-delivery",
+                b"x-gitea-event",
+                b"x-gitea-signature",
+                b"x-forgejo-signature",
+                b"x-gitlab-event",
+                b"x-gitlab-token",
+                b"webhook-id",
+                b"webhook-timestamp",
+                b"webhook-signature",
                 b"content-type",
                 b"content-length",
                 b"x",
@@ -113,16 +135,22 @@ def test_nothing_is_believed_without_the_right_signature(
         assert inbox.outcomes() == {}
 
 
-@given(body=st.binary(max_size=300) | JSON.map(json.dumps).map(str.encode), event=st.sampled_from([*EVENTS]))
+@given(
+    body=st.binary(max_size=300) | JSON.map(json.dumps).map(str.encode),
+    spoken=st.sampled_from([(dialect, event) for dialect in DIALECTS for event in dialect.events]),
+)
 @settings(max_examples=100, deadline=None)
-def test_a_signed_body_of_any_shape_is_answered(body: bytes, event: str) -> None:
-    """GitHub may change its payloads at any time."""
+def test_a_signed_body_of_any_shape_is_answered(body: bytes, spoken: tuple[Dialect, str]) -> None:
+    """Servers may change their payloads at any time."""
+    dialect, event = spoken
     signature = hmac.new(SECRET, body, hashlib.sha256).hexdigest().encode()
     headers = [
         (b"content-type", b"application/json"),
-        (b"x-github-event", event.encode()),
-        (b"x-github-delivery", b"1"),
+        (dialect.marks[-1].lower().encode(), event.encode()),
+        (dialect.ids[-1].lower().encode(), b"1"),
         (b"x-hub-signature-256", b"sha256=" + signature),
+        (b"x-gitea-signature", signature),
+        (b"x-gitlab-token", SECRET),
     ]
     with tempfile.TemporaryDirectory() as folder, closing(Inbox(Path(folder) / "i.db", time.time)) as inbox:
         assert ask(create_app(SETTINGS, inbox), headers, [body]) in (202, 400)
@@ -140,14 +168,29 @@ def _places(document: object, path: tuple[str | int, ...] = ()) -> list[tuple[st
     return [path, *(place for places in inner for place in places)]
 
 
-DOCUMENTS = {name: payload(name) for name in NAMES}
+GITHUB_DOCUMENTS = [(GITHUB.events[name.removesuffix("_fork")][1], payload(name)) for name in NAMES]
+GITEA_DOCUMENTS = {
+    "push": gitea_push(),
+    "pull_request": gitea_pull_request(),
+    "issue_comment": gitea_comment("/run unit"),
+}
+GITLAB_DOCUMENTS = {
+    "Push Hook": gitlab_push(),
+    "Merge Request Hook": gitlab_merge_request("guest/shop"),
+    "Note Hook": gitlab_note("/run unit"),
+}
+DOCUMENTS: list[tuple[Reader, Document]] = [
+    *GITHUB_DOCUMENTS,
+    *((GITEA.events[event][1], document) for event, document in GITEA_DOCUMENTS.items()),
+    *((GITLAB.events[event][1], document) for event, document in GITLAB_DOCUMENTS.items()),
+]
 
 
 @st.composite
-def changed_payloads(draw: st.DrawFn) -> tuple[str, bytes]:
-    """A recorded payload with some values replaced by anything."""
-    name = draw(st.sampled_from(NAMES))
-    document = json.loads(json.dumps(DOCUMENTS[name]))
+def changed_payloads(draw: st.DrawFn) -> tuple[Reader, bytes]:
+    """A payload, and what reads it, with some values replaced by anything."""
+    read, recorded = draw(st.sampled_from(DOCUMENTS))
+    document = json.loads(json.dumps(recorded))
     for path in draw(st.lists(st.sampled_from(_places(document)[1:]), max_size=3)):
         place = document
         try:
@@ -158,16 +201,16 @@ def changed_payloads(draw: st.DrawFn) -> tuple[str, bytes]:
             )
         except (KeyError, IndexError, TypeError):
             continue
-    return name.removesuffix("_fork"), json.dumps(document).encode()
+    return read, json.dumps(document).encode()
 
 
 @given(delivery=changed_payloads())
 @settings(max_examples=400, deadline=None)
-def test_a_decision_never_raises(delivery: tuple[str, bytes]) -> None:
+def test_a_decision_never_raises(delivery: tuple[Reader, bytes]) -> None:
     """A payload is understood, ignored with a printable reason, or no payload."""
-    event, body = delivery
+    read, body = delivery
     try:
-        found = decide(parse(event, body), SETTINGS.webhook)
+        found = decide(read(body), SETTINGS)
     except DecodeError:
         return
     if isinstance(found, Ignore):

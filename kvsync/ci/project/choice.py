@@ -1,7 +1,7 @@
 """Which stages a run has: those that it names, or those that the file says are part of such runs. Pure."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from pathspec import GitIgnoreSpec
 
@@ -12,7 +12,7 @@ from kvsync.ci.project.model import CommandStageTable, Project, PytestStageTable
 from kvsync.ci.project.relations import combinations, combined_name, filled, in_order
 from kvsync.ci.project.shards import SHARD, Shard
 from kvsync.ci.project.stage_fields import When
-from kvsync.ci.project.values import Profile, Schedule, Trigger
+from kvsync.ci.project.values import Profile, ProfileKind, Schedule, Trigger
 from kvsync.errors import ConfigError, UnknownName
 
 
@@ -64,6 +64,24 @@ class ProjectStage:
     def folder(self) -> str:
         """Where its tests are, or where its command is started; "" for the top."""
         return filled(getattr(self.table, "folder", None) or "", self.values)
+
+
+def profiled(stages: Mapping[str, ProjectStage], asked: Mapping[str, ProfileKind]) -> dict[str, ProjectStage]:
+    """Return the stages, those that are asked for with a profile of their program.
+
+    A stage is named as it is, or as in the file. Raises ConfigError for one that has no such program.
+    """
+    found = dict(stages)
+    for name, kind in asked.items():
+        for each in stages.values():
+            if name in (each.name, each.origin):
+                if not isinstance(each.table, PytestStageTable | CommandStageTable):
+                    what = (
+                        f"{name} is of the kind {each.table.kind}; stages of pytest and command have profiles"
+                    )
+                    raise ConfigError("parameters of the run", [f"profilers: {what}"])
+                found[each.name] = replace(each, table=each.table.model_copy(update={"profile": kind}))
+    return found
 
 
 def stages_of(project: Project) -> dict[str, ProjectStage]:

@@ -58,6 +58,7 @@ from kvsync.ci.project.stage_fields import TestingStageFields
 from kvsync.ci.project.values import (
     InnerPath,
     Part,
+    ProfileKind,
     ResultFormat,
     Seconds,
     ServiceName,
@@ -83,9 +84,10 @@ class PytestStageTable(TestingStageFields):
     """More words for pytest's command line."""
     coverage: PytestCoverage | None = None
     """How much of the repository has to run; `{}` only measures and shows it."""
-    profile: Literal["time", "memory"] | None = None
+    profile: ProfileKind | None = None
     """Keep a page about where the time of its process went (pyinstrument), or its memory (memray), which the
-    interpreter has to have; a page for each attempt, in the run's `evidence`."""
+    interpreter has to have; a page for each attempt, in the run's `evidence`. `kvsync-ci run --profiler` asks
+    for one of any stage."""
     shards: Annotated[int, Field(ge=2, le=MOST_SHARDS)] | None = None
     """Into how many stages its tests are shared, by files and how long they took lately: `unit-1` and so on,
     which may be stages of different runs, on different machines. `{shard}` stands for the number."""
@@ -113,6 +115,9 @@ class CommandStageTable(TestingStageFields):
     """Which files its tests are read from, with `*` and `**`, from the top of the repository."""
     format: ResultFormat | None = None
     """Of all these files; else each is known by what is in it."""
+    profile: ProfileKind | None = None
+    """The same page as of a pytest stage, of a program of Python: `python -m MODULE`, `python PROGRAM.py`, or
+    one whose first line names Python, such as `.venv/bin/mypy`."""
     coverage: CommandCoverage | None = None
     """How much of the repository has to run, read from files that the command writes."""
 

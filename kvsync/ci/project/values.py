@@ -90,6 +90,7 @@ Words = Annotated[
 ]
 Variables = dict[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")], str]
 Profile = Literal["quick", "full"]
+ProfileKind = Literal["time", "memory"]
 Trigger = Literal["manual", "schedule", "push", "pull-request", "merge-queue", "comment", "dispatch"]
 Schedule = Literal["nightly", "weekly"]
 

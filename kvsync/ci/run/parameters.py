@@ -20,7 +20,7 @@ from pydantic import (
 
 from kvsync.ci.cluster_settings import ClusterName, ClusterSettings
 from kvsync.ci.project.choice import Occasion
-from kvsync.ci.project.values import NAME, RESERVED, Schedule, Trigger
+from kvsync.ci.project.values import NAME, RESERVED, ProfileKind, Schedule, Trigger
 from kvsync.ci.run_folder import RunFolder
 from kvsync.ci.settings import FETCHABLE
 from kvsync.ci.stages.stage import LOCAL
@@ -168,6 +168,13 @@ class Parameters(BaseModel):
         "reports"
     )
     repository: Annotated[Path, Field(description="The folder that is tested")] = REPOSITORY
+    profilers: Annotated[
+        dict[Annotated[str, Field(pattern=NAME)], ProfileKind],
+        Field(
+            description="Stages that keep a page about where their program's time or memory went",
+            exclude_if=lambda profilers: not profilers,
+        ),
+    ] = {}
     keep: Annotated[bool, Field(description="End a stage at a failure, leave that cluster alive")] = False
     source: Annotated[
         CommitSource | None,
@@ -308,6 +315,8 @@ class Parameters(BaseModel):
             words += ["--repository", str(self.repository)]
         if self.trace:
             words += ["--trace", str(self.trace)]
+        for name, kind in self.profilers.items():
+            words += ["--profiler", f"{name}={kind}"]
         return shlex.join(words)
 
     @property

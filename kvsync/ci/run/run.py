@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Self
 
 from kvsync.ci.cluster_settings import ClusterSettings
-from kvsync.ci.project.choice import ProjectStage, choose, stages_of
+from kvsync.ci.project.choice import ProjectStage, choose, profiled, stages_of
 from kvsync.ci.project.coverage import CoverageGate
 from kvsync.ci.project.model import Project, PytestStageTable
 from kvsync.ci.project.relations import filled
@@ -18,6 +18,7 @@ from kvsync.ci.stages.environment import secrets_apart
 from kvsync.ci.stages.prepare import PrepareStage
 from kvsync.ci.stages.redaction import secrets_of
 from kvsync.ci.stages.stage import LOCAL, Stage
+from kvsync.errors import ConfigError
 from kvsync.testing.results.outcome import Outcome
 
 
@@ -64,10 +65,16 @@ class Run:
     def of_project(self, project: Project, changed: Sequence[str] | None = None) -> "Run":
         """Return the run with the stages that this project has for it; `changed`: paths, None if not known.
 
-        Raises UnknownName for a stage that there is not, and ConfigError when nothing is left to run.
+        Raises UnknownName for a stage that there is not, and ConfigError when nothing is left to run, or for
+        a profile of a stage that has none, or is not run.
         """
         given = self.parameters
         stages = choose(project, given.stages, replace(given.occasion, changed=changed))
+        every = profiled(stages_of(project), given.profilers)
+        names = {name for stage in stages for name in (stage, every[stage].origin)}
+        if absent := [name for name in given.profilers if name not in names]:
+            problem = f"profilers: {', '.join(absent)} is no stage of this run, which has {', '.join(stages)}"
+            raise ConfigError("parameters of the run", [problem])
         return replace(self, project=project, parameters=given.model_copy(update={"stages": stages}))
 
     def stage(self, name: str, left_s: float = math.inf) -> Stage:
@@ -152,7 +159,7 @@ class Run:
     @property
     def _stages(self) -> dict[str, ProjectStage]:
         assert self.project is not None
-        return stages_of(self.project)
+        return profiled(stages_of(self.project), self.parameters.profilers)
 
     @property
     def cluster_settings(self) -> ClusterSettings:

@@ -17,6 +17,7 @@ from kvsync.ci.project.relations import filled
 from kvsync.ci.run_folder import RunFolder
 from kvsync.ci.stages.ending import kind_of_running, why_it_ended_early
 from kvsync.ci.stages.place import place
+from kvsync.ci.stages.profiles import profiled_program, profiling, said_of_profiles
 from kvsync.ci.stages.result_files import ResultFiles, Wanted, document_in, read_results
 from kvsync.ci.stages.stage import StageContext
 from kvsync.testing.processes.runner import CommandResult
@@ -45,7 +46,7 @@ class CommandStage:
     `wanted`: what the files have to hold, besides being whole.
 
     With `retries` (0 or 1) it is run once more when tests failed that may have failed by chance. `values` are
-    what the words may name in braces.
+    what the words may name in braces. `profile`: what of a program of Python is profiled meanwhile.
     """
 
     name: str
@@ -59,9 +60,15 @@ class CommandStage:
     wanted: Wanted = ""
     environment: Mapping[str, str] = field(default_factory=dict)
     values: Mapping[str, str] = field(default_factory=dict)
+    profile: Literal["", "time", "memory"] = ""
 
     def run(self, context: StageContext) -> StageResult:
         """Run the program; its output goes to the run's `logs/<stage>.log`, of attempt 2 to `-2.log`."""
+        result = self._tried(context)
+        said = said_of_profiles(context.run_dir, self.name) if self.profile else []
+        return replace(result, remarks=(*result.remarks, *said))
+
+    def _tried(self, context: StageContext) -> StageResult:
         result = self._attempt(context, self.timeout_s)
         if not self.retries or context.attempt > 1 or context.stop.is_set():
             return result
@@ -90,8 +97,9 @@ class CommandStage:
         files = ResultFiles(context.repository, out, context.run_dir / log, patterns)
         before, started_at = files.stamps(), datetime.now(UTC)
         self._tell(context, argv)
+        started, no_profile = self._profiled(argv, context, label)
         command = place(context, self.name, label)(
-            self._placed(argv, context),
+            self._placed(started, context),
             log=context.run_dir / log,
             timeout_s=timeout_s,
             cwd=context.repository / self.folder,
@@ -111,7 +119,15 @@ class CommandStage:
         if not any(out.iterdir()):
             out.rmdir()
         result = judged(self.name, argv, command, read, problem, started_at=started_at)
-        return replace(result, log=log)
+        return replace(result, log=log, remarks=(*result.remarks, *filter(None, [no_profile])))
+
+    def _profiled(self, argv: Sequence[str], context: StageContext, label: str) -> tuple[list[str], str]:
+        """Return the command line that is started, and why it makes no profile that was asked for."""
+        if not self.profile:
+            return list(argv), ""
+        words = profiling(context.run_dir, self.name, label, self.profile)
+        path = context.environ.get("PATH") if context.environ else None
+        return profiled_program(argv, words, context.repository / self.folder, path)
 
     def _tell(self, context: StageContext, argv: Sequence[str]) -> None:
         """Say what runs now, for displays, and for the report of a run that dies meanwhile."""

@@ -86,7 +86,9 @@ def make_stage(
             return kind(stage.name, table, timeout_s, stage.values)
         case CommandStageTable():
             command = _command(stage, table, timeout_s)
-            again = replace(command, retries=table.retries, workers=table.workers)
+            again = replace(
+                command, retries=table.retries, workers=table.workers, profile=table.profile or ""
+            )
             return _covered(again, stage.coverage_of(profile))
         case BenchmarkStageTable() | AuditStageTable():
             return _command(stage, table, timeout_s)

@@ -48,8 +48,12 @@ def profiled(kind: str, target: Path) -> Iterator[None]:
             with memray.Tracker(raw):
                 yield
         finally:
-            words = ["-m", "memray", "flamegraph", "--force", "--output", str(target), str(raw)]
-            subprocess.run([sys.executable, *words], check=False, stdout=subprocess.DEVNULL)
+            words = [sys.executable, "-m", "memray", "flamegraph", "--force", "--output", str(target)]
+            for scripts in (["--no-web"], []):  # else the page loads its scripts; old versions know no other
+                if not subprocess.run(
+                    [*words, *scripts, str(raw)], check=False, stdout=subprocess.DEVNULL
+                ).returncode:
+                    break
             raw.unlink(missing_ok=True)
 
 

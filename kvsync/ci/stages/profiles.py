@@ -3,6 +3,7 @@
 Whoever wrote them may have written anything, as of other result files.
 """
 
+import re
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -124,6 +125,39 @@ def measuring(run_dir: Path, stage: str, label: str, tests: str, source: Sequenc
 def profiling(run_dir: Path, stage: str, label: str, kind: str) -> list[str]:
     """Return the words after an interpreter that make it profile what follows."""
     return [str(PROFILER), kind, str(run_dir / "evidence" / f"{stage}{PROFILED}{label}" / f"{kind}.html")]
+
+
+def profiled_program(
+    argv: Sequence[str], words: Sequence[str], folder: Path, path: str | None
+) -> tuple[list[str], str]:
+    """Return a command line that profiles a program of Python, and why there is none, "" if it does.
+
+    `words` are those of `profiling`, `folder` where it is started, and `path` where programs are looked for.
+    """
+    program, *rest = argv
+    if re.fullmatch(r"python\d*(\.\d+)*", Path(program).name):
+        if rest and (rest[0] == "-m" or not rest[0].startswith("-")):
+            return [program, *words, *rest], ""
+        name = Path(program).name
+        return list(argv), f"no profile: only `{name} -m MODULE` and `{name} PROGRAM.py` have one"
+    found = folder / program if "/" in program else Path(shutil.which(program, path=path) or "")
+    if (python := _interpreter_of(found)) is None:
+        return list(argv), f"no profile: {program} is not a program of Python"
+    return [*python, *words, str(found), *rest], ""
+
+
+def _interpreter_of(program: Path) -> list[str] | None:
+    """Return the words of the first line of a program that names Python, None for another program."""
+    try:
+        with program.open("rb") as file:
+            line = file.readline(1000).decode(errors="replace")
+    except OSError:
+        return None
+    words = line.removeprefix("#!").split()
+    is_python = line.startswith("#!") and any(
+        re.match(r"python[\d.]*$", Path(each).name) for each in words[:2]
+    )
+    return words if is_python else None
 
 
 def said_of_profiles(run_dir: Path, stage: str) -> list[str]:

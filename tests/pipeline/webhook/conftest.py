@@ -26,7 +26,7 @@ from starlette.routing import Route
 from deployments.connections import ConnectionLimits
 from deployments.webhook.app import create_app, server_config
 from deployments.webhook.inbox import Inbox
-from kvsync.ci.settings import GitHubSettings, Settings, WebhookSettings
+from kvsync.ci.settings import GitHubSettings, RepositorySettings, Settings, WebhookSettings
 
 T = TypeVar("T")
 SECRET = "it is a secret to everybody"  # noqa: S105 - nobody's
@@ -92,9 +92,10 @@ class StartReceiver(Protocol):
         github: str = "",
         limits: ConnectionLimits | None = None,
         clock: Callable[[], float] = time.monotonic,
+        shop: dict[str, RepositorySettings] | None = None,
         **webhook: object,
     ) -> Receiver:
-        """Start one; with no address, Prefect or GitHub is away."""
+        """Start one; with no address, Prefect or GitHub is away. `shop`: repositories anywhere."""
 
 
 @asynccontextmanager
@@ -138,6 +139,7 @@ async def start_receiver(tmp_path: Path, closed_port: int) -> AsyncIterator[Star
             github: str = "",
             limits: ConnectionLimits | None = None,
             clock: Callable[[], float] = time.monotonic,
+            shop: dict[str, RepositorySettings] | None = None,
             **webhook: object,
         ) -> Receiver:
             chosen = {
@@ -149,6 +151,7 @@ async def start_receiver(tmp_path: Path, closed_port: int) -> AsyncIterator[Star
             settings = Settings(
                 webhook=WebhookSettings.model_validate(chosen),
                 github=GitHubSettings(token=SecretStr("gh-token"), api_url=github or away),
+                repositories=shop or {},
             )
             inbox = stack.enter_context(closing(Inbox(tmp_path / "inbox.db", time.time)))
             app = create_app(settings, inbox, clock=clock, open_client=lambda: PrefectClient(prefect or away))

@@ -214,8 +214,9 @@ async def test_what_was_missed_is_started_once(start_receiver: StartReceiver) ->
     assert len(second.inbox.waiting()) == 1
 
 
+@pytest.mark.parametrize("path", ["/github", "/webhook"])
 async def test_comments_that_never_came_are_heard_once(
-    start_receiver: StartReceiver, closed_port: int, caplog: pytest.LogCaptureFixture
+    start_receiver: StartReceiver, closed_port: int, caplog: pytest.LogCaptureFixture, path: str
 ) -> None:
     """GitHub is asked to send them again, which come as usual; not what came, and not a second time."""
     receiver = await start_receiver()
@@ -224,7 +225,7 @@ async def test_comments_that_never_came_are_heard_once(
         settings = Settings(webhook=WebhookSettings(repositories=(NAME,)), github=access)
         absence = Absence(receiver.inbox, Heads(access), Hooks(access), settings)
         receiver.inbox.be_present(time.time() - 3600)
-        hook = github.hook(NAME, f"http://127.0.0.1:{closed_port}/github", SECRET)
+        hook = github.hook(NAME, f"http://127.0.0.1:{closed_port}{path}", SECRET)
         github.hook(NAME, f"{receiver.client.base_url}/elsewhere", SECRET)
 
         def send() -> list[int]:
@@ -234,7 +235,7 @@ async def test_comments_that_never_came_are_heard_once(
             ]
 
         assert set(await asyncio.to_thread(send)) == {0}
-        hook.url = f"{receiver.client.base_url}/github"
+        hook.url = f"{str(receiver.client.base_url).rstrip('/')}{path}"
         await asyncio.to_thread(hook.send, "issue_comment", payload("issue_comment"), "guid-here")
         await asyncio.to_thread(absence.catch_up)
 

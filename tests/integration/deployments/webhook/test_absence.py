@@ -108,12 +108,13 @@ def test_a_delivery_that_comes_late_finds_it_done(double: FakeGitHub, inbox: Inb
     double.propose(NAME, 7, HEAD, fork=None, at="2026-11-20T10:00:00Z")
     absence.catch_up()
     event = parse("pull_request", json.dumps(payload("pull_request")).encode())
-    place = place_of(event)
+    settings = Settings(webhook=WebhookSettings(repositories=(NAME,)))
+    place = place_of(event, settings)
     assert place is not None
 
     late, newer = (datetime(2026, 11, 20, hour, tzinfo=UTC).timestamp() for hour in (10, 11))
     assert [inbox.was_missed(*place, at) for at in (late, None, newer)] == [True, True, False]
-    assert isinstance(decide(event, WebhookSettings(repositories=(NAME,))), Start)
+    assert isinstance(decide(event, settings), Start)
 
 
 def test_before_the_first_start_nothing_was_missed(

@@ -16,7 +16,7 @@ from deployments.webhook.inbox import Delivery, Inbox
 from deployments.webhook.payload import parse
 from deployments.webhook.refusal import NotNow, RunRefused
 from kvsync.ci.notify.github_double import FakeGitHub
-from kvsync.ci.settings import GitHubSettings, WebhookSettings
+from kvsync.ci.settings import GitHubSettings, Settings, WebhookSettings
 from tests.payloads.recorded import payload
 
 NAME, FORK = "octo-org/octo-repo", "octo-guest/octo-repo"
@@ -44,9 +44,8 @@ class World:
     def decide(self, given: Given) -> Work | Ignore:
         """What a payload is taken for."""
         name, changes = given
-        return decide(
-            parse(name.removesuffix("_fork"), json.dumps(payload(name, **changes)).encode()), self.settings
-        )
+        body = json.dumps(payload(name, **changes)).encode()
+        return decide(parse(name.removesuffix("_fork"), body), Settings(webhook=self.settings))
 
     def arrive(self, given: Given) -> None:
         """Write a delivery down."""
@@ -149,7 +148,7 @@ def test_who_may_approves_one_commit(
         (comment(2, "<!--\n/ok-to-test\n-->"), "ignored at once: the comment is not a new command"),
         (comment(2, "/ok-to-test please"), "ignored at once: /ok-to-test stands alone"),
         (comment(2, f"/ok-to-test {FIRST[:12]}"), "ignored at once: /ok-to-test stands alone"),
-        (comment(2, comment__created_at=None), "ignored at once: GitHub does not say when"),
+        (comment(2, comment__created_at=None), "ignored at once: the delivery does not say when"),
         (comment(2, comment__user=STRANGER), "ignored at once: octo-maintainer is not in"),
         (comment(2, user={**MAINTAINER, "type": "Bot"}), "ignored at once: octo-maintainer is not in"),
         (comment(2, f"/ok-to-test {SECOND}"), f"held: the yes was to {SECOND}, and the head is {FIRST}"),

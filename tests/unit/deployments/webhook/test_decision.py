@@ -22,7 +22,7 @@ from deployments.webhook.decision import (
 )
 from deployments.webhook.payload import parse
 from kvsync.ci.run.parameters import CommitSource
-from kvsync.ci.settings import WebhookSettings
+from kvsync.ci.settings import Settings, WebhookSettings
 from kvsync.errors import ConfigError, DecodeError
 from tests.payloads.recorded import payload
 
@@ -41,7 +41,7 @@ def decided(name: str, **changes: object) -> object:
 def decided_by(settings: WebhookSettings, name: str, changes: Mapping[str, object]) -> object:
     """What follows from it with other settings."""
     event = name.removesuffix("_fork")
-    return decide(parse(event, json.dumps(payload(name, **changes)).encode()), settings)
+    return decide(parse(event, json.dumps(payload(name, **changes)).encode()), Settings(webhook=settings))
 
 
 def test_a_push_to_a_configured_branch_runs_its_commit() -> None:
