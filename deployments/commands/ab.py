@@ -1,7 +1,7 @@
 """`kvsync-ci ab`: whether the files at hand are slower than another commit, measured in turns."""
 
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -74,14 +74,14 @@ def ab(
         found, alone = trial.judged(pairs, seed, limits)
     verdict = overall(found)
     if as_json:
-        say_json({"verdict": verdict, "metrics": [asdict(each) for each in found], "left_out": alone})
+        say_json({"verdict": verdict, "metrics": [asdict(each) for each in found], "left_out": [*alone]})
     else:
         _say(found, alone, verdict, limits)
     raise typer.Exit(EXIT_STATUS[OUTCOMES[verdict]])
 
 
 def _say(
-    found: Sequence[PairedMetric], alone: Sequence[str], verdict: PairedVerdict, limits: PairedLimits
+    found: Sequence[PairedMetric], alone: Iterable[str], verdict: PairedVerdict, limits: PairedLimits
 ) -> None:
     whole = ("change", "p", "sees")
     table = plain_table("metric", "base", "here", *whole, "verdict", whole=whole)

@@ -34,6 +34,7 @@ _TABLES: Mapping[str, type[BaseModel]] = {
     "`[stages.NAME]` of the kind `pytest`": stages_model.PytestStageTable,
     "`[stages.NAME]` of the kind `command`": stages_model.CommandStageTable,
     "`[stages.NAME]` of the kind `benchmark`": found_stages.BenchmarkStageTable,
+    "`[stages.NAME.compare]`": found_stages.Compare,
     "`[stages.NAME]` of the kind `audit`": found_stages.AuditStageTable,
     "`[stages.NAME]` of the kind `load`": load_stage.LoadStageTable,
     "`[stages.NAME.requests.NAME]`": load_stage.RequestTable,

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field
 
 from kvsync.ci.project.stage_fields import StageFields
-from kvsync.ci.project.values import InnerPath, Words, several
+from kvsync.ci.project.values import InnerPath, Part, Words, several
 
 BenchmarkFormat = Literal[
     "pytest-benchmark",
@@ -36,14 +36,45 @@ class _FoundStage(StageFields):
     """Which files are read, with `*` and `**`, from the top of the repository; else what it prints."""
 
 
+Percent = Annotated[float, Field(ge=0, le=200, allow_inf_nan=False)]
+
+
+class Compare(Part):
+    """Whether the tested code is slower than the commit at which it left its base: both are measured in
+    turns, each time by a fresh process, and what is slower has to be so in a second batch, too. Each measure
+    is a check. A commit of the base branch itself is measured, and compared with nothing."""
+
+    base: Annotated[Literal["merge-base"], Field(alias="with")] = "merge-base"
+    """What it is compared with: in a folder of its own, where the base's own `prepare` is run."""
+    pairs: Annotated[int, Field(ge=5, le=50)] = 10
+    """How often each of both is measured, in each of the batches."""
+    prepare: tuple[Words, ...] = ()
+    """Commands that make the folder of either ready, such as a build, besides the project's `prepare`."""
+    measures: Annotated[
+        tuple[Annotated[str, Field(min_length=1, max_length=500)], ...],
+        BeforeValidator(several, json_schema_input_type=str | tuple[str, ...]),
+    ] = ()
+    """Only measures with one of these names, with `*`, such as "cpu of the process"; else all of them."""
+    cpu: bool = False
+    """Whether the CPU time of the program is a measure, too."""
+    floor: Percent = 3.0
+    """Percent: a smaller slowdown does not count, unless the number is the same in each process."""
+    seen: Annotated[Percent, Field(ge=1)] = 10.0
+    """Percent: the slowdown that has to be noticed. A measure whose noise would hide it is inconclusive."""
+    inconclusive: Literal["undecided", "shown"] = "undecided"
+    """Whether such a measure leaves the stage undecided, or is only shown."""
+
+
 class BenchmarkStageTable(_FoundStage):
     """Measurements of any program, kept for comparisons and trends. Without one it is unknown; nothing else
-    is asked of them."""
+    is asked of them, unless `compare` does."""
 
     kind: Literal["benchmark"]
     """What kind of stage it is."""
     format: BenchmarkFormat | None = None
     """Of all these files; else each is known by what is in it."""
+    compare: Compare | None = None
+    """Whether it is slower than its base; `{}` asks with everything left as it is."""
 
 
 class AuditStageTable(_FoundStage):

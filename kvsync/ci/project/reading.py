@@ -80,7 +80,7 @@ _VICTIMS: Mapping[str, type[BaseModel]] = {"pods": PodSelector, "containers": Co
 _KIND_AT = 4
 """Where pydantic names the kind of one of these: stages.NAME.phases.0.KIND."""
 
-PROVIDED = frozenset({"out", "output", "profile", "seed", "workers"})
+PROVIDED = frozenset({"out", "output", "profile", "python", "seed", "workers"})
 """What `{name}` may stand for besides the values of a matrix."""
 
 
