@@ -45,7 +45,7 @@ def costs() -> Iterator[tuple[str, float]]:
     tokens = array("I", prompt)
     asked = Prompt(model="m", tokens=tokens)
     yield "match 8,192 tokens", _least(lambda: [lookup(index, asked) for _ in range(100)], 100)
-    yield "hash 8,192 tokens", _least(lambda: [block_hashes(tokens, BLOCK_SIZE) for _ in range(400)], 400)
+    yield "hash 8,192 tokens", _least(lambda: [block_hashes(tokens, BLOCK_SIZE) for _ in range(100)], 100)
 
 
 def _there_and_back(index: PrefixIndex, there: list[bytes], away: list[bytes]) -> None:
