@@ -11,7 +11,6 @@ from typing import Annotated
 
 import typer
 
-from deployments.commands.ab import ab
 from deployments.commands.archive import flaky, history
 from deployments.commands.badge import badge
 from deployments.commands.clean import clean
@@ -20,6 +19,8 @@ from deployments.commands.console import complaining, environ
 from deployments.commands.coverage import coverage
 from deployments.commands.doctor import doctor
 from deployments.commands.ingest import ingest
+from deployments.commands.measuring.ab import ab
+from deployments.commands.measuring.baseline import baseline
 from deployments.commands.plan import init, plan
 from deployments.commands.rerun import junit, recheck, rerun
 from deployments.commands.run import run
@@ -56,6 +57,7 @@ for command in (
     *(deploy, serve, upload, prune, stale, badge, site),
 ):
     app.command()(command)
+app.add_typer(baseline, name="baseline")
 
 
 def main() -> None:
