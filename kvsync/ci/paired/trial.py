@@ -185,12 +185,21 @@ class Trial:
         self, pairs: int, seed: int, limits: PairedLimits
     ) -> tuple[list[PairedMetric], dict[str, Side]]:
         """Return what is said of each metric, and which were left out. Raises CommandError, ConfigError."""
-        rng = random.Random(seed)  # noqa: S311 - an order, not a secret
+        (found,) = self.repeated(1, pairs, seed, limits)
+        return found
+
+    def repeated(
+        self, trials: int, pairs: int, seed: int, limits: PairedLimits
+    ) -> Iterator[tuple[list[PairedMetric], dict[str, Side]]]:
+        """Compare them so many times, made ready once; as `judged`."""
         with TemporaryDirectory(prefix="kvsync-ab-") as folder:
             ledger = Ledger(Path(folder, "ledger.jsonl"))
             for label, version in (("base", self.base), ("head", self.head)) if self.prepare else ():
                 self.program.prepare(self.prepare, version, Path(folder, label), ledger)
-            return compared(partial(self._measure, Path(folder), ledger), pairs, rng, limits)
+            for number in range(trials):
+                rng = random.Random(seed + number)  # noqa: S311 - an order, not a secret
+                measure = partial(self._measure, Path(folder, f"trial-{number}"), ledger)
+                yield compared(measure, pairs, rng, limits)
 
     def _measure(
         self, folder: Path, ledger: Ledger, batch: int, is_head: bool, pair: int

@@ -42,7 +42,7 @@ Percent = Annotated[float, Field(ge=0, le=200, allow_inf_nan=False)]
 class Compare(Part):
     """Whether the tested code is slower than the commit at which it left its base: both are measured in
     turns, each time by a fresh process, and what is slower has to be so in a second batch, too. Each measure
-    is a check. A commit of the base branch itself is measured, and compared with nothing."""
+    is a check. A commit of the base branch itself is measured, and in full runs compared with itself."""
 
     base: Annotated[Literal["merge-base"], Field(alias="with")] = "merge-base"
     """What it is compared with: in a folder of its own, where the base's own `prepare` is run."""
@@ -61,6 +61,9 @@ class Compare(Part):
     """Percent: a smaller slowdown does not count, unless the number is the same in each process."""
     seen: Annotated[Percent, Field(ge=1)] = 10.0
     """Percent: the slowdown that has to be noticed. A measure whose noise would hide it is inconclusive."""
+    trials: Annotated[int, Field(ge=0, le=100)] = 20
+    """In full runs where nothing is changed, the code is compared with a copy of it up to so many times, as
+    the time allows: false alarms, and the slowdown that would be seen, say which measures can gate."""
     inconclusive: Literal["undecided", "shown"] = "undecided"
     """Whether such a measure leaves the stage undecided, or is only shown."""
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from kvsync.ci.paired.calibration import Calibration
 from kvsync.ci.paired.judgement import PairedLimits, PairedMetric, PairedVerdict
 from kvsync.ci.paired.trial import Side
 from kvsync.testing.results.outcome import Check, CheckKind
@@ -93,6 +94,13 @@ class Comparison:
 def title(measure: str) -> str:
     """Return what the check of a measure is called."""
     return f"{measure}: not slower"
+
+
+def able_to_gate(found: Calibration, limits: PairedLimits) -> Check:
+    """Return the check that a measure can gate; that it cannot is shown, and decides nothing."""
+    can = found.can_gate(limits)
+    detail = str(found) if can else f"unable to gate at {limits.seen:.0%}: {found}"
+    return Check(name=f"{found.name}: able to gate", kind="passed" if can else "skipped", detail=detail)
 
 
 def _is_blind(metric: PairedMetric, limits: PairedLimits) -> bool:

@@ -3,7 +3,8 @@
 - It is measured once, for trends; then in turns with the base, and what is slower in a second batch, too.
 - The base has a folder and an environment of its own, made by its own `prepare`; all of it is in the ledger
   before it is there, and gone when the stage ends.
-- Code that changes nothing since its base, such as a commit of the base's own branch, is only measured.
+- Code that changes nothing since its base, such as a commit of the base's own branch, is only measured; in
+  full runs it is compared with a copy of it, many times, which says what comparisons are worth here.
 """
 
 import json
@@ -16,17 +17,19 @@ from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 
-from kvsync.ci.paired.judgement import PairedLimits
-from kvsync.ci.paired.trial import check_out, compared, cpu_s, cpu_since
+from kvsync.ci.paired.calibration import calibrated
+from kvsync.ci.paired.judgement import PairedLimits, PairedMetric
+from kvsync.ci.paired.trial import Side, check_out, compared, cpu_s, cpu_since
 from kvsync.ci.project.choice import stages_of
 from kvsync.ci.project.found_stages import Compare
 from kvsync.ci.project.reading import read_project
 from kvsync.ci.project.relations import filled
 from kvsync.ci.run_folder import RunFolder
 from kvsync.ci.stages.command_stage import CommandStage
-from kvsync.ci.stages.compared.checks import Comparison
+from kvsync.ci.stages.compared.checks import Comparison, able_to_gate
 from kvsync.ci.stages.covered import with_checks
 from kvsync.ci.stages.prepare import PrepareStage
+from kvsync.ci.stages.result_files import keep_measurements
 from kvsync.ci.stages.stage import StageContext
 from kvsync.errors import ConfigError
 from kvsync.testing.processes.scratch import remove
@@ -82,7 +85,7 @@ class ComparedStage:
             why = "where the tested code left its base is not known; fetch the base, and more commits of both"
             return _undecided(result, why)
         if not folder.changes.stat().st_size or not folder.base.exists():
-            return replace(result, remarks=(*result.remarks, "nothing is changed: it is only measured"))
+            return self._with_itself(result, context, scratch, ends_at)
         try:
             return self._compared(result, context, folder.base.read_text(), scratch, ends_at)
         except (NotCompared, NotRun, ConfigError) as error:
@@ -93,32 +96,59 @@ class ComparedStage:
     ) -> StageResult:
         tree = scratch / "base"
         check_out(context.repository, base, tree)
-        project = read_project(tree)
-        if self.name not in stages_of(project):
-            new = f"the stage is new: at {base[:12]} there is none of this name"
-            return replace(result, remarks=(*result.remarks, new))
-        made = [*project.project.prepare, *self.compare.prepare]
+        if self.name not in stages_of(read_project(tree)):
+            return _remarked(result, f"the stage is new: at {base[:12]} there is none of this name")
+        made = self._made(tree)
         self._make_ready(context, scratch / "base-ready", tree, made, ends_at)
-        limits = PairedLimits(floor=self.compare.floor / 100, seen=self.compare.seen / 100)
-        found, alone = compared(
-            partial(self._measure, context, tree, ends_at),
-            self.compare.pairs,
-            random.Random(context.seed),  # noqa: S311 - an order, not a secret
-            limits,
-            self._is_asked,
-        )
+        found, alone = self._judged(context, tree, scratch, ends_at)
         comparison = Comparison(
             base=base,
             pairs=self.compare.pairs,
-            limits=limits,
+            limits=self._limits,
             is_shown_only=self.compare.inconclusive == "shown",
             again=self._again(base, made),
             metrics=found,
             alone=alone,
         )
         self._keep(context, comparison)
-        whole = with_checks(result, comparison.checks())
-        return replace(whole, remarks=(*whole.remarks, *comparison.remarks()))
+        return _remarked(with_checks(result, comparison.checks()), *comparison.remarks())
+
+    def _with_itself(
+        self, result: StageResult, context: StageContext, scratch: Path, ends_at: float
+    ) -> StageResult:
+        """Compare two copies of what is checked out as often as the time allows; keep what that showed."""
+        if context.profile != "full" or not self.compare.trials:
+            return _remarked(result, "nothing is changed: it is only measured")
+        trials, tree = [], scratch / "base"
+        try:
+            check_out(context.repository, "HEAD", tree)
+            self._make_ready(context, scratch / "base-ready", tree, self._made(tree), ends_at)
+            for number in range(self.compare.trials):
+                again = replace(context, seed=context.seed + number)
+                trials.append(self._judged(again, tree, scratch / f"trial-{number}", ends_at)[0])
+        except (NotCompared, NotRun, ConfigError) as error:
+            if not trials:
+                return _remarked(result, f"not compared with itself: {error}")
+        found = calibrated(trials)
+        keep_measurements(context.run_dir, [each for one in found for each in one.measurements()])
+        blind = [f"unable to gate: {each.name}: {each}" for each in found if not each.can_gate(self._limits)]
+        checks = [able_to_gate(each, self._limits) for each in found]
+        return _remarked(with_checks(result, checks), *blind)
+
+    def _made(self, tree: Path) -> list[tuple[str, ...]]:
+        """Return the commands that make a version ready: its own, and what is needed to compare it."""
+        return [*read_project(tree).project.prepare, *self.compare.prepare]
+
+    @property
+    def _limits(self) -> PairedLimits:
+        return PairedLimits(floor=self.compare.floor / 100, seen=self.compare.seen / 100)
+
+    def _judged(
+        self, context: StageContext, tree: Path, scratch: Path, ends_at: float
+    ) -> tuple[list[PairedMetric], dict[str, Side]]:
+        rng = random.Random(context.seed)  # noqa: S311 - an order, not a secret
+        measure = partial(self._measure, context, tree, scratch, ends_at)
+        return compared(measure, self.compare.pairs, rng, self._limits, self._is_asked)
 
     def _make_ready(
         self,
@@ -141,7 +171,14 @@ class ComparedStage:
             raise NotRun(f"{which} could not be made ready: {done.reason}")
 
     def _measure(
-        self, context: StageContext, tree: Path, ends_at: float, batch: int, is_head: bool, pair: int
+        self,
+        context: StageContext,
+        tree: Path,
+        scratch: Path,
+        ends_at: float,
+        batch: int,
+        is_head: bool,
+        pair: int,
     ) -> list[Measurement]:
         """Measure one version once. Raises NotCompared with why that cannot be, or is too late."""
         which = "the tested code" if is_head else "its base"
@@ -149,7 +186,7 @@ class ComparedStage:
         if context.stop.is_set() or left_s <= 0:
             said = "interrupted" if context.stop.is_set() else "the time of the stage is over"
             raise NotCompared(f"{said} in batch {batch}, at pair {pair + 1} of {self.compare.pairs}")
-        folder = tree.parent / f"{batch}-{pair}-{'head' if is_head else 'base'}"
+        folder = scratch / f"{batch}-{pair}-{'head' if is_head else 'base'}"
         there = replace(
             context, run_dir=folder, repository=context.repository if is_head else tree, attempt=1
         )
@@ -182,6 +219,10 @@ class ComparedStage:
         given = [f"{name}={value}" for name, value in self.inner.environment.items()]
         words += ["--", *(["env", *given] if given else []), *self.inner.argv]
         return shlex.join(words).replace("'{python}'", "python").replace("{python}", "python")
+
+
+def _remarked(result: StageResult, *remarks: str) -> StageResult:
+    return replace(result, remarks=(*result.remarks, *remarks))
 
 
 def _undecided(result: StageResult, why: str) -> StageResult:

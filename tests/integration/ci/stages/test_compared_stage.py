@@ -23,6 +23,7 @@ from kvsync.ci.stages.stage import StageContext, run_safely
 from kvsync.ci.stages.workspace import DEPTHS, WorkspaceStage
 from kvsync.testing.processes.ledger import Ledger, leftovers
 from kvsync.testing.processes.wait import wait_for
+from kvsync.testing.results.measurement import read_measurements
 from kvsync.testing.results.outcome import Outcome, StageResult
 from tests.integration.ci.stages.test_coverage_stage import git
 
@@ -163,6 +164,32 @@ def test_without_a_base_nothing_is_compared(context: StageContext, broken: str, 
     result = once(context)
 
     assert any(says in text for text in (result.reason, *result.remarks))
+
+
+def test_a_full_run_says_what_the_gate_is_worth(context: StageContext) -> None:
+    """Where nothing is changed, two copies of it are compared; what spreads too much is unable to gate."""
+    noisy = """
+import json, random
+costs = {"steady": 100 + random.random(), "noisy": 100 + 50 * random.random()}
+print(json.dumps([{"name": name, "unit": "us", "value": value} for name, value in costs.items()]))
+"""
+    (context.repository / "noisy.py").write_text(noisy)
+    given = (STAGES % ", trials = 2").replace('"sh", "-c", "cat built.json"', '"{python}", "noisy.py"')
+    (context.repository / "stages.toml").write_text(given)
+    git(context.repository, "add", ".")
+    git(context.repository, "commit", "--quiet", "--message", "noisy")
+    git(context.repository, "branch", "--force", "main")
+    keep_changes(run_of(context))
+    result = once(replace(context, profile="full"))
+
+    ends = {each.name: each.kind for each in result.checks if "gate" in each.name}
+    assert ends == {"steady: able to gate": "passed", "noisy: able to gate": "skipped"}
+    assert result.outcome is Outcome.PASSED
+    assert [each.partition(":")[0] for each in result.remarks] == ["unable to gate"]
+    kept = {(each.name, each.metric): each for each in read_measurements(context.run_dir / "benchmark.json")}
+    assert kept["steady", "aa_false_alarms"].value == 0
+    assert 1 <= kept["steady", "aa_seen"].value <= 10
+    assert kept["steady", "aa_seen"].samples == 2
 
 
 def test_a_stage_that_the_base_does_not_have_is_new(context: StageContext) -> None:
