@@ -21,6 +21,7 @@ from deployments.commands.doctor import doctor
 from deployments.commands.ingest import ingest
 from deployments.commands.measuring.ab import ab
 from deployments.commands.measuring.baseline import baseline
+from deployments.commands.measuring.shifts import shifts
 from deployments.commands.plan import init, plan
 from deployments.commands.rerun import junit, recheck, rerun
 from deployments.commands.run import run
@@ -53,7 +54,7 @@ def settings_of(
 app.command("list")(list_runs)
 for command in (
     *(init, plan, run, show, compare, clean, doctor, history, flaky),
-    *(rerun, recheck, junit, ingest, coverage, ab),
+    *(rerun, recheck, junit, ingest, coverage, ab, shifts),
     *(deploy, serve, upload, prune, stale, badge, site),
 ):
     app.command()(command)
