@@ -138,7 +138,7 @@ def accept(accepted: Accepted, stages: Sequence[StageResult]) -> list[StageResul
 
 def _accepted(accepted: Accepted, stage: StageResult) -> StageResult:
     today = stage.started_at.date()
-    entries = (*accepted.accepted, *accepted.slower)
+    entries: tuple[AcceptedFinding | AcceptedSlowdown, ...] = (*accepted.accepted, *accepted.slower)
     checks = [
         _judged(check, [each for each in entries if each.covers(check)], today) for check in stage.checks
     ]

@@ -22,7 +22,7 @@ SLOWER = "slower"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
+class PairedComparison:
     """What was found between two versions: the commit that is the base, and how to find it again."""
 
     base: str

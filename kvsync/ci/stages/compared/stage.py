@@ -26,7 +26,7 @@ from kvsync.ci.project.reading import read_project
 from kvsync.ci.project.relations import filled
 from kvsync.ci.run_folder import RunFolder
 from kvsync.ci.stages.command_stage import CommandStage
-from kvsync.ci.stages.compared.checks import Comparison, able_to_gate
+from kvsync.ci.stages.compared.checks import PairedComparison, able_to_gate
 from kvsync.ci.stages.covered import with_checks
 from kvsync.ci.stages.prepare import PrepareStage
 from kvsync.ci.stages.result_files import keep_measurements
@@ -101,7 +101,7 @@ class ComparedStage:
         made = self._made(tree)
         self._make_ready(context, scratch / "base-ready", tree, made, ends_at)
         found, alone = self._judged(context, tree, scratch, ends_at)
-        comparison = Comparison(
+        comparison = PairedComparison(
             base=base,
             pairs=self.compare.pairs,
             limits=self._limits,
@@ -201,7 +201,7 @@ class ComparedStage:
         wanted = self.compare.measures
         return not wanted or any(fnmatchcase(measure, each) for each in wanted)
 
-    def _keep(self, context: StageContext, comparison: Comparison) -> None:
+    def _keep(self, context: StageContext, comparison: PairedComparison) -> None:
         """Keep every value, for whoever wants to look closer."""
         target = context.run_dir / "evidence" / self.name / "compared.json"
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -13,7 +13,7 @@ from kvsync.ci.paired.judgement import PairedLimits, PairedSamples, judge
 from kvsync.ci.report.report import Report
 from kvsync.ci.run.accepted import Accepted, accept, load_accepted
 from kvsync.ci.run_folder import RunFolder
-from kvsync.ci.stages.compared.checks import Comparison
+from kvsync.ci.stages.compared.checks import PairedComparison
 from kvsync.errors import ConfigError, KVSyncError
 from kvsync.testing.results.outcome import Outcome, StageResult, merge
 
@@ -33,7 +33,7 @@ Command = Callable[..., Result]
 def slower(*, percent: float = 12.2, gone: str = "") -> StageResult:
     """Return what a stage says of a measure that costs this much more, and perhaps of one that is gone."""
     samples = PairedSamples(base=[100.0] * 10, head=[100 + percent] * 10, unit="us")
-    comparison = Comparison(
+    comparison = PairedComparison(
         base="0123456789abcdef",
         pairs=10,
         limits=PairedLimits(),
