@@ -1,11 +1,13 @@
 """Stages whose program says what it measured or found: benchmarks and audits. Pure."""
 
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
 from kvsync.ci.project.stage_fields import StageFields
 from kvsync.ci.project.values import InnerPath, Part, Words, several
+from kvsync.pods import Location
 
 BenchmarkFormat = Literal[
     "pytest-benchmark",
@@ -88,3 +90,20 @@ class AuditStageTable(_FoundStage):
     """What kind of stage it is."""
     format: AuditFormat | None = None
     """Of all these files; else each is known by what is in it."""
+
+
+def wrong_comparisons(document: Mapping[str, object]) -> Iterator[tuple[Location, str]]:
+    """Yield the stages that compare two versions of which both would use one program of the repository."""
+    services, stages = (_tables(document.get(each)) for each in ("services", "stages"))
+    own = {name for name, table in services.items() if table.get("kind") == "process"}
+    for name, table in stages.items():
+        needs = table.get("needs", ())
+        given = [needs] if isinstance(needs, str) else needs if isinstance(needs, list) else []
+        for each in sorted(own.intersection(map(str, given))) if "compare" in table else ():
+            what = f"it needs {each!r}, a program of the repository, which would be the tested one for both"
+            yield ("stages", name, "compare"), f"{what}; let the benchmark start it itself"
+
+
+def _tables(given: object) -> dict[str, dict[str, object]]:
+    tables = given.items() if isinstance(given, dict) else ()
+    return {name: table for name, table in tables if isinstance(table, dict)}

@@ -225,6 +225,28 @@ inconclusive = "passed"
     ]
 
 
+@pytest.mark.parametrize("kind", ["process", "postgres"])
+def test_what_is_compared_needs_no_program_of_the_repository(kind: str) -> None:
+    """Both versions would measure the tested one; a database is nobody's version."""
+    words = 'command = ["x"]\nready = "{url}/"' if kind == "process" else ""
+    given = f"""
+[services.api]
+kind = "{kind}"
+{words}
+
+[stages.speed]
+kind = "benchmark"
+command = ["x"]
+needs = "api"
+compare = {{}}
+"""
+    if kind == "postgres":
+        assert parse_project(given).stages
+        return
+    with pytest.raises(ConfigError, match=r"stages.toml:11: stages.speed.compare: it needs 'api', a program"):
+        parse_project(given)
+
+
 def test_our_own_file_is_read() -> None:
     """This repository describes its stages itself."""
     project = read_project(Path(__file__).parents[4])
