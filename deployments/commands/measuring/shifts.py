@@ -1,7 +1,7 @@
 """`kvsync-ci shifts`: where what runs measured moved to another level, and between which commits."""
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
@@ -16,7 +16,9 @@ from deployments.commands.console import (
 )
 from deployments.commands.tables import plain_table, say_table
 from kvsync.ci.archive.shifts import LEAST, Shift
-from kvsync.ci.site.trend import Trend, trends
+
+if TYPE_CHECKING:
+    from kvsync.ci.site.trend import Trend
 
 
 def shifts(
@@ -27,6 +29,7 @@ def shifts(
 ) -> None:
     """Show which measures and stages of the reference branch got slower or faster, the newest shift first."""
     from kvsync.ci.archive.archive import existing_archive
+    from kvsync.ci.site.trend import trends
 
     found: list[tuple[Trend, Shift]] = []
     with existing_archive(installation().settings, report_dir) as archive:
@@ -44,7 +47,7 @@ def shifts(
         say(f"no measure of the reference branch moved to another level in {limit} runs")
 
 
-def _line(trend: Trend, shift: Shift) -> dict[str, object]:
+def _line(trend: "Trend", shift: Shift) -> dict[str, object]:
     return {
         "measure": trend.name,
         "unit": trend.unit,
@@ -60,7 +63,7 @@ def _line(trend: Trend, shift: Shift) -> dict[str, object]:
     }
 
 
-def _say(found: Sequence[tuple[Trend, Shift]]) -> None:
+def _say(found: Sequence[tuple["Trend", Shift]]) -> None:
     whole = ("before", "after", "change", "commits")
     table = plain_table("of", *whole, "in", whole=whole)
     for trend, shift in found:

@@ -166,9 +166,13 @@ class ComparedStage:
         stage = PrepareStage(words, ends_at - time.monotonic())
         # With a folder of its own: the run's says what the project's own `prepare` made.
         done = stage.run(replace(context, repository=folder, run_dir=run_dir))
+        log = Path("logs", f"{self.name}-ready.log")
+        (context.run_dir / log.parent).mkdir(exist_ok=True)
+        with (context.run_dir / log).open("ab") as kept:
+            kept.write((run_dir / (done.log or "")).read_bytes())
         if done.outcome is not Outcome.PASSED:
             which = "it" if folder == context.repository else "its base"
-            raise NotRun(f"{which} could not be made ready: {done.reason}")
+            raise NotRun(f"{which} could not be made ready: {done.reason} ({log} has all it said)")
 
     def _measure(
         self,

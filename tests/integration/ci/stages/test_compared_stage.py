@@ -166,6 +166,15 @@ def test_without_a_base_nothing_is_compared(context: StageContext, broken: str, 
     assert any(says in text for text in (result.reason, *result.remarks))
 
 
+def test_what_cannot_be_made_ready_says_where_to_look(compared: Compared, context: StageContext) -> None:
+    """All that the commands printed outlives the folder of the base."""
+    result = compared(', prepare = [["sh", "-c", "echo first; test -e here"]]', {"here": ""})
+
+    assert "its base could not be made ready" in result.reason
+    assert "logs/costs-ready.log has all it said" in result.checks[-1].detail
+    assert (context.run_dir / "logs" / "costs-ready.log").read_text() == "first\nfirst\n"
+
+
 def test_a_full_run_says_what_the_gate_is_worth(context: StageContext) -> None:
     """Where nothing is changed, two copies of it are compared; what spreads too much is unable to gate."""
     noisy = """
