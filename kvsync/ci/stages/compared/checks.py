@@ -73,7 +73,7 @@ class PairedComparison:
         before, after = (median(each) for each in (metric.samples.base, metric.samples.head))
         return (
             f"medians of {self.pairs} pairs: {before:.4g} {metric.samples.unit} there, {after:.4g} here "
-            f"({metric.change:+.1%}, p = {metric.p:.4f} that it is chance, by Mann and Whitney's test)"
+            f"({metric.change:+.1%}, p = {metric.p:.2g} by Mann and Whitney's test)"
         )
 
     def _of_one_side(self, name: str) -> Check:

@@ -118,7 +118,7 @@ def test_what_is_slower_than_at_the_merge_base_fails(compared: Compared, context
     assert found["match"][0] == "passed"
     assert result.outcome is Outcome.FAILED
     (failed,) = [each for each in result.checks if each.kind == "failed"]
-    assert "medians of 5 pairs: 100 us there, 110 here (+10.0%, p = 0.0040" in failed.detail
+    assert "medians of 5 pairs: 100 us there, 110 here (+10.0%, p = 0.004 by" in failed.detail
     assert "again: kvsync-ci ab " in failed.detail
     assert not leftovers([context.ledger.path])
     assert not list(context.run_dir.glob("compared/*"))
