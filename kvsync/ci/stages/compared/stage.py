@@ -31,7 +31,7 @@ from kvsync.ci.stages.covered import with_checks
 from kvsync.ci.stages.prepare import PrepareStage
 from kvsync.ci.stages.result_files import keep_measurements
 from kvsync.ci.stages.stage import StageContext
-from kvsync.errors import ConfigError
+from kvsync.errors import ConfigError, KVSyncError
 from kvsync.testing.processes.scratch import remove
 from kvsync.testing.results.measurement import Measurement, read_measurements
 from kvsync.testing.results.outcome import Check, Outcome, StageResult
@@ -45,7 +45,7 @@ COMPARED = "compared with its base"
 """The check that there is for a stage that could not be compared."""
 
 
-class NotCompared(Exception):
+class NotCompared(KVSyncError):
     """Why nothing can be said of the two versions."""
 
 
