@@ -11,7 +11,6 @@ from typing import Annotated
 
 import typer
 
-from deployments.commands.ab import ab
 from deployments.commands.archive import flaky, history
 from deployments.commands.badge import badge
 from deployments.commands.clean import clean
@@ -20,6 +19,9 @@ from deployments.commands.console import complaining, environ
 from deployments.commands.coverage import coverage
 from deployments.commands.doctor import doctor
 from deployments.commands.ingest import ingest
+from deployments.commands.measuring.ab import ab
+from deployments.commands.measuring.baseline import baseline
+from deployments.commands.measuring.shifts import shifts
 from deployments.commands.plan import init, plan
 from deployments.commands.rerun import junit, recheck, rerun
 from deployments.commands.run import run
@@ -52,10 +54,11 @@ def settings_of(
 app.command("list")(list_runs)
 for command in (
     *(init, plan, run, show, compare, clean, doctor, history, flaky),
-    *(rerun, recheck, junit, ingest, coverage, ab),
+    *(rerun, recheck, junit, ingest, coverage, ab, shifts),
     *(deploy, serve, upload, prune, stale, badge, site),
 ):
     app.command()(command)
+app.add_typer(baseline, name="baseline")
 
 
 def main() -> None:

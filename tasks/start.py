@@ -13,8 +13,8 @@ from prefect.cache_policies import NO_CACHE
 from kvsync.ci.box.box import box_for
 from kvsync.ci.cleaning.launcher import LAUNCHER, is_running
 from kvsync.ci.concealment import conceal, keep
-from kvsync.ci.readers.audits.accepted import ACCEPTED
 from kvsync.ci.revision import revision
+from kvsync.ci.run.accepted import ACCEPTED
 from kvsync.ci.run.kept import keep_file, keep_owners
 from kvsync.ci.run.parameters import Parameters
 from kvsync.ci.run.quarantine import keep_quarantine

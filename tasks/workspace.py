@@ -7,9 +7,9 @@ from pathlib import Path
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from kvsync.ci.readers.audits.accepted import ACCEPTED
 from kvsync.ci.report.owners import PLACES
 from kvsync.ci.revision import Revision
+from kvsync.ci.run.accepted import ACCEPTED
 from kvsync.ci.run.kept import keep_file, keep_owners
 from kvsync.ci.run.parameters import CommitSource, Parameters
 from kvsync.ci.run.quarantine import PROPOSED, keep_quarantine

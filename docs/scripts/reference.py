@@ -20,9 +20,8 @@ from kvsync.ci import settings as settings_module
 from kvsync.ci.project import chaos_stage, found_stages, load_stage, stage_fields
 from kvsync.ci.project import coverage as coverage_model
 from kvsync.ci.project import model as stages_model
-from kvsync.ci.readers.audits import accepted
 from kvsync.ci.report import export, owners
-from kvsync.ci.run import quarantine
+from kvsync.ci.run import accepted, quarantine
 from kvsync.ci.run.parameters import CommitSource, Parameters
 from kvsync.ci.settings import OTHERS, VARIABLES, RepositorySettings, Settings
 from kvsync.ci.stages import environment
@@ -34,6 +33,7 @@ _TABLES: Mapping[str, type[BaseModel]] = {
     "`[stages.NAME]` of the kind `pytest`": stages_model.PytestStageTable,
     "`[stages.NAME]` of the kind `command`": stages_model.CommandStageTable,
     "`[stages.NAME]` of the kind `benchmark`": found_stages.BenchmarkStageTable,
+    "`[stages.NAME.compare]`": found_stages.Compare,
     "`[stages.NAME]` of the kind `audit`": found_stages.AuditStageTable,
     "`[stages.NAME]` of the kind `load`": load_stage.LoadStageTable,
     "`[stages.NAME.requests.NAME]`": load_stage.RequestTable,
@@ -105,7 +105,10 @@ def _parts() -> Iterator[str]:
     yield f"## quarantine.toml\n\n{_said(quarantine)}"
     yield fields_table(quarantine.QuarantineEntry, {})
     yield f"## accepted.toml\n\n{_said(accepted)}"
+    yield "### `[[accepted]]`\n"
     yield fields_table(accepted.AcceptedFinding, {})
+    yield "### `[[slower]]`\n"
+    yield fields_table(accepted.AcceptedSlowdown, {})
     yield f"## CODEOWNERS\n\n{_said(owners)}"
     yield f"It is looked for at {', '.join(f'`{place}`' for place in owners.PLACES)}.\n"
     yield f"## Variables that tests get\n\n{_said(environment)}"

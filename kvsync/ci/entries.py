@@ -1,15 +1,48 @@
 """Files of entries that a repository keeps, in TOML, such as its quarantine."""
 
 import tomllib
+from datetime import date, timedelta
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, ClassVar, Self, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from kvsync.errors import ConfigError
 from kvsync.pods import path, problems
 
 Entries = TypeVar("Entries", bound=BaseModel)
+
+EntryText = Annotated[str, Field(min_length=1, max_length=500)]
+
+
+class DatedEntry(BaseModel):
+    """What is excused for a time, from the day it was `added` to the end of the day it `expires`: who answers
+    for it, and why. `longest` is how long that may be."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    longest: ClassVar[timedelta]
+
+    owner: EntryText
+    reason: EntryText
+    added: date
+    expires: date
+
+    @model_validator(mode="after")
+    def _ends(self) -> Self:
+        latest = self.added + self.longest
+        if not self.added <= self.expires <= latest:
+            raise ValueError(
+                f"expires {self.expires} for what was added {self.added}: has to be from then to {latest}"
+            )
+        return self
+
+    def holds(self, today: date) -> bool:
+        """Say whether the entry is in force."""
+        return self.added <= today <= self.expires
+
+    def is_over(self, today: date) -> bool:
+        """Say whether the entry has expired."""
+        return today > self.expires
 
 
 def load_entries(model: type[Entries], file: Path, what: str) -> Entries:

@@ -11,6 +11,7 @@ KVSyncError (kvsync.errors)
 ├── NotRun (kvsync.testing.results.verdicts)
 │   └── NotReady      a service that a stage needs did not become ready (kvsync.ci.services.service)
 ├── Unmeasured        nothing can be said of a stage's coverage: why, and the mend (kvsync.ci.stages.profiles)
+├── NotCompared       nothing can be said of two versions: why (kvsync.ci.stages.compared.stage)
 ├── NotSent           GitHub did not take something: says the mend, and if to retry (kvsync.ci.notify.github)
 └── ClusterError (kvsync.testing.errors)
     └── CannotRun     what a run needs is missing here: lists every problem with its mend

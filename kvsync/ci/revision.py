@@ -79,6 +79,14 @@ def difference_from(repository: Path, base: str) -> str | None:
         return None
 
 
+def parted_at(repository: Path, base: str) -> str:
+    """Return the commit at which what is checked out left `base`; "" where git knows none."""
+    try:
+        return _git(repository, "merge-base", "--end-of-options", "HEAD", base)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+
+
 def repository_name(where: str, web_url: str) -> str:
     """Return the one name of a repository: owner/name on the server in `web_url`, host/path on another.
 

@@ -54,6 +54,7 @@ class RunFolder:
         self.report = path / "report.json"
         self.page = path / "report.html"
         self.changes = path / "changes.diff"  # of the tested code to where it left its base, without context
+        self.base = path / "base"  # the commit at which it left that, if it is another branch's
         self.ingested = path / "ingested"  # the files that another CI's results were read from
         self._reserve = path / ".reserve"
         self._revision = path / "revision.json"

@@ -14,12 +14,12 @@ from kvsync.ci.handover.handover import Handover, hand_over
 from kvsync.ci.handover.roads import ROADS
 from kvsync.ci.page.coverage_page import write_coverage_page
 from kvsync.ci.project.coverage import CoverageGate
-from kvsync.ci.readers.audits.accepted import ACCEPTED
 from kvsync.ci.readers.bounds import MOST_BYTES
 from kvsync.ci.readers.coverage.assessment import assessed
 from kvsync.ci.readers.files import Found
 from kvsync.ci.report.report import Report
 from kvsync.ci.revision import Revision, tracked_files
+from kvsync.ci.run.accepted import ACCEPTED
 from kvsync.ci.run.judgement import judge
 from kvsync.ci.run.kept import keep_file, keep_owners
 from kvsync.ci.run.parameters import Parameters

@@ -5,7 +5,8 @@ Rules:
 1. The two are measured in turns, each time by a fresh process; one process gives one value of a metric.
 2. A metric is slower if that is unlikely to be chance (exact one-sided Mann-Whitney test, and the
    Benjamini-Hochberg procedure over all metrics) and more than a floor, and more than the first version
-   differs from itself. It is a regression if a second batch of pairs says so again.
+   differs from itself. It is a regression if a second batch of pairs says so again. No floor holds for what
+   is the same number in each process of a version, such as a count of messages or of allocations.
 3. A metric whose noise would hide a slowdown that has to be noticed is inconclusive, not passed.
 
 Reasons: on two busy cores a limit of 10 % against a stored run raised false alarms in a third of all runs;
@@ -165,6 +166,8 @@ def _slowdown(base: Sequence[float], head: Sequence[float]) -> tuple[float, floa
 
 def _is_slower(base: Sequence[float], head: Sequence[float], limits: PairedLimits) -> bool:
     p, change = _slowdown(base, head)
+    if len({*base}) == len({*head}) == 1:
+        return p <= limits.p and change > 0
     middle = median(base)
     noise = median(abs(each - middle) for each in base) / middle
     return p <= limits.p and change > max(limits.floor, NOISE * noise)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Literal
 
 from kvsync.ci.paired.judgement import (
     PairedLimits,
@@ -37,6 +38,9 @@ OUT = "{out}"
 
 GIT_TIMEOUT_S = 300
 
+Side = Literal["base", "head", "some"]
+"""Which version gives a metric that not every process of both does."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeasuredProgram:
@@ -57,10 +61,10 @@ class MeasuredProgram:
         folder.mkdir(parents=True)
         log, out = folder / "output.log", folder / "out"
         out.mkdir()
-        before = _cpu_s()
+        before = cpu_s()
         self._run([word.replace(OUT, str(out)) for word in self.words], version, log, ledger)
-        used = Measurement(name=CPU, metric="value", value=_cpu_s() - before, unit="s", samples=1)
-        return [*([used] if self.cpu else ()), *(self._read(version, log, out) if self.results else ())]
+        used = [cpu_since(before)] if self.cpu else []
+        return [*used, *(self._read(version, log, out) if self.results else ())]
 
     def _read(self, version: Path, log: Path, out: Path) -> Sequence[Measurement]:
         place = log if self.results == OUTPUT else Path(self.results.replace(OUT, str(out)))
@@ -89,10 +93,15 @@ class MeasuredProgram:
             raise CommandError(words, f"exit status {done.exit_code} in {version}", done.tail)
 
 
-def _cpu_s() -> float:
+def cpu_s() -> float:
     """Return the CPU time of all processes that have ended and were waited for."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
+
+
+def cpu_since(before: float) -> Measurement:
+    """Return what the processes since then used, as a metric."""
+    return Measurement(name=CPU, metric="value", value=cpu_s() - before, unit="s", samples=1)
 
 
 def turns(pairs: int, rng: random.Random) -> Iterator[tuple[int, bool]]:
@@ -105,8 +114,8 @@ def turns(pairs: int, rng: random.Random) -> Iterator[tuple[int, bool]]:
 
 def in_turns(
     measure: Callable[[bool, int], Sequence[Measurement]], pairs: int, rng: random.Random
-) -> tuple[dict[str, PairedSamples], list[str]]:
-    """Measure both versions; returns the metrics that each process of both gave, and the names of the others.
+) -> tuple[dict[str, PairedSamples], dict[str, Side]]:
+    """Measure both versions; returns the metrics that each process of both gave, and who gave the others.
 
     `measure` is asked for (is head, pair).
     """
@@ -125,7 +134,35 @@ def in_turns(
         )
         for name in whole
     }
-    return found, [name for name in known if name not in found]
+    sides: dict[tuple[bool, bool], Side] = {(True, False): "base", (False, True): "head"}
+    alone = {name: sides.get((name in base, name in head), "some") for name in known if name not in found}
+    return found, alone
+
+
+def compared(
+    measure: Callable[[int, bool, int], Sequence[Measurement]],
+    pairs: int,
+    rng: random.Random,
+    limits: PairedLimits,
+    is_asked: Callable[[str], bool] = lambda name: True,
+) -> tuple[list[PairedMetric], dict[str, Side]]:
+    """Judge both versions by a batch of pairs, and what is slower by a second one; and name what is left out.
+
+    `measure` is asked for (batch, is head, pair), and may raise anything; only what `is_asked` is judged.
+    """
+
+    def asked(number: int) -> tuple[dict[str, PairedSamples], dict[str, Side]]:
+        samples, alone = in_turns(partial(measure, number), pairs, rng)
+        return (
+            {name: each for name, each in samples.items() if is_asked(name)},
+            {name: side for name, side in alone.items() if is_asked(name)},
+        )
+
+    samples, alone = asked(1)
+    found = judge(samples, limits)
+    if overall(found) == "regression":
+        found = confirm(found, judge(asked(2)[0], limits))
+    return found, alone
 
 
 def metric_name(measured: Measurement) -> str:
@@ -144,23 +181,32 @@ class Trial:
     head: Path
     prepare: Sequence[str] = ()
 
-    def judged(self, pairs: int, seed: int, limits: PairedLimits) -> tuple[list[PairedMetric], list[str]]:
+    def judged(
+        self, pairs: int, seed: int, limits: PairedLimits
+    ) -> tuple[list[PairedMetric], dict[str, Side]]:
         """Return what is said of each metric, and which were left out. Raises CommandError, ConfigError."""
-        rng = random.Random(seed)  # noqa: S311 - an order, not a secret
+        (found,) = self.repeated(1, pairs, seed, limits)
+        return found
+
+    def repeated(
+        self, trials: int, pairs: int, seed: int, limits: PairedLimits
+    ) -> Iterator[tuple[list[PairedMetric], dict[str, Side]]]:
+        """Compare them so many times, made ready once; as `judged`."""
         with TemporaryDirectory(prefix="kvsync-ab-") as folder:
             ledger = Ledger(Path(folder, "ledger.jsonl"))
             for label, version in (("base", self.base), ("head", self.head)) if self.prepare else ():
                 self.program.prepare(self.prepare, version, Path(folder, label), ledger)
-            samples, alone = in_turns(partial(self._measure, Path(folder, "first"), ledger), pairs, rng)
-            found = judge(samples, limits)
-            if overall(found) == "regression":
-                again, _ = in_turns(partial(self._measure, Path(folder, "second"), ledger), pairs, rng)
-                found = confirm(found, judge(again, limits))
-        return found, alone
+            for number in range(trials):
+                rng = random.Random(seed + number)  # noqa: S311 - an order, not a secret
+                measure = partial(self._measure, Path(folder, f"trial-{number}"), ledger)
+                yield compared(measure, pairs, rng, limits)
 
-    def _measure(self, folder: Path, ledger: Ledger, is_head: bool, pair: int) -> list[Measurement]:
+    def _measure(
+        self, folder: Path, ledger: Ledger, batch: int, is_head: bool, pair: int
+    ) -> list[Measurement]:
         version = self.head if is_head else self.base
-        return self.program.measure(version, folder / f"{pair}-{'head' if is_head else 'base'}", ledger)
+        label = f"{batch}-{pair}-{'head' if is_head else 'base'}"
+        return self.program.measure(version, folder / label, ledger)
 
 
 @contextmanager
@@ -168,15 +214,20 @@ def version_of(repository: Path, commit: str) -> Iterator[Path]:
     """Within the block, a commit's files are in a folder of their own. Raises ConfigError without it."""
     with TemporaryDirectory(prefix="kvsync-ab-", ignore_cleanup_errors=True) as folder:
         copy = Path(folder, "version")
-        try:
-            whole = f"{commit}^{{commit}}"
-            found = _git(repository, "rev-parse", "--verify", "--quiet", "--end-of-options", whole).strip()
-            _git(repository, "clone", "--quiet", "--shared", "--no-checkout", str(repository), str(copy))
-            _git(copy, "checkout", "--quiet", "--detach", found)
-        except subprocess.SubprocessError as error:
-            absent = f"no such commit in {repository}; fetch it, or name another"
-            raise ConfigError(commit, [getattr(error, "stderr", "").strip() or absent]) from error
+        check_out(repository, commit, copy)
         yield copy
+
+
+def check_out(repository: Path, commit: str, copy: Path) -> None:
+    """Put a commit's files into a new folder. Raises ConfigError without the commit."""
+    try:
+        whole = f"{commit}^{{commit}}"
+        found = _git(repository, "rev-parse", "--verify", "--quiet", "--end-of-options", whole).strip()
+        _git(repository, "clone", "--quiet", "--shared", "--no-checkout", str(repository), str(copy))
+        _git(copy, "checkout", "--quiet", "--detach", found)
+    except subprocess.SubprocessError as error:
+        absent = f"no such commit in {repository}; fetch it, or name another"
+        raise ConfigError(commit, [getattr(error, "stderr", "").strip() or absent]) from error
 
 
 def _git(folder: Path, *words: str) -> str:

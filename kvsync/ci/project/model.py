@@ -22,7 +22,8 @@ timeout = "10m"
 It is what a tested commit may say. Clusters, stores, secrets and ceilings are the pipeline's owner's, and
 stay in `kvsync-ci.toml`. Stages run in the order of the file, after those that they name. In the words of
 `command`, `options`, `python`, `folder`, `results` and the values of `environment`, `{name}` stands for a
-value of the matrix, for `{profile}`, `{seed}`, `{workers}`, and `{out}`, a new folder for result files;
+value of the matrix, for `{profile}`, `{seed}`, `{workers}`, `{python}`, the interpreter that the pipeline
+runs with (in `command`), and `{out}`, a new folder for result files;
 `results = "{output}"` is what the program prints.
 
 ```

@@ -12,7 +12,7 @@ from pydantic_core import ErrorDetails
 from kvsync.ci.project.chaos_relations import wrong_chaos
 from kvsync.ci.project.chaos_stage import FAULT_KINDS, ChaosStageTable, ContainerLabel, PodSelector
 from kvsync.ci.project.coverage import wrong_coverage
-from kvsync.ci.project.found_stages import AuditStageTable, BenchmarkStageTable
+from kvsync.ci.project.found_stages import AuditStageTable, BenchmarkStageTable, wrong_comparisons
 from kvsync.ci.project.guess import guess
 from kvsync.ci.project.lines import line_of
 from kvsync.ci.project.load_relations import wrong_loads
@@ -80,7 +80,7 @@ _VICTIMS: Mapping[str, type[BaseModel]] = {"pods": PodSelector, "containers": Co
 _KIND_AT = 4
 """Where pydantic names the kind of one of these: stages.NAME.phases.0.KIND."""
 
-PROVIDED = frozenset({"out", "output", "profile", "seed", "workers"})
+PROVIDED = frozenset({"out", "output", "profile", "python", "seed", "workers"})
 """What `{name}` may stand for besides the values of a matrix."""
 
 
@@ -154,6 +154,7 @@ def parse_project(text: str) -> Project:
     wrong += _wrong_words(document)
     wrong += wrong_services(document)
     wrong += wrong_coverage(document)
+    wrong += wrong_comparisons(document)
     wrong += wrong_shards(document)
     wrong += wrong_loads(document)
     wrong += wrong_chaos(document)

@@ -5,10 +5,10 @@ import platform
 from datetime import UTC, datetime
 from pathlib import Path
 
-from kvsync.ci.readers.audits.accepted import ACCEPTED, accept, load_accepted
 from kvsync.ci.report.junit_writer import write_forms
 from kvsync.ci.report.report import BROKEN_GATE, Report, versions_of
 from kvsync.ci.revision import Revision
+from kvsync.ci.run.accepted import ACCEPTED, accept, load_accepted
 from kvsync.ci.run.kept import load_owners
 from kvsync.ci.run.parameters import Parameters
 from kvsync.ci.run.quarantine import NAME, PROPOSED, apply, load_quarantine

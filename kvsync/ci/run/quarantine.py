@@ -22,11 +22,11 @@ expires = 2026-12-01                                   # at most 14 days later
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 
-from kvsync.ci.entries import load_entries
+from kvsync.ci.entries import DatedEntry, EntryText, load_entries
 from kvsync.ci.run.kept import keep_file
 from kvsync.testing.results.outcome import Check, Outcome, StageResult, merge
 
@@ -41,41 +41,18 @@ LONGEST = timedelta(days=14)
 
 LARGEST_SHARE = 0.1
 
-Words = Annotated[str, Field(min_length=1, max_length=500)]
 
-
-class QuarantineEntry(BaseModel):
+class QuarantineEntry(DatedEntry):
     """One test in quarantine, who mends it, and until when."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    longest = LONGEST
 
     test: Annotated[str, Field(pattern=r"^[^:]+::.+$", description="The test's node id")]
-    owner: Words
-    reason: Words
-    issue: Words
-    added: date
-    expires: date
-
-    @model_validator(mode="after")
-    def _ends_soon(self) -> Self:
-        if not self.added <= self.expires <= self.added + LONGEST:
-            latest = self.added + LONGEST
-            raise ValueError(
-                f"expires {self.expires} for what was added {self.added}: has to be from then to {latest}"
-            )
-        return self
+    issue: EntryText
 
     def covers(self, name: str) -> bool:
         """Say whether the entry names the check of this name, or the function of which it is one case."""
         return name == self.test or name.startswith(f"{self.test}[")
-
-    def holds(self, today: date) -> bool:
-        """Say whether the entry is in force."""
-        return self.added <= today <= self.expires
-
-    def is_over(self, today: date) -> bool:
-        """Say whether the entry has expired."""
-        return today > self.expires
 
     def __str__(self) -> str:
         return (

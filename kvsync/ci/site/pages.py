@@ -128,14 +128,14 @@ def of(run: PastRun) -> str:
 
 
 def line(trend: Trend) -> Mapping[str, object]:
-    """Return the line of a trend for an SVG, and where it changed: x, and the number on both sides."""
+    """Return the line of a trend for an SVG, and where it changed: x, and what is said of it."""
     values = trend.values
     low, high = min(values), max(values)
     step, scale = WIDTH / (len(values) - 1), (HEIGHT - 6) / ((high - low) or 1)
     places = [(at * step, HEIGHT - 3 - (value - low) * scale) for at, value in enumerate(values)]
     return {
         "points": " ".join(f"{x:.1f},{y:.1f}" for x, y in places),
-        "changed": None if trend.changed is None else f"{(trend.changed - 0.5) * step:.1f}",
+        "shifts": [(f"{(shift.at - 0.5) * step:.1f}", trend.said(shift)) for shift in trend.shifts],
     }
 
 

@@ -7,6 +7,7 @@
 """
 
 import shlex
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -80,17 +81,21 @@ class CommandStage:
             return result
         return again(result, self._attempt(context, self.timeout_s - result.duration_s))
 
+    def values_in(self, context: StageContext) -> dict[str, str]:
+        """Return what words may name in braces, besides the new folder of each attempt."""
+        return {
+            **self.values,
+            "profile": context.profile,
+            "python": sys.executable,
+            "seed": str(context.seed),
+            "workers": str(self.workers or 1),
+        }
+
     def _attempt(self, context: StageContext, timeout_s: float) -> StageResult:
         label = free_label(context.run_dir, self.name)
         out = context.run_dir / "evidence" / label
         out.mkdir(parents=True)
-        values = {
-            **self.values,
-            "out": str(out),
-            "profile": context.profile,
-            "seed": str(context.seed),
-            "workers": str(self.workers or 1),
-        }
+        values = {**self.values_in(context), "out": str(out)}
         log = f"logs/{label}.log"
         argv = [filled(word, values) for word in self.argv]
         patterns = [filled(pattern, {**values, "out": "{out}"}) for pattern in self.results]

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from kvsync.ci.project.chaos_stage import ChaosStageTable
 from kvsync.ci.project.choice import ProjectStage
 from kvsync.ci.project.coverage import CommandCoverage, PytestCoverage
-from kvsync.ci.project.found_stages import AuditStageTable, BenchmarkStageTable
+from kvsync.ci.project.found_stages import AuditStageTable, BenchmarkStageTable, Compare
 from kvsync.ci.project.load_stage import LoadStageTable
 from kvsync.ci.project.model import CommandStageTable, PytestStageTable, ServiceTable
 from kvsync.ci.project.services import placeholders, start_order
@@ -90,6 +90,11 @@ def make_stage(
                 command, retries=table.retries, workers=table.workers, profile=table.profile or ""
             )
             return _covered(again, stage.coverage_of(profile))
+        case BenchmarkStageTable(compare=Compare() as compare):
+            # Only here: it reads other repositories, too.
+            from kvsync.ci.stages.compared.stage import ComparedStage
+
+            return ComparedStage(stage.name, _command(stage, table, timeout_s), compare)
         case BenchmarkStageTable() | AuditStageTable():
             return _command(stage, table, timeout_s)
 

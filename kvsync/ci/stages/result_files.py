@@ -13,7 +13,12 @@ from typing import Literal
 from kvsync.ci.readers.audits.finding import is_audit
 from kvsync.ci.readers.files import read_files
 from kvsync.errors import ConfigError
-from kvsync.testing.results.measurement import machine_facts, read_measurements, write_measurements
+from kvsync.testing.results.measurement import (
+    Measurement,
+    machine_facts,
+    read_measurements,
+    write_measurements,
+)
 from kvsync.testing.results.outcome import StageResult
 
 Wanted = Literal["", "measurements", "findings"]
@@ -91,14 +96,19 @@ def read_results(
     except ConfigError as exc:
         return StageResult.unknown(name, "; ".join(exc.problems))
     if found.measurements:
-        kept = run_dir / "benchmark.json"
-        write_measurements(kept, [*read_measurements(kept), *found.measurements], machine_facts())
+        keep_measurements(run_dir, found.measurements)
     formats = ", ".join(filter(None, found.formats)) or "an empty file"
     if wanted == "measurements" and not found.measurements:
         return found.result.doubted(f"nothing was measured: {formats} holds no measurement")
     if wanted == "findings" and not is_audit(found.result):
         return found.result.doubted(f"nothing was audited: {formats} holds no audit")
     return found.result
+
+
+def keep_measurements(run_dir: Path, found: Sequence[Measurement]) -> None:
+    """Add measurements to those of a run."""
+    kept = run_dir / "benchmark.json"
+    write_measurements(kept, [*read_measurements(kept), *found], machine_facts())
 
 
 def document_in(log: Path, target: Path) -> Path:

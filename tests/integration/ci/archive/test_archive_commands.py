@@ -13,6 +13,7 @@ from deployments.cli import app
 from kvsync.ci.archive.archive import Archive
 from kvsync.ci.archive.database import ArchiveError
 from kvsync.ci.report.report import Report
+from kvsync.testing.results.measurement import Measurement
 
 MakeReport = Callable[..., Report]
 Command = Callable[..., list[str]]
@@ -183,3 +184,26 @@ def _entry(test: str, added: date) -> str:
         f'[[quarantine]]\ntest = "{test}"\nowner = "@ana"\nreason = "r"\nissue = "#1"\n'
         f"added = {added}\nexpires = {added + timedelta(days=14)}\n"
     )
+
+
+def test_a_measure_that_got_slower_is_told_with_its_commits(
+    command: Command, tmp_path: Path, make_report: MakeReport
+) -> None:
+    """By the runs of the reference branch alone."""
+    with Archive.open("", tmp_path) as archive:
+        for day in range(30):
+            value = 100.0 if day < 20 else 112.0
+            apply = Measurement(name="apply", metric="cpu", value=value, unit="us", samples=1)
+            archive.record(make_report(day, unit="P", commit=f"{day:02}" * 20), [apply])
+        other = replace(apply, value=900.0)
+        for day in range(30, 35):
+            archive.record(make_report(day, unit="P", branch="topic"), [other])
+
+    assert command("shifts", "--measure", "apply")[1].startswith(
+        "apply cpu 100 us 112 us +12.0% 1919191919..2020202020"
+    )
+    (found,) = json.loads("\n".join(command("shifts", "--measure", "apply", "--json")))
+    assert (found["since"], found["commits"]) == (10, "1919191919..2020202020")
+    assert command("shifts", "--measure", "match") == [
+        "no measure of the reference branch moved to another level in 100 runs"
+    ]

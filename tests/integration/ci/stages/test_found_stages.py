@@ -9,7 +9,7 @@ import pytest
 
 from kvsync.ci.project.choice import stages_of
 from kvsync.ci.project.reading import parse_project
-from kvsync.ci.readers.audits.accepted import ACCEPTED
+from kvsync.ci.run.accepted import ACCEPTED
 from kvsync.ci.run.judgement import set_aside
 from kvsync.ci.run_folder import RunFolder
 from kvsync.ci.stages.making import make_stage

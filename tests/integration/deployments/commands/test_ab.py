@@ -69,6 +69,19 @@ def test_a_program_need_not_know_that_it_is_measured(command: Command) -> None:
     ]
 
 
+def test_what_it_is_worth_is_told_by_two_copies_of_a_commit(command: Command) -> None:
+    """Whatever the files at hand cost; a measure that spreads too much cannot gate."""
+    words = ("--aa", "2", "--format", "customSmallerIsBetter", "--", "cat", "costs")
+    steady = command(costs(900), *words)
+    assert "all of them can gate" in steady.output
+    assert steady.exit_code == 0
+
+    spread = 'import random; print(\'[{"name": "m", "unit": "s", "value": %f}]\' % random.uniform(1, 2))'
+    noisy = command(costs(900), *words[:-2], "python3", "-c", spread)
+    assert "unable to gate at 10%: m" in noisy.output
+    assert noisy.exit_code == 2
+
+
 def test_either_version_is_prepared(command: Command) -> None:
     """By one command, in the folder of each."""
     words = "--prepare", "cp costs built", "--format", "customSmallerIsBetter", "--", "cat", "built"

@@ -26,17 +26,17 @@ def project(**stages: str) -> Project:
     ("occasion", "stages"),
     [
         (Occasion(trigger="push"), COMMIT),
-        (Occasion(trigger="pull-request"), (*COMMIT, "e2e")),
+        (Occasion(trigger="pull-request"), (*COMMIT, "e2e", "costs")),
         (Occasion(trigger="comment", trusted=False), COMMIT),
         (
             Occasion(trigger="schedule", schedule="nightly", profile="full"),
-            (*COMMIT, "e2e", "benchmark", "load"),
+            (*COMMIT, "e2e", "benchmark", "costs", "load"),
         ),
         (
             Occasion(trigger="schedule", schedule="weekly", profile="full"),
-            (*COMMIT, "e2e", "benchmark", "load", "chaos", "soak"),
+            (*COMMIT, "e2e", "benchmark", "costs", "load", "chaos", "soak"),
         ),
-        (Occasion(), (*COMMIT, "e2e", "benchmark", "load", "chaos", "soak")),
+        (Occasion(), (*COMMIT, "e2e", "benchmark", "costs", "load", "chaos", "soak")),
     ],
     ids=["push", "pull request", "fork", "nightly", "weekly", "by hand"],
 )

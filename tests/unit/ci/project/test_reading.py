@@ -60,7 +60,8 @@ stages.toml:14: stages.c: has no kind; give one, such as kind = "pytest": pytest
 benchmark, audit, load, chaos
 stages.toml:19: stages.d.command: a list of words is needed, such as ['go', 'test']; no shell reads it
 stages.toml:20: stages.d.timeout: '3 weeks' is no time; give seconds, or a text such as "90s", "10m" or "2h"
-stages.toml:21: stages.d.results: {bla} stands for nothing; there are: out, output, profile, seed, workers
+stages.toml:21: stages.d.results: {bla} stands for nothing; there are: out, output, profile, \
+python, seed, workers
 stages.toml:21: stages.d.results[1]: '../x' leads out of the repository; give a path below its top
 stages.toml:24: stages.Unit: a name has small letters, digits and . _ - within; rename it
 stages.toml:26: stages.Unit.command: it is empty; name a program
@@ -196,6 +197,56 @@ def test_every_format_that_is_read_can_be_named() -> None:
     assert get_args(ResultFormat) == FORMATS
 
 
+def test_every_mistake_in_what_is_compared_has_its_line() -> None:
+    """Also of keys and values within the table."""
+    given = """
+[stages.speed]
+kind = "benchmark"
+command = ["x"]
+
+[stages.speed.compare]
+with = "main"
+pairs = 2
+prepare = ["make"]
+measurs = "x"
+seen = 0
+inconclusive = "passed"
+"""
+    with pytest.raises(ConfigError) as caught:
+        parse_project(given)
+
+    assert [each.removeprefix("stages.toml:") for each in caught.value.problems] == [
+        "7: stages.speed.compare.with: input should be 'merge-base', not 'main'",
+        "8: stages.speed.compare.pairs: input should be greater than or equal to 5, not 2",
+        "9: stages.speed.compare.prepare[0]: a list of words is needed, such as ['make']; no shell reads it",
+        "10: stages.speed.compare.measurs: unknown key; is 'measures' meant?",
+        "11: stages.speed.compare.seen: input should be greater than or equal to 1, not 0",
+        "12: stages.speed.compare.inconclusive: input should be 'undecided' or 'shown', not 'passed'",
+    ]
+
+
+@pytest.mark.parametrize("kind", ["process", "postgres"])
+def test_what_is_compared_needs_no_program_of_the_repository(kind: str) -> None:
+    """Both versions would measure the tested one; a database is nobody's version."""
+    words = 'command = ["x"]\nready = "{url}/"' if kind == "process" else ""
+    given = f"""
+[services.api]
+kind = "{kind}"
+{words}
+
+[stages.speed]
+kind = "benchmark"
+command = ["x"]
+needs = "api"
+compare = {{}}
+"""
+    if kind == "postgres":
+        assert parse_project(given).stages
+        return
+    with pytest.raises(ConfigError, match=r"stages.toml:11: stages.speed.compare: it needs 'api', a program"):
+        parse_project(given)
+
+
 def test_our_own_file_is_read() -> None:
     """This repository describes its stages itself."""
     project = read_project(Path(__file__).parents[4])
@@ -235,7 +286,7 @@ def test_shards_are_several_and_give_their_numbers() -> None:
         "stages.toml:7: stages.unit.matrix.shard: `shards` gives {shard} its values; call this one otherwise",
         (
             "stages.toml:11: stages.more.folder: {shard} stands for nothing; there are: out, output, "
-            "profile, seed, workers"
+            "profile, python, seed, workers"
         ),
         "stages.toml:12: stages.more.shards: input should be greater than or equal to 2, not 1",
         "stages.toml:17: stages.api.shards: it makes several stages 'api-2'; rename one",

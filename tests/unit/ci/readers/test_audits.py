@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from kvsync.ci.readers.audits.accepted import Accepted, accept, load_accepted
 from kvsync.ci.readers.audits.cargo_audit import read_cargo_audit
 from kvsync.ci.readers.audits.govulncheck import read_govulncheck
 from kvsync.ci.readers.audits.npm_audit import read_npm_audit
@@ -15,6 +14,7 @@ from kvsync.ci.readers.audits.pip_audit import read_pip_audit
 from kvsync.ci.readers.audits.sarif import read_sarif
 from kvsync.ci.readers.bounds import Damaged
 from kvsync.ci.readers.reading import ResultFile, result_of
+from kvsync.ci.run.accepted import Accepted, accept, load_accepted
 from kvsync.errors import ConfigError
 from kvsync.testing.results.outcome import Outcome, StageResult
 from tests.unit.ci.readers.recordings import recorded

@@ -187,8 +187,8 @@ def test_every_problem_of_the_file_is_reported(tmp_path: Path) -> None:
         load_quarantine(file)
 
     assert list(caught.value.problems) == [
-        "quarantine[0].test: string should match pattern '^[^:]+::.+$', not 'tests/e2e'",
         "quarantine[0].owner: string should have at least 1 character, not ''",
+        "quarantine[0].test: string should match pattern '^[^:]+::.+$', not 'tests/e2e'",
         "quarantine[0].issue: is missing",
         "quarantine[1]: expires 2026-12-05 for what was added 2026-11-20: has to be from then to 2026-12-04",
     ]

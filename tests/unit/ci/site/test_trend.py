@@ -3,10 +3,8 @@
 from dataclasses import replace
 from datetime import timedelta
 
-import pytest
-
 from kvsync.ci.archive.records import PastRun, PastStage
-from kvsync.ci.site.trend import change, trends
+from kvsync.ci.site.trend import trends
 from kvsync.testing.results.measurement import Measurement
 from kvsync.testing.results.outcome import Outcome
 from tests.unit.ci.past_runs import RUN
@@ -23,24 +21,24 @@ def run(number: int, seconds: float, outcome: Outcome = Outcome.PASSED, profile:
     )
 
 
-@pytest.mark.parametrize(
-    ("values", "at"),
-    [
-        ([10.0, 11, 10, 9, 10, 10, 15, 16, 15, 14, 15], 6),
-        ([15.0, 16, 15, 14, 15, 10, 11, 10, 9, 10], 5),
-        ([10.0] * 5 + [20.0] * 4, None),
-        ([10.0] * 6 + [11.0] * 6, None),
-        ([5.0, 15, 7, 14, 5, 16, 8, 15, 6, 14, 9, 15], None),
-        ([10.0] * 12, None),
-        ([10.0] * 7 + [90.0] + [10.0] * 7, None),
-        ([0.0] * 5 + [0.0] * 5, None),
-        ([], None),
-    ],
-    ids=["rise", "fall", "too few after", "too little", "noise", "level", "one bad day", "nothing", "empty"],
-)
-def test_a_change_of_level(values: list[float], at: int | None) -> None:
-    """A change lasts, is of a fifth at least, and stands out of what the values do anyway."""
-    assert change(values) == at
+def test_a_change_of_level_has_its_commits() -> None:
+    """The last run before it and the first one after; a stage has to take a fifth longer, a measure 5 %."""
+    runs = [
+        replace(run(number, 10.0 if number < 20 else 11.0), commit=f"{number:02}" * 20)
+        for number in range(30)
+    ]
+    measured = {
+        each.run: [
+            Measurement(name="apply", metric="cpu", value=each.stages[0].duration_s, unit="us", samples=1)
+        ]
+        for each in runs
+    }
+
+    stage, measure = trends(runs[::-1], measured, most=30)
+
+    assert stage.shifts == []
+    (found,) = measure.shifts
+    assert measure.said(found) == f"+10.0% at {measure.points[20][0]:%Y-%m-%d %H:%M}, 1919191919..2020202020"
 
 
 def test_a_series_for_each_scope() -> None:

@@ -1,16 +1,17 @@
 """`kvsync-ci ab`: whether the files at hand are slower than another commit, measured in turns."""
 
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from rich.markup import escape
 
 from deployments.commands.console import AsJson, coloured, console, environ, say, say_json
 from deployments.commands.tables import plain_table, say_table
+from kvsync.ci.paired.calibration import Calibration, calibrated
 from kvsync.ci.paired.judgement import (
     PairedLimits,
     PairedMetric,
@@ -51,6 +52,9 @@ def ab(
     prepare: Annotated[
         str, typer.Option(help="A command that makes either version ready, such as a build.")
     ] = "",
+    aa: Annotated[
+        int, typer.Option("--aa", min=0, max=200, help="Compare two copies of COMMIT, so many times.")
+    ] = 0,
     repository: Annotated[Path, typer.Option(help="The repository that holds both versions.")] = Path(),
     timeout: Annotated[float, typer.Option(min=1, help="Seconds for one process.")] = 600.0,
     seed: Annotated[int, typer.Option(help="Decides which version goes first in each pair.")] = 0,
@@ -59,6 +63,7 @@ def ab(
     """Compare what the files at hand cost with another commit's: fresh processes in turns, judged by rank.
 
     What is slower has to be so in a second batch, too. Exit status: 0 not slower, 1 slower, 2 not to be told.
+    With --aa: how often it raises a false alarm, and what it would see; 2 if a measure cannot gate.
     """
     limits = PairedLimits(floor=floor / 100, seen=seen / 100)
     program = MeasuredProgram(
@@ -71,17 +76,21 @@ def ab(
     )
     with version_of(repository.resolve(), base) as other:
         trial = Trial(program=program, base=other, head=repository.resolve(), prepare=shlex.split(prepare))
+        if aa:
+            with version_of(repository.resolve(), base) as same:
+                trials = list(replace(trial, head=same).repeated(aa, pairs, seed, limits))
+            _say_calibration(calibrated([found for found, _ in trials]), limits, as_json=as_json)
         found, alone = trial.judged(pairs, seed, limits)
     verdict = overall(found)
     if as_json:
-        say_json({"verdict": verdict, "metrics": [asdict(each) for each in found], "left_out": alone})
+        say_json({"verdict": verdict, "metrics": [asdict(each) for each in found], "left_out": [*alone]})
     else:
         _say(found, alone, verdict, limits)
     raise typer.Exit(EXIT_STATUS[OUTCOMES[verdict]])
 
 
 def _say(
-    found: Sequence[PairedMetric], alone: Sequence[str], verdict: PairedVerdict, limits: PairedLimits
+    found: Sequence[PairedMetric], alone: Iterable[str], verdict: PairedVerdict, limits: PairedLimits
 ) -> None:
     whole = ("change", "p", "sees")
     table = plain_table("metric", "base", "here", *whole, "verdict", whole=whole)
@@ -92,6 +101,21 @@ def _say(
         say(f"left out, because not every process of both versions gave it: {name}")
     said = "; ".join(_sentences(found, limits)) or "nothing was measured"
     console.print(coloured(OUTCOMES[verdict], f"{verdict.upper()}: {said}"), soft_wrap=True)
+
+
+def _say_calibration(found: Sequence[Calibration], limits: PairedLimits, *, as_json: bool) -> NoReturn:
+    blind = [each.name for each in found if not each.can_gate(limits)]
+    if as_json:
+        say_json({"metrics": [asdict(each) for each in found], "unable_to_gate": blind})
+    else:
+        whole = ("comparisons", "false alarms", "sees")
+        table = plain_table("metric", *whole, whole=whole)
+        for each in found:
+            sees = "-" if each.seen is None else f"{each.seen:.0%}"
+            table.add_row(escape(each.name), str(each.trials), str(each.alarms), sees)
+        say_table(table)
+        say(f"unable to gate at {limits.seen:.0%}: {', '.join(blind)}" if blind else "all of them can gate")
+    raise typer.Exit(EXIT_STATUS[Outcome.UNKNOWN if blind or not found else Outcome.PASSED])
 
 
 def _columns(metric: PairedMetric) -> list[str]:
