@@ -26,7 +26,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 def remove_leftovers(parameters: Parameters, tools: Tools = ON_PATH) -> list[str]:
     """Remove what the run left, unless it is to be kept; returns what stays, and why.
 
-    A run that ended by itself, and had left nothing when its stages were over, has made nothing in Docker since.
+    A run that ended by itself, and had left nothing after its stages, has made nothing in Docker since.
     """
     if parameters.keep:
         return []
