@@ -21,10 +21,11 @@ def main(folder: RunFolder) -> None:
     from flows.pipeline import run_pipeline
     from kvsync.ci.run.parameters import Parameters
 
+    if server:
+        _prepare_what_comes_later()
     gc.freeze()
     gc.enable()
     if server:
-        _prepare_what_comes_later()
         server.await_start()
     # Not in the environment: what the run starts would take it for a server that stays.
     with temporary_settings(server.client_settings if server else {}):
