@@ -102,7 +102,7 @@ def _serve(listener: socket.socket, parent: int) -> None:
         "server.database.migrate_on_start": not lay_out(home),
     }
     with temporary_settings({**OWN, **database}):
-        app = server.create_app(ephemeral=True, final=True)
+        app = server.create_app(ephemeral=True)
         gc.freeze()
         gc.enable()  # which it was not while all this was imported
         uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="on")).run(sockets=[listener])
