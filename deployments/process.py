@@ -21,6 +21,8 @@ def main(folder: RunFolder) -> None:
     from flows.pipeline import run_pipeline
     from kvsync.ci.run.parameters import Parameters
 
+    if server:
+        _prepare_what_comes_later()
     gc.freeze()
     gc.enable()
     if server:
@@ -41,6 +43,19 @@ def _import_what_both_need() -> None:
     import sqlalchemy.dialects.sqlite
     import sqlalchemy.ext.asyncio
     import sqlalchemy.orm  # noqa: F401
+
+
+def _prepare_what_comes_later() -> None:
+    """Import what a run would import on its way, and compile its templates, while its server starts."""
+    import prefect.task_engine
+    import prefect.utilities.visualization  # noqa: F401
+
+    import kvsync.ci.stages.making  # noqa: F401
+    from kvsync.ci.page.page import template
+    from kvsync.ci.site.pages import site_template
+
+    template()
+    site_template()
 
 
 if __name__ == "__main__":

@@ -11,16 +11,12 @@ import multiprocessing
 import os
 import signal
 import socket
-import sys
-from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import partial
 from multiprocessing.context import ForkProcess
-from types import ModuleType
-from typing import Self
 
 import httpx
 
+from deployments.bare_server import import_bare
 from deployments.database import FILE, lay_out
 from kvsync.ci.interruption import end_with_parent
 from kvsync.testing.errors import InfrastructureError
@@ -30,15 +26,15 @@ START_S = 120.0
 
 STOP_S = 5.0
 
-ASKED_FOR = ("/flow_runs", "/flows", "/logs", "/artifacts", "/events", "/admin")
-"""What a run asks for: FastAPI prepares every router before the one that is asked for, 0.5 s for all."""
-
 OWN = {
     "server.api.auth_string": None,
     "server.register_blocks_on_start": False,
     "server.services.triggers.enabled": False,
+    "server.services.task_run_recorder.batch_size": 100,
+    "server.services.task_run_recorder.flush_interval": 1.0,
 }
-"""Whatever the environment says of others. Blocks are registered by the next server that is to have them."""
+"""Whatever the environment says of others. Blocks are registered by the next server that is to have them.
+What becomes of tasks is written down once a second and at the end, not in a transaction each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,57 +89,20 @@ class TemporaryServer:
             self.process.join()
 
 
-class _Names(type):
-    def __getattr__(cls, name: str) -> type:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        return cls
-
-
-class Unused(metaclass=_Names):
-    """Stands for all that docket has: Prefect declares with it what its background worker would do."""
-
-    def __init__(self, *_: object, **__: object) -> None:
-        """Take what the real one takes."""
-
-    async def __aenter__(self) -> Self:
-        """Enter nothing."""
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        """Leave nothing."""
-
-
-def without_docket() -> None:
-    """Put a stand-in where Prefect's server imports docket from, whose worker is switched off in ours.
-
-    The real one brings a client of Redis, a key-value store and a type checker: 600 modules, a third of what
-    the server alone imports. What a run asks for does not reach it: it queues deletions and bulk changes.
-    """
-    for name in ("docket", "docket.dependencies", "docket.execution"):
-        sys.modules[name] = module = ModuleType(name)
-        vars(module)["__getattr__"] = partial(getattr, Unused)  # of the module, see PEP 562
-
-
 def _serve(listener: socket.socket, parent: int) -> None:
     if not end_with_parent(parent, signal.SIGTERM):
         return
-    without_docket()
+    server = import_bare()
     import uvicorn
-    from prefect.server.api import server
     from prefect.settings import get_current_settings, temporary_settings
 
-    routers = sorted(server.API_ROUTERS, key=lambda router: router.prefix not in ASKED_FOR)
-    server.API_ROUTERS = tuple(routers)  # type: ignore[assignment]  # its type is that of each place
-    # It vacuums, marks late runs and the like, and looks for work twenty times a second.
-    server.background_worker = lambda *_, **__: nullcontext()  # type: ignore[assignment, attr-defined]
     home = get_current_settings().home
     database = {
         "server.database.connection_url": f"sqlite+aiosqlite:///{home / FILE}",
         "server.database.migrate_on_start": not lay_out(home),
     }
     with temporary_settings({**OWN, **database}):
-        app = server.create_app(ephemeral=True, final=True)
+        app = server.create_app(ephemeral=True)
         gc.freeze()
         gc.enable()  # which it was not while all this was imported
         uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="on")).run(sockets=[listener])

@@ -30,11 +30,15 @@ def revision(repository: Path, *, reports: Path, results: Iterable[Path] = ()) -
     left = [each for each in (reports, *results) if repository in each.parents]
     apart = ["--", ".", *(f":(exclude,literal){each}" for each in left)] if left else []
     try:
-        commit = _git(repository, "rev-parse", "HEAD")
-        dirty = bool(_git(repository, "status", "--porcelain", *apart))
-        return Revision(commit, dirty, _git(repository, "branch", "--show-current"))
+        lines = _git(repository, "status", "--porcelain=v2", "--branch", *apart).splitlines()
     except (OSError, subprocess.SubprocessError):
         return Revision()
+    heads = dict(line.split(" ", 2)[1:] for line in lines if line.startswith("# branch."))
+    commit, branch = heads["branch.oid"], heads["branch.head"]
+    if commit == "(initial)":
+        return Revision()
+    dirty = any(not line.startswith("#") for line in lines)
+    return Revision(commit, dirty, "" if branch == "(detached)" else branch)
 
 
 def commit_time(repository: Path) -> datetime | None:

@@ -25,7 +25,7 @@ LATE_S = 3.0
 """How long Docker may go on doing what a killed client asked for. Seen: a second on a busy machine."""
 
 ROUNDS = 3
-"""How many times to look; after the first, nothing that could make more is alive."""
+"""How many times to look; after the first, nothing that could make more is alive. Where nothing was, once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ def clear(residue: Residue, ledger: Ledger, tools: Tools = ON_PATH) -> dict[str,
     Returns why each thing is still there, by its line of `describe`; "" if it is gone.
     """
     fates: dict[str, str] = {}
-    for _ in range(ROUNDS):
+    for _ in range(ROUNDS if residue else 0):
         lines = residue.describe()  # while they can still be asked what they are
         failures = residue.remove(ledger, tools)
         fates |= {line: failures.get(line, "") for line in lines}

@@ -12,7 +12,8 @@ from kvsync.ci.run.parameters import Parameters
 from kvsync.ci.run.run import Run
 from kvsync.ci.run_folder import RunFolder
 from kvsync.testing.processes.ledger import Ledger
-from kvsync.testing.results.outcome import StageResult
+from kvsync.testing.processes.tools import ON_PATH, Tools
+from kvsync.testing.results.outcome import Outcome, StageResult
 
 if TYPE_CHECKING:
     from kvsync.ci.handover.roads import Road
@@ -22,12 +23,17 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 """How the system says that a disk, or a quota of it, is full."""
 
 
-def remove_leftovers(parameters: Parameters) -> list[str]:
-    """Remove what the run left, unless it is to be kept; returns what stays, and why."""
+def remove_leftovers(parameters: Parameters, tools: Tools = ON_PATH) -> list[str]:
+    """Remove what the run left, unless it is to be kept; returns what stays, and why.
+
+    A run that ended by itself, and had left nothing after its stages, has made nothing in Docker since.
+    """
     if parameters.keep:
         return []
-    ledger = Ledger(RunFolder(parameters.run_dir).ledger, run=parameters.run)
-    fates = clear(find(ledger.path), ledger)
+    folder = RunFolder(parameters.run_dir)
+    ledger, swept = Ledger(folder.ledger, run=parameters.run), folder.result("residue")
+    was_clean = folder.told.exists() and swept is not None and swept.outcome is Outcome.PASSED
+    fates = clear(find(ledger.path, tools, marked=() if was_clean else None), ledger, tools)
     return [f"{line}: not removed: {why}" for line, why in fates.items() if why]
 
 

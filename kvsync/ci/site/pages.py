@@ -4,10 +4,11 @@ import hashlib
 from base64 import b64encode
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.resources import files
 from urllib.parse import quote
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from kvsync.ci.archive.records import PastRun
@@ -52,25 +53,21 @@ class PageText:
         """Return the page."""
         script = _read("grid.js")
         digest = b64encode(hashlib.sha256(script.encode()).digest()).decode()
-        return (
-            _environment()
-            .get_template("site.html")
-            .render(
-                grid=self.grid,
-                overview=self.overview,
-                place=self.place,
-                linked=self.linked,
-                runs=self.runs,
-                most=MOST_ROWS,
-                most_verdicts=MOST_VERDICTS,
-                columns=grid_json(self.grid, self.linked),
-                kinds=LETTERS,
-                tone=tone,
-                line=line,
-                symbols=SYMBOLS,
-                script=Markup(script),  # noqa: S704 - our own file
-                script_digest=digest,
-            )
+        return site_template().render(
+            grid=self.grid,
+            overview=self.overview,
+            place=self.place,
+            linked=self.linked,
+            runs=self.runs,
+            most=MOST_ROWS,
+            most_verdicts=MOST_VERDICTS,
+            columns=grid_json(self.grid, self.linked),
+            kinds=LETTERS,
+            tone=tone,
+            line=line,
+            symbols=SYMBOLS,
+            script=Markup(script),  # noqa: S704 - our own file
+            script_digest=digest,
         )
 
 
@@ -143,7 +140,9 @@ def _scope(run: PastRun) -> str:
     return f"{run.scope.repository}, {run.scope.profile}, {run.scope.cluster}"
 
 
-def _environment() -> Environment:
+@cache
+def site_template() -> Template:
+    """Return the template of all pages; compiling it takes longer than filling it in."""
     environment = Environment(
         loader=PackageLoader("kvsync.ci.site", "."),
         autoescape=True,
@@ -152,7 +151,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {"cut": cut, "duration": duration, "link": link, "of": of, "quantity": quantity}
-    return environment
+    return environment.get_template("site.html")
 
 
 def _read(name: str) -> str:

@@ -1,7 +1,9 @@
 """Prefect's server for one run."""
 
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import psutil
@@ -44,3 +46,50 @@ def test_a_server_is_its_runs_alone_and_ends_with_it(tmp_path: Path) -> None:
     run.communicate()
 
     wait_for(lambda: not server.is_running(), timeout_s=30, what="the server has ended")
+
+
+FLOW = """
+from deployments.temporary_server import TemporaryServer
+server = TemporaryServer.start()
+from prefect import flow, task
+from prefect.artifacts import create_markdown_artifact
+from prefect.logging import get_run_logger
+from prefect.settings import temporary_settings
+@task
+def show():
+    get_run_logger().info("shown")
+    create_markdown_artifact("# all well", key="verdict")
+@flow
+def run():
+    show()
+server.await_start()
+with temporary_settings(server.client_settings):
+    run()
+"""
+
+
+def test_what_a_run_shows_is_kept_when_its_server_has_ended(tmp_path: Path) -> None:
+    """Its states, lines, artifacts and events: what the server leaves out and puts off is none of these."""
+    subprocess.run([sys.executable, "-c", FLOW], env=environment(tmp_path, {}), check=True, timeout=60)
+
+    with closing(sqlite3.connect(tmp_path / ".prefect" / FILE)) as database:
+        rows = {
+            name: [value for (value,) in database.execute(query)]
+            for name, query in {
+                "flow": "SELECT type FROM flow_run_state ORDER BY timestamp",
+                "task": "SELECT type FROM task_run_state ORDER BY timestamp",
+                "shown": "SELECT state_type FROM task_run",
+                "line": "SELECT message FROM log WHERE message = 'shown'",
+                "artifact": "SELECT data FROM artifact",
+                "event": "SELECT event FROM events WHERE event = 'prefect.task-run.Completed'",
+            }.items()
+        }
+    states = ["PENDING", "RUNNING", "COMPLETED"]
+    assert rows == {
+        "flow": states,
+        "task": states,
+        "shown": ["COMPLETED"],
+        "line": ["shown"],
+        "artifact": ['"# all well"'],
+        "event": ["prefect.task-run.Completed"],
+    }
