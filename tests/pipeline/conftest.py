@@ -126,6 +126,20 @@ def words(process: psutil.Process) -> list[str]:
         return []
 
 
+def left_of_serve(reports: Path) -> list[str]:
+    """Return the command lines of all living processes that `serve` started on a report folder."""
+    home = str(reports / ".prefect")
+    found = [each for each in psutil.process_iter() if _environment(each).get("PREFECT_HOME") == home]
+    return [line for each in found if (line := " ".join(words(each)))]
+
+
+def _environment(process: psutil.Process) -> Mapping[str, str]:
+    try:
+        return {} if process.status() == psutil.STATUS_ZOMBIE else process.environ()
+    except (psutil.Error, OSError):
+        return {}
+
+
 def guardians(folder: Path) -> list[psutil.Process]:
     """Return the processes that look after a run."""
     return [each for each in psutil.process_iter() if str(folder) in words(each)]
