@@ -88,7 +88,13 @@ def start(server: str, tmp_path: Path, repository: Callable[..., str]) -> Iterat
     for process in processes:
         process.kill()
         process.wait()
-    wait_for(lambda: not _guardians(tmp_path), what="the guardians have told Prefect", timeout_s=60)
+    # Each look takes 10 ms of CPU: it reads the command line of every process of the machine.
+    wait_for(
+        lambda: not _guardians(tmp_path),
+        what="the guardians have told Prefect",
+        timeout_s=60,
+        interval_s=0.3,
+    )
 
 
 @pytest.fixture
