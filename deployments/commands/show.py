@@ -31,7 +31,7 @@ from kvsync.ci.report.owners import owners_of
 from kvsync.ci.report.plain import cut
 from kvsync.ci.report.problems import Problem, doubts, problems
 from kvsync.ci.report.report import Report, Subject
-from kvsync.ci.run_folder import find_run
+from kvsync.ci.run_folder import RunFolder, find_run
 from kvsync.errors import ConfigError
 from kvsync.testing.results.outcome import Check
 from kvsync.testing.results.texts import shortened
@@ -45,35 +45,40 @@ BESIDE_REASON, FEWEST = 56, 24
 
 def list_runs(report_dir: ReportDir = DEFAULT_REPORTS, as_json: AsJson = False) -> None:
     """List the runs of a report folder, the newest first; name those that cannot be read."""
-    reports = []
-    for folder in reversed(run_folders(report_dir)):
-        try:
-            reports += [Report.read(folder.report)] if folder.report.exists() else []
-        except ConfigError as exc:
-            complain(exc)
+    # Mapped, so that one report at a time is in memory: each may have 100,000 checks.
+    found = filter(None, map(_read, reversed(run_folders(report_dir))))
     if as_json:
-        say_json([_line(report) for report in reports])
-        return
-    if not reports:
-        say(f"no run in {report_dir}; {START_ONE}")
+        say_json(list(map(_line, found)))
         return
     whole = ("run", "verdict", "time")
     table = plain_table("run", "of", "verdict", "time", "stages", "reason", whole=whole, right="time")
-    room = max(console.width - BESIDE_REASON, FEWEST)
-    for report in reports:
-        names = ", ".join(stage.name for stage in report.stages)
-        verdict = coloured(report.verdict, report.verdict.name.lower())
-        by = f" by {report.subject.author}" if report.subject.author else ""
-        subject = escape(shortened(f"{report.subject}{by}"))
-        table.add_row(
-            report.run,
-            subject,
-            verdict,
-            f"{report.duration_s:.0f} s",
-            names,
-            escape(cut(report.reason, room)),
-        )
-    say_table(table)
+    for row in map(_row, found):
+        table.add_row(*row)
+    if table.rows:
+        say_table(table)
+    else:
+        say(f"no run in {report_dir}; {START_ONE}")
+
+
+def _read(folder: RunFolder) -> Report | None:
+    try:
+        return Report.read(folder.report) if folder.report.exists() else None
+    except ConfigError as exc:
+        complain(exc)
+        return None
+
+
+def _row(report: Report) -> tuple[str, ...]:
+    """Return what a line of the table says; markup in what is not ours is escaped."""
+    by = f" by {report.subject.author}" if report.subject.author else ""
+    return (
+        report.run,
+        escape(shortened(f"{report.subject}{by}")),
+        coloured(report.verdict, report.verdict.name.lower()),
+        f"{report.duration_s:.0f} s",
+        ", ".join(stage.name for stage in report.stages),
+        escape(cut(report.reason, max(console.width - BESIDE_REASON, FEWEST))),
+    )
 
 
 def _line(report: Report) -> dict[str, object]:

@@ -7,6 +7,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -103,19 +104,20 @@ def pipeline(server: str, tmp_path: Path) -> Pipeline:
     return Pipeline(reports=tmp_path / "reports", env={**os.environ, "PREFECT_API_URL": server})
 
 
+def write_repository(folder: Path, **stages: str) -> str:
+    """Make a repository from the texts of its stages' test files; returns its path."""
+    project = make_project(folder / "repository")
+    for stage, text in stages.items():
+        tests = project / "tests" / stage
+        tests.mkdir(parents=True)
+        (tests / f"test_{stage}.py").write_text(textwrap.dedent(text))
+    return str(project)
+
+
 @pytest.fixture
 def repository(tmp_path: Path) -> Callable[..., str]:
-    """Make a repository from the texts of its stages' test files; returns its path."""
-
-    def make(**stages: str) -> str:
-        project = make_project(tmp_path / "repository")
-        for stage, text in stages.items():
-            folder = project / "tests" / stage
-            folder.mkdir(parents=True)
-            (folder / f"test_{stage}.py").write_text(textwrap.dedent(text))
-        return str(project)
-
-    return make
+    """Make a repository of the test's own."""
+    return partial(write_repository, tmp_path)
 
 
 def words(process: psutil.Process) -> list[str]:
@@ -124,6 +126,20 @@ def words(process: psutil.Process) -> list[str]:
         return process.cmdline()
     except psutil.Error:
         return []
+
+
+def left_of_serve(reports: Path) -> list[str]:
+    """Return the command lines of all living processes that `serve` started on a report folder."""
+    home = str(reports / ".prefect")
+    found = [each for each in psutil.process_iter() if _environment(each).get("PREFECT_HOME") == home]
+    return [line for each in found if (line := " ".join(words(each)))]
+
+
+def _environment(process: psutil.Process) -> Mapping[str, str]:
+    try:
+        return {} if process.status() == psutil.STATUS_ZOMBIE else process.environ()
+    except (psutil.Error, OSError):
+        return {}
 
 
 def guardians(folder: Path) -> list[psutil.Process]:

@@ -1,9 +1,14 @@
-"""The whole of it: a signed delivery, a run of its commit, statuses, a stored report, and the UI."""
+"""The whole of it: one command, a signed delivery, a run of its commit, statuses, a stored report, the UI.
+
+One `serve` for all tests of this file: starting it costs as much as two runs. The last one ends it.
+"""
 
 import json
 import os
 import random
 import shutil
+import signal
+import stat
 import subprocess
 import time
 from collections.abc import Iterator
@@ -20,11 +25,13 @@ from moto.server import ThreadedMotoServer
 from playwright.sync_api import sync_playwright
 
 from deployments.service.password import kept_password
+from deployments.service.serve import surroundings
 from kvsync.ci.cleaning.residue import find
 from kvsync.ci.notify.github_double import FakeGitHub
+from kvsync.ci.settings import ServeSettings
 from kvsync.testing.processes.wait import wait_for
 from tests.payloads.recorded import payload
-from tests.pipeline.conftest import Pipeline, free_port, words
+from tests.pipeline.conftest import ROOT, Pipeline, free_port, left_of_serve, words
 from tests.pipeline.webhook.conftest import NAME, SECRET, headers
 
 pytestmark = pytest.mark.timeout(900)
@@ -32,6 +39,7 @@ pytestmark = pytest.mark.timeout(900)
 TOKEN = "ghp_0123456789abcdef"  # noqa: S105  # of the double
 BUCKET = "reports"
 STAGES = ("unit", "integration", "shell")
+PASSING = "def test_it():\n    pass\n"
 JUNIT = "<testsuite tests='1'><testcase classname='shell' name='good'/></testsuite>"
 DESCRIBED = f"""
 [stages.unit]
@@ -55,6 +63,13 @@ when = {{triggers = ["schedule"]}}
 """
 """What the pushed commit says of its stages."""
 
+LOOKS = """
+import os
+
+def test_sees_no_password():
+    assert not [name for name, value in os.environ.items() if {password!r} in value or "AUTH" in name]
+"""
+
 FINAL = {"COMPLETED", "FAILED", "CANCELLED", "CRASHED"}
 DELIVERIES = 20
 KILLED_EVERY_S = 6.0
@@ -68,7 +83,9 @@ class Daily:
 
     pipeline: Pipeline
     process: subprocess.Popen[str]
+    lines: list[str]
     commit: str
+    web: str
     api: httpx.Client
     receiver: str
     github: FakeGitHub
@@ -108,16 +125,25 @@ class Daily:
         over = all(run["state_type"] in FINAL for run in runs)
         return runs if over and len(runs) >= len(self.accepted) else None
 
+    def planned(self) -> set[tuple[str, str]]:
+        """Return the names and times of day of the deployments that will start by themselves."""
+        names = {each["id"]: each["name"] for each in self.api.post("/deployments/filter", json={}).json()}
+        scheduled = {"flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}}}
+        runs = self.api.post("/flow_runs/filter", json=scheduled).json()
+        return {
+            (names[run["deployment_id"]], run["expected_start_time"].partition("T")[2].partition(".")[0])
+            for run in runs
+        }
+
     def service(self, name: str) -> psutil.Process | None:
         """Return the service of serve with this name in its command line, None while there is none."""
         services = psutil.Process(self.process.pid).children()
         return next((each for each in services if name in " ".join(words(each))), None)
 
 
-def _commit(folder: Path) -> str:
-    for stage in STAGES[:2]:
+def _commit(folder: Path, password: str) -> str:
+    for stage, test in zip(STAGES, (LOOKS.format(password=password), PASSING), strict=False):
         (folder / "tests" / stage).mkdir(parents=True)
-        test = f"def test_{stage}():\n    pass\n"
         (folder / "tests" / stage / f"test_{stage}.py").write_text(test)
     (folder / "stages.toml").write_text(DESCRIBED)
     git = ["git", "-C", str(folder), "-c", "user.name=x", "-c", "user.email=x@example.com"]
@@ -127,14 +153,14 @@ def _commit(folder: Path) -> str:
     return asked.stdout.strip()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def github() -> Iterator[FakeGitHub]:
     """GitHub, with the repository of the recorded payloads."""
     with FakeGitHub(NAME, token=TOKEN) as double:
         yield double
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def s3() -> Iterator[str]:
     """An S3 server with a bucket; returns its address."""
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
@@ -156,21 +182,21 @@ def _s3(url: str) -> Any:
     )
 
 
-@pytest.fixture
-def daily(tmp_path: Path, github: FakeGitHub, s3: str) -> Iterator[Daily]:
+@pytest.fixture(scope="module")
+def daily(tmp_path_factory: pytest.TempPathFactory, github: FakeGitHub, s3: str) -> Iterator[Daily]:
     """Everything started and ready. What git would fetch from GitHub lies in a folder beside it."""
-    upstream = tmp_path / "upstream"
-    commit = _commit(upstream)
-    config = tmp_path / "gitconfig"
+    folder = tmp_path_factory.mktemp("daily")
+    upstream, reports = folder / "upstream", folder / "reports"
+    config = folder / "gitconfig"
     config.write_text(f'[url "{upstream.as_uri()}"]\n\tinsteadOf = https://github.com/{NAME}.git\n')
     port, hook = free_port(), free_port()
     env = {
         **os.environ,
         "PREFECT_API_URL": "",
+        "PREFECT_API_AUTH_STRING": "",
         "GIT_CONFIG_GLOBAL": str(config),
         "KVSYNC_CI_SERVE_PORT": str(port),
         "KVSYNC_CI_SERVE_REPORTS_PORT": str(free_port()),
-        "KVSYNC_CI_WEBHOOK_SECRET": SECRET,
         "KVSYNC_CI_WEBHOOK_PORT": str(hook),
         "KVSYNC_CI_WEBHOOK_REPOSITORIES": NAME,
         "KVSYNC_CI_GITHUB_TOKEN": TOKEN,
@@ -183,27 +209,56 @@ def daily(tmp_path: Path, github: FakeGitHub, s3: str) -> Iterator[Daily]:
         "AWS_SECRET_ACCESS_KEY": "x",
         "AWS_DEFAULT_REGION": "us-east-1",
     }
-    pipeline = Pipeline(reports=tmp_path / "reports", env=env)
-    process = pipeline.start("serve")
+    process = Pipeline(reports=reports, env=env | {"KVSYNC_CI_WEBHOOK_SECRET": SECRET}).start("serve")
     assert process.stdout
     lines = []
     for line in process.stdout:
-        lines.append(line)
+        lines.append(line.strip())
         if "Ctrl-C" in line:
             break
     else:
-        raise AssertionError("".join(lines))
-    user, _, password = kept_password(pipeline.reports).partition(":")
-    api = httpx.Client(base_url=f"http://127.0.0.1:{port}/api", auth=(user, password), timeout=20)
-    yield Daily(pipeline, process, commit, api, f"http://127.0.0.1:{hook}", github)
-    process.terminate()
-    printed, _ = process.communicate(timeout=200)
-    print("".join(lines), printed)
-    api.close()
+        raise AssertionError("\n".join(lines))
+    clients = surroundings(reports, ServeSettings(port=port), env)
+    password = kept_password(reports)
+    with httpx.Client(base_url=clients["PREFECT_API_URL"], auth=_login(password), timeout=20) as api:
+        yield Daily(
+            pipeline=Pipeline(reports=reports, env=clients | {"PREFECT_HOME": str(folder / "home")}),
+            process=process,
+            lines=lines,
+            commit=_commit(upstream, password),
+            web=f"http://127.0.0.1:{port}",
+            api=api,
+            receiver=f"http://127.0.0.1:{hook}",
+            github=github,
+        )
+    if process.poll() is None:
+        process.terminate()
+        print(*lines, process.communicate(timeout=200)[0], sep="\n")
+
+
+def _login(password: str) -> tuple[str, str]:
+    user, _, secret = password.partition(":")
+    return user, secret
+
+
+def test_one_command_says_where_everything_is(daily: Daily) -> None:
+    """UI and API answer; since deliveries start runs, the API has a password, which is nobody else's."""
+    kept = daily.pipeline.reports / ".prefect" / "password"
+    assert daily.lines[0].startswith(f"repository {ROOT}")
+    assert daily.lines[1] == f"Prefect's password: in {kept}"
+    assert daily.lines[2].split() == ["Prefect's", "UI:", daily.web]
+    password = kept_password(daily.pipeline.reports)
+    assert (stat.S_IMODE(kept.stat().st_mode), len(password) > 40) == (0o600, True)
+    assert httpx.get(f"{daily.web}/api/health", timeout=5).json() is True
+    assert "<html" in httpx.get(daily.web, timeout=5, follow_redirects=True).text
+    assert httpx.post(f"{daily.web}/api/flows/filter", timeout=5).status_code == 401
 
 
 def test_a_push_ends_in_statuses_and_a_stored_report(daily: Daily, s3: str, tmp_path: Path) -> None:
-    """The statuses link the report on S3, which says what the run found; the UI shows run and verdict."""
+    """The statuses link the report on S3, which says what the run found; the UI shows run and verdict.
+
+    Its tests do not see Prefect's password, with which the report is also read here.
+    """
     daily.push()
 
     (run,) = wait_for(daily.ended, what="the run has ended", timeout_s=300, interval_s=0.5)
@@ -225,10 +280,13 @@ def test_a_push_ends_in_statuses_and_a_stored_report(daily: Daily, s3: str, tmp_
     artifacts = daily.api.post("/artifacts/filter", json=of_run).json()
     assert {"verdict", "stages", "report"} <= {artifact["key"] for artifact in artifacts}
     assert link in "".join(str(artifact["data"]) for artifact in artifacts)
+    password, (here,) = kept_password(daily.pipeline.reports), daily.pipeline.runs()
+    reports = next(line.split()[1] for line in daily.lines if line.startswith("reports:")).rstrip(",")
+    served = f"{reports}/{here.name}/report.html"
+    assert httpx.get(served, timeout=5).status_code == 401
+    assert httpx.get(served, auth=_login(password), timeout=5).text == page
     if CHROMIUM:
-        password = kept_password(daily.pipeline.reports)
-        web = f"{daily.api.base_url}".removesuffix("/api/")
-        look(web, password, run["id"], f"push {daily.commit[:10]}", tmp_path)
+        look(daily.web, password, run["id"], f"push {daily.commit[:10]}", tmp_path)
 
 
 def look(web: str, password: str, run: str, title: str, folder: Path) -> None:
@@ -282,3 +340,32 @@ def test_each_delivery_ends_in_one_run_whatever_is_killed(daily: Daily, seed: in
     judged = [folder for folder in folders if (folder / "report.json").exists()]
     print(f"killed: {killed}; states: {sorted(run['state_name'] for run in runs)}")
     assert judged == folders
+
+
+def test_the_next_nights_are_planned(daily: Daily) -> None:
+    """By what `serve` deployed; our commands find its password, and would deploy nothing else."""
+    wait_for(
+        lambda: daily.planned() == {("nightly", "03:00:00Z"), ("weekly", "02:00:00Z")},
+        what="the next nights are planned",
+        timeout_s=60,
+        last_seen=daily.planned,
+    )
+    status, (subject, heads, *table) = daily.pipeline("deploy")
+    assert (subject.partition(" ")[0], heads.split()[0]) == ("repository", "deployment")
+    assert (status, {line.split()[-1] for line in table}) == (0, {"unchanged"})
+
+
+def test_a_folder_is_served_once(daily: Daily) -> None:
+    """A second `serve` says which process was first."""
+    status, lines = daily.pipeline("serve")
+    reports, first = daily.pipeline.reports, daily.process.pid
+    assert (status, lines[-1].partition(";")[0]) == (2, f"{reports} is served already, by process {first}")
+
+
+def test_ctrl_c_ends_it_all(daily: Daily) -> None:
+    """Nothing is left of it."""
+    daily.process.send_signal(signal.SIGINT)
+    printed, _ = daily.process.communicate(timeout=200)
+
+    assert daily.process.returncode == 0, printed
+    assert left_of_serve(daily.pipeline.reports) == []

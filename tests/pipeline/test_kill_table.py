@@ -259,7 +259,10 @@ def running(prefect: Server, pipeline: Pipeline, by: str, sources: str) -> Itera
             flow_run = prefect.create_run(repository=sources, report_dir=str(pipeline.reports))
         else:
             command = pipeline.start("run", "unit", "--repository", sources)
-        folder = wait_for(lambda: hanging(pipeline), what="the endless test runs", timeout_s=90)
+        # Each look takes 20 ms of CPU: it reads the environment of every process of the machine.
+        folder = wait_for(
+            lambda: hanging(pipeline), what="the endless test runs", timeout_s=90, interval_s=0.3
+        )
         flow_run = flow_run or prefect.flow_run(folder.name)
         yield Running(flow_run=flow_run, folder=folder, prefect=prefect, command=command)
     finally:

@@ -1,9 +1,12 @@
 """Whole runs of the pipeline, started as a user starts them."""
 
 import json
+import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
@@ -12,12 +15,21 @@ from junitparser import JUnitXml
 
 from kvsync.testing.processes.living import find_strays
 from kvsync.testing.processes.wait import wait_for
-from tests.pipeline.conftest import Pipeline, flow_of, guardians
+from tests.pipeline.conftest import Pipeline, flow_of, guardians, write_repository
 
 Repository = Callable[..., str]
 
 PASSING = "def test_good():\n    print('all is well')\n"
-FAILING = "def test_bad():\n    assert 1 + 1 == 3, 'arithmetic is broken'\n"
+LONG = """
+    import time
+    import pytest
+
+    @pytest.mark.parametrize("number", range(4))
+    def test_slow(number):
+        time.sleep(1.5)
+        assert number != 2, "two is too many"
+"""
+VERDICT = "FAILED: unit: 1 of 4 failed: test_slow[2]: AssertionError: two is too many"
 HANGING = """
     import time
 
@@ -32,62 +44,83 @@ HANGING = """
 pytestmark = pytest.mark.timeout(180)
 
 
-def test_a_run_that_passes_leaves_its_whole_report(pipeline: Pipeline, repository: Repository) -> None:
-    """Exit status 0, the verdict in the last line, and every promised file in the run's folder."""
-    status, lines = pipeline(
-        "run", "unit", "property", "--repository", repository(unit=PASSING, property=PASSING)
-    )
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed:
+    """A run with a stage that takes long and fails, and what it printed."""
 
-    assert (status, lines[-1]) == (0, "PASSED: 3 stages, 3 checks")
-    (run,) = pipeline.runs()
-    report = json.loads((run / "report.json").read_text())
-    assert [stage["name"] for stage in report["stages"]] == ["unit", "property", "residue"]
-    page = (run / "report.html").read_text()
-    assert "PASSED" in page
-    assert "Nothing to compare with yet." in page or "2 tests are new" in page
-    assert [case.name for suite in JUnitXml.fromfile(str(run / "junit/unit.xml")) for case in suite] == [
-        "test_good"
-    ]
-    assert "1 passed" in (run / "logs/unit.log").read_text()
+    pipeline: Pipeline
+    status: int
+    lines: list[str]
+    prefect: httpx.Client
+
+    @property
+    def run(self) -> Path:
+        """Its folder."""
+        (run,) = self.pipeline.runs()
+        return run
+
+    @property
+    def flow_run(self) -> dict[str, Any]:
+        """What Prefect says of it."""
+        (flow_run,) = self._found("flow_runs", name={"any_": [f"manual {self.run.name}"]})
+        return flow_run
+
+    def has(self, what: str) -> list[dict[str, Any]]:
+        """Return the artifacts or logs that Prefect has of it."""
+        return self._found(what, flow_run_id={"any_": [self.flow_run["id"]]})
+
+    def _found(self, what: str, **criteria: object) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.prefect.post(f"/{what}/filter", json={what: criteria}).json()
+        return found
 
 
-def test_a_failing_stage_fails_the_run_and_stops_no_other(
-    pipeline: Pipeline, repository: Repository, server: str
-) -> None:
+@pytest.fixture(scope="module")
+def failed(server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Failed]:
+    """A run of two stages, of which the first fails."""
+    folder = tmp_path_factory.mktemp("failed")
+    pipeline = Pipeline(reports=folder / "reports", env={**os.environ, "PREFECT_API_URL": server})
+    sources = write_repository(folder, unit=LONG, property=PASSING)
+    status, lines = pipeline("run", "unit", "property", "--repository", sources)
+    with httpx.Client(base_url=server) as prefect:
+        yield Failed(pipeline=pipeline, status=status, lines=lines, prefect=prefect)
+
+
+def test_a_failing_stage_fails_the_run_and_stops_no_other(failed: Failed) -> None:
     """Exit status 1; the last line names stage, test and assertion; later stages ran; Prefect shows it."""
-    status, lines = pipeline(
-        "run", "unit", "property", "--repository", repository(unit=FAILING, property=PASSING)
-    )
-
-    verdict = "FAILED: unit: 1 of 1 failed: test_bad: AssertionError: arithmetic is broken"
-    assert status == 1
-    assert lines[-1].startswith(verdict)
-    (run,) = pipeline.runs()
-    stages = json.loads((run / "report.json").read_text())["stages"]
+    assert failed.status == 1
+    assert failed.lines[-1].startswith(VERDICT)
+    stages = json.loads((failed.run / "report.json").read_text())["stages"]
     assert [stage["outcome"] for stage in stages] == ["failed", "passed", "passed"]
-    assert _seen_in_prefect(server, run.name) == (
-        "Failed",
-        {"verdict", "stages", "changes", "failures", "report"},
-    )
-    listed = json.loads("\n".join(pipeline("list", "--json")[1]))
-    assert [(each["run"], each["verdict"]) for each in listed] == [(run.name, "failed")]
-    status, lines = pipeline("show", "last")
+    assert failed.flow_run["state_name"] == "Failed"
+    keys = {artifact["key"] for artifact in failed.has("artifacts")}
+    # Of stages that do not take long there is no progress, and on a busy machine anything takes long.
+    assert keys - {"progress-property"} == {
+        *("verdict", "stages", "changes", "failures", "report", "progress-unit")
+    }
+
+
+def test_a_failed_run_is_listed_and_shown(failed: Failed) -> None:
+    """By its id or as the last one, for people and for programs."""
+    listed = json.loads("\n".join(failed.pipeline("list", "--json")[1]))
+    assert [(each["run"], each["verdict"]) for each in listed] == [(failed.run.name, "failed")]
+    status, lines = failed.pipeline("show", "last")
     assert status == 0
-    assert lines[-1].startswith(verdict)
-    assert json.loads("\n".join(pipeline("show", run.name, "--json")[1]))["run"] == run.name
+    assert lines[-1].startswith(VERDICT)
+    shown = json.loads("\n".join(failed.pipeline("show", failed.run.name, "--json")[1]))
+    assert shown["run"] == failed.run.name
 
 
-def _seen_in_prefect(server: str, run: str) -> tuple[str, set[str]]:
-    """Return the final state and the artifacts of the flow run with this name.
-
-    Without the progress of stages: only what takes long has it, which on a busy machine is anything.
-    """
-    named = {"flow_runs": {"name": {"any_": [f"manual {run}"]}}}
-    (flow_run,) = httpx.post(f"{server}/flow_runs/filter", json=named).json()
-    of_run = {"artifacts": {"flow_run_id": {"any_": [flow_run["id"]]}}}
-    artifacts = httpx.post(f"{server}/artifacts/filter", json=of_run).json()
-    keys = {artifact["key"] for artifact in artifacts}
-    return flow_run["state_name"], {key for key in keys if not key.startswith("progress-")}
+def test_a_long_stage_shows_how_far_it_is(failed: Failed) -> None:
+    """At its end everything is done; how its tests ended is in the log of its task run."""
+    (progress,) = [each for each in failed.has("artifacts") if each["key"] == "progress-unit"]
+    assert progress["type"] == "progress"
+    assert progress["data"] == 100.0
+    assert progress["description"].startswith("unit: 4 of 4: 1 failed, 3 passed")
+    assert progress["task_run_id"]
+    lines = [each["message"] for each in failed.has("logs")]
+    told = [line for line in lines if "::test_slow" in line and not line.startswith(("FAILED", "UNKNOWN"))]
+    assert told[:2] == [f"passed: tests/unit/test_unit.py::test_slow[{n}]" for n in range(2)]
+    assert told[2].startswith("failed: tests/unit/test_unit.py::test_slow[2]: ")
 
 
 def test_without_evidence_a_run_is_unknown(pipeline: Pipeline, repository: Repository) -> None:
@@ -169,17 +202,32 @@ def test_a_pipeline_that_dies_still_gets_a_report(pipeline: Pipeline, repository
     assert find_strays(run.name) == []
 
 
-def test_without_a_server_a_run_brings_its_own(pipeline: Pipeline, repository: Repository) -> None:
-    """Without PREFECT_API_URL a temporary server is used, and all it leaves lies in the report folder."""
+def test_a_run_that_passes_leaves_its_whole_report(pipeline: Pipeline, repository: Repository) -> None:
+    """Exit status 0, the verdict in the last line, and every promised file in the run's folder.
+
+    Without PREFECT_API_URL a temporary server is used, and all it leaves lies in the report folder.
+    """
     home = pipeline.reports.parent / "home"
     home.mkdir()
     alone = Pipeline(reports=pipeline.reports, env={**pipeline.env, "PREFECT_API_URL": "", "HOME": str(home)})
-    status, lines = alone("run", "unit", "--repository", repository(unit=PASSING))
+    status, lines = alone(
+        "run", "unit", "property", "--repository", repository(unit=PASSING, property=PASSING)
+    )
 
-    assert (status, lines[-1]) == (0, "PASSED: 2 stages, 2 checks")
+    assert (status, lines[-1]) == (0, "PASSED: 3 stages, 3 checks")
+    (run,) = alone.runs()
+    report = json.loads((run / "report.json").read_text())
+    assert [stage["name"] for stage in report["stages"]] == ["unit", "property", "residue"]
+    page = (run / "report.html").read_text()
+    assert "PASSED" in page
+    assert "Nothing to compare with yet." in page or "2 tests are new" in page
+    assert [case.name for suite in JUnitXml.fromfile(str(run / "junit/unit.xml")) for case in suite] == [
+        "test_good"
+    ]
+    assert "1 passed" in (run / "logs/unit.log").read_text()
     assert (alone.reports / ".prefect" / "prefect.db").exists()
     assert [path.name for path in home.rglob("*")] == []
-    assert find_strays(alone.runs()[0].name) == []
+    assert find_strays(run.name) == []
 
 
 def _wait_until_hanging(pipeline: Pipeline) -> Path:

@@ -1,12 +1,9 @@
-"""`kvsync-ci serve`, started for real: server, worker, deployments, runs and their ends."""
+"""`kvsync-ci serve` whose services, or itself, are killed; what it is for is in test_daily_use.py."""
 
-import json
 import os
-import signal
 import sqlite3
-import stat
 import subprocess
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,16 +16,10 @@ from deployments.service.password import kept_password
 from deployments.service.serve import surroundings
 from kvsync.ci.settings import ServeSettings
 from kvsync.testing.processes.wait import wait_for
-from tests.pipeline.conftest import COMMAND, ROOT, Pipeline, free_port, words
+from tests.pipeline.conftest import COMMAND, ROOT, Pipeline, free_port, left_of_serve, words
 
 Repository = Callable[..., str]
 
-LOOKS = """
-    import os
-
-    def test_sees_no_password():
-        assert not [name for name, value in os.environ.items() if {password!r} in value or "AUTH" in name]
-"""
 HANGING = "import time\n\ndef test_endless():\n    time.sleep(3600)\n"
 SIGNS = "of-the-webhook"
 
@@ -48,11 +39,6 @@ class Served:
     def reports(self) -> Path:
         """The report folder."""
         return self.pipeline.reports
-
-    @property
-    def password(self) -> str:
-        """What its API wants."""
-        return kept_password(self.reports)
 
     def start_run(self, repository: str) -> str:
         """Ask for a run of the stage unit; returns the id of the flow run."""
@@ -75,37 +61,14 @@ class Served:
         """Return the name of a flow run's state."""
         return str(self.api.get(f"/flow_runs/{flow_run}").json()["state"]["name"])
 
-    def planned(self) -> set[tuple[str, str]]:
-        """Return the names and times of day of the deployments that will start by themselves."""
-        names = {each["id"]: each["name"] for each in self.api.post("/deployments/filter", json={}).json()}
-        scheduled = {"flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}}}
-        runs = self.api.post("/flow_runs/filter", json=scheduled).json()
-        return {
-            (names[run["deployment_id"]], run["expected_start_time"].partition("T")[2].partition(".")[0])
-            for run in runs
-        }
-
     def child(self, name: str) -> psutil.Process:
         """Return the service with this name in its command line."""
         services = psutil.Process(self.process.pid).children()
         return next(each for each in services if name in _line(each))
 
-    def left(self) -> list[str]:
-        """Return the command lines of all living processes that work on this report folder."""
-        home = str(self.reports / ".prefect")
-        found = [each for each in psutil.process_iter() if _environment(each).get("PREFECT_HOME") == home]
-        return [line for line in map(_line, found) if line]
-
 
 def _line(process: psutil.Process) -> str:
     return " ".join(words(process))
-
-
-def _environment(process: psutil.Process) -> Mapping[str, str]:
-    try:
-        return {} if process.status() == psutil.STATUS_ZOMBIE else process.environ()
-    except (psutil.Error, OSError):
-        return {}
 
 
 def _begin(reports: Path, port: int) -> Served:
@@ -159,56 +122,6 @@ def served(tmp_path: Path) -> Iterator[Served]:
         yield served
 
 
-def test_one_command_is_enough_to_run_the_pipeline(served: Served, repository: Repository) -> None:
-    """UI and API answer; a run is carried out, the next nights are planned; Ctrl-C ends it all.
-
-    Since deliveries start runs, the API has a password, which our commands find and tests do not see. The
-    report is read with the same one, and Prefect leads to it.
-    """
-    lines = _until_ready(served)
-    address, kept = f"http://127.0.0.1:{served.port}", served.reports / ".prefect" / "password"
-    assert lines[0].startswith(f"repository {ROOT}")
-    assert lines[1] == f"Prefect's password: in {kept}"
-    assert lines[2].split() == ["Prefect's", "UI:", address]
-    assert (stat.S_IMODE(kept.stat().st_mode), len(served.password) > 40) == (0o600, True)
-    assert httpx.get(f"{address}/api/health", timeout=5).json() is True
-    assert "<html" in httpx.get(address, timeout=5, follow_redirects=True).text
-    assert httpx.post(f"{address}/api/flows/filter", timeout=5).status_code == 401
-
-    passing = served.start_run(repository(unit=LOOKS.format(password=served.password)))
-    _wait_for_state(served, passing, "Completed")
-    (run,) = served.pipeline.runs()
-    assert json.loads((run / "report.json").read_text())["verdict"] == "passed"
-    address = next(line.split()[1] for line in lines if line.startswith("reports:")).rstrip(",")
-    page = f"{address}/{run.name}/report.html"
-    user, _, password = served.password.partition(":")
-    assert httpx.get(page, timeout=5).status_code == 401
-    assert httpx.get(page, auth=(user, password), timeout=5).text == (run / "report.html").read_text()
-    shown = served.api.post("/artifacts/filter", json={"artifacts": {"key": {"any_": ["report"]}}}).json()
-    assert [f"<{page}>" in each["data"] for each in shown] == [True]
-
-    wait_for(
-        lambda: served.planned() == {("nightly", "03:00:00Z"), ("weekly", "02:00:00Z")},
-        what="the next nights are planned",
-        timeout_s=60,
-        last_seen=served.planned,
-    )
-    status, printed = served.pipeline("deploy")
-    subject, heads, *table = printed
-    assert (subject.partition(" ")[0], heads.split()[0]) == ("repository", "deployment")
-    assert (status, {line.split()[-1] for line in table}) == (0, {"unchanged"})
-    status, lines = served.pipeline("serve")
-    assert (status, lines[-1].partition(";")[0]) == (
-        2,
-        f"{served.reports} is served already, by process {served.process.pid}",
-    )
-
-    served.process.send_signal(signal.SIGINT)
-    served.process.communicate(timeout=60)
-    assert served.process.returncode == 0
-    assert served.left() == []
-
-
 def _wait_for_state(served: Served, flow_run: str, state: str) -> None:
     wait_for(
         lambda: served.state(flow_run) == state,
@@ -239,7 +152,7 @@ def test_what_is_killed_is_started_again_and_a_stop_ends_the_runs(
     printed, _ = served.process.communicate(timeout=120)
 
     assert printed.count("ended with SIGKILL and starts again in 0 s") == 3
-    assert served.left() == []
+    assert left_of_serve(served.reports) == []
     (run,) = served.pipeline.runs()
     assert (run / "report.json").exists()
     assert _ended_as(served, flow_run) == "Crashed"
@@ -275,11 +188,11 @@ def test_a_killed_serve_takes_everything_with_it(served: Served, repository: Rep
     served.process.kill()
     served.process.communicate(timeout=10)
     wait_for(
-        lambda: not [line for line in served.left() if "tasks.guardian" not in line],
+        lambda: not [line for line in left_of_serve(served.reports) if "tasks.guardian" not in line],
         what="only what still waits for a server is there",
         timeout_s=60,
         interval_s=0.5,
-        last_seen=served.left,
+        last_seen=lambda: left_of_serve(served.reports),
     )
 
     with _serving(served.reports, served.port) as again:
@@ -289,7 +202,7 @@ def test_a_killed_serve_takes_everything_with_it(served: Served, repository: Rep
         assert (run / "report.json").exists()
         again.process.terminate()
         again.process.communicate(timeout=120)
-    assert again.left() == []
+    assert left_of_serve(again.reports) == []
 
 
 def test_without_a_server_deploy_says_what_to_do(tmp_path: Path) -> None:

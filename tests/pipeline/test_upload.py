@@ -1,9 +1,12 @@
 """The task that stores a report: tried again where that may help, and never the reason that a run fails."""
 
+import json
 import os
+import re
 import socket
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -12,13 +15,14 @@ from kvsync.ci.handover.storing import ends_all
 
 pytestmark = pytest.mark.timeout(120)
 
-FLOW = """
-import os, sys
+FLOWS = """
+import json, os, sys
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from prefect import flow
 from prefect.logging import get_run_logger
+from flows.pipeline import run_pipeline
 from kvsync.ci.handover.handover import Handover
 from kvsync.ci.handover.roads import UPLOAD
 from kvsync.ci.report.report import Report
@@ -31,65 +35,103 @@ REPORT = Report(
     versions={}, machine={},
 )
 
+def asked(reports: str) -> Parameters:
+    return Parameters(stages=("unit",), report_dir=Path(reports), run="run-1")
+
 @flow(name="upload")
-def only_upload(report_dir: str) -> str:
-    parameters = Parameters(stages=("unit",), report_dir=Path(report_dir), run="run-1")
-    handover = Handover(run=Run(parameters, Installation.of(os.environ)), report=REPORT)
+def only_upload(reports: str, variables: dict[str, str]) -> str:
+    handover = Handover(run=Run(asked(reports), Installation.of({**os.environ, **variables})), report=REPORT)
     return str(in_task(replace(UPLOAD, retry_delay_s=0), handover, get_run_logger()).uploaded)
 
-print("ended with", only_upload(sys.argv[1]))
+for reports, variables in json.loads(sys.argv[1]):
+    print("ended with", only_upload(reports, variables), flush=True)
+os.environ["KVSYNC_CI_STORE_URL"] = "gs://bucket"
+print("ended with", run_pipeline(asked(sys.argv[2]), return_state=True).message)
 """
+"""Uploads, and a run with a wrong configuration, in one process: importing Prefect takes longer than all."""
 
 
-def uploaded(server: str, reports: Path, **variables: str) -> str:
-    """Upload a run within a flow; returns what the process printed."""
-    (reports / "run-1").mkdir(parents=True)
-    (reports / "run-1" / "report.html").write_text("hello")
-    done = subprocess.run(
-        [sys.executable, "-c", FLOW, str(reports)],
-        env={
-            **os.environ,
-            "PREFECT_API_URL": server,
-            "AWS_ACCESS_KEY_ID": "planted-id",
-            "AWS_SECRET_ACCESS_KEY": "planted-secret",
-            **variables,
-        },
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        stdin=subprocess.DEVNULL,
-        text=True,
-        timeout=100,
-        check=True,
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Uploads:
+    """The folder in which everything lies, and what was printed in each case."""
+
+    folder: Path
+    stored: str
+    away: str
+    unwritable: str
+    misconfigured: str
+
+
+@pytest.fixture(scope="module")
+def uploads(server: str, tmp_path_factory: pytest.TempPathFactory) -> Uploads:
+    """What became of the same run, uploaded to several stores."""
+    folder = tmp_path_factory.mktemp("uploads")
+    (folder / "file").write_text("no folder")
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))  # and not listened on: every connection is refused
+        address = f"http://127.0.0.1:{closed.getsockname()[1]}"
+        cases = {
+            "stored": {"KVSYNC_CI_STORE_URL": str(folder / "store")},
+            "away": {
+                "KVSYNC_CI_STORE_URL": "s3://some-bucket",
+                "KVSYNC_CI_STORE_ENDPOINT_URL": address,
+            },
+            "unwritable": {"KVSYNC_CI_STORE_URL": str(folder / "file")},
+        }
+        for name in cases:
+            (folder / name / "run-1").mkdir(parents=True)
+            (folder / name / "run-1" / "report.html").write_text("hello")
+        given = json.dumps([(str(folder / name), variables) for name, variables in cases.items()])
+        done = subprocess.run(
+            [sys.executable, "-c", FLOWS, given, str(folder / "misconfigured")],
+            env={
+                **os.environ,
+                "PREFECT_API_URL": server,
+                "AWS_ACCESS_KEY_ID": "planted-id",
+                "AWS_SECRET_ACCESS_KEY": "planted-secret",
+            },
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            timeout=100,
+            check=True,
+        )
+    stored, away, unwritable, misconfigured = re.findall(r"(?s).*?ended with[^\n]*", done.stdout)
+    return Uploads(
+        folder=folder, stored=stored, away=away, unwritable=unwritable, misconfigured=misconfigured
     )
-    return done.stdout
 
 
-def test_a_report_is_stored(server: str, tmp_path: Path) -> None:
+def test_a_report_is_stored(uploads: Uploads) -> None:
     """The value says where it is."""
-    printed = uploaded(server, tmp_path / "reports", KVSYNC_CI_STORE_URL=str(tmp_path / "store"))
-
-    page = tmp_path / "store" / "kvsync" / "run-1" / "report.html"
-    assert f"uploaded 1 files, 5 bytes: {page.as_uri()}" in printed
+    page = uploads.folder / "store" / "kvsync" / "run-1" / "report.html"
+    assert f"uploaded 1 files, 5 bytes: {page.as_uri()}" in uploads.stored
     assert page.read_text() == "hello"
 
 
-def test_a_store_that_is_away_is_tried_again_and_then_a_warning(server: str, tmp_path: Path) -> None:
+def test_a_store_that_is_away_is_tried_again_and_then_a_warning(uploads: Uploads) -> None:
     """Three attempts, a sentence with the mend, no secret, and the flow goes on."""
-    reports = tmp_path / "reports"
-    with socket.socket() as closed:
-        closed.bind(("127.0.0.1", 0))  # and not listened on: every connection is refused
-        printed = uploaded(
-            server,
-            reports,
-            KVSYNC_CI_STORE_URL="s3://some-bucket",
-            KVSYNC_CI_STORE_ENDPOINT_URL=f"http://127.0.0.1:{closed.getsockname()[1]}",
-        )
+    assert [f"Retry {number}/2" in uploads.away for number in (1, 2, 3)] == [True, True, False]
+    assert f"retry: kvsync-ci upload run-1 --report-dir {uploads.folder / 'away'}" in uploads.away
+    assert "check store.endpoint_url and the network" in uploads.away
+    assert "planted" not in uploads.away
+    assert "ended with None" in uploads.away
 
-    assert [f"Retry {number}/2" in printed for number in (1, 2, 3)] == [True, True, False]
-    assert f"retry: kvsync-ci upload run-1 --report-dir {reports}" in printed
-    assert "check store.endpoint_url and the network" in printed
-    assert "planted" not in printed
-    assert "ended with None" in printed
+
+def test_a_store_that_only_a_person_can_mend_is_a_warning_at_once(uploads: Uploads) -> None:
+    """What cannot pass by itself is not tried again."""
+    assert "not uploaded: cannot " in uploads.unwritable
+    assert "free the disk or correct its rights" in uploads.unwritable
+    assert "Retry" not in uploads.unwritable
+    assert "ended with None" in uploads.unwritable
+
+
+def test_a_run_does_not_begin_with_a_wrong_configuration(uploads: Uploads) -> None:
+    """It ends at once, its state says what is wrong, and no half-made folder waits for anyone."""
+    problem = "ConfigError: configuration of the pipeline: 1 problem"
+    assert problem in uploads.misconfigured.partition("ended with")[2]
+    assert not (uploads.folder / "misconfigured").exists()
 
 
 SOON = """
@@ -144,42 +186,3 @@ def test_an_interrupted_run_has_little_time_to_store_its_report(
 def test_only_in_a_container_of_its_own_it_has_to(init: str, alone: bool) -> None:
     """Elsewhere its guardian outlives it, and has more time."""
     assert ends_all(init.split()) is alone
-
-
-def test_a_store_that_only_a_person_can_mend_is_a_warning_at_once(server: str, tmp_path: Path) -> None:
-    """What cannot pass by itself is not tried again."""
-    (tmp_path / "store").write_text("no folder")
-    printed = uploaded(server, tmp_path / "reports", KVSYNC_CI_STORE_URL=str(tmp_path / "store"))
-
-    assert "not uploaded: cannot " in printed
-    assert "free the disk or correct its rights" in printed
-    assert "Retry" not in printed
-    assert "ended with None" in printed
-
-
-BEGINNING = """
-import sys
-from pathlib import Path
-from flows.pipeline import run_pipeline
-from kvsync.ci.run.parameters import Parameters
-
-parameters = Parameters(stages=("unit",), report_dir=Path(sys.argv[1]), run="run-1")
-print("ended with", run_pipeline(parameters, return_state=True).message)
-"""
-
-
-def test_a_run_does_not_begin_with_a_wrong_configuration(server: str, tmp_path: Path) -> None:
-    """It ends at once, its state says what is wrong, and no half-made folder waits for anyone."""
-    done = subprocess.run(
-        [sys.executable, "-c", BEGINNING, str(tmp_path / "reports")],
-        env={**os.environ, "PREFECT_API_URL": server, "KVSYNC_CI_STORE_URL": "gs://bucket"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        stdin=subprocess.DEVNULL,
-        text=True,
-        timeout=100,
-        check=True,
-    )
-
-    assert "ConfigError: configuration of the pipeline: 1 problem" in done.stdout.partition("ended with")[2]
-    assert not (tmp_path / "reports").exists()

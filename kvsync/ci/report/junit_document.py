@@ -114,8 +114,9 @@ class Document:
     def read(cls, path: Path, name: str) -> Self:
         """Read a file, known by this name. Raises OSError only."""
         with path.open("rb") as file:
-            content = file.read(MOST_BYTES + 1)
-        text, remarks = decode(content[:MOST_BYTES])
+            content, is_cut = file.read(MOST_BYTES), bool(file.read(1))
+        text, remarks = decode(content)
+        del content
         document = cls(name, remarks)
         parser = XMLParser(target=document)  # noqa: S314 - it refuses document types, so there are no entities
         try:
@@ -123,7 +124,7 @@ class Document:
             parser.close()
         except (ParseError, _Refused) as exc:
             too_long = f"only its first {MOST_BYTES // 2**20} MiB were read"
-            document.cut(too_long if len(content) > MOST_BYTES else str(exc))
+            document.cut(too_long if is_cut else str(exc))
         return document
 
     @property

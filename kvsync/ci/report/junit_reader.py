@@ -62,16 +62,20 @@ class _Element:
     """One element of a file, and which test it was; `is_lost`: an attempt that failed without a word."""
 
     case: Element
-    identity: Identity
+    host: str
     name: TestName
     is_lost: bool = False
 
     @classmethod
     def of(cls, case: Element, document: Document, suite: Suite, position: int, host: str) -> Self:
         """Read an element; `host` is what tells the suites of the document apart, if that does."""
-        name = TestName.of(case, suite, document, position)
-        said = [each for each in case.attrib.items() if each[0] not in OF_AN_ATTEMPT]
-        return cls(case, (suite.name, host, name.own, tuple(sorted(said))), name)
+        return cls(case, host, TestName.of(case, suite, document, position))
+
+    @property
+    def identity(self) -> Identity:
+        """What its attempts share, and no other test has."""
+        said = [each for each in self.case.attrib.items() if each[0] not in OF_AN_ATTEMPT]
+        return (self.name.suite.name, self.host, self.name.own, tuple(sorted(said)))
 
     def ending(self, name: str = "") -> Check:
         """Return how it ended, as the check of this name."""
@@ -118,15 +122,17 @@ def _checks(documents: Iterable[Document], *, attempts: bool) -> list[Check]:
                 for position, case in enumerate(suite.cases)
             ]
             elements += [[each] for each in found] if attempts else _known_attempts(document, suite, found)
-    tests = _grouped(each for group in elements for each in group) if attempts else elements
+    tests = _grouped([each for group in elements for each in group]) if attempts else elements
     names = distinct([test[0].name for test in tests])
     return [last_of([each.ending(name) for each in test]) for name, test in zip(names, tests, strict=True)]
 
 
-def _grouped(elements: Iterable[_Element]) -> list[list[_Element]]:
-    found: dict[Identity, list[_Element]] = defaultdict(list)
+def _grouped(elements: Sequence[_Element]) -> list[list[_Element]]:
+    count = Counter(each.name.own for each in elements)
+    found: dict[Identity | str, list[_Element]] = defaultdict(list)
     for each in elements:
-        found[each.identity].append(each)
+        # The name alone is enough for most, and a file may have 100,000.
+        found[each.identity if count[each.name.own] > 1 else each.name.own].append(each)
     return list(found.values())
 
 

@@ -11,6 +11,7 @@ from types import MappingProxyType
 
 import pytest
 
+from kvsync.ci.doctor.findings import Finding, FindingState
 from kvsync.ci.doctor.kubernetes import NEEDED, TO_DRAIN
 from kvsync.ci.provision.image_trial import try_image
 from kvsync.ci.run_folder import RunFolder
@@ -192,6 +193,35 @@ def test_an_image_that_starts_is_tried_and_nothing_of_it_is_left(
     assert leftovers([tmp_path / "7" / "ledger.jsonl"]) == []
 
 
+def test_an_image_that_does_not_start_is_one_clear_reason(
+    programs: Programs, stage: Stage, tmp_path: Path
+) -> None:
+    """It is said once, in Kubernetes' words and with a mend, before any test."""
+    programs("kubectl", f"*'config view'*) {view('dev', current='dev')}", *GOOD)
+    with serving(Nodes(waiting("ImagePullBackOff", "pull access denied"))) as nodes:
+        file = nodes.kubeconfig(tmp_path / "config")
+        result = stage("kubeconfig", kubeconfig=str(file), ready_timeout_s=0.5)
+
+    assert result.outcome is Outcome.UNKNOWN
+    assert [check.kind for check in result.checks] == ["not-run"]
+    assert "image: registry/kvsync:1 cannot be pulled on a node of dev: ImagePullBackOff: " in result.reason
+    assert "mend: push it" in result.reason
+    assert nodes.namespaces == []
+    assert not RunFolder(tmp_path / "7").machine.exists()
+
+
+def trial(nodes: Nodes, folder: Path, stop: threading.Event) -> Finding:
+    """Try an image there, in this process."""
+    machine = Machine(
+        kubeconfig=str(nodes.kubeconfig(folder / "config")),
+        context="dev",
+        image="registry/kvsync:1",
+        manifests=str(ROOT / "infra/manifests"),
+        ready_timeout_s=0.5,
+    )
+    return try_image(machine, ledger=Ledger(folder / "ledger.jsonl", run="7"), stop=stop)
+
+
 @pytest.mark.parametrize(
     ("status", "said", "mend"),
     [
@@ -213,35 +243,29 @@ def test_an_image_that_starts_is_tried_and_nothing_of_it_is_left(
     ],
     ids=["it cannot be pulled", "it is another program", "there is no room for it in time"],
 )
-def test_an_image_that_does_not_start_is_one_clear_reason(
-    programs: Programs, stage: Stage, tmp_path: Path, status: dict[str, object], said: str, mend: str
+def test_what_keeps_an_image_from_starting(
+    tmp_path: Path, status: dict[str, object], said: str, mend: str
 ) -> None:
-    """It is said once, in Kubernetes' words and with a mend, before any test."""
-    programs("kubectl", f"*'config view'*) {view('dev', current='dev')}", *GOOD)
+    """What is done about it depends on what it is."""
     with serving(Nodes(status)) as nodes:
-        file = nodes.kubeconfig(tmp_path / "config")
-        result = stage("kubeconfig", kubeconfig=str(file), ready_timeout_s=0.5)
+        finding = trial(nodes, tmp_path, threading.Event())
 
-    assert result.outcome is Outcome.UNKNOWN
-    assert [check.kind for check in result.checks] == ["not-run"]
-    assert f"image: {said}" in result.reason
-    assert f"mend: {mend}" in result.reason
+    assert (finding.check, finding.state) == ("image", FindingState.MISSING)
+    assert finding.meaning.startswith(said)
+    assert finding.mend.startswith(mend)
     assert nodes.namespaces == []
-    assert not RunFolder(tmp_path / "7").machine.exists()
 
 
 def test_a_trial_that_is_interrupted_is_soon_over_and_in_the_ledger(tmp_path: Path) -> None:
     """Its namespace is being deleted; that it is gone is for the end of the run to see."""
-    stop, ledger = threading.Event(), Ledger(tmp_path / "ledger.jsonl", run="7")
+    stop = threading.Event()
     stop.set()
     with serving(Nodes(waiting("ContainerCreating", ""))) as nodes:
-        file = str(nodes.kubeconfig(tmp_path / "config"))
-        machine = Machine(kubeconfig=file, context="dev", image="x", manifests=str(ROOT / "infra/manifests"))
-        finding = try_image(machine, ledger=ledger, stop=stop)
+        finding = trial(nodes, tmp_path, stop)
 
     assert finding.meaning == "not fully tried: the run was interrupted"
     assert nodes.namespaces == []
-    (entry,) = leftovers([ledger.path])
+    (entry,) = leftovers([tmp_path / "ledger.jsonl"])
     assert (entry.kind, entry.facts["context"]) == ("namespace", "dev")
 
 
