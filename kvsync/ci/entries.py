@@ -6,6 +6,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from kvsync.ci.project.lines import NOT_TOML, line_of_error
 from kvsync.errors import ConfigError
 from kvsync.pods import path, problems
 
@@ -19,10 +20,14 @@ def load_entries(model: type[Entries], file: Path, what: str) -> Entries:
     """
     origin = f"{what}, {file.name}"
     try:
-        return model.model_validate(tomllib.loads(file.read_text(encoding="utf-8")))
+        text = file.read_text(encoding="utf-8")
+        return model.model_validate(tomllib.loads(text))
     except FileNotFoundError:
         return model()
     except ValidationError as error:
         raise ConfigError(origin, [f"{path(where)}: {why}" for where, why in problems(error)]) from error
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except tomllib.TOMLDecodeError as error:
+        place = f"{file.name}:{line_of_error(text, error)}"
+        raise ConfigError(origin, [f"{place}: {NOT_TOML.format(error)}"]) from error
+    except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(origin, [f"cannot be read: {error}"]) from error

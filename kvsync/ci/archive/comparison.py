@@ -168,7 +168,7 @@ def _status(check: Check, *, is_flaky: bool, was_failing: bool, is_seen: bool) -
     match check.kind, side(check.kind):
         case ("quarantined" | "flaky") as kind, _:
             return kind
-        case "skipped", _:
+        case (("skipped" | "measured"), _):
             return None
         case _, None:
             return "inconclusive"

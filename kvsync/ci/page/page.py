@@ -27,7 +27,7 @@ from kvsync.ci.run_folder import RunFolder
 from kvsync.testing.load.http.summary import LoadSummary
 from kvsync.testing.results.history import read, read_lines
 from kvsync.testing.results.measurement import Measurement, read_measurements
-from kvsync.testing.results.outcome import OUTCOMES, Outcome
+from kvsync.testing.results.outcome import NEUTRAL, OUTCOMES, Outcome
 from kvsync.testing.results.texts import shortened
 from kvsync.testing.results.whole import write_whole
 
@@ -171,6 +171,7 @@ def render(
         trend_charts=_trend_charts(trends) if trends else [],
         symbols=SYMBOLS,
         outcome_of=OUTCOMES,
+        neutral=NEUTRAL,
     )
 
 

@@ -14,7 +14,7 @@ from kvsync.ci.project.chaos_stage import FAULT_KINDS, ChaosStageTable, Containe
 from kvsync.ci.project.coverage import wrong_coverage
 from kvsync.ci.project.found_stages import AuditStageTable, BenchmarkStageTable
 from kvsync.ci.project.guess import guess
-from kvsync.ci.project.lines import line_of
+from kvsync.ci.project.lines import NOT_TOML, line_of, line_of_error
 from kvsync.ci.project.load_relations import wrong_loads
 from kvsync.ci.project.load_stage import (
     ClimbTable,
@@ -138,7 +138,7 @@ def parse_project(text: str) -> Project:
     try:
         document = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise ConfigError(FILE, [f"this is not TOML: {error}; see https://toml.io"]) from error
+        raise ConfigError(FILE, [f"{FILE}:{line_of_error(text, error)}: {NOT_TOML.format(error)}"]) from error
     wrong: list[tuple[Location, str]] = []
     project = None
     try:

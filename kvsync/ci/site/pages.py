@@ -15,7 +15,7 @@ from kvsync.ci.page.wording import duration, quantity
 from kvsync.ci.site.grid import FAILING, LETTERS, Grid, cut
 from kvsync.ci.site.overview import MOST_ROWS, MOST_VERDICTS, Overview
 from kvsync.ci.site.trend import Trend
-from kvsync.testing.results.outcome import OUTCOMES, CheckKind, Outcome
+from kvsync.testing.results.outcome import NEUTRAL, OUTCOMES, CheckKind, Outcome
 
 INDEX = "index.html"
 
@@ -114,7 +114,7 @@ def tone(kind: CheckKind) -> str:
     """Return the colour of a kind: quarantined, flaky and skipped have one of their own."""
     if kind in ("flaky", "quarantined"):
         return kind
-    return "neutral" if kind == "skipped" else OUTCOMES[kind].name.lower()
+    return "neutral" if kind in NEUTRAL else OUTCOMES[kind].name.lower()
 
 
 def link(run: str) -> str:

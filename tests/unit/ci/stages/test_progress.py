@@ -14,7 +14,6 @@ from kvsync.testing.results.history import Record
 from kvsync.testing.results.outcome import Check, merge
 from tasks.progress import MOST_OTHERS, MOST_PASSED, Endings
 
-
 ACCEPTED = """
 [[accepted]]
 finding = "PYSEC-1"
@@ -90,7 +89,8 @@ def test_a_stage_that_ended_is_shown_as_the_verdict_takes_it(tmp_path: Path) -> 
 
     (ended,) = progress.refresh()
 
-    assert ended.result and ended.result.summary() == "FAILED: deps: 1 of 2 failed: PYSEC-2: x"
+    assert ended.result
+    assert ended.result.summary() == "FAILED: deps: 1 of 2 failed: PYSEC-2: x"
     assert ended.counts == "2 checks: 1 quarantined, 1 failed"
 
 
