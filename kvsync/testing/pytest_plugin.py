@@ -21,7 +21,7 @@ from kvsync.testing.results.attempts import INVARIANT, attempted
 from kvsync.testing.results.history import History, append_line, end_torn_line
 from kvsync.testing.results.journal import FROM_OUTSIDE, journal
 from kvsync.testing.results.measurement import Measurements
-from kvsync.testing.results.outcome import OUTCOMES, CheckKind
+from kvsync.testing.results.outcome import OUTCOMES, CheckKind, worded
 from kvsync.testing.results.shards import file_of, file_times, shared
 from kvsync.testing.results.verdicts import EVIDENCE, unproven, violated
 
@@ -232,7 +232,7 @@ def pytest_runtest_makereport(
     verdict = unproven(call.excinfo.value)
     if verdict is not None:
         report.outcome = "skipped"
-        report.longrepr = (str(item.path), item.reportinfo()[1] or 0, f"{verdict.kind}: {verdict}")
+        report.longrepr = (str(item.path), item.reportinfo()[1] or 0, f"{worded(verdict.kind)}: {verdict}")
         report.kind = verdict.kind  # type: ignore[attr-defined]  # reports carry extra attributes
     elif TIMEOUT_TEXT in str(call.excinfo.value):
         report.kind = "timeout"  # type: ignore[attr-defined]  # as above
@@ -397,7 +397,7 @@ def _kind(report: pytest.TestReport) -> CheckKind:
 def _reason(report: pytest.TestReport | pytest.CollectReport) -> str:
     if isinstance(report.longrepr, tuple):
         reason = str(report.longrepr[2])
-        return reason.removeprefix("Skipped: ").removeprefix(f"{getattr(report, 'kind', '')}: ")
+        return reason.removeprefix("Skipped: ").removeprefix(f"{worded(getattr(report, 'kind', ''))}: ")
     return str(getattr(report, "wasxfail", "") or report.longreprtext)
 
 

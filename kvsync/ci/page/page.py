@@ -27,7 +27,7 @@ from kvsync.ci.run_folder import RunFolder
 from kvsync.testing.load.http.summary import LoadSummary
 from kvsync.testing.results.history import read, read_lines
 from kvsync.testing.results.measurement import Measurement, read_measurements
-from kvsync.testing.results.outcome import NEUTRAL, OUTCOMES, Outcome
+from kvsync.testing.results.outcome import NEUTRAL, OUTCOMES, Outcome, worded
 from kvsync.testing.results.texts import shortened
 from kvsync.testing.results.whole import write_whole
 
@@ -138,6 +138,7 @@ def render(
         "quantity": quantity,
         "cut": shortened,
         "short": short_name,
+        "worded": worded,
     }
     timeline, found = Timeline.of(report, evidence), problems(report)
     script = resources.files(__package__).joinpath("tests.js").read_text(encoding="utf-8")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from kvsync.ci.run_folder import RunFolder
 from kvsync.testing.results.history import Record, parse_lines
-from kvsync.testing.results.outcome import StageResult
+from kvsync.testing.results.outcome import StageResult, worded
 from kvsync.testing.results.texts import counted, shortened
 
 
@@ -45,9 +45,9 @@ class StageProgress:
     def counts(self) -> str:
         """Such as `12 of 40: 11 passed, 1 failed`; at the end what its result says."""
         if self.result:
-            kinds = ", ".join(f"{count} {kind}" for kind, count in self.result.counts.items())
+            kinds = ", ".join(f"{count} {worded(kind)}" for kind, count in self.result.counts.items())
             return f"{counted(len(self.result.checks), 'check')}: {kinds}" if kinds else "no check"
-        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(self.kinds.items()) if count)
+        kinds = ", ".join(f"{count} {worded(kind)}" for kind, count in sorted(self.kinds.items()) if count)
         return f"{self.finished} of {self.total}" + (f": {kinds}" if kinds else "")
 
     def advance(self, record: Record, now: float) -> None:

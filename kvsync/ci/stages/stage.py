@@ -14,7 +14,7 @@ from kvsync.ci.box.box import Box
 from kvsync.ci.run_folder import RunFolder
 from kvsync.testing.processes.ledger import Ledger
 from kvsync.testing.results.attempts import OTHER_CODE, again, unpassed
-from kvsync.testing.results.outcome import Outcome, StageResult
+from kvsync.testing.results.outcome import Outcome, StageResult, worded
 from kvsync.testing.results.verdicts import unproven
 
 LOCAL = "local"
@@ -128,7 +128,7 @@ def _broken(name: str, error: Exception, started_at: datetime) -> StageResult:
     verdict = unproven(error)
     if verdict is not None:
         return StageResult.unknown(
-            name, f"{verdict.kind}: {verdict}", started_at=started_at, detail=str(verdict)
+            name, f"{worded(verdict.kind)}: {verdict}", started_at=started_at, detail=str(verdict)
         )
     return StageResult.unknown(
         name,

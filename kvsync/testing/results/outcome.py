@@ -67,6 +67,11 @@ NEUTRAL: frozenset[CheckKind] = frozenset({"skipped", "measured"})
 """Those of them that nobody has to do anything about."""
 
 
+def worded(kind: str) -> str:
+    """Return a kind as people read it everywhere, such as `not run`; data has it as it is."""
+    return kind.replace("-", " ")
+
+
 def worst(outcomes: Iterable[Outcome]) -> Outcome:
     """Return the worst outcome; without any, UNKNOWN: no evidence is never green."""
     return max(outcomes, default=Outcome.UNKNOWN)
@@ -186,7 +191,7 @@ class StageResult:
 
     def summary(self) -> str:
         """Say in one line how the stage ended."""
-        counts = ", ".join(f"{count} {kind}" for kind, count in self.counts.items())
+        counts = ", ".join(f"{count} {worded(kind)}" for kind, count in self.counts.items())
         return ": ".join(filter(None, [f"{self.outcome.name}: {self.name}", self.reason or counts]))
 
     def to_json(self) -> dict[str, object]:

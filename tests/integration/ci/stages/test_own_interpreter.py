@@ -110,7 +110,7 @@ def test_an_interpreter_that_is_not_there(context: StageContext) -> None:
     result = run(context, python=".venv-3.12/bin/python")
 
     assert result.outcome is Outcome.UNKNOWN
-    assert result.reason == "not-run: there is no .venv-3.12/bin/python; let `prepare` in stages.toml make it"
+    assert result.reason == "not run: there is no .venv-3.12/bin/python; let `prepare` in stages.toml make it"
 
 
 def test_with_our_plugin_it_is_used(context: StageContext) -> None:
