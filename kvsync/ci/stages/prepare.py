@@ -1,7 +1,7 @@
 """What the stages of a repository need, made ready by its own commands: an environment, a build.
 
 In a checkout that stays it is made anew only when the commands or the files that it is made from change, or
-something at its top that the commands made is gone. The folder of a commit is new, and prepared, in every run.
+something at its top that they made is gone. The folder of a commit is new, and prepared, in every run.
 """
 
 import hashlib
