@@ -1,16 +1,18 @@
 """Files of entries that a repository keeps, in TOML, such as its quarantine."""
 
+import re
 import tomllib
 from pathlib import Path
 from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from kvsync.ci.project.lines import NOT_TOML, line_of_error
 from kvsync.errors import ConfigError
 from kvsync.pods import path, problems
 
 Entries = TypeVar("Entries", bound=BaseModel)
+
+NOT_TOML = "this is not TOML: {}; see https://toml.io"
 
 
 def load_entries(model: type[Entries], file: Path, what: str) -> Entries:
@@ -31,3 +33,9 @@ def load_entries(model: type[Entries], file: Path, what: str) -> Entries:
         raise ConfigError(origin, [f"{place}: {NOT_TOML.format(error)}"]) from error
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(origin, [f"cannot be read: {error}"]) from error
+
+
+def line_of_error(text: str, error: Exception) -> int:
+    """Return the number of the line at which tomllib gave up: without one in its words, the last."""
+    said = re.search(r"at line (\d+)", str(error))
+    return int(said[1]) if said else max(1, len(text.splitlines()))

@@ -8,8 +8,6 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-NOT_TOML = "this is not TOML: {}; see https://toml.io"
-
 _KEY = r"""(?:[A-Za-z0-9_-]+|"[^"\n]*"|'[^'\n]*')"""
 _DOTTED = rf"{_KEY}(?:\s*\.\s*{_KEY})*"
 _HEADER = re.compile(rf"\s*\[(\[?)\s*({_DOTTED})\s*\]{{1,2}}")
@@ -25,12 +23,6 @@ def line_of(text: str, where: Sequence[str | int]) -> int:
         for length in range(1, len(name) + 1):
             found.setdefault(name[:length], number)
     return next((found[keys[:length]] for length in range(len(keys), 0, -1) if keys[:length] in found), 0)
-
-
-def line_of_error(text: str, error: Exception) -> int:
-    """Return the number of the line at which tomllib gave up: without one in its words, the last."""
-    said = re.search(r"at line (\d+)", str(error))
-    return int(said[1]) if said else max(1, len(text.splitlines()))
 
 
 def _names(text: str) -> Iterator[tuple[int, tuple[str, ...]]]:

@@ -9,12 +9,13 @@ from typing import cast, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from kvsync.ci.entries import NOT_TOML, line_of_error
 from kvsync.ci.project.chaos_relations import wrong_chaos
 from kvsync.ci.project.chaos_stage import FAULT_KINDS, ChaosStageTable, ContainerLabel, PodSelector
 from kvsync.ci.project.coverage import wrong_coverage
 from kvsync.ci.project.found_stages import AuditStageTable, BenchmarkStageTable
 from kvsync.ci.project.guess import guess
-from kvsync.ci.project.lines import NOT_TOML, line_of, line_of_error
+from kvsync.ci.project.lines import line_of
 from kvsync.ci.project.load_relations import wrong_loads
 from kvsync.ci.project.load_stage import (
     ClimbTable,
