@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -21,6 +22,7 @@ from kvsync.ci.concealment import concealed, sealed
 from kvsync.ci.handover.settlement import FULL, remove_leftovers, settle, settle_without_room
 from kvsync.ci.interruption import stop_on_signal
 from kvsync.ci.report.report import Report
+from kvsync.ci.run.judgement import gating
 from kvsync.ci.run.parameters import REPOSITORY, Parameters
 from kvsync.ci.run.run import Run
 from kvsync.ci.run_folder import RunFolder
@@ -52,7 +54,8 @@ def _launch(run: Run, console: Console, environ: Mapping[str, str]) -> Report:
     ledger = Ledger(folder.ledger, run=parameters.run)
     launcher = ledger.created(ledger.intend(LAUNCHER, "kvsync-ci run"), **facts_of(os.getpid()))
     parameters.keep_in(folder)
-    with stop_on_signal() as stop, follow(RunProgress(folder, lambda: _kept(parameters).due), console):
+    progress = RunProgress(folder, lambda: _kept(parameters).due, partial(gating, folder))
+    with stop_on_signal() as stop, follow(progress, console):
         exit_code = _run_process(run, ledger, stop, environ)
     folder.give_room()
     run = replace(run, parameters=_kept(parameters))  # the flow may have found its stages meanwhile

@@ -8,7 +8,7 @@ from prefect.logging import get_run_logger
 
 from kvsync.ci.handover.archiving import known_tests, sharing
 from kvsync.ci.handover.github import report_stage, report_start
-from kvsync.ci.run.judgement import set_aside
+from kvsync.ci.run.judgement import gating
 from kvsync.ci.run.run import Run
 from kvsync.ci.stages.redaction import redact_folder
 from kvsync.ci.stages.stage import StageContext, keep_result, run_safely, seconds_left
@@ -34,10 +34,10 @@ def run_stage(name: str, context: StageContext, run: Run) -> Outcome:
             result = run_safely(run.stage(name, left_s), context)
     if redact_folder(run.folder.path, run.installation.secrets):
         result = run.folder.result(name) or result
-    gating, *_ = set_aside(run.folder, [result])
-    log.log(_LEVELS[gating.outcome], "%s", gating.summary())
-    report_stage(run, gating, log)
-    return gating.outcome
+    result = gating(run.folder, result)
+    log.log(_LEVELS[result.outcome], "%s", result.summary())
+    report_stage(run, result, log)
+    return result.outcome
 
 
 _LEVELS = {Outcome.PASSED: 20, Outcome.UNKNOWN: 30, Outcome.FAILED: 40}

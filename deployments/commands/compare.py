@@ -19,7 +19,7 @@ from kvsync.ci.report.difference import CHANGES, CheckChange, RunDifference, Sta
 from kvsync.ci.report.plain import Cell, code_span, csv_text, cut, markdown_table, one_line
 from kvsync.ci.report.report import Report
 from kvsync.ci.run_folder import find_run
-from kvsync.testing.results.outcome import StageResult
+from kvsync.testing.results.outcome import StageResult, worded
 
 SHOWN_NAMES = 10
 """Checks named for one change; the other forms have all of them."""
@@ -104,7 +104,7 @@ def _outcome(stage: StageResult | None) -> str:
 
 def _lines(change: CheckChange) -> Iterator[str]:
     yield f"  {one_line(change.check)}{f' ({change.owners})' if change.owners else ''}"
-    before, after = (check.kind if check else "not run" for check in (change.before, change.after))
+    before, after = (worded(check.kind) if check else "absent" for check in (change.before, change.after))
     if change.change == "slower" and change.before and change.after:
         yield f"    {_times(change.before.duration_s, change.after.duration_s)}"
     elif change.change in ("newly failing", "undecided", "gone"):

@@ -17,7 +17,7 @@ from kvsync.ci.revision import difference_from, tracked_files
 from kvsync.errors import ConfigError
 from kvsync.pods import path as place
 from kvsync.pods import problems
-from kvsync.testing.results.outcome import Outcome, StageResult
+from kvsync.testing.results.outcome import NEUTRAL, Outcome, StageResult, worded
 from kvsync.testing.results.texts import shortened
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def _assess(
 
 def _is_judged(result: StageResult) -> bool:
     """Whether there is a verdict: something was asked for that applies, or the files are in doubt."""
-    return bool(result.doubt) or any(check.kind != "skipped" for check in result.checks)
+    return bool(result.doubt) or any(check.kind not in NEUTRAL for check in result.checks)
 
 
 def _status(found: "Assessment", result: StageResult) -> int:
@@ -151,7 +151,7 @@ def _say(found: "Assessment", result: StageResult) -> None:
         say(f"remark: {remark}")
     for check in result.checks:
         console.print(
-            f"{coloured(check.outcome, check.kind)} {escape(check.name)}: {escape(check.detail)}",
+            f"{coloured(check.outcome, worded(check.kind))} {escape(check.name)}: {escape(check.detail)}",
             soft_wrap=True,
         )
     if _is_judged(result):

@@ -20,6 +20,7 @@ from kvsync.ci.project.reading import has_file, parse_project, read_project
 from kvsync.ci.project.relations import filled
 from kvsync.ci.project.values import Profile, Schedule, Trigger
 from kvsync.ci.project.writing import as_toml
+from kvsync.ci.revision import leave_out
 from kvsync.errors import ConfigError
 
 RepositoryOption = Annotated[
@@ -31,7 +32,8 @@ def init(repository: RepositoryOption = None, report_dir: ReportDir = DEFAULT_RE
     """Write a first stages.toml by looking at a repository, whatever its language.
 
     It looks for tests/, go.mod, package.json, Cargo.toml, pom.xml, build.gradle and a Makefile. Nothing is
-    run for it, and a file that is there is left alone.
+    run for it, and a file that is there is left alone. Git is told, in this clone alone, to leave out the
+    folder in which runs are kept.
     """
     folder = repository_meant(repository)
     if has_file(folder):
@@ -48,6 +50,8 @@ def init(repository: RepositoryOption = None, report_dir: ReportDir = DEFAULT_RE
     introduce(folder, report_dir)
     say(text)
     say(f"written: {folder / FILE}; see what would run with: kvsync-ci plan")
+    if file := leave_out(report_dir.resolve()):
+        say(f"git leaves out {report_dir}/, where runs are kept, by {file}: in this clone, for nobody else")
 
 
 def plan(

@@ -24,7 +24,7 @@ from deployments.commands.surroundings import introduce
 from kvsync.ci.report.report import EXIT_STATUS, Report
 from kvsync.ci.run_folder import find_run
 from kvsync.errors import ConfigError
-from kvsync.testing.results.outcome import Outcome
+from kvsync.testing.results.outcome import Outcome, worded
 
 
 def rerun(
@@ -112,7 +112,7 @@ def junit(
         for check in result.checks:
             if check.kind == "flaky" or check.outcome is not Outcome.PASSED:
                 what = escape(": ".join(filter(None, [check.name, check.headline])))
-                console.print(f"{coloured(check.outcome, check.kind)} {what}", soft_wrap=True)
+                console.print(f"{coloured(check.outcome, worded(check.kind))} {what}", soft_wrap=True)
         for remark in result.remarks:
             say(f"remark: {remark}")
         console.print(coloured(result.outcome, result.summary()), soft_wrap=True)

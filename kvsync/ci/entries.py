@@ -1,5 +1,6 @@
 """Files of entries that a repository keeps, in TOML, such as its quarantine."""
 
+import re
 import tomllib
 from datetime import date, timedelta
 from pathlib import Path
@@ -13,6 +14,8 @@ from kvsync.pods import path, problems
 Entries = TypeVar("Entries", bound=BaseModel)
 
 EntryText = Annotated[str, Field(min_length=1, max_length=500)]
+
+NOT_TOML = "this is not TOML: {}; see https://toml.io"
 
 
 class DatedEntry(BaseModel):
@@ -52,10 +55,20 @@ def load_entries(model: type[Entries], file: Path, what: str) -> Entries:
     """
     origin = f"{what}, {file.name}"
     try:
-        return model.model_validate(tomllib.loads(file.read_text(encoding="utf-8")))
+        text = file.read_text(encoding="utf-8")
+        return model.model_validate(tomllib.loads(text))
     except FileNotFoundError:
         return model()
     except ValidationError as error:
         raise ConfigError(origin, [f"{path(where)}: {why}" for where, why in problems(error)]) from error
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except tomllib.TOMLDecodeError as error:
+        place = f"{file.name}:{line_of_error(text, error)}"
+        raise ConfigError(origin, [f"{place}: {NOT_TOML.format(error)}"]) from error
+    except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(origin, [f"cannot be read: {error}"]) from error
+
+
+def line_of_error(text: str, error: Exception) -> int:
+    """Return the number of the line at which tomllib gave up: without one in its words, the last."""
+    said = re.search(r"at line (\d+)", str(error))
+    return int(said[1]) if said else max(1, len(text.splitlines()))

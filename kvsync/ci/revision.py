@@ -57,6 +57,34 @@ def top_level(folder: Path) -> Path | None:
         return None
 
 
+def leave_out(folder: Path) -> Path | None:
+    """Let git leave a folder out, in this clone alone: no file of the repository is touched.
+
+    Returns the file that says so; None where git leaves it out already, or it is in no repository.
+    """
+    around = next(each for each in folder.parents if each.is_dir())
+    try:
+        top = Path(_git(around, "rev-parse", "--show-toplevel"))
+        if not folder.is_relative_to(top) or _git(top, "ls-files", "--", str(folder)):
+            return None
+        if _is_left_out(top, folder):
+            return None
+        file = top / _git(top, "rev-parse", "--git-path", "info/exclude")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        before = file.read_text(encoding="utf-8") if file.exists() else ""
+        line_end = "" if not before or before.endswith("\n") else "\n"
+        pattern = f"/{folder.relative_to(top).as_posix()}/"
+        file.write_text(f"{before}{line_end}{pattern}\n", encoding="utf-8")
+        return file
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _is_left_out(top: Path, folder: Path) -> bool:
+    words = ["git", "-C", str(top), "check-ignore", "--quiet", f"{folder}/x"]
+    return subprocess.run(words, check=False, timeout=GIT_TIMEOUT_S).returncode == 0
+
+
 def tracked_files(repository: Path) -> list[str] | None:
     """Return the files that git knows in a folder, by their path from there; None where git knows nothing."""
     try:

@@ -21,9 +21,9 @@ from kvsync.testing.results.attempts import INVARIANT, attempted
 from kvsync.testing.results.history import History, append_line, end_torn_line
 from kvsync.testing.results.journal import FROM_OUTSIDE, journal
 from kvsync.testing.results.measurement import Measurements
-from kvsync.testing.results.outcome import OUTCOMES, CheckKind
+from kvsync.testing.results.outcome import OUTCOMES, CheckKind, worded
 from kvsync.testing.results.shards import file_of, file_times, shared
-from kvsync.testing.results.verdicts import EVIDENCE, unproven, violated
+from kvsync.testing.results.verdicts import EVIDENCE, Unproven, unproven, violated
 
 TAIL_BYTES = 64 * 1024
 """What is kept of a test's output and of its failure text: enough to read, too little to fill a disk."""
@@ -219,7 +219,7 @@ def _only(config: pytest.Config) -> list[str]:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Turn Void, NotRun and Inconclusive into skips with a kind; name time limits, and faults of machines."""
+    """Give Void, NotRun and Inconclusive their kind; name time limits, and faults of machines."""
     for folder in _noted(call.excinfo.value if call.excinfo else None):
         link_evidence(item, folder)
     report = yield
@@ -231,14 +231,34 @@ def pytest_runtest_makereport(
         item.user_properties.append((INVARIANT, "broken"))
     verdict = unproven(call.excinfo.value)
     if verdict is not None:
-        report.outcome = "skipped"
-        report.longrepr = (str(item.path), item.reportinfo()[1] or 0, f"{verdict.kind}: {verdict}")
-        report.kind = verdict.kind  # type: ignore[attr-defined]  # reports carry extra attributes
+        _show(report, verdict, item)
     elif TIMEOUT_TEXT in str(call.excinfo.value):
         report.kind = "timeout"  # type: ignore[attr-defined]  # as above
     elif _of_infrastructure(call.excinfo.value):
         report.kind = "infra-error"  # type: ignore[attr-defined]  # as above
     return report
+
+
+def _show(report: pytest.TestReport, verdict: Unproven, item: pytest.Item) -> None:
+    """Show a test that says neither: a skip, unless it is a Void and no run judges it."""
+    said = f"{worded(verdict.kind)}: {verdict}"
+    report.kind = verdict.kind  # type: ignore[attr-defined]  # reports carry extra attributes
+    if verdict.kind == "void" and item.config.getoption("--run-dir") is None:
+        report.outcome, report.longrepr = "failed", said
+    else:
+        report.outcome = "skipped"
+        report.longrepr = (str(item.path), item.reportinfo()[1] or 0, said)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say, where no run does, which of the skipped tests are none that may be left out."""
+    if terminalreporter.config.getoption("--run-dir") is not None:
+        return
+    skipped = terminalreporter.stats.get("skipped", [])
+    if undecided := [each for each in skipped if hasattr(each, "kind")]:
+        terminalreporter.section("undecided: these tests say neither passed nor failed")
+        for each in undecided:
+            terminalreporter.line(f"{each.nodeid}: {each.longrepr[2]}")
 
 
 def keeps(config: pytest.Config) -> bool:
@@ -397,7 +417,7 @@ def _kind(report: pytest.TestReport) -> CheckKind:
 def _reason(report: pytest.TestReport | pytest.CollectReport) -> str:
     if isinstance(report.longrepr, tuple):
         reason = str(report.longrepr[2])
-        return reason.removeprefix("Skipped: ").removeprefix(f"{getattr(report, 'kind', '')}: ")
+        return reason.removeprefix("Skipped: ").removeprefix(f"{worded(getattr(report, 'kind', ''))}: ")
     return str(getattr(report, "wasxfail", "") or report.longreprtext)
 
 

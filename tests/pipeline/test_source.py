@@ -156,7 +156,7 @@ def test_a_commit_that_is_not_there_is_unknown_and_said_so(pipeline: Pipeline, t
     status, lines = pipeline("run", "unit", "--source", f"{folder.as_uri()}@{'0' * 40}")
 
     assert status == 2
-    assert f"workspace: not-run: {'0' * 40} cannot be fetched from {folder.as_uri()}: fatal" in lines[-1]
+    assert f"workspace: not run: {'0' * 40} cannot be fetched from {folder.as_uri()}: fatal" in lines[-1]
     assert "unit: not run: the commit could not be fetched" in lines[-1]
 
 

@@ -13,6 +13,7 @@ from typing import Literal, Self, get_args
 
 from kvsync.ci.archive.flakiness import Ending, failing_streak, flakiness, is_mixed, side
 from kvsync.ci.report.difference import RunDifference
+from kvsync.ci.report.moves import moved
 from kvsync.testing.results.outcome import Check, Outcome, StageResult
 
 CheckStatus = Literal["new", "known", "flaky", "quarantined", "inconclusive", "fixed", "new-test"]
@@ -120,13 +121,16 @@ def compare(
     """Compare a run that started at `at` with the endings of the runs before it, the oldest first.
 
     `past` needs the checks that do not pass now or did not lately; `seen` are all that ran on the reference
-    branch lately. `commit`: of the run, "" if its files were not those of one. `last_green`: the run and its
-    commit.
+    branch lately. A test that moved to another shard is the same one. `commit`: of the run, "" if its files
+    were not those of one. `last_green`: the run and its commit.
     """
     found = []
+    here = {(stage.name, check.name) for stage in stages for check in stage.checks}
+    sources = moved({*past, *seen}, here)
     for stage in stages:
         for check in stage.checks:
             key = (stage.name, check.name)
+            key = sources.get(key, key)
             endings, is_seen = past.get(key, ()), key in seen
             if is_seen and not endings and check.kind == "passed":
                 continue  # as most do: there is nothing to say of it
@@ -168,7 +172,7 @@ def _status(check: Check, *, is_flaky: bool, was_failing: bool, is_seen: bool) -
     match check.kind, side(check.kind):
         case ("quarantined" | "flaky") as kind, _:
             return kind
-        case "skipped", _:
+        case (("skipped" | "measured"), _):
             return None
         case _, None:
             return "inconclusive"

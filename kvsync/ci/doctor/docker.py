@@ -21,9 +21,9 @@ exit 0
 """For a shell in its own network namespace: prints the name of each feature that the kernel has."""
 
 _MEANS = {
-    "netem": "delay, jitter, corruption and reordering on the nodes will be not-run",
-    "tbf": "bandwidth limits on the nodes will be not-run",
-    "iptables": "partitions, blocked ports and packet loss on the nodes will be not-run",
+    "netem": "delay, jitter, corruption and reordering on the nodes will be not run",
+    "tbf": "bandwidth limits on the nodes will be not run",
+    "iptables": "partitions, blocked ports and packet loss on the nodes will be not run",
 }
 
 

@@ -112,7 +112,7 @@ def _docker(
         lambda: _capacity(tools, nodes),
         lambda: [_inotify(nodes)] if INOTIFY.exists() else [],
     ]
-    without = "not in a fresh Kind cluster; faults that only it can do will be not-run"
+    without = "not in a fresh Kind cluster; faults that only it can do will be not run"
     return [found, named, *_all(checks), findings.unavailable("Chaos Mesh", without)]
 
 

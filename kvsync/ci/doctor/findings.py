@@ -54,7 +54,7 @@ def missing(check: str, meaning: str, mend: str) -> Finding:
 
 
 def unavailable(check: str, meaning: str, mend: str = "") -> Finding:
-    """Return a finding about something a run can do without: some checks will be not-run."""
+    """Return a finding about something a run can do without: some checks will be not run."""
     return Finding(check, FindingState.UNAVAILABLE, meaning, mend)
 
 

@@ -161,7 +161,7 @@ def permissions(answer: ToolAnswer) -> list[Finding]:
     else:
         found.append(ok("permissions", "everything that a run does is allowed"))
     if for_drains:
-        without = f"not allowed: {', '.join(for_drains)}; draining a node will be not-run"
+        without = f"not allowed: {', '.join(for_drains)}; draining a node will be not run"
         found.append(unavailable("permission to drain nodes", without, "the same, if these tests matter"))
     return found
 
@@ -196,7 +196,7 @@ def chaos_mesh(resources: ToolAnswer, controllers: ToolAnswer, rights: ToolAnswe
     The last of these are the lines of REVIEW_OUTPUT for TO_INJECT.
     """
     kinds = [line for line in resources.lines if line.endswith(".chaos-mesh.org")]
-    without = "faults that need it will be not-run"
+    without = "faults that need it will be not run"
     mend = "https://chaos-mesh.org/docs/production-installation-using-helm/"
     if not kinds:
         return unavailable("Chaos Mesh", f"not installed; {without}", mend)

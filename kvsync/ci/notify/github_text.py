@@ -12,7 +12,7 @@ from kvsync.ci.archive.comparison import STATUS_CHARACTERS, RunComparison
 from kvsync.ci.notify.messages import CommitState, CommitStatus, IssueChange, StickyComment
 from kvsync.ci.report.plain import code_block, code_span, cut, one_line
 from kvsync.ci.report.report import Report
-from kvsync.testing.results.outcome import Check, Outcome, StageResult
+from kvsync.testing.results.outcome import Check, Outcome, StageResult, worded
 
 MAX_BYTES = 65_536
 """GitHub refuses a comment of more characters; bytes are never fewer."""
@@ -52,7 +52,7 @@ def stage_status(
     context: str, result: StageResult, *, link: str = "", comparison: RunComparison | None = None
 ) -> CommitStatus:
     """Return the status of a stage that ended: what is new where it failed, else how many ended how."""
-    text = ", ".join(f"{count} {kind}" for kind, count in result.counts.items())
+    text = ", ".join(f"{count} {worded(kind)}" for kind, count in result.counts.items())
     return _status(
         stage_context(context, result.name),
         result.outcome,
@@ -229,7 +229,7 @@ def _page(mark: str, title: str, report: Report, comparison: RunComparison | Non
 def _table(report: Report, comparison: RunComparison | None) -> str:
     rows = ["| stage | outcome | checks | compared | time |", "|---|---|---|---|---|"]
     for stage in report.stages:
-        counts = ", ".join(f"{count} {kind}" for kind, count in stage.counts.items())
+        counts = ", ".join(f"{count} {worded(kind)}" for kind, count in stage.counts.items())
         compared = code_span(comparison.status_text(stage.name)).replace("|", r"\|") if comparison else ""
         outcome = stage.outcome.name.lower()
         rows.append(f"| {stage.name} | {outcome} | {counts} | {compared} | {stage.duration_s:.0f} s |")
@@ -267,7 +267,7 @@ def _standings(report: Report, comparison: RunComparison | None) -> Iterator[str
 def _failures(report: Report) -> Iterator[str]:
     bad = [check for stage in report.stages for check in stage.checks if check.outcome is Outcome.FAILED]
     for check in bad[:SHOWN]:
-        yield f"<details><summary>{check.kind}</summary>\n\n{_full(check)}\n\n</details>"
+        yield f"<details><summary>{worded(check.kind)}</summary>\n\n{_full(check)}\n\n</details>"
 
 
 def _full(check: Check) -> str:

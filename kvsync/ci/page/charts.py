@@ -79,6 +79,7 @@ def run_timeline(timeline: Timeline) -> Markup:
     shift = timeline.offset_s
     moments = [mark.at for mark in timeline.marks] + [point.at + shift for point in timeline.requests]
     end = max(moments + [start + stage.duration_s for start, stage in timeline.stages])
+    rows = timeline.rows
     _scatter(above, timeline.requests, -shift)
     if timeline.requests:
         _scale(above, [point.latency_s * 1000 for point in timeline.requests])
@@ -92,14 +93,15 @@ def run_timeline(timeline: Timeline) -> Markup:
             lanes.text(middle, 0, label(stage.name), color=SURFACE, fontsize=8, ha="center", va="center")
     for fault in timeline.faults:
         stop = (fault.stop if fault.stop is not None else fault.end) + shift
-        _span(lanes, 1, fault.start + shift, stop, FAIL)
+        _span(lanes, rows.index("faults"), fault.start + shift, stop, FAIL)
         if fault.recovered:
-            _ticks(lanes, 1, [fault.end + shift], PASS)
+            _ticks(lanes, rows.index("faults"), [fault.end + shift], PASS)
         above.axvspan(fault.start + shift, stop, color=FAIL, alpha=0.13, linewidth=0)
-    _ticks(lanes, 2, [mark.at for mark in timeline.violations], FAIL)
-    _ticks(lanes, 3, [mark.at for mark in timeline.pods], ACCENT)
-    _name_rows(lanes, ["stages", "faults", "violations", "pods"])
-    lanes.set_ylim(3.6, -0.6)
+    for name, marks, colour in (("violations", timeline.violations, FAIL), ("pods", timeline.pods, ACCENT)):
+        if name in rows:
+            _ticks(lanes, rows.index(name), [mark.at for mark in marks], colour)
+    _name_rows(lanes, rows)
+    lanes.set_ylim(len(rows) - 0.4, -0.6)
     lanes.set_xlim(min(0.0, *moments), max(end, 0.1) * 1.005)
     _time_axis(lanes, end)
     return _svg(figure, "timeline")

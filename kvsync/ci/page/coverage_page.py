@@ -9,6 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from kvsync.ci.readers.coverage.assessment import Assessment
 from kvsync.ci.readers.coverage.coverage import Coverage, FileCoverage, Tally, line_ranges
 from kvsync.ci.readers.coverage.gate import share
+from kvsync.testing.results.outcome import worded
 from kvsync.testing.results.texts import shortened
 from kvsync.testing.results.whole import write_whole
 
@@ -45,7 +46,7 @@ def render(found: Assessment, title: str) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"cut": shortened, "percent": percent}
+    environment.filters |= {"cut": shortened, "percent": percent, "worded": worded}
     rows = sorted(_rows(found.coverage), key=lambda row: (row.tally.rank, row.path))
     return environment.get_template("coverage.html").render(
         title=title,

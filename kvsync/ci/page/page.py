@@ -28,7 +28,7 @@ from kvsync.ci.run_folder import RunFolder
 from kvsync.testing.load.http.summary import LoadSummary
 from kvsync.testing.results.history import read, read_lines
 from kvsync.testing.results.measurement import Measurement, read_measurements
-from kvsync.testing.results.outcome import OUTCOMES, Outcome
+from kvsync.testing.results.outcome import NEUTRAL, OUTCOMES, Outcome, worded
 from kvsync.testing.results.texts import shortened
 from kvsync.testing.results.whole import write_whole
 
@@ -154,6 +154,7 @@ def render(
         trend_charts=_trend_charts(trends) if trends else [],
         symbols=SYMBOLS,
         outcome_of=OUTCOMES,
+        neutral=NEUTRAL,
     )
 
 
@@ -175,6 +176,7 @@ def template() -> Template:
         "quantity": quantity,
         "cut": shortened,
         "short": short_name,
+        "worded": worded,
     }
     return environment.get_template("report.html")
 

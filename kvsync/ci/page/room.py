@@ -32,7 +32,7 @@ PACKED_BYTES = 1_200_000
 TRIES = ((10**9, 300, 2000), (10**9, 300, 0), (10**9, 80, 0), (10_000, 80, 0))
 """How many tests such a table has, and characters of their names and of what they printed, until it fits."""
 
-QUIET = frozenset({"passed", "skipped", "xfailed"})
+QUIET = frozenset({"passed", "skipped", "measured", "xfailed"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 "use strict";
 // Shows the tests of a stage when its section is opened: text only, some hundred rows at a time.
 const ROWS = 500;
+const NEUTRAL = new Set(["skipped", "measured"]);
 
 async function rowsOf(section) {
   const packed = section.querySelector("script[type='text/plain']").textContent.trim();
@@ -17,14 +18,14 @@ function element(tag, name, text) {
 }
 
 function line([kind, name, time, said]) {
-  const row = element("tr", kind === "skipped" ? "neutral" : "passed", "");
+  const row = element("tr", NEUTRAL.has(kind) ? "neutral" : "passed", "");
   const cell = element("td", "name", said ? "" : name);
   if (said) {
     const more = document.createElement("details");
     more.append(element("summary", "", name), element("pre", "", said));
     cell.append(more);
   }
-  row.append(element("td", "badge", (kind === "skipped" ? "– " : "✓ ") + kind), cell);
+  row.append(element("td", "badge", (NEUTRAL.has(kind) ? "– " : "✓ ") + kind), cell);
   row.append(element("td", "right muted", time));
   return row;
 }

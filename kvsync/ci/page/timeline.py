@@ -32,7 +32,10 @@ class Mark:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timeline:
-    """Everything in a run; adding `offset_s` turns moments of its histories into those of the time line."""
+    """Everything in a run; adding `offset_s` turns moments of its histories into those of the time line.
+
+    `is_compared`: a cache was held against the truth, so that none among the violations is a finding.
+    """
 
     stages: Sequence[tuple[float, StageResult]]
     faults: Sequence[FaultWindow]
@@ -40,6 +43,7 @@ class Timeline:
     violations: Sequence[Mark]
     pods: Sequence[Mark]
     offset_s: float
+    is_compared: bool = False
 
     @classmethod
     def of(cls, report: Report, evidence: Evidence) -> "Timeline | None":
@@ -62,7 +66,14 @@ class Timeline:
                 for each in evidence.pods
             ],
             offset_s=offset_s,
+            is_compared=bool(evidence.comparisons),
         )
+
+    @property
+    def rows(self) -> list[str]:
+        """What has a row below the requests; a project without pods or comparisons has none of those."""
+        asked = {"faults": self.faults, "violations": self.is_compared, "pods": self.pods}
+        return ["stages", *(name for name, found in asked.items() if found)]
 
     @property
     def marks(self) -> list[Mark]:

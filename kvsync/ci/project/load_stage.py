@@ -32,7 +32,6 @@ for = "10s"
 ```
 """
 
-import re
 from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Annotated, Literal
@@ -46,6 +45,12 @@ from kvsync.testing.load.http.thresholds import parse
 
 TOOLS: Mapping[str, str] = {".js": "k6", ".mjs": "k6", ".ts": "k6", ".py": "locust"}
 """What runs a script, by its ending."""
+
+METHODS = (
+    *("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"),
+    *("PROPFIND", "PROPPATCH", "MKCOL", "COPY", "MOVE", "LOCK", "UNLOCK"),
+)
+"""Those of HTTP (RFC 9110, 5789) and WebDAV (RFC 4918), without CONNECT, which makes a tunnel."""
 
 ValueName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=60)]
 PartName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$", max_length=60)]
@@ -71,9 +76,11 @@ def _target(address: str) -> str:
 
 
 def _method(name: str) -> str:
-    if not re.fullmatch("[A-Z]{1,20}", name):
-        raise ValueError(f"{name!r} is not a method of HTTP; write it in capitals, such as {name.upper()!r}")
-    return name
+    if name in METHODS:
+        return name
+    if name.upper() in METHODS:
+        raise ValueError(f"{name!r} is not a method of HTTP; write it in capitals: {name.upper()!r}")
+    raise ValueError(f"{name!r} is not a method of HTTP that a load sends: those are {', '.join(METHODS)}")
 
 
 def _capture(where: str) -> str:

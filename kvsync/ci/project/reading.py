@@ -9,6 +9,7 @@ from typing import cast, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from kvsync.ci.entries import NOT_TOML, line_of_error
 from kvsync.ci.project.chaos_relations import wrong_chaos
 from kvsync.ci.project.chaos_stage import FAULT_KINDS, ChaosStageTable, ContainerLabel, PodSelector
 from kvsync.ci.project.coverage import wrong_coverage
@@ -138,7 +139,7 @@ def parse_project(text: str) -> Project:
     try:
         document = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise ConfigError(FILE, [f"this is not TOML: {error}; see https://toml.io"]) from error
+        raise ConfigError(FILE, [f"{FILE}:{line_of_error(text, error)}: {NOT_TOML.format(error)}"]) from error
     wrong: list[tuple[Location, str]] = []
     project = None
     try:

@@ -3,6 +3,7 @@
 - A failure that is gone, skipped or set aside now is not fixed: only a pass mends it.
 - Checks are told apart by stage and name. Those that share both are compared in order, the worst with the
   worst, so that one more failure among them is seen.
+- A test that moved to another shard is the same one.
 - A check is slower if it passed in both and took `SLOWER_RATIO` times as long and `SLOWER_S` more: short
   tests vary by more than that for no reason.
 """
@@ -14,6 +15,7 @@ from itertools import chain
 from pathlib import PurePath
 from typing import Literal
 
+from kvsync.ci.report.moves import moved
 from kvsync.ci.report.owners import owners_of
 from kvsync.ci.report.report import EXIT_STATUS, Report
 from kvsync.testing.results.outcome import Check, Outcome, StageResult
@@ -140,16 +142,14 @@ class RunDifference:
 def difference(before: Report, after: Report) -> RunDifference:
     """Compare two runs."""
     ones, others = _checks(before), _checks(after)
-    found = []
-    for key in chain(others, (key for key in ones if key not in others)):
-        change = _change(ones.get(key), others.get(key))
+    found, sources = [], moved(ones, others)
+    left = set(sources.values())
+    for key in chain(others, (key for key in ones if key not in others and key not in left)):
+        one, other = ones.get(sources.get(key, key)), others.get(key)
+        change = _change(one, other)
         if change:
             stage, name, _ = key
-            found.append(
-                CheckChange(
-                    stage=stage, check=name, change=change, before=ones.get(key), after=others.get(key)
-                )
-            )
+            found.append(CheckChange(stage=stage, check=name, change=change, before=one, after=other))
     return RunDifference(
         before=before,
         after=after,

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from kvsync.ci.report.owners import owners_of
 from kvsync.ci.report.plain import Cell, code_span, csv_text, markdown_table
 from kvsync.ci.report.report import Report
-from kvsync.testing.results.outcome import Check, CheckKind, Outcome
+from kvsync.testing.results.outcome import NEUTRAL, Check, CheckKind, Outcome, worded
 
 CSV_HEADER = (
     *("run", "commit", "branch", "stage", "check", "kind", "outcome"),
@@ -43,10 +43,10 @@ def _parts(report: Report) -> Iterator[str]:
         ],
     )
     bad = [
-        (stage.name, check.name, check.kind, owners_of(check), check.headline)
+        (stage.name, check.name, worded(check.kind), owners_of(check), check.headline)
         for stage in report.stages
         for check in stage.checks
-        if check.outcome is not Outcome.PASSED and check.kind != "skipped"
+        if check.outcome is not Outcome.PASSED and check.kind not in NEUTRAL
     ]
     if bad:
         yield markdown_table(MARKDOWN_HEADER, bad)
@@ -61,4 +61,4 @@ def _row(check: Check) -> tuple[Cell, ...]:
 
 
 def _counts(counts: Mapping[CheckKind, int]) -> str:
-    return ", ".join(f"{count} {kind}" for kind, count in counts.items())
+    return ", ".join(f"{count} {worded(kind)}" for kind, count in counts.items())

@@ -30,7 +30,7 @@ OUTPUT_CHARACTERS = 2**20
 
 LOST = "this attempt was repeated, and pytest-rerunfailures kept no text of it"
 ENDINGS: Mapping[str, Sequence[CheckKind]] = {
-    "skipped": ("skipped", "xfailed", "quarantined"),
+    "skipped": ("skipped", "xfailed", "quarantined", "measured"),
     "failure": ("failed",),
     "error": ("error", "timeout", "void", "inconclusive", "infra-error", "not-run"),
 }

@@ -89,7 +89,7 @@ def _tag(check: Check) -> str:
     match check.kind:
         case "passed" | "flaky":
             return ""
-        case "skipped" | "xfailed" | "quarantined":
+        case "skipped" | "measured" | "xfailed" | "quarantined":
             return "skipped"
         case "failed":
             return "failure"

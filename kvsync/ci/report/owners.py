@@ -14,7 +14,7 @@ from typing import Self
 from pathspec.patterns.gitignore import GitIgnorePatternError
 from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
 
-from kvsync.testing.results.outcome import Check, Outcome, StageResult
+from kvsync.testing.results.outcome import NEUTRAL, Check, Outcome, StageResult
 
 PLACES = (Path(".github/CODEOWNERS"), Path("CODEOWNERS"), Path("docs/CODEOWNERS"))
 """Where GitHub looks; the first that is there counts."""
@@ -69,7 +69,7 @@ class CodeOwners:
 
     def _owned(self, check: Check) -> Check:
         file, is_test, _ = check.name.partition("::")
-        if check.outcome is Outcome.PASSED or check.kind == "skipped" or not is_test:
+        if check.outcome is Outcome.PASSED or check.kind in NEUTRAL or not is_test:
             return check
         owners = self.of(file)
         return replace(check, properties={**check.properties, OWNERS: " ".join(owners)}) if owners else check

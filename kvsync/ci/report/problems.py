@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kvsync.ci.report.report import Report
-from kvsync.testing.results.outcome import Check, CheckKind, Outcome, StageResult
+from kvsync.testing.results.outcome import NEUTRAL, Check, CheckKind, Outcome, StageResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ def problems(report: Report) -> list[Problem]:
     groups: dict[tuple[CheckKind, str], list[tuple[str, Check]]] = defaultdict(list)
     for stage in report.stages:
         for check in stage.checks:
-            if check.outcome is not Outcome.PASSED and check.kind != "skipped":
+            if check.outcome is not Outcome.PASSED and check.kind not in NEUTRAL:
                 groups[check.kind, fingerprint(check.headline)].append((stage.name, check))
     found = [Problem(kind, checks[0][1].headline, checks) for (kind, _), checks in groups.items()]
     return sorted(found, key=lambda problem: (-problem.outcome, -len(problem.checks)))

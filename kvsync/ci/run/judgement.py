@@ -108,6 +108,11 @@ def set_aside(folder: RunFolder, stages: list[StageResult]) -> list[StageResult]
     return accept(accepted, judged)
 
 
+def gating(folder: RunFolder, stage: StageResult) -> StageResult:
+    """Return the result of one stage as it gates; see set_aside."""
+    return set_aside(folder, [stage])[0]
+
+
 def _code(parameters: Parameters) -> Revision:
     """Return what the run tested from its start; checks of another attempt say where their code differs."""
     source = parameters.source

@@ -85,6 +85,9 @@ class Container:
         """See Control."""
         return self._ask("container", "inspect", "--format={{.State.Paused}}") == "true"
 
+    def clear(self) -> None:
+        """See Control: Docker leaves none."""
+
     def _ask(self, *words: str) -> str:
         said = ON_PATH.ask("docker", *words, self.name, timeout_s=REMOVAL_S)
         return said.output.strip()

@@ -7,14 +7,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Protocol
 
-import psutil
-
+from kvsync.ci.services.process_tree import Control, ProcessTree
 from kvsync.ci.services.service import NotReady, Surroundings
 from kvsync.testing.errors import WaitTimeout
 from kvsync.testing.processes.runner import CommandResult, run
@@ -27,9 +25,6 @@ FOREVER_S = 7 * 24 * 3600.0
 GRACE_S = 10.0
 """For a server of the repository: it may write down what tests covered of it."""
 
-PAUSES = 20
-"""How often processes are stopped that were started while others were being stopped."""
-
 TAIL_BYTES = 4096
 """The end of a log that goes into a report."""
 
@@ -37,63 +32,13 @@ MISSING, FORBIDDEN = 127, 126
 """How `env` says that a program is not there, and that it is none."""
 
 
-class Control(Protocol):
-    """Reaches the processes of a server, of which the one with the id `pid` was started."""
-
-    def ask_to_end(self, pid: int, grace_s: float) -> None:
-        """Let them end by themselves, where signals to the one process would not do that."""
-
-    def kill(self, pid: int) -> None:
-        """End all of them at once, without their cooperation."""
-
-    def pause(self, pid: int) -> None:
-        """Stop all of them where they are."""
-
-    def resume(self, pid: int) -> None:
-        """Let all of them go on."""
-
-    def is_paused(self, pid: int) -> bool:
-        """Say whether all of them are stopped."""
-
-
-class ProcessTree:
-    """A Control for processes of this machine's: the one that was started, and all that it started."""
-
-    def ask_to_end(self, pid: int, grace_s: float) -> None:
-        """See Control: signals do."""
-
-    def kill(self, pid: int) -> None:
-        """See Control."""
-        self._all(pid, psutil.Process.kill)
-
-    def pause(self, pid: int) -> None:
-        """See Control; what was started meanwhile, too."""
-        for _ in range(PAUSES):
-            if self.is_paused(pid):
-                return
-            self._all(pid, psutil.Process.suspend)
-
-    def resume(self, pid: int) -> None:
-        """See Control."""
-        self._all(pid, psutil.Process.resume)
-
-    def is_paused(self, pid: int) -> bool:
-        """See Control."""
-        # One that has ended stays there for its parent, which is stopped.
-        return {_status(each) for each in _tree(pid)} <= {psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE}
-
-    def _all(self, pid: int, do: Callable[[psutil.Process], None]) -> None:
-        for process in _tree(pid):
-            with suppress(psutil.NoSuchProcess):
-                do(process)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerCommand:
     """The command of a server. `answer` says why it is not ready yet, and "" when it is.
 
     `grace_s` is how long it may take to end by itself after each signal, before it is killed. `again` starts
-    it with what it had, where that is another command.
+    it with what it had, where that is another command. `control` reaches its processes, where they are others
+    than those that `argv` starts.
     """
 
     argv: Sequence[str]
@@ -103,7 +48,7 @@ class ServerCommand:
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
     grace_s: float = GRACE_S
     again: Sequence[str] = ()
-    control: Control = field(default_factory=ProcessTree)
+    control: Control | None = None
 
 
 class ServerProcess:
@@ -111,6 +56,7 @@ class ServerProcess:
 
     def __init__(self, command: ServerCommand, name: str, around: Surroundings) -> None:
         self.name, self._command, self._around = name, command, around
+        self._control = command.control or ProcessTree(around.ledger, f"service {name}")
         self._log = around.logs / f"{name}.log"
         self._threads = ThreadPoolExecutor(1, thread_name_prefix=name)
         self.pid, self.starts, self._is_asked = 0, 0, False
@@ -146,26 +92,28 @@ class ServerProcess:
         if self.is_running:
             self._is_asked = True
             self.resume()
-            self._command.control.ask_to_end(self.pid, self._command.grace_s)
+            self._control.ask_to_end(self.pid, self._command.grace_s)
         self._over.set()
         wait([self._running])
+        self._control.clear()
 
     def kill(self) -> None:
         """End it at once, without its cooperation."""
         if self.is_running:
             self._is_asked = True
-            self._command.control.kill(self.pid)
+            self._control.kill(self.pid)
         wait([self._running], GRACE_S)
         self._over.set()
         wait([self._running])
+        self._control.clear()
 
     def pause(self) -> None:
         """Stop its processes where they are."""
-        self._command.control.pause(self.pid)
+        self._control.pause(self.pid)
 
     def resume(self) -> None:
         """Let them go on."""
-        self._command.control.resume(self.pid)
+        self._control.resume(self.pid)
 
     def close(self) -> None:
         """End it for good."""
@@ -180,7 +128,7 @@ class ServerProcess:
     @property
     def is_paused(self) -> bool:
         """Whether all of its processes are stopped."""
-        return self.is_running and self._command.control.is_paused(self.pid)
+        return self.is_running and self._control.is_paused(self.pid)
 
     def why_ended(self) -> str:
         """Say why it ended, "" if it runs, or ended because it was to."""
@@ -232,22 +180,6 @@ def _await(
         )
     if said[0]:
         raise NotReady("the run was interrupted")
-
-
-def _tree(pid: int) -> list[psutil.Process]:
-    """Return a process and all that it started, itself first; nothing if it is gone."""
-    try:
-        process = psutil.Process(pid)
-        return [process, *process.children(recursive=True)]
-    except psutil.NoSuchProcess:
-        return []
-
-
-def _status(process: psutil.Process) -> str:
-    try:
-        return str(process.status())
-    except psutil.NoSuchProcess:
-        return str(psutil.STATUS_ZOMBIE)
 
 
 def _ending(running: Future[CommandResult], name: str, when: str = " ") -> str:

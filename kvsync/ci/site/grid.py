@@ -19,6 +19,7 @@ LETTERS: Mapping[CheckKind, str] = {
     "xfailed": "X",
     "flaky": "~",
     "skipped": "S",
+    "measured": "M",
     "quarantined": "Q",
     "not-run": "N",
     "void": "V",

@@ -16,7 +16,7 @@ from kvsync.ci.page.wording import duration, quantity
 from kvsync.ci.site.grid import FAILING, LETTERS, Grid, cut
 from kvsync.ci.site.overview import MOST_ROWS, MOST_VERDICTS, Overview
 from kvsync.ci.site.trend import Trend
-from kvsync.testing.results.outcome import OUTCOMES, CheckKind, Outcome
+from kvsync.testing.results.outcome import NEUTRAL, OUTCOMES, CheckKind, Outcome, worded
 
 INDEX = "index.html"
 
@@ -62,7 +62,7 @@ class PageText:
             most=MOST_ROWS,
             most_verdicts=MOST_VERDICTS,
             columns=grid_json(self.grid, self.linked),
-            kinds=LETTERS,
+            kinds={worded(kind): (letter, tone(kind)) for kind, letter in LETTERS.items()},
             tone=tone,
             line=line,
             symbols=SYMBOLS,
@@ -77,7 +77,7 @@ def grid_json(grid: Grid, linked: Collection[str]) -> dict[str, object]:
     stages = sorted({row.stage for row in grid.rows})
     scopes = sorted({_scope(run) for run in grid.runs})
     return {
-        "kinds": {letter: [kind, tone(kind)] for kind, letter in LETTERS.items()},
+        "kinds": {letter: [worded(kind), tone(kind)] for kind, letter in LETTERS.items()},
         "failing": "".join(sorted(FAILING)),
         "repositories": repositories,
         "stages": stages,
@@ -111,7 +111,7 @@ def tone(kind: CheckKind) -> str:
     """Return the colour of a kind: quarantined, flaky and skipped have one of their own."""
     if kind in ("flaky", "quarantined"):
         return kind
-    return "neutral" if kind == "skipped" else OUTCOMES[kind].name.lower()
+    return "neutral" if kind in NEUTRAL else OUTCOMES[kind].name.lower()
 
 
 def link(run: str) -> str:

@@ -44,7 +44,7 @@ from kvsync.testing.errors import ClusterError, WaitTimeout
 from kvsync.testing.faults.holding import PROOF_TIMEOUT_S, Injector
 from kvsync.testing.processes.runner import CommandResult, run
 from kvsync.testing.results.history import History, append_line
-from kvsync.testing.results.outcome import Check, CheckKind, StageResult, merge
+from kvsync.testing.results.outcome import Check, CheckKind, StageResult, merge, worded
 from kvsync.testing.results.texts import shortened
 from kvsync.testing.results.verdicts import NotRun
 
@@ -118,7 +118,7 @@ class _Running:
             found[0] = replace(found[0], duration_s=time.monotonic() - began)
             worst = max(found, key=lambda each: each.outcome)
             append_line(self._tests, {"event": "finished", "nodeid": name, "kind": worst.kind})
-            self._say(f"{each.kind}: {each.name}: {each.detail}" for each in found)
+            self._say(f"{worded(each.kind)}: {each.name}: {each.detail}" for each in found)
             yield from found
 
     def _carried_out(self, name: str, table: FaultTable) -> list[Check]:

@@ -3,7 +3,7 @@
 - What the files say decides, and the exit status has to agree. A file that is missing, older than the stage
   or cut off proves nothing, nor does an exit status that the tests do not explain: the stage is UNKNOWN.
 - Without files the exit status is the only check there is, and says that it is weak evidence.
-- A program that is not there is not-run, with its mend.
+- A program that is not there is not run, with its mend.
 """
 
 import shlex

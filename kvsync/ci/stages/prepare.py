@@ -1,16 +1,17 @@
 """What the stages of a repository need, made ready by its own commands: an environment, a build.
 
-In a checkout that stays it is made anew only when the commands or the files that it is made from change. The
-folder of a commit is new in every run, and prepared in every run.
+In a checkout that stays it is made anew only when the commands or the files that it is made from change, or
+something at its top that they made is gone. The folder of a commit is new, and prepared, in every run.
 """
 
 import hashlib
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Self
 
 from kvsync.ci.run_folder import RunFolder
 from kvsync.ci.stages.ending import why_it_ended_early
@@ -28,10 +29,33 @@ STAMPS = ".prepared"
 
 
 @dataclass(frozen=True, slots=True)
+class Prepared:
+    """From what a checkout was prepared, and what that made at its top: an environment, a build."""
+
+    digest: str = ""
+    made: frozenset[str] = frozenset()
+
+    @classmethod
+    def read(cls, stamp: Path) -> Self:
+        """Return what was written, of none or one that cannot be read nothing."""
+        try:
+            found = json.loads(stamp.read_text(encoding="utf-8"))
+            return cls(str(found["digest"]), frozenset(found["made"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            return cls()
+
+    def write(self, stamp: Path) -> None:
+        """Keep it for the next run."""
+        stamp.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(stamp, json.dumps({"digest": self.digest, "made": sorted(self.made)}))
+
+
+@dataclass(frozen=True, slots=True)
 class PrepareStage:
     """Runs commands in the repository, up to the first that fails: then nothing that needs them can be run.
 
-    `made_from`: files that decide what is made, none where that is not known. `made`: files that it makes.
+    `made_from`: files that decide what is made, none where that is not known. `made`: files that it makes,
+    besides those that it was seen to make at the top.
     """
 
     commands: Sequence[Sequence[str]]
@@ -44,10 +68,12 @@ class PrepareStage:
         """See Stage; each check is a command."""
         started_at = datetime.now(UTC)
         stamp, digest = self._stamp(context), self._digest(context.repository)
-        if digest and stamp.is_file() and stamp.read_text() == digest and self._is_made(context.repository):
+        before = Prepared.read(stamp)
+        if digest and before.digest == digest and self._is_made(context.repository, before.made):
             check = Check(name="nothing changed since it was prepared", kind="passed")
             return merge(self.name, [check], started_at=started_at)
         stamp.unlink(missing_ok=True)
+        top = _top(context.repository) - before.made
         checks: list[Check] = []
         for number, words in enumerate(self.commands, start=1):
             left_s = self.timeout_s - sum(check.duration_s for check in checks)
@@ -55,8 +81,7 @@ class PrepareStage:
             if checks[-1].kind != "passed":
                 break
         else:
-            stamp.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(stamp, digest)
+            Prepared(digest, _top(context.repository) - top).write(stamp)
         log = RunFolder(context.run_dir).logs / f"{self.name}.log"
         return merge(
             self.name,
@@ -103,8 +128,12 @@ class PrepareStage:
             found.update(hashlib.sha256(path.read_bytes() if path.is_file() else b"").digest())
         return found.hexdigest()
 
-    def _is_made(self, repository: Path) -> bool:
-        return all((repository / name).exists() for name in self.made)
+    def _is_made(self, repository: Path, made: Collection[str]) -> bool:
+        return all((repository / name).exists() for name in (*self.made, *made))
+
+
+def _top(repository: Path) -> frozenset[str]:
+    return frozenset(path.name for path in repository.iterdir())
 
 
 def _ending(command: CommandResult) -> tuple[CheckKind, str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from kvsync.ci.run_folder import RunFolder
 from kvsync.testing.results.history import Record, parse_lines
-from kvsync.testing.results.outcome import StageResult
+from kvsync.testing.results.outcome import StageResult, worded
 from kvsync.testing.results.texts import counted, shortened
 
 
@@ -45,9 +45,9 @@ class StageProgress:
     def counts(self) -> str:
         """Such as `12 of 40: 11 passed, 1 failed`; at the end what its result says."""
         if self.result:
-            kinds = ", ".join(f"{count} {kind}" for kind, count in self.result.counts.items())
+            kinds = ", ".join(f"{count} {worded(kind)}" for kind, count in self.result.counts.items())
             return f"{counted(len(self.result.checks), 'check')}: {kinds}" if kinds else "no check"
-        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(self.kinds.items()) if count)
+        kinds = ", ".join(f"{count} {worded(kind)}" for kind, count in sorted(self.kinds.items()) if count)
         return f"{self.finished} of {self.total}" + (f": {kinds}" if kinds else "")
 
     def advance(self, record: Record, now: float) -> None:
@@ -90,11 +90,17 @@ class RunProgress:
     """Follows the folder of one run; `refresh` reads what is new since the last time.
 
     What is there at the beginning belongs to an earlier attempt and is not shown. `known` says which stages
-    the run has; of a commit that is still to be fetched, that may change until the first one begins.
+    the run has; of a commit that is still to be fetched, that may change until the first one begins. `gating`
+    returns a result as the verdict takes it, without what the repository excuses or accepts.
     """
 
-    def __init__(self, folder: RunFolder, known: Callable[[], Sequence[str]]) -> None:
-        self._folder, self._known = folder, known
+    def __init__(
+        self,
+        folder: RunFolder,
+        known: Callable[[], Sequence[str]],
+        gating: Callable[[StageResult], StageResult],
+    ) -> None:
+        self._folder, self._known, self._gating = folder, known, gating
         self._begun_before = self._begun_at()
         self.stages: list[StageProgress] = []
         self._lines: dict[str, NewLines] = {}
@@ -132,6 +138,6 @@ class RunProgress:
                 continue
             result = self._folder.result(stage.name)
             if result and result != self._earlier[stage.name]:
-                stage.result = result
+                stage.result = self._gating(result)
                 ended.append(stage)
         return ended

@@ -14,7 +14,8 @@ from kvsync.ci.box.box import Box
 from kvsync.ci.run_folder import RunFolder
 from kvsync.testing.processes.ledger import Ledger
 from kvsync.testing.results.attempts import OTHER_CODE, again, unpassed
-from kvsync.testing.results.outcome import Outcome, StageResult
+from kvsync.testing.results.outcome import Outcome, StageResult, worded
+from kvsync.testing.results.paths import from_top
 from kvsync.testing.results.verdicts import unproven
 
 LOCAL = "local"
@@ -112,7 +113,7 @@ def repeated(stage: str, context: StageContext) -> tuple[str, ...]:
 
 def keep_result(result: StageResult, context: StageContext, *, whole: bool = False) -> StageResult:
     """Keep the result of a stage, or of a `whole` one, merged with earlier attempts; returns what is kept."""
-    folder = RunFolder(context.run_dir)
+    folder, result = RunFolder(context.run_dir), from_top(result, context.repository)
     earlier = folder.result(result.name) if context.attempt > 1 else None
     if earlier:
         if context.other_code:
@@ -128,7 +129,7 @@ def _broken(name: str, error: Exception, started_at: datetime) -> StageResult:
     verdict = unproven(error)
     if verdict is not None:
         return StageResult.unknown(
-            name, f"{verdict.kind}: {verdict}", started_at=started_at, detail=str(verdict)
+            name, f"{worded(verdict.kind)}: {verdict}", started_at=started_at, detail=str(verdict)
         )
     return StageResult.unknown(
         name,

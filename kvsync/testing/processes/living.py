@@ -46,8 +46,9 @@ def find_strays(run: str) -> list[psutil.Process]:
 def end(processes: Iterable[psutil.Process], *, grace_s: float = GRACE_S) -> None:
     """Ask processes to end and kill those that do not; raises WaitTimeout when one survives even that."""
     alive = [process for process in processes if _is_alive(process)]
-    for process in alive:
-        _signal(process, signal.SIGTERM)
+    for number in (signal.SIGTERM, signal.SIGCONT):  # one that is stopped heeds it once it goes on
+        for process in alive:
+            _signal(process, number)
     deadline = time.monotonic() + grace_s
     while alive and time.monotonic() < deadline:
         _, alive = psutil.wait_procs(alive, timeout=0.05)
@@ -74,13 +75,26 @@ def lives(pid: int, born: float) -> bool:
         return False
 
 
+def descendants(process: psutil.Process) -> list[psutil.Process]:
+    """Return what a living process started, and what that started, whatever sessions they made."""
+    try:
+        return process.children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
 def _members(entry: LedgerEntry) -> list[psutil.Process]:
-    """Return the process of an entry and its group; without the leader, only those marked with the run."""
+    """Return the process of an entry, its group and all that it started.
+
+    Without the leader: those of its group that are marked with the run.
+    """
     match entry.facts:
         case {"pid": int(pid), "create_time": float(born)}:
             leads = _leads(pid, born)
-            found = (each for each in psutil.process_iter() if pid in {each.pid, _group(each)})
-            return [each for each in found if _is_alive(each) and (leads or _is_of(each, entry.run))]
+            group = [each for each in psutil.process_iter() if pid in {each.pid, _group(each)}]
+            started = descendants(psutil.Process(pid)) if leads else []
+            every = dict.fromkeys([*group, *started])
+            return [each for each in every if _is_alive(each) and (leads or _is_of(each, entry.run))]
     return []
 
 

@@ -3,7 +3,7 @@
 - The command writes straight into its log file; lines for the callback are read back from there. No pipe
   can block, no thread can leak, and the log goes on even when this process is killed.
 - It leads a process group of its own. Whatever ends the run (exit, time limit, stop, an error here), the
-  group is killed, so grandchildren go too.
+  group is killed, so grandchildren go too; with a command that has to be killed, also those that left it.
 """
 
 import contextlib
@@ -20,6 +20,7 @@ from threading import Event
 import psutil
 
 from kvsync.testing.processes.ledger import Ledger
+from kvsync.testing.processes.living import descendants
 
 TAIL_BYTES = 64 * 1024
 """The end of the output that a result carries; the log has all of it."""
@@ -156,7 +157,12 @@ def _end(process: subprocess.Popen[bytes], grace_s: float) -> None:
         if process.poll() is None:
             _signal_group(process, number)
             _ended(process, grace_s)
+    # Those in sessions of their own would notice its end, unless they are stopped.
+    left = descendants(psutil.Process(process.pid)) if process.poll() is None else []
     _signal_group(process, signal.SIGKILL)
+    for each in left:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            each.kill()
     process.wait()
 
 

@@ -10,7 +10,7 @@
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from kvsync.testing.results.outcome import Attempt, Check, CheckKind, Outcome, StageResult, merge
+from kvsync.testing.results.outcome import NEUTRAL, Attempt, Check, CheckKind, Outcome, StageResult, merge
 
 AGAIN: frozenset[CheckKind] = frozenset({"failed", "error", "timeout", "infra-error"})
 """How a check has to have ended to be tried again."""
@@ -70,7 +70,7 @@ def unknown_tests(result: StageResult, known: Collection[str] | None) -> tuple[s
 
 def unpassed(result: StageResult) -> tuple[str, ...]:
     """Return the checks to repeat so that the stage could pass; none stands for all of them."""
-    bad = [c.name for c in result.checks if c.outcome is not Outcome.PASSED and c.kind != "skipped"]
+    bad = [c.name for c in result.checks if c.outcome is not Outcome.PASSED and c.kind not in NEUTRAL]
     return () if result.doubt or any(not _is_test(name) for name in bad) else tuple(bad)
 
 

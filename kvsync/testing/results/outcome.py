@@ -3,6 +3,7 @@
 - PASSED < UNKNOWN < FAILED: a merge is as bad as its worst part, and a merge of nothing is UNKNOWN.
 - A check says how it ended (its kind); its outcome follows from the kind, so the two never disagree.
 - A skipped check proves nothing: it stays visible, and a stage in which every check was skipped is UNKNOWN.
+  Nor does one that only measured something, of which nothing was asked.
 - A flaky check passed at its last attempt; the attempts before are kept and shown.
 - A quarantined check failed, and its repository says for a time that this does not gate: it is shown
   wherever a failure is and, like a skipped one, spoils and proves nothing.
@@ -23,6 +24,7 @@ CheckKind = Literal[
     "xfailed",
     "flaky",
     "skipped",
+    "measured",
     "quarantined",
     "not-run",
     "void",
@@ -47,6 +49,7 @@ OUTCOMES: Mapping[CheckKind, Outcome] = {
     "xfailed": Outcome.PASSED,
     "flaky": Outcome.PASSED,
     "skipped": Outcome.UNKNOWN,
+    "measured": Outcome.UNKNOWN,
     "quarantined": Outcome.UNKNOWN,
     "not-run": Outcome.UNKNOWN,
     "void": Outcome.UNKNOWN,
@@ -57,8 +60,16 @@ OUTCOMES: Mapping[CheckKind, Outcome] = {
     "timeout": Outcome.FAILED,
 }
 
-ASIDE: frozenset[CheckKind] = frozenset({"skipped", "quarantined"})
+ASIDE: frozenset[CheckKind] = frozenset({"skipped", "measured", "quarantined"})
 """What a merge looks past: kinds that are shown and decide nothing."""
+
+NEUTRAL: frozenset[CheckKind] = frozenset({"skipped", "measured"})
+"""Those of them that nobody has to do anything about."""
+
+
+def worded(kind: str) -> str:
+    """Return a kind as people read it everywhere, such as `not run`; data has it as it is."""
+    return kind.replace("-", " ")
 
 
 def worst(outcomes: Iterable[Outcome]) -> Outcome:
@@ -180,7 +191,7 @@ class StageResult:
 
     def summary(self) -> str:
         """Say in one line how the stage ended."""
-        counts = ", ".join(f"{count} {kind}" for kind, count in self.counts.items())
+        counts = ", ".join(f"{count} {worded(kind)}" for kind, count in self.counts.items())
         return ": ".join(filter(None, [f"{self.outcome.name}: {self.name}", self.reason or counts]))
 
     def to_json(self) -> dict[str, object]:

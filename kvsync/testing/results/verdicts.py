@@ -1,7 +1,8 @@
 """What a test raises when it can say neither "passed" nor "failed".
 
-Each becomes a check of its own kind with the outcome UNKNOWN; plain pytest shows it as skipped with the
-reason. All are ordinary exceptions: cleanup code and task groups treat them like any other.
+Each becomes a check of its own kind with the outcome UNKNOWN. Plain pytest has no word for that: there a Void
+fails, because what it was to test was not tested, and the others are skipped and named at the end. All are
+ordinary exceptions: cleanup code and task groups treat them like any other.
 """
 
 from typing import ClassVar, Literal

@@ -209,7 +209,7 @@ def cluster(api: Api, ledger: Ledger) -> KubernetesCluster:
 def test_a_node_that_may_not_be_closed_is_not_drained(
     cluster: KubernetesCluster, api: Api, ledger: Ledger
 ) -> None:
-    """The test is not-run with the reason, nothing stays to be undone, and undoing it does nothing."""
+    """The test is not run with the reason, nothing stays to be undone, and undoing it does nothing."""
     api.refusals[NODE] = LACKING
 
     with pytest.raises(NotRun, match=f"cannot cordon n1: 403: {LACKING}"):
@@ -223,7 +223,7 @@ def test_a_node_that_may_not_be_closed_is_not_drained(
 def test_a_node_whose_pods_may_not_be_evicted_is_opened_again(
     cluster: KubernetesCluster, api: Api, ledger: Ledger
 ) -> None:
-    """The test is not-run, and the node is known to be closed until it is open."""
+    """The test is not run, and the node is known to be closed until it is open."""
     api.refusals[f"POST {PODS}/engine-1/eviction"] = LACKING
 
     with pytest.raises(NotRun, match=f"cannot evict engine-1: 403: {LACKING}"):

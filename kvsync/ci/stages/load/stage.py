@@ -25,6 +25,14 @@ from kvsync.testing.results.history import read_lines
 from kvsync.testing.results.outcome import StageResult, merge
 from kvsync.testing.results.verdicts import NotRun
 
+MOST_RECORDS = 100_000
+"""Requests that `requests.jsonl` has one by one, of those served and of those that fail: 25 MB each."""
+
+SUMMED = (
+    f"requests.jsonl has the first {MOST_RECORDS:,} requests that were served, and that failed, one by one; "
+    "the others are in it as sums, so that all of them are judged"
+)
+
 _TURN_S = 0.2
 _LAST_ANSWERS_S = 2.0
 """For answers that are still to come when a stage is ended from outside."""
@@ -59,7 +67,7 @@ class LoadStage:
             result,
             log=f"logs/{label}.log",
             duration_s=time.monotonic() - started,
-            remarks=(*result.remarks, *left_out),
+            remarks=(*result.remarks, *left_out, *([SUMMED] if _is_summed(offered) else [])),
         )
 
     def _values(self, context: StageContext) -> dict[str, str]:
@@ -78,6 +86,7 @@ class LoadStage:
     ) -> OfferedRequests:
         """Send all requests, or what there is time for; return what came of them."""
         history = context.run_dir / "evidence" / label / "requests.jsonl"
+        stream = replace(stream, most_records=MOST_RECORDS)
         generator = Generator([stream], run_dir=context.run_dir, name=label, test=self.name, history=history)
         why = ""
         try:
@@ -109,3 +118,8 @@ class LoadStage:
         keep_load(self.name, context.run_dir / "evidence" / label, offered, thresholds, checks)
         result = merge(self.name, checks, started_at=started_at)
         return result.doubted(offered.why) if offered.why else result
+
+
+def _is_summed(offered: OfferedRequests) -> bool:
+    every = offered.tallies.values()
+    return max(sum(each.served.count for each in every), sum(each.failed for each in every)) > MOST_RECORDS

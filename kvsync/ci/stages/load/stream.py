@@ -24,6 +24,7 @@ from kvsync.testing.load.http.requests import RequestKind, Values
 from kvsync.testing.load.http.stream import HttpStream
 from kvsync.testing.load.http.thresholds import Threshold, parse
 from kvsync.testing.load.plan import Phase
+from kvsync.testing.results.texts import counted
 from kvsync.testing.results.verdicts import NotRun
 
 
@@ -50,14 +51,14 @@ def stream_of(
 
 
 def asked_of(table: LoadStageTable, profile: Profile) -> tuple[list[Threshold], list[str]]:
-    """Return the thresholds in runs of a profile, and remarks on those over phases of other runs."""
+    """Return the thresholds in runs of a profile, and a remark on those over phases of other runs."""
     here = {each.name or each.kind for each in table.phases if profile in each.profiles}
     thresholds = [parse(each) for each in table.thresholds]
     asked = [each for each in thresholds if not each.phase or each.phase in here]
-    left_out = [
-        f"not asked in the profile {profile}: {each.text}" for each in thresholds if each not in asked
-    ]
-    return asked, left_out
+    left_out = [each for each in thresholds if each not in asked]
+    phases = ", ".join(dict.fromkeys(each.phase for each in left_out))
+    said = f"not asked in the profile {profile}: {counted(len(left_out), 'threshold')} over {phases}"
+    return asked, [said] if left_out else []
 
 
 def _kind(name: str, table: RequestTable, given: Mapping[str, str]) -> RequestKind:

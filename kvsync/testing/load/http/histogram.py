@@ -10,6 +10,7 @@ import struct
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from typing import Any, Self
 
 _COOKIE, _COMPRESSED_COOKIE = 0x1C849303 | 0x10, 0x1C849304 | 0x10
 _LARGEST_US = 3_600_000_000
@@ -40,6 +41,19 @@ class LatencyHistogram:
         self.count += other.count
         self._sum_s += other._sum_s
         self.max_s = max(self.max_s, other.max_s)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain JSON values, which `from_json` reads without a loss."""
+        return {"counts": sorted(self._counts.items()), "sum_s": self._sum_s, "max_s": self.max_s}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """Build one from its JSON."""
+        made = cls()
+        made._counts.update({int(index): int(count) for index, count in value["counts"]})
+        made.count = made._counts.total()
+        made._sum_s, made.max_s = float(value["sum_s"]), float(value["max_s"])
+        return made
 
     @property
     def mean_s(self) -> float:

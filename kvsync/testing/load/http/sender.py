@@ -9,14 +9,14 @@ import select
 import ssl
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
 
 from kvsync.testing.load.http.requests import Captured, HttpRequest, captured_in
-from kvsync.testing.load.http.tally import RequestTally
+from kvsync.testing.load.http.tally import SUM, RequestTally
 from kvsync.testing.results.history import History
 from kvsync.testing.results.texts import shortened
 
@@ -26,6 +26,8 @@ IDLE_S = 3.0
 """Servers close connections that nothing was sent on for five seconds, some sooner."""
 LARGEST = 16 * 1024**2
 """Bytes of an answer that are read to capture values; the rest of it is only received."""
+SUM_S = 5.0
+"""How often sums are written: what a killed sender loses."""
 _CHUNK = 65536
 
 
@@ -34,9 +36,15 @@ class _TooLate(Exception):
 
 
 class HttpSender:
-    """Sends requests to a service at `target`; may be used by several threads at a time."""
+    """Sends requests to a service at `target`; may be used by several threads at a time.
 
-    def __init__(self, target: str, history: History, *, f: str = "request") -> None:
+    Of those that are served, and of those that fail, the first `most_records` have a record each. What comes
+    after them is written as sums, so that nothing is lost that counts: see kvsync.testing.load.http.tally.
+    """
+
+    def __init__(
+        self, target: str, history: History, *, f: str = "request", most_records: int | None = None
+    ) -> None:
         self.history, self.captured, self._f = history, Captured(), f
         parts = urlsplit(target)
         self._host, self._port, self._base = parts.hostname or "", parts.port, parts.path.rstrip("/")
@@ -45,6 +53,9 @@ class HttpSender:
         self._lock = threading.Lock()
         self._tallies: dict[tuple[int, str], RequestTally] = {}
         self._queued = self._busy = 0
+        self._most, self._written = most_records, Counter[object]()
+        self._sums: dict[tuple[int, str], RequestTally] = {}
+        self._summed_at = time.monotonic()
 
     def __enter__(self) -> Self:
         return self
@@ -54,6 +65,8 @@ class HttpSender:
     ) -> None:
         while self._idle:
             self._idle.pop()[1].close()
+        with self._lock:
+            self._write_sums()
 
     @property
     def waiting(self) -> int:
@@ -109,8 +122,21 @@ class HttpSender:
         with self._lock:
             self._busy -= 1
             self._queued -= 1
-            self._tallies.setdefault((request.phase, request.kind.name), RequestTally()).add(record)
-        self.history.append(f=self._f, **record)  # type: ignore[arg-type]  # the type is one of its fields
+            place = request.phase, request.kind.name
+            self._tallies.setdefault(place, RequestTally()).add(record)
+            self._written[record["type"]] += 1
+            if is_summed := self._most is not None and self._written[record["type"]] > self._most:
+                self._sums.setdefault(place, RequestTally()).add(record)
+            if self._sums and time.monotonic() - self._summed_at >= SUM_S:
+                self._write_sums()
+        if not is_summed:
+            self.history.append(f=self._f, **record)  # type: ignore[arg-type]  # the type is one of its fields
+
+    def _write_sums(self) -> None:
+        for (phase, name), tally in self._sums.items():
+            self.history.append(f=self._f, type=SUM, phase=phase, request=name, **tally.to_json())
+        self._sums.clear()
+        self._summed_at = time.monotonic()
 
     def _exchange(self, request: HttpRequest, until: float) -> tuple[int, Mapping[str, str], bytes]:
         connection = self._connection(until)

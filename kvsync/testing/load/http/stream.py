@@ -44,7 +44,7 @@ class HttpStream:
     """Requests to `target` in `phases`, one after the other; their records are of the kind `f`.
 
     Phases that climb and follow each other under one name are the steps of a climb: where one of `thresholds`
-    breaks, the rest of them is left out.
+    breaks, the rest of them is left out. `most_records`: see HttpSender; None for a record of each request.
     """
 
     target: str
@@ -54,6 +54,7 @@ class HttpStream:
     values: Mapping[str, Values] = field(default_factory=dict)
     thresholds: Sequence[str] = ()
     f: str = "request"
+    most_records: int | None = None
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> Self:
@@ -75,7 +76,7 @@ class HttpStream:
 
     def sender(self, history: History) -> HttpSender:
         """Return what sends them."""
-        return HttpSender(self.target, history, f=self.f)
+        return HttpSender(self.target, history, f=self.f, most_records=self.most_records)
 
     def coming(self, sender: HttpSender, began: float, stop: threading.Event) -> Iterator[HttpRequest]:
         """Give what is to be sent, in order; between the steps of a climb it waits for answers."""

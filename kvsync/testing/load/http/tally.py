@@ -8,7 +8,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Any, Self
 
 from kvsync.testing.load.http.histogram import LatencyHistogram
 from kvsync.testing.load.http.thresholds import Threshold
@@ -17,6 +17,12 @@ from kvsync.testing.traffic.service import LATE_S
 
 ERRORS_KEPT = 10
 """Different errors that are kept; what comes after them is only counted."""
+
+
+SUM = "sum"
+"""The type of a record of many requests: what they add up to."""
+
+_COUNTS = ("failed", "late", "failed_in_time", "crowded")
 
 
 @dataclass(slots=True)
@@ -52,6 +58,22 @@ class RequestTally:
         error = f"{record['status'] or ''} {record['error']}".strip()
         if error in self.errors or len(self.errors) < ERRORS_KEPT:
             self.errors[error] += 1
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain JSON values, which `from_json` reads without a loss."""
+        return {
+            **{name: getattr(self, name) for name in _COUNTS},
+            "served": self.served.to_json(),
+            "errors": dict(self.errors),
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """Build one from its JSON."""
+        counts = {name: int(value[name]) for name in _COUNTS}
+        return cls(
+            served=LatencyHistogram.from_json(value["served"]), errors=Counter(value["errors"]), **counts
+        )
 
     def merge(self, other: "RequestTally") -> None:
         """Count also what another one has."""
@@ -101,5 +123,9 @@ def tallied(records: Iterable[Record], f: str = "request") -> dict[tuple[int, st
     for record in records:
         if record["f"] == f:
             place = int(str(record["phase"])), str(record["request"])
-            found.setdefault(place, RequestTally()).add(record)
+            tally = found.setdefault(place, RequestTally())
+            if record["type"] == SUM:
+                tally.merge(RequestTally.from_json(record))
+            else:
+                tally.add(record)
     return found

@@ -6,7 +6,8 @@ MEASURE [of REQUEST] [in PHASE] < LIMIT      # also <=, > and >=
 
 MEASURE is `p50`, `p99.9` and so on, `mean` or `max`, which are latencies and take us, ms, s or m; `errors`, a
 share in %; or `rate`, the requests that are served in a second. Without a REQUEST all count together, without
-a PHASE all phases, those that climb only if there are no others. Names with spaces are quoted:
+a PHASE all phases, those that climb only if there are no others. Requests arrive at random (a Poisson
+process): of N that are planned, about the square root of N come more or fewer. Names with spaces are quoted:
 `p95 of "GET /a b" < 1 s`.
 """
 

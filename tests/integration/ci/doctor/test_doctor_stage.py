@@ -133,7 +133,7 @@ def test_a_context_that_is_not_allowed_is_refused_before_it_is_asked_anything(
     assert result.outcome is Outcome.UNKNOWN
     assert [check.kind for check in result.checks] == ["not-run"]
     assert result.reason == (
-        "not-run: --cluster kubeconfig:prod cannot run here: "
+        "not run: --cluster kubeconfig:prod cannot run here: "
         "context: prod is not allowed: a run touches only contexts that are allowed by name; mend: "
         "set KVSYNC_CI_ALLOWED_CONTEXTS=prod, or allowed_contexts in kvsync-ci.toml, "
         "if runs may use that cluster"

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from kvsync.ci.archive.comparison import RunComparison
 from kvsync.ci.archive.trends import Trends
-from kvsync.ci.page.evidence import Evidence, FaultWindow, RequestPoint
+from kvsync.ci.page.evidence import Evidence, FaultWindow, IndexComparison, RequestPoint
 from kvsync.ci.page.page import render
 from kvsync.ci.page.timeline import Timeline, local_pods
 from kvsync.ci.report.difference import difference
@@ -116,6 +116,21 @@ def test_everything_is_on_one_axis() -> None:
         (25.0, "violation", "lost 00ff"),
         (30.0, "pod", "qwen-0 ended"),
     ]
+
+
+def test_the_time_line_has_rows_of_what_a_project_has() -> None:
+    """One that holds no cache against the truth and has no pods gets no rows of them."""
+    request = RequestPoint(at=5.0, latency_s=0.1, ok=True)
+    bare = Evidence(clock_s=NOON.timestamp(), requests={"load": [request]})
+    comparison = IndexComparison(test="t", ok=True, pods=1, blocks=1, violations=())
+
+    rows = [
+        found.rows
+        for each in (bare, replace(bare, comparisons=[comparison]))
+        if (found := Timeline.of(report(stage("load")), each))
+    ]
+
+    assert rows == [["stages"], ["stages", "violations"]]
 
 
 def test_the_clock_of_a_history_is_that_of_most_records() -> None:

@@ -273,6 +273,17 @@ def test_verdict_comes_first() -> None:
     assert positions == sorted(positions)
 
 
+def test_a_run_is_repeated_by_a_command_and_not_by_python() -> None:
+    """All parameters are in a file beside the page."""
+    made = report(stage("unit"), parameters={"trace": None, "stages": ["unit"], "settings": {"a": 1}})
+    page = Page(render(made, Evidence(), []))
+
+    _, _, said = page.text.rpartition("Repeat this run")
+    assert said.strip().startswith("kvsync-ci run unit --seed 7")
+    assert not any(each in said for each in ("None", "['", "{'"))
+    assert ("href", "parameters.json") in page.attributes
+
+
 @pytest.mark.parametrize(
     ("kinds", "title"),
     [(("passed",), "✓ PASSED"), (("void",), "? UNKNOWN"), ((), "? UNKNOWN")],

@@ -167,7 +167,7 @@ def test_in_a_box_nothing_is_started(run_stage: RunStage, context: StageContext)
     result = run_stage("whole", inside=replace(context, box=Box()))
 
     assert result.outcome is Outcome.UNKNOWN
-    assert result.reason.startswith("not-run: it needs back, front, and in a box there are no services: run")
+    assert result.reason.startswith("not run: it needs back, front, and in a box there are no services: run")
     assert not (context.run_dir / "logs").exists()
 
 

@@ -172,9 +172,9 @@ def test_a_program_that_is_not_there_is_not_run(context: StageContext) -> None:
 
     for result in (alone, called):
         assert result.outcome is Outcome.UNKNOWN
-        assert result.reason.startswith("not-run: ")
+        assert result.reason.startswith("not run: ")
         assert "install it where the pipeline runs, or with `prepare` in stages.toml" in result.reason
-        assert result.reason == f"not-run: {result.checks[0].detail}"
+        assert result.reason == f"not run: {result.checks[0].detail}"
     assert "no-such-linter, or what it calls, is not there" in alone.reason
 
 

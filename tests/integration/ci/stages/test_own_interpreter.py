@@ -1,5 +1,6 @@
 """Stages of pytest with the project's own interpreter."""
 
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -110,7 +111,7 @@ def test_an_interpreter_that_is_not_there(context: StageContext) -> None:
     result = run(context, python=".venv-3.12/bin/python")
 
     assert result.outcome is Outcome.UNKNOWN
-    assert result.reason == "not-run: there is no .venv-3.12/bin/python; let `prepare` in stages.toml make it"
+    assert result.reason == "not run: there is no .venv-3.12/bin/python; let `prepare` in stages.toml make it"
 
 
 def test_with_our_plugin_it_is_used(context: StageContext) -> None:
@@ -131,19 +132,21 @@ def prepared(context: StageContext, *commands: list[str], made: str = "made") ->
 
 def test_it_is_prepared_anew_only_when_something_changed(context: StageContext) -> None:
     """The commands, the files that it is made from, or that what was made is gone."""
-    count = ["sh", "-c", "echo x >> count; touch made"]
+    count = ["sh", "-c", "echo x >> count; touch made; mkdir -p build/deep"]
     counts = []
-    for change in (None, None, "lock", "made", "command", None):
+    for change in (None, None, "lock", "made", "command", None, "build", None):
         if change == "lock":
             (context.repository / "lock").write_text("1")
         elif change == "made":
             (context.repository / "made").unlink()
+        elif change == "build":  # which nobody names
+            shutil.rmtree(context.repository / "build")
         elif change == "command":
             count = [*count, "more"]
         assert prepared(context, count).outcome is Outcome.PASSED
         counts.append(len((context.repository / "count").read_text().split()))
 
-    assert counts == [1, 1, 2, 3, 4, 4]
+    assert counts == [1, 1, 2, 3, 4, 4, 5, 5]
 
 
 def test_what_cannot_be_prepared_is_unknown_and_tried_again(context: StageContext) -> None:

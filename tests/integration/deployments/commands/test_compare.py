@@ -113,7 +113,7 @@ def test_a_run_says_why_a_stage_is_in_doubt(tmp_path: Path) -> None:
     keep(tmp_path, A, "failed", branch="main")
     report = Report.read(RunFolder(tmp_path / A).report)
     cut = merge("go", [Check(name="a", kind="passed")], started_at=AT).doubted("junit.xml: it was cut")
-    absent = StageResult.unknown("lint", "not-run: no ruff", started_at=AT, detail="no ruff")
+    absent = StageResult.unknown("lint", "not run: no ruff", started_at=AT, detail="no ruff")
     empty = merge("old", [], started_at=AT)
     replace(report, stages=[*report.stages, cut, absent, empty]).write(RunFolder(tmp_path / A).report)
 

@@ -43,7 +43,7 @@ def command(tmp_path: Path) -> Command:
         (["--minimum", "75"], 0, "passed coverage: total: 75.00 %, at least 75 % are asked for"),
         (["--minimum", "76"], 1, "FAILED: coverage: 1 of 1 failed"),
         (["--path", "src/**=80"], 1, "failed coverage: src/**"),
-        (["--path", "lib/**=1"], 2, "not-run coverage: lib/**: it fits no file"),
+        (["--path", "lib/**=1"], 2, "not run coverage: lib/**: it fits no file"),
         (["--changed", "50", "--base", "HEAD~1"], 0, "passed coverage: changed lines: 50.00 %"),
         (["--changed", "60", "--base", "HEAD~1"], 1, "src/a.py: 3"),
         (

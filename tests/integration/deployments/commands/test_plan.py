@@ -60,6 +60,22 @@ def test_a_first_file_is_written_once(repository: Path) -> None:
         command(repository, "init")
 
 
+def test_git_leaves_out_what_runs_leave(repository: Path) -> None:
+    """In this clone alone, and it is said; what is left out already, or lies elsewhere, needs no word."""
+    git = ("git", "-C", str(repository))
+    said = []
+    for folder in (repository / "reports", repository / "reports", repository.parent / "elsewhere"):
+        (repository / "stages.toml").unlink(missing_ok=True)
+        words = ["init", "--repository", str(repository), "--report-dir", str(folder)]
+        said.append("git leaves out" in CliRunner().invoke(app, words, catch_exceptions=False).output)
+        folder.mkdir(exist_ok=True)
+        (folder / "report.json").touch()
+    status = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=True)
+
+    assert said == [True, False, False]
+    assert status.stdout == "?? stages.toml\n"
+
+
 def test_a_plan_shows_what_would_run_and_what_would_not(repository: Path) -> None:
     """With the time that the owner allows at most; nothing is known of a stage that has never run."""
     (repository / "stages.toml").write_text(FILE)

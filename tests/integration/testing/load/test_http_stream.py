@@ -5,6 +5,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -129,6 +130,23 @@ def offered(stream: HttpStream, run_dir: Path) -> tuple[dict[tuple[int, str], Re
     ends = [each for each in read_lines(generator.history) if each["f"] == "phase" and each["type"] == "stop"]
     assert not list((run_dir / "logs").glob("*.plan.json"))
     return tallied(generator.records()), ends
+
+
+def test_a_long_load_is_kept_in_sums_and_judged_in_full(shop: Shop, tmp_path: Path) -> None:
+    """Of those served and of those that failed, only the first have a record of their own."""
+    kinds = [RequestKind(name="good", path="/0"), RequestKind(name="bad", path="/bad")]
+    stream = HttpStream(target=url(shop), kinds=kinds, phases=hold(200), seed=1)
+
+    (tallies, _), (summed, _) = (
+        offered(replace(stream, most_records=most), tmp_path / str(most)) for most in (None, 3)
+    )
+    records = [each["type"] for each in read_lines(tmp_path / "3" / "history" / "load.jsonl")]
+
+    assert {place: (each.count, each.failed) for place, each in summed.items()} == {
+        place: (each.count, each.failed) for place, each in tallies.items()
+    }
+    assert summed[0, "bad"].errors == {"500 it broke": summed[0, "bad"].count}
+    assert (records.count("ok"), records.count("fail")) == (3, 3)
 
 
 def test_what_is_declared_arrives(shop: Shop, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The command runner: whatever a command does, it is bounded, recorded and gone afterwards."""
 
 import json
+import subprocess
 import sys
 import threading
 from collections.abc import Callable
@@ -10,7 +11,7 @@ import psutil
 import pytest
 
 from kvsync.testing.processes.ledger import Ledger, leftovers
-from kvsync.testing.processes.living import find_strays
+from kvsync.testing.processes.living import facts_of, find_strays, reap
 from kvsync.testing.processes.runner import CommandResult, run
 from kvsync.testing.processes.wait import wait_for
 
@@ -152,6 +153,48 @@ def test_nothing_stays_behind(python: Run, ledger: Ledger) -> None:
 
     assert threading.active_count() == threads
     assert leftovers([ledger.path]) == []
+
+
+UNMARKED = (
+    "import subprocess, sys; print(subprocess.Popen([sys.executable, '-c',"
+    " 'import os, signal, time; os.kill(os.getpid(), signal.SIGSTOP); time.sleep(60)'],"
+    " env={}, start_new_session=True).pid, flush=True);"
+)
+"""Starts a process that stops, in a session of its own and without the mark of the run."""
+
+
+def is_gone(process: psutil.Process) -> bool:
+    """Say whether a process has ended; who has to notice that is not our business."""
+    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+
+
+def test_what_a_killed_command_started_ends_with_it(python: Run) -> None:
+    """Also what is stopped and left its group, and so notices nothing."""
+    started: list[psutil.Process] = []
+    stop = threading.Event()
+
+    def on_line(line: str) -> None:
+        if line == "up":
+            stop.set()
+        else:
+            started.append(psutil.Process(int(line)))
+
+    assert python(UNMARKED + IGNORES_SIGNALS, stop=stop, on_line=on_line).stopped
+    wait_for(lambda: all(map(is_gone, started)), what="its end", timeout_s=10)
+    assert len(started) == 1
+
+
+def test_what_a_process_in_a_ledger_started_is_reaped_with_it(ledger: Ledger) -> None:
+    """It is known by the process that started it alone."""
+    with subprocess.Popen(
+        [sys.executable, "-c", UNMARKED + "import time; time.sleep(60)"], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        started = psutil.Process(int(process.stdout.readline()))
+        entry = ledger.created(ledger.intend("process", "it"), **facts_of(process.pid))
+
+        assert reap(entry, grace_s=0.2)
+        assert is_gone(started)
 
 
 @pytest.mark.parametrize("name", ["", "in a box: pytest " + "option " * 100])

@@ -90,6 +90,22 @@ def test_a_pass_at_the_same_commit_is_a_proof() -> None:
     assert standing.status == "flaky"
 
 
+@pytest.mark.parametrize(("kind", "statuses"), [("passed", []), ("failed", ["known"])])
+def test_a_test_that_moved_to_another_shard_is_not_new(kind: CheckKind, statuses: list[str]) -> None:
+    """It has been failing, or passing, where it was."""
+    before: CheckId = ("unit-1", TEST)
+    found = compare(
+        [merge("unit-2", [Check(name=TEST, kind=kind)], started_at=NOW)],
+        {before: past("PF")} if kind == "failed" else {},
+        seen=frozenset([before]),
+        at=NOW,
+        commit="now",
+        last_green=None,
+    )
+
+    assert [each.status for each in found.standings] == statuses
+
+
 def test_only_tests_are_new_tests() -> None:
     """What the pipeline itself checks differs from run to run, and is not a new test."""
     assert compared("passed", [], name="process 4711 is gone").standings == ()

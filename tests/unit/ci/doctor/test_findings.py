@@ -162,7 +162,7 @@ def test_what_the_kernel_lacks_is_not_available_and_keeps_no_run_from_starting()
         Finding(
             "kernel: netem",
             FindingState.UNAVAILABLE,
-            "delay, jitter, corruption and reordering on the nodes will be not-run",
+            "delay, jitter, corruption and reordering on the nodes will be not run",
             "use another kernel",
         ),
         Finding("kernel: tbf", FindingState.OK, "the nodes have it"),
@@ -247,5 +247,5 @@ def test_all_that_is_missing_is_one_refusal_with_every_mend() -> None:
 
 
 def test_nothing_missing_is_no_refusal() -> None:
-    """A run starts although some faults will be not-run."""
+    """A run starts although some faults will be not run."""
     require([preflight.ok("a", ""), preflight.unavailable("b", "")], "kind")

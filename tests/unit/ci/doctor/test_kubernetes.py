@@ -193,7 +193,7 @@ def test_without_the_right_to_drain_nodes_only_that_is_not_run() -> None:
         Finding(
             "permission to drain nodes",
             FindingState.UNAVAILABLE,
-            "not allowed: patch nodes; draining a node will be not-run",
+            "not allowed: patch nodes; draining a node will be not run",
             "the same, if these tests matter",
         ),
     ]
@@ -287,7 +287,7 @@ def test_another_cluster_needs_an_image_that_it_can_pull() -> None:
 
 
 RUNS = "chaos-controller-manager 3\n"
-WITHOUT = "faults that need it will be not-run"
+WITHOUT = "faults that need it will be not run"
 
 
 @pytest.mark.parametrize(
@@ -321,7 +321,7 @@ WITHOUT = "faults that need it will be not-run"
 def test_chaos_mesh_needs_its_kinds_its_controller_and_rights(
     kinds: str, controllers: str, rights: ToolAnswer, state: FindingState, meaning: str
 ) -> None:
-    """Without one of them its faults are not-run, and the run starts."""
+    """Without one of them its faults are not run, and the run starts."""
     known, running = (ToolAnswer(exit_code=0, output=text) for text in (kinds, controllers))
 
     found = findings.chaos_mesh(known, running, rights)

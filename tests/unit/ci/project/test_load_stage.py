@@ -6,6 +6,7 @@ import pytest
 
 from kvsync.ci.project.load_stage import LoadStageTable, described
 from kvsync.ci.project.reading import parse_project, read_project
+from kvsync.ci.stages.load.stream import asked_of
 from kvsync.errors import ConfigError
 
 GOOD = """\
@@ -145,7 +146,7 @@ target; begin it with /
 18: stages.load.requests.read.path: {versoin} stands for nothing: no value is called so, and no \
 request captures it; is 'version' meant?
 19: stages.load.requests.read.wieght: unknown key; is 'weight' meant?
-21: stages.load.requests.write.method: 'post' is not a method of HTTP; write it in capitals, such as 'POST'
+21: stages.load.requests.write.method: 'post' is not a method of HTTP; write it in capitals: 'POST'
 23: stages.load.requests.write.json: it has a body, too; leave one out
 23: stages.load.requests.write.json: {documnt} stands for nothing: no value is called so, and no \
 request captures it; there are: fourth, number, other, profile, seed, subject, version
@@ -179,6 +180,31 @@ def load(text: str) -> LoadStageTable:
     table = parse_project(text).stages["load"]
     assert isinstance(table, LoadStageTable)
     return table
+
+
+def test_thresholds_that_are_not_asked_are_one_remark() -> None:
+    """It says how many, and of which phases; the file has the rest."""
+    text = GOOD.replace('kind = "spike"', 'kind = "spike"\nprofiles = ["full"]').replace(
+        '"errors < 5 %"', '"errors in spike < 5 %"'
+    )
+    table = parse_project(text).stages["load"]
+    assert isinstance(table, LoadStageTable)
+
+    asked, said = asked_of(table, "quick")
+
+    assert [each.text for each in asked] == ["p95 of read < 10 ms", "rate > 1000"]
+    assert said == ["not asked in the profile quick: 2 thresholds over spike"]
+    assert asked_of(table, "full")[1] == []
+
+
+def test_a_method_that_nobody_knows_is_refused_with_its_line() -> None:
+    """A slip of the pen would otherwise be a load of refusals; WebDAV's are known."""
+    with pytest.raises(ConfigError) as raised:
+        parse_project(GOOD.replace('"POST"', '"FROB"'))
+    (problem,) = raised.value.problems
+
+    assert problem.startswith("stages.toml:20: stages.load.requests.write.method: 'FROB' is not a method of ")
+    assert parse_project(GOOD.replace('"POST"', '"PROPFIND"'))
 
 
 def test_a_whole_stage_is_read() -> None:

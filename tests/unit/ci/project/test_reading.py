@@ -84,11 +84,12 @@ def test_every_problem_is_told_at_once_with_its_line() -> None:
     assert str(raised.value) == PROBLEMS
 
 
-def test_what_is_no_toml_says_where() -> None:
-    """The line of the parser."""
-    (problem,) = problems("[stages\n")
+@pytest.mark.parametrize(("text", "line"), [("[stages\n", 1), ("x = 1\nx = 2\n", 2), ("a = 1\nb = [1,\n", 2)])
+def test_what_is_no_toml_says_where(text: str, line: int) -> None:
+    """In front, as every problem does: the line of the parser, the last one where that is the end."""
+    (problem,) = problems(text)
 
-    assert "line 1" in problem
+    assert problem.startswith(f"stages.toml:{line}: this is not TOML: ")
 
 
 def test_without_stages_there_is_nothing_to_test() -> None:

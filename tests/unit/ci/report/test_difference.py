@@ -97,3 +97,23 @@ def test_a_stage_that_was_not_asked_for() -> None:
 def test_what_is_not_comparable_is_said() -> None:
     """Runs of different profiles do different things."""
     assert difference(run(), run(profile="full")).remarks == ["profile differs: quick, then full"]
+
+
+def test_a_test_that_moved_to_another_shard_is_neither_new_nor_gone() -> None:
+    """What it did there counts; of stages that both have it, each has its own."""
+
+    def stages(**kinds: CheckKind) -> Report:
+        return run(
+            *(merge(f"unit-{name[1:]}", [check(kind)], started_at=NOON) for name, kind in kinds.items())
+        )
+
+    moves = [
+        (stages(_1="passed"), stages(_2="passed"), []),
+        (stages(_1="failed"), stages(_2="failed"), ["still failing"]),
+        (run(unit(check("passed"))), stages(_2="failed"), ["newly failing"]),
+        (stages(_1="passed"), stages(_1="passed", _2="passed"), ["new"]),
+    ]
+
+    assert [[each.change for each in difference(one, two).checks] for one, two, _ in moves] == [
+        changes for *_, changes in moves
+    ]

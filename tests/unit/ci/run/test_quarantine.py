@@ -194,12 +194,19 @@ def test_every_problem_of_the_file_is_reported(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("content", [b"[[quarantine", b"\xff"], ids=["no TOML", "no text"])
-def test_a_broken_file_is_named(tmp_path: Path, content: bytes) -> None:
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"\n[[quarantine", r"quarantine\.toml:2: this is not TOML: "),
+        (b"\xff", r"quarantine\.toml.*\ncannot be read"),
+    ],
+    ids=["no TOML", "no text"],
+)
+def test_a_broken_file_is_named(tmp_path: Path, content: bytes, said: str) -> None:
     """A file that cannot be read is an error, not an empty quarantine."""
     (tmp_path / "quarantine.toml").write_bytes(content)
 
-    with pytest.raises(ConfigError, match=r"quarantine\.toml.*\ncannot be read"):
+    with pytest.raises(ConfigError, match=said):
         load_quarantine(tmp_path / "quarantine.toml")
 
 

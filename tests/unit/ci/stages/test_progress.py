@@ -2,14 +2,27 @@
 
 import os
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from deployments.progress import SILENT_S, silence
+from kvsync.ci.readers.audits.finding import IDS
+from kvsync.ci.run.judgement import gating
 from kvsync.ci.run_folder import RunFolder
 from kvsync.ci.stages.progress import NewLines, RunProgress, StageProgress
 from kvsync.testing.results.history import Record
 from kvsync.testing.results.outcome import Check, merge
 from tasks.progress import MOST_OTHERS, MOST_PASSED, Endings
+
+ACCEPTED = """
+[[accepted]]
+finding = "PYSEC-1"
+owner = "@name"
+reason = "x"
+issue = "1"
+added = 2026-11-20
+expires = 2026-11-21
+"""
 
 
 def finished(number: int, kind: str, detail: str = "") -> dict[str, object]:
@@ -33,7 +46,7 @@ def test_percent_is_of_what_was_collected() -> None:
 def test_the_stages_of_a_commit_are_known_once_it_was_fetched(tmp_path: Path) -> None:
     """Until the first one begins they may become others; then they stay."""
     folder, names = RunFolder(tmp_path), ["unit"]
-    progress = RunProgress(folder, lambda: names)
+    progress = RunProgress(folder, lambda: names, partial(gating, folder))
     names[:] = ["unit-3.11", "unit-3.12"]
     folder.tests("unit-3.11").parent.mkdir(parents=True)
     folder.tests("unit-3.11").write_text("")
@@ -52,7 +65,7 @@ def test_what_goes_on_before_the_first_stage_is_said_after_some_seconds(tmp_path
     folder.logs.mkdir()
     folder.guardian_log.touch()
     os.utime(folder.guardian_log, (1, 1))
-    progress = RunProgress(folder, lambda: ["unit"])
+    progress = RunProgress(folder, lambda: ["unit"], partial(gating, folder))
     seen.append(progress.before_stages)
     folder.guardian_log.touch()
     seen.append(progress.before_stages)
@@ -62,6 +75,23 @@ def test_what_goes_on_before_the_first_stage_is_said_after_some_seconds(tmp_path
     assert seen == ["Prefect is starting", "the first stage is made ready", ""]
     assert [silence(seen[0], SILENT_S - 1), silence(seen[2], 99)] == ["", ""]
     assert silence(seen[0], 7.2) == "Prefect is starting, for 7 s so far"
+
+
+def test_a_stage_that_ended_is_shown_as_the_verdict_takes_it(tmp_path: Path) -> None:
+    """Without the findings that its repository accepts."""
+    folder = RunFolder(tmp_path)
+    progress = RunProgress(folder, lambda: ["deps"], partial(gating, folder))
+    (tmp_path / "accepted.toml").write_text(ACCEPTED)
+    checks = [
+        Check(name=name, kind="failed", detail="x", properties={IDS: name}) for name in ("PYSEC-1", "PYSEC-2")
+    ]
+    folder.save(merge("deps", checks, started_at=datetime(2026, 11, 20, tzinfo=UTC)))
+
+    (ended,) = progress.refresh()
+
+    assert ended.result
+    assert ended.result.summary() == "FAILED: deps: 1 of 2 failed: PYSEC-2: x"
+    assert ended.counts == "2 checks: 1 quarantined, 1 failed"
 
 
 def test_the_checks_of_a_stage_are_counted_in_english() -> None:

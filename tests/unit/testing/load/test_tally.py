@@ -1,12 +1,13 @@
 """What came of many requests: counts, and latencies as a histogram."""
 
+import json
 import math
 import random
 
 import pytest
 
 from kvsync.testing.load.http.histogram import LatencyHistogram, log_of
-from kvsync.testing.load.http.tally import RequestTally, tallied
+from kvsync.testing.load.http.tally import SUM, RequestTally, tallied
 from kvsync.testing.load.http.thresholds import parse
 from kvsync.testing.results.history import Record
 from kvsync.testing.results.measurement import quantile
@@ -72,6 +73,27 @@ def test_records_are_counted_by_phase_and_kind() -> None:
     )
 
     assert {place: each.count for place, each in found.items()} == {(0, "x"): 1, (1, "x"): 1, (0, "y"): 1}
+
+
+def test_a_sum_counts_as_its_requests_do() -> None:
+    """Whatever is asked of it: nothing that is judged depends on how a request was written down."""
+    records = [
+        *(record(number / 1024, phase=1, request="read") for number in range(1, 50)),
+        record(0.2, ok=False, late_s=9.0, phase=1, request="read", crowded=True),
+    ]
+    whole = tallied(records)[1, "read"]
+    summed: Record = {
+        "f": "request",
+        "type": SUM,
+        "phase": 1,
+        "request": "read",
+        **tally(*records[20:]).to_json(),
+    }
+
+    found = tallied([*records[:20], json.loads(json.dumps(summed))])[1, "read"]
+
+    assert found.to_json() == whole.to_json()
+    assert [found.quantile(share) for share in (0.1, 0.5, 1)] == [whole.quantile(s) for s in (0.1, 0.5, 1)]
 
 
 def test_the_log_is_what_tools_of_hdrhistogram_read() -> None:
