@@ -1,6 +1,7 @@
 """What the benchmarks share."""
 
 import gc
+import os
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from kvsync.ci.run_folder import RunFolder
+from kvsync.testing.benchmarks.peers.table import VARIABLE
 from kvsync.testing.processes.ledger import Ledger
 
 
@@ -30,6 +32,12 @@ def rng(seed: int) -> random.Random:
 def rounds(profile: str) -> int:
     """How often a measurement is repeated."""
     return 3 if profile == "quick" else 12
+
+
+@pytest.fixture(scope="session")
+def peers_folder() -> str | None:
+    """The folder of virtual environments with peers, None when none was given."""
+    return os.environ.get(VARIABLE)
 
 
 @pytest.fixture

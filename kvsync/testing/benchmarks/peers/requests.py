@@ -1,0 +1,82 @@
+"""Requests through a gateway, from sixteen clients that each wait for their answer: what one costs it."""
+
+import http.client
+import json
+import random
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Literal
+
+from kvsync.testing.benchmarks.peers.gateways import (
+    ASKED_TIMEOUT_S,
+    HOST,
+    MODEL,
+    Contender,
+    EngineAddress,
+    Site,
+)
+from kvsync.testing.benchmarks.peers.turns import Figures
+
+CLIENTS = 16
+WARM_UP = 64
+ANSWER_TOKENS = 16
+LONG = 8192
+"""Token ids of a long prompt."""
+
+Kind = Literal["plain", "streamed", "8K ids"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestRow:
+    """Completions of one kind: of a text, whole or token by token, or of a prompt of 8,192 token ids."""
+
+    site: Site
+    kind: Kind
+    requests: int
+
+    def play(self, contender: Contender, engines: Sequence[EngineAddress]) -> Figures:
+        """Count what a request costs. Raises AssertionError for an answer that is none, and ProgramEnded."""
+        bodies = self.bodies()
+        with self.site.gateway(contender, engines) as gateway:
+            self._send(gateway.port, bodies[:WARM_UP])
+            before, began = gateway.cpu_s(), time.monotonic()
+            self._send(gateway.port, bodies[WARM_UP:])
+            used, took = gateway.cpu_s() - before, time.monotonic() - began
+        return {"cpu": used / self.requests * 1e6, "wall": took / self.requests * 1e6}
+
+    def bodies(self) -> list[bytes]:
+        """Return what is sent: of each four prompts, two begin alike."""
+        rng = random.Random(self.site.seed)  # noqa: S311 - no secret
+        shared = self._prompt(rng, 3)
+        made = []
+        for number in range(WARM_UP + self.requests):
+            prompt = shared + self._prompt(rng, 1) if number % 4 < 2 else self._prompt(rng, 4)
+            body = {"model": MODEL, "prompt": prompt, "max_tokens": ANSWER_TOKENS}
+            made.append(json.dumps({**body, "stream": self.kind == "streamed"}).encode())
+        return made
+
+    def _prompt(self, rng: random.Random, quarters: int) -> list[int] | str:
+        if self.kind == "8K ids":
+            return rng.choices(range(1 << 16), k=quarters * LONG // 4)
+        return "".join(f"{rng.randrange(1000)} words " for _ in range(quarters * 10))
+
+    def _send(self, port: int, bodies: Sequence[bytes]) -> None:
+        with ThreadPoolExecutor(CLIENTS) as clients:
+            parts = [bodies[number::CLIENTS] for number in range(CLIENTS)]
+            for answered in clients.map(_send_in_turn, [port] * CLIENTS, parts):
+                for status, answer in answered:
+                    assert status == http.client.OK, f"status {status}: {answer!r}"
+                    assert b'"finish_reason":"length"' in answer.replace(b" ", b""), f"no answer: {answer!r}"
+
+
+def _send_in_turn(port: int, bodies: Sequence[bytes]) -> list[tuple[int, bytes]]:
+    connection = http.client.HTTPConnection(HOST, port, timeout=ASKED_TIMEOUT_S)
+    answered = []
+    for body in bodies:
+        connection.request("POST", "/v1/completions", body, {"content-type": "application/json"})
+        answer = connection.getresponse()
+        answered.append((answer.status, answer.read()[-400:]))
+    connection.close()
+    return answered
