@@ -108,9 +108,14 @@ class Site:
     @contextmanager
     def _running(self, name: str, argv: Sequence[str], port: int, ready: str) -> Iterator[Program]:
         program = Program(name, argv, log=self.folder / f"{name}.log", ledger=self.ledger)
+
+        def is_ready() -> bool:
+            program.check()
+            return answers(port, ready)
+
         try:
             wait_for(
-                lambda: program.check() or answers(port, ready),
+                is_ready,
                 what=f"{name} is ready",
                 timeout_s=READY_TIMEOUT_S,
                 last_seen=program.tail,

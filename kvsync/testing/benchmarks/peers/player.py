@@ -132,7 +132,7 @@ class DynamoTree:
         return {worker: score for (worker, _), score in scores.items()}
 
 
-PLAYERS = {"kvsync": Kvsync, "dynamo": DynamoTree}
+PLAYERS: Mapping[str, Callable[[], Player]] = {"kvsync": Kvsync, "dynamo": DynamoTree}
 
 
 class Stopwatch:
@@ -275,7 +275,12 @@ def resident_bytes() -> int:
     return int(Path("/proc/self/statm").read_text("ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-ROWS = {"hot": hot, "resident": resident, "match": match, "memory": memory}
+ROWS: Mapping[str, Callable[..., dict[str, float]]] = {
+    "hot": hot,
+    "resident": resident,
+    "match": match,
+    "memory": memory,
+}
 
 
 def main(name: str, row: str, *words: str) -> None:
@@ -285,7 +290,7 @@ def main(name: str, row: str, *words: str) -> None:
         key, _, value = word.partition("=")
         options[key] = int(value) if value.isdigit() else value
     try:
-        player: Player = PLAYERS[name]()
+        player = PLAYERS[name]()
     except ImportError as exc:
         print(json.dumps({"lacks": str(exc)}))
         return

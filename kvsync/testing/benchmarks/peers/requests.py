@@ -24,6 +24,9 @@ WARM_UP = 64
 ANSWER_TOKENS = 16
 LONG = 8192
 """Token ids of a long prompt."""
+WORDS = 40
+"""Numbers in a text, of some 450 characters."""
+IDS = range(1 << 16)
 
 Kind = Literal["plain", "streamed", "8K ids"]
 
@@ -49,18 +52,16 @@ class RequestRow:
     def bodies(self) -> list[bytes]:
         """Return what is sent: of each four prompts, two begin alike."""
         rng = random.Random(self.site.seed)  # noqa: S311 - no secret
-        shared = self._prompt(rng, 3)
+        length = LONG if self.kind == "8K ids" else WORDS
+        shared = rng.choices(IDS, k=3 * length // 4)
         made = []
         for number in range(WARM_UP + self.requests):
-            prompt = shared + self._prompt(rng, 1) if number % 4 < 2 else self._prompt(rng, 4)
+            begun = shared if number % 4 < 2 else []
+            ids = begun + rng.choices(IDS, k=length - len(begun))
+            prompt = ids if self.kind == "8K ids" else "".join(f"word {number} " for number in ids)
             body = {"model": MODEL, "prompt": prompt, "max_tokens": ANSWER_TOKENS}
             made.append(json.dumps({**body, "stream": self.kind == "streamed"}).encode())
         return made
-
-    def _prompt(self, rng: random.Random, quarters: int) -> list[int] | str:
-        if self.kind == "8K ids":
-            return rng.choices(range(1 << 16), k=quarters * LONG // 4)
-        return "".join(f"{rng.randrange(1000)} words " for _ in range(quarters * 10))
 
     def _send(self, port: int, bodies: Sequence[bytes]) -> None:
         with ThreadPoolExecutor(CLIENTS) as clients:
