@@ -8,7 +8,7 @@ from kvsync.testing.benchmarks.flood import EventLoad
 from kvsync.testing.benchmarks.gauge import Gauge
 from kvsync.testing.benchmarks.peers.contenders import ours, theirs
 from kvsync.testing.benchmarks.peers.events import EventRow
-from kvsync.testing.benchmarks.peers.gateways import Site
+from kvsync.testing.benchmarks.peers.gateways import GatewayBench
 from kvsync.testing.benchmarks.peers.requests import Kind, RequestRow
 from kvsync.testing.benchmarks.peers.table import find
 from kvsync.testing.benchmarks.peers.turns import in_turns
@@ -22,9 +22,9 @@ TURNS = 3
 
 
 @pytest.fixture
-def site(seed: int, tmp_path: Path, ledger: Ledger) -> Site:
+def site(seed: int, tmp_path: Path, ledger: Ledger) -> GatewayBench:
     """Where gateways and engines run."""
-    return Site(folder=tmp_path, ledger=ledger, seed=seed)
+    return GatewayBench(folder=tmp_path, ledger=ledger, seed=seed)
 
 
 @pytest.mark.parametrize("name", ["vllm-router", "dynamo"])
@@ -32,7 +32,12 @@ def site(seed: int, tmp_path: Path, ledger: Ledger) -> Site:
     ("blocks", "events"), [pytest.param(1, 50_000, id="1-block"), pytest.param(64, 5000, id="64-blocks")]
 )
 def test_events(
-    blocks: int, events: int, name: str, site: Site, peers_folder: str | None, measurements: Measurements
+    blocks: int,
+    events: int,
+    name: str,
+    site: GatewayBench,
+    peers_folder: str | None,
+    measurements: Measurements,
 ) -> None:
     """Both sides know the last of many events, in less than a minute."""
     peer = find(peers_folder, name)
@@ -55,7 +60,12 @@ def test_events(
     ],
 )
 def test_requests(
-    kind: Kind, requests: int, name: str, site: Site, peers_folder: str | None, measurements: Measurements
+    kind: Kind,
+    requests: int,
+    name: str,
+    site: GatewayBench,
+    peers_folder: str | None,
+    measurements: Measurements,
 ) -> None:
     """Sixteen clients get an answer to each of their requests from both sides."""
     peer = find(peers_folder, name)

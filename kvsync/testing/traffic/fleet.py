@@ -42,7 +42,7 @@ class FleetModel:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Served:
+class FleetResult:
     """What became of requests: their prompts' tokens, those found in a cache, and times to first tokens."""
 
     prompt_tokens: int
@@ -76,7 +76,7 @@ class _Waiting:
             self.ttft_s.append(now_s - self.since_s.pop(name))
 
 
-def serve(requests: Sequence[TraceRequest], router: FleetRouter, model: FleetModel) -> Served:
+def serve(requests: Sequence[TraceRequest], router: FleetRouter, model: FleetModel) -> FleetResult:
     """Serve requests with engines whose caches are empty at first. Raises ValueError if some were not."""
     engines = [
         _Engine(Scheduler(BlockCache(model.capacity, model.block_size, seed)))
@@ -100,7 +100,7 @@ def serve(requests: Sequence[TraceRequest], router: FleetRouter, model: FleetMod
             heapq.heappush(agenda, (now_s + took_s, next(order), which, -1))
     if waiting.since_s:
         raise ValueError(f"{len(waiting.since_s)} requests got no token; is a prompt longer than a cache?")
-    return Served(
+    return FleetResult(
         prompt_tokens=sum(each.prompt_tokens for each in every),
         cached_tokens=sum(each.cached_tokens or 0 for each in every),
         ttft_s=waiting.ttft_s,

@@ -5,7 +5,14 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from kvsync.testing.benchmarks.peers.gateways import HOST, MODEL, Contender, EngineAddress, Gateway, ask
+from kvsync.testing.benchmarks.peers.gateways import (
+    HOST,
+    MODEL,
+    Contender,
+    EngineAddress,
+    RunningGateway,
+    ask,
+)
 from kvsync.testing.benchmarks.peers.table import Installed
 
 
@@ -37,7 +44,7 @@ def _our_words(engines: Sequence[EngineAddress], port: int, metrics: int, folder
     return [sys.executable, "-m", "kvsync", "gateway", *words, "--exit-with-stdin"]
 
 
-def _we_hold(gateway: Gateway, tokens: Sequence[int]) -> bool:
+def _we_hold(gateway: RunningGateway, tokens: Sequence[int]) -> bool:
     _, answer = ask(gateway.port, "/index/query", {"model": MODEL, "token_ids": tokens})
     return bool(json.loads(answer)["matched"])
 
@@ -49,7 +56,7 @@ def _vllm_router(peer: Installed) -> Contender:
         own += [f"--prometheus-host={HOST}", f"--prometheus-port={metrics}", "--log-level=warning"]
         return [str(peer.program), *own, *sources, "--worker-urls", *(each.url for each in engines)]
 
-    def holds(gateway: Gateway, tokens: Sequence[int]) -> bool:
+    def holds(gateway: RunningGateway, tokens: Sequence[int]) -> bool:
         # It counts lookups that found something, and looks up what is asked for.
         body = {"model": MODEL, "prompt": [*tokens, 0], "max_tokens": 1}
         status, answer = ask(gateway.port, "/v1/completions", body)
@@ -74,7 +81,7 @@ def _dynamo(peer: Installed) -> Contender:
         own = ["-m", "dynamo.indexer", "--block-size=16", f"--port={port}", f"--model-name={MODEL}"]
         return [str(peer.program), *own, f"--workers={workers}"]
 
-    def holds(gateway: Gateway, tokens: Sequence[int]) -> bool:
+    def holds(gateway: RunningGateway, tokens: Sequence[int]) -> bool:
         _, answer = ask(gateway.port, "/query", {"token_ids": tokens, "model_name": MODEL})
         return bool(json.loads(answer)["instances"])
 

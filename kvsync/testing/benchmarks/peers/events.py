@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass
 
 from kvsync.testing.benchmarks.flood import EventLoad, Flood
-from kvsync.testing.benchmarks.peers.gateways import Contender, EngineAddress, Site
+from kvsync.testing.benchmarks.peers.gateways import Contender, EngineAddress, GatewayBench
 from kvsync.testing.benchmarks.peers.turns import Figures
 from kvsync.testing.processes.wait import wait_for
 
@@ -20,7 +20,7 @@ TIMEOUT_S = 60.0
 class EventRow:
     """Events that each store a chain of new blocks of one engine."""
 
-    site: Site
+    site: GatewayBench
     load: EventLoad
 
     def play(self, contender: Contender) -> Figures:

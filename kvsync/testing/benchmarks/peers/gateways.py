@@ -46,7 +46,7 @@ class EngineAddress:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Gateway:
+class RunningGateway:
     """A gateway or an indexer that runs; `metrics` is where it tells its own."""
 
     program: Program
@@ -71,11 +71,11 @@ class Contender:
     name: str
     words: Callable[[Sequence[EngineAddress], int, int, Path], Sequence[str]]
     ready: str
-    holds: Callable[[Gateway, Sequence[int]], bool] | None = None
+    holds: Callable[[RunningGateway, Sequence[int]], bool] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Site:
+class GatewayBench:
     """Where gateways and engines run: `folder` is for logs and settings."""
 
     folder: Path
@@ -98,12 +98,12 @@ class Site:
             yield addresses
 
     @contextmanager
-    def gateway(self, contender: Contender, engines: Sequence[EngineAddress]) -> Iterator[Gateway]:
+    def gateway(self, contender: Contender, engines: Sequence[EngineAddress]) -> Iterator[RunningGateway]:
         """Run a gateway, anew each time. Raises WaitTimeout, and ProgramEnded with its last words."""
         port, metrics = free_ports(2)
         words = contender.words(engines, port, metrics, self.folder)
         with self._running(contender.name, words, port, contender.ready) as program:
-            yield Gateway(program=program, port=port, metrics=metrics)
+            yield RunningGateway(program=program, port=port, metrics=metrics)
 
     @contextmanager
     def _running(self, name: str, argv: Sequence[str], port: int, ready: str) -> Iterator[Program]:

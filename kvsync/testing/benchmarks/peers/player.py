@@ -153,7 +153,7 @@ class Stopwatch:
         return min(self._rounds_s) / operations * 1e6
 
 
-class Engine:
+class ChainMaker:
     """Makes chains of blocks that share nothing, as long as it is asked for, from a seed."""
 
     def __init__(self, seed: int) -> None:
@@ -173,12 +173,12 @@ def engine_hashes(first: int, blocks: int) -> list[int]:
 
 def hot(player: Player, *, seed: int) -> dict[str, float]:
     """Measure events of new blocks while nothing else is there."""
-    return applied(player, Engine(seed))
+    return applied(player, ChainMaker(seed))
 
 
 def resident(player: Player, *, seed: int, blocks: int) -> dict[str, float]:
     """Measure what so many blocks of a pod weigh, and events while they are there and as they are evicted."""
-    engine = Engine(seed)
+    engine = ChainMaker(seed)
     figures = {"resident_per_block": weigh(player, engine, blocks, pods=1), **applied(player, engine)}
     chains = list(range(0, blocks - BACKGROUND_BLOCKS + 1, BACKGROUND_BLOCKS))
     random.Random(seed).shuffle(chains)  # noqa: S311 - no secret
@@ -188,17 +188,17 @@ def resident(player: Player, *, seed: int, blocks: int) -> dict[str, float]:
     return figures
 
 
-def applied(player: Player, engine: Engine) -> dict[str, float]:
+def applied(player: Player, engine: ChainMaker) -> dict[str, float]:
     """Return what events of each length cost."""
     return {f"cpu_apply_{blocks}": apply(player, engine, blocks, n) for blocks, n in EVENTS_AT_ONCE.items()}
 
 
 def memory(player: Player, *, seed: int, blocks: int, pods: int) -> dict[str, float]:
     """Measure what the process grows by for each block that a pod holds, where several hold the same."""
-    return {"resident_per_block": weigh(player, Engine(seed), blocks, pods=pods)}
+    return {"resident_per_block": weigh(player, ChainMaker(seed), blocks, pods=pods)}
 
 
-def apply(player: Player, engine: Engine, blocks: int, events: int) -> float:
+def apply(player: Player, engine: ChainMaker, blocks: int, events: int) -> float:
     """Return what an event costs that stores a chain of new blocks; between rounds they are removed again."""
     chains = [engine.chain(blocks) for _ in range(events)]
     there = [player.stored(*chain) for chain in chains]
@@ -212,7 +212,7 @@ def apply(player: Player, engine: Engine, blocks: int, events: int) -> float:
     return watch.least_us(events)
 
 
-def steady(player: Player, engine: Engine, blocks: int, evicted: Sequence[int], events: int) -> float:
+def steady(player: Player, engine: ChainMaker, blocks: int, evicted: Sequence[int], events: int) -> float:
     """Return what it costs that the last blocks of a chain are evicted and as many others stored."""
     watch = Stopwatch()
     for start in range(0, len(evicted), events):
@@ -226,7 +226,7 @@ def steady(player: Player, engine: Engine, blocks: int, evicted: Sequence[int], 
     return watch.least_us(events)
 
 
-def weigh(player: Player, engine: Engine, blocks: int, *, pods: int) -> float:
+def weigh(player: Player, engine: ChainMaker, blocks: int, *, pods: int) -> float:
     """Let pods hold so many blocks together, all of them the same ones; returns bytes for each of these."""
     fill(player, engine, 10 * BACKGROUND_BLOCKS, pods)
     before = resident_bytes()
@@ -241,7 +241,7 @@ def match(
 
     Of a `ragged` one each pod holds another part; with `holes` each lacks one block in between.
     """
-    engine = Engine(seed)
+    engine = ChainMaker(seed)
     fill(player, engine, resident, 1)
     tokens, hashes = engine.chain(blocks)
     parts = {pod: blocks * (pod + 1) // pods for pod in range(pods)}
@@ -261,7 +261,7 @@ def match(
     return {"cpu_match": watch.least_us(times)}
 
 
-def fill(player: Player, engine: Engine, blocks: int, pods: int) -> None:
+def fill(player: Player, engine: ChainMaker, blocks: int, pods: int) -> None:
     """Let pods hold so many blocks together, all of them the same ones."""
     for _ in range(blocks // pods // BACKGROUND_BLOCKS):
         payload = player.stored(*engine.chain(BACKGROUND_BLOCKS))

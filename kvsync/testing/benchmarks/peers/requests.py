@@ -15,7 +15,7 @@ from kvsync.testing.benchmarks.peers.gateways import (
     MODEL,
     Contender,
     EngineAddress,
-    Site,
+    GatewayBench,
 )
 from kvsync.testing.benchmarks.peers.turns import Figures
 
@@ -35,7 +35,7 @@ Kind = Literal["plain", "streamed", "8K ids"]
 class RequestRow:
     """Completions of one kind: of a text, whole or token by token, or of a prompt of 8,192 token ids."""
 
-    site: Site
+    site: GatewayBench
     kind: Kind
     requests: int
 

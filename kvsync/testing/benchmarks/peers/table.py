@@ -16,7 +16,7 @@ VARIABLE = "KVSYNC_CI_PEERS"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Peer:
+class KnownPeer:
     """A project that does what we do: what pip calls it, and the program in its environment that runs it."""
 
     distribution: str
@@ -24,9 +24,9 @@ class Peer:
 
 
 PEERS = {
-    "dynamo": Peer(distribution="ai-dynamo-runtime", program="python"),
-    "vllm-router": Peer(distribution="vllm-router", program="vllm-router"),
-    "sglang-router": Peer(distribution="sglang-router", program="sglang-router"),
+    "dynamo": KnownPeer(distribution="ai-dynamo-runtime", program="python"),
+    "vllm-router": KnownPeer(distribution="vllm-router", program="vllm-router"),
+    "sglang-router": KnownPeer(distribution="sglang-router", program="sglang-router"),
 }
 
 
