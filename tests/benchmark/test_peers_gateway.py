@@ -22,7 +22,7 @@ TURNS = 3
 
 
 @pytest.fixture
-def site(seed: int, tmp_path: Path, ledger: Ledger) -> GatewayBench:
+def bench(seed: int, tmp_path: Path, ledger: Ledger) -> GatewayBench:
     """Where gateways and engines run."""
     return GatewayBench(folder=tmp_path, ledger=ledger, seed=seed)
 
@@ -35,14 +35,14 @@ def test_events(
     blocks: int,
     events: int,
     name: str,
-    site: GatewayBench,
+    bench: GatewayBench,
     peers_folder: str | None,
     measurements: Measurements,
 ) -> None:
     """Both sides know the last of many events, in less than a minute."""
     peer = find(peers_folder, name)
     tokens = blocks * BLOCK_SIZE
-    row = EventRow(site=site, load=EventLoad(seed=site.seed, events=events, least=tokens, most=tokens))
+    row = EventRow(bench=bench, load=EventLoad(seed=bench.seed, events=events, least=tokens, most=tokens))
 
     contest = in_turns(lambda: row.play(ours()), lambda: row.play(theirs(peer)), TURNS)
 
@@ -63,14 +63,14 @@ def test_requests(
     kind: Kind,
     requests: int,
     name: str,
-    site: GatewayBench,
+    bench: GatewayBench,
     peers_folder: str | None,
     measurements: Measurements,
 ) -> None:
     """Sixteen clients get an answer to each of their requests from both sides."""
     peer = find(peers_folder, name)
-    row = RequestRow(site=site, kind=kind, requests=requests)
-    with site.engines(2) as engines:
+    row = RequestRow(bench=bench, kind=kind, requests=requests)
+    with bench.engines(2) as engines:
         contest = in_turns(lambda: row.play(ours(), engines), lambda: row.play(theirs(peer), engines), TURNS)
 
     gauge = Gauge(measurements, "peers: gateway", {"request": kind, "clients": 16, "peer": str(peer)})

@@ -20,7 +20,7 @@ TIMEOUT_S = 60.0
 class EventRow:
     """Events that each store a chain of new blocks of one engine."""
 
-    site: GatewayBench
+    bench: GatewayBench
     load: EventLoad
 
     def play(self, contender: Contender) -> Figures:
@@ -28,11 +28,11 @@ class EventRow:
         holds = contender.holds
         assert holds, f"{contender.name} takes no events"
         last = self.load.stored()[-1].token_ids
-        log = self.site.folder / "flood.log"
+        log = self.bench.folder / "flood.log"
         log.unlink(missing_ok=True)  # it would say again what an earlier one said
-        with self.site.engines(1) as (engine,), Flood(self.load, log=log, ledger=self.site.ledger) as flood:
+        with self.bench.engines(1) as (engine,), Flood(self.load, log=log, ledger=self.bench.ledger) as flood:
             live, replay = (int(endpoint.rpartition(":")[2]) for endpoint in flood.endpoints[0])
-            with self.site.gateway(contender, [EngineAddress(engine.port, live, replay)]) as gateway:
+            with self.bench.gateway(contender, [EngineAddress(engine.port, live, replay)]) as gateway:
                 before, began = gateway.cpu_s(), time.monotonic()
                 flood.begin()
                 flood.sent(TIMEOUT_S)

@@ -35,14 +35,14 @@ Kind = Literal["plain", "streamed", "8K ids"]
 class RequestRow:
     """Completions of one kind: of a text, whole or token by token, or of a prompt of 8,192 token ids."""
 
-    site: GatewayBench
+    bench: GatewayBench
     kind: Kind
     requests: int
 
     def play(self, contender: Contender, engines: Sequence[EngineAddress]) -> Figures:
         """Count what a request costs. Raises AssertionError for an answer that is none, and ProgramEnded."""
         bodies = self.bodies()
-        with self.site.gateway(contender, engines) as gateway:
+        with self.bench.gateway(contender, engines) as gateway:
             self._send(gateway.port, bodies[:WARM_UP])
             before, began = gateway.cpu_s(), time.monotonic()
             self._send(gateway.port, bodies[WARM_UP:])
@@ -51,7 +51,7 @@ class RequestRow:
 
     def bodies(self) -> list[bytes]:
         """Return what is sent: of each four prompts, two begin alike."""
-        rng = random.Random(self.site.seed)  # noqa: S311 - no secret
+        rng = random.Random(self.bench.seed)  # noqa: S311 - no secret
         length = LONG if self.kind == "8K ids" else WORDS
         shared = rng.choices(IDS, k=3 * length // 4)
         made = []

@@ -1,15 +1,20 @@
 """Peers are found, or it is said how to get them; both sides' turns become figures and ratios."""
 
+import json
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from kvsync.testing.benchmarks.gauge import Gauge
+from kvsync.testing.benchmarks.peers.gateways import Contender, GatewayBench
 from kvsync.testing.benchmarks.peers.index import IndexRow
+from kvsync.testing.benchmarks.peers.requests import Kind, RequestRow
 from kvsync.testing.benchmarks.peers.table import PEERS, Installed, find
 from kvsync.testing.benchmarks.peers.turns import in_turns
 from kvsync.testing.processes.ledger import Ledger
+from kvsync.testing.processes.program import ProgramEnded
 from kvsync.testing.results.measurement import Measurements, read_measurements
 from kvsync.testing.results.verdicts import NotRun
 
@@ -106,3 +111,31 @@ def test_a_peer_that_fails_is_told_by_its_last_words(row: IndexRow) -> None:
 
     with pytest.raises(AssertionError, match=r"(?s)unheard of ended with exit status 1: .*KeyError"):
         row.theirs(peer)
+
+
+def test_a_gateway_that_fails_is_told_by_its_last_words(tmp_path: Path) -> None:
+    """It is not waited for, and no number is made of it."""
+    words = [sys.executable, "-c", "raise SystemExit('--policy: no such choice')"]
+    bench = GatewayBench(folder=tmp_path, ledger=Ledger(tmp_path / "ledger.jsonl"), seed=1)
+    contender = Contender(name="router", words=lambda *_: words, ready="/health")
+
+    with (
+        pytest.raises(ProgramEnded, match=r"(?s)router ended by itself with exit code 1; .*no such choice"),
+        bench.gateway(contender, []),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("kind", ["plain", "streamed", "8K ids"])
+def test_half_of_the_prompts_begin_alike(kind: Kind, tmp_path: Path) -> None:
+    """Two of each four share three quarters; the others share nothing, and each seed makes the same ones."""
+    bench = GatewayBench(folder=tmp_path, ledger=Ledger(tmp_path / "ledger.jsonl"), seed=1)
+    row = RequestRow(bench=bench, kind=kind, requests=8)
+
+    bodies = [json.loads(body) for body in row.bodies()]
+
+    starts = Counter(str(body["prompt"][:20]) for body in bodies)
+    assert max(starts.values()) == len(bodies) / 2 == 36
+    assert len(starts) == 37
+    assert {body["stream"] for body in bodies} == {kind == "streamed"}
+    assert row.bodies() == row.bodies()
