@@ -15,9 +15,9 @@ ROWS = {
     ("peers: resident", "cpu_steady_64"): "evict 64 of a million, store 64",
     ("peers: resident", "resident_per_block"): "memory of a block, unique",
     ("peers: memory", "resident_per_block"): "memory of a block, shared by 10 pods",
-    ("peers: match", "cpu_match"): "match 8,192 token ids, 10 pods, {shape}",
-    ("peers: events over ZMQ", "cpu"): "event of {blocks} block(s) over ZeroMQ",
-    ("peers: gateway", "cpu"): "request, {request}, 16 clients",
+    ("peers: match", "cpu_match"): "match 8,192 token ids, 10 pods: {shape}",
+    ("peers: events over ZMQ", "cpu"): "event over ZeroMQ, blocks: {blocks}",
+    ("peers: gateway", "cpu"): "request of 16 clients: {request}",
 }
 """What a row of the table is called, by what was measured, in the order of the table."""
 

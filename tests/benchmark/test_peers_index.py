@@ -15,7 +15,7 @@ from kvsync.testing.processes.ledger import Ledger
 from kvsync.testing.results.measurement import Measurements
 from kvsync.testing.results.verdicts import NotRun
 
-pytestmark = [pytest.mark.full, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.full, pytest.mark.timeout(900)]
 
 TURNS = 5
 LONG_TURNS = 3
