@@ -33,6 +33,7 @@ class EventRow:
         with self.bench.engines(1) as (engine,), Flood(self.load, log=log, ledger=self.bench.ledger) as flood:
             live, replay = (int(endpoint.rpartition(":")[2]) for endpoint in flood.endpoints[0])
             with self.bench.gateway(contender, [EngineAddress(engine.port, live, replay)]) as gateway:
+                assert not holds(gateway, last), f"{contender.name} knows of an event that was not sent"
                 before, began = gateway.cpu_s(), time.monotonic()
                 flood.begin()
                 flood.sent(TIMEOUT_S)
