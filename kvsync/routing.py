@@ -89,7 +89,7 @@ class Choice:
 class Bounds:
     """Up to which load (requests) a held or an expected prefix counts; whether only the idlest may serve.
 
-    A held prefix of fewer than `least_prefix_tokens` tokens counts as none.
+    A prefix of fewer than `least_prefix_tokens` tokens counts as none.
     """
 
     load: float
@@ -168,18 +168,19 @@ def _prefix(candidate: Candidate, bounds: Bounds) -> int:
     return 0 if candidate.state is State.BLIND or held < bounds.least_prefix_tokens else held
 
 
-def _expected(candidate: Candidate) -> int:
-    return 0 if candidate.state is State.BLIND else candidate.expected_tokens
+def _expected(candidate: Candidate, bounds: Bounds) -> int:
+    tokens = candidate.expected_tokens
+    return 0 if candidate.state is State.BLIND or tokens < bounds.least_prefix_tokens else tokens
 
 
 def pull(candidate: Candidate, bounds: Bounds) -> int:
     """Return how many tokens of the prompt speak for a candidate, as far as its load allows."""
     held = _prefix(candidate, bounds) if candidate.running <= bounds.load else 0
-    return max(held, _expected(candidate) if candidate.running <= bounds.expected_load else 0)
+    return max(held, _expected(candidate, bounds) if candidate.running <= bounds.expected_load else 0)
 
 
 def _with_prefix(candidate: Candidate, bounds: Bounds) -> Selection:
-    is_expected = _expected(candidate) > _prefix(candidate, bounds)
+    is_expected = _expected(candidate, bounds) > _prefix(candidate, bounds)
     return Selection.EXPECTED_PREFIX if is_expected else Selection.PREFIX_MATCH
 
 

@@ -49,7 +49,7 @@ def _variable(table: str, field: str) -> str:
     return _RENAMED.get((table, field), name.upper())
 
 
-OTHERS = re.compile(r"CONFIG|TRACE|RECORDINGS|INPUTS|CHAOS_CRDS|S3_SERVERS|CLIENTS|TEST_.*")
+OTHERS = re.compile(r"CONFIG|TRACE|RECORDINGS|INPUTS|CHAOS_CRDS|S3_SERVERS|CLIENTS|PEERS|TEST_.*")
 """Variables with the prefix that are not settings: what tests are given, and their switches."""
 
 _BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](?=.{0,120}$)(/[\w=-][\w.=-]*)*/?", re.ASCII)

@@ -1,8 +1,9 @@
 """A burst over real sockets that is offered whether or not the receiver keeps up."""
 
+from collections.abc import Callable
 from pathlib import Path
 
-from kvsync.testing.benchmarks.arrivals import receive
+from kvsync.testing.benchmarks.arrivals import Reception, receive
 from kvsync.testing.benchmarks.flood import EventLoad
 from kvsync.testing.benchmarks.gauge import Gauge
 from kvsync.testing.processes.ledger import Ledger
@@ -12,13 +13,21 @@ from kvsync.testing.results.verdicts import Inconclusive
 SECONDS = 5
 
 
-def test_burst(seed: int, profile: str, tmp_path: Path, ledger: Ledger, measurements: Measurements) -> None:
+def test_burst(
+    seed: int,
+    profile: str,
+    tmp_path: Path,
+    ledger: Ledger,
+    measurements: Measurements,
+    keep_histogram: Callable[[Reception], None],
+) -> None:
     """Of ten thousand events offered in five seconds (full profile: five times as many) none is lost."""
     events = 10_000 if profile == "quick" else 50_000
     load = EventLoad(seed=seed, events=events, least=50, most=149, rate_per_s=events / SECONDS)
 
     reception = receive(load, log=tmp_path / "flood.log", ledger=ledger)
 
+    keep_histogram(reception)
     assert reception.flaws(load) == []
     if reception.offered_s > 2 * SECONDS:
         raise Inconclusive(

@@ -1,12 +1,13 @@
 """The whole way of an event: a publisher in another process, ZeroMQ, subscriber, codec, index."""
 
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import zmq
 
-from kvsync.testing.benchmarks.arrivals import receive
+from kvsync.testing.benchmarks.arrivals import Reception, receive
 from kvsync.testing.benchmarks.flood import EventLoad
 from kvsync.testing.benchmarks.gauge import Gauge, side_by_side
 from kvsync.testing.benchmarks.workload import BLOCK_SIZE, encoded, prompts, stored
@@ -27,6 +28,7 @@ def test_latency(
     tmp_path: Path,
     ledger: Ledger,
     measurements: Measurements,
+    keep_histogram: Callable[[Reception], None],
 ) -> None:
     """Events at a rate that leaves the subscriber time to sleep are all applied, each once."""
     events = rate_per_s * (1 if profile == "quick" else 10)
@@ -36,6 +38,7 @@ def test_latency(
 
     reception = receive(load, log=tmp_path / "flood.log", ledger=ledger)
 
+    keep_histogram(reception)
     assert reception.flaws(load) == []
     gauge = Gauge(measurements, "event path: latency", {"blocks": blocks, "rate_per_s": rate_per_s})
     gauge.record_latencies("event", [reception.latencies], p99_goal_us=P99_GOAL_US)

@@ -21,8 +21,8 @@ OURS = {"kvsync", "tasks", "flows", "deployments"}
 TRACING = {"opentelemetry"}
 """A namespace of many distributions: a module does not say its own. A contract says where it is imported."""
 
-PROFILERS = {"memray", "pyinstrument"}
-"""Of the projects that are tested: what imports them runs in their interpreters."""
+ELSEWHERE = {"dynamo", "memray", "pyinstrument"}
+"""A peer, and profilers of the projects that are tested: what imports them runs in their interpreters."""
 
 NEVER_IMPORTED = {"fastapi", "pytest-asyncio", "pytest-timeout", "pytest-xdist", "hypothesis", "psycopg"}
 """Plugins and drivers that others load, what only the tests in our stages import, and a bound for Prefect."""
@@ -55,7 +55,7 @@ def _imported(folders: Iterable[str]) -> set[str]:
     modules = {module for folder in folders for module in _modules(folder)}
     return {
         _name(home)
-        for module in modules - sys.stdlib_module_names - OURS - TRACING - PROFILERS
+        for module in modules - sys.stdlib_module_names - OURS - TRACING - ELSEWHERE
         for home in _homes()[module]
     }
 

@@ -59,6 +59,16 @@ def test_a_few_tokens_are_no_prefix(held: int, pod: str, selection: Selection) -
 
 
 @pytest.mark.parametrize(
+    ("expected", "pod"), [pytest.param(15, "b", id="too few"), pytest.param(16, "a", id="enough")]
+)
+def test_a_few_expected_tokens_are_no_prefix(expected: int, pod: str) -> None:
+    """Else all requests that begin alike run after one another."""
+    candidates = [Candidate(pod="a", running=1, expected_tokens=expected), Candidate(pod="b")]
+
+    assert choose(candidates, Policy(least_prefix_tokens=16), random.Random(1)).pod == pod
+
+
+@pytest.mark.parametrize(
     ("running", "matched", "chosen"),
     [
         pytest.param(4, 0, ("a", Selection.EXPECTED_PREFIX), id="a few more than the idlest"),

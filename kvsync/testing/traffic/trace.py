@@ -9,7 +9,8 @@ tokens made from the ids alone share prefixes exactly as the recorded prompts di
 import json
 import random
 from array import array
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import chain, islice
 from pathlib import Path
@@ -50,6 +51,11 @@ def mooncake(path: Path, *, model: str, limit: int, max_tokens: int) -> list[Tra
             _recorded(line, number, f"{path}:{number + 1}", model, max_tokens)
             for number, line in enumerate(islice(lines, limit))
         ]
+
+
+def thinned(requests: Sequence[TraceRequest], every: int) -> list[TraceRequest]:
+    """Keep one token of each so many: prompts share what they shared, and are sooner hashed."""
+    return [replace(request, token_ids=request.token_ids[::every]) for request in requests]
 
 
 def _recorded(line: str, number: int, origin: str, model: str, max_tokens: int) -> TraceRequest:

@@ -73,6 +73,7 @@ def test_every_problem_is_reported_with_its_place(tmp_path: Path) -> None:
                 "KVSYNC_CI_TRACE": "trace.jsonl",
                 "KVSYNC_CI_RECORDINGS": "recordings",
                 "KVSYNC_CI_INPUTS": "inputs",
+                "KVSYNC_CI_PEERS": "peers",
                 "KVSYNC_CI_CHAOS_CRDS": "definitions",
             },
         )
