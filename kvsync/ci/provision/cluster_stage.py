@@ -140,6 +140,7 @@ class ClusterStage:
             reuse=self.reuse,
             environ=context.environ,
             with_image=self.with_image,
+            repository=context.repository,
         )
         self._require(found)
         return choice, settings
