@@ -164,6 +164,17 @@ def test_an_image_that_is_there_already_stays(runs: Runs, programs: Programs) ->
     assert runs.there("images") == ["kvsync:70", "somebody/kvsync:1"]
 
 
+def test_a_project_of_its_own_has_the_pipelines_manifests(runs: Runs) -> None:
+    """Unless it brings some: they are what the image is started by."""
+    ours = runs("7", image="somebody/kvsync:1").manifests
+    (runs.folder / "repository" / "infra/manifests").mkdir()
+    (runs.folder / "repository" / "infra/manifests/engine.yaml").touch()
+    theirs = runs("8", image="somebody/kvsync:1").manifests
+
+    assert ours == str(ROOT / "infra/manifests")
+    assert theirs == str(runs.folder / "repository" / "infra/manifests")
+
+
 def test_without_engines_nothing_is_built_or_loaded(runs: Runs, programs: Programs) -> None:
     """The repository is a project of its own then, with nothing that an image could be built from."""
     (runs.folder / "repository" / "requirements.lock").unlink()
@@ -180,7 +191,7 @@ def test_a_project_that_no_image_can_be_built_from_is_not_run(runs: Runs, progra
 
     said = runs.asked("7")
 
-    assert said.startswith("not-run: --cluster kind cannot run here: image: none is set, and none can be built")
+    assert said.startswith("not-run: --cluster kind cannot run here: image: none is set, and none can be")
     assert "has no infra/docker/Dockerfile; mend: set KVSYNC_CI_IMAGE" in said
     assert programs.calls("kind create") == []
     assert (runs.ledger("7"), runs.left("7")) == (set(), [])
