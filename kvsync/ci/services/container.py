@@ -76,6 +76,11 @@ class Container:
             argv=self.argv, answer=answer, env=self.env, grace_s=grace_s, again=again, control=self
         )
 
+    @property
+    def cannot_pause(self) -> str:
+        """See Control."""
+        return ""
+
     def ask_to_end(self, pid: int, grace_s: float) -> None:
         """See Control: the client of Docker's may be gone before the container is."""
         self._ask("stop", f"--time={max(1, round(grace_s))}")

@@ -44,6 +44,10 @@ NOT_STARTED = 125
 class Control(Protocol):
     """Reaches the processes of a server, of which the one with the id `pid` was started."""
 
+    @property
+    def cannot_pause(self) -> str:
+        """Why they cannot be stopped where they are; "" where they can."""
+
     def ask_to_end(self, pid: int, grace_s: float) -> None:
         """Let them end by themselves, where signals to the one process would not do that."""
 
@@ -62,6 +66,8 @@ class Control(Protocol):
 
 class ProcessTree:
     """A Control for processes of this machine's: the one that was started, and all that it started."""
+
+    cannot_pause = ""
 
     def ask_to_end(self, pid: int, grace_s: float) -> None:
         """See Control: signals do."""
@@ -162,6 +168,11 @@ class ServerProcess:
         wait([self._running], GRACE_S)
         self._over.set()
         wait([self._running])
+
+    @property
+    def cannot_pause(self) -> str:
+        """Why its processes cannot be stopped; "" where they can."""
+        return self._command.control.cannot_pause
 
     def pause(self) -> None:
         """Stop its processes where they are."""

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from kvsync.ci.services.pods.task import VARIABLE, PodTask
 from kvsync.ci.services.server import GRACE_S, ServerCommand
 from kvsync.testing.processes.tools import ON_PATH, kubectl
-from kvsync.testing.results.verdicts import NotRun
 
 GONE_S = 60.0
 """For a pod to be gone, besides its grace, on a busy cluster."""
@@ -44,6 +43,14 @@ class PodHost:
         argv, env = [sys.executable, "-m", "kvsync.ci.services.pods.client"], {VARIABLE: self.task.write()}
         return ServerCommand(argv=argv, answer=answer, env=env, grace_s=grace_s, control=self)
 
+    @property
+    def cannot_pause(self) -> str:
+        """See Control."""
+        return (
+            f"{self.task.service.name} is {self.source}, whose processes cannot be stopped from here: choose "
+            "`partition`, which looks the same to its clients, or `down`"
+        )
+
     def ask_to_end(self, pid: int, grace_s: float) -> None:
         """See Control; its process here ends when the pod has."""
         self._delete(f"--grace-period={max(1, round(grace_s))}")
@@ -53,11 +60,7 @@ class PodHost:
         self._delete("--grace-period=0", "--force")
 
     def pause(self, pid: int) -> None:
-        """See Control. Raises NotRun."""
-        raise NotRun(
-            f"{self.task.service.name} is {self.source}, whose processes cannot be stopped from here: choose "
-            "`partition`, which looks the same to its clients, or `down`"
-        )
+        """See Control: they cannot be."""
 
     def resume(self, pid: int) -> None:
         """See Control: none is ever paused."""

@@ -29,10 +29,10 @@ def why_not(pod: PodState | None, image: str) -> str:
             "kvsync-ci.toml that the nodes can pull, or for Kind have it on this machine (docker pull)"
         )
     if pod.exit_code is not None or pod.is_over or kind == "CrashLoopBackOff":
+        status = "" if pod.exit_code is None else f" with exit code {pod.exit_code}"
         return (
-            f"its program ended with exit code {pod.exit_code} ({pod.trouble or pod.phase}); what it wrote is "
-            f"above. It runs as user {USER}, and may write to {', '.join(WRITABLE.values())} alone: name an "
-            "image that can"
+            f"its program ended{status} ({pod.trouble or pod.phase}); what it wrote is above. It runs as user "
+            f"{USER}, and may write to {', '.join(WRITABLE.values())} alone: name an image that can"
         )
     if pod.is_hopeless:
         return f"its container cannot be made: {pod.trouble}; name an image that user {USER} can start"
