@@ -96,9 +96,10 @@ class _Pod:
     def _way(self) -> Carry:
         """Return the way to it: by a node that is a container of this machine, or through the API server."""
         task = self._task
+        anywhere = through_api(task.machine, task.namespace, self._name, task.service.port)
         if task.machine.kind and is_open(address := self._api.node_address(), KUBELET):
-            return through_node(address, self._api.node_port(task.namespace, self._name))
-        return through_api(task.machine, task.namespace, self._name, task.service.port)
+            return through_node(address, self._api.node_port(task.namespace, self._name), anywhere)
+        return anywhere
 
     def _settled(self) -> PodState | None:
         """Wait until it runs or never will, and say meanwhile what it waits for."""

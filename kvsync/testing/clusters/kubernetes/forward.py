@@ -56,11 +56,19 @@ def through_api(machine: Machine, namespace: str, pod: str, port: int) -> Carry:
     return carry
 
 
-def through_node(address: str, port: int) -> Carry:
-    """Return what passes connections on to a port of a node."""
+def through_node(address: str, port: int, otherwise: Carry) -> Carry:
+    """Return what passes connections on to a port of a node, and `otherwise` while nothing is there.
+
+    The controllers of a busy cluster may take a minute to open such a port.
+    """
 
     def carry(near: socket.socket) -> None:
-        with closing(socket.create_connection((address, port), DIAL_S)) as far:
+        try:
+            far = socket.create_connection((address, port), DIAL_S)
+        except OSError:
+            otherwise(near)
+            return
+        with closing(far):
             far.settimeout(None)
             back = threading.Thread(target=_pass_on, args=(far, near), daemon=True)
             back.start()
