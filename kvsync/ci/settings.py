@@ -347,7 +347,7 @@ class ServiceSettings(_Table):
     s3_image: str = ""
 
     def image(self, kind: str) -> str:
-        """Return the image that services of a kind are made of; "" where there is an address, or none named."""
+        """Return the image that services of a kind are made of; "" where an address is, or none is named."""
         if kind not in _SCHEMES or getattr(self, kind).get_secret_value():
             return ""
         return str(getattr(self, f"{kind}_image"))

@@ -62,8 +62,8 @@ class ClusterStage:
     With `reuse` it is the Kind cluster of that name, created if it does not exist, and left there at the end.
     Raises CommandError when a command fails, and NotRun, with every mend, when something is missing here or
     the settings do not allow the context. `with_image` says whether the image of gateway and simulator is
-    needed there; without it, only the pods that are there already can be used. `services` are the images of the
-    services that are pods: where they are, there is a namespace for them, until the end of the run.
+    needed there; without it, only the pods that are there already can be used. `services` are the images of
+    services that are pods: for these there is a namespace until the end of the run.
     """
 
     choice: ClusterChoice

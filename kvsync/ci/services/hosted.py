@@ -1,4 +1,4 @@
-"""A server of an image of the owner's: in a pod where the run has a cluster, else in a container of Docker's."""
+"""A server of an image of the owner's: in a pod where the run has a cluster, or else in a container."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -35,8 +35,8 @@ def hosted(
 ) -> AbstractContextManager[Host]:
     """Give what is to run an image in the foreground; nothing is left of it afterwards.
 
-    `ports`: of this machine's loopback and inside. `variables` are added to its environment, `files` are texts
-    by the paths that they get, and `words` go to the image. Raises NotRun where that cannot be.
+    `ports`: of this machine's loopback and inside. `variables` are added to its environment, `files` are
+    texts by the paths that they get, and `words` go to the image. Raises NotRun where that cannot be.
     """
     outside, inside = ports
     if around.pods is None:

@@ -134,7 +134,7 @@ def _lent(name: str, address: str, around: Surroundings) -> Iterator[RunningServ
 
 
 def _words(folder: Path, ports: Mapping[str, int], login: tuple[str, str]) -> list[str]:
-    """Write and return what SeaweedFS is told: one login, and everything in one folder and on the loopback."""
+    """Write and return what SeaweedFS is told: one login, all in one folder, on the loopback."""
     words = ["server", "-dir", str(folder), "-ip", HOST, "-ip.bind", HOST]
     words += [word for name, port in ports.items() for word in (f"-{name}", str(port))]
     words += ["-filer.localSocket", str(folder / "filer.sock"), "-s3.localSocket", str(folder / "s3.sock")]

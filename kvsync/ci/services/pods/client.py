@@ -1,13 +1,15 @@
 """Runs one pod in the foreground, as `docker run` does a container, and ends with it.
 
-`python -m kvsync.ci.services.pods.client`, with a PodTask in the variable KVSYNC_SERVICE_POD, which has passwords and so is
-no argument. It creates the pod, leads a port of this machine to it, and prints what it writes. The exit status
-is that of the pod's container, and 125, as docker's, where that never ran. A signal ends it, and the pod.
+`python -m kvsync.ci.services.pods.client`, with a PodTask in the variable KVSYNC_SERVICE_POD: it has
+passwords, and so is no argument. It creates the pod, leads a port of this machine to it, and prints what it
+writes. The exit status is that of the pod's container, or 125, as docker's, where that never ran. A signal
+ends it, and the pod.
 """
 
 import os
 import signal
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 
 from kvsync.ci.services.pods.manifest import SERVICE_LABEL, node_port, objects
@@ -37,9 +39,9 @@ FOREVER_S = 7 * 24 * 3600.0
 """Who started this knows how long the pod may take to start, and ends it then."""
 
 
-def main() -> int:
+def main(environ: Mapping[str, str]) -> int:
     """Run the pod of the variable to its end."""
-    task = PodTask.read(os.environ[VARIABLE])
+    task = PodTask.read(environ[VARIABLE])
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     pod = _Pod(task)
     try:
@@ -146,4 +148,4 @@ class _Pod:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(os.environ))  # noqa: TID251  # this is an entry point

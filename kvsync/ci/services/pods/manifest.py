@@ -1,7 +1,7 @@
-"""What is created on Kubernetes for a service: a pod that is confined, and a Secret with what it is told. Pure.
+"""What is created on Kubernetes for a service: a confined pod, and a Secret with what it is told. Pure.
 
-The pod never restarts: a service that ended by itself leaves a doubt, wherever it runs. It has no token of the
-API server, no root, and writes to a few empty folders alone.
+The pod never restarts: a service that ended by itself leaves a doubt, wherever it runs. It has no token of
+the API server, no root, and writes to a few empty folders alone.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ ACCOUNT = "services"
 """Of the namespace's own, which is there at once; the one called default comes a moment later."""
 
 USER = 999
-"""Whom the official images of PostgreSQL, Redis and Valkey on Debian know as theirs; others start as any user."""
+"""Who the official images of PostgreSQL, Redis and Valkey on Debian run as; others start as any user."""
 
 WRITABLE = {"data": "/data", "tmp": "/tmp", "socket": "/var/run/postgresql"}  # noqa: S108  # the pod's own
 """Empty folders of the pod: for what it keeps, temporary files, and the socket of PostgreSQL's images."""
@@ -59,7 +59,7 @@ def objects(service: ServicePod) -> list[Manifest]:
 
 
 def node_port(service: ServicePod) -> Manifest:
-    """Return what leads from a port of the nodes to the service: of a Kind cluster, which is this machine's."""
+    """Return what leads from a port of the nodes to it: in a Kind cluster, which is this machine's alone."""
     ports = [{"name": "service", "port": service.port}]
     spec = {"type": "NodePort", "selector": {SERVICE_LABEL: service.name}, "ports": ports}
     return {"apiVersion": "v1", "kind": "Service", "metadata": _metadata(service), "spec": spec}

@@ -1,7 +1,7 @@
 """A service in a pod of the run's cluster, at a port of this machine's loopback.
 
-A process of this machine creates the pod, leads the port to it and prints what it writes (see client), so that
-the service is watched and logged as one in a container is. What is left of a killed run goes with the namespace.
+A process of this machine creates the pod, leads the port to it and prints what it writes (see client), so
+that it is watched and logged as a container is. What is left of a killed run goes with the namespace.
 """
 
 import sys
@@ -29,7 +29,7 @@ def pod(task: PodTask) -> Iterator["PodHost"]:
 
 @dataclass(frozen=True, slots=True)
 class PodHost:
-    """The pod of a service, which starts anew and empty whenever it starts. A Control, through the API server."""
+    """The pod of a service, which is empty whenever it starts. A Control, through the API server."""
 
     task: PodTask = field(repr=False)
 

@@ -25,14 +25,14 @@ def why_not(pod: PodState | None, image: str) -> str:
     kind = pod.trouble.partition(":")[0]
     if kind in UNPULLED:
         return (
-            f"its image {image} cannot be pulled on node {pod.node}: {pod.trouble}; name one in [services] of "
-            "kvsync-ci.toml that the nodes can pull, or for Kind have it on this machine (docker pull)"
+            f"its image {image} cannot be pulled on node {pod.node}: {pod.trouble}; name one in [services] "
+            "of kvsync-ci.toml that the nodes can pull, or for Kind have it on this machine (docker pull)"
         )
     if pod.exit_code is not None or pod.is_over or kind == "CrashLoopBackOff":
         status = "" if pod.exit_code is None else f" with exit code {pod.exit_code}"
         return (
-            f"its program ended{status} ({pod.trouble or pod.phase}); what it wrote is above. It runs as user "
-            f"{USER}, and may write to {', '.join(WRITABLE.values())} alone: name an image that can"
+            f"its program ended{status} ({pod.trouble or pod.phase}); what it wrote is above. It runs as "
+            f"user {USER}, and may write to {', '.join(WRITABLE.values())} alone: name an image that can"
         )
     if pod.is_hopeless:
         return f"its container cannot be made: {pod.trouble}; name an image that user {USER} can start"

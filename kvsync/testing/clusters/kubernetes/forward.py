@@ -1,9 +1,9 @@
 """A port of this machine's loopback whose connections end at a port of a pod.
 
-Anywhere, each connection is a WebSocket of its own through the API server, so that one that a fault resets does
-not take others with it, as it does with `kubectl port-forward`; the pod may listen on its loopback alone. It
-costs about 20 ms of processor time to open. In a Kind cluster, whose nodes are containers of this machine, a
-port of the node leads there at no such cost.
+Anywhere, each connection is a WebSocket of its own through the API server, so that one that a fault resets
+does not take others with it, as it does with `kubectl port-forward`. In a Kind cluster, whose nodes are
+containers of this machine, a port of a node leads there: a WebSocket needs a handshake of TLS with the API
+server, and one of that with the node, and many short connections cannot wait for these.
 """
 
 import selectors

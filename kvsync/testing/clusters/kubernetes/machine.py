@@ -19,8 +19,8 @@ class Machine:
     `kind` is the name of the Kind cluster whose nodes are containers here, empty for any other cluster:
     only a Kind cluster's nodes can be entered. `image` has gateway and simulator, and is on every node; empty
     where no stage of the run needs it.
-    `manifests` is the folder of the manifests that are applied. `services` is the namespace in which services of
-    stages are pods, empty where none are.
+    `manifests` is the folder of the manifests that are applied. `services` is the namespace in which services
+    of stages are pods, empty where none are.
     """
 
     kubeconfig: str

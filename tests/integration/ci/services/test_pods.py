@@ -155,7 +155,7 @@ def test_a_pod_that_is_killed_comes_back_empty(run: RunFolder, loaded: ServiceSe
             fault.recover()
             proved(fault, acting=False)
         size = ask(url, ("DBSIZE",))
-        with pytest.raises(NotRun, match="cache is pod .*, whose processes cannot be stopped from here"):
+        with pytest.raises(NotRun, match=r"cache is pod .*, whose processes cannot be stopped from here"):
             Paused(asked)
 
     assert size == "0"

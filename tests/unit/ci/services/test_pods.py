@@ -115,7 +115,7 @@ PULL = "ErrImagePull: no such host"
         (
             replace(FRESH, trouble="0/3 nodes are available: 3 Insufficient memory."),
             False,
-            "it is pending: 0/3 nodes are available: 3 Insufficient memory.; end other pods, or give the clus",
+            "it is pending: 0/3 nodes are available: 3 Insufficient memory.; end other pods, or give the",
         ),
         (
             replace(FRESH, node="worker", trouble="ContainerCreating"),
@@ -125,7 +125,7 @@ PULL = "ErrImagePull: no such host"
         (
             replace(FRESH, node="worker", trouble=PULL),
             True,
-            f"its image postgres:18 cannot be pulled on node worker: {PULL}; name one in [services] of kvsync",
+            f"its image postgres:18 cannot be pulled on node worker: {PULL}; name one in [services] of",
         ),
         (
             replace(FRESH, node="worker", trouble="CreateContainerConfigError: no such user"),
@@ -135,7 +135,7 @@ PULL = "ErrImagePull: no such host"
         (
             replace(RUNNING, trouble="OOMKilled", phase="Failed", exit_code=137),
             True,
-            "its program ended with exit code 137 (OOMKilled); what it wrote is above. It runs as user 999, a",
+            "its program ended with exit code 137 (OOMKilled); what it wrote is above. It runs as user 999,",
         ),
         (
             replace(RUNNING, restarts=3, trouble="CrashLoopBackOff: back-off 40s"),
