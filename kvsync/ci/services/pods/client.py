@@ -12,14 +12,14 @@ import sys
 from collections.abc import Mapping
 from contextlib import suppress
 
-from kvsync.ci.services.pods.manifest import SERVICE_LABEL, node_port, objects
+from kvsync.ci.services.pods.manifest import SERVICE_LABEL, objects
 from kvsync.ci.services.pods.reason import has_started, is_settled, why_not
 from kvsync.ci.services.pods.task import VARIABLE, PodTask
 from kvsync.ci.services.server import NOT_STARTED
 from kvsync.ci.services.service import HOST
 from kvsync.errors import KVSyncError
 from kvsync.testing.clusters.kubernetes.api import KubernetesApi, PodState
-from kvsync.testing.clusters.kubernetes.forward import Carry, forwarded, is_open, through_api, through_node
+from kvsync.testing.clusters.kubernetes.forward import forwarded, through_api
 from kvsync.testing.errors import ClusterError, WaitTimeout
 from kvsync.testing.processes.wait import wait_for
 
@@ -28,9 +28,6 @@ INTERVAL_S = 0.3
 
 GONE_S = 60.0
 """For an earlier pod of the name to go."""
-
-KUBELET = 10250
-"""The port of every node: where Docker runs in a virtual machine, nodes cannot be connected to."""
 
 HEARD_S = 5
 """For Kubernetes to say that a container has ended whose log has."""
@@ -69,12 +66,8 @@ class _Pod:
         if self._state():
             self.delete()
             wait_for(lambda: not self._state(), what="the pod before it is gone", timeout_s=GONE_S)
-        namespace, service = self._task.namespace, self._task.service
-        self._api.delete_secret(namespace, self._name)
-        self._api.delete_service(namespace, self._name)
-        self._api.create(objects(service), namespace)
-        if self._task.machine.kind:
-            self._api.create([node_port(service)], namespace)
+        self._api.delete_secret(self._task.namespace, self._name)
+        self._api.create(objects(self._task.service), self._task.namespace)
         created = self._state()
         self._uid = created.uid if created else ""
 
@@ -84,8 +77,10 @@ class _Pod:
 
     def attend(self) -> int:
         """Wait until it runs, and then until it has ended; returns the exit status."""
+        task = self._task
         if has_started(self._settled()):
-            with forwarded(self._way(), (HOST, self._task.local_port)):
+            way = through_api(task.machine, task.namespace, self._name, task.service.port)
+            with forwarded(way, (HOST, task.local_port)):
                 self._follow()
         else:
             self._print_log()
@@ -94,14 +89,6 @@ class _Pod:
         if pod is None:
             return 128 + signal.SIGKILL
         return NOT_STARTED if pod.exit_code is None else pod.exit_code
-
-    def _way(self) -> Carry:
-        """Return the way to it: by a node that is a container of this machine, or through the API server."""
-        task = self._task
-        anywhere = through_api(task.machine, task.namespace, self._name, task.service.port)
-        if task.machine.kind and is_open(address := self._api.node_address(), KUBELET):
-            return through_node(address, self._api.node_port(task.namespace, self._name), anywhere)
-        return anywhere
 
     def _settled(self) -> PodState | None:
         """Wait until it runs or never will, and say meanwhile what it waits for."""

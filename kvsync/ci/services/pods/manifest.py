@@ -58,13 +58,6 @@ def objects(service: ServicePod) -> list[Manifest]:
     return [_secret(service), _pod(service)]
 
 
-def node_port(service: ServicePod) -> Manifest:
-    """Return what leads from a port of the nodes to it: in a Kind cluster, which is this machine's alone."""
-    ports = [{"name": "service", "port": service.port}]
-    spec = {"type": "NodePort", "selector": {SERVICE_LABEL: service.name}, "ports": ports}
-    return {"apiVersion": "v1", "kind": "Service", "metadata": _metadata(service), "spec": spec}
-
-
 def _metadata(service: ServicePod) -> Manifest:
     labels = {RUN_LABEL: service.run, STAGE_LABEL: service.stage, SERVICE_LABEL: service.name}
     return {"name": service.name, "labels": {**MANAGED, **labels}}

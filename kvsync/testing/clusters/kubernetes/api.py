@@ -175,11 +175,6 @@ class KubernetesApi:
         with failures(f"delete Secret {name}", unless=NOT_FOUND):
             self.core.delete_namespaced_secret(name, namespace, _request_timeout=TIMEOUT_S)
 
-    def delete_service(self, namespace: str, name: str) -> None:
-        """Delete a Service; does nothing when there is none."""
-        with failures(f"delete Service {name}", unless=NOT_FOUND):
-            self.core.delete_namespaced_service(name, namespace, _request_timeout=TIMEOUT_S)
-
     def delete_namespace(self, name: str) -> None:
         """Begin to delete a namespace; does nothing when there is none."""
         with failures(f"delete namespace {name}", unless=NOT_FOUND):

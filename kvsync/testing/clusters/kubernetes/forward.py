@@ -1,9 +1,9 @@
 """A port of this machine's loopback whose connections end at a port of a pod.
 
-Anywhere, each connection is a WebSocket of its own through the API server, so that one that a fault resets
-does not take others with it, as it does with `kubectl port-forward`. In a Kind cluster, whose nodes are
-containers of this machine, a port of a node leads there: a WebSocket needs a handshake of TLS with the API
-server, and one of that with the node, and many short connections cannot wait for these.
+Each connection is a WebSocket of its own through the API server, so that one that a fault resets does not
+take others with it, as it does with `kubectl port-forward`; the pod may listen on its loopback alone. To open
+one costs two handshakes of TLS, with the API server and from there with the node. Ports of nodes would cost
+less, but everyone who reaches the nodes reaches them, once controllers have got round to them.
 """
 
 import selectors
@@ -11,7 +11,7 @@ import socket
 import socketserver
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from kubernetes.client import ApiException, CoreV1Api
@@ -22,7 +22,6 @@ from websocket import WebSocket, WebSocketException
 from kvsync.testing.clusters.kubernetes.machine import Machine
 
 PIECE_BYTES = 64 * 1024
-DIAL_S = 5.0
 
 _DATA, _ERROR = 0, 1
 _BROKEN = (OSError, WebSocketException, ApiException)
@@ -56,35 +55,6 @@ def through_api(machine: Machine, namespace: str, pod: str, port: int) -> Carry:
     return carry
 
 
-def through_node(address: str, port: int, otherwise: Carry) -> Carry:
-    """Return what passes connections on to a port of a node, and `otherwise` while nothing is there.
-
-    The controllers of a busy cluster may take a minute to open such a port.
-    """
-
-    def carry(near: socket.socket) -> None:
-        try:
-            far = socket.create_connection((address, port), DIAL_S)
-        except OSError:
-            otherwise(near)
-            return
-        with closing(far):
-            far.settimeout(None)
-            back = threading.Thread(target=_pass_on, args=(far, near), daemon=True)
-            back.start()
-            _pass_on(near, far)
-            back.join()
-
-    return carry
-
-
-def is_open(address: str, port: int) -> bool:
-    """Say whether a port can be connected to."""
-    with suppress(OSError), closing(socket.create_connection((address, port), DIAL_S)):
-        return True
-    return False
-
-
 @contextmanager
 def forwarded(carry: Carry, at: tuple[str, int]) -> Iterator[None]:
     """Pass on connections to a host and port of this machine. Raises OSError when it is in use."""
@@ -115,14 +85,6 @@ class _Connection(socketserver.BaseRequestHandler):
         self.request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         with suppress(*_BROKEN):
             self.server.carry(self.request)
-
-
-def _pass_on(source: socket.socket, target: socket.socket) -> None:
-    with suppress(OSError):
-        while piece := source.recv(PIECE_BYTES):
-            target.sendall(piece)
-    with suppress(OSError):
-        target.shutdown(socket.SHUT_WR)
 
 
 def _through(tunnel: WebSocket, near: socket.socket) -> None:
