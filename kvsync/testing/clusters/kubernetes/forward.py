@@ -17,7 +17,7 @@ from typing import Any
 from kubernetes.client import ApiException, CoreV1Api
 from kubernetes.config import new_client_from_config
 from kubernetes.stream import stream
-from websocket import WebSocket, WebSocketException
+from websocket import ABNF, WebSocket, WebSocketException
 
 from kvsync.testing.clusters.kubernetes.machine import Machine
 
@@ -104,8 +104,10 @@ def _through(tunnel: WebSocket, near: socket.socket) -> None:
                 tunnel.send_binary(bytes([_DATA]) + piece)
             while tunnel.sock in ready or _has_more(tunnel):
                 ready.discard(tunnel.sock)
-                frame: Any = tunnel.recv()
-                if not frame or (frame[0] == _ERROR and frame[0] in greeted):
+                kind, frame = tunnel.recv_data(control_frame=True)
+                if kind in (ABNF.OPCODE_PING, ABNF.OPCODE_PONG):
+                    continue
+                if kind != ABNF.OPCODE_BINARY or (frame[0] == _ERROR and frame[0] in greeted):
                     return
                 if frame[0] in greeted:
                     near.sendall(frame[1:])
