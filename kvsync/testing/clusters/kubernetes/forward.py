@@ -50,7 +50,7 @@ def through_api(machine: Machine, namespace: str, pod: str, port: int) -> Carry:
         try:
             _through(tunnel, near)
         finally:
-            tunnel.shutdown()
+            tunnel.shutdown()  # type: ignore[no-untyped-call]  # has no types
 
     return carry
 
@@ -93,8 +93,10 @@ def _through(tunnel: WebSocket, near: socket.socket) -> None:
     A frame begins with the number of its channel; the first one of each channel has the port alone.
     """
     greeted: set[int] = set()
+    far = tunnel.sock
+    assert far is not None
     with selectors.DefaultSelector() as selector:
-        for each in (near, tunnel.sock):
+        for each in (near, far):
             selector.register(each, selectors.EVENT_READ)
         while True:
             ready = {key.fileobj for key, _ in selector.select()}
@@ -102,8 +104,8 @@ def _through(tunnel: WebSocket, near: socket.socket) -> None:
                 if not (piece := near.recv(PIECE_BYTES)):
                     return
                 tunnel.send_binary(bytes([_DATA]) + piece)
-            while tunnel.sock in ready or _has_more(tunnel):
-                ready.discard(tunnel.sock)
+            while far in ready or _has_more(far):
+                ready.discard(far)
                 kind, frame = tunnel.recv_data(control_frame=True)
                 if kind in (ABNF.OPCODE_PING, ABNF.OPCODE_PONG):
                     continue
@@ -114,7 +116,7 @@ def _through(tunnel: WebSocket, near: socket.socket) -> None:
                 greeted.add(frame[0])
 
 
-def _has_more(tunnel: WebSocket) -> bool:
+def _has_more(far: socket.socket) -> bool:
     """Say whether TLS has read more than was asked for, which no selector sees."""
-    pending: Callable[[], int] = getattr(tunnel.sock, "pending", lambda: 0)
+    pending: Callable[[], int] = getattr(far, "pending", lambda: 0)
     return bool(pending())

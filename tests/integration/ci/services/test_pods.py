@@ -180,7 +180,7 @@ def test_of_a_run_that_was_killed_nothing_is_left_after_cleaning(
     """Neither its process here, nor its namespace there."""
     folder = RunFolder(tmp_path / f"run-{secrets.token_hex(3)}")
     cluster.write(tmp_path / "machine.json")
-    argv = [sys.executable, "-c", RUN, folder.path, tmp_path / "machine.json", loaded.redis_image]
+    argv = [sys.executable, "-c", RUN, str(folder.path), str(tmp_path / "machine.json"), loaded.redis_image]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as killed:
         assert killed.stdout is not None
         assert killed.stdout.readline() == "ready\n"
