@@ -18,7 +18,7 @@ def create_cluster(run: Run, context: StageContext) -> StageResult:
     The result is in the run's folder, also of a failure, which is raised for Prefect to try again.
     """
     choice = ClusterChoice.parse(run.parameters.cluster)
-    stage = ClusterStage(choice, run.cluster_settings, run.parameters.reuse, run.needs_image)
+    stage = ClusterStage(choice, run.cluster_settings, run.parameters.reuse, run.needs_image, run.pod_images)
     result = run_safely(stage, context)
     if result.outcome is not Outcome.PASSED:
         raise ClusterError(result.reason)

@@ -169,6 +169,7 @@ def run_once(parameters: Parameters, *, as_json: bool) -> Report:
             environ=stage_environment(environ, trusted=True),
             tools=Tools(environ=dict(environ)),
             with_image=run.needs_image,
+            repository=None if parameters.source else parameters.repository,
         )
         require(findings, parameters.cluster)
     progress = Console(stderr=True, highlight=False) if as_json else console

@@ -339,7 +339,8 @@ class ServiceSettings(_Table):
     (`https://access-key:secret-key@host`) a new bucket. They come from the environment, for their passwords,
     which tests get with them; those of an untrusted commit do not.
     Without an address, a service is a container of an image that is named: `postgres_image` of PostgreSQL's
-    official one or one like it, `redis_image` of Valkey or Redis, `s3_image` of SeaweedFS.
+    official one or one like it, `redis_image` of Valkey or Redis, `s3_image` of SeaweedFS. In a run with a
+    Kubernetes cluster it is a pod there.
     """
 
     postgres: SecretStr = SecretStr("")
@@ -348,6 +349,12 @@ class ServiceSettings(_Table):
     postgres_image: str = ""
     redis_image: str = ""
     s3_image: str = ""
+
+    def image(self, kind: str) -> str:
+        """Return the image that services of a kind are made of; "" where an address is, or none is named."""
+        if kind not in _SCHEMES or getattr(self, kind).get_secret_value():
+            return ""
+        return str(getattr(self, f"{kind}_image"))
 
     @property
     def without_addresses(self) -> "ServiceSettings":

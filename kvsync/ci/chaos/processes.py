@@ -103,9 +103,11 @@ class Down:
 
 
 class Paused:
-    """Its processes are stopped where they are."""
+    """Its processes are stopped where they are. Raises NotRun where they cannot be."""
 
     def __init__(self, process: ProcessAsked) -> None:
+        if why := process.server.cannot_pause:
+            raise NotRun(why)
         self._process, self._acting = process, False
 
     def inject(self) -> None:

@@ -8,6 +8,9 @@ from kvsync.testing.processes.tools import ToolAnswer
 
 _BUILT_IN = re.compile(rb"kindest/node:v[0-9][\w.-]*@sha256:[0-9a-f]{64}")
 
+BUILT_FROM = ("infra/docker/Dockerfile", "requirements.lock", "kvsync")
+"""What a repository has that the image of gateway and simulator can be built from."""
+
 _NO_WAY = re.compile(r"dial tcp|lookup|timeout|did not answer|connection|EOF|TLS", re.I)
 """What a client says when it did not get an answer from the registry."""
 
@@ -25,6 +28,16 @@ _MEANS = {
     "tbf": "bandwidth limits on the nodes will be not run",
     "iptables": "partitions, blocked ports and packet loss on the nodes will be not run",
 }
+
+
+def no_image(absent: Sequence[str]) -> Finding:
+    """Judge a repository that lacks these paths of BUILT_FROM, where no image is set."""
+    return missing(
+        "image",
+        f"none is set, and none can be built: the tested repository has no {', '.join(absent)}",
+        "set KVSYNC_CI_IMAGE, or `image` in the table [cluster] of kvsync-ci.toml, to one with gateway and "
+        "simulator that is here; infra/docker/Dockerfile of kvsync builds it",
+    )
 
 
 def docker(version: ToolAnswer) -> Finding:

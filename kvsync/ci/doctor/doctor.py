@@ -53,12 +53,14 @@ def examine(
     tools: Tools = ON_PATH,
     environ: Mapping[str, str] | None = None,
     with_image: bool = True,
+    repository: Path | None = None,
 ) -> list[Finding]:
     """Look at everything that a run with this cluster needs; `folder` is where its reports go.
 
     `name` is that of the Kind cluster to be made, "" if it is not known yet; `reuse` that of one to be used
     if it exists. `environ` is what tests see of our environment and log in with; None for all of it.
-    `with_image` says whether the run needs the image of gateway and simulator there.
+    `with_image` says whether the run needs the image of gateway and simulator there, and `repository` what it
+    would be built from, None if that is not known yet.
     """
     reports = [_disk(folder, findings.LOCAL_BYTES)]
     match choice.kind:
@@ -67,7 +69,7 @@ def examine(
         case "kind":
             checks: list[Examination] = [
                 lambda: [docker_findings.kind(tools.ask("kind", "version")), _kubectl(tools)],
-                lambda: _docker(tools, settings, name, reuse, with_image=with_image),
+                lambda: _docker(tools, settings, name, reuse, with_image=with_image, repository=repository),
             ]
         case "kubeconfig":
             checks = [
@@ -94,7 +96,13 @@ def _guarded(check: Examination) -> Sequence[Finding]:
 
 
 def _docker(
-    tools: Tools, settings: ClusterSettings, name: str, reuse: str, *, with_image: bool
+    tools: Tools,
+    settings: ClusterSettings,
+    name: str,
+    reuse: str,
+    *,
+    with_image: bool,
+    repository: Path | None,
 ) -> list[Finding]:
     found = docker_findings.docker(tools.ask("docker", "version", "--format", "{{.Server.Version}}"))
     if found.state is not FindingState.OK:
@@ -108,7 +116,7 @@ def _docker(
     nodes = 0 if in_use else settings.workers + 1
     checks: list[Examination] = [
         lambda: _node_image(tools, settings.node_image, needed=not in_use),
-        lambda: [_our_image(tools, settings)] if with_image else [],
+        lambda: [_our_image(tools, settings, repository)] if with_image else [],
         lambda: _capacity(tools, nodes),
         lambda: [_inotify(nodes)] if INOTIFY.exists() else [],
     ]
@@ -128,9 +136,13 @@ def _node_image(tools: Tools, wanted: str, *, needed: bool) -> list[Finding]:
     return [finding, *kernel] if needed else kernel
 
 
-def _our_image(tools: Tools, settings: ClusterSettings) -> Finding:
+def _our_image(tools: Tools, settings: ClusterSettings, repository: Path | None) -> Finding:
     if settings.image:
         return _image(tools, "image", settings.image, "KVSYNC_CI_IMAGE")[0]
+    if repository and (
+        absent := [each for each in docker_findings.BUILT_FROM if not (repository / each).exists()]
+    ):
+        return docker_findings.no_image(absent)
     return _image(tools, "base image", settings.base_image, "KVSYNC_CI_BASE_IMAGE")[0]
 
 

@@ -11,13 +11,15 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from kvsync.ci.cleaning.reapers import reached_with, reap
+from kvsync.ci.cleaning.reapers import in_order, reached_with, reap
 from kvsync.ci.cluster_settings import ClusterChoice, ClusterSettings
 from kvsync.ci.doctor.doctor import AskServer, asking, examine, pin, stuck_namespaces
 from kvsync.ci.doctor.findings import Finding, require
 from kvsync.ci.errors import CannotRun
 from kvsync.ci.provision.image import build
 from kvsync.ci.provision.kind import KindCommand
+from kvsync.ci.provision.services_namespace import is_of_services, with_services
+from kvsync.ci.run.parameters import REPOSITORY
 from kvsync.ci.run_folder import RunFolder
 from kvsync.ci.stages.stage import StageContext
 from kvsync.testing.clusters.kubernetes.machine import Machine
@@ -36,7 +38,7 @@ READY_TIMEOUT_S = 90.0
 """How long a new cluster, whose nodes unpack an image, may take to answer on a busy machine."""
 
 PROVISIONED = ("kind-cluster", "node-image", "image", "path")
-"""The kinds of ledger entries that this module makes."""
+"""The kinds of other ledger entries that this module makes."""
 
 
 @dataclass(slots=True)
@@ -60,13 +62,15 @@ class ClusterStage:
     With `reuse` it is the Kind cluster of that name, created if it does not exist, and left there at the end.
     Raises CommandError when a command fails, and NotRun, with every mend, when something is missing here or
     the settings do not allow the context. `with_image` says whether the image of gateway and simulator is
-    needed there; without it, only the pods that are there already can be used.
+    needed there; without it, only the pods that are there already can be used. `services` are the images of
+    services that are pods: for these there is a namespace until the end of the run.
     """
 
     choice: ClusterChoice
     settings: ClusterSettings
     reuse: str = ""
     with_image: bool = True
+    services: Sequence[str] = ()
     clock: Callable[[], float] = time.monotonic
     name: str = "cluster"
 
@@ -84,6 +88,7 @@ class ClusterStage:
         with steps.step("check whether the cluster can be used"):
             choice, settings = self._examined(context)
         kubeconfig, cluster = str(settings.kubeconfig or ""), ""
+        manifests = str(_manifests(context.repository)) if self.with_image else ""
         image = (settings.image or f"kvsync:{context.ledger.run}") if self.with_image else ""
         if image and settings.image is None:
             with steps.step(f"build the image on {settings.base_image}"):
@@ -103,11 +108,15 @@ class ClusterStage:
                         # An earlier attempt may have left it there.
                         reap(ledger.intend("node-image", image, kind_cluster=cluster))
                     kind.load(cluster, image)
+            for each in self.services:
+                if ON_PATH.ask("docker", "image", "inspect", "--format={{.Id}}", each).ok:
+                    with steps.step(f"load {each} on every node"):
+                        kind.load(cluster, each)
         machine = Machine(
             kubeconfig=kubeconfig,
             context=choice.context or "",
             image=image,
-            manifests=str(context.repository / MANIFESTS),
+            manifests=manifests,
             kind=cluster,
             namespace_prefix=settings.namespace_prefix,
             ready_timeout_s=settings.ready_timeout_s,
@@ -123,6 +132,9 @@ class ClusterStage:
                 self._require([try_image(machine, ledger=context.ledger, stop=context.stop)])
         elif self.reuse:
             self._require([stuck_namespaces(ask)])
+        if self.services:
+            with steps.step("make the namespace of services"):
+                machine = with_services(machine, ledger)
         machine.write(folder.machine)
         took_s = sum(check.duration_s for check in steps.checks)
         relative = str(log.relative_to(folder.path))
@@ -140,6 +152,7 @@ class ClusterStage:
             reuse=self.reuse,
             environ=context.environ,
             with_image=self.with_image,
+            repository=context.repository,
         )
         self._require(found)
         return choice, settings
@@ -167,6 +180,15 @@ class ClusterStage:
             ledger.released(entry)
         else:
             ledger.created(entry, ready=True)
+
+
+def _manifests(repository: Path) -> Path:
+    """Return the folder by which the image is started: the tested commit's, or else the pipeline's own."""
+    folders = [each / MANIFESTS for each in (repository, REPOSITORY)]
+    for folder in folders:
+        if (folder / "engine.yaml").exists():
+            return folder
+    raise NotRun(f"there is no {MANIFESTS} in {repository}, nor beside the pipeline; run it from a checkout")
 
 
 def _await_readiness(ask: AskServer) -> None:
@@ -198,8 +220,9 @@ def give_back(ledger: Ledger) -> None:
     Raises WaitTimeout and ClusterError when something resists.
     """
     entries = leftovers([ledger.path])
-    others = [entry for entry in entries if entry.kind not in PROVISIONED]
-    for entry in entries:
-        if entry.kind in PROVISIONED and not reached_with(entry, others):
+    ours = [entry for entry in entries if entry.kind in PROVISIONED or is_of_services(entry)]
+    others = [entry for entry in entries if entry not in ours]
+    for entry in in_order(ours):
+        if not reached_with(entry, others):
             reap(entry)
             ledger.released(entry)

@@ -10,6 +10,7 @@ from kvsync.ci.project.choice import ProjectStage, choose, profiled, stages_of
 from kvsync.ci.project.coverage import CoverageGate
 from kvsync.ci.project.model import Project, PytestStageTable
 from kvsync.ci.project.relations import filled
+from kvsync.ci.project.services import start_order
 from kvsync.ci.project.shards import Shard
 from kvsync.ci.run.parameters import REPOSITORY, Parameters
 from kvsync.ci.run_folder import RunFolder
@@ -88,7 +89,12 @@ class Run:
             settings = settings.without_addresses
         longest_s = min(self.settings.stages.longest_s, left_s)
         return make_served(
-            self._stages[name], longest_s, self.project.services, settings, self.parameters.profile
+            self._stages[name],
+            longest_s,
+            self.project.services,
+            settings,
+            self.parameters.profile,
+            in_pods=self.parameters.cluster != LOCAL,
         )
 
     def shard(self, name: str) -> Shard | None:
@@ -132,10 +138,22 @@ class Run:
     @property
     def needs_cluster(self) -> bool:
         """Whether a cluster has to be made before the stages: a local one is made by each test."""
+        if self.parameters.cluster == LOCAL:
+            return False
         stages = self._stages
-        return self.parameters.cluster != LOCAL and any(
-            stages[name].uses_cluster for name in self.parameters.due
-        )
+        return bool(self.pod_images) or any(stages[name].uses_cluster for name in self.parameters.due)
+
+    @property
+    def pod_images(self) -> tuple[str, ...]:
+        """The images of the services that are pods of this run's cluster."""
+        if self.project is None or self.parameters.cluster == LOCAL:
+            return ()
+        services, stages = self.project.services, self._stages
+        needed = [
+            other for name in self.parameters.due for other in start_order(services, stages[name].table.needs)
+        ]
+        images = (self.settings.services.image(services[name].kind) for name in needed)
+        return tuple(dict.fromkeys(filter(None, images)))
 
     @property
     def needs_image(self) -> bool:

@@ -1,14 +1,16 @@
 """A server in a container of Docker's, at a port of the loopback; it bears the label of the run."""
 
 import secrets
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from kvsync.ci.services.server import GRACE_S, ServerCommand
 from kvsync.ci.services.service import HOST, Surroundings
 from kvsync.testing.clusters.kubernetes.manifests import RUN_LABEL
+from kvsync.testing.processes.scratch import scratch
 from kvsync.testing.processes.tools import ON_PATH
 from kvsync.testing.results.verdicts import NotRun
 
@@ -22,14 +24,14 @@ def container(
     ports: tuple[int, int],
     around: Surroundings,
     *,
-    variables: Sequence[str] = (),
-    mounted: Mapping[Path, str] | None = None,
-    words: Sequence[str] = (),
+    variables: Mapping[str, str],
+    files: Mapping[str, str],
+    words: Sequence[str],
 ) -> Iterator["Container"]:
     """Give a container that is to run in the foreground; it is removed afterwards, however that ended.
 
-    `ports`: outside and inside. `variables`: those of the command's environment that the container gets.
-    `words` go to the image. Raises NotRun where there is no Docker.
+    `ports`: outside and inside. `variables` are added to its environment, `files` are texts by the paths that
+    they get, and `words` go to the image. Raises NotRun where there is no Docker.
     """
     if not ON_PATH.find("docker"):
         raise NotRun(
@@ -38,14 +40,17 @@ def container(
     name, (outside, inside) = f"kvsync-service-{secrets.token_hex(6)}", ports
     argv = ["docker", "run", f"--name={name}", f"--label={RUN_LABEL}={around.ledger.run}"]
     argv += [f"--publish={HOST}:{outside}:{inside}", *(f"--env={variable}" for variable in variables)]
-    argv += [f"--volume={path}:{at}:ro" for path, at in (mounted or {}).items()]
-    entry = around.ledger.intend("container", name)
-    try:
-        yield Container(name, [*argv, image, *words])
-    finally:
-        removed = ON_PATH.ask("docker", "rm", "--force", "--volumes", name, timeout_s=REMOVAL_S)
-        if removed.ok or "No such container" in removed.errors:
-            around.ledger.released(entry)
+    with scratch(around.ledger, Path(tempfile.gettempdir()) / name) as folder:
+        for number, (at, text) in enumerate(files.items()):
+            (folder / str(number)).write_text(text)
+            argv.append(f"--volume={folder / str(number)}:{at}:ro")
+        entry = around.ledger.intend("container", name)
+        try:
+            yield Container(name, image, [*argv, image, *words], variables)
+        finally:
+            removed = ON_PATH.ask("docker", "rm", "--force", "--volumes", name, timeout_s=REMOVAL_S)
+            if removed.ok or "No such container" in removed.errors:
+                around.ledger.released(entry)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,16 +58,28 @@ class Container:
     """The container of a server: `argv` makes it and runs it in the foreground. A Control, through Docker."""
 
     name: str
+    image: str
     argv: Sequence[str]
+    env: Mapping[str, str] = field(repr=False)
 
-    def server(
-        self, answer: Callable[[], str], *, env: Mapping[str, str] | None = None, grace_s: float = GRACE_S
-    ) -> ServerCommand:
+    @property
+    def source(self) -> str:
+        """Of which image it is, and of which build of it."""
+        said = ON_PATH.ask("docker", "image", "inspect", "--format={{.Id}}", self.image)
+        build = f" ({said.lines[0].removeprefix('sha256:')[:12]})" if said.lines else ""
+        return f"the image {self.image}{build}"
+
+    def server(self, answer: Callable[[], str], *, grace_s: float = GRACE_S) -> ServerCommand:
         """Return the command of the server in it; started again, it has its files."""
         again = ["docker", "start", "--attach", self.name]
         return ServerCommand(
-            argv=self.argv, answer=answer, env=env or {}, grace_s=grace_s, again=again, control=self
+            argv=self.argv, answer=answer, env=self.env, grace_s=grace_s, again=again, control=self
         )
+
+    @property
+    def cannot_pause(self) -> str:
+        """See Control."""
+        return ""
 
     def ask_to_end(self, pid: int, grace_s: float) -> None:
         """See Control: the client of Docker's may be gone before the container is."""
@@ -91,9 +108,3 @@ class Container:
     def _ask(self, *words: str) -> str:
         said = ON_PATH.ask("docker", *words, self.name, timeout_s=REMOVAL_S)
         return said.output.strip()
-
-
-def source(image: str) -> str:
-    """Say of which image a container is, and which build of it."""
-    said = ON_PATH.ask("docker", "image", "inspect", "--format={{.Id}}", image)
-    return f"the image {image} ({said.lines[0].removeprefix('sha256:')[:12]})" if said.lines else image

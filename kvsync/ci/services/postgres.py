@@ -17,10 +17,9 @@ import psycopg
 from psycopg import sql
 from psycopg.errors import DuplicateDatabase
 
-from kvsync.ci.services.container import container
-from kvsync.ci.services.container import source as source_of
 from kvsync.ci.services.finding import Programs, in_package, on_path, said_version
 from kvsync.ci.services.greeting import postgres_hello
+from kvsync.ci.services.hosted import hosted
 from kvsync.ci.services.ports import free_ports
 from kvsync.ci.services.running_service import RunningService
 from kvsync.ci.services.server import ServerCommand, serving
@@ -76,16 +75,16 @@ def postgres(name: str, around: Surroundings, timeout_s: float) -> Iterator[Runn
 
 @contextmanager
 def _contained(name: str, image: str, around: Surroundings, timeout_s: float) -> Iterator[RunningService]:
-    """Run PostgreSQL in a container, as its official images are told."""
+    """Run PostgreSQL of an image, as its official ones are told."""
     password, (port,) = secrets.token_urlsafe(16), free_ports(1)
     url = f"postgresql://{USER}:{password}@{HOST}:{port}/postgres"
     given = {"POSTGRES_PASSWORD": password, "POSTGRES_DB": name}
     # Of that name, not `postgres`: while it is being set up it answers nobody over the network.
     address = _fields(url, name)["url"]
-    with container(image, (port, 5432), around, variables=[*given]) as box:
-        server = box.server(lambda: _answer(address), env=given)
+    with hosted(name, image, (port, 5432), around, variables=given) as host:
+        server = host.server(lambda: _answer(address))
         with serving(server, name, around, timeout_s) as running:
-            source = f"PostgreSQL of {source_of(image)}"
+            source = f"PostgreSQL of {host.source}"
             yield RunningService(
                 fields=_fields(url, name), source=source, server=running, hello=postgres_hello
             )

@@ -21,6 +21,10 @@ PAUSES = 20
 class Control(Protocol):
     """Reaches the processes of a server, of which the one with the id `pid` was started."""
 
+    @property
+    def cannot_pause(self) -> str:
+        """Why they cannot be stopped where they are; "" where they can."""
+
     def ask_to_end(self, pid: int, grace_s: float) -> None:
         """Let them end by themselves, where signals to the one process would not do that."""
 
@@ -42,6 +46,8 @@ class Control(Protocol):
 
 class ProcessTree:
     """A Control for processes of this machine's, which the ledger calls `name`."""
+
+    cannot_pause = ""
 
     def __init__(self, ledger: Ledger, name: str) -> None:
         self._ledger, self._name = ledger, name

@@ -8,10 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from kvsync.ci.services.container import container
-from kvsync.ci.services.container import source as source_of
 from kvsync.ci.services.finding import Programs, in_package, on_path, said_version
 from kvsync.ci.services.greeting import redis_hello
+from kvsync.ci.services.hosted import hosted
 from kvsync.ci.services.ports import free_ports
 from kvsync.ci.services.running_service import RunningService
 from kvsync.ci.services.server import ServerCommand, serving
@@ -56,11 +55,10 @@ def redis(name: str, around: Surroundings, timeout_s: float) -> Iterator[Running
 def _contained(name: str, image: str, around: Surroundings, timeout_s: float) -> Iterator[RunningService]:
     (port,) = free_ports(1)
     url = f"redis://{HOST}:{port}/0"
-    with container(image, (port, 6379), around) as box:
-        server = box.server(lambda: _answer(url))
+    with hosted(name, image, (port, 6379), around) as host:
+        server = host.server(lambda: _answer(url))
         with serving(server, name, around, timeout_s) as running:
-            source = source_of(image)
-            yield RunningService(fields=_fields(url), source=source, server=running, hello=redis_hello)
+            yield RunningService(fields=_fields(url), source=host.source, server=running, hello=redis_hello)
 
 
 @contextmanager

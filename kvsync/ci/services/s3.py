@@ -16,10 +16,9 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from kvsync.ci.services.container import container
-from kvsync.ci.services.container import source as source_of
 from kvsync.ci.services.finding import on_path, said_version
 from kvsync.ci.services.greeting import http_hello
+from kvsync.ci.services.hosted import hosted
 from kvsync.ci.services.ports import free_ports
 from kvsync.ci.services.running_service import RunningService
 from kvsync.ci.services.server import ServerCommand, serving
@@ -50,7 +49,7 @@ COMMON = (
     *("-s3.autoCreateBucket=false", "-s3.port.iceberg=0", "-s3.port.lance=0"),
 )
 
-IN_CONTAINER = "/etc/kvsync-s3.json"
+INSIDE = "/etc/kvsync-s3.json"
 
 
 @contextmanager
@@ -87,14 +86,13 @@ def s3(name: str, around: Surroundings, timeout_s: float) -> Iterator[RunningSer
 def _contained(name: str, image: str, around: Surroundings, timeout_s: float) -> Iterator[RunningService]:
     login, (port,) = (secrets.token_hex(8), secrets.token_hex(16)), free_ports(1)
     fields = _fields(HOST, port, _bucket(name), login)
-    client = _client(fields)
-    with scratch(around.ledger, Path(tempfile.gettempdir()) / f"kvsync-{secrets.token_hex(6)}") as folder:
-        mounted = {_logins(folder, login): IN_CONTAINER}
-        words = ["server", "-s3", "-s3.port=8333", f"-s3.config={IN_CONTAINER}", *COMMON]
-        with container(image, (port, 8333), around, mounted=mounted, words=words) as box:
-            server = box.server(lambda: _answer(client, fields["bucket"]), grace_s=GRACE_S)
-            with serving(server, name, around, timeout_s) as running:
-                yield RunningService(fields=fields, source=source_of(image), server=running, hello=_hello)
+    client, files = _client(fields), {INSIDE: _logins(login)}
+    # Where a port is forwarded to a pod, it is the loopback that is connected to.
+    words = ["server", "-s3", "-ip.bind=0.0.0.0", "-s3.port=8333", f"-s3.config={INSIDE}", *COMMON]
+    with hosted(name, image, (port, 8333), around, files=files, words=words) as host:
+        server = host.server(lambda: _answer(client, fields["bucket"]), grace_s=GRACE_S)
+        with serving(server, name, around, timeout_s) as running:
+            yield RunningService(fields=fields, source=host.source, server=running, hello=_hello)
 
 
 def _hello(size: int) -> bytes:
@@ -106,14 +104,12 @@ def _bucket(name: str) -> str:
     return f"{name}-bucket" if len(name) < 3 else name
 
 
-def _logins(folder: Path, login: tuple[str, str]) -> Path:
-    """Return a file that lets one user in."""
+def _logins(login: tuple[str, str]) -> str:
+    """Return what a file says that lets one user in."""
     access, secret = login
     actions = ["Admin", "Read", "Write", "List", "Tagging"]
     user = {"name": "stage", "credentials": [{"accessKey": access, "secretKey": secret}], "actions": actions}
-    path = folder / "s3.json"
-    path.write_text(json.dumps({"identities": [user]}))
-    return path
+    return json.dumps({"identities": [user]})
 
 
 @contextmanager
@@ -138,11 +134,12 @@ def _lent(name: str, address: str, around: Surroundings) -> Iterator[RunningServ
 
 
 def _words(folder: Path, ports: Mapping[str, int], login: tuple[str, str]) -> list[str]:
-    """Return what SeaweedFS is told: one login, and everything in one folder and on the loopback."""
+    """Write and return what SeaweedFS is told: one login, all in one folder, on the loopback."""
     words = ["server", "-dir", str(folder), "-ip", HOST, "-ip.bind", HOST]
     words += [word for name, port in ports.items() for word in (f"-{name}", str(port))]
     words += ["-filer.localSocket", str(folder / "filer.sock"), "-s3.localSocket", str(folder / "s3.sock")]
-    return [*words, "-filer", "-s3", "-s3.config", str(_logins(folder, login)), *COMMON]
+    (folder / "s3.json").write_text(_logins(login))
+    return [*words, "-filer", "-s3", "-s3.config", str(folder / "s3.json"), *COMMON]
 
 
 @contextmanager

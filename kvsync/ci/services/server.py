@@ -17,7 +17,7 @@ from kvsync.ci.services.service import NotReady, Surroundings
 from kvsync.testing.errors import WaitTimeout
 from kvsync.testing.processes.runner import CommandResult, run
 from kvsync.testing.processes.wait import wait_for
-from kvsync.testing.results.texts import shortened
+from kvsync.testing.results.texts import LINE, shortened
 
 FOREVER_S = 7 * 24 * 3600.0
 """Longer than any stage may take, with which a service ends."""
@@ -30,6 +30,10 @@ TAIL_BYTES = 4096
 
 MISSING, FORBIDDEN = 127, 126
 """How `env` says that a program is not there, and that it is none."""
+
+
+NOT_STARTED = 125
+"""How `docker run`, and what runs a pod likewise, says that there never was a program."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +110,11 @@ class ServerProcess:
         self._over.set()
         wait([self._running])
         self._control.clear()
+
+    @property
+    def cannot_pause(self) -> str:
+        """Why its processes cannot be stopped; "" where they can."""
+        return self._control.cannot_pause
 
     def pause(self) -> None:
         """Stop its processes where they are."""
@@ -189,6 +198,8 @@ def _ending(running: Future[CommandResult], name: str, when: str = " ") -> str:
     if result.stopped:
         return ""
     lines = [line.strip() for line in result.tail.splitlines() if line.strip()]
+    if result.exit_code == NOT_STARTED and lines:
+        return f"service {name!r} cannot be started: {shortened(lines[-1], 2 * LINE)}"
     said = f": {shortened(lines[-1])}" if lines else ""
     mend = ""
     if result.exit_code in (MISSING, FORBIDDEN):

@@ -194,11 +194,14 @@ class _Running:
         )
 
     def _restore(self) -> None:
-        """Start what an earlier fault ended and what did not come back: each fault is judged by itself."""
+        """Start what an earlier fault ended and what did not come back: each fault is judged by itself.
+
+        One that runs may have come back empty, as a pod does, and is made ready likewise.
+        """
         for name, service in self._stage.services.items():
-            server = service.server
-            if server and not server.is_running:
-                server.start()
+            if server := service.server:
+                if not server.is_running:
+                    server.start()
                 server.await_ready(self._stage.start_s.get(name, PROOF_TIMEOUT_S))
 
     def _ended(self) -> str:

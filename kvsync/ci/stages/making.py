@@ -32,8 +32,13 @@ def make_served(
     services: Mapping[str, ServiceTable],
     settings: ServiceSettings,
     profile: Profile = "quick",
+    *,
+    in_pods: bool = False,
 ) -> Stage:
-    """Return what runs a stage together with the services that it needs."""
+    """Return what runs a stage together with the services that it needs.
+
+    With `in_pods` those for which an image is named are pods of the run's cluster.
+    """
     order = start_order(services, stage.table.needs)
     if not order:
         return make_stage(stage, longest_s, profile)
@@ -46,7 +51,7 @@ def make_served(
         return make_stage(replace(stage, values=values), longest_s, profile, found, start_s)
 
     is_proxied = isinstance(stage.table, ChaosStageTable)
-    return ServedStage(stage.name, make, order, services, settings, is_proxied=is_proxied)
+    return ServedStage(stage.name, make, order, services, settings, is_proxied=is_proxied, in_pods=in_pods)
 
 
 def make_stage(

@@ -15,9 +15,10 @@ from kvsync.ci.project.model import ServiceTable
 from kvsync.ci.project.services import variables
 from kvsync.ci.run_folder import RunFolder
 from kvsync.ci.services.running_service import RunningService
-from kvsync.ci.services.service import NotReady, Surroundings
+from kvsync.ci.services.service import NotReady, PodPlace, Surroundings
 from kvsync.ci.settings import ServiceSettings
 from kvsync.ci.stages.stage import Stage, StageContext
+from kvsync.testing.clusters.kubernetes.machine import Machine
 from kvsync.testing.clusters.local.fault_proxy import FaultProxy
 from kvsync.testing.results.outcome import StageResult
 from kvsync.testing.results.verdicts import NotRun
@@ -27,7 +28,7 @@ from kvsync.testing.results.verdicts import NotRun
 class ServedStage:
     """Runs what `make` returns for its services; `tables` describe those in `order`.
 
-    With `is_proxied` they are reached through the fault proxy.
+    With `is_proxied` they are reached through the fault proxy. With `in_pods` those of an image are pods.
     """
 
     name: str
@@ -36,6 +37,7 @@ class ServedStage:
     tables: Mapping[str, ServiceTable]
     settings: ServiceSettings = field(default_factory=ServiceSettings, repr=False)
     is_proxied: bool = False
+    in_pods: bool = False
 
     def run(self, context: StageContext) -> StageResult:
         """See Stage; the services' logs are in the run's `logs/services/<stage>/`."""
@@ -66,6 +68,14 @@ class ServedStage:
         said = [f"service {name}: {each.source}" for name, each in services.items()]
         return replace(result, remarks=(*result.remarks, *said))
 
+    def _place(self, context: StageContext) -> PodPlace | None:
+        """Return where services are pods. Raises NotRun where they would be, and there is no cluster."""
+        if not self.in_pods or not any(self.settings.image(self.tables[name].kind) for name in self.order):
+            return None
+        if not (written := RunFolder(context.run_dir).machine).exists():
+            raise NotRun(f"its services are pods, and the {context.cluster} cluster could not be made")
+        return PodPlace(Machine.read(written), self.name)
+
     def _around(self, context: StageContext) -> Surroundings:
         return Surroundings(
             repository=context.repository,
@@ -75,6 +85,7 @@ class ServedStage:
             settings=self.settings,
             environ=context.environ,
             values={"profile": context.profile, "seed": str(context.seed)},
+            pods=self._place(context),
         )
 
 

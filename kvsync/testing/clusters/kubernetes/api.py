@@ -1,6 +1,6 @@
 """What the test kit asks of a Kubernetes API server, in a few words; every failure is a ClusterError."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,6 +45,8 @@ class PodState:
     """Why its container waits or ended, in Kubernetes' words: "ErrImagePull: ..."; empty when it runs."""
     phase: str = ""
     """Where it is in its life, in Kubernetes' words; one that Succeeded or Failed never runs again."""
+    exit_code: int | None = None
+    """How its container ended; None while it waits or runs."""
 
     @property
     def is_over(self) -> bool:
@@ -93,8 +95,11 @@ class KubernetesApi:
         return [pod_event(raw) for raw in found]
 
     def delete_pod(self, namespace: str, name: str, *, grace_s: int) -> None:
-        """Delete a pod; without grace its containers are killed and it is gone from the list at once."""
-        with failures(f"delete pod {name}"):
+        """Delete a pod; without grace its containers are killed and it is gone from the list at once.
+
+        Does nothing when there is none.
+        """
+        with failures(f"delete pod {name}", unless=NOT_FOUND):
             self.core.delete_namespaced_pod(
                 name, namespace, grace_period_seconds=grace_s, _request_timeout=TIMEOUT_S
             )
@@ -165,6 +170,11 @@ class KubernetesApi:
                 name, namespace, propagation_policy="Background", _request_timeout=TIMEOUT_S
             )
 
+    def delete_secret(self, namespace: str, name: str) -> None:
+        """Delete a Secret; does nothing when there is none."""
+        with failures(f"delete Secret {name}", unless=NOT_FOUND):
+            self.core.delete_namespaced_secret(name, namespace, _request_timeout=TIMEOUT_S)
+
     def delete_namespace(self, name: str) -> None:
         """Begin to delete a namespace; does nothing when there is none."""
         with failures(f"delete namespace {name}", unless=NOT_FOUND):
@@ -187,6 +197,14 @@ class KubernetesApi:
                 )
         except ClusterError as exc:
             return f"({exc})"
+
+    def follow_log(self, namespace: str, pod: str, *, since_s: int | None = None) -> Iterator[bytes]:
+        """Yield what a pod's container writes until it ends, or the connection does."""
+        with failures(f"follow the log of {pod}"):
+            answer: Any = self.core.read_namespaced_pod_log(
+                pod, namespace, follow=True, since_seconds=since_s, _preload_content=False
+            )
+            yield from answer.stream(amt=None)
 
 
 def pod_event(raw: Any) -> Record:
@@ -222,7 +240,13 @@ def pod_state(raw: Any) -> PodState:
         container_id=(container.container_id or "").rpartition("/")[2] if container else "",
         trouble=_trouble(container, status.conditions or ()),
         phase=status.phase or "",
+        exit_code=_exit_code(container),
     )
+
+
+def _exit_code(container: Any) -> int | None:
+    ended = container.state.terminated if container and container.state else None
+    return int(ended.exit_code) if ended else None
 
 
 def _trouble(container: Any, conditions: Sequence[Any]) -> str:

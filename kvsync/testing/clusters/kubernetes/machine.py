@@ -19,7 +19,8 @@ class Machine:
     `kind` is the name of the Kind cluster whose nodes are containers here, empty for any other cluster:
     only a Kind cluster's nodes can be entered. `image` has gateway and simulator, and is on every node; empty
     where no stage of the run needs it.
-    `manifests` is the folder of the manifests that are applied.
+    `manifests` is the folder of the manifests that are applied. `services` is the namespace in which services
+    of stages are pods, empty where none are.
     """
 
     kubeconfig: str
@@ -27,6 +28,7 @@ class Machine:
     image: str
     manifests: str
     kind: str = ""
+    services: str = ""
     namespace_prefix: str = "kvsync"
     ready_timeout_s: float = 180.0
     delete_timeout_s: float = 120.0

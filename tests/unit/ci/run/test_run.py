@@ -49,6 +49,45 @@ def test_an_image_is_needed_only_for_engines(stages: str, needed: bool) -> None:
     assert run.needs_cluster is (stages != "unit")
 
 
+SERVED = parse_project(
+    '[services.data]\nkind = "postgres"\n[services.more]\nkind = "redis"\n'
+    '[stages.it]\nkind = "command"\ncommand = ["x"]\nneeds = ["data", "more"]\n'
+    '[stages.lint]\nkind = "command"\ncommand = ["x"]\n'
+)
+
+IMAGES = {"postgres_image": "postgres:18", "redis_image": "valkey:9", "s3_image": "weed:4"}
+AN_ADDRESS = {"postgres": "postgresql://me@db"}
+
+
+@pytest.mark.parametrize(
+    ("cluster", "stages", "given", "images"),
+    [
+        ("kind", ("it",), IMAGES, ("postgres:18", "valkey:9")),
+        ("kubeconfig", ("it", "lint"), IMAGES | AN_ADDRESS, ("valkey:9",)),
+        ("kind", ("lint",), IMAGES, ()),
+        ("kind", ("it",), {}, ()),
+        ("local", ("it",), IMAGES, ()),
+    ],
+    ids=["images", "address first", "no service", "no image", "no cluster"],
+)
+def test_services_of_an_image_are_pods_of_the_runs_cluster(
+    cluster: str,
+    stages: tuple[str, ...],
+    given: dict[str, str],
+    images: tuple[str, ...],
+) -> None:
+    """For which it is made, without the image of engines; an owner's address comes first."""
+    settings = Settings(services=ServiceSettings.model_validate(given))
+    asked = Parameters.checked(cluster=cluster, stages=stages)
+    run = Run(asked, Installation(settings)).of_project(SERVED)
+
+    assert run.pod_images == images
+    assert run.needs_cluster is bool(images)
+    assert not run.needs_image
+    stage = run.stage(stages[0])
+    assert not isinstance(stage, ServedStage) or stage.in_pods is (cluster != "local")
+
+
 def test_a_stage_takes_no_longer_than_the_owner_allows() -> None:
     """Whatever the tested commit says."""
     project = parse_project('[stages.a]\nkind = "command"\ncommand = ["x"]\ntimeout = "9h"\n')

@@ -99,7 +99,7 @@ NO_ROOM = V1PodCondition(type="PodScheduled", status="False", message="0/3 nodes
         (pod(SCHEDULED), replace(RUNNING, ready=False)),
         (pod(READY, deleted=NOON), replace(RUNNING, ready=False, deleting=True)),
         (pod(READY, state=WAITING), replace(RUNNING, trouble="ErrImagePull: no such host")),
-        (pod(READY, state=ENDED), replace(RUNNING, trouble="OOMKilled")),
+        (pod(READY, state=ENDED), replace(RUNNING, trouble="OOMKilled", exit_code=137)),
         (fresh(V1PodStatus()), FRESH),
         (fresh(V1PodStatus(conditions=[NO_ROOM])), replace(FRESH, trouble="0/3 nodes have room")),
         (fresh(V1PodStatus(container_statuses=[container(None, None, 0)])), FRESH),

@@ -1,0 +1,1 @@
+"""Services as pods of the cluster that a run uses."""
