@@ -358,6 +358,7 @@ class GatewayConfig(SettingsGroup):
     upstream: UpstreamConfig = UpstreamConfig()
     clients: ClientsConfig = ClientsConfig()
     access: AccessConfig = AccessConfig()
+    indexer: operation.IndexerConfig = operation.IndexerConfig()
     snapshots: operation.SnapshotsConfig = operation.SnapshotsConfig()
     readiness: operation.ReadinessConfig = operation.ReadinessConfig()
     logging: operation.LoggingConfig = operation.LoggingConfig()
