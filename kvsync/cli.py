@@ -96,11 +96,47 @@ def gateway(
     """
     from kvsync.config import from_env
     from kvsync.gateway.operation.logs import configure
-    from kvsync.gateway.server import event_loop, serve
+    from kvsync.gateway.server import serve
+    from kvsync.indexer.program import event_loop
 
     _log_to_stderr(log_level)
     given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
     settings = from_env(config).model_copy(update=given)
+    configure(settings.logging)
+    with asyncio.Runner(loop_factory=event_loop) as runner:
+        runner.run(serve(settings, exit_with_stdin=exit_with_stdin))
+
+
+@app.command()
+def indexer(
+    config: Annotated[
+        str | None,
+        typer.Option(
+            help="Settings as of `kvsync gateway`, which may be the same file; `-` reads them from the first"
+            " line of standard input, as a gateway writes them."
+        ),
+    ] = None,
+    socket: Annotated[
+        str | None,
+        typer.Option(help="Answer at this path, or at this name (@NAME), instead of where the settings say."),
+    ] = None,
+    log_level: LogLevel = "info",
+    exit_with_stdin: Annotated[bool, typer.Option("--exit-with-stdin", help=EXIT_WITH_STDIN)] = False,
+) -> None:
+    """Follow the pods' KV-cache events and answer gateways which pod holds how much of a prompt.
+
+    A gateway starts one by itself with `indexer.mode: process`. Several gateways of one machine share one
+    with `indexer.mode: shared` and the same `indexer.socket`.
+    """
+    from kvsync.config import from_env
+    from kvsync.gateway.operation.logs import configure
+    from kvsync.indexer.program import event_loop, read_config, serve
+    from kvsync.stdin import first_line
+
+    _log_to_stderr(log_level)
+    given = read_config(first_line()) if config == "-" else from_env(Path(config) if config else None)
+    at = {"socket": socket} if socket else {}
+    settings = given.model_copy(update={"indexer": given.indexer.model_copy(update=at)})
     configure(settings.logging)
     with asyncio.Runner(loop_factory=event_loop) as runner:
         runner.run(serve(settings, exit_with_stdin=exit_with_stdin))

@@ -46,7 +46,7 @@ from kvsync.gateway.status import StatusView
 from kvsync.gateway.text import TokenIds
 from kvsync.gateway.tokens import Tokenizer
 from kvsync.index import best_ranks
-from kvsync.indexer.local import FollowingIndexer
+from kvsync.indexer.choice import indexer_of
 from kvsync.pods import Pod
 from kvsync.sequence import State
 from kvsync.snapshots import peer
@@ -82,7 +82,7 @@ class Gateway:
         self._keys = config.access.key_ring()
         self._trust = EngineTrust(config.upstream.tls)
         self._client = PeerClient(self._trust.context, config.upstream.tls.server_name)
-        self._indexer = FollowingIndexer(config, discovery)
+        self._indexer = indexer_of(config, discovery)
         self._readiness = Readiness(config, self._states, time.monotonic)
         self._health = HealthMonitor(self._client, self._pods, config.health, config.upstream.credentials)
         load_s = config.routing.engine_load_s

@@ -156,6 +156,20 @@ class StatusCollector(Collector):
             snapshots.add_metric([outcome], count)
         yield snapshots
         yield GaugeMetricFamily(
+            "kvsync_indexer_up", "Whether what pods hold is known.", not status.indexer.problem
+        )
+        yield CounterMetricFamily(
+            "kvsync_indexer_restarts", "How often the indexer's process died.", status.indexer.restarts
+        )
+        queries = CounterMetricFamily(
+            "kvsync_indexer_queries",
+            "Prompts that were looked up, by whether the indexer answered, did not, or was away.",
+            labels=["outcome"],
+        )
+        for outcome, count in status.indexer.counts.items():
+            queries.add_metric([outcome], count)
+        yield queries
+        yield GaugeMetricFamily(
             "kvsync_index_bytes", "Memory that the index takes, estimated.", known.bytes_estimated
         )
         release = {"version": kvsync.__version__, "python": python_version()}

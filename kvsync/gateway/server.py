@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import errno
 import logging
-import resource
 import signal
 import socket
 import ssl
@@ -20,6 +19,7 @@ from kvsync.errors import ConfigError, PortInUse
 from kvsync.gateway.app import create_apps
 from kvsync.gateway.clients.connection import connections
 from kvsync.gateway.doors.exposure import exposure
+from kvsync.indexer.program import note_room
 from kvsync.publisher import listener_on
 
 log = logging.getLogger(__name__)
@@ -30,23 +30,8 @@ BACKLOG = 2048
 LAST_WORDS_S = 0.2
 """What a request that is ended at once has for its answer; a client that does not read is not waited for."""
 
-FILES_PER_SOURCE = 12
-"""Open files that following one publisher takes: 8, and 4 more for a replay (measured with 50 of them)."""
-
 OPERATORS_S = 1
 """What an operator's running request has to end once the clients' have ended."""
-
-OTHER_FILES = 256
-"""Kept for everything else: two for each running request, and the process itself."""
-
-
-def event_loop() -> asyncio.AbstractEventLoop:
-    """Return a new event loop: uvloop's, where there is one for the platform."""
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.new_event_loop()
-    return uvloop.new_event_loop()
 
 
 async def serve(config: GatewayConfig, *, exit_with_stdin: bool = False) -> None:
@@ -64,9 +49,7 @@ async def serve(config: GatewayConfig, *, exit_with_stdin: bool = False) -> None
         stdin.on_end(lambda: loop.call_soon_threadsafe(server.stop))
     for warning in filter(None, (*config.warnings, exposure(config))):
         log.warning(warning)
-    room, sources = room_for_sources(), sum(len(pod.sources) for pod in config.pods)
-    level = logging.INFO if sources <= room else logging.WARNING
-    log.log(level, "the limit of open files leaves room for the events of %d publishers", room)
+    note_room(config)
     log.info("gateway on %s", server.url)
     if server.admin_url:
         log.info("operators' routes on %s, where no key is needed", server.admin_url)
@@ -225,12 +208,3 @@ def listen(host: str, port: int) -> socket.socket:
         if exc.errno == errno.EADDRINUSE:
             raise PortInUse(address, listener_on(address)) from exc
         raise ConfigError("gateway", [f"cannot listen on {address}: {exc}"]) from exc
-
-
-def room_for_sources() -> int:
-    """Raise this process's limit of open files as far as it may; returns how many sources fit in."""
-    limit, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(OSError, ValueError):  # macOS says that it is unlimited, but it is not.
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-        limit = most
-    return max(0, limit - OTHER_FILES) // FILES_PER_SOURCE

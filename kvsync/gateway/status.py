@@ -65,6 +65,7 @@ class StatusView:
             "indexer": {
                 "mode": self.config.indexer.mode,
                 "problem": self.indexer.problem,
+                "restarts": self.indexer.restarts,
                 "run": known.version.run,
                 "changes": known.version.changes,
             },

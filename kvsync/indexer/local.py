@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+from collections import Counter
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 
 from kvsync.access.certificates import EngineTrust
@@ -37,10 +38,12 @@ class LocalIndexer:
     """Answers from an index and its manager at once; `Indexer` says what."""
 
     problem = ""
+    restarts = 0
 
     def __init__(self, index: PrefixIndex, manager: EventManager) -> None:
         self._index = index
         self._manager = manager
+        self.counts: Counter[str] = Counter()
         self._run = secrets.token_hex(RUN_BYTES)
 
     @property
@@ -64,6 +67,7 @@ class LocalIndexer:
 
     async def match(self, prompt: Prompt) -> Answer:
         """Return what each rank holds of the beginning of a prompt."""
+        self.counts["answered"] += 1
         return self.look_up(prompt)
 
     def standing(self, pod: str) -> Standing:

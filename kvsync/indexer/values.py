@@ -3,6 +3,7 @@
 The gateway asks this and nothing else of what follows the events, so that it can be anywhere.
 """
 
+from collections import Counter
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
@@ -87,7 +88,9 @@ class Dump(NamedTuple):
 
 
 class Indexer(Protocol):
-    """What the gateway asks."""
+    """What the gateway asks. `counts` are of prompts, by whether they were answered."""
+
+    counts: Counter[str]
 
     @property
     def pods(self) -> Sequence[Pod]:
@@ -100,6 +103,10 @@ class Indexer(Protocol):
     @property
     def problem(self) -> str:
         """Why nothing is known of what pods hold; empty: the indexer answers."""
+
+    @property
+    def restarts(self) -> int:
+        """How often its process died and was started again."""
 
     async def match(self, prompt: Prompt) -> Answer:
         """Return what each rank holds of the beginning of a prompt; nothing while the indexer is away."""
