@@ -4,6 +4,7 @@ Who may connect to a file, its permissions say; a name is open to every user of 
 the kernel for the other's user.
 """
 
+import asyncio
 import errno
 import os
 import socket
@@ -39,6 +40,23 @@ def listen(address: str) -> socket.socket:
         taken = "another indexer listens there" if error.errno == errno.EADDRINUSE else error
         raise ConfigError("indexer", [f"cannot listen at {address}: {taken}"]) from error
     return listener
+
+
+async def connect(address: str) -> socket.socket:
+    """Connect to an address. Raises IndexerError."""
+    # uvloop takes the zero byte of a name for its end, so the socket is connected here.
+    peer = socket.socket(socket.AF_UNIX)
+    try:
+        peer.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(peer, place_of(address))
+        check_user(peer, address)
+    except OSError as error:
+        peer.close()
+        raise IndexerError(f"{address}: {error.strerror or error}") from error
+    except (IndexerError, asyncio.CancelledError):
+        peer.close()
+        raise
+    return peer
 
 
 def remove(address: str) -> None:

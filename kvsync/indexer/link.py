@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from kvsync.errors import IndexerError
 from kvsync.indexer import messages
-from kvsync.indexer.address import check_user, place_of
+from kvsync.indexer.address import connect
 from kvsync.indexer.messages import LENGTH_BYTES, NEWS, PROTOCOL, message
 
 News = Any
@@ -38,13 +38,11 @@ class Link(asyncio.Protocol):
         loop, link = asyncio.get_running_loop(), cls(address, news)
         try:
             async with asyncio.timeout(HELLO_S):
-                await loop.create_unix_connection(lambda: link, place_of(address))
+                await loop.create_unix_connection(lambda: link, sock=await connect(address))
                 await link._hello
         except TimeoutError as error:
             link.end()
             raise IndexerError(f"{address}: no hello within {HELLO_S:g} s") from error
-        except OSError as error:
-            raise IndexerError(f"{address}: {error.strerror or error}") from error
         except IndexerError:
             link.end()
             raise
@@ -76,10 +74,6 @@ class Link(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
         self._transport = cast("asyncio.Transport", transport)
-        try:
-            check_user(transport.get_extra_info("socket"), self._address)
-        except IndexerError as error:
-            self._give_up(str(error))
 
     def connection_lost(self, error: Exception | None) -> None:
         """Give up what waits."""
@@ -124,9 +118,8 @@ class Link(asyncio.Protocol):
 async def parts(address: str, kind: str, *asked: object) -> AsyncIterator[Any]:
     """Ask, on a connection of its own, for what comes in parts. Raises IndexerError when that ends early."""
     try:
-        reader, writer = await asyncio.open_unix_connection(place_of(address))
+        reader, writer = await asyncio.open_unix_connection(sock=await connect(address))
         try:
-            check_user(writer.get_extra_info("socket"), address)
             writer.write(message(1, kind, *asked))
             while True:
                 length = messages.length_of(await reader.readexactly(LENGTH_BYTES))

@@ -100,17 +100,15 @@ def prompt_of(row: Row) -> Prompt:
     return Prompt(model=model, lora=lora, salt=salt, tokens=tokens, lora_ids=lora_ids)
 
 
-def answer_row(answer: Answer, standings: Mapping[str, Standing]) -> Row:
-    """Write an answer, with the standings of the pods in it."""
-    matched = [(*source, *match) for source, match in answer.matched.items()]
-    return (answer.version.changes, matched, standing_rows(standings))
+def answer_row(answer: Answer) -> Row:
+    """Write an answer."""
+    return (answer.version.changes, [(*source, *match) for source, match in answer.matched.items()])
 
 
-def answer_of(row: Row, run: str) -> tuple[Answer, dict[str, Standing | None]]:
-    """Read an answer of an indexer's run, and standings."""
-    changes, matched, standings = row
-    found = {Source(*each[:3]): Match(*each[3:]) for each in matched}
-    return Answer(found, Version(run, changes)), standings_of(standings)
+def answer_of(row: Row, run: str) -> Answer:
+    """Read an answer of an indexer's run."""
+    changes, matched = row
+    return Answer({Source(*each[:3]): Match(*each[3:]) for each in matched}, Version(run, changes))
 
 
 def standing_rows(standings: Mapping[str, Standing | None]) -> Mapping[str, Row | None]:

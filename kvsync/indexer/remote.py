@@ -109,9 +109,7 @@ class RemoteIndexer:
             self.counts["unanswered"] += 1
             return NOTHING
         self.counts["answered"] += 1
-        answer, standings = messages.answer_of(row, self._run)
-        self._note(standings)
-        return answer
+        return messages.answer_of(row, self._run)
 
     def standing(self, pod: str) -> Standing:
         """Return how far what is known of a pod can be trusted."""

@@ -16,10 +16,10 @@ from kvsync.indexer.remote import RemoteIndexer
 
 log = logging.getLogger(__name__)
 
-RETRY_S, RETRY_MAX_S = 0.1, 5.0
+RETRY_S, RETRY_MAX_S = 0.1, 2.0
 """Before one that died is started again, and twice as long each time it dies within `LIVED_S`."""
 
-LIVED_S = 30.0
+LIVED_S = 10.0
 
 END_S = 10.0
 """What it has to write what it knows; then it is killed."""

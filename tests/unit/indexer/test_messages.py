@@ -65,13 +65,21 @@ def test_what_are_no_token_ids_is_refused() -> None:
 
 
 def test_an_answer_arrives() -> None:
-    """With its version, and with the standing of each pod in it."""
+    """With its version."""
     answer = Answer({A: Match(3, 16, 48), B: Match(1, 32, 0)}, Version("run", 12))
-    standings = {"a": Standing(State.EXACT, 1, 2), "b": Standing(State.CATCHING_UP, 0, 0)}
 
-    _, row = sent(1, messages.answer_row(answer, standings))
+    _, row = sent(1, messages.answer_row(answer))
 
-    assert messages.answer_of(row, "run") == (answer, standings)
+    assert messages.answer_of(row, "run") == answer
+
+
+def test_standings_arrive() -> None:
+    """Those of pods that are gone, too."""
+    standings = {"a": Standing(State.EXACT, 1, 2), "b": None}
+
+    _, _, row = sent(messages.NEWS, "standings", messages.standing_rows(standings))
+
+    assert messages.standings_of(row) == standings
 
 
 def test_a_picture_arrives() -> None:
