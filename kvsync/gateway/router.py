@@ -19,7 +19,7 @@ from kvsync.gateway.operation.explanation import Explanation
 from kvsync.gateway.text import TokenIds
 from kvsync.hashing import block_hashes
 from kvsync.index import ExpectedPrefixes, Match, Prompt
-from kvsync.indexer.values import Answer, Indexer
+from kvsync.indexer.values import Indexer, Matches
 from kvsync.pods import Pod
 from kvsync.routing import Candidate, Choice, Policy, Selection, rank, rank_without_prefix
 from kvsync.sequence import State
@@ -103,7 +103,7 @@ class Router:
         order = sorted(target.pods, key=lambda pod: (not self._healthy(pod), self._load.total(pod.name)))
         return [pod.url for pod in order]
 
-    async def match(self, target: Target, tokens: TokenIds, cache_salt: str | None) -> Answer:
+    async def match(self, target: Target, tokens: TokenIds, cache_salt: str | None) -> Matches:
         """Return what each rank holds of the beginning of a prompt; those without any are left out."""
         return await self._indexer.match(self._prompt(target, tokens, cache_salt))
 

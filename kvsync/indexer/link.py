@@ -17,7 +17,7 @@ HELLO_S = 1.0
 """How long an indexer may take to say hello: one that was stopped has a kernel that accepts in its place."""
 
 
-class Link(asyncio.Protocol):
+class IndexerLink(asyncio.Protocol):
     """A connection that is open until `lost`; `news` is called with what comes unasked."""
 
     _transport: asyncio.Transport
@@ -33,7 +33,7 @@ class Link(asyncio.Protocol):
         self._lost: asyncio.Future[str] = loop.create_future()
 
     @classmethod
-    async def open(cls, address: str, news: Callable[[str, News], None]) -> "Link":
+    async def open(cls, address: str, news: Callable[[str, News], None]) -> "IndexerLink":
         """Connect, and wait for hello. Raises IndexerError."""
         loop, link = asyncio.get_running_loop(), cls(address, news)
         try:

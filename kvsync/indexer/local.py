@@ -12,7 +12,7 @@ from kvsync.config import GatewayConfig
 from kvsync.discovery import Discovery, FileDiscovery, StaticDiscovery
 from kvsync.events import Source
 from kvsync.index import PrefixIndex, Prompt, lookup
-from kvsync.indexer.values import Answer, Dump, Picture, SourceFacts, Standing, Version
+from kvsync.indexer.values import Dump, Matches, Picture, PodStanding, SourceFacts, Version
 from kvsync.manager import EventManager
 from kvsync.pods import Pod
 from kvsync.snapshots.coding import encode
@@ -61,19 +61,19 @@ class LocalIndexer:
         """Of which moment an answer would be now."""
         return Version(self._run, self._manager.changes)
 
-    def look_up(self, prompt: Prompt) -> Answer:
+    def look_up(self, prompt: Prompt) -> Matches:
         """Return what each rank holds of the beginning of a prompt. Raises ValueError for wrong token ids."""
-        return Answer(lookup(self._index, prompt), self.version)
+        return Matches(lookup(self._index, prompt), self.version)
 
-    async def match(self, prompt: Prompt) -> Answer:
+    async def match(self, prompt: Prompt) -> Matches:
         """Return what each rank holds of the beginning of a prompt."""
         self.counts["answered"] += 1
         return self.look_up(prompt)
 
-    def standing(self, pod: str) -> Standing:
+    def standing(self, pod: str) -> PodStanding:
         """Return how far what is known of a pod can be trusted."""
         manager = self._manager
-        return Standing(manager.state(pod), manager.emptied(pod), manager.removals(pod))
+        return PodStanding(manager.state(pod), manager.emptied(pod), manager.removals(pod))
 
     def lora_ids(self, pod: Pod) -> Collection[int]:
         """Return the adapters that a pod's events name by numbers alone."""

@@ -20,7 +20,7 @@ import msgpack  # type: ignore[import-untyped]  # ships no type information
 from kvsync.errors import IndexerError
 from kvsync.events import Source
 from kvsync.index import Digest, Match, Prompt
-from kvsync.indexer.values import Answer, Picture, SourceFacts, Standing, Version
+from kvsync.indexer.values import Matches, Picture, PodStanding, SourceFacts, Version
 from kvsync.sequence import Counters, State
 from kvsync.sources.status import SourceStatus
 
@@ -100,26 +100,26 @@ def prompt_of(row: Row) -> Prompt:
     return Prompt(model=model, lora=lora, salt=salt, tokens=tokens, lora_ids=lora_ids)
 
 
-def answer_row(answer: Answer) -> Row:
+def answer_row(answer: Matches) -> Row:
     """Write an answer."""
     return (answer.version.changes, [(*source, *match) for source, match in answer.matched.items()])
 
 
-def answer_of(row: Row, run: str) -> Answer:
+def answer_of(row: Row, run: str) -> Matches:
     """Read an answer of an indexer's run."""
     changes, matched = row
-    return Answer({Source(*each[:3]): Match(*each[3:]) for each in matched}, Version(run, changes))
+    return Matches({Source(*each[:3]): Match(*each[3:]) for each in matched}, Version(run, changes))
 
 
-def standing_rows(standings: Mapping[str, Standing | None]) -> Mapping[str, Row | None]:
+def standing_rows(standings: Mapping[str, PodStanding | None]) -> Mapping[str, Row | None]:
     """Write standings; None is that of a pod that is gone."""
     return {pod: its and (its.state.value, its.emptied, its.removals) for pod, its in standings.items()}
 
 
-def standings_of(rows: Mapping[str, Row | None]) -> dict[str, Standing | None]:
+def standings_of(rows: Mapping[str, Row | None]) -> dict[str, PodStanding | None]:
     """Read standings."""
     return {
-        pod: Standing(_STATES[its[0]], its[1], its[2]) if its is not None else None
+        pod: PodStanding(_STATES[its[0]], its[1], its[2]) if its is not None else None
         for pod, its in rows.items()
     }
 

@@ -25,9 +25,9 @@ from kvsync.errors import IndexerError
 from kvsync.events import Source
 from kvsync.index import PrefixIndex, Prompt
 from kvsync.indexer import messages
-from kvsync.indexer.link import Link, News, parts
+from kvsync.indexer.link import IndexerLink, News, parts
 from kvsync.indexer.local import discovery_of
-from kvsync.indexer.values import UNKNOWN, Answer, Dump, Picture, SourceFacts, Standing
+from kvsync.indexer.values import UNKNOWN, Dump, Matches, Picture, PodStanding, SourceFacts
 from kvsync.manager import EventManager
 from kvsync.pods import Pod
 from kvsync.ratelimit import RateLimit
@@ -36,7 +36,7 @@ from kvsync.sources.status import SourceStatus
 
 log = logging.getLogger(__name__)
 
-NOTHING = Answer({}, UNKNOWN)
+NOTHING = Matches({}, UNKNOWN)
 
 RETRY_S = 0.05
 """Between two attempts to connect, which cost next to nothing."""
@@ -49,7 +49,7 @@ PICTURE_TIMEOUT_S = 2.0
 
 LOG_INTERVAL_S = 10.0
 
-BLIND = Standing()
+BLIND = PodStanding()
 
 
 class RemoteIndexer:
@@ -68,10 +68,10 @@ class RemoteIndexer:
         self._address = address
         self._timeout_s = config.indexer.timeout_s
         self._listed = EventManager(PrefixIndex(), discovery or discovery_of(config), subscribe=False)
-        self._link: Link | None = None
+        self._link: IndexerLink | None = None
         self._run = ""
-        self._standings: dict[str, Standing] = {}
-        self._before: dict[str, Standing] = {}  # what earlier runs had counted
+        self._standings: dict[str, PodStanding] = {}
+        self._before: dict[str, PodStanding] = {}  # what earlier runs had counted
         self._picture = Picture(hash_seed=config.hash_seed)
         self._doubts: dict[Source, dict[str, str]] = defaultdict(dict)
         self._limit = RateLimit(LOG_INTERVAL_S, clock)
@@ -98,7 +98,7 @@ class RemoteIndexer:
     async def save(self) -> None:
         """Do nothing: what is known outlives this process."""
 
-    async def match(self, prompt: Prompt) -> Answer:
+    async def match(self, prompt: Prompt) -> Matches:
         """Return what each rank holds of a prompt; nothing if that is not known in time."""
         if (link := self._link) is None:
             self.counts["away"] += 1
@@ -111,7 +111,7 @@ class RemoteIndexer:
         self.counts["answered"] += 1
         return messages.answer_of(row, self._run)
 
-    def standing(self, pod: str) -> Standing:
+    def standing(self, pod: str) -> PodStanding:
         """Return how far what is known of a pod can be trusted."""
         its = self._standings.get(pod, BLIND)
         if its.state is State.EXACT and any(source.pod == pod for source in self._doubts):
@@ -175,7 +175,7 @@ class RemoteIndexer:
     async def _connected(self) -> None:
         """Connect, and wait until the connection is lost."""
         try:
-            link = await Link.open(self._address, self._news)
+            link = await IndexerLink.open(self._address, self._news)
         except IndexerError as error:
             self.problem = str(error)
             return
@@ -214,14 +214,14 @@ class RemoteIndexer:
             self._run = run
         self._note(messages.standings_of(standings))
 
-    def _note(self, standings: Mapping[str, Standing | None]) -> None:
+    def _note(self, standings: Mapping[str, PodStanding | None]) -> None:
         for pod, its in standings.items():
             if its is None:
                 self._standings.pop(pod, None)
                 self._before.pop(pod, None)
                 continue
             before = self._before.get(pod, BLIND)
-            self._standings[pod] = Standing(
+            self._standings[pod] = PodStanding(
                 its.state, before.emptied + its.emptied, before.removals + its.removals
             )
 

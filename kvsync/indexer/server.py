@@ -13,7 +13,7 @@ from kvsync.indexer import messages
 from kvsync.indexer.address import check_user, remove
 from kvsync.indexer.local import LocalIndexer
 from kvsync.indexer.messages import NEWS, PROTOCOL, Row, message
-from kvsync.indexer.values import Standing
+from kvsync.indexer.values import PodStanding
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ class SocketServer:
         self.indexer = indexer
         self.address = address
         self.connections: set[_Connection] = set()
-        self.standings: dict[str, Standing] = {}
+        self.standings: dict[str, PodStanding] = {}
         self._listener = listener
 
     async def run(self) -> None:
@@ -56,7 +56,7 @@ class SocketServer:
         """Tell what has changed since the last time."""
         before = self.standings
         self.standings = self.now()
-        changed: dict[str, Standing | None] = {
+        changed: dict[str, PodStanding | None] = {
             pod: its for pod, its in self.standings.items() if before.get(pod) != its
         }
         changed |= dict.fromkeys(before.keys() - self.standings.keys())
@@ -65,7 +65,7 @@ class SocketServer:
             for connection in self.connections:
                 connection.write(news)
 
-    def now(self) -> dict[str, Standing]:
+    def now(self) -> dict[str, PodStanding]:
         """Return the standing of every pod."""
         return {pod.name: self.indexer.standing(pod.name) for pod in self.indexer.pods}
 

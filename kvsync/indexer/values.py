@@ -27,14 +27,14 @@ UNKNOWN = Version()
 NO_BLOCKS = Digest(0, 0)
 
 
-class Answer(NamedTuple):
+class Matches(NamedTuple):
     """What each rank holds of a prompt; those without any are left out."""
 
     matched: Mapping[Source, Match]
     version: Version
 
 
-class Standing(NamedTuple):
+class PodStanding(NamedTuple):
     """How far what is known of a pod can be trusted, and what its events have said so far.
 
     `emptied` is how often all that was known of one of its sources was dropped, `removals` how often it
@@ -108,10 +108,10 @@ class Indexer(Protocol):
     def restarts(self) -> int:
         """How often its process died and was started again."""
 
-    async def match(self, prompt: Prompt) -> Answer:
+    async def match(self, prompt: Prompt) -> Matches:
         """Return what each rank holds of the beginning of a prompt; nothing while the indexer is away."""
 
-    def standing(self, pod: str) -> Standing:
+    def standing(self, pod: str) -> PodStanding:
         """Return how far what is known of a pod can be trusted."""
 
     def lora_ids(self, pod: Pod) -> Collection[int]:

@@ -86,7 +86,7 @@ class IndexerConfig(SettingsGroup):
     socket: Annotated[str, Field(pattern=r"^(@.{1,100}|/.{1,100})$")] | None = Field(
         default=None, validate_default=True
     )
-    timeout_s: PositiveFloat = 0.1
+    timeout_s: PositiveFloat = 0.5
     host: Annotated[str, Field(pattern=r"^[^\s/\[\]]+$")] = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65_535)] | None = None
 

@@ -1,5 +1,6 @@
 """The command `kvsync`, run as users and test clusters run it: as processes."""
 
+import contextlib
 import json
 import os
 import signal
@@ -195,3 +196,31 @@ def test_every_option_of_the_simulator_is_explained() -> None:
     explained = {name for texts in SIMULATOR_HELP.values() for name in texts}
 
     assert explained == {field.name for field in fields(SimulatorOptions)}
+
+
+def test_an_indexer_ends_with_its_gateway(start: Start, tmp_path: Path) -> None:
+    """Also when the gateway is killed, which can tell it nothing."""
+    pods = [{"name": "a", "model": "m", "host": ADDRESSES.next().host}]
+    config, url = configuration(tmp_path, pods=pods, indexer={"mode": "process"})
+    gateway = start("gateway", "--config", config)
+
+    def answers() -> psutil.Process | None:
+        with contextlib.suppress(httpx.TransportError):
+            if not httpx.get(f"{url}/status", timeout=WITHIN_S).json()["indexer"]["problem"]:
+                return psutil.Process(gateway.pid).children()[0]
+        return None
+
+    indexer = wait_for(answers, what="the indexer answers", timeout_s=WITHIN_S)
+    gateway.kill()
+
+    assert psutil.wait_procs([indexer], timeout=WITHIN_S)[1] == []
+
+
+def test_an_indexer_needs_an_address(start: Start, tmp_path: Path) -> None:
+    """Without one it says what to set."""
+    config, _ = configuration(tmp_path, pods=[{"name": "a", "model": "m", "host": ADDRESSES.next().host}])
+
+    indexer = start("indexer", "--config", config)
+
+    assert indexer.wait(timeout=WITHIN_S) == 2
+    assert "indexer.socket is not set" in ((indexer.stderr and indexer.stderr.read()) or "")

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
@@ -29,6 +30,12 @@ def indexers() -> list[psutil.Process]:
     """The indexers that this process has started."""
     children = psutil.Process().children()
     return [each for each in children if "indexer" in each.cmdline()]
+
+
+def source_of(status: Any) -> list[dict[str, str]]:
+    """What a status says of the only pod's sources."""
+    (pod,) = status["pods"]
+    return list(pod["sources"])
 
 
 def files(folder: Path) -> list[Path]:
@@ -98,9 +105,9 @@ async def test_a_stopped_indexer_is_not_waited_for(site: Site) -> None:
         told = await until(away)
     finally:
         indexer.resume()
-    (pod,) = told["pods"]
-    assert [each["state"] for each in pod["sources"]] == ["blind"]
-    assert pod["sources"][0]["reason"].startswith("the indexer does not answer")
+    (source,) = source_of(told)
+    assert source["state"] == "blind"
+    assert source["reason"].startswith("the indexer does not answer")
     await site.settled(client)
     assert await is_held(client)
 

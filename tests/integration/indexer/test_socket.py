@@ -55,8 +55,9 @@ class Site:
 
     def __init__(self, address: str) -> None:
         at = ADDRESSES.next()
-        ports = {"event_port": at.event_port, "replay_port": at.replay_port}
-        self.pod = Pod(name="a", model="m", host=at.host, **ports)
+        self.pod = Pod(
+            name="a", model="m", host=at.host, event_port=at.event_port, replay_port=at.replay_port
+        )
         self.engine = Publisher(endpoint=self.pod.endpoint(), replay_endpoint=self.pod.replay_endpoint())
         given = {"pods": [self.pod], "indexer": {"mode": "shared", "socket": address, "timeout_s": 20}}
         self.config = GatewayConfig.model_validate(given)

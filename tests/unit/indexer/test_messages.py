@@ -8,7 +8,7 @@ from kvsync.errors import IndexerError
 from kvsync.events import Source
 from kvsync.index import Digest, Match, Prompt
 from kvsync.indexer import messages
-from kvsync.indexer.values import Answer, Picture, SourceFacts, Standing, Version
+from kvsync.indexer.values import Matches, Picture, PodStanding, SourceFacts, Version
 from kvsync.sequence import Counters, State
 from kvsync.sources.status import SourceStatus
 
@@ -66,7 +66,7 @@ def test_what_are_no_token_ids_is_refused() -> None:
 
 def test_an_answer_arrives() -> None:
     """With its version."""
-    answer = Answer({A: Match(3, 16, 48), B: Match(1, 32, 0)}, Version("run", 12))
+    answer = Matches({A: Match(3, 16, 48), B: Match(1, 32, 0)}, Version("run", 12))
 
     _, row = sent(1, messages.answer_row(answer))
 
@@ -75,7 +75,7 @@ def test_an_answer_arrives() -> None:
 
 def test_standings_arrive() -> None:
     """Those of pods that are gone, too."""
-    standings = {"a": Standing(State.EXACT, 1, 2), "b": None}
+    standings = {"a": PodStanding(State.EXACT, 1, 2), "b": None}
 
     _, _, row = sent(messages.NEWS, "standings", messages.standing_rows(standings))
 
