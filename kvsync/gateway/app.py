@@ -42,6 +42,7 @@ from kvsync.gateway.proxy import Proxy
 from kvsync.gateway.refusal import refused
 from kvsync.gateway.relay import ROUTING_HEADERS, Relay, credentials, read_body, understand
 from kvsync.gateway.router import Router
+from kvsync.gateway.siblings import ALONE, Siblings, Worker
 from kvsync.gateway.status import StatusView
 from kvsync.gateway.text import TokenIds
 from kvsync.gateway.tokens import Tokenizer
@@ -67,17 +68,23 @@ def create_app(
 
 
 def create_apps(
-    config: GatewayConfig, *, discovery: Discovery | None = None, rng: random.Random | None = None
+    config: GatewayConfig,
+    *,
+    discovery: Discovery | None = None,
+    rng: random.Random | None = None,
+    worker: Worker = ALONE,
 ) -> tuple[Starlette, Starlette | None]:
     """Build the gateway, and what the operators' port serves if there is one. Raises as `create_app`."""
-    gateway = Gateway(config, discovery, rng or random.Random())  # noqa: S311 - no secret
+    gateway = Gateway(config, discovery, rng or random.Random(), worker)  # noqa: S311 - no secret
     return gateway.app(), gateway.admin() if config.access.admin else None
 
 
 class Gateway:
     """The parts of a gateway, and the endpoints around the completions."""
 
-    def __init__(self, config: GatewayConfig, discovery: Discovery | None, rng: random.Random) -> None:
+    def __init__(
+        self, config: GatewayConfig, discovery: Discovery | None, rng: random.Random, worker: Worker = ALONE
+    ) -> None:
         self._config = config
         self._keys = config.access.key_ring()
         self._trust = EngineTrust(config.upstream.tls)
@@ -87,6 +94,7 @@ class Gateway:
         self._health = HealthMonitor(self._client, self._pods, config.health, config.upstream.credentials)
         load_s = config.routing.engine_load_s
         load = RunningRequests(fresh_s=FRESH_TURNS * load_s)
+        self._indexer.share(load)
         self._engines = Engines(
             self._client,
             self._pods,
@@ -112,8 +120,10 @@ class Gateway:
             predictions=self._predictions,
             retries=budget,
             breakers=self._breakers,
+            worker=worker,
         )
         self._metrics = GatewayMetrics(self._status)
+        self._siblings = Siblings(worker, lambda: generate_latest(self._metrics.registry))
         self._tokenizer = Tokenizer(self._client, config.tokenizer, config.upstream.credentials)
         self._catalog = Catalog(self._pods, self._health.cards, self._health.list_again)
         self._router = self._routing(config, load, rng)
@@ -249,6 +259,7 @@ class Gateway:
         async with self._client, asyncio.TaskGroup() as tasks:
             parts = (
                 self._indexer.run(),
+                self._siblings.run(),
                 self._health.run(),
                 self._engines.run(),
                 self._keeping_records(),
@@ -307,7 +318,7 @@ class Gateway:
         """Write all metrics in Prometheus' text format."""
         await self._indexer.refresh()
         self._keep_records()
-        text = generate_latest(self._metrics.registry)
+        text = await self._siblings.metrics()
         return Response(text, media_type=CONTENT_TYPE_LATEST)
 
     async def status(self, _: Request) -> Response:

@@ -155,6 +155,7 @@ class StatusCollector(Collector):
         for outcome, count in known.snapshots.items():
             snapshots.add_metric([outcome], count)
         yield snapshots
+        yield GaugeMetricFamily("kvsync_workers", "Processes of the gateway that are on this page.", 1)
         yield GaugeMetricFamily(
             "kvsync_indexer_up", "Whether what pods hold is known.", not status.indexer.problem
         )

@@ -19,6 +19,7 @@ from kvsync.errors import ConfigError, PortInUse
 from kvsync.gateway.app import create_apps
 from kvsync.gateway.clients.connection import connections
 from kvsync.gateway.doors.exposure import exposure
+from kvsync.gateway.siblings import ALONE, Worker
 from kvsync.indexer.program import note_room
 from kvsync.publisher import listener_on
 
@@ -34,14 +35,14 @@ OPERATORS_S = 1
 """What an operator's running request has to end once the clients' have ended."""
 
 
-async def serve(config: GatewayConfig, *, exit_with_stdin: bool = False) -> None:
-    """Run the gateway until SIGINT, SIGTERM or, if wanted, the end of standard input.
+async def serve(config: GatewayConfig, *, exit_with_stdin: bool = False, worker: Worker = ALONE) -> None:
+    """Run the gateway, or one of its workers, until SIGINT, SIGTERM or, if wanted, the end of standard input.
 
     A second SIGINT ends it at once, whatever still runs. Raises PortInUse or ConfigError when the address
     cannot be bound.
     """
     core.choose(config.core)
-    server = Server(config)
+    server = Server(config, worker)
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, server.stop)
     loop.add_signal_handler(signal.SIGINT, server.interrupt)
@@ -60,15 +61,12 @@ async def serve(config: GatewayConfig, *, exit_with_stdin: bool = False) -> None
 class Server:
     """A gateway that listens as soon as it is made and serves while `run` runs."""
 
-    def __init__(self, config: GatewayConfig) -> None:
-        tls, admin = config.access.tls, config.access.admin
+    def __init__(self, config: GatewayConfig, worker: Worker = ALONE) -> None:
+        tls = config.access.tls
         self._certificate = ServerCertificate(tls) if tls else None
-        if admin and admin.port == config.port and admin.host in (None, config.host):
-            raise ConfigError(
-                "gateway", [f"access.admin.port has to be another one than port: {config.port}"]
-            )
-        clients, operators = create_apps(config)
-        self._listener = listen(config.host, config.port)
+        clients, operators = create_apps(config, worker=worker)
+        inherited = [socket.socket(fileno=file) for file in worker.files]
+        self._listener, *others = inherited or listeners_of(config)
         self._web = _Web(
             uvicorn.Config(
                 clients,
@@ -84,8 +82,8 @@ class Server:
             )
         )
         self._admin: _Signalless | None = None
-        if admin and operators:
-            self._admin_listener = listen(admin.host or config.host, admin.port)
+        if operators:
+            (self._admin_listener,) = others
             self._admin = _Signalless(
                 uvicorn.Config(
                     operators,
@@ -143,6 +141,20 @@ class Server:
         if self._web.should_exit:
             self._web.hurry()
         self.stop()
+
+
+def listeners_of(config: GatewayConfig) -> list[socket.socket]:
+    """Listen at the clients' port, and at the operators' if they have one. Raises PortInUse, ConfigError."""
+    admin = config.access.admin
+    if admin and admin.port == config.port and admin.host in (None, config.host):
+        raise ConfigError("gateway", [f"access.admin.port has to be another one than port: {config.port}"])
+    first = listen(config.host, config.port)
+    return [first, listen(admin.host or config.host, admin.port)] if admin else [first]
+
+
+def url_of(config: GatewayConfig, listener: socket.socket) -> str:
+    """Return where clients find a listener."""
+    return _url("https" if config.access.tls else "http", listener)
 
 
 def _url(scheme: str, listener: socket.socket) -> str:

@@ -15,6 +15,7 @@ from kvsync.gateway.failover.budget import RetryBudget
 from kvsync.gateway.health import HealthMonitor
 from kvsync.gateway.load import RunningRequests
 from kvsync.gateway.predictions import Predictions
+from kvsync.gateway.siblings import ALONE, Worker
 from kvsync.indexer.values import Indexer, SourceFacts
 from kvsync.pods import Pod
 from kvsync.sources.status import SourceStatus
@@ -34,6 +35,7 @@ class StatusView:
     predictions: Predictions
     retries: RetryBudget
     breakers: Breakers
+    worker: Worker = ALONE
 
     def sources(self) -> list[SourceStatus]:
         """Return what is known of every source, its predictions included."""
@@ -59,6 +61,7 @@ class StatusView:
         return {
             "version": kvsync.__version__,
             "core": core.chosen(),
+            "worker": f"{self.worker.number} of {self.worker.of}",
             "sync_enabled": self.config.sync_enabled,
             "warnings": list(self.config.warnings),
             "discovery": {"pods": len(pods), "problem": self.indexer.discovery_problem},

@@ -62,6 +62,10 @@ class IndexerLink(asyncio.Protocol):
             late.cancel()
             self._asked.pop(number, None)
 
+    def tell(self, kind: str, content: object) -> None:
+        """Say something that needs no answer."""
+        self._transport.write(message(NEWS, kind, content))
+
     async def lost(self) -> str:
         """Wait for the end of the connection; returns why it ended."""
         return await asyncio.shield(self._lost)

@@ -12,7 +12,7 @@ from kvsync.config import GatewayConfig
 from kvsync.discovery import Discovery, FileDiscovery, StaticDiscovery
 from kvsync.events import Source
 from kvsync.index import PrefixIndex, Prompt, lookup
-from kvsync.indexer.values import Dump, Matches, Picture, PodStanding, SourceFacts, Version
+from kvsync.indexer.values import Dump, Matches, Picture, PodStanding, SharedLoad, SourceFacts, Version
 from kvsync.manager import EventManager
 from kvsync.pods import Pod
 from kvsync.snapshots.coding import encode
@@ -78,6 +78,9 @@ class LocalIndexer:
     def lora_ids(self, pod: Pod) -> Collection[int]:
         """Return the adapters that a pod's events name by numbers alone."""
         return self._index.lora_ids(*pod.sources)
+
+    def share(self, load: SharedLoad) -> None:
+        """Do nothing: nobody shares it."""
 
     def doubt(self, source: Source, by: str, reason: str) -> None:
         """Say why a source is not EXACT although its events came."""

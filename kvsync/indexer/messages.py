@@ -3,7 +3,7 @@
     message:  length of what follows (u32, little-endian), then a msgpack array
     question: number, kind, what is asked                     (gateway to indexer; numbers from 1)
     answer:   number, content  or  number, nil, what is wrong (indexer to gateway)
-    news:     0, kind, content                                (indexer to gateway, unasked)
+    news:     0, kind, content                                (either way, unasked)
 
 Both ends are of one release and on one machine: `hello` says which protocol is spoken, another one is
 refused, and token ids travel as the machine has them in memory, 4 bytes each.
@@ -11,6 +11,7 @@ refused, and token ids travel as the machine has them in memory, 4 bytes each.
 
 import struct
 from array import array
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
@@ -20,7 +21,7 @@ import msgpack  # type: ignore[import-untyped]  # ships no type information
 from kvsync.errors import IndexerError
 from kvsync.events import Source
 from kvsync.index import Digest, Match, Prompt
-from kvsync.indexer.values import Matches, Picture, PodStanding, SourceFacts, Version
+from kvsync.indexer.values import Matches, Picture, Place, PodStanding, SourceFacts, Version
 from kvsync.sequence import Counters, State
 from kvsync.sources.status import SourceStatus
 
@@ -125,6 +126,16 @@ def standings_of(rows: Mapping[str, Row | None]) -> dict[str, PodStanding | None
 
 
 _STATES = {state.value: state for state in State}
+
+
+def load_rows(running: Mapping[Place, int]) -> Sequence[Row]:
+    """Write how many requests run where."""
+    return [(*place, count) for place, count in running.items()]
+
+
+def load_of(rows: Sequence[Row]) -> Counter[Place]:
+    """Read how many requests run where. Raises ValueError and TypeError."""
+    return Counter({(pod, rank): int(count) for pod, rank, count in rows})
 
 
 def picture_row(picture: Picture) -> Row:

@@ -27,7 +27,7 @@ from kvsync.index import PrefixIndex, Prompt
 from kvsync.indexer import messages
 from kvsync.indexer.link import IndexerLink, News, parts
 from kvsync.indexer.local import discovery_of
-from kvsync.indexer.values import UNKNOWN, Dump, Matches, Picture, PodStanding, SourceFacts
+from kvsync.indexer.values import UNKNOWN, Dump, Matches, Picture, Place, PodStanding, SharedLoad, SourceFacts
 from kvsync.manager import EventManager
 from kvsync.pods import Pod
 from kvsync.ratelimit import RateLimit
@@ -46,6 +46,9 @@ PICTURE_S = 0.5
 
 PICTURE_TIMEOUT_S = 2.0
 """It may be large, and is made while events are applied."""
+
+NEWS_S = 0.01
+"""How often others are told of loads that changed."""
 
 LOG_INTERVAL_S = 10.0
 
@@ -74,6 +77,7 @@ class RemoteIndexer:
         self._before: dict[str, PodStanding] = {}  # what earlier runs had counted
         self._picture = Picture(hash_seed=config.hash_seed)
         self._doubts: dict[Source, dict[str, str]] = defaultdict(dict)
+        self._load: SharedLoad | None = None
         self._limit = RateLimit(LOG_INTERVAL_S, clock)
 
     @property
@@ -91,6 +95,7 @@ class RemoteIndexer:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._listed.run())
             tasks.create_task(self._painting())
+            tasks.create_task(self._sharing())
             while True:
                 await self._connected()
                 await asyncio.sleep(RETRY_S)
@@ -122,6 +127,10 @@ class RemoteIndexer:
         """Return the adapters that a pod's events name by numbers alone."""
         facts = self._picture.sources
         return {number for each in facts if each.status.source.pod == pod.name for number in each.lora_ids}
+
+    def share(self, load: SharedLoad) -> None:
+        """Tell others that share the indexer what runs, and learn what they run."""
+        self._load = load
 
     def doubt(self, source: Source, by: str, reason: str) -> None:
         """Say why a source is not EXACT although its events came."""
@@ -172,6 +181,15 @@ class RemoteIndexer:
             await asyncio.sleep(PICTURE_S)
             await self.refresh()
 
+    async def _sharing(self) -> None:
+        told: tuple[IndexerLink | None, Mapping[Place, int]] = None, {}
+        while self._load:
+            await asyncio.sleep(NEWS_S)
+            now = self._link, self._load.counts()
+            if self._link and now != told:
+                self._link.tell("load", messages.load_rows(now[1]))
+                told = now
+
     async def _connected(self) -> None:
         """Connect, and wait until the connection is lost."""
         try:
@@ -193,6 +211,8 @@ class RemoteIndexer:
 
     def _lose(self, why: str) -> None:
         self.problem = why
+        if self._load:
+            self._load.note_siblings({})
         self._before = {pod: its._replace(removals=its.removals + 1) for pod, its in self._before.items()}
         self._standings = {
             pod: its._replace(state=State.BLIND, removals=its.removals + 1)
@@ -204,6 +224,10 @@ class RemoteIndexer:
     def _news(self, kind: str, content: News) -> None:
         if kind == "standings":
             self._note(messages.standings_of(content))
+            return
+        if kind == "load":
+            if self._load:
+                self._load.note_siblings(messages.load_of(content))
             return
         _, run, standings = content
         if run != self._run:

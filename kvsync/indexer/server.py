@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import socket
+from collections import Counter
 from collections.abc import AsyncIterator
 from itertools import islice
 from typing import cast
@@ -13,7 +14,7 @@ from kvsync.indexer import messages
 from kvsync.indexer.address import check_user, remove
 from kvsync.indexer.local import LocalIndexer
 from kvsync.indexer.messages import NEWS, PROTOCOL, Row, message
-from kvsync.indexer.values import PodStanding
+from kvsync.indexer.values import Place, PodStanding
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +65,16 @@ class SocketServer:
             news = message(NEWS, "standings", messages.standing_rows(changed))
             for connection in self.connections:
                 connection.write(news)
+        if len(self.connections) > 1:
+            self._share()
+
+    def _share(self) -> None:
+        """Tell each gateway what the others run."""
+        whole: Counter[Place] = Counter()
+        for connection in self.connections:
+            whole.update(connection.load)
+        for connection in self.connections:
+            connection.tell_load(whole - connection.load)
 
     def now(self) -> dict[str, PodStanding]:
         """Return the standing of every pod."""
@@ -80,6 +91,8 @@ class _Connection(asyncio.Protocol):
         self._indexer = server.indexer
         self._messages = messages.Messages()
         self._writable = asyncio.Event()
+        self.load: Counter[Place] = Counter()
+        self._told: Counter[Place] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -123,6 +136,12 @@ class _Connection(asyncio.Protocol):
         """Send a message, however many wait."""
         self._transport.write(content)
 
+    def tell_load(self, others: Counter[Place]) -> None:
+        """Say how many requests others run, if that has changed."""
+        if others != self._told:
+            self._told = others
+            self.write(message(NEWS, "load", messages.load_rows(others)))
+
     def end(self) -> None:
         """Close once everything is sent."""
         self._transport.close()
@@ -132,6 +151,8 @@ class _Connection(asyncio.Protocol):
             match kind:
                 case "match":
                     self.write(message(number, self._match(asked)))
+                case "load":
+                    self.load = messages.load_of(asked[0])
                 case "picture":
                     self.write(message(number, messages.picture_row(self._indexer.picture())))
                 case "dump":

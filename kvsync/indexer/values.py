@@ -87,6 +87,20 @@ class Dump(NamedTuple):
     blocks: Mapping[int, tuple[str, int]]
 
 
+Place = tuple[str, int | None]
+"""A pod, or one of its ranks."""
+
+
+class SharedLoad(Protocol):
+    """How many requests run where: a gateway's own, and those of others that share its indexer."""
+
+    def counts(self) -> Mapping[Place, int]:
+        """Return the gateway's own; places without any are left out."""
+
+    def note_siblings(self, running: Mapping[Place, int]) -> None:
+        """Take note of the others'."""
+
+
 class Indexer(Protocol):
     """What the gateway asks. `counts` are of prompts, by whether they were answered."""
 
@@ -116,6 +130,9 @@ class Indexer(Protocol):
 
     def lora_ids(self, pod: Pod) -> Collection[int]:
         """Return the adapters that a pod's events name by numbers alone."""
+
+    def share(self, load: SharedLoad) -> None:
+        """Tell others that share the indexer what runs, and learn what they run, from now on."""
 
     def doubt(self, source: Source, by: str, reason: str) -> None:
         """Say why a source is not EXACT although its events came; `by` names who says so, "" ends it."""

@@ -224,3 +224,33 @@ def test_an_indexer_needs_an_address(start: Start, tmp_path: Path) -> None:
 
     assert indexer.wait(timeout=WITHIN_S) == 2
     assert "indexer.socket is not set" in ((indexer.stderr and indexer.stderr.read()) or "")
+
+
+def test_workers_share_a_port_and_an_indexer(start: Start, tmp_path: Path) -> None:
+    """All know what pods hold; one that is killed loses no later request; all end with the gateway."""
+    host = ADDRESSES.next().host
+    start("simulate", "--name", "a", "--model", "m", "--host", host)
+    config, url = configuration(tmp_path, pods=[{"name": "a", "model": "m", "host": host}])
+    gateway = start("gateway", "--config", config, "--workers", "2")
+    ready(f"{url}/readyz")
+    request = {"model": "m", "prompt": list(range(65)), "max_tokens": 1}
+
+    def blocks_of_each() -> dict[str, int] | None:
+        answers = [httpx.post(f"{url}/v1/completions", json=request, timeout=WITHIN_S) for _ in range(4)]
+        assert all(answer.is_success for answer in answers)
+        told = [httpx.get(f"{url}/status", timeout=WITHIN_S).json() for _ in range(4)]
+        known.update({each["worker"]: each["index"]["blocks"] for each in told})
+        return known if known == {"1 of 2": 4, "2 of 2": 4} else None
+
+    known: dict[str, int] = {}
+    wait_for(blocks_of_each, what="both workers know the blocks", timeout_s=WITHIN_S)
+    page = httpx.get(f"{url}/metrics", timeout=WITHIN_S).text
+    assert [f'kvsync_workers{{worker="{number}"}} 1.0' in page for number in (1, 2)] == [True, True]
+    assert page.count("kvsync_index_blocks{") == 1
+    children = psutil.Process(gateway.pid).children()
+    next(child for child in children if "--worker" in child.cmdline()).kill()
+    for _ in range(8):
+        assert httpx.post(f"{url}/v1/completions", json=request, timeout=WITHIN_S).is_success
+    gateway.send_signal(signal.SIGTERM)
+    assert gateway.wait(timeout=WITHIN_S) == 0
+    assert psutil.wait_procs(children, timeout=WITHIN_S)[1] == []

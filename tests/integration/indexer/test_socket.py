@@ -14,6 +14,7 @@ from kvsync.codec import encode
 from kvsync.config import GatewayConfig
 from kvsync.errors import ConfigError
 from kvsync.events import BlockRemoved, BlockStored, EventBatch
+from kvsync.gateway.load import RunningRequests
 from kvsync.index import Prompt
 from kvsync.indexer.address import listen, place_of
 from kvsync.indexer.local import FollowingIndexer
@@ -219,6 +220,28 @@ async def test_doubts_are_the_gateways_own(
         assert site.remote.picture().sources[0].status.reason == "it has two ranks"
         site.remote.doubt(source, "dp_size", "")
         assert site.state is State.EXACT
+
+
+async def test_gateways_tell_each_other_what_they_run(
+    address: str, background: Background, eventually: Eventually
+) -> None:
+    """Each knows the others' requests, until these end or their gateway does."""
+    async with opened(address, background) as site:
+        loads = [RunningRequests() for _ in range(3)]
+        gateways = [RemoteIndexer(site.config, address) for _ in loads]
+        for gateway, load in zip(gateways, loads, strict=True):
+            gateway.share(load)
+        background(SocketServer(site.local, listen(address), address).run())
+        tasks = [background(gateway.run()) for gateway in gateways]
+        one, two, three = loads
+
+        with one.running("a"), three.running("a", 1):
+            await eventually(lambda: [each.total("a") for each in loads] == [2, 2, 2])
+            assert [each.of("a") for each in loads] == [1, 0, 1]
+            assert two.total("a", 1) == 1
+            tasks[2].cancel()
+            await eventually(lambda: two.total("a") == 1)
+        await eventually(lambda: two.total("a") == 0)
 
 
 async def test_what_is_not_understood_ends_its_own_connection(
