@@ -53,6 +53,8 @@ class IndexerLink(asyncio.Protocol):
         connection is given up, as what is asked next would wait as well."""
         self._number += 1
         number, loop = self._number, asyncio.get_running_loop()
+        if self._transport.is_closing():
+            raise IndexerError(f"{self._address}: the connection has just ended")
         answer = self._asked[number] = loop.create_future()
         self._transport.write(message(number, kind, *asked))
         late = loop.call_later(timeout_s, self._give_up, f"no answer within {timeout_s:g} s")
@@ -64,7 +66,8 @@ class IndexerLink(asyncio.Protocol):
 
     def tell(self, kind: str, content: object) -> None:
         """Say something that needs no answer."""
-        self._transport.write(message(NEWS, kind, content))
+        if not self._transport.is_closing():
+            self._transport.write(message(NEWS, kind, content))
 
     async def lost(self) -> str:
         """Wait for the end of the connection; returns why it ended."""

@@ -134,7 +134,8 @@ class _Connection(asyncio.Protocol):
 
     def write(self, content: bytes) -> None:
         """Send a message, however many wait."""
-        self._transport.write(content)
+        if not self._transport.is_closing():
+            self._transport.write(content)
 
     def tell_load(self, others: Counter[Place]) -> None:
         """Say how many requests others run, if that has changed."""

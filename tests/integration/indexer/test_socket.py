@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 from array import array
@@ -12,12 +13,14 @@ import pytest
 
 from kvsync.codec import encode
 from kvsync.config import GatewayConfig
-from kvsync.errors import ConfigError
+from kvsync.errors import ConfigError, IndexerError
 from kvsync.events import BlockRemoved, BlockStored, EventBatch
 from kvsync.gateway.load import RunningRequests
 from kvsync.index import Prompt
 from kvsync.indexer.address import listen, place_of
+from kvsync.indexer.link import IndexerLink
 from kvsync.indexer.local import FollowingIndexer
+from kvsync.indexer.program import event_loop
 from kvsync.indexer.remote import RemoteIndexer
 from kvsync.indexer.server import BLOCKS_AT_ONCE, SocketServer
 from kvsync.pods import Pod
@@ -286,3 +289,20 @@ def test_a_name_needs_no_file() -> None:
         peer.connect(place_of(name))
         with pytest.raises(ConfigError, match=name):
             listen(name)
+
+
+def test_a_question_to_a_connection_that_has_just_ended_is_not_answered(address: str) -> None:
+    """uvloop raises errors of its own between the end of a connection and the news of it."""
+
+    async def ask_too_late() -> None:
+        site = Site(address)
+        serving = asyncio.create_task(SocketServer(site.local, listen(address), address).run())
+        link = await IndexerLink.open(address, lambda *_: None)
+        link.end()
+        link.tell("load", [])
+        with pytest.raises(IndexerError):
+            await link.ask("picture", timeout_s=20)
+        serving.cancel()
+
+    with asyncio.Runner(loop_factory=event_loop) as runner:
+        runner.run(ask_too_late())
