@@ -299,6 +299,7 @@ def test_a_question_to_a_connection_that_has_just_ended_is_not_answered(address:
         serving = asyncio.create_task(SocketServer(site.local, listen(address), address).run())
         link = await IndexerLink.open(address, lambda *_: None)
         link.end()
+        await link.lost()
         link.tell("load", [])
         with pytest.raises(IndexerError):
             await link.ask("picture", timeout_s=20)
