@@ -137,19 +137,24 @@ def indexer(
         str | None,
         typer.Option(help="Answer at this path, or at this name (@NAME), instead of where the settings say."),
     ] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65_535, help="Answer over HTTP on this port, too; 0: a free one.")
+    ] = None,
     log_level: LogLevel = "info",
     exit_with_stdin: Annotated[bool, typer.Option("--exit-with-stdin", help=EXIT_WITH_STDIN)] = False,
 ) -> None:
     """Follow the pods' KV-cache events and answer gateways which pod holds how much of a prompt.
 
     A gateway starts one by itself with `indexer.mode: process`. Several gateways of one machine share one
-    with `indexer.mode: shared` and the same `indexer.socket`.
+    with `indexer.mode: shared` and the same `indexer.socket`. Over HTTP it is asked with `POST /query`, and
+    told of publishers with `POST /register`, as Mooncake's and Dynamo's indexers are.
     """
     from kvsync.gateway.operation.logs import configure
     from kvsync.indexer.program import event_loop, serve
 
     _log_to_stderr(log_level)
-    given, at = _settings(config), {"socket": socket} if socket else {}
+    given, options = _settings(config), {"socket": socket, "port": port}
+    at = {name: value for name, value in options.items() if value is not None}
     settings = given.model_copy(update={"indexer": given.indexer.model_copy(update=at)})
     configure(settings.logging)
     with asyncio.Runner(loop_factory=event_loop) as runner:

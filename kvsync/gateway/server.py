@@ -2,12 +2,11 @@
 
 import asyncio
 import contextlib
-import errno
 import logging
 import signal
 import socket
 import ssl
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import uvicorn
 
@@ -15,18 +14,15 @@ from kvsync import core, stdin
 from kvsync.access.certificates import ServerCertificate
 from kvsync.access.files import follow
 from kvsync.config import GatewayConfig
-from kvsync.errors import ConfigError, PortInUse
+from kvsync.errors import ConfigError
 from kvsync.gateway.app import create_apps
 from kvsync.gateway.clients.connection import connections
 from kvsync.gateway.doors.exposure import exposure
 from kvsync.gateway.siblings import ALONE, Worker
+from kvsync.indexer.listening import SignallessServer, listen
 from kvsync.indexer.program import note_room
-from kvsync.publisher import listener_on
 
 log = logging.getLogger(__name__)
-
-BACKLOG = 2048
-"""Connections that wait to be accepted, uvicorn's default: a burst is queued, not refused."""
 
 LAST_WORDS_S = 0.2
 """What a request that is ended at once has for its answer; a client that does not read is not waited for."""
@@ -81,10 +77,10 @@ class Server:
                 ssl_context_factory=self._context if tls else None,
             )
         )
-        self._admin: _Signalless | None = None
+        self._admin: SignallessServer | None = None
         if operators:
             (self._admin_listener,) = others
-            self._admin = _Signalless(
+            self._admin = SignallessServer(
                 uvicorn.Config(
                     operators,
                     http=connections(config.clients),  # type: ignore[arg-type]
@@ -174,16 +170,7 @@ async def running(config: GatewayConfig) -> AsyncIterator[str]:
         await task
 
 
-class _Signalless(uvicorn.Server):
-    """uvicorn's server, but it leaves signals alone."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        # uvicorn would raise the signal again at the end, and so end the process with an error.
-        yield
-
-
-class _Web(_Signalless):
+class _Web(SignallessServer):
     """One that also ends when a background task fails, and at once if it has to."""
 
     def hurry(self) -> None:
@@ -201,22 +188,3 @@ class _Web(_Signalless):
 
     async def on_tick(self, counter: int) -> bool:
         return await super().on_tick(counter) or self.lifespan.error_occurred
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """Listen on a TCP address; port 0 takes a free one. Raises PortInUse, naming who listens, ConfigError."""
-    address = f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}"
-    try:
-        family, kind, protocol, _, place = socket.getaddrinfo(host, port, proto=socket.IPPROTO_TCP)[0]
-        with contextlib.ExitStack() as unless_bound:
-            # With the protocol left out asyncio does not set TCP_NODELAY: 40 ms more per request (measured).
-            listener = unless_bound.enter_context(socket.socket(family, kind, protocol))
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind(place)
-            listener.listen(BACKLOG)
-            unless_bound.pop_all()
-            return listener
-    except OSError as exc:
-        if exc.errno == errno.EADDRINUSE:
-            raise PortInUse(address, listener_on(address)) from exc
-        raise ConfigError("gateway", [f"cannot listen on {address}: {exc}"]) from exc

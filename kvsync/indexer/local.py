@@ -11,7 +11,7 @@ from kvsync.access.peers import PeerClient
 from kvsync.config import GatewayConfig
 from kvsync.discovery import Discovery, FileDiscovery, StaticDiscovery
 from kvsync.events import Source
-from kvsync.index import PrefixIndex, Prompt, lookup
+from kvsync.index import Match, PrefixIndex, Prompt, lookup
 from kvsync.indexer.values import Dump, Matches, Picture, PodStanding, SharedLoad, SourceFacts, Version
 from kvsync.manager import EventManager
 from kvsync.pods import Pod
@@ -64,6 +64,13 @@ class LocalIndexer:
     def look_up(self, prompt: Prompt) -> Matches:
         """Return what each rank holds of the beginning of a prompt. Raises ValueError for wrong token ids."""
         return Matches(lookup(self._index, prompt), self.version)
+
+    def look_up_hashes(self, model: str, lora: str, hashes: Sequence[int], block_size: int) -> Matches:
+        """Return what each rank of blocks of `block_size` tokens holds of a prompt, given by its own hashes;
+        its length in tokens is not known, so the last of them may be computed again."""
+        found = self._index.match_sources(model, lora, hashes, block_size=block_size)
+        matched = {source: Match(n, block_size, n * block_size) for source, n in found.items()}
+        return Matches(matched, self.version)
 
     async def match(self, prompt: Prompt) -> Matches:
         """Return what each rank holds of the beginning of a prompt."""

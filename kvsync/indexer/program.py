@@ -7,14 +7,19 @@ import resource
 import signal
 from contextlib import suppress
 
+import uvicorn
 from pydantic import SecretStr
 
 from kvsync import core, stdin
 from kvsync.config import GatewayConfig
 from kvsync.errors import ConfigError
+from kvsync.indexer import listening
 from kvsync.indexer.address import listen
-from kvsync.indexer.local import FollowingIndexer
+from kvsync.indexer.local import FollowingIndexer, discovery_of
+from kvsync.indexer.registry import Registry
 from kvsync.indexer.server import SocketServer
+from kvsync.indexer.web import IndexerApi
+from kvsync.settings.operation import IndexerConfig
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +83,11 @@ async def serve(config: GatewayConfig, *, exit_with_stdin: bool = False) -> None
     if not (address := config.indexer.socket):
         raise ConfigError("indexer", ["indexer.socket is not set: where gateways ask, e.g. @kvsync-indexer"])
     core.choose(config.core)
-    indexer, listener = FollowingIndexer(config), listen(address)
+    registry = Registry(discovery_of(config))
+    indexer, listener = FollowingIndexer(config, registry), listen(address)
+    parts = [indexer.run(), SocketServer(indexer, listener, address).run()]
+    if config.indexer.port is not None:
+        parts.append(_serve_http(config.indexer, IndexerApi(indexer, registry)))
     loop, stopped = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
@@ -86,13 +95,20 @@ async def serve(config: GatewayConfig, *, exit_with_stdin: bool = False) -> None
         stdin.on_end(lambda: loop.call_soon_threadsafe(stopped.set))
     note_room(config)
     async with asyncio.TaskGroup() as tasks:
-        work = [
-            tasks.create_task(part)
-            for part in (indexer.run(), SocketServer(indexer, listener, address).run())
-        ]
+        work = [tasks.create_task(part) for part in parts]
         log.info("indexer at %s", address)
         await stopped.wait()
         await indexer.save()
         for task in work:
             task.cancel()
     log.info("indexer stopped")
+
+
+async def _serve_http(config: IndexerConfig, api: IndexerApi) -> None:
+    """Serve the API until cancelled. Raises PortInUse, ConfigError."""
+    port = listening.listen(config.host, config.port or 0)
+    host, number = port.getsockname()[:2]
+    log.info("indexer on http://%s:%d, where no key is needed", host, number)
+    await listening.SignallessServer(
+        uvicorn.Config(api.app(), ws="none", lifespan="off", log_config=None, access_log=False)
+    ).serve(sockets=[port])
