@@ -30,7 +30,7 @@ class Registration(BaseModel):
     endpoint: str
     replay_endpoint: str | None = None
     dp_rank: Annotated[int, Field(ge=0)] = 0
-    tenant_id: str = TENANT
+    tenant_id: str = Field(TENANT, validation_alias=AliasChoices("tenant_id", "routing_group"))
     lora_name: str | None = None
     additionalsalt: str | None = None
 

@@ -30,6 +30,8 @@ from kvsync.sequence import State
 
 Json = dict[str, object]
 
+NOTHING = Match(blocks=0, block_size=1, cached_tokens=0)
+
 TokenId = Annotated[int, Field(ge=0, lt=2**32)]
 Hash = Annotated[int, Field(ge=0, lt=2**64)]
 
@@ -40,7 +42,7 @@ class Query(BaseModel):
     model: Name = Field(validation_alias=AliasChoices("model_name", "modelname", "model"))
     lora_name: str | None = None
     cache_salt: str | None = None
-    tenant_id: str = TENANT
+    tenant_id: str = Field(TENANT, validation_alias=AliasChoices("tenant_id", "routing_group"))
     instance_id: str | int | None = None
 
 
@@ -58,30 +60,32 @@ class HashQuery(Query):
 
 
 def answered(found: Matches, known: Sequence[SourceFacts], instance: str | None) -> Json:
-    """Return an answer for clients of either kind: tokens by tier and rank, and blocks by rank."""
-    instances: dict[str, Json] = {}
-    scores: dict[str, dict[str, int]] = defaultdict(dict)
-    sizes: dict[str, dict[str, int]] = defaultdict(dict)
+    """Return an answer for clients of either kind; all numbers are tokens.
+
+    For those of the RFC what each tier holds of each instance's prefix; for Dynamo's, of the instances that
+    hold any, what the engine finds down to each tier.
+    """
+    ranks: dict[str, dict[str, int]] = defaultdict(dict)
     states: dict[str, dict[str, str]] = defaultdict(dict)
     for facts in known:
         source = facts.status.source
-        if instance not in (None, source.pod):
-            continue
-        match = found.matched.get(source, Match(0, 1, 0))
-        tokens, rank = match.blocks * match.block_size, str(source.rank)
-        entry = instances.setdefault(
-            source.pod, {"longest_matched": 0, "GPU": 0, "CPU": 0, "DISK": 0, "DP": {}}
-        )
-        ranks = entry["DP"]
-        assert isinstance(ranks, dict)
-        ranks[rank] = tokens
-        entry["longest_matched"] = entry["GPU"] = max(ranks.values())
-        scores[source.pod][rank], sizes[source.pod][rank] = match.blocks, facts.blocks
-        states[source.pod][rank] = facts.status.state.value
+        if instance in (None, source.pod):
+            match = found.matched.get(source, NOTHING)
+            ranks[source.pod][str(source.rank)] = match.blocks * match.block_size
+            states[source.pod][str(source.rank)] = facts.status.state.value
+    most = {pod: max(its.values()) for pod, its in ranks.items()}
+    holders = {pod: its for pod, its in ranks.items() if most[pod]}
     return {
-        TENANT: instances,
-        "scores": scores,
-        "tree_sizes": sizes,
+        TENANT: {
+            pod: {"longest_matched": most[pod], "GPU": most[pod], "CPU": 0, "DISK": 0, "DP": its}
+            for pod, its in ranks.items()
+        },
+        "scores": holders,
+        "frequencies": [],
+        "instances": {
+            pod: {"longest_matched": most[pod], "dp": its} | dict.fromkeys(("gpu", "cpu", "disk"), most[pod])
+            for pod, its in holders.items()
+        },
         "states": states,
         "version": found.version._asdict(),
     }

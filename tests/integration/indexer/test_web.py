@@ -79,7 +79,7 @@ async def engine(background: Background) -> AsyncIterator[dict[str, Any]]:
 async def test_a_publisher_is_registered_asked_about_and_taken_back(
     background: Background, eventually: Eventually
 ) -> None:
-    """The answer has what clients of either kind read: tokens by tier and rank, and blocks."""
+    """The answer has what clients of either kind read: tokens by tier and by rank."""
     async with serving(background) as client, engine(background) as registration:
         registered = await client.post("/register", json=registration)
         assert (registered.status_code, registered.json()["instance_id"]) == (201, "7")
@@ -91,16 +91,19 @@ async def test_a_publisher_is_registered_asked_about_and_taken_back(
             answers.append((await client.post("/query", json=query)).json())
             return answers[-1]
 
-        while (await ask())["scores"].get("7") != {"1": 3}:
+        while (await ask())["scores"].get("7") != {"1": 12}:
             assert len(answers) < 10_000
         known = answers[-1]
         assert known["default"] == {
             "7": {"longest_matched": 12, "GPU": 12, "CPU": 0, "DISK": 0, "DP": {"1": 12}}
         }
-        assert (known["tree_sizes"], known["states"]) == ({"7": {"1": 3}}, {"7": {"1": "exact"}})
+        assert known["instances"] == {
+            "7": {"longest_matched": 12, "gpu": 12, "cpu": 12, "disk": 12, "dp": {"1": 12}}
+        }
+        assert known["states"] == {"7": {"1": "exact"}}
 
         by_hash = {"model": "m", "own_hashes": block_hashes(TOKENS[:8], 4), "block_size": 4}
-        assert (await client.post("/query_by_hash", json=by_hash)).json()["scores"] == {"7": {"1": 2}}
+        assert (await client.post("/query_by_hash", json=by_hash)).json()["scores"] == {"7": {"1": 8}}
         workers = {each["instance_id"]: each["endpoints"] for each in (await client.get("/workers")).json()}
         assert workers == {"listed": {"0": "tcp://127.0.0.1:1"}, "7": {"1": registration["endpoint"]}}
         (dump,) = (await client.get("/dump", params={"instance_id": "7"})).json()["sources"]
