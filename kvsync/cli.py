@@ -12,10 +12,11 @@ import typer
 
 import kvsync
 from kvsync import core
-from kvsync.config import core_from_env
+from kvsync.config import GatewayConfig, core_from_env, from_env
 from kvsync.errors import ConfigError, KVSyncError
 from kvsync.settings.operation import TEXT_LINE
 from kvsync.simulator.options import SimulatorOptions
+from kvsync.stdin import first_line
 
 EXIT_REFUSED = 2
 """Exit status when what was asked for cannot be done, as for a wrong option."""
@@ -72,7 +73,7 @@ def options(
 @app.command()
 def gateway(
     config: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             help="Settings as YAML, JSON or TOML; without it those of the file that KVSYNC_CONFIG names."
             " KVSYNC_* variables override the file: KVSYNC_PORT=8081, KVSYNC_ROUTING__SIGMA=2.",
@@ -82,8 +83,12 @@ def gateway(
     port: Annotated[
         int | None, typer.Option(min=0, max=65_535, help="Listen on this port; 0: a free one.")
     ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Serve with so many processes, which share one indexer.")
+    ] = None,
     log_level: LogLevel = "info",
     exit_with_stdin: Annotated[bool, typer.Option("--exit-with-stdin", help=EXIT_WITH_STDIN)] = False,
+    worker: Annotated[bool, typer.Option("--worker", hidden=True)] = False,
 ) -> None:
     """Run the gateway: follow the pods' KV-cache events and pass each request to the best pod.
 
@@ -94,13 +99,63 @@ def gateway(
     (every source's state); `POST /index/query` says which pod holds how much of a prompt,
     `GET /index/dump` everything that is known.
     """
-    from kvsync.config import from_env
+    from kvsync.gateway import server
+    from kvsync.gateway import workers as several
     from kvsync.gateway.operation.logs import configure
-    from kvsync.gateway.server import event_loop, serve
+    from kvsync.gateway.siblings import ALONE, Worker
+    from kvsync.indexer.program import event_loop
 
     _log_to_stderr(log_level)
-    given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
-    settings = from_env(config).model_copy(update=given)
+    given = {"host": host, "port": port, "workers": workers}
+    settings = _settings(config).model_copy(update={k: v for k, v in given.items() if v is not None})
+    configure(settings.logging)
+    this = Worker.read(first_line()) if worker else ALONE
+    with asyncio.Runner(loop_factory=event_loop) as runner:
+        if settings.workers > 1:
+            runner.run(several.serve(settings, exit_with_stdin=exit_with_stdin))
+        else:
+            runner.run(server.serve(settings, exit_with_stdin=exit_with_stdin, worker=this))
+
+
+def _settings(config: str | None) -> GatewayConfig:
+    """Read the settings of a file or, with `-`, as another process wrote them."""
+    from kvsync.indexer.program import read_config
+
+    return read_config(first_line()) if config == "-" else from_env(Path(config) if config else None)
+
+
+@app.command()
+def indexer(
+    config: Annotated[
+        str | None,
+        typer.Option(
+            help="Settings as of `kvsync gateway`, which may be the same file; `-` reads them from the first"
+            " line of standard input, as a gateway writes them."
+        ),
+    ] = None,
+    socket: Annotated[
+        str | None,
+        typer.Option(help="Answer at this path, or at this name (@NAME), instead of where the settings say."),
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65_535, help="Answer over HTTP on this port, too; 0: a free one.")
+    ] = None,
+    log_level: LogLevel = "info",
+    exit_with_stdin: Annotated[bool, typer.Option("--exit-with-stdin", help=EXIT_WITH_STDIN)] = False,
+) -> None:
+    """Follow the pods' KV-cache events and answer gateways which pod holds how much of a prompt.
+
+    A gateway starts one by itself with `indexer.mode: process`. Several gateways of one machine share one
+    with `indexer.mode: shared` and the same `indexer.socket`. Over HTTP it is asked with `POST /query`, and
+    told of publishers with `POST /register`, as Mooncake's and Dynamo's indexers are.
+    """
+    from kvsync.gateway.operation.logs import configure
+    from kvsync.indexer.program import event_loop, serve
+
+    _log_to_stderr(log_level)
+    given, options = _settings(config), {"socket": socket, "port": port}
+    at = {name: value for name, value in options.items() if value is not None}
+    settings = given.model_copy(update={"indexer": given.indexer.model_copy(update=at)})
     configure(settings.logging)
     with asyncio.Runner(loop_factory=event_loop) as runner:
         runner.run(serve(settings, exit_with_stdin=exit_with_stdin))

@@ -337,7 +337,7 @@ class GatewayConfig(SettingsGroup):
 
     Each engine's block size is learnt from its events; with `block_size` (tokens), blocks of another one are
     refused and counted. `core` says which implementation decodes and hashes; `auto` is the compiled one where
-    it was built.
+    it was built. With more than one of `workers`, as many processes share the port, and one indexer.
     Which pods there are comes from exactly one of `pods`, `pods_file` and `kubernetes`.
     """
 
@@ -349,6 +349,7 @@ class GatewayConfig(SettingsGroup):
     block_size: PositiveInt | None = None
     hash_seed: Annotated[int, Field(ge=0, lt=2**64)] = 0
     sync_enabled: bool = True
+    workers: PositiveInt = 1
     core: Literal["auto", "python", "native"] = "auto"
     tokenizer: TokenizerConfig = TokenizerConfig()
     routing: RoutingConfig = RoutingConfig()
@@ -358,6 +359,7 @@ class GatewayConfig(SettingsGroup):
     upstream: UpstreamConfig = UpstreamConfig()
     clients: ClientsConfig = ClientsConfig()
     access: AccessConfig = AccessConfig()
+    indexer: operation.IndexerConfig = operation.IndexerConfig()
     snapshots: operation.SnapshotsConfig = operation.SnapshotsConfig()
     readiness: operation.ReadinessConfig = operation.ReadinessConfig()
     logging: operation.LoggingConfig = operation.LoggingConfig()

@@ -6,6 +6,7 @@ KVSyncError
 ├── PortInUse         an address is taken: says by which process where that can be known
 ├── DecodeError       a peer sent bytes that are not an event batch: count it by `reason`, go on
 ├── SnapshotError     what is remembered of a source cannot be read or written: go on without
+├── IndexerError      the indexer's process does not answer, or not as this release: route by load
 ├── TokenizeError     no tokenizer answered: route without a prefix
 ├── NoPodReady        nothing can serve the request: answer 503, try later
 ├── ApiUnreachable    Kubernetes did not answer: ask again
@@ -66,6 +67,10 @@ class DecodeError(KVSyncError):
 
 class SnapshotError(KVSyncError):
     """A snapshot of a source that is damaged, foreign, too old or too large."""
+
+
+class IndexerError(KVSyncError):
+    """The indexer's process, or a gateway of it, is gone or says what is not understood."""
 
 
 class TokenizeError(KVSyncError):

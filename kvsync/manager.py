@@ -87,8 +87,8 @@ class EventManager:
     """Keeps an index true to the pods of a discovery while `run` runs.
 
     `events` counts the events of a pod by kind, `applied` what they did by the label of the index, and
-    `forgotten` how often all that was known of one of its sources was dropped. Without `subscribe` only the
-    pods are known, and every source is BLIND.
+    `forgotten` how often all that was known of one of its sources was dropped; `changes` counts what changed
+    the index. Without `subscribe` only the pods are known, and every source is BLIND.
     """
 
     def __init__(
@@ -103,6 +103,7 @@ class EventManager:
         claim_s: float = CLAIM_S,
     ) -> None:
         self.pods: tuple[Pod, ...] = ()
+        self.changes = 0
         self.events: Counter[tuple[str, str]] = Counter()
         self.applied: Counter[tuple[str, str]] = Counter()
         self.forgotten: Counter[str] = Counter()
@@ -193,6 +194,7 @@ class EventManager:
         """Apply the next batch of a source; returns why not all that it announced is in the index."""
         content = self._content(source)
         content.announced(source, batch.rank)
+        self.changes += 1
         applied = self._index.apply_batch(source, batch.events)
         for event, effects in zip(batch.events, applied, strict=True):
             self.events[source.pod, _KINDS[type(event)]] += 1
@@ -207,6 +209,7 @@ class EventManager:
         taken = self._index.apply_payload(source, payload) if content.is_whole else None
         if taken is None:
             return None
+        self.changes += 1
         rank, stored, removed, *counts = taken
         content.announced(source, rank)
         for kind, count in (("stored", stored), ("removed", removed)):
@@ -222,6 +225,7 @@ class EventManager:
 
     def forget(self, source: Source, reason: str) -> None:
         """Drop everything known of a source."""
+        self.changes += 1
         self.forgotten[source.pod] += 1
         self._contents.pop(source, None)
         if self._remembered.pop(source, None):
@@ -286,6 +290,7 @@ class EventManager:
 
     def _restore(self, source: Source) -> str:
         snapshot = self._remembered.pop(source)
+        self.changes += 1
         self._index.restore(source, snapshot.held)
         content = self._contents[source] = Content(snapshot.left_out)
         self.snapshots["restored"] += 1

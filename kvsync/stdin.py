@@ -30,3 +30,11 @@ def on_end(act: Callable[[], object]) -> None:
         act()
 
     threading.Thread(target=wait, name="stdin", daemon=True).start()
+
+
+def first_line() -> bytes:
+    """Read the first line of standard input, and nothing of what follows it."""
+    line = bytearray()
+    while not line.endswith(b"\n") and (byte := os.read(0, 1)):
+        line += byte
+    return bytes(line)

@@ -21,7 +21,7 @@ from kvsync.access.certificates import EngineTrust
 from kvsync.access.files import follow
 from kvsync.access.peers import PeerClient
 from kvsync.config import GatewayConfig
-from kvsync.discovery import Discovery, FileDiscovery, StaticDiscovery
+from kvsync.discovery import Discovery
 from kvsync.errors import ConfigError, TokenizeError, UnknownName
 from kvsync.gateway.again import STORED_PATHS, StoredRelay
 from kvsync.gateway.answers.stored import StoredResponses
@@ -42,15 +42,15 @@ from kvsync.gateway.proxy import Proxy
 from kvsync.gateway.refusal import refused
 from kvsync.gateway.relay import ROUTING_HEADERS, Relay, credentials, read_body, understand
 from kvsync.gateway.router import Router
+from kvsync.gateway.siblings import ALONE, Siblings, Worker
 from kvsync.gateway.status import StatusView
 from kvsync.gateway.text import TokenIds
 from kvsync.gateway.tokens import Tokenizer
-from kvsync.index import PrefixIndex, best_ranks
-from kvsync.manager import EventManager
+from kvsync.index import best_ranks
+from kvsync.indexer.choice import indexer_of
 from kvsync.pods import Pod
+from kvsync.sequence import State
 from kvsync.snapshots import peer
-from kvsync.snapshots.coding import encode
-from kvsync.snapshots.keeper import SnapshotKeeper
 
 RECORDS_S = 0.5
 """How often it is seen to which pods there are records of."""
@@ -68,43 +68,37 @@ def create_app(
 
 
 def create_apps(
-    config: GatewayConfig, *, discovery: Discovery | None = None, rng: random.Random | None = None
+    config: GatewayConfig,
+    *,
+    discovery: Discovery | None = None,
+    rng: random.Random | None = None,
+    worker: Worker = ALONE,
 ) -> tuple[Starlette, Starlette | None]:
     """Build the gateway, and what the operators' port serves if there is one. Raises as `create_app`."""
-    gateway = Gateway(config, discovery or _discovery(config), rng or random.Random())  # noqa: S311 - no secret
+    gateway = Gateway(config, discovery, rng or random.Random(), worker)  # noqa: S311 - no secret
     return gateway.app(), gateway.admin() if config.access.admin else None
-
-
-def _discovery(config: GatewayConfig) -> Discovery:
-    if config.kubernetes:
-        from kvsync.kube.discovery import KubernetesDiscovery
-        from kvsync.kube.several import SeveralNamespaces
-
-        several = bool(config.kubernetes.namespaces)
-        return SeveralNamespaces(config.kubernetes) if several else KubernetesDiscovery(config.kubernetes)
-    return FileDiscovery(config.pods_file) if config.pods_file else StaticDiscovery(config.pods)
 
 
 class Gateway:
     """The parts of a gateway, and the endpoints around the completions."""
 
-    def __init__(self, config: GatewayConfig, discovery: Discovery, rng: random.Random) -> None:
+    def __init__(
+        self, config: GatewayConfig, discovery: Discovery | None, rng: random.Random, worker: Worker = ALONE
+    ) -> None:
         self._config = config
         self._keys = config.access.key_ring()
         self._trust = EngineTrust(config.upstream.tls)
         self._client = PeerClient(self._trust.context, config.upstream.tls.server_name)
-        self._siblings = PeerClient(self._trust.context)
-        index = PrefixIndex(config.block_size, config.hash_seed)
-        self._manager = EventManager(index, discovery, config.subscriber, subscribe=config.sync_enabled)
-        self._snapshots = SnapshotKeeper(config.snapshots, self._manager, self._siblings)
-        self._readiness = Readiness(config, self._manager, time.monotonic)
+        self._indexer = indexer_of(config, discovery)
+        self._readiness = Readiness(config, self._states, time.monotonic)
         self._health = HealthMonitor(self._client, self._pods, config.health, config.upstream.credentials)
         load_s = config.routing.engine_load_s
         load = RunningRequests(fresh_s=FRESH_TURNS * load_s)
+        self._indexer.share(load)
         self._engines = Engines(
             self._client,
             self._pods,
-            self._manager.doubt,
+            self._indexer.doubt,
             unnamed=lambda pod: self._status.unnamed(pod),
             load=load,
             load_s=load_s,
@@ -113,26 +107,26 @@ class Gateway:
         budget = RetryBudget(config.upstream.retries, time.monotonic)
         self._predictions = Predictions(
             config.predictions,
-            state=self._manager.state,
-            emptied=self._manager.emptied,
-            removals=self._manager.removals,
+            state=lambda pod: self._indexer.standing(pod).state,
+            emptied=lambda pod: self._indexer.standing(pod).emptied,
+            removals=lambda pod: self._indexer.standing(pod).removals,
         )
         self._status = StatusView(
             config=config,
-            manager=self._manager,
-            index=index,
+            indexer=self._indexer,
             health=self._health,
             engines=self._engines,
             load=load,
             predictions=self._predictions,
             retries=budget,
             breakers=self._breakers,
-            snapshots=self._snapshots.counts,
+            worker=worker,
         )
         self._metrics = GatewayMetrics(self._status)
+        self._siblings = Siblings(worker, lambda: generate_latest(self._metrics.registry))
         self._tokenizer = Tokenizer(self._client, config.tokenizer, config.upstream.credentials)
         self._catalog = Catalog(self._pods, self._health.cards, self._health.list_again)
-        self._router = self._routing(config, index, load, rng)
+        self._router = self._routing(config, load, rng)
         proxy = Proxy(self._client, config.upstream, self._health, budget)
         stored = StoredResponses(config.routing.stored_responses)
         self._again = StoredRelay(stored, proxy, self._pods)
@@ -149,12 +143,10 @@ class Gateway:
             stored=stored,
         )
 
-    def _routing(
-        self, config: GatewayConfig, index: PrefixIndex, load: RunningRequests, rng: random.Random
-    ) -> Router:
+    def _routing(self, config: GatewayConfig, load: RunningRequests, rng: random.Random) -> Router:
         return Router(
             config,
-            index,
+            self._indexer,
             catalog=self._catalog,
             state=self._predictions.state,
             cards=self._health.cards,
@@ -165,7 +157,10 @@ class Gateway:
         )
 
     def _pods(self) -> Sequence[Pod]:
-        return self._manager.pods
+        return self._indexer.pods
+
+    def _states(self) -> Sequence[State]:
+        return [facts.status.state for facts in self._indexer.picture().sources]
 
     def app(self) -> Starlette:
         """Return the application for clients, with the operators' routes unless these have their own port.
@@ -261,27 +256,22 @@ class Gateway:
 
     @asynccontextmanager
     async def _lifespan(self, end_traces: Callable[[], None], _: Starlette) -> AsyncIterator[None]:
-        async with self._client, self._siblings, asyncio.TaskGroup() as tasks:
+        async with self._client, asyncio.TaskGroup() as tasks:
             parts = (
-                self._follow(),
+                self._indexer.run(),
+                self._siblings.run(),
                 self._health.run(),
                 self._engines.run(),
-                self._snapshots.run(),
                 self._keeping_records(),
                 follow("client keys", self._keys.files, self._keys.read),
                 follow("upstream.tls", self._trust.files, self._trust.read),
             )
             work = [tasks.create_task(part) for part in parts]
             yield
-            await self._snapshots.save()
+            await self._indexer.save()
             for task in work:
                 task.cancel()
             await asyncio.to_thread(end_traces)  # delivers the last spans
-
-    async def _follow(self) -> None:
-        """Follow the pods' events, from what is remembered of them on."""
-        self._manager.remember(await self._snapshots.load())
-        await self._manager.run()
 
     async def _keeping_records(self) -> None:
         while True:
@@ -290,8 +280,8 @@ class Gateway:
 
     def _keep_records(self) -> None:
         """Begin the records of pods that came, and drop those of pods that went."""
-        names = {pod.name for pod in self._manager.pods}
-        self._predictions.keep(self._manager.pods)
+        names = {pod.name for pod in self._indexer.pods}
+        self._predictions.keep(self._indexer.pods)
         self._breakers.keep(names)
         self._metrics.keep(names)
 
@@ -317,7 +307,8 @@ class Gateway:
 
         With `readiness.known_share`, a new gateway also waits until it knows that much of the sources.
         """
-        pods = self._manager.pods
+        await self._indexer.refresh()
+        pods = self._indexer.pods
         health = [(pod, self._health.of(pod)) for pod in pods]
         able = sum(pod.ready and its.healthy and not its.asleep for pod, its in health)
         text, waiting = f"{able} of {len(pods)} pods are ready, healthy and awake", self._readiness.waiting()
@@ -325,12 +316,14 @@ class Gateway:
 
     async def metrics(self, _: Request) -> Response:
         """Write all metrics in Prometheus' text format."""
+        await self._indexer.refresh()
         self._keep_records()
-        text = generate_latest(self._metrics.registry)
+        text = await self._siblings.metrics()
         return Response(text, media_type=CONTENT_TYPE_LATEST)
 
     async def status(self, _: Request) -> Response:
         """Say everything that is known of pods and sources."""
+        await self._indexer.refresh()
         return JSONResponse(self._status.to_json())
 
     async def _asked(self, request: Request) -> tuple[Completion, Target, TokenIds | None]:
@@ -351,7 +344,7 @@ class Gateway:
         """Say where a request would go now, and why there, without sending it."""
         completion, target, tokens = await self._asked(request)
         known = tokens if completion.reads_cache else None
-        said = self._router.explain(target, known, completion.cache_salt)
+        said = await self._router.explain(target, known, completion.cache_salt)
         return JSONResponse({"model": target.model, "lora": target.lora, **said.to_json()})
 
     async def query(self, request: Request) -> Response:
@@ -359,7 +352,8 @@ class Gateway:
         completion, target, tokens = await self._asked(request)
         if tokens is None:
             raise HTTPException(400, "give the prompt as `token_ids`, `prompt` or `messages`")
-        matched = best_ranks(self._router.match(target, tokens, completion.cache_salt))
+        found, version = await self._router.match(target, tokens, completion.cache_salt)
+        matched = best_ranks(found)
         return JSONResponse(
             {
                 "model": target.model,
@@ -368,21 +362,17 @@ class Gateway:
                 "matched": {pod: match.blocks for pod, match in matched.items()},
                 "block_sizes": {pod: match.block_size for pod, match in matched.items()},
                 "cached_tokens": {pod: match.cached_tokens for pod, match in matched.items()},
+                "index": version._asdict(),
                 "states": {pod.name: self._predictions.state(pod.name).value for pod in target.pods},
             }
         )
 
     async def dump(self, request: Request) -> Response:
         """Write the whole index, or one pod's part of it."""
+        await self._indexer.refresh()
         chunks = self._status.dump(request.query_params.get("pod"))
         return StreamingResponse(chunks, media_type="application/json")
 
     async def give(self, _: Request) -> Response:
         """Write a snapshot of each source, for a gateway that starts (`snapshots.take_from`)."""
-
-        async def each() -> AsyncIterator[bytes]:
-            for source in self._manager.progress():
-                if snapshot := self._manager.snapshot(source):
-                    yield await asyncio.to_thread(encode, snapshot)
-
-        return StreamingResponse(each(), media_type=peer.MEDIA_TYPE)
+        return StreamingResponse(self._indexer.snapshots(), media_type=peer.MEDIA_TYPE)

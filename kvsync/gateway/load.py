@@ -2,6 +2,7 @@
 
 An engine says how many requests it has, not whose. What it has beyond this gateway's own at that moment are
 others', of another gateway or of clients that ask it directly. That is believed for a short time only.
+Workers of one gateway, and others that share its indexer, tell each other what they run.
 """
 
 import time
@@ -23,6 +24,7 @@ class RunningRequests:
         self._fresh_s = fresh_s
         self._clock = clock
         self._running: Counter[Place] = Counter()
+        self._siblings: Mapping[Place, int] = {}
         self._others: dict[Place, tuple[float, int]] = {}  # until when, and how many
 
     @contextmanager
@@ -44,6 +46,14 @@ class RunningRequests:
         for rank, count in ((None, sum(requests.values())), *requests.items()):
             self._others[pod, rank] = until, max(0, count - self._running[pod, rank])
 
+    def counts(self) -> dict[Place, int]:
+        """Return how many of this gateway's requests run at each place; places without any are left out."""
+        return dict(self._running)
+
+    def note_siblings(self, running: Mapping[Place, int]) -> None:
+        """Take note of how many requests others that share the indexer say they run, until they say more."""
+        self._siblings = running
+
     def of(self, pod: str, rank: int | None = None) -> int:
         """Return how many of this gateway's requests run on `pod`, or on one of its ranks."""
         return self._running[pod, rank]
@@ -51,7 +61,8 @@ class RunningRequests:
     def total(self, pod: str, rank: int | None = None) -> int:
         """Return how many requests run on `pod`, or on one of its ranks, those of others included."""
         until, others = self._others.get((pod, rank), (0.0, 0))
-        return self._running[pod, rank] + (others if self._clock() < until else 0)
+        told = others if self._clock() < until else 0  # by the engine: siblings' are among them
+        return self._running[pod, rank] + max(told, self._siblings.get((pod, rank), 0))
 
     def keep(self, pods: set[str]) -> None:
         """Forget what other pods said."""

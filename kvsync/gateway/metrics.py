@@ -151,11 +151,27 @@ class StatusCollector(Collector):
             " written or not.",
             labels=["outcome"],
         )
-        for outcome, count in (status.manager.snapshots + status.snapshots).items():
+        known = status.indexer.picture()
+        for outcome, count in known.snapshots.items():
             snapshots.add_metric([outcome], count)
         yield snapshots
+        yield GaugeMetricFamily("kvsync_workers", "Processes of the gateway that are on this page.", 1)
         yield GaugeMetricFamily(
-            "kvsync_index_bytes", "Memory that the index takes, estimated.", status.index.bytes_estimated
+            "kvsync_indexer_up", "Whether what pods hold is known.", not status.indexer.problem
+        )
+        yield CounterMetricFamily(
+            "kvsync_indexer_restarts", "How often the indexer's process died.", status.indexer.restarts
+        )
+        queries = CounterMetricFamily(
+            "kvsync_indexer_queries",
+            "Prompts that were looked up, by whether the indexer answered, did not, or was away.",
+            labels=["outcome"],
+        )
+        for outcome, count in status.indexer.counts.items():
+            queries.add_metric([outcome], count)
+        yield queries
+        yield GaugeMetricFamily(
+            "kvsync_index_bytes", "Memory that the index takes, estimated.", known.bytes_estimated
         )
         release = {"version": kvsync.__version__, "python": python_version()}
         yield InfoMetricFamily("kvsync_build", "The release that runs.", release)
@@ -179,7 +195,10 @@ class StatusCollector(Collector):
             "All requests of the pod's engine, as it says itself: running or waiting.",
             labels=["pod", "state"],
         )
-        for pod in status.manager.pods:
+        held: Sum[str] = Sum()
+        for facts in status.indexer.picture().sources:
+            held[facts.status.source.pod] += facts.blocks
+        for pod in status.indexer.pods:
             if said := status.engines.requests(pod):
                 engines.add_metric([pod.name, "running"], sum(said.running.values()))
                 engines.add_metric([pod.name, "waiting"], sum(said.waiting.values()))
@@ -187,7 +206,7 @@ class StatusCollector(Collector):
                 breaker.add_metric([pod.name, state.value], status.breakers.state(pod.name) is state)
             healthy.add_metric([pod.name], status.health.of(pod).healthy)
             running.add_metric([pod.name], status.load.of(pod.name))
-            blocks.add_metric([pod.name], sum(status.index.size(source) for source in pod.sources))
+            blocks.add_metric([pod.name], held[pod.name])
         yield from (healthy, running, blocks, breaker, engines)
         yield from self._predictions()
 
@@ -205,7 +224,7 @@ class StatusCollector(Collector):
         since = GaugeMetricFamily(
             "kvsync_predictions_since_seconds", "For how long that has been so.", labels=["pod"]
         )
-        for pod in self._status.manager.pods:
+        for pod in self._status.indexer.pods:
             agreement = self._status.predictions.of(pod)
             for outcome in Accuracy:
                 recent.add_metric([pod.name, outcome.value], agreement.recent[outcome])
@@ -214,24 +233,24 @@ class StatusCollector(Collector):
         yield from (recent, doubtful, since)
 
     def _events(self) -> Iterator[Metric]:
-        manager = self._status.manager
+        known = self._status.indexer.picture()
         skipped = Sum(
             {
                 (pod, label.removeprefix("skipped_")): count
-                for (pod, label), count in manager.applied.items()
+                for (pod, label), count in known.applied.items()
                 if label.startswith("skipped_")
             }
         )
-        for status in manager.statuses():
-            for reason, count in status.errors.items():
-                skipped[status.source.pod, reason] += count
+        for facts in known.sources:
+            for reason, count in facts.status.errors.items():
+                skipped[facts.status.source.pod, reason] += count
         for name, text, label, counts in (
-            ("events", "Events applied, by what they announce.", "kind", manager.events),
+            ("events", "Events applied, by what they announce.", "kind", known.events),
             (
                 "index_changes",
                 "What events did to the index, in blocks or events.",
                 "effect",
-                manager.applied,
+                known.applied,
             ),
             ("events_skipped", "Events and messages that could not be used.", "reason", skipped),
         ):

@@ -250,7 +250,7 @@ class Relay:
         tokens = await self._tokens(request, completion, target)
         passage.tokenize_s = time.perf_counter() - asked_at if tokens is not None else None
         with self._metrics.routing_seconds.time():
-            route = self._router.route(target, tokens, completion.cache_salt)
+            route = await self._router.route(target, tokens, completion.cache_salt)
         self._metrics.decided(model, route)
         passage.model, passage.policy = model, route.policy
         passage.prompt_tokens = None if tokens is None else len(tokens)

@@ -18,7 +18,8 @@ from kvsync.gateway.load import RunningRequests
 from kvsync.gateway.operation.explanation import Explanation
 from kvsync.gateway.text import TokenIds
 from kvsync.hashing import block_hashes
-from kvsync.index import ExpectedPrefixes, Match, PrefixIndex, Prompt, lookup
+from kvsync.index import ExpectedPrefixes, Match, Prompt
+from kvsync.indexer.values import Indexer, Matches
 from kvsync.pods import Pod
 from kvsync.routing import Candidate, Choice, Policy, Selection, rank, rank_without_prefix
 from kvsync.sequence import State
@@ -58,7 +59,7 @@ class Router:
     def __init__(
         self,
         config: GatewayConfig,
-        index: PrefixIndex,
+        indexer: Indexer,
         *,
         catalog: Catalog,
         state: Callable[[str], State],
@@ -70,7 +71,7 @@ class Router:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._config = config
-        self._index = index
+        self._indexer = indexer
         self._catalog = catalog
         self._state = state
         self._cards = cards
@@ -102,9 +103,9 @@ class Router:
         order = sorted(target.pods, key=lambda pod: (not self._healthy(pod), self._load.total(pod.name)))
         return [pod.url for pod in order]
 
-    def match(self, target: Target, tokens: TokenIds, cache_salt: str | None) -> Mapping[Source, Match]:
+    async def match(self, target: Target, tokens: TokenIds, cache_salt: str | None) -> Matches:
         """Return what each rank holds of the beginning of a prompt; those without any are left out."""
-        return lookup(self._index, self._prompt(target, tokens, cache_salt))
+        return await self._indexer.match(self._prompt(target, tokens, cache_salt))
 
     def _prompt(self, target: Target, tokens: TokenIds, cache_salt: str | None) -> Prompt:
         return Prompt(
@@ -119,19 +120,19 @@ class Router:
         """Return by what number each pod's events name the target's adapter, where they do."""
         numbers = {}
         for pod in target.pods:
-            known = adapter_numbers(self._cards(pod), self._index.lora_ids(*pod.sources))
+            known = adapter_numbers(self._cards(pod), self._indexer.lora_ids(pod))
             if target.lora in known:
                 numbers[pod.name] = known[target.lora]
         return numbers
 
-    def route(self, target: Target, tokens: TokenIds | None, cache_salt: str | None) -> Route:
+    async def route(self, target: Target, tokens: TokenIds | None, cache_salt: str | None) -> Route:
         """Rank the pods of `target`; None as `tokens` means that they are not known.
 
         Other requests are told to expect the prompt at the first of them.
         """
         policy, choices = self._policy_name(), list[Choice]()
         self._turns[target.model] += 1
-        groups, hashes = self._candidates(target, tokens, cache_salt)
+        groups, hashes = await self._candidates(target, tokens, cache_salt)
         for candidates in groups:
             choices += self._ranked(candidates, policy, self._turns[target.model])
         for first in choices[:1]:
@@ -139,10 +140,12 @@ class Router:
             self._expected.add(hashes, sources[first.rank or 0])
         return Route(choices=tuple(choices), tokens=len(tokens or ()), policy=policy)
 
-    def explain(self, target: Target, tokens: TokenIds | None, cache_salt: str | None) -> Explanation:
+    async def explain(self, target: Target, tokens: TokenIds | None, cache_salt: str | None) -> Explanation:
         """Say how the pods of `target` would be ranked now, without a request, by a policy of prefixes."""
         extra = [(cache_salt,)] if cache_salt else None
-        (healthy, others), _ = self._candidates(target, tokens, cache_salt)
+        await self._indexer.refresh()
+        known = self._indexer.picture()
+        (healthy, others), _ = await self._candidates(target, tokens, cache_salt)
         return Explanation(
             healthy=tuple(healthy),
             unhealthy=tuple(others),
@@ -150,12 +153,12 @@ class Router:
             policy=self._policy,
             tokens=tuple(tokens or ()),
             blocks={
-                size: tuple(block_hashes(tokens or (), size, seed=self._index.seed, extra=extra))
-                for size in self._index.block_sizes(target.model)
+                size: tuple(block_hashes(tokens or (), size, seed=known.hash_seed, extra=extra))
+                for size in known.block_sizes.get(target.model, ())
             },
         )
 
-    def _candidates(
+    async def _candidates(
         self, target: Target, tokens: TokenIds | None, cache_salt: str | None
     ) -> tuple[list[list[Candidate]], list[int]]:
         """Return the healthy candidates and the others, and the hashes by which the prompt is expected."""
@@ -163,7 +166,7 @@ class Router:
         hashes: list[int] = []
         if tokens and self._config.sync_enabled:
             prompt = self._prompt(target, tokens, cache_salt)
-            matched, hashes = lookup(self._index, prompt), self._expected.hashes(prompt)
+            (matched, _), hashes = await self._indexer.match(prompt), self._expected.hashes(prompt)
         expected = self._expected.tokens(hashes)
         groups = [
             [

@@ -2,13 +2,11 @@
 
 import asyncio
 import contextlib
-import errno
 import logging
-import resource
 import signal
 import socket
 import ssl
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import uvicorn
 
@@ -16,47 +14,31 @@ from kvsync import core, stdin
 from kvsync.access.certificates import ServerCertificate
 from kvsync.access.files import follow
 from kvsync.config import GatewayConfig
-from kvsync.errors import ConfigError, PortInUse
+from kvsync.errors import ConfigError
 from kvsync.gateway.app import create_apps
 from kvsync.gateway.clients.connection import connections
 from kvsync.gateway.doors.exposure import exposure
-from kvsync.publisher import listener_on
+from kvsync.gateway.siblings import ALONE, Worker
+from kvsync.indexer.listening import SignallessServer, listen
+from kvsync.indexer.program import note_room
 
 log = logging.getLogger(__name__)
-
-BACKLOG = 2048
-"""Connections that wait to be accepted, uvicorn's default: a burst is queued, not refused."""
 
 LAST_WORDS_S = 0.2
 """What a request that is ended at once has for its answer; a client that does not read is not waited for."""
 
-FILES_PER_SOURCE = 12
-"""Open files that following one publisher takes: 8, and 4 more for a replay (measured with 50 of them)."""
-
 OPERATORS_S = 1
 """What an operator's running request has to end once the clients' have ended."""
 
-OTHER_FILES = 256
-"""Kept for everything else: two for each running request, and the process itself."""
 
-
-def event_loop() -> asyncio.AbstractEventLoop:
-    """Return a new event loop: uvloop's, where there is one for the platform."""
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.new_event_loop()
-    return uvloop.new_event_loop()
-
-
-async def serve(config: GatewayConfig, *, exit_with_stdin: bool = False) -> None:
-    """Run the gateway until SIGINT, SIGTERM or, if wanted, the end of standard input.
+async def serve(config: GatewayConfig, *, exit_with_stdin: bool = False, worker: Worker = ALONE) -> None:
+    """Run the gateway, or one of its workers, until SIGINT, SIGTERM or, if wanted, the end of standard input.
 
     A second SIGINT ends it at once, whatever still runs. Raises PortInUse or ConfigError when the address
     cannot be bound.
     """
     core.choose(config.core)
-    server = Server(config)
+    server = Server(config, worker)
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, server.stop)
     loop.add_signal_handler(signal.SIGINT, server.interrupt)
@@ -64,9 +46,7 @@ async def serve(config: GatewayConfig, *, exit_with_stdin: bool = False) -> None
         stdin.on_end(lambda: loop.call_soon_threadsafe(server.stop))
     for warning in filter(None, (*config.warnings, exposure(config))):
         log.warning(warning)
-    room, sources = room_for_sources(), sum(len(pod.sources) for pod in config.pods)
-    level = logging.INFO if sources <= room else logging.WARNING
-    log.log(level, "the limit of open files leaves room for the events of %d publishers", room)
+    note_room(config)
     log.info("gateway on %s", server.url)
     if server.admin_url:
         log.info("operators' routes on %s, where no key is needed", server.admin_url)
@@ -77,15 +57,12 @@ async def serve(config: GatewayConfig, *, exit_with_stdin: bool = False) -> None
 class Server:
     """A gateway that listens as soon as it is made and serves while `run` runs."""
 
-    def __init__(self, config: GatewayConfig) -> None:
-        tls, admin = config.access.tls, config.access.admin
+    def __init__(self, config: GatewayConfig, worker: Worker = ALONE) -> None:
+        tls = config.access.tls
         self._certificate = ServerCertificate(tls) if tls else None
-        if admin and admin.port == config.port and admin.host in (None, config.host):
-            raise ConfigError(
-                "gateway", [f"access.admin.port has to be another one than port: {config.port}"]
-            )
-        clients, operators = create_apps(config)
-        self._listener = listen(config.host, config.port)
+        clients, operators = create_apps(config, worker=worker)
+        inherited = [socket.socket(fileno=file) for file in worker.files]
+        self._listener, *others = inherited or listeners_of(config)
         self._web = _Web(
             uvicorn.Config(
                 clients,
@@ -100,10 +77,10 @@ class Server:
                 ssl_context_factory=self._context if tls else None,
             )
         )
-        self._admin: _Signalless | None = None
-        if admin and operators:
-            self._admin_listener = listen(admin.host or config.host, admin.port)
-            self._admin = _Signalless(
+        self._admin: SignallessServer | None = None
+        if operators:
+            (self._admin_listener,) = others
+            self._admin = SignallessServer(
                 uvicorn.Config(
                     operators,
                     http=connections(config.clients),  # type: ignore[arg-type]
@@ -162,6 +139,20 @@ class Server:
         self.stop()
 
 
+def listeners_of(config: GatewayConfig) -> list[socket.socket]:
+    """Listen at the clients' port, and at the operators' if they have one. Raises PortInUse, ConfigError."""
+    admin = config.access.admin
+    if admin and admin.port == config.port and admin.host in (None, config.host):
+        raise ConfigError("gateway", [f"access.admin.port has to be another one than port: {config.port}"])
+    first = listen(config.host, config.port)
+    return [first, listen(admin.host or config.host, admin.port)] if admin else [first]
+
+
+def url_of(config: GatewayConfig, listener: socket.socket) -> str:
+    """Return where clients find a listener."""
+    return _url("https" if config.access.tls else "http", listener)
+
+
 def _url(scheme: str, listener: socket.socket) -> str:
     host, port = listener.getsockname()[:2]
     return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
@@ -179,16 +170,7 @@ async def running(config: GatewayConfig) -> AsyncIterator[str]:
         await task
 
 
-class _Signalless(uvicorn.Server):
-    """uvicorn's server, but it leaves signals alone."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        # uvicorn would raise the signal again at the end, and so end the process with an error.
-        yield
-
-
-class _Web(_Signalless):
+class _Web(SignallessServer):
     """One that also ends when a background task fails, and at once if it has to."""
 
     def hurry(self) -> None:
@@ -206,31 +188,3 @@ class _Web(_Signalless):
 
     async def on_tick(self, counter: int) -> bool:
         return await super().on_tick(counter) or self.lifespan.error_occurred
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """Listen on a TCP address; port 0 takes a free one. Raises PortInUse, naming who listens, ConfigError."""
-    address = f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}"
-    try:
-        family, kind, protocol, _, place = socket.getaddrinfo(host, port, proto=socket.IPPROTO_TCP)[0]
-        with contextlib.ExitStack() as unless_bound:
-            # With the protocol left out asyncio does not set TCP_NODELAY: 40 ms more per request (measured).
-            listener = unless_bound.enter_context(socket.socket(family, kind, protocol))
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind(place)
-            listener.listen(BACKLOG)
-            unless_bound.pop_all()
-            return listener
-    except OSError as exc:
-        if exc.errno == errno.EADDRINUSE:
-            raise PortInUse(address, listener_on(address)) from exc
-        raise ConfigError("gateway", [f"cannot listen on {address}: {exc}"]) from exc
-
-
-def room_for_sources() -> int:
-    """Raise this process's limit of open files as far as it may; returns how many sources fit in."""
-    limit, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(OSError, ValueError):  # macOS says that it is unlimited, but it is not.
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-        limit = most
-    return max(0, limit - OTHER_FILES) // FILES_PER_SOURCE

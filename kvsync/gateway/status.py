@@ -2,14 +2,12 @@
 
 import asyncio
 import json
-from collections import Counter
-from collections.abc import AsyncIterator
-from dataclasses import asdict, dataclass
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import asdict, dataclass, replace
 
 import kvsync
 from kvsync import core
 from kvsync.config import GatewayConfig
-from kvsync.events import Source
 from kvsync.gateway.catalog import adapter_numbers
 from kvsync.gateway.engines import Engines
 from kvsync.gateway.failover.breaker import Breakers
@@ -17,8 +15,8 @@ from kvsync.gateway.failover.budget import RetryBudget
 from kvsync.gateway.health import HealthMonitor
 from kvsync.gateway.load import RunningRequests
 from kvsync.gateway.predictions import Predictions
-from kvsync.index import PrefixIndex
-from kvsync.manager import EventManager
+from kvsync.gateway.siblings import ALONE, Worker
+from kvsync.indexer.values import Indexer, SourceFacts
 from kvsync.pods import Pod
 from kvsync.sources.status import SourceStatus
 
@@ -30,42 +28,56 @@ class StatusView:
     """A view of the gateway's parts."""
 
     config: GatewayConfig
-    manager: EventManager
-    index: PrefixIndex
+    indexer: Indexer
     health: HealthMonitor
     engines: Engines
     load: RunningRequests
     predictions: Predictions
     retries: RetryBudget
     breakers: Breakers
-    snapshots: Counter[str]
+    worker: Worker = ALONE
 
     def sources(self) -> list[SourceStatus]:
         """Return what is known of every source, its predictions included."""
-        return [self.predictions.judged(status) for status in self.manager.statuses()]
+        return [facts.status for facts in self._facts()]
+
+    def _facts(self) -> list[SourceFacts]:
+        return [self._judged(facts) for facts in self.indexer.picture().sources]
+
+    def _judged(self, facts: SourceFacts) -> SourceFacts:
+        return replace(facts, status=self.predictions.judged(facts.status))
 
     def unnamed(self, pod: Pod) -> list[int]:
         """Return the adapters that events name by numbers of which the pod's list does not tell the names."""
-        cards, seen = self.health.of(pod).cards, self.index.lora_ids(*pod.sources)
+        cards, seen = self.health.of(pod).cards, self.indexer.lora_ids(pod)
         return [] if not cards or adapter_numbers(cards, seen) else sorted(seen)
 
     def to_json(self) -> Json:
         """Return everything but the blocks."""
         sources: dict[str, list[Json]] = {}
-        for status in self.sources():
-            sources.setdefault(status.source.pod, []).append(self._source(status))
+        for facts in self._facts():
+            sources.setdefault(facts.status.source.pod, []).append(self._source(facts))
+        known, pods = self.indexer.picture(), self.indexer.pods
         return {
             "version": kvsync.__version__,
             "core": core.chosen(),
+            "worker": f"{self.worker.number} of {self.worker.of}",
             "sync_enabled": self.config.sync_enabled,
             "warnings": list(self.config.warnings),
-            "discovery": {"pods": len(self.manager.pods), "problem": self.manager.problem},
-            "index": {
-                "blocks": self.index.blocks_total,
-                "sources": len(self.index.sources()),
-                "bytes_estimated": self.index.bytes_estimated,
+            "discovery": {"pods": len(pods), "problem": self.indexer.discovery_problem},
+            "indexer": {
+                "mode": self.config.indexer.mode,
+                "problem": self.indexer.problem,
+                "restarts": self.indexer.restarts,
+                "run": known.version.run,
+                "changes": known.version.changes,
             },
-            "pods": [{**self._pod(pod), "sources": sources.get(pod.name, [])} for pod in self.manager.pods],
+            "index": {
+                "blocks": known.blocks_total,
+                "sources": known.holders,
+                "bytes_estimated": known.bytes_estimated,
+            },
+            "pods": [{**self._pod(pod), "sources": sources.get(pod.name, [])} for pod in pods],
         }
 
     def _pod(self, pod: Pod) -> Json:
@@ -85,7 +97,8 @@ class StatusView:
             "predictions": self.predictions.of(pod).to_json(),
         }
 
-    def _source(self, status: SourceStatus) -> Json:
+    def _source(self, facts: SourceFacts) -> Json:
+        status = facts.status
         return {
             "rank": status.source.rank,
             "endpoint": status.endpoint,
@@ -98,19 +111,15 @@ class StatusView:
             "behind_s": status.behind_s,
             "last_event_age_s": status.last_event_age_s,
             "connected": status.connected,
-            "blocks": self.index.size(status.source),
-            "block_size": self.index.block_size_of(status.source) or None,
+            "blocks": facts.blocks,
+            "block_size": facts.block_size or None,
             "engine_blocks": self.engines.blocks(status.source),
-            "orphans": self.index.orphans(status.source),
-            "left_out": dict(self.manager.left_out(status.source)),
-            "digest": self._digest(status.source),
+            "orphans": facts.orphans,
+            "left_out": dict(facts.left_out),
+            "digest": _digest(facts),
             "counters": asdict(status.counters),
             "errors": dict(status.errors),
         }
-
-    def _digest(self, source: Source) -> Json:
-        digest = self.index.digest(source)
-        return {"blocks": digest.blocks, "xor": f"{digest.xor:016x}"}
 
     async def dump(self, pod: str | None) -> AsyncIterator[str]:
         """Write the index as JSON, one source at a time, each as of one moment.
@@ -118,25 +127,29 @@ class StatusView:
         Other requests are served in between, since a full index is large: 100 bytes a block.
         """
         separator = '{"sources": ['
-        for source in [status.source for status in self.sources()]:
-            now = next((status for status in self.sources() if status.source == source), None)
-            if now is not None and pod in (None, source.pod):
-                yield separator + json.dumps(self._holding(now))
+        for source in [status.source for status in self.sources() if pod in (None, status.source.pod)]:
+            if dump := await self.indexer.dump(source):
+                yield separator + json.dumps(_holding(self._judged(dump.facts), dump.blocks))
                 separator = ", "
                 await asyncio.sleep(0)
         yield ("" if separator == ", " else separator) + "]}"
 
-    def _holding(self, status: SourceStatus) -> Json:
-        source = status.source
-        return {
-            "pod": source.pod,
-            "model": source.model,
-            "rank": source.rank,
-            "state": status.state.value,
-            "last": status.last,
-            "digest": self._digest(source),
-            "blocks": [
-                {"engine": f"{engine:016x}", "own": f"{own:016x}", "lora": lora}
-                for engine, (lora, own) in self.index.blocks(source).items()
-            ],
-        }
+
+def _digest(facts: SourceFacts) -> Json:
+    return {"blocks": facts.digest.blocks, "xor": f"{facts.digest.xor:016x}"}
+
+
+def _holding(facts: SourceFacts, blocks: Mapping[int, tuple[str, int]]) -> Json:
+    source = facts.status.source
+    return {
+        "pod": source.pod,
+        "model": source.model,
+        "rank": source.rank,
+        "state": facts.status.state.value,
+        "last": facts.status.last,
+        "digest": _digest(facts),
+        "blocks": [
+            {"engine": f"{engine:016x}", "own": f"{own:016x}", "lora": lora}
+            for engine, (lora, own) in blocks.items()
+        ],
+    }

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, SecretStr
+from pydantic import Field, NonNegativeFloat, PositiveFloat, SecretStr, ValidationInfo, field_validator
 
 from kvsync.settings.base import SettingsGroup
 
@@ -70,3 +70,29 @@ class ReadinessConfig(SettingsGroup):
 
     known_share: Annotated[float, Field(ge=0, le=1)] = 0.0
     within_s: NonNegativeFloat = 30.0
+
+
+class IndexerConfig(SettingsGroup):
+    """Where events are followed and prompts are looked up: `in-process`; in a `process` of its own, which the
+    gateway starts, starts again and ends; or in one that gateways of one machine have in common (`shared`,
+    started with `kvsync indexer`).
+
+    `socket` is where that answers: a path, or `@` and a name, which on Linux needs no file; `shared` needs
+    it. A request waits for its answer for `timeout_s` at most, and is then routed by load. With `port`, the
+    indexer answers over HTTP on `host`, too.
+    """
+
+    mode: Literal["in-process", "process", "shared"] = "in-process"
+    socket: Annotated[str, Field(pattern=r"^(@.{1,100}|/.{1,100})$")] | None = Field(
+        default=None, validate_default=True
+    )
+    timeout_s: PositiveFloat = 0.5
+    host: Annotated[str, Field(pattern=r"^[^\s/\[\]]+$")] = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65_535)] | None = None
+
+    @field_validator("socket")
+    @classmethod
+    def _shared_needs_one(cls, socket: str | None, info: ValidationInfo) -> str | None:
+        if socket is None and info.data.get("mode") == "shared":
+            raise ValueError("is needed by indexer.mode 'shared': where `kvsync indexer` listens")
+        return socket

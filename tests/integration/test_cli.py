@@ -1,5 +1,6 @@
 """The command `kvsync`, run as users and test clusters run it: as processes."""
 
+import contextlib
 import json
 import os
 import signal
@@ -195,3 +196,61 @@ def test_every_option_of_the_simulator_is_explained() -> None:
     explained = {name for texts in SIMULATOR_HELP.values() for name in texts}
 
     assert explained == {field.name for field in fields(SimulatorOptions)}
+
+
+def test_an_indexer_ends_with_its_gateway(start: Start, tmp_path: Path) -> None:
+    """Also when the gateway is killed, which can tell it nothing."""
+    pods = [{"name": "a", "model": "m", "host": ADDRESSES.next().host}]
+    config, url = configuration(tmp_path, pods=pods, indexer={"mode": "process"})
+    gateway = start("gateway", "--config", config)
+
+    def answers() -> psutil.Process | None:
+        with contextlib.suppress(httpx.TransportError):
+            if not httpx.get(f"{url}/status", timeout=WITHIN_S).json()["indexer"]["problem"]:
+                return psutil.Process(gateway.pid).children()[0]
+        return None
+
+    indexer = wait_for(answers, what="the indexer answers", timeout_s=WITHIN_S)
+    gateway.kill()
+
+    assert psutil.wait_procs([indexer], timeout=WITHIN_S)[1] == []
+
+
+def test_an_indexer_needs_an_address(start: Start, tmp_path: Path) -> None:
+    """Without one it says what to set."""
+    config, _ = configuration(tmp_path, pods=[{"name": "a", "model": "m", "host": ADDRESSES.next().host}])
+
+    indexer = start("indexer", "--config", config)
+
+    assert indexer.wait(timeout=WITHIN_S) == 2
+    assert "indexer.socket is not set" in ((indexer.stderr and indexer.stderr.read()) or "")
+
+
+def test_workers_share_a_port_and_an_indexer(start: Start, tmp_path: Path) -> None:
+    """All know what pods hold; one that is killed loses no later request; all end with the gateway."""
+    host = ADDRESSES.next().host
+    start("simulate", "--name", "a", "--model", "m", "--host", host)
+    config, url = configuration(tmp_path, pods=[{"name": "a", "model": "m", "host": host}])
+    gateway = start("gateway", "--config", config, "--workers", "2")
+    ready(f"{url}/readyz")
+    request = {"model": "m", "prompt": list(range(65)), "max_tokens": 1}
+
+    def blocks_of_each() -> dict[str, int] | None:
+        answers = [httpx.post(f"{url}/v1/completions", json=request, timeout=WITHIN_S) for _ in range(4)]
+        assert all(answer.is_success for answer in answers)
+        told = [httpx.get(f"{url}/status", timeout=WITHIN_S).json() for _ in range(4)]
+        known.update({each["worker"]: each["index"]["blocks"] for each in told})
+        return known if known == {"1 of 2": 4, "2 of 2": 4} else None
+
+    known: dict[str, int] = {}
+    wait_for(blocks_of_each, what="both workers know the blocks", timeout_s=WITHIN_S)
+    page = httpx.get(f"{url}/metrics", timeout=WITHIN_S).text
+    assert [f'kvsync_workers{{worker="{number}"}} 1.0' in page for number in (1, 2)] == [True, True]
+    assert page.count("kvsync_index_blocks{") == 1
+    children = psutil.Process(gateway.pid).children()
+    next(child for child in children if "--worker" in child.cmdline()).kill()
+    for _ in range(8):
+        assert httpx.post(f"{url}/v1/completions", json=request, timeout=WITHIN_S).is_success
+    gateway.send_signal(signal.SIGTERM)
+    assert gateway.wait(timeout=WITHIN_S) == 0
+    assert psutil.wait_procs(children, timeout=WITHIN_S)[1] == []

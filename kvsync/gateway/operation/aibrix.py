@@ -86,7 +86,7 @@ class AIBrixCollector(Collector):
         yield _counted(f"{_ZMQ}_errors", "As kvsync_events_skipped_total.", ["pod_key", "error_type"], errors)
 
     def _events(self) -> Iterator[Metric]:
-        events = self._status.manager.events
+        events = self._status.indexer.picture().events
         received = Counter({(pod, EVENT_TYPES[kind]): number for (pod, kind), number in events.items()})
         yield _counted(
             f"{_ZMQ}_events_received", "As kvsync_events_total.", ["pod_key", "event_type"], received

@@ -58,3 +58,17 @@ def test_what_engines_say_counts_only_where_it_is_wanted() -> None:
     load.reported("a", {0: 5})
     load.keep({"b"})
     assert load.total("a") == 0
+
+
+def test_what_siblings_run_counts_until_they_say_otherwise() -> None:
+    """An engine that counts all of them does not make them count twice."""
+    load = RunningRequests(fresh_s=3.0, clock=Time())
+    with load.running("a", 1):
+        load.note_siblings({("a", None): 2, ("a", 0): 2, ("b", None): 1})
+
+        assert (load.of("a"), load.total("a"), load.total("a", 0), load.total("b")) == (1, 3, 2, 1)
+        load.reported("a", {0: 2, 1: 1})
+        assert load.total("a") == 3
+        assert load.counts() == {("a", None): 1, ("a", 1): 1}
+    load.note_siblings({})
+    assert load.total("b") == 0

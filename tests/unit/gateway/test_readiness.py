@@ -5,11 +5,9 @@ from collections.abc import Sequence
 import pytest
 
 from kvsync.config import GatewayConfig
-from kvsync.events import Source
 from kvsync.gateway.operation.readiness import Readiness
 from kvsync.pods import Pod
-from kvsync.sequence import Counters, State
-from kvsync.sources.status import SourceStatus
+from kvsync.sequence import State
 
 
 class Sources:
@@ -17,25 +15,6 @@ class Sources:
 
     def __init__(self, *states: State) -> None:
         self.states = states
-
-    def statuses(self) -> Sequence[SourceStatus]:
-        """Return one status for each."""
-        return [
-            SourceStatus(
-                source=Source("pod", "m", rank),
-                state=state,
-                reason="",
-                last=None,
-                live=None,
-                last_event_age_s=None,
-                connected=True,
-                counters=Counters(),
-                errors={},
-                batches=0,
-                events=0,
-            )
-            for rank, state in enumerate(self.states)
-        ]
 
 
 class Time:
@@ -54,7 +33,7 @@ def readiness(sources: Sources, clock: Time, share: float, *, sync: bool = True)
     config = GatewayConfig.model_validate(
         {"pods": pods, "sync_enabled": sync, "readiness": {"known_share": share, "within_s": 30}}
     )
-    return Readiness(config, sources, clock)
+    return Readiness(config, lambda: sources.states, clock)
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,14 @@ import random
 import pytest
 
 from kvsync.config import GatewayConfig
+from kvsync.discovery import StaticDiscovery
 from kvsync.events import BlockStored, Source
 from kvsync.gateway.catalog import Catalog, ModelCard, Target
 from kvsync.gateway.load import RunningRequests
 from kvsync.gateway.router import Route, Router, percent_bucket
 from kvsync.index import PrefixIndex
+from kvsync.indexer.local import LocalIndexer
+from kvsync.manager import EventManager
 from kvsync.pods import Pod
 from kvsync.routing import Selection
 from kvsync.sequence import State
@@ -38,6 +41,11 @@ def stored(held: list[int]) -> BlockStored:
     )
 
 
+def indexer(index: PrefixIndex) -> LocalIndexer:
+    """What answers from an index."""
+    return LocalIndexer(index, EventManager(index, StaticDiscovery(())))
+
+
 def router(
     index: PrefixIndex,
     healthy: tuple[Pod, ...],
@@ -51,7 +59,7 @@ def router(
     )
     return Router(
         config,
-        index,
+        indexer(index),
         catalog=Catalog(lambda: (A, B, C), lambda _: cards),
         state=lambda _: State.EXACT,
         cards=lambda _: cards,
@@ -66,32 +74,32 @@ def order(route: Route) -> list[tuple[str, int]]:
     return [(choice.pod, choice.matched_blocks) for choice in route.choices]
 
 
-def test_longest_prefix_first() -> None:
+async def test_longest_prefix_first() -> None:
     """Pods are ranked by how much of the prompt they hold."""
     index = holding(a=[1, 2, 3, 4], b=[1, 2, 3, 4, 5, 6, 7, 8])
 
-    route = router(index, (A, B, C)).route(TARGET, [1, 2, 3, 4, 5, 6, 7, 8, 9], None)
+    route = await router(index, (A, B, C)).route(TARGET, [1, 2, 3, 4, 5, 6, 7, 8, 9], None)
 
     assert order(route) == [("b", 2), ("a", 1), ("c", 0)]
     assert [route.match_percent(choice) for choice in route.choices] == ["76-100", "26-50", "0"]
 
 
-def test_unhealthy_pods_come_last_whatever_they_hold() -> None:
+async def test_unhealthy_pods_come_last_whatever_they_hold() -> None:
     """A pod that fails its probes is asked after all others."""
     index = holding(a=[1, 2, 3, 4], b=[1, 2, 3, 4, 5, 6, 7, 8])
 
-    route = router(index, (C, A)).route(TARGET, [1, 2, 3, 4, 5, 6, 7, 8], None)
+    route = await router(index, (C, A)).route(TARGET, [1, 2, 3, 4, 5, 6, 7, 8], None)
 
     assert order(route) == [("a", 1), ("c", 0), ("b", 2)]
 
 
-def test_the_rank_that_holds_the_prefix_is_asked_for() -> None:
+async def test_the_rank_that_holds_the_prefix_is_asked_for() -> None:
     """Each rank is matched by itself, counted from the pod's first; a pod is asked once only."""
     index, both = holding(), Pod(name="d", model="m", host="10.0.0.9", dp_rank=2, dp_size=2)
     for rank, held in ((2, [1, 2, 3, 4]), (3, [1, 2, 3, 4, 5, 6, 7, 8])):
         index.apply(Source("d", "m", rank), stored(held))
 
-    route = router(index, (both, A)).route(
+    route = await router(index, (both, A)).route(
         Target(model="m", lora="", pods=(both, A)), [1, 2, 3, 4, 5, 6, 7, 8, 9], None
     )
 
@@ -101,20 +109,20 @@ def test_the_rank_that_holds_the_prefix_is_asked_for() -> None:
     ]
 
 
-def test_ranks_without_a_prefix_take_turns() -> None:
+async def test_ranks_without_a_prefix_take_turns() -> None:
     """The load of each rank counts for itself; without events the engine chooses."""
     pod, load = Pod(name="d", model="m", host="10.0.0.9", dp_size=2), RunningRequests()
     target = Target(model="m", lora="", pods=(pod,))
     with load.running("d", 0):
-        followed = router(holding(), (pod,), load).route(target, None, None)
-        unknown = router(holding(), (pod,), load, sync_enabled=False).route(target, None, None)
+        followed = await router(holding(), (pod,), load).route(target, None, None)
+        unknown = await router(holding(), (pod,), load, sync_enabled=False).route(target, None, None)
 
     assert [each.rank for each in (*followed.choices, *unknown.choices)] == [1, None]
 
 
-def test_no_pod_no_choice() -> None:
+async def test_no_pod_no_choice() -> None:
     """A model without ready pods has no choices."""
-    assert order(router(holding(), ()).route(Target(model="m", lora="", pods=()), [1], None)) == []
+    assert order(await router(holding(), ()).route(Target(model="m", lora="", pods=()), [1], None)) == []
 
 
 @pytest.mark.parametrize(
@@ -126,14 +134,14 @@ def test_no_pod_no_choice() -> None:
         pytest.param(True, [1, 2, 3, 4], "salt", id="other-salt"),
     ],
 )
-def test_without_a_prefix_the_least_loaded_comes_first(
+async def test_without_a_prefix_the_least_loaded_comes_first(
     sync: bool, tokens: list[int] | None, salt: str | None
 ) -> None:
     """Where no prefix can match, the pods' load alone decides."""
     load = RunningRequests()
     with load.running("a"), load.running("b"), load.running("b"):
         index = holding(a=[1, 2, 3, 4])
-        route = router(index, (A, B, C), load, sync_enabled=sync).route(TARGET, tokens, salt)
+        route = await router(index, (A, B, C), load, sync_enabled=sync).route(TARGET, tokens, salt)
 
     assert order(route) == [("c", 0), ("a", 0), ("b", 0)]
     assert route.choices[0].selection is Selection.LEAST_REQUEST
@@ -158,9 +166,9 @@ def test_tokenizers_are_healthy_and_idle_ones_first() -> None:
         pytest.param(0, 0, 0, id="not-known"),
     ],
 )
-def test_predicted_cached_tokens(tokens: int, held: int, expected: int) -> None:
+async def test_predicted_cached_tokens(tokens: int, held: int, expected: int) -> None:
     """An engine computes the last token at least, and with it the last block."""
-    route = router(holding(a=list(range(held))), (A, B, C)).route(TARGET, list(range(tokens)), None)
+    route = await router(holding(a=list(range(held))), (A, B, C)).route(TARGET, list(range(tokens)), None)
 
     assert route.predicted_cached_tokens(route.choices[0]) == expected
 
@@ -175,7 +183,7 @@ def test_predicted_cached_tokens(tokens: int, held: int, expected: int) -> None:
         pytest.param(2, (), {}, id="none-listed"),
     ],
 )
-def test_adapters_that_events_number_are_those_that_the_engine_lists(
+async def test_adapters_that_events_number_are_those_that_the_engine_lists(
     seen: int, listed: tuple[str, ...], matched: dict[str, int]
 ) -> None:
     """Without names in its events, a pod's adapters are counted from 1 in the order of its own list."""
@@ -189,9 +197,9 @@ def test_adapters_that_events_number_are_those_that_the_engine_lists(
     cards = (ModelCard(id="m"), *(ModelCard(id=name, parent="m") for name in listed))
     target = Target(model="m", lora="blue", pods=(A, B))
 
-    found = router(index, (A, B), cards=cards).match(target, [1, 2, 3, 4, 5], None)
+    found = await router(index, (A, B), cards=cards).match(target, [1, 2, 3, 4, 5], None)
 
-    assert {source.pod: match.blocks for source, match in found.items()} == matched
+    assert {source.pod: match.blocks for source, match in found.matched.items()} == matched
 
 
 @pytest.mark.parametrize(
@@ -225,7 +233,7 @@ def test_load_is_restored_however_a_request_ends() -> None:
     assert load.of("a") == 0
 
 
-def places(policy: str, *, share: float = 0.0, requests: int = 300) -> list[str]:
+async def places(policy: str, *, share: float = 0.0, requests: int = 300) -> list[str]:
     """Return where requests go whose prefix B holds, while C has something to do."""
     load = RunningRequests()
     config = GatewayConfig.model_validate(
@@ -241,7 +249,7 @@ def places(policy: str, *, share: float = 0.0, requests: int = 300) -> list[str]
     )
     ranks = Router(
         config,
-        holding(b=[1, 2, 3, 4]),
+        indexer(holding(b=[1, 2, 3, 4])),
         catalog=Catalog(lambda: (A, B, C), lambda _: ()),
         state=lambda _: State.EXACT,
         cards=lambda _: (),
@@ -250,7 +258,7 @@ def places(policy: str, *, share: float = 0.0, requests: int = 300) -> list[str]
         rng=random.Random(0),
     )
     with load.running("c"):
-        routes = [ranks.route(TARGET, [1, 2, 3, 4, 5], None) for _ in range(requests)]
+        routes = [await ranks.route(TARGET, [1, 2, 3, 4, 5], None) for _ in range(requests)]
     assert {len(route.choices) for route in routes} == {3}
     assert {route.policy for route in routes} == ({policy, "random"} if share else {policy})
     firsts = [route.choices[0] for route in routes]
@@ -258,17 +266,17 @@ def places(policy: str, *, share: float = 0.0, requests: int = 300) -> list[str]
     return [first.pod for first in firsts]
 
 
-def test_policies_that_look_at_no_prefix_can_be_compared_with() -> None:
+async def test_policies_that_look_at_no_prefix_can_be_compared_with() -> None:
     """By prefix, by load, in turn and by chance; what is held is predicted all the same."""
-    assert set(places("prefix")) == {"b"}
-    assert places("round_robin", requests=6) == ["b", "c", "a", "b", "c", "a"]
-    by_load, by_chance = places("least_request"), places("random")
+    assert set(await places("prefix")) == {"b"}
+    assert await places("round_robin", requests=6) == ["b", "c", "a", "b", "c", "a"]
+    by_load, by_chance = await places("least_request"), await places("random")
     assert (by_load.count("c"), 100 < by_load.count("a") < 200) == (0, True)
     assert all(60 < by_chance.count(pod) < 140 for pod in "abc")
 
 
-def test_a_share_of_the_requests_is_routed_by_another_policy() -> None:
+async def test_a_share_of_the_requests_is_routed_by_another_policy() -> None:
     """A quarter of the requests goes where chance will have it, and a third of those to each pod."""
-    went = places("prefix", share=0.25)
+    went = await places("prefix", share=0.25)
 
     assert 25 < went.count("a") + went.count("c") < 75
