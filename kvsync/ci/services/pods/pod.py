@@ -68,9 +68,9 @@ class PodHost:
     def is_paused(self, pid: int) -> bool:
         """See Control."""
         return False
+
     def clear(self) -> None:
         """See Control: none can be stopped."""
-
 
     def _delete(self, *options: str) -> None:
         machine, where = self.task.machine, f"--namespace={self.task.namespace}"
