@@ -80,7 +80,7 @@ class _Pod:
         task = self._task
         if has_started(self._settled()):
             way = through_api(task.machine, task.namespace, self._name, task.service.port)
-            with forwarded(way, (HOST, task.local_port)):
+            with forwarded(way, (HOST, task.local_port), self._say):
                 self._follow()
         else:
             self._print_log()

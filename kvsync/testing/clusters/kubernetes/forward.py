@@ -11,7 +11,7 @@ import socket
 import socketserver
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
 from kubernetes.client import ApiException, CoreV1Api
@@ -19,13 +19,12 @@ from kubernetes.config import new_client_from_config
 from kubernetes.stream import stream
 from websocket import ABNF, WebSocket, WebSocketException
 
+from kvsync.testing.clusters.kubernetes.api_errors import message
 from kvsync.testing.clusters.kubernetes.machine import Machine
 
 PIECE_BYTES = 64 * 1024
 
 _DATA, _ERROR = 0, 1
-_BROKEN = (OSError, WebSocketException, ApiException)
-
 Carry = Callable[[socket.socket], None]
 """Passes on a connection until it has ended; raises OSError, WebSocketException or ApiException."""
 
@@ -56,9 +55,12 @@ def through_api(machine: Machine, namespace: str, pod: str, port: int) -> Carry:
 
 
 @contextmanager
-def forwarded(carry: Carry, at: tuple[str, int]) -> Iterator[None]:
-    """Pass on connections to a host and port of this machine. Raises OSError when it is in use."""
-    with _Server(carry, at) as server:
+def forwarded(carry: Carry, at: tuple[str, int], say: Callable[[str], None]) -> Iterator[None]:
+    """Pass on connections to a host and port of this machine; `say` is told why that is refused.
+
+    Raises OSError when the port is in use.
+    """
+    with _Server(carry, at, say) as server:
         threading.Thread(target=server.serve_forever, name="forward", daemon=True).start()
         try:
             yield
@@ -71,9 +73,15 @@ class _Server(socketserver.ThreadingTCPServer):
     block_on_close = False
     request_queue_size = 128
 
-    def __init__(self, carry: Carry, at: tuple[str, int]) -> None:
-        self.carry = carry
+    def __init__(self, carry: Carry, at: tuple[str, int], say: Callable[[str], None]) -> None:
+        self.carry, self._say, self._said = carry, say, ""
         super().__init__(at, _Connection)
+
+    def tell(self, what: str) -> None:
+        """Say it, unless that was the last that was said: clients ask again and again."""
+        if what != self._said:
+            self._said = what
+            self._say(what)
 
 
 class _Connection(socketserver.BaseRequestHandler):
@@ -83,8 +91,12 @@ class _Connection(socketserver.BaseRequestHandler):
     def handle(self) -> None:
         """Pass it on to its end."""
         self.request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        with suppress(*_BROKEN):
+        try:
             self.server.carry(self.request)
+        except ApiException as exc:
+            self.server.tell(f"cannot connect to the pod: {message(exc)}")
+        except (OSError, WebSocketException):
+            pass  # one side broke it off
 
 
 def _through(tunnel: WebSocket, near: socket.socket) -> None:

@@ -50,7 +50,7 @@ def loaded(cluster: Machine, images: dict[str, str]) -> ServiceSettings:
     """The settings of images that are on its nodes."""
     for image in images.values():
         argv = ["kind", "load", "docker-image", image, f"--name={cluster.kind}"]
-        subprocess.run(argv, check=True, capture_output=True, timeout=120)
+        subprocess.run(argv, check=True, capture_output=True, timeout=250)
     return settings_of(images)
 
 

@@ -59,10 +59,13 @@ raise SystemExit(failed > 0)
 FILE = f"""
 [services.data]
 kind = "postgres"
+start_timeout = 180
 [services.cache]
 kind = "redis"
+start_timeout = 180
 [services.objects]
 kind = "s3"
+start_timeout = 180
 [stages.it]
 kind = "command"
 command = ["{sys.executable}", "it.py"]
