@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from dataclasses import asdict, dataclass, replace
 
 import kvsync
@@ -16,7 +16,7 @@ from kvsync.gateway.health import HealthMonitor
 from kvsync.gateway.load import RunningRequests
 from kvsync.gateway.predictions import Predictions
 from kvsync.gateway.siblings import ALONE, Worker
-from kvsync.indexer.values import Indexer, SourceFacts
+from kvsync.indexer.values import Indexer, SourceFacts, digest_json
 from kvsync.pods import Pod
 from kvsync.sources.status import SourceStatus
 
@@ -116,7 +116,7 @@ class StatusView:
             "engine_blocks": self.engines.blocks(status.source),
             "orphans": facts.orphans,
             "left_out": dict(facts.left_out),
-            "digest": _digest(facts),
+            "digest": digest_json(facts.digest),
             "counters": asdict(status.counters),
             "errors": dict(status.errors),
         }
@@ -129,27 +129,8 @@ class StatusView:
         separator = '{"sources": ['
         for source in [status.source for status in self.sources() if pod in (None, status.source.pod)]:
             if dump := await self.indexer.dump(source):
-                yield separator + json.dumps(_holding(self._judged(dump.facts), dump.blocks))
+                judged = dump._replace(facts=self._judged(dump.facts))
+                yield separator + json.dumps(judged.to_json())
                 separator = ", "
                 await asyncio.sleep(0)
         yield ("" if separator == ", " else separator) + "]}"
-
-
-def _digest(facts: SourceFacts) -> Json:
-    return {"blocks": facts.digest.blocks, "xor": f"{facts.digest.xor:016x}"}
-
-
-def _holding(facts: SourceFacts, blocks: Mapping[int, tuple[str, int]]) -> Json:
-    source = facts.status.source
-    return {
-        "pod": source.pod,
-        "model": source.model,
-        "rank": source.rank,
-        "state": facts.status.state.value,
-        "last": facts.status.last,
-        "digest": _digest(facts),
-        "blocks": [
-            {"engine": f"{engine:016x}", "own": f"{own:016x}", "lora": lora}
-            for engine, (lora, own) in blocks.items()
-        ],
-    }

@@ -86,6 +86,27 @@ class Dump(NamedTuple):
     facts: SourceFacts
     blocks: Mapping[int, tuple[str, int]]
 
+    def to_json(self) -> dict[str, object]:
+        """Write it as `/index/dump` shows it; hashes are 16 hexadecimal digits."""
+        status, digest = self.facts.status, self.facts.digest
+        return {
+            "pod": status.source.pod,
+            "model": status.source.model,
+            "rank": status.source.rank,
+            "state": status.state.value,
+            "last": status.last,
+            "digest": digest_json(digest),
+            "blocks": [
+                {"engine": f"{engine:016x}", "own": f"{own:016x}", "lora": lora}
+                for engine, (lora, own) in self.blocks.items()
+            ],
+        }
+
+
+def digest_json(digest: Digest) -> dict[str, object]:
+    """Write a digest, its exclusive or as 16 hexadecimal digits."""
+    return {"blocks": digest.blocks, "xor": f"{digest.xor:016x}"}
+
 
 Place = tuple[str, int | None]
 """A pod, or one of its ranks."""

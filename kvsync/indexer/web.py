@@ -24,7 +24,7 @@ from kvsync.events import Source
 from kvsync.index import Match, Prompt
 from kvsync.indexer.local import LocalIndexer
 from kvsync.indexer.registry import TENANT, Registration, Registry, read
-from kvsync.indexer.values import Dump, Matches, SourceFacts
+from kvsync.indexer.values import Matches, SourceFacts
 from kvsync.pods import Name
 from kvsync.sequence import State
 
@@ -88,23 +88,6 @@ def answered(found: Matches, known: Sequence[SourceFacts], instance: str | None)
         },
         "states": states,
         "version": found.version._asdict(),
-    }
-
-
-def dumped(dump: Dump) -> Json:
-    """Return all that is known of a source."""
-    facts, source = dump.facts, dump.facts.status.source
-    return {
-        "pod": source.pod,
-        "model": source.model,
-        "rank": source.rank,
-        "state": facts.status.state.value,
-        "last": facts.status.last,
-        "digest": {"blocks": facts.digest.blocks, "xor": f"{facts.digest.xor:016x}"},
-        "blocks": [
-            {"engine": f"{engine:016x}", "own": f"{own:016x}", "lora": lora}
-            for engine, (lora, own) in dump.blocks.items()
-        ],
     }
 
 
@@ -206,7 +189,7 @@ class IndexerApi:
         separator = ""
         for source in sources:
             if dump := await self._indexer.dump(source):
-                yield separator + json.dumps(dumped(dump))
+                yield separator + json.dumps(dump.to_json())
                 separator = ", "
         yield "]}"
 
