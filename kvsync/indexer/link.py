@@ -139,5 +139,7 @@ async def parts(address: str, kind: str, *asked: object) -> AsyncIterator[Any]:
                     yield content
         finally:
             writer.close()
+            with suppress(OSError):
+                await writer.wait_closed()
     except (OSError, EOFError) as error:
         raise IndexerError(f"{address}: the answer broke off: {error}") from error
