@@ -164,6 +164,7 @@ def _end(process: subprocess.Popen[bytes], grace_s: float) -> None:
         with contextlib.suppress(psutil.NoSuchProcess):
             each.kill()
     process.wait()
+    psutil.wait_procs(left, timeout=grace_s)  # they may be writing into what is removed next
 
 
 def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
