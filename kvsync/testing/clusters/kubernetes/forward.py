@@ -121,7 +121,7 @@ def _through(tunnel: WebSocket, near: socket.socket) -> None:
                 kind, frame = tunnel.recv_data(control_frame=True)
                 if kind in (ABNF.OPCODE_PING, ABNF.OPCODE_PONG):
                     continue
-                if kind != ABNF.OPCODE_BINARY or (frame[0] == _ERROR and frame[0] in greeted):
+                if kind != ABNF.OPCODE_BINARY or not frame or (frame[0] == _ERROR and _ERROR in greeted):
                     return
                 if frame[0] in greeted:
                     near.sendall(frame[1:])
