@@ -97,7 +97,8 @@ def make(programs: Programs, tmp_path: Path) -> Make:
     (tmp_path / "pip" / "__main__.py").write_text(PIP)
     repository = tmp_path / "repository"
     (repository / "kvsync").mkdir(parents=True)
-    for name in ("requirements.lock", "pyproject.toml", "README.md"):
+    (repository / "infra/docker").mkdir(parents=True)
+    for name in ("requirements.lock", "pyproject.toml", "README.md", "infra/docker/Dockerfile"):
         (repository / name).touch()
     (tmp_path / "tmp").mkdir()
 

@@ -191,7 +191,7 @@ def test_a_project_that_no_image_can_be_built_from_is_not_run(runs: Runs, progra
 
     said = runs.asked("7")
 
-    assert said.startswith("not-run: --cluster kind cannot run here: image: none is set, and none can be")
+    assert said.startswith("not run: --cluster kind cannot run here: image: none is set, and none can be")
     assert "has no infra/docker/Dockerfile; mend: set KVSYNC_CI_IMAGE" in said
     assert programs.calls("kind create") == []
     assert (runs.ledger("7"), runs.left("7")) == (set(), [])

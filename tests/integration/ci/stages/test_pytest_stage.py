@@ -229,7 +229,7 @@ def test_the_seed_of_a_run_is_that_of_hypothesis(context: StageContext, run_test
 
 
 def test_plugin_writes_nothing_outside_a_run(tmp_path: Path) -> None:
-    """Plain pytest leaves no file, shows Void as a skip, and leaves out what this profile does not run."""
+    """Plain pytest leaves no file, fails a Void, and leaves out what this profile does not run."""
     (tmp_path / "test_it.py").write_text(
         "import pytest\nfrom kvsync.testing.results.verdicts import Void\n"
         "def test_a(run_dir, measurements, history): history.append(f='x')\n"
@@ -248,7 +248,7 @@ def test_plugin_writes_nothing_outside_a_run(tmp_path: Path) -> None:
         check=False,
     )
 
-    assert "1 passed, 3 skipped" in done.stdout
+    assert "1 failed, 1 passed, 2 skipped" in done.stdout
     assert "void: no effect" in done.stdout
     assert "runs only with --profile=full" in done.stdout
     assert {path.name for path in tmp_path.iterdir()} <= {"test_it.py", "tmp"}
