@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from kvsync.ci.chaos.processes import Down, Paused, ProcessAsked
+from kvsync.ci.chaos.processes import Down, Ended, Paused, ProcessAsked
 from kvsync.ci.cleaning.residue import clear, find
 from kvsync.ci.provision.cluster_stage import give_back
 from kvsync.ci.provision.services_namespace import with_services
@@ -144,16 +144,16 @@ def proved(fault: Injection, *, acting: bool) -> str:
 
 
 def test_a_pod_that_is_killed_comes_back_empty(run: RunFolder, loaded: ServiceSettings) -> None:
-    """As one that is down for a while is; that it cannot be stopped where it is, is told."""
+    """Also one that was down for a while; that it cannot be stopped where it is, is told."""
     with redis("cache", surroundings(run, loaded), WITHIN_S) as service:
         url = service.fields["url"]
         ask(url, ("SET", "a", "b"))
         asked = ProcessAsked("cache", service)
-        fault = Down(asked)
-        fault.inject()
-        proved(fault, acting=True)
-        fault.recover()
-        proved(fault, acting=False)
+        for fault in (Ended(asked, is_asked=False), Down(asked)):
+            fault.inject()
+            proved(fault, acting=True)
+            fault.recover()
+            proved(fault, acting=False)
         size = ask(url, ("DBSIZE",))
         with pytest.raises(NotRun, match=r"cache is pod .*, whose processes cannot be stopped from here"):
             Paused(asked)
