@@ -28,9 +28,19 @@ class _Commands(typer.Typer):
     def __call__(self, *args: object, **kwargs: object) -> object:
         try:
             return super().__call__(*args, **kwargs)
-        except KVSyncError as exc:
-            print(f"kvsync: {exc}", file=sys.stderr)
+        except (KVSyncError, BaseExceptionGroup) as exc:
+            if not (refusal := refusal_of(exc)):
+                raise
+            print(f"kvsync: {refusal}", file=sys.stderr)
             raise SystemExit(EXIT_REFUSED) from exc
+
+
+def refusal_of(error: BaseException) -> KVSyncError | None:
+    """Return the first of our own errors, if a group of what failed together has no others."""
+    if not isinstance(error, BaseExceptionGroup):
+        return error if isinstance(error, KVSyncError) else None
+    found = [refusal_of(each) for each in error.exceptions]
+    return found[0] if all(found) else None
 
 
 app = _Commands(

@@ -22,7 +22,7 @@ from kvsync.access.files import follow
 from kvsync.access.peers import PeerClient
 from kvsync.config import GatewayConfig
 from kvsync.discovery import Discovery
-from kvsync.errors import ConfigError, TokenizeError, UnknownName
+from kvsync.errors import ConfigError, IndexerError, TokenizeError, UnknownName
 from kvsync.gateway.again import STORED_PATHS, StoredRelay
 from kvsync.gateway.answers.stored import StoredResponses
 from kvsync.gateway.catalog import Catalog, Target
@@ -375,4 +375,15 @@ class Gateway:
 
     async def give(self, _: Request) -> Response:
         """Write a snapshot of each source, for a gateway that starts (`snapshots.take_from`)."""
-        return StreamingResponse(self._indexer.snapshots(), media_type=peer.MEDIA_TYPE)
+        parts = self._indexer.snapshots()
+        try:
+            first = await anext(parts, b"")
+        except IndexerError as error:
+            raise HTTPException(503, str(error)) from error
+        return StreamingResponse(_all_of(first, parts), media_type=peer.MEDIA_TYPE)
+
+
+async def _all_of(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield first
+    async for part in rest:
+        yield part

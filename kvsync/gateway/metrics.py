@@ -160,7 +160,9 @@ class StatusCollector(Collector):
             "kvsync_indexer_up", "Whether what pods hold is known.", not status.indexer.problem
         )
         yield CounterMetricFamily(
-            "kvsync_indexer_restarts", "How often the indexer's process died.", status.indexer.restarts
+            "kvsync_indexer_restarts",
+            "How often another run of it was found.",
+            status.indexer.restarts,
         )
         queries = CounterMetricFamily(
             "kvsync_indexer_queries",

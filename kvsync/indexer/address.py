@@ -28,7 +28,7 @@ def place_of(address: str) -> str:
 
 
 def listen(address: str) -> socket.socket:
-    """Listen at an address; a file that nobody listens at any more is replaced. Raises ConfigError."""
+    """Listen at an address; a socket's file at which nobody listens is replaced. Raises ConfigError."""
     listener = socket.socket(socket.AF_UNIX)
     try:
         if not address.startswith(WITHOUT_FILE):
@@ -37,8 +37,11 @@ def listen(address: str) -> socket.socket:
         listener.listen(BACKLOG)
     except OSError as error:
         listener.close()
-        taken = "another indexer listens there" if error.errno == errno.EADDRINUSE else error
-        raise ConfigError("indexer", [f"cannot listen at {address}: {taken}"]) from error
+        taken = (
+            "another indexer listens there" if error.errno == errno.EADDRINUSE else error.strerror or error
+        )
+        mend = "choose another path or name (indexer.socket, --socket)"
+        raise ConfigError("indexer", [f"cannot listen at {address}: {taken}: {mend}"]) from error
     return listener
 
 
@@ -79,7 +82,9 @@ def check_user(peer: socket.socket, address: str) -> None:
 
 
 def _clear(path: Path) -> None:
-    """Remove what a process left that was killed; raises OSError if one listens."""
+    """Remove what a process left that was killed; raises OSError if one listens, or for no socket."""
+    if path.exists() and not path.is_socket():
+        raise OSError(errno.ENOTSOCK, "it is there already and no socket")
     with socket.socket(socket.AF_UNIX) as probe:
         try:
             probe.connect(str(path))

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 
 from kvsync.errors import ConfigError
@@ -22,7 +22,7 @@ class KeptProcess:
     """Keeps a program running while `run` runs; it ends with this process, however that ends.
 
     The program reads `first`, its configuration, from its standard input, and ends when that does; it has
-    `end_s` for it. It inherits `files`. `died` is called each time that it has ended by itself.
+    `end_s` for it. It inherits `files`.
     """
 
     def __init__(
@@ -33,14 +33,12 @@ class KeptProcess:
         *,
         end_s: float,
         files: Sequence[int] = (),
-        died: Callable[[], None] = lambda: None,
     ) -> None:
         self._name = name
         self._argv = argv
         self._first = first
         self._end_s = end_s
         self._files = files
-        self._died = died
         self._process: asyncio.subprocess.Process | None = None
 
     async def run(self) -> None:
@@ -52,7 +50,6 @@ class KeptProcess:
             if code == REFUSED and is_first:
                 raise ConfigError(self._name, ["it refused to start: the log says why"])
             is_first = False
-            self._died()
             wait_s = RETRY_S if loop.time() - began > LIVED_S else wait_s
             text = "the %s ended by itself (exit code %d), it is started again in %g s"
             log.error(text, self._name, code, wait_s)

@@ -16,6 +16,9 @@ News = Any
 HELLO_S = 1.0
 """How long an indexer may take to say hello: one that was stopped has a kernel that accepts in its place."""
 
+PART_S = 10.0
+"""How long each part of a long answer may take: a snapshot is made in another thread meanwhile."""
+
 
 class IndexerLink(asyncio.Protocol):
     """A connection that is open until `lost`; `news` is called with what comes unasked."""
@@ -69,6 +72,11 @@ class IndexerLink(asyncio.Protocol):
         if not self._transport.is_closing():
             self._transport.write(message(NEWS, kind, content))
 
+    @property
+    def ended(self) -> str:
+        """Why the connection has ended; empty: it has not."""
+        return self._lost.result() if self._lost.done() else ""
+
     async def lost(self) -> str:
         """Wait for the end of the connection; returns why it ended."""
         return await asyncio.shield(self._lost)
@@ -97,8 +105,10 @@ class IndexerLink(asyncio.Protocol):
                         answer.set_exception(IndexerError(problem[0]))
                     else:
                         answer.set_result(content)
-        except (IndexerError, ValueError, TypeError, KeyError, IndexError) as error:
+        except IndexerError as error:
             self._give_up(f"it says what is not understood: {error}")
+        except (ValueError, TypeError, KeyError, IndexError) as error:
+            self._give_up(f"it says what is not understood: is it an indexer of this release? ({error})")
 
     def _heard(self, kind: str, content: News) -> None:
         if kind == "hello":
@@ -129,8 +139,9 @@ async def parts(address: str, kind: str, *asked: object) -> AsyncIterator[Any]:
         try:
             writer.write(message(1, kind, *asked))
             while True:
-                length = messages.length_of(await reader.readexactly(LENGTH_BYTES))
-                number, content, *problem = messages.read(await reader.readexactly(length))
+                async with asyncio.timeout(PART_S):
+                    length = messages.length_of(await reader.readexactly(LENGTH_BYTES))
+                    number, content, *problem = messages.read(await reader.readexactly(length))
                 if problem and number != NEWS:
                     raise IndexerError(problem[0])
                 if number != NEWS and content is None:
@@ -141,5 +152,7 @@ async def parts(address: str, kind: str, *asked: object) -> AsyncIterator[Any]:
             writer.close()
             with suppress(OSError):
                 await writer.wait_closed()
+    except TimeoutError as error:
+        raise IndexerError(f"{address}: nothing more came within {PART_S:g} s") from error
     except (OSError, EOFError) as error:
         raise IndexerError(f"{address}: the answer broke off: {error}") from error

@@ -22,10 +22,20 @@ TENANT = "default"
 """The only one: what is to be kept apart has a salt (`cache_salt`) or a model of its own."""
 
 
+Instance = Annotated[str, Field(min_length=1), BeforeValidator(lambda it: str(it) if type(it) is int else it)]
+
+
+class Unregistration(BaseModel):
+    """Which instance to follow no longer, or which one of its ranks."""
+
+    instance_id: Instance
+    dp_rank: Annotated[int, Field(ge=0)] | None = None
+
+
 class Registration(BaseModel):
     """What is said of a publisher; fields that mean nothing here, such as `type`, may be there."""
 
-    instance_id: Annotated[str, Field(min_length=1), BeforeValidator(str)]
+    instance_id: Instance
     model: Name = Field(validation_alias=AliasChoices("model_name", "modelname", "model"))
     endpoint: str
     replay_endpoint: str | None = None
@@ -67,7 +77,7 @@ def _tcp(name: str, endpoint: str, wrong: list[str]) -> tuple[str, int]:
     """Return host and port of an endpoint."""
     try:
         parts = urlsplit(endpoint)
-        if parts.scheme != "tcp" or not parts.hostname or not parts.port:
+        if parts.scheme != "tcp" or not parts.hostname or not parts.port or len(endpoint.split()) > 1:
             raise ValueError("tcp://HOST:PORT is needed")
         return engine_host(parts.hostname), parts.port
     except ValueError as error:
@@ -103,7 +113,13 @@ class Registry:
         return self._registered
 
     def register(self, registration: Registration) -> None:
-        """Follow a publisher, in place of an earlier one of this instance and rank. Raises ConfigError."""
+        """Follow a publisher, in place of an earlier one of this instance and rank.
+
+        Raises ConfigError, also for an instance that is listed anyway.
+        """
+        if registration.instance_id in self._names():
+            said = f"{registration.instance_id!r} is listed by the settings: give it another name"
+            raise ConfigError("registration", [f"instance_id: {said}"])
         self._registered[registration.instance_id, registration.dp_rank] = registration.pod()
         self._changed.set()
 
@@ -111,7 +127,7 @@ class Registry:
         """Follow an instance, or one of its ranks, no longer. Raises UnknownName."""
         gone = [key for key in self._registered if key[0] == instance and rank in (None, key[1])]
         if not gone:
-            raise UnknownName("instance", instance, [name for name, _ in self._registered])
+            raise UnknownName("registered instance", instance, sorted({name for name, _ in self._registered}))
         for key in gone:
             del self._registered[key]
         self._changed.set()
@@ -126,9 +142,13 @@ class Registry:
                 self._changed.clear()
                 if listing.done():
                     await listing
-                yield (*self._listed, *self._registered.values())
+                listed = self._names()
+                yield (*self._listed, *(pod for pod in self._registered.values() if pod.name not in listed))
         finally:
             listing.cancel()
+
+    def _names(self) -> set[str]:
+        return {pod.name for pod in self._listed}
 
     async def _follow(self) -> None:
         async for pods in self._discovery.watch():

@@ -52,11 +52,17 @@ NEWS_S = 0.01
 
 LOG_INTERVAL_S = 10.0
 
+START_S = 5.0
+"""How long an indexer may take to start, which needs no word in the log."""
+
 BLIND = PodStanding()
 
 
 class RemoteIndexer:
-    """Asks an indexer while `run` runs; `Indexer` says what. `counts` are of questions by how they ended."""
+    """Asks an indexer while `run` runs; `Indexer` says what.
+
+    `counts` are of questions by how they ended; `restarts` says how often another run of it was found.
+    """
 
     def __init__(
         self,
@@ -79,6 +85,9 @@ class RemoteIndexer:
         self._doubts: dict[Source, dict[str, str]] = defaultdict(dict)
         self._load: SharedLoad | None = None
         self._limit = RateLimit(LOG_INTERVAL_S, clock)
+        self._clock = clock
+        self._began = clock()
+        self._missed = False  # and the log says so
 
     @property
     def pods(self) -> Sequence[Pod]:
@@ -112,6 +121,7 @@ class RemoteIndexer:
             row = await link.ask("match", *messages.prompt_row(prompt), timeout_s=self._timeout_s)
         except IndexerError:
             self.counts["unanswered"] += 1
+            self._leave(link)
             return NOTHING
         self.counts["answered"] += 1
         return messages.answer_of(row, self._run)
@@ -196,18 +206,26 @@ class RemoteIndexer:
             link = await IndexerLink.open(self._address, self._news)
         except IndexerError as error:
             self.problem = str(error)
+            if self._clock() - self._began > START_S:
+                self._miss()
             return
         try:
             self._link = link
             await self.refresh()
             if self._link:
-                self.problem = ""
+                self.problem, self._missed = "", False
                 log.info("the indexer answers: what pods hold is known again")
-            why = await link.lost()
+            await link.lost()
         finally:
+            self._leave(link)
             self._link = None
             link.end()
-        self._lose(why)
+
+    def _leave(self, link: IndexerLink) -> None:
+        """Know nothing any more as soon as the connection has ended."""
+        if self._link is link and link.ended:
+            self._link = None
+            self._lose(link.ended)
 
     def _lose(self, why: str) -> None:
         self.problem = why
@@ -218,8 +236,13 @@ class RemoteIndexer:
             pod: its._replace(state=State.BLIND, removals=its.removals + 1)
             for pod, its in self._standings.items()
         }
-        if self._limit.admit() is not None:
-            log.warning("the indexer does not answer, requests go by load until it does: %s", why)
+        self._miss()
+
+    def _miss(self) -> None:
+        """Say so in the log, once."""
+        if not self._missed and self._limit.admit() is not None:
+            self._missed = True
+            log.warning("the indexer does not answer, requests go by load until it does: %s", self.problem)
 
     def _news(self, kind: str, content: News) -> None:
         if kind == "standings":
@@ -235,6 +258,7 @@ class RemoteIndexer:
                 pod: its._replace(emptied=its.emptied + 1, removals=its.removals + 1)
                 for pod, its in self._standings.items()
             }
+            self.restarts += bool(self._run)
             self._run = run
         self._note(messages.standings_of(standings))
 

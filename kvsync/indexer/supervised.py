@@ -5,7 +5,6 @@ import logging
 import os
 import secrets
 import sys
-from collections.abc import Callable
 
 from kvsync.config import GatewayConfig
 from kvsync.discovery import Discovery
@@ -36,12 +35,10 @@ def command(*arguments: str) -> tuple[str, ...]:
     return (sys.executable, "-m", "kvsync", *arguments, "--exit-with-stdin", "--log-level", level)
 
 
-def indexer_process(
-    config: GatewayConfig, address: str, died: Callable[[], None] = lambda: None
-) -> KeptProcess:
+def indexer_process(config: GatewayConfig, address: str) -> KeptProcess:
     """Return what keeps an indexer running at an address."""
     argv = command("indexer", "--config", "-", "--socket", address)
-    return KeptProcess("indexer", argv, written(config), end_s=END_S, died=died)
+    return KeptProcess("indexer", argv, written(config), end_s=END_S)
 
 
 class SupervisedIndexer(RemoteIndexer):
@@ -50,13 +47,10 @@ class SupervisedIndexer(RemoteIndexer):
     def __init__(self, config: GatewayConfig, discovery: Discovery | None = None) -> None:
         address = address_of(config)
         super().__init__(config, address, discovery)
-        self._process = indexer_process(config, address, self._note_death)
+        self._process = indexer_process(config, address)
 
     async def run(self) -> None:
         """Run it and keep the connection until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._process.run())
             tasks.create_task(super().run())
-
-    def _note_death(self) -> None:
-        self.restarts += 1

@@ -15,6 +15,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 from pydantic import AliasChoices, BaseModel, Field
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
@@ -23,7 +24,7 @@ from kvsync.errors import ConfigError, UnknownName
 from kvsync.events import Source
 from kvsync.index import Match, Prompt
 from kvsync.indexer.local import LocalIndexer
-from kvsync.indexer.registry import TENANT, Registration, Registry, read
+from kvsync.indexer.registry import TENANT, Registration, Registry, Unregistration, read
 from kvsync.indexer.values import Matches, SourceFacts
 from kvsync.pods import Name
 from kvsync.sequence import State
@@ -31,6 +32,9 @@ from kvsync.sequence import State
 Json = dict[str, object]
 
 NOTHING = Match(blocks=0, block_size=1, cached_tokens=0)
+
+MAX_BODY_BYTES = 32 * 2**20
+"""Four million token ids, as in `clients.max_body_bytes`."""
 
 TokenId = Annotated[int, Field(ge=0, lt=2**32)]
 Hash = Annotated[int, Field(ge=0, lt=2**64)]
@@ -115,7 +119,7 @@ class IndexerApi:
                 Route("/healthz", self.health),
                 Route("/metrics", self.metrics),
             ],
-            exception_handlers={ConfigError: _refused, UnknownName: _unknown},
+            exception_handlers={ConfigError: _refused, UnknownName: _unknown, HTTPException: _failed},
         )
 
     async def register(self, request: Request) -> Response:
@@ -128,11 +132,9 @@ class IndexerApi:
 
     async def unregister(self, request: Request) -> Response:
         """Follow an instance, or one of its ranks, no longer, and forget what it holds."""
-        body = await _body(request)
-        rank = body.get("dp_rank")
-        if "instance_id" not in body or not (rank is None or isinstance(rank, int)):
-            raise ConfigError("body", ["instance_id: is needed, and dp_rank is a number if it is there"])
-        gone = self._registry.unregister(str(body["instance_id"]), rank)
+        asked = read(Unregistration, await _body(request))
+        assert isinstance(asked, Unregistration)
+        gone = self._registry.unregister(asked.instance_id, asked.dp_rank)
         removed = [f"{name}|{TENANT}|{rank}" for name, rank in gone]
         return JSONResponse({"status": "unregistered successfully", "removed_instances": removed})
 
@@ -236,9 +238,15 @@ class _Metrics(Collector):
 
 
 async def _body(request: Request) -> Json:
+    """Read a request's body. Raises ConfigError, HTTPException 413."""
+    raw = bytearray()
+    async for chunk in request.stream():
+        raw += chunk
+        if len(raw) > MAX_BODY_BYTES:
+            raise HTTPException(413, f"the body is larger than {MAX_BODY_BYTES} bytes")
     try:
-        body = await request.json()
-    except ValueError as error:
+        body = json.loads(raw)
+    except (ValueError, RecursionError) as error:
         raise ConfigError("body", [f"it is no JSON: {error}"]) from error
     if not isinstance(body, dict):
         raise ConfigError("body", ["it is no JSON object"])
@@ -247,6 +255,11 @@ async def _body(request: Request) -> Json:
 
 async def _refused(_: Request, error: Exception) -> Response:
     return JSONResponse({"error": str(error)}, 400)
+
+
+async def _failed(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return JSONResponse({"error": error.detail}, error.status_code, error.headers)
 
 
 async def _unknown(_: Request, error: Exception) -> Response:

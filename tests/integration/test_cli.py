@@ -178,6 +178,25 @@ def test_a_taken_port_names_its_owner(tmp_path: Path, capsys: pytest.CaptureFixt
     assert f"(pid {os.getpid()})" in complaint
 
 
+@pytest.mark.parametrize("argument", ["--socket", "--port"])
+def test_an_indexer_that_finds_no_place_says_so(
+    argument: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whether its socket or its port cannot be used."""
+    config, _ = configuration(tmp_path, pods=[{"name": "a", "model": "m", "host": "127.0.0.1"}])
+    socket_at, options = str(tmp_path / "indexer.sock"), ["indexer", "--config", str(config)]
+    if argument == "--socket":
+        assert exit_status([*options, "--socket", str(tmp_path / "none" / "indexer.sock")]) == 2
+        assert "indexer.socket" in capsys.readouterr().err
+        return
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert exit_status([*options, "--socket", socket_at, "--port", str(port)]) == 2
+    assert (
+        capsys.readouterr().err.splitlines()[-1].startswith(f"kvsync: tcp://127.0.0.1:{port} is in use by ")
+    )
+
+
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     """The version is that of the package, and with it is said which core is used."""
     assert exit_status(["--version"]) == 0

@@ -14,6 +14,7 @@ import httpx
 import psutil
 import pytest
 
+from kvsync.pods import Pod
 from tests.integration.gateway.test_gateway import Json, Site, routing, until
 
 REQUEST = {"model": "base", "prompt": list(range(65)), "max_tokens": 1}
@@ -85,7 +86,8 @@ async def test_a_gateway_serves_on_while_its_indexer_is_killed(site: Site) -> No
     assert (told["mode"], told["problem"], told["restarts"]) == ("process", "", 1)
     assert "kvsync_indexer_up 1.0" in metrics
     assert "kvsync_indexer_restarts_total 1.0" in metrics
-    assert 'kvsync_indexer_queries_total{outcome="away"}' in metrics
+    unknown = (f'kvsync_indexer_queries_total{{outcome="{how}"}}' for how in ("away", "unanswered"))
+    assert any(each in metrics for each in unknown)
 
 
 async def test_a_stopped_indexer_is_not_waited_for(site: Site) -> None:
@@ -110,6 +112,17 @@ async def test_a_stopped_indexer_is_not_waited_for(site: Site) -> None:
     assert source["reason"].startswith("the indexer does not answer")
     await site.settled(client)
     assert await is_held(client)
+
+
+async def test_without_an_indexer_there_are_no_snapshots(site: Site, tmp_path: Path) -> None:
+    """Another gateway that asks for them is told why, before anything is sent."""
+    site.pods.append(Pod(name="gone", model="base", host="127.0.0.1", port=1, event_port=2))
+    client = await site.gateway(indexer={"mode": "shared", "socket": str(tmp_path / "indexer.sock")})
+
+    answer = await client.get("/index/snapshots")
+
+    assert answer.status_code == 503
+    assert "No such file" in answer.json()["error"]["message"]
 
 
 async def test_gateways_share_an_indexer(site: Site, tmp_path: Path) -> None:

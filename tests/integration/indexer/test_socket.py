@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import socket
 from array import array
@@ -21,7 +22,7 @@ from kvsync.indexer.address import listen, place_of
 from kvsync.indexer.link import IndexerLink
 from kvsync.indexer.local import FollowingIndexer
 from kvsync.indexer.program import event_loop
-from kvsync.indexer.remote import RemoteIndexer
+from kvsync.indexer.remote import START_S, RemoteIndexer
 from kvsync.indexer.server import BLOCKS_AT_ONCE, SocketServer
 from kvsync.pods import Pod
 from kvsync.publisher import Publisher
@@ -280,6 +281,80 @@ def test_a_file_that_was_left_behind_is_replaced(address: str) -> None:
             listen(address)
         first.close()
         listen(address).close()
+
+
+def test_a_file_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
+    """What is no socket was not left behind by an indexer."""
+    file = tmp_path / "gateway.yaml"
+    file.write_text("pods: []")
+    with pytest.raises(ConfigError, match="no socket: choose another path"):
+        listen(str(file))
+    assert file.read_text() == "pods: []"
+
+
+async def test_a_question_that_is_not_answered_in_time_makes_all_sources_blind(
+    address: str, background: Background, eventually: Eventually
+) -> None:
+    """At once: the answer to the request that waited says so, too."""
+    async with opened(address, background) as site:
+        site.serve(background)
+        await eventually(lambda: site.state is State.EXACT)
+        site.remote._timeout_s = 1e-6
+
+        assert (await site.remote.match(PROMPT)).matched == {}
+        assert site.state is State.BLIND
+        assert "no answer within" in site.remote.problem
+
+
+async def test_each_further_run_of_the_indexer_is_a_restart(
+    address: str, background: Background, eventually: Eventually
+) -> None:
+    """Whoever started it; a connection that was made anew is none."""
+    async with opened(address, background) as site:
+        site.serve(background)
+        await eventually(lambda: site.state is State.EXACT)
+        site.remote._timeout_s = 1e-6
+        await site.remote.match(PROMPT)
+        await eventually(lambda: site.state is State.EXACT)
+        assert site.remote.restarts == 0
+
+    async with opened(f"{address}2", background) as site:
+        asking = background(site.remote.run())
+        for count in (0, 1):
+            serving = background(
+                SocketServer(FollowingIndexer(site.config), listen(site.address), site.address).run()
+            )
+            await eventually(lambda: not site.remote.problem)
+            assert site.remote.restarts == count
+            serving.cancel()
+            await eventually(lambda: bool(site.remote.problem))
+        asking.cancel()
+
+
+async def test_an_indexer_that_never_was_there_is_missed_in_the_log(
+    address: str, background: Background, eventually: Eventually, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Once, and not at once: it may just be starting."""
+    async with opened(address, background) as site:
+        now = itertools.count(0, START_S / 3)
+        remote = RemoteIndexer(site.config, address, clock=lambda: next(now))
+        background(remote.run())
+        await eventually(lambda: next(now) > 20 * START_S)
+
+    assert caplog.text.count("requests go by load") == 1
+    assert f"{address}: No such file" in caplog.text
+
+
+async def test_a_dump_that_does_not_come_is_not_waited_for(
+    address: str, background: Background, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel accepts in place of a process that was stopped."""
+    monkeypatch.setattr("kvsync.indexer.link.PART_S", 0.01)
+    async with opened(address, background) as site:
+        with listen(address):
+            assert await site.remote.dump(site.pod.sources[0]) is None
+            with pytest.raises(IndexerError, match="nothing more came"):
+                _ = [part async for part in site.remote.snapshots()]
 
 
 def test_a_name_needs_no_file() -> None:

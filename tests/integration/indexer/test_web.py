@@ -18,7 +18,7 @@ from kvsync.hashing import block_hashes
 from kvsync.indexer.listening import SignallessServer, listen
 from kvsync.indexer.local import FollowingIndexer
 from kvsync.indexer.registry import Registry
-from kvsync.indexer.web import IndexerApi
+from kvsync.indexer.web import MAX_BODY_BYTES, IndexerApi
 from kvsync.pods import Pod
 from kvsync.publisher import Publisher
 from kvsync.testing.clusters.local.addresses import LoopbackBlock
@@ -130,6 +130,10 @@ async def test_a_publisher_is_registered_asked_about_and_taken_back(
             {"instance_id": 1, "modelname": "m", "endpoint": "tcp://h:1", "tenant_id": "t"},
             "tenants are kept apart by their salts",
         ),
+        ("register", {"instance_id": 1, "modelname": "m", "endpoint": "tcp://a b:1"}, "tcp://HOST:PORT"),
+        ("register", {"instance_id": None, "modelname": "m", "endpoint": "tcp://h:1"}, "instance_id: "),
+        ("unregister", {"instance_id": None}, "instance_id: "),
+        ("unregister", {"instance_id": 1, "dp_rank": "first"}, "dp_rank: "),
         ("query", {"model": "m"}, "token_ids: is missing"),
         ("query", {"model": "m", "token_ids": [2**32]}, "token_ids[0]"),
         ("query", {"model": "m", "token_ids": [1], "tenant_id": "t"}, "tenant_id"),
@@ -145,3 +149,46 @@ async def test_what_cannot_be_done_is_refused(
         answer = await client.post(f"/{route}", json=body)
 
         assert (answer.status_code, said in answer.json()["error"]) == (400, True), answer.text
+
+
+@pytest.mark.parametrize("body", [b"[" * 200_000, b'{"token_ids":' + b"[" * 5000], ids=["deep", "unfinished"])
+async def test_a_body_that_is_nested_too_deeply_is_refused(background: Background, body: bytes) -> None:
+    """As any other that is no query."""
+    async with serving(background) as client:
+        answer = await client.post("/query", content=body)
+
+        assert (answer.status_code, "no JSON" in answer.json()["error"]) == (400, True)
+
+
+async def test_a_body_that_is_too_large_is_refused(background: Background) -> None:
+    """Before all of it is in memory."""
+    async with serving(background) as client:
+        answer = await client.post("/query", content=b" " * (MAX_BODY_BYTES + 1))
+
+        assert answer.status_code == 413
+        assert f"larger than {MAX_BODY_BYTES} bytes" in answer.json()["error"]
+
+
+async def test_other_methods_and_paths_are_refused_in_the_same_form(background: Background) -> None:
+    """An object with `error`."""
+    async with serving(background) as client:
+        wrong, unknown = await client.get("/query"), await client.get("/nothing")
+
+        assert (wrong.status_code, wrong.json(), wrong.headers["allow"]) == (
+            405,
+            {"error": "Method Not Allowed"},
+            "POST",
+        )
+        assert (unknown.status_code, unknown.json()) == (404, {"error": "Not Found"})
+
+
+async def test_an_instance_that_the_settings_list_is_not_replaced(background: Background) -> None:
+    """What is known of it would be forgotten."""
+    async with serving(background) as client:
+        taken = {"instance_id": FOREIGN.name, "modelname": "m", "endpoint": "tcp://127.0.0.1:5557"}
+
+        answer = await client.post("/register", json=taken)
+
+        assert (answer.status_code, "is listed by the settings" in answer.json()["error"]) == (400, True)
+        (only,) = (await client.get("/workers")).json()
+        assert only == {"instance_id": FOREIGN.name, "endpoints": {"0": FOREIGN.endpoint()}}

@@ -31,6 +31,15 @@ def test_what_is_no_configuration_is_refused() -> None:
         read_config(b"{}\n")
 
 
+@pytest.mark.parametrize("socket", ["indexer.sock", "@", "/" + "x" * 200])
+def test_a_socket_that_gateways_would_not_find_is_refused(socket: str) -> None:
+    """With what is needed in its place."""
+    with pytest.raises(ValueError, match="a path from / on, or @ and a name"):
+        GatewayConfig.model_validate(
+            {"pods": [Pod(name="a", model="m", host="h")], "indexer": {"socket": socket}}
+        )
+
+
 def test_sharing_needs_a_socket() -> None:
     """Gateways that share an indexer have to know where it is."""
     with pytest.raises(ValueError, match=r"is needed by indexer\.mode 'shared'"):
