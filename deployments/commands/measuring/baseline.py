@@ -47,7 +47,7 @@ def accept(
     report_dir: ReportDir = DEFAULT_REPORTS,
     repository: Annotated[Path, typer.Option(help="Whose accepted.toml is written.")] = Path(),
 ) -> None:
-    """Write an entry of accepted.toml. It counts once it is on the branch that pull requests ask for."""
+    """Write an entry of accepted.toml. It counts for pull requests once it is on the branch they ask for."""
     measured = up_to if up_to is not None else _measured(report_dir, run, measure)
     asked = {
         "measure": measure,
@@ -61,12 +61,13 @@ def accept(
     try:
         entry = AcceptedSlowdown.model_validate(asked)
     except ValidationError as error:
-        wrong = [": ".join(filter(None, [path(where), why])) for where, why in problems(error)]
+        wrong = [f"{path(where)}: {why}" if where else why for where, why in problems(error)]
         raise ConfigError("the entry", wrong) from error
     file = repository / ACCEPTED
     _append(file, entry)
     say(f"{file}: {measure} may cost {entry.up_to:g} % more until {entry.expires}")
-    say("have it reviewed and merged: only the entries of the base branch count")
+    say("have it reviewed and merged:")
+    say("a run of a pull request heeds the file of its base branch, one by hand this one")
 
 
 def _measured(report_dir: Path, run: str, measure: str) -> float:
