@@ -16,6 +16,7 @@ from deployments.commands.console import (
     environ,
     installation,
     make_room_for_reports,
+    say_profiles,
     say_report,
     say_verdict,
     say_why_not_run,
@@ -197,6 +198,8 @@ def run_once(parameters: Parameters, *, as_json: bool) -> Report:
         say_report(report)
     else:
         say_why_not_run(report)
+        if parameters.profilers:
+            say_profiles(report)
         say_verdict(report)
     return report
 

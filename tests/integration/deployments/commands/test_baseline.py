@@ -75,21 +75,21 @@ def accepted(tmp_path: Path) -> Accepted:
 
 
 def test_a_slowdown_is_accepted_as_it_was_measured(command: Command, tmp_path: Path) -> None:
-    """Rounded up; the same one does not fail any more, and is shown, a larger one does."""
+    """With room for noise; the same one does not fail any more, and is shown, a larger one does."""
     (tmp_path / "accepted.toml").write_text("# by hand\n")
     found = command("apply", *GIVEN)
 
-    assert "apply may cost 13 % more until" in found.output
+    assert "apply may cost 16 % more until" in found.output
     assert "a run of a pull request heeds the file of its base branch, one by hand this one" in found.output
     assert (tmp_path / "accepted.toml").read_text().startswith("# by hand\n")
     (entry,) = accepted(tmp_path).slower
-    assert (entry.measure, entry.up_to, entry.reason) == ("apply", 13, 'it is "checked" now')
+    assert (entry.measure, entry.up_to, entry.reason) == ("apply", 16, 'it is "checked" now')
 
     (same,) = accept(accepted(tmp_path), [slower()])
     assert [each.kind for each in same.checks] == ["quarantined"]
-    (more,) = accept(accepted(tmp_path), [slower(percent=14)])
+    (more,) = accept(accepted(tmp_path), [slower(percent=17)])
     assert more.outcome is Outcome.FAILED
-    assert "up to 13 % are accepted, and this is more" in more.checks[0].detail
+    assert "up to 16 % are accepted, and this is more" in more.checks[0].detail
 
 
 def test_a_second_entry_comes_behind_the_first(command: Command, tmp_path: Path) -> None:
