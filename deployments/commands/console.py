@@ -105,6 +105,14 @@ def say_why_not_run(report: Report) -> None:
                 say(check.detail)
 
 
+def say_profiles(report: Report) -> None:
+    """Print where the pages are that were asked for, or why there are none."""
+    for stage in report.stages:
+        for remark in stage.remarks:
+            if remark.startswith(("profile: ", "no profile: ")):
+                say(f"{stage.name}: {remark}")
+
+
 def say_verdict(report: Report) -> None:
     """Print the last line of a run, in the colour of its verdict."""
     console.print(f"[bold]{coloured(report.verdict, report.verdict_line())}[/]", soft_wrap=True)

@@ -1,5 +1,6 @@
 """`kvsync-ci init` and `kvsync-ci plan`: describe a repository's stages, and see what would run."""
 
+import json
 import shlex
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +14,7 @@ from deployments.commands.tables import plain_table, say_table
 from kvsync.ci.project.chaos_stage import ChaosStageTable
 from kvsync.ci.project.choice import Occasion, ProjectStage, choose, stages_of
 from kvsync.ci.project.found_stages import AuditStageTable, BenchmarkStageTable
-from kvsync.ci.project.guess import guess_with_preparation
+from kvsync.ci.project.guess import guess_with_preparation, packages_to_name
 from kvsync.ci.project.load_stage import LoadStageTable, described
 from kvsync.ci.project.model import FILE, CommandStageTable
 from kvsync.ci.project.reading import has_file, parse_project, read_project
@@ -52,6 +53,9 @@ def init(repository: RepositoryOption = None, report_dir: ReportDir = DEFAULT_RE
     say(f"written: {folder / FILE}; see what would run with: kvsync-ci plan")
     if file := leave_out(report_dir.resolve()):
         say(f"git leaves out {report_dir}/, where runs are kept, by {file}: in this clone, for nobody else")
+    if (packages := packages_to_name(folder)) and report_dir.resolve().parent == folder.resolve():
+        named = f"[tool.setuptools]\npackages = {json.dumps(packages)}"
+        say(f"setuptools would take {report_dir}/ for a package, too; name yours in pyproject.toml:\n{named}")
 
 
 def plan(

@@ -16,6 +16,7 @@ from deployments.commands.console import (
     environ,
     installation,
     make_room_for_reports,
+    say_profiles,
     say_report,
     say_verdict,
     say_why_not_run,
@@ -124,12 +125,19 @@ def run(
 def _profilers(given: Sequence[str]) -> dict[str, str]:
     """Read STAGE=KIND; raises ConfigError for anything else."""
     found = {name: kind for name, _, kind in (each.rpartition("=") for each in given)}
-    wrong = [each for each in given if not re.fullmatch(r"[^=]+=(time|memory)", each)]
+    names = [each.rpartition("=")[0] for each in given]
+    wrong = [
+        f"--profiler {each}: write STAGE=time or STAGE=memory"
+        for each in given
+        if not re.fullmatch(r"[^=]+=(time|memory)", each)
+    ]
+    wrong += [
+        f"--profiler: {name} is there twice; a run keeps one page of a stage"
+        for name in found
+        if names.count(name) > 1
+    ]
     if wrong:
-        raise ConfigError(
-            "parameters of the run",
-            [f"--profiler {each}: write STAGE=time or STAGE=memory" for each in wrong],
-        )
+        raise ConfigError("parameters of the run", wrong)
     return found
 
 
@@ -190,6 +198,8 @@ def run_once(parameters: Parameters, *, as_json: bool) -> Report:
         say_report(report)
     else:
         say_why_not_run(report)
+        if parameters.profilers:
+            say_profiles(report)
         say_verdict(report)
     return report
 

@@ -261,12 +261,17 @@ def _begin(services: Services, supervisor: Supervisor, stop: Event, *, own_serve
     services.deploy()
     for service in services.others():
         supervisor.start(service)
-    receiver = f"http://{reachable(settings.webhook.host)}:{settings.webhook.port}/github"
     say(f"Prefect's UI:     {services.url.removesuffix('/api')}")
-    say(f"webhook receiver: {receiver if 'receiver' in supervisor.lives else f'off; {SECRET} is not set'}")
+    receiver = receiver_at(settings) if "receiver" in supervisor.lives else f"off; {SECRET} is not set"
+    say(f"webhook receiver: {receiver}")
     say(f"reports:          {settings.serve.reports_here}, in {services.report_dir}")
     say(f"logs:             {services.logs}")
     say("Ctrl-C ends it")
+
+
+def receiver_at(settings: Settings) -> str:
+    """Return where webhooks of every server go, whichever it is; /github is its older name."""
+    return f"http://{reachable(settings.webhook.host)}:{settings.webhook.port}/webhook"
 
 
 def _lay_out(home: Path) -> None:

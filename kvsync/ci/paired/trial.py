@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Literal
 
+from kvsync.ci.paired.folder import own_folder
 from kvsync.ci.paired.judgement import (
     PairedLimits,
     PairedMetric,
@@ -194,13 +194,13 @@ class Trial:
         self, trials: int, pairs: int, seed: int, limits: PairedLimits
     ) -> Iterator[tuple[list[PairedMetric], dict[str, Side]]]:
         """Compare them so many times, made ready once; as `judged`."""
-        with TemporaryDirectory(prefix="kvsync-ab-") as folder:
-            ledger = Ledger(Path(folder, "ledger.jsonl"))
+        with own_folder() as folder:
+            ledger = Ledger(folder / "ledger.jsonl")
             for label, version in (("base", self.base), ("head", self.head)) if self.prepare else ():
-                self.program.prepare(self.prepare, version, Path(folder, label), ledger)
+                self.program.prepare(self.prepare, version, folder / label, ledger)
             for number in range(trials):
                 rng = random.Random(seed + number)  # noqa: S311 - an order, not a secret
-                measure = partial(self._measure, Path(folder, f"trial-{number}"), ledger)
+                measure = partial(self._measure, folder / f"trial-{number}", ledger)
                 yield compared(measure, pairs, rng, limits)
 
     def _measure(
@@ -214,8 +214,8 @@ class Trial:
 @contextmanager
 def version_of(repository: Path, commit: str) -> Iterator[Path]:
     """Within the block, a commit's files are in a folder of their own. Raises ConfigError without it."""
-    with TemporaryDirectory(prefix="kvsync-ab-", ignore_cleanup_errors=True) as folder:
-        copy = Path(folder, "version")
+    with own_folder() as folder:
+        copy = folder / "version"
         check_out(repository, commit, copy)
         yield copy
 

@@ -5,6 +5,7 @@ Nothing is run to find out. What is guessed is shown wherever it is used.
 
 import json
 import re
+import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -157,7 +158,7 @@ def _preparation(repository: Path) -> tuple[list[list[str]], list[str]]:
     more = [
         each for each in ("requirements-dev.txt", "dev-requirements.txt") if (repository / each).is_file()
     ]
-    is_package = is_there["pyproject.toml"] or is_there["setup.py"]
+    is_package = is_there["setup.py"] or is_a_package(_pyproject(repository))
     if next(_python(repository), None) and (is_package or lists):
         install = [f"{VENV}/bin/pip", "install", "--quiet", "pytest"]
         install += [word for name in (*lists, *more) for word in ("-r", name)]
@@ -168,3 +169,39 @@ def _preparation(repository: Path) -> tuple[list[list[str]], list[str]]:
         prepare.append(["npm", "ci"])
         files.append("package-lock.json")
     return prepare, files
+
+
+def packages_to_name(repository: Path) -> list[str]:
+    """Return the packages to name in `pyproject.toml`, so that setuptools takes no folder of runs for one.
+
+    It looks for packages by itself where nothing names them, and refuses where it finds more than one.
+    """
+    document = _pyproject(repository)
+    backend = str(_table(document, "build-system").get("build-backend", "setuptools"))
+    named = {"packages", "py-modules"} & _table(_table(document, "tool"), "setuptools").keys()
+    is_elsewhere = any((repository / name).exists() for name in ("src", "setup.py", "setup.cfg"))
+    if not is_a_package(document) or not backend.startswith("setuptools") or named or is_elsewhere:
+        return []
+    return sorted(
+        path.parent.name for path in repository.glob("[!.]*/__init__.py") if not _has_tests(path.parent)
+    )
+
+
+def is_a_package(pyproject: Table) -> bool:
+    """Say whether pip can install what it describes: many of these files only hold the settings of tools."""
+    return "project" in pyproject or "build-system" in pyproject
+
+
+def _pyproject(repository: Path) -> Table:
+    """Return what it says, or what makes pip say what is wrong with it."""
+    try:
+        return tomllib.loads((repository / "pyproject.toml").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError):
+        return {"project": {}}
+
+
+def _table(document: Table, name: str) -> Table:
+    found = document.get(name)
+    return found if isinstance(found, dict) else {}

@@ -21,7 +21,8 @@ expires = 2026-12-04                     # at most 30 days later: by then it is 
 
 An entry holds from `added` to the end of `expires`; after that it counts again, and says why. What it accepts
 is shown as quarantined: it neither fails nor proves anything. A finding that is accepted and was not found is
-a remark: what is mended should not stay accepted. Of a pull request the file of its base branch counts.
+a remark: what is mended should not stay accepted. Of a pull request the file of its base branch counts,
+of a run by hand the one that lies there.
 `kvsync-ci baseline accept` writes entries about slowdowns.
 """
 
@@ -150,17 +151,17 @@ def _accepted(accepted: Accepted, stage: StageResult) -> StageResult:
 
 
 def _judged(check: Check, entries: Sequence[AcceptedFinding | AcceptedSlowdown], today: date) -> Check:
-    """Judge a check by the entry that lasts longest of those that cover it."""
-    if not entries:
+    """Judge a check by the entries that cover it: by one that accepts as much, and lasts longest."""
+    begun = sorted((each for each in entries if today >= each.added), key=lambda each: each.expires)
+    if not begun:
         return check
-    entry = max(entries, key=lambda each: each.expires)
-    if today < entry.added:
-        return check
-    if entry.is_over(today):
-        return _noted(check, f"{entry} is over: it counts again")
-    if why := entry.too_much(check):
-        return _noted(check, f"{entry}: {why}, and this is more")
-    return replace(_noted(check, str(entry)), kind="quarantined")
+    hold = [each for each in begun if not each.is_over(today)]
+    if not hold:
+        return _noted(check, f"{begun[-1]} is over: it counts again")
+    enough = [each for each in hold if not each.too_much(check)]
+    if not enough:
+        return _noted(check, f"{hold[-1]}: {hold[-1].too_much(check)}, and this is more")
+    return replace(_noted(check, str(enough[-1])), kind="quarantined")
 
 
 def _noted(check: Check, note: str) -> Check:

@@ -6,6 +6,7 @@ something at its top that they made is gone. The folder of a commit is new, and 
 
 import hashlib
 import json
+import re
 import shlex
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,11 @@ from kvsync.testing.results.texts import shortened
 from kvsync.testing.results.whole import write_whole
 
 NAME = "prepare"
+
+ERROR = re.compile(r"(?:\w*error|fatal)\b.*[: ]", re.IGNORECASE)
+
+PIPS_OWN = "error: subprocess-exited-with-error"
+"""What pip says last of a build that failed, whatever the build said."""
 
 STAMPS = ".prepared"
 """The folder beside those of the runs that says of which files a checkout was prepared."""
@@ -142,5 +148,11 @@ def _ending(command: CommandResult) -> tuple[CheckKind, str]:
         return ("not-run" if command.stopped else "inconclusive"), why
     if not command.exit_code:
         return "passed", ""
-    said = next((line.strip() for line in reversed(command.tail.splitlines()) if line.strip()), "")
-    return "infra-error", f"{command.ending}: {shortened(said)}"
+    return "infra-error", f"{command.ending}: {shortened(most_telling(command.tail))}"
+
+
+def most_telling(tail: str) -> str:
+    """Return the last line that names an error: pip and others end with notes."""
+    lines = [line.strip() for line in tail.splitlines() if line.strip()]
+    errors = [line for line in lines if ERROR.match(line) and line != PIPS_OWN]
+    return (errors or lines or [""])[-1]

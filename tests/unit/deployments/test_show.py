@@ -1,11 +1,13 @@
 """What `kvsync-ci show` says of checks that failed for what looks like one cause, and what `list` needs."""
 
 import tracemalloc
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from deployments.commands.console import say_profiles
 from deployments.commands.show import _print_problem, list_runs
 from kvsync.ci.report.problems import Problem
 from kvsync.ci.report.report import Report
@@ -27,6 +29,20 @@ def test_checks_of_one_cause_are_told_apart(capsys: pytest.CaptureFixture[str]) 
         "  load: errors < 5 %",
         "  half: errors < 5 %: errors were 50 %",
     ]
+
+
+def test_a_profile_that_was_asked_for_is_named_or_why_there_is_none(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Other remarks are the report's."""
+    _write_run(tmp_path, 0)
+    (report,) = (Report.read(file) for file in tmp_path.glob("*/report.json"))
+    remarks = ("a note", "profile: evidence/x.html", "no profile: there is no memray")
+
+    say_profiles(replace(report, stages=(replace(report.stages[0], name="unit", remarks=remarks),)))
+
+    said = capsys.readouterr().out.splitlines()
+    assert said == ["unit: profile: evidence/x.html", "unit: no profile: there is no memray"]
 
 
 def test_listing_has_one_report_at_a_time_in_memory(

@@ -3,10 +3,12 @@
 - A check for each measure: passed, failed (slower), or inconclusive where it cannot be told.
 - A measure that the base has and the tested code has not is inconclusive: nobody knows whether it got worse.
   One that only the tested code has is compared from the next change on.
+- A name that is asked for, and that nothing measured has, is inconclusive: what it was to gate is not gated.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from statistics import median
 
 from kvsync.ci.paired.calibration import Calibration
@@ -20,6 +22,10 @@ MEASURE = "measure"
 SLOWER = "slower"
 """The property that says by how many percent more the tested code costs."""
 
+UNKNOWN = (
+    "nothing that is measured has this name; mend `measures` of `compare`: the report lists what is measured"
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairedComparison:
@@ -32,11 +38,13 @@ class PairedComparison:
     again: str
     metrics: Sequence[PairedMetric] = ()
     alone: Mapping[str, Side] | None = None
+    asked: Sequence[str] = ()
 
     def checks(self) -> list[Check]:
         """Return a check for each measure, and one that says so if there is none."""
         found = [self._check(each) for each in self.metrics]
         found += [self._of_one_side(name) for name, side in (self.alone or {}).items() if side != "head"]
+        found += [self._undecided(title(name), UNKNOWN) for name in self.asked if not self._has(name)]
         return found or [self._undecided("compared with its base", "nothing was measured of both versions")]
 
     def remarks(self) -> Iterator[str]:
@@ -47,6 +55,10 @@ class PairedComparison:
         blind = [each.name for each in self.metrics if _is_blind(each, self.limits)]
         if blind:
             yield f"unable to gate at {self.limits.seen:.0%}, its noise hides that: {', '.join(blind)}"
+
+    def _has(self, name: str) -> bool:
+        measured = [*(each.name for each in self.metrics), *(self.alone or {})]
+        return any(fnmatchcase(each, name) for each in measured)
 
     def _check(self, metric: PairedMetric) -> Check:
         kinds: Mapping[PairedVerdict, CheckKind] = {"passed": "passed", "regression": "failed"}

@@ -109,6 +109,7 @@ class ComparedStage:
             again=self._again(base, made),
             metrics=found,
             alone=alone,
+            asked=self.compare.measures,
         )
         self._keep(context, comparison)
         return _remarked(with_checks(result, comparison.checks()), *comparison.remarks())

@@ -131,18 +131,25 @@ def test_what_is_slower_than_at_the_merge_base_fails(compared: Compared, context
     [
         ("", costs(apply=90, match=7), {"apply": "passed", "match": "passed"}),
         (', measures = "match"', costs(apply=200, match=7), {"match": "passed"}),
+        (
+            ', measures = ["match", "has*"]',
+            costs(apply=90, match=7),
+            {"match": "passed", "has*": "inconclusive"},
+        ),
         ("", costs(apply=100), {"apply": "passed", "match": "inconclusive"}),
         (', inconclusive = "shown"', costs(apply=100), {"apply": "passed", "match": "skipped"}),
         ("", costs(apply=100, match=7, hash=3), {"apply": "passed", "match": "passed"}),
         (', prepare = [["false"]]', costs(apply=100), {}),
     ],
-    ids=["faster", "not asked", "gone", "gone, shown", "new", "not ready"],
+    ids=["faster", "not asked", "asked in vain", "gone", "gone, shown", "new", "not ready"],
 )
 def test_each_measure_is_a_check(compared: Compared, more: str, now: str, ends: dict[str, str]) -> None:
     """Of those that are asked; one that is not measured any more is undecided, a new one is not."""
     result = compared(more, {"costs.json": now})
 
-    kinds = {name: kind for name, (kind, _) in said(result).items() if name in ("apply", "match", "hash")}
+    kinds = {
+        name: kind for name, (kind, _) in said(result).items() if name in ("apply", "match", "hash", "has*")
+    }
     assert kinds == ends
     is_passed = ends and set(ends.values()) <= {"passed", "skipped"}
     assert result.outcome is (Outcome.PASSED if is_passed else Outcome.UNKNOWN)

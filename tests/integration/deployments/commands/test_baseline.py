@@ -75,20 +75,21 @@ def accepted(tmp_path: Path) -> Accepted:
 
 
 def test_a_slowdown_is_accepted_as_it_was_measured(command: Command, tmp_path: Path) -> None:
-    """Rounded up; the same one does not fail any more, and is shown, a larger one does."""
+    """With room for noise; the same one does not fail any more, and is shown, a larger one does."""
     (tmp_path / "accepted.toml").write_text("# by hand\n")
     found = command("apply", *GIVEN)
 
-    assert "apply may cost 13 % more until" in found.output
+    assert "apply may cost 16 % more until" in found.output
+    assert "a run of a pull request heeds the file of its base branch, one by hand this one" in found.output
     assert (tmp_path / "accepted.toml").read_text().startswith("# by hand\n")
     (entry,) = accepted(tmp_path).slower
-    assert (entry.measure, entry.up_to, entry.reason) == ("apply", 13, 'it is "checked" now')
+    assert (entry.measure, entry.up_to, entry.reason) == ("apply", 16, 'it is "checked" now')
 
     (same,) = accept(accepted(tmp_path), [slower()])
     assert [each.kind for each in same.checks] == ["quarantined"]
-    (more,) = accept(accepted(tmp_path), [slower(percent=14)])
+    (more,) = accept(accepted(tmp_path), [slower(percent=17)])
     assert more.outcome is Outcome.FAILED
-    assert "up to 13 % are accepted, and this is more" in more.checks[0].detail
+    assert "up to 16 % are accepted, and this is more" in more.checks[0].detail
 
 
 def test_a_second_entry_comes_behind_the_first(command: Command, tmp_path: Path) -> None:
@@ -99,6 +100,15 @@ def test_a_second_entry_comes_behind_the_first(command: Command, tmp_path: Path)
     assert [each.measure for each in accepted(tmp_path).slower] == ["apply", "match"]
     (stage,) = accept(accepted(tmp_path), [slower(gone="match")])
     assert [each.kind for each in stage.checks] == ["quarantined", "quarantined"]
+
+
+def test_more_may_be_accepted_later(command: Command, tmp_path: Path) -> None:
+    """A second entry of the measure counts beside the first, until the same day as well."""
+    command("apply", *GIVEN)
+    command("apply", *GIVEN, "--up-to", "30")
+
+    (stage,) = accept(accepted(tmp_path), [slower(percent=25)])
+    assert [each.kind for each in stage.checks] == ["quarantined"]
 
 
 def test_an_entry_that_is_over_counts_no_more(command: Command, tmp_path: Path) -> None:
@@ -114,7 +124,7 @@ def test_an_entry_that_is_over_counts_no_more(command: Command, tmp_path: Path) 
     ("words", "says"),
     [
         (("aply", *GIVEN), "unknown slower measure 'aply'; valid: apply"),
-        (("apply", *GIVEN[:-1], "2099-01-01"), "expires 2099-01-01 for what was added"),
+        (("apply", *GIVEN[:-1], "2099-01-01"), "^the entry: 1 problem\nexpires 2099-01-01"),
         (("apply", *GIVEN, "--up-to", "0"), "up_to: input should be greater than 0"),
         (("apply", *GIVEN, "--run", "run-2"), "unknown run 'run-2'"),
     ],

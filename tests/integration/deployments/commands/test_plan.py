@@ -76,6 +76,29 @@ def test_git_leaves_out_what_runs_leave(repository: Path) -> None:
     assert status.stdout == "?? stages.toml\n"
 
 
+def test_a_package_that_setuptools_would_find_beside_the_runs_is_named(repository: Path) -> None:
+    """Else the first run could not install it; runs that lie elsewhere are in nobody's way."""
+    (repository / "pyproject.toml").write_text('[project]\nname = "shop"\nversion = "1"\n')
+    (repository / "shop").mkdir()
+    (repository / "shop" / "__init__.py").touch()
+    elsewhere = command(repository, "init")
+    (repository / "stages.toml").unlink()
+    words = ["init", "--repository", str(repository), "--report-dir", str(repository / "reports")]
+    inside = CliRunner().invoke(app, words, catch_exceptions=False)
+
+    assert '[tool.setuptools]\npackages = ["shop"]\n' in inside.output
+    assert "[tool.setuptools]" not in elsewhere.output
+
+
+def test_two_profiles_of_one_stage_are_refused(repository: Path) -> None:
+    """A run keeps one, and which of them would be chance."""
+    (repository / "stages.toml").write_text(FILE)
+    asked = ["--profiler", "unit=time", "--profiler", "unit=memory"]
+
+    with pytest.raises(ConfigError, match="--profiler: unit is there twice"):
+        command(repository, "run", "unit", *asked)
+
+
 def test_a_plan_shows_what_would_run_and_what_would_not(repository: Path) -> None:
     """With the time that the owner allows at most; nothing is known of a stage that has never run."""
     (repository / "stages.toml").write_text(FILE)

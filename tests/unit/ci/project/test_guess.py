@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from kvsync.ci.project.choice import stages_of
-from kvsync.ci.project.guess import guess, guess_with_preparation
+from kvsync.ci.project.guess import guess, guess_with_preparation, packages_to_name
 from kvsync.ci.project.reading import parse_project, read_project
 from kvsync.ci.project.writing import as_toml
 from kvsync.errors import ConfigError
@@ -105,7 +105,7 @@ def test_a_first_file_prepares_what_is_needed_and_is_read_again(tmp_path: Path) 
     make(
         tmp_path / "x",
         tests__unit__test_x_dot_py="",
-        pyproject_dot_toml="",
+        pyproject_dot_toml="[project]\n",
         requirements_dot_lock="",
         package_dot_json=json.dumps({"scripts": {"test": "jest"}}),
         package_lock_dot_json="",
@@ -126,3 +126,45 @@ def test_a_first_file_prepares_what_is_needed_and_is_read_again(tmp_path: Path) 
     }
     assert document["stages"]["unit"]["python"] == ".venv/bin/python"
     assert list(parse_project(text).stages) == ["unit", "node"]
+
+
+def test_settings_of_tools_are_no_package(tmp_path: Path) -> None:
+    """A `pyproject.toml` that only holds them cannot be installed."""
+    make(
+        tmp_path,
+        tests__test_x_dot_py="",
+        pyproject_dot_toml="[tool.pytest.ini_options]\n",
+        requirements_dot_txt="",
+    )
+
+    assert guess_with_preparation(tmp_path)["project"]["prepare"][-1] == [
+        ".venv/bin/pip",
+        "install",
+        "--quiet",
+        "pytest",
+        "-r",
+        "requirements.txt",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("files", "packages"),
+    [
+        ({"pyproject_dot_toml": "[project]\n"}, ["shop"]),
+        ({"pyproject_dot_toml": "[build-system]\nbuild-backend = 'hatchling.build'\n"}, []),
+        ({"pyproject_dot_toml": "[project]\n[tool.setuptools]\npackages = ['shop']\n"}, []),
+        ({"pyproject_dot_toml": "[project]\n", "src__x_dot_py": ""}, []),
+        ({"pyproject_dot_toml": "[tool.ruff]\n"}, []),
+        ({}, []),
+    ],
+    ids=["setuptools", "another backend", "named", "in src", "no package", "none"],
+)
+def test_packages_that_setuptools_would_look_for_have_to_be_named(
+    tmp_path: Path, files: dict[str, str], packages: list[str]
+) -> None:
+    """It would find the folder of the runs beside them, and refuse to build."""
+    make(tmp_path, shop__x_dot_py="", tests__test_x_dot_py="", **files)
+    for folder in ("shop", "tests"):
+        (tmp_path / folder / "__init__.py").touch()
+
+    assert packages_to_name(tmp_path) == packages

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from deployments.service.serve import Services, require_safe, surroundings
+from deployments.service.serve import Services, receiver_at, require_safe, surroundings
 from kvsync.ci.settings import ServeSettings, Settings, WebhookSettings
 from kvsync.errors import ConfigError
 
@@ -89,3 +89,8 @@ def test_an_address_that_others_reach_needs_a_password(host: str) -> None:
         require_safe(ServeSettings(host=host), {})
 
     require_safe(ServeSettings(host=host), {"PREFECT_API_AUTH_STRING": "user:password"})
+
+
+def test_webhooks_go_where_the_documents_say() -> None:
+    """One address for every server."""
+    assert receiver_at(Settings(webhook=WebhookSettings(port=4290))) == "http://127.0.0.1:4290/webhook"
