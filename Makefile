@@ -14,7 +14,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 KVSYNC_CI_TRACE ?=
 TRACE := $(if $(KVSYNC_CI_TRACE),--trace-file=$(KVSYNC_CI_TRACE))
 
-.PHONY: help install run test coverage everything check format lock clean
+.PHONY: help install run test coverage check format lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
@@ -29,7 +29,7 @@ ifdef ARGS
 	pytest $(TRACE) $(ARGS)
 else
 	@# In this order, the longest files first, so that no worker is left alone with one at the end.
-	pytest -n 3 --dist loadfile --no-loadscope-reorder $(TRACE) $(addprefix --ignore=,$(LEFT_OUT)) \
+	pytest -n 3 --dist loadfile --no-loadscope-reorder $(TRACE) \
 		tests/pipeline tests/e2e tests/property tests/integration tests/unit
 	@# What judges how quickly requests were answered: each test has a cluster of its own, and two leave it time enough.
 	pytest -n 2 --dist worksteal tests/chaos docs/sample/tests
@@ -49,11 +49,6 @@ coverage: $(VENV)/installed ## measure what the library's tests run, and fail if
 	kvsync-ci coverage $(VENV)/cache/coverage/coverage.json --html reports/coverage.html --of branches \
 		$(foreach part,codec.py 'sequence/**' 'index/**' routing.py subscriber.py manager.py,--path kvsync/$(part)=95)
 	kvsync-ci coverage $(VENV)/cache/coverage/coverage.json --minimum 90
-
-# A test that fails without the measurement fails with it, too, so that once is enough.
-everything: ## run what `coverage` and `test` run, each test once
-	$(MAKE) coverage
-	$(MAKE) test LEFT_OUT="$(LIBRARY_TESTS)"
 
 check: $(VENV)/installed ## ruff, mypy --strict, import-linter
 	ruff format --check .
