@@ -38,7 +38,8 @@ endif
 # What the library's own tests are: those of the pipeline start hundreds of processes that run none of it.
 OTHERS := ci deployments tasks testing __pycache__ conftest.py
 LIBRARY_TESTS := $(filter-out $(addprefix tests/unit/,$(OTHERS)),$(wildcard tests/unit/*)) tests/property \
-	tests/integration/gateway tests/integration/access tests/integration/simulator tests/integration/recordings \
+	tests/integration/gateway tests/integration/access tests/integration/indexer tests/integration/simulator \
+	tests/integration/recordings \
 	$(wildcard tests/integration/test_*.py)
 
 coverage: $(VENV)/installed ## measure what the library's tests run, and fail if it is too little
