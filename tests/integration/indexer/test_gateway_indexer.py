@@ -114,10 +114,10 @@ async def test_a_stopped_indexer_is_not_waited_for(site: Site) -> None:
     assert await is_held(client)
 
 
-async def test_without_an_indexer_there_are_no_snapshots(site: Site, tmp_path: Path) -> None:
+async def test_without_an_indexer_there_are_no_snapshots(site: Site, socket_folder: Path) -> None:
     """Another gateway that asks for them is told why, before anything is sent."""
     site.pods.append(Pod(name="gone", model="base", host="127.0.0.1", port=1, event_port=2))
-    client = await site.gateway(indexer={"mode": "shared", "socket": str(tmp_path / "indexer.sock")})
+    client = await site.gateway(indexer={"mode": "shared", "socket": str(socket_folder / "indexer.sock")})
 
     answer = await client.get("/index/snapshots")
 
@@ -125,11 +125,11 @@ async def test_without_an_indexer_there_are_no_snapshots(site: Site, tmp_path: P
     assert "No such file" in answer.json()["error"]["message"]
 
 
-async def test_gateways_share_an_indexer(site: Site, tmp_path: Path) -> None:
+async def test_gateways_share_an_indexer(site: Site, socket_folder: Path) -> None:
     """Both know what either has caused."""
     await site.engine("a")
-    address = str(tmp_path / "indexer.sock")
-    config = tmp_path / "gateway.json"
+    address = str(socket_folder / "indexer.sock")
+    config = socket_folder / "gateway.json"
     config.write_text(json.dumps({"pods": [asdict(pod) for pod in site.pods]}))
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "kvsync", "indexer", "--config", config, "--socket", address)
@@ -144,4 +144,4 @@ async def test_gateways_share_an_indexer(site: Site, tmp_path: Path) -> None:
     finally:
         process.send_signal(signal.SIGTERM)
     assert await process.wait() == 0
-    assert files(tmp_path) == [config]  # the socket is gone
+    assert files(socket_folder) == [config]  # the socket is gone

@@ -96,9 +96,9 @@ async def opened(address: str, background: Background) -> AsyncIterator[Site]:
 
 
 @pytest.fixture
-def address(tmp_path: Path) -> str:
+def address(socket_folder: Path) -> str:
     """A file to listen at."""
-    return str(tmp_path / "indexer.sock")
+    return str(socket_folder / "indexer.sock")
 
 
 async def test_answers_are_those_of_the_same_process(
