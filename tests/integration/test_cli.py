@@ -184,7 +184,8 @@ def test_an_indexer_that_finds_no_place_says_so(
 ) -> None:
     """Whether its socket or its port cannot be used."""
     config, _ = configuration(tmp_path, pods=[{"name": "a", "model": "m", "host": "127.0.0.1"}])
-    socket_at, options = str(tmp_path / "indexer.sock"), ["indexer", "--config", str(config)]
+    # A name, for a path in a run's temporary folder is too long for a socket.
+    socket_at, options = f"@kvsync-test-{os.getpid()}", ["indexer", "--config", str(config)]
     if argument == "--socket":
         assert exit_status([*options, "--socket", str(tmp_path / "none" / "indexer.sock")]) == 2
         assert "indexer.socket" in capsys.readouterr().err
