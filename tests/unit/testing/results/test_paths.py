@@ -6,20 +6,20 @@ from pathlib import Path
 from kvsync.testing.results.outcome import Check, StageResult, merge
 from kvsync.testing.results.paths import from_top
 
-TOP = Path("/srv/work/shop")
+TOP = Path("/srv/ci/shop")
 NOON = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 
 
 def test_paths_inside_are_shown_from_the_top_and_others_whole() -> None:
     """Also in a reason that is cut in its middle, and in a doubt; an address is no path."""
-    words = f"{TOP}/.venv/bin/python {TOP}/x.py /srv/work/shop2/y /usr/bin/z file://{TOP}/u"
+    words = f"{TOP}/.venv/bin/python {TOP}/x.py /srv/ci/shop2/y /usr/bin/z file://{TOP}/u"
     check = Check(name=f"exit status of {words}", kind="failed", detail=f"{TOP}/tests/a.py: no " + 400 * "x")
     result = merge("unit", [check], started_at=NOON).doubted(f"{TOP}/junit.xml is cut off")
 
     shown = from_top(result, TOP)
 
     assert shown.checks[0].name == (
-        f"exit status of .venv/bin/python x.py /srv/work/shop2/y /usr/bin/z file://{TOP}/u"
+        f"exit status of .venv/bin/python x.py /srv/ci/shop2/y /usr/bin/z file://{TOP}/u"
     )
     assert shown.checks[0].detail.startswith("tests/a.py: no x")
     assert (shown.doubt, shown.outcome) == ("junit.xml is cut off", result.outcome)
