@@ -56,18 +56,18 @@ def living(processes: list[psutil.Process]) -> list[psutil.Process]:
 
 def test_a_server_killed_while_paused(tmp_path: Path) -> None:
     """Its other processes notice nothing, so they are ended with the stage."""
-    with paused(tmp_path / "run") as processes:
+    with paused(tmp_path / "paused-7") as processes:
         processes[0].kill()
         processes[0].wait(TIMEOUT_S)
 
-    assert (living(processes), find(tmp_path / "run" / "ledger.jsonl", marked=[]).describe()) == ([], [])
+    assert (living(processes), find(tmp_path / "paused-7" / "ledger.jsonl", marked=[]).describe()) == ([], [])
 
 
 @pytest.mark.parametrize("also_the_server", [False, True], ids=["pipeline", "pipeline and server"])
 def test_a_pipeline_killed_while_a_server_is_paused(tmp_path: Path, also_the_server: bool) -> None:
     """Whoever clears up after the run finds the server's processes in its ledger."""
     with subprocess.Popen(
-        [sys.executable, "-c", PIPELINE, str(tmp_path / "run")], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", PIPELINE, str(tmp_path / "paused-7")], stdout=subprocess.PIPE, text=True
     ) as pipeline:
         assert pipeline.stdout is not None
         processes = [psutil.Process(int(pid)) for pid in pipeline.stdout.readline().split()]
@@ -77,7 +77,7 @@ def test_a_pipeline_killed_while_a_server_is_paused(tmp_path: Path, also_the_ser
     if also_the_server:
         processes[0].kill()
 
-    ledger = Ledger(tmp_path / "run" / "ledger.jsonl")
+    ledger = Ledger(tmp_path / "paused-7" / "ledger.jsonl")
     fates = clear(find(ledger.path, marked=[]), ledger)
 
     assert (living(processes), [why for why in fates.values() if why]) == ([], [])

@@ -66,8 +66,11 @@ def context(tmp_path: Path) -> StageContext:
 
 
 def fresh(folder: Path) -> StageContext:
-    """Return what a stage of the repository in this folder may use."""
-    run_dir = folder / "reports" / "run-1"
+    """Return what a stage of the repository in this folder may use.
+
+    One test clears up after the run, which ends all processes of its name: no other file has a run of it.
+    """
+    run_dir = folder / "reports" / "compared-7"
     ledger = Ledger(run_dir / "ledger.jsonl")
     return StageContext(
         run_dir=run_dir, repository=folder / "repository", ledger=ledger, stop=threading.Event()
@@ -91,7 +94,7 @@ def compared(context: StageContext) -> Compared:
 def run_of(context: StageContext, source: CommitSource | None = None) -> Run:
     """Return the run of the repository, or of a commit of it."""
     parameters = Parameters(
-        repository=context.repository, report_dir=context.run_dir.parent, run="run-1", source=source
+        repository=context.repository, report_dir=context.run_dir.parent, run=context.run_dir.name, source=source
     )
     return Run(parameters, Installation(Settings()))
 

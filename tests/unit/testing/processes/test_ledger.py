@@ -28,8 +28,8 @@ Start = Callable[..., "subprocess.Popen[bytes]"]
 
 @pytest.fixture
 def ledger(tmp_path: Path) -> Ledger:
-    """An empty ledger of the run "run-7"."""
-    return Ledger(tmp_path / "run-7" / "ledger.jsonl")
+    """An empty ledger of the run "ledger-7", a name that no other file clears up after."""
+    return Ledger(tmp_path / "ledger-7" / "ledger.jsonl")
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def test_what_was_not_released_is_left_over_newest_first(ledger: Ledger) -> None
 
     assert [entry.name for entry in found] == ["/nowhere/c", "/nowhere/a"]
     assert found[1].facts == {"owner": "me", "size": 3}
-    assert found[1].run == "run-7"
+    assert found[1].run == "ledger-7"
     assert found[0] == third
 
 
@@ -206,11 +206,11 @@ def test_strays_are_found_by_the_mark_of_their_run(ledger: Ledger, start: Start)
     start(SLEEPS, environment={"KVSYNC_RUN": "run-8"})
     child = psutil.Process(process.pid).children()[0]
 
-    found = find_strays("run-7")
+    found = find_strays("ledger-7")
 
     assert {each.pid for each in found} == {process.pid, child.pid}
     end(found)
-    wait_for(lambda: find_strays("run-7") == [], what="no strays", timeout_s=5)
+    wait_for(lambda: find_strays("ledger-7") == [], what="no strays", timeout_s=5)
 
 
 def test_several_may_remove_a_folder_at_the_same_time(tmp_path: Path) -> None:
