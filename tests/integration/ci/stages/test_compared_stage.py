@@ -94,7 +94,10 @@ def compared(context: StageContext) -> Compared:
 def run_of(context: StageContext, source: CommitSource | None = None) -> Run:
     """Return the run of the repository, or of a commit of it."""
     parameters = Parameters(
-        repository=context.repository, report_dir=context.run_dir.parent, run=context.run_dir.name, source=source
+        repository=context.repository,
+        report_dir=context.run_dir.parent,
+        run=context.run_dir.name,
+        source=source,
     )
     return Run(parameters, Installation(Settings()))
 
