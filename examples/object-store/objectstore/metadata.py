@@ -125,9 +125,10 @@ class Metadata:
         update = "UPDATE chunk SET servers = array_remove(servers, %s) WHERE object_id = %s AND number = %s"
         await self._execute(update, (server, chunk.object_id, chunk.number))
 
-    async def chunks(self, object_id: UUID) -> list[Chunk]:
-        """Return the chunks of an object in their order."""
-        return await self._all(Chunk, f"{_CHUNKS} WHERE object_id = %s ORDER BY number", (object_id,))
+    async def chunks(self, object_id: UUID, limit: int | None = None) -> list[Chunk]:
+        """Return the chunks of an object in their order, all or the first."""
+        query = f"{_CHUNKS} WHERE object_id = %s ORDER BY number LIMIT %s"
+        return await self._all(Chunk, query, (object_id, limit))
 
     async def publish(self, object_id: UUID, name: str, size: int, sha256: str) -> StoredObject:
         """Make an uploaded object the visible one of its name. Raises Conflict where it is no longer one."""
@@ -175,9 +176,15 @@ class Metadata:
         async with self._connection() as connection:
             return [row[0] for row in await (await connection.execute(query, (grace_s,))).fetchall()]
 
-    async def forget(self, object_id: UUID) -> None:
-        """Remove all that is known of an object."""
-        await self._execute("DELETE FROM object WHERE id = %s", (object_id,))
+    async def forget(self, object_id: UUID, numbers: Sequence[int]) -> None:
+        """Remove what is known of these chunks of an object, and with its last chunk the object."""
+        chunks = "DELETE FROM chunk WHERE object_id = %s AND number = ANY(%s)"
+        emptied = (
+            "DELETE FROM object WHERE id = %s AND NOT EXISTS (SELECT FROM chunk WHERE object_id = object.id)"
+        )
+        async with self._connection() as connection, connection.transaction():
+            await connection.execute(chunks, (object_id, list(numbers)))
+            await connection.execute(emptied, (object_id,))
 
     async def short_of_copies(self, healthy: Iterable[str], copies: int, limit: int = 1000) -> list[Chunk]:
         """Return chunks of visible files that have fewer copies on `healthy` servers than they should."""

@@ -1,6 +1,10 @@
-"""How large things are in each profile."""
+"""How large things are in each profile, and which speeds are demanded."""
 
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+import pytest
 
 MB = 1_000_000
 GB = 1_000_000_000
@@ -36,4 +40,15 @@ FULL = Sizes(
     is_full=True,
 )
 
+CORES = 4
+"""Of the machine of which speeds are demanded: gateway, servers, database and client share them."""
+
 BY_NAME = {"quick": QUICK, "full": FULL}
+
+
+def demand(rates: Mapping[str, float], at_least: float, sizes: Sizes) -> None:
+    """Fail where bytes per second are too few, if speeds are demanded; skip where a machine is too small."""
+    said = {way: f"{rate / MB:.1f} MB/s" for way, rate in rates.items()}
+    if sizes.is_full and (cores := len(os.sched_getaffinity(0))) < CORES:
+        pytest.skip(f"measured {said}, but not judged: that takes {CORES} cores, and here are {cores}")
+    assert not sizes.is_full or min(rates.values()) > at_least, said

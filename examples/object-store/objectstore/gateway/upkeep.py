@@ -5,7 +5,7 @@ Any number of gateways may do it at once: each step may be done twice.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from uuid import UUID
 
 from objectstore.errors import Conflict, Invalid, ObjectStoreError, Unavailable
@@ -17,6 +17,9 @@ from objectstore.names import chunk_of, server_id
 from objectstore.settings import Settings
 
 log = logging.getLogger(__name__)
+
+_AT_ONCE = 100
+"""How many chunks of one object are removed before it is the next object's turn."""
 
 
 class Upkeep:
@@ -75,18 +78,29 @@ class Upkeep:
                 log.warning("a chunk has too few copies: %s", exc)
 
     async def clean(self) -> None:
-        """Remove uploads that nobody goes on with, and the chunks of what is deleted."""
-        await self._metadata.give_up_stale(self._settings.stale_s)
-        for object_id in await self._metadata.remains(self._settings.grace_s):
-            try:
-                await self._erase(object_id)
-            except Unavailable as exc:
-                log.warning("chunks are left for later: %s", exc)
+        """Remove uploads that nobody goes on with, and the chunks of what is deleted.
 
-    async def _erase(self, object_id: UUID) -> None:
-        """Remove an object with its chunks. Raises Unavailable while a server that has some is silent."""
+        Objects take turns, a few chunks each: what is small does not wait for what is large.
+        """
+        await self._metadata.give_up_stale(self._settings.stale_s)
+        goes_on = True
+        while goes_on:
+            remains = await self._metadata.remains(self._settings.grace_s)
+            goes_on = any([await self._erase_some(object_id) for object_id in remains])
+
+    async def _erase_some(self, object_id: UUID) -> bool:
+        """Remove the next chunks of an object, and it with the last; say whether it needs another turn."""
+        chunks = await self._metadata.chunks(object_id, limit=_AT_ONCE)
+        try:
+            await self._erase(object_id, chunks)
+        except Unavailable as exc:
+            log.warning("chunks are left for later: %s", exc)
+            return False
+        return len(chunks) == _AT_ONCE
+
+    async def _erase(self, object_id: UUID, chunks: Sequence[Chunk]) -> None:
+        """Remove chunks of an object. Raises Unavailable while a server that has some is silent."""
         fleet = self._store.fleet
-        chunks = await self._metadata.chunks(object_id)
         holders = {server for chunk in chunks for server in chunk.servers if server in fleet.servers}
         if silent := holders - fleet.alive():
             raise Unavailable(f"no heartbeat of {', '.join(sorted(silent))}")
@@ -94,7 +108,7 @@ class Upkeep:
             name = chunk_of(object_id, chunk.number)
             for server in holders.intersection(chunk.servers):
                 await self._storage.delete(fleet.servers[server].address, name)
-        await self._metadata.forget(object_id)
+        await self._metadata.forget(object_id, [chunk.number for chunk in chunks])
 
     async def _move(self, chunk: Chunk, server: str) -> None:
         """Take a chunk off a server that leaves: before, there are as many copies of it on others."""

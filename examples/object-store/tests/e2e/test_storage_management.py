@@ -142,6 +142,23 @@ def test_deletion_without_a_server(
     assert [own_cluster.chunk_client(each).health().chunks for each in "abc"] == [0, 0, 0]
 
 
+def test_small_removal_beside_a_large_one(own_cluster: Cluster, files: FileClient) -> None:
+    """What a small file leaves does not wait until all of a large one is gone."""
+    many = 50_000
+    files.upload("small", CONTENT)
+    own_cluster.tables.rows(
+        "WITH large AS (INSERT INTO object (id, name, content_type, state, changed_at) VALUES "
+        "(gen_random_uuid(), 'large', 'text/plain', 'deleted', now() - interval '1 hour') RETURNING id) "
+        "INSERT INTO chunk SELECT id, number, 1, 0, '{a}' "
+        "FROM large, generate_series(1, %s) number RETURNING 1",
+        many,
+    )
+    files.delete("small")
+
+    eventually(lambda: not own_cluster.tables.states("small"), "it is forgotten")
+    assert 0 < len(own_cluster.tables.chunks("large")) < many
+
+
 def test_damaged_chunk(own_cluster: Cluster, servers: dict[str, Program], files: FileClient) -> None:
     """A chunk whose bytes changed on a disk is read from its other copy, and never given out."""
     files.upload("damaged", CONTENT)
