@@ -56,6 +56,7 @@ def test_every_test_of_a_suite_has_a_line_or_goes_beyond() -> None:
         "test_server_addition_refused",
         "test_damaged_chunk",
         "test_deletion_without_a_server",
+        "test_small_removal_beside_a_large_one",
     }
 
 
