@@ -9,7 +9,7 @@ import asyncio
 import logging
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
@@ -117,7 +117,7 @@ class EventManager:
         self._claim_s = claim_s
         self._remembered: dict[Source, SourceSnapshot] = {}
         self._followed: dict[Source, _Followed] = {}
-        self._contents: dict[Source, Content] = {}
+        self._contents: defaultdict[Source, Content] = defaultdict(Content)
         self._ranks: dict[str, list[_Followed]] = {}
 
     async def run(self) -> None:
@@ -164,7 +164,7 @@ class EventManager:
             made_at=self._wall_clock(),
             hash_seed=self._index.seed,
             memory=memory,
-            left_out=self._content(source).kept,
+            left_out=self._contents[source].kept,
             held=held,
         )
 
@@ -183,7 +183,7 @@ class EventManager:
 
     def left_out(self, source: Source) -> Mapping[str, int]:
         """Return how many blocks the source holds that the index does not, by reason."""
-        return self._content(source).left_out
+        return self._contents[source].left_out
 
     def doubt(self, source: Source, by: str, reason: str) -> None:
         """Say why a source is not EXACT although its events came; `by` names who says so, "" ends it."""
@@ -192,7 +192,7 @@ class EventManager:
 
     def apply(self, source: Source, batch: EventBatch) -> str:
         """Apply the next batch of a source; returns why not all that it announced is in the index."""
-        content = self._content(source)
+        content = self._contents[source]
         content.announced(source, batch.rank)
         self.changes += 1
         applied = self._index.apply_batch(source, batch.events)
@@ -203,14 +203,17 @@ class EventManager:
                 self.applied[source.pod, label] += count
         return content.flaw
 
-    def take(self, source: Source, payload: bytes) -> Intake | None:
-        """Apply the next message of a source from its bytes, if it is as most are; None: `apply` it."""
-        content = self._content(source)
-        taken = self._index.apply_payload(source, payload) if content.is_whole else None
+    def take(self, source: Source, payloads: Sequence[bytes]) -> Intake | None:
+        """Apply the next messages of a source from their bytes, up to the first that is not as most are.
+
+        None: that is the first of all, to be given to `apply`.
+        """
+        content = self._contents[source]
+        taken = self._index.apply_payloads(source, payloads) if content.is_whole else None
         if taken is None:
             return None
-        self.changes += 1
-        rank, stored, removed, *counts = taken
+        messages, rank, stored, removed, *counts = taken
+        self.changes += messages
         content.announced(source, rank)
         for kind, count in (("stored", stored), ("removed", removed)):
             if count:
@@ -218,10 +221,7 @@ class EventManager:
         for label, count in zip(TAKEN, counts, strict=True):
             if count:
                 self.applied[source.pod, label] += count
-        return Intake(stored + removed, content.flaw)
-
-    def _content(self, source: Source) -> Content:
-        return self._contents.setdefault(source, Content())
+        return Intake(stored + removed, content.flaw, messages)
 
     def forget(self, source: Source, reason: str) -> None:
         """Drop everything known of a source."""

@@ -18,13 +18,13 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 
 import zmq
 
-from kvsync.codec import UNKNOWN_TAG, decode, decode_sequence, encode_sequence
+from kvsync.codec import UNKNOWN_TAG, decode, encode_sequence
 from kvsync.config import SubscriberOptions
 from kvsync.connection import Alarm, Connection, Context, Line, Link
 from kvsync.errors import ConfigError, DecodeError
@@ -295,19 +295,27 @@ class Subscriber:
 
     def _read_live(self, inbox: LiveInbox) -> bool:
         """Read live messages for one turn; returns whether there may be more."""
-        message = None
-        try:
-            for _ in self._turn():
-                if taken := inbox.take():
-                    number, payload = message = taken
-                    self._do(self._tracker.receive(decode_sequence(number), payload))
-        except zmq.Again:
-            self._caught_up_at = self._clock()
-            return False
-        finally:
-            if message and self._tracker.state is State.EXACT:
-                self._postpone_probe()  # Otherwise a busy source would never be mended.
-        return True
+        has_more = has_read = False
+        for _ in self._turn():
+            numbers, payloads, has_more = inbox.take_some()
+            has_read |= bool(numbers)
+            self._receive(numbers, payloads)
+            if not has_more:
+                self._caught_up_at = self._clock()
+                break
+        if has_read and self._tracker.state is State.EXACT:
+            self._postpone_probe()  # Otherwise a busy source would never be mended.
+        return has_more
+
+    def _receive(self, numbers: Sequence[int], payloads: Sequence[bytes]) -> None:
+        """Do what live frames mean; those that are simply the next, together."""
+        while numbers:
+            if count := self._tracker.follow(numbers, payloads):
+                self._deliver(numbers[0], payloads[:count])
+            else:
+                count = 1
+                self._do(self._tracker.receive(numbers[0], payloads[0]))
+            numbers, payloads = numbers[count:], payloads[count:]
 
     def _read_replay(self) -> bool:
         """Read answers for one turn; returns whether there may be more."""
@@ -435,7 +443,7 @@ class Subscriber:
         for step in steps:
             match step:
                 case Deliver():
-                    self._deliver(step)
+                    self._deliver(step.sequence, [step.payload])
                 case Restore():
                     assert self._remembered
                     self._flaw, self._remembered = self._remembered.restore(), None
@@ -446,28 +454,31 @@ class Subscriber:
                     self._stop_replay()
                     self._repetition = self._repeat(step)
 
-    def _deliver(self, step: Deliver) -> None:
-        received = self._take(self._source, step.payload) or self._read(step)
-        if received:
-            events, self._flaw = received
-            self._batches += 1
-            self._events += events
-            self._last_event_at = self._clock()
+    def _deliver(self, number: int, payloads: Sequence[bytes]) -> None:
+        """Apply frames, of which the first has this number."""
+        while payloads:
+            received, count = self._take(self._source, payloads) or self._read(number, payloads[0]), 1
+            if received:
+                events, self._flaw, count = received
+                self._batches += count
+                self._events += events
+                self._last_event_at = self._clock()
+            number, payloads = number + count, payloads[count:]
 
-    def _read(self, step: Deliver) -> Intake | None:
+    def _read(self, number: int, payload: bytes) -> Intake | None:
         try:
-            batch = decode(step.payload)
+            batch = decode(payload)
         except DecodeError as error:
             self._fault(error.reason, str(error))
-            self._tracker.damaged(f"undecodable batch {step.sequence}")
+            self._tracker.damaged(f"undecodable batch {number}")
             return None
         if any(map(_is_clearing, batch.events)):
-            self._tracker.cleared(step.sequence)
+            self._tracker.cleared(number)
         for skipped in batch.skipped:
             self._fault(skipped.reason, skipped.detail)
             # Engines add kinds of events that say nothing about blocks; one of a known kind is a loss.
             if skipped.reason != UNKNOWN_TAG:
-                self._tracker.damaged(f"unreadable event in batch {step.sequence}: {skipped.reason}")
+                self._tracker.damaged(f"unreadable event in batch {number}: {skipped.reason}")
         return Intake(len(batch.events), self._sink.apply(self._source, batch) or "")
 
     def _fault(self, reason: str, detail: str) -> None:
@@ -476,7 +487,7 @@ class Subscriber:
             log.warning("%s: %s (%d more since the last such line)", self._source, detail, held_back)
 
 
-def _take_nothing(source: Source, payload: bytes) -> None:
+def _take_nothing(source: Source, payloads: Sequence[bytes]) -> None:
     """Decode every message."""
 
 

@@ -44,10 +44,11 @@ PyDoc_STRVAR(bind_holding_doc,
 "Say where the fields of kvsync.index.holding are: the class and the names that index.c lists.");
 
 PyDoc_STRVAR(apply_doc,
-"apply(holdings, room, seed, source, payload, /)\n--\n\n"
-"Apply a common message to what its source holds, at most `room` blocks. Returns the rank that it names, and how\n"
-"many events were of stored and of removed blocks, how many blocks were stored, removed, unkeyed and\n"
-"unknown_removed; None, and nothing is changed: take Python's way.");
+"apply(holdings, room, seed, source, payloads, /)\n--\n\n"
+"Apply messages of a source, one after the other, to what it holds, at most `room` blocks, up to the first that is\n"
+"not common. Returns how many were, the rank that the last of them names, and how many events were of stored and of\n"
+"removed blocks, how many blocks were stored, removed, unkeyed and unknown_removed; None, and nothing is changed:\n"
+"take Python's way with the first.");
 
 PyDoc_STRVAR(place_doc,
 "place(holding, masks, hashes, owns, room, /)\n--\n\n"

@@ -5,7 +5,8 @@
 #include "xxh3.h"
 
 typedef struct {
-    uint64_t stored_events, removed_events, stored, removed, unkeyed, unknown;
+    uint64_t messages, rank, stored_events, removed_events, stored, removed, unkeyed, unknown;
+    uint8_t has_rank;
 } Done;
 
 /* ---- applying it ---- */
@@ -184,16 +185,17 @@ static int apply(Source *source, const PlainBatch *batch, Done *done)
 }
 
 /* Py_BuildValue() would cost more than all else of a small message. */
-static PyObject *told(const PlainBatch *batch, const Done *done)
+static PyObject *told(const Done *done)
 {
-    const uint64_t counts[] = {done->stored_events, done->removed_events, done->stored, done->removed, done->unkeyed,
-                               done->unknown};
-    PyObject *made = PyTuple_New(7);
+    const uint64_t counts[] = {done->messages, done->rank, done->stored_events, done->removed_events, done->stored,
+                               done->removed, done->unkeyed, done->unknown};
+    PyObject *made = PyTuple_New(8);
     if (!made) return NULL;
-    PyTuple_SET_ITEM(made, 0, batch->has_rank ? PyLong_FromUnsignedLongLong(batch->rank) : Py_NewRef(Py_None));
-    for (int i = 0; i < 6; i++)
-        PyTuple_SET_ITEM(made, i + 1, PyLong_FromUnsignedLongLong(counts[i]));
-    for (int i = 0; i < 7; i++)
+    for (int i = 0; i < 8; i++) {
+        PyObject *item = i == 1 && !done->has_rank ? Py_NewRef(Py_None) : PyLong_FromUnsignedLongLong(counts[i]);
+        PyTuple_SET_ITEM(made, i, item);
+    }
+    for (int i = 0; i < 8; i++)
         if (!PyTuple_GET_ITEM(made, i)) {
             Py_DECREF(made);
             return NULL;
@@ -201,30 +203,45 @@ static PyObject *told(const PlainBatch *batch, const Done *done)
     return made;
 }
 
+/* Apply a message if it is common: 1; 0 if it is not. -1 with an exception: some of it may have been applied. */
+static int apply_one(Source *source, PyObject *holding, PyObject *payload, Done *done)
+{
+    PlainBatch *batch = NULL;
+    int is_fit = 0;
+    if (PyBytes_CheckExact(payload) && !source_look(holding, source)) {
+        batch = plain_read((const uint8_t *)PyBytes_AS_STRING(payload), (size_t)PyBytes_GET_SIZE(payload));
+        is_fit = batch ? source_fits(source, batch) : 0;
+    }
+    if (is_fit <= 0) {
+        if (PyErr_Occurred() && PyErr_ExceptionMatches(PyExc_MemoryError)) return -1;
+        PyErr_Clear();
+        return 0;
+    }
+    if (apply(source, batch, done)) return -1;
+    done->messages++;
+    done->has_rank = batch->has_rank;
+    done->rank = batch->rank;
+    return 1;
+}
+
 PyObject *core_apply(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs)
 {
     Source source;
     Done done = {0};
-    if (nargs != 5 || !PyDict_Check(args[0]))
-        return PyErr_Format(PyExc_TypeError, "apply takes a dict and four more arguments");
-    PyObject *holding = PyDict_GetItemWithError(args[0], args[3]), *payload = args[4];
+    if (nargs != 5 || !PyDict_Check(args[0]) || !(PyList_Check(args[4]) || PyTuple_Check(args[4])))
+        return PyErr_Format(PyExc_TypeError, "apply takes a dict, three more arguments and a list or tuple");
+    PyObject *holding = PyDict_GetItemWithError(args[0], args[3]);
     if (!holding && PyErr_Occurred()) return NULL;
     source.room = PyLong_AsUnsignedLongLong(args[1]);
     source.seed = PyLong_AsUnsignedLongLong(args[2]);
-    PlainBatch *batch = NULL;
-    int is_fit = 0;
-    if (holding && PyBytes_CheckExact(payload) && !PyErr_Occurred() && !source_look(holding, &source)) {
-        batch = plain_read((const uint8_t *)PyBytes_AS_STRING(payload), (size_t)PyBytes_GET_SIZE(payload));
-        is_fit = batch ? source_fits(&source, batch) : 0;
+    int is_applied = holding && !PyErr_Occurred();
+    PyErr_Clear();
+    for (Py_ssize_t i = 0; is_applied && i < PySequence_Fast_GET_SIZE(args[4]); i++) {
+        is_applied = apply_one(&source, holding, PySequence_Fast_GET_ITEM(args[4], i), &done);
+        if (is_applied < 0) return NULL;
     }
-    if (is_fit <= 0) {
-        if (!PyErr_Occurred()) Py_RETURN_NONE;
-        if (PyErr_ExceptionMatches(PyExc_MemoryError)) return NULL;
-        PyErr_Clear();
-        Py_RETURN_NONE;
-    }
-    if (apply(&source, batch, &done)) return NULL;
-    return told(batch, &done);
+    if (!done.messages) Py_RETURN_NONE;
+    return told(&done);
 }
 
 /* ---- blocks of events that took Python's way ---- */

@@ -57,11 +57,12 @@ class PrefixIndex:
     Each source's block size (tokens) is learnt from its events; with `block_size`, blocks of another one are
     counted and left out.
 
-    `apply_payload` applies a message of a source straight from its bytes, if it is as most are and the core
-    is compiled. None, and nothing is changed: it is to be decoded for `apply_batch`.
+    `apply_payloads` applies messages of a source (a list or tuple) straight from their bytes, up to the first
+    that is not as most are, if the core is compiled. None, and nothing is changed: that is the first of all,
+    which is to be decoded for `apply_batch`.
     """
 
-    apply_payload: Taker
+    apply_payloads: Taker
 
     def __init__(
         self,
@@ -78,7 +79,7 @@ class PrefixIndex:
         self._tables = tables()
         self._contexts: dict[_Context, Numbers] = {}  # own hash -> mask
         self._holdings: dict[Source, Holding] = {}
-        self.apply_payload = self._tables.taker(self._holdings, max_blocks_per_source, seed)
+        self.apply_payloads = self._tables.taker(self._holdings, max_blocks_per_source, seed)
         self._by_bit: dict[int, Holding] = {}
         self._sizes: dict[str, Counter[int]] = {}  # model -> block size -> sources
         self._keyed = 0  # mask of the sources that announce extra keys

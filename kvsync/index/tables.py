@@ -24,11 +24,11 @@ Named = tuple[Sequence[int], Sequence[int]]
 TAKEN = ("stored", "removed", "unkeyed", "unknown_removed")
 """Labels of `Applied` of all that a message can do that is applied from its bytes."""
 
-Taken = tuple[int | None, int, int, int, int, int, int]
-"""What a message did that was applied from its bytes: the rank that it names; how many of its events were of
-stored and of removed blocks; and the counts of TAKEN."""
+Taken = tuple[int, int | None, int, int, int, int, int, int]
+"""What messages did that were applied from their bytes: how many they are; the rank that the last one names;
+how many of their events were of stored and of removed blocks; and the counts of TAKEN."""
 
-Taker = Callable[[Source, bytes], Taken | None]
+Taker = Callable[[Source, Sequence[bytes]], Taken | None]
 
 READ = (
     *("number", "block_size", "announced_size", "blocks", "masks", "loras", "copies", "sharers", "orphans"),
@@ -43,7 +43,8 @@ class Tables:
     make: Callable[[], Numbers] = dict
 
     def taker(self, holdings: Mapping[Source, Holding], room: int, seed: int) -> Taker:
-        """Return what applies a message of a source if it is as most are; None: nothing was changed."""
+        """Return what applies messages of a source up to the first that is not as most are; None: that is the
+        first of all."""
         return _take_nothing
 
     def ends(self, masks: Numbers, hashes: Sequence[int], alive: int = -1) -> Iterable[tuple[int, int]]:
@@ -136,7 +137,7 @@ def tables() -> Tables:
     return Tables() if core.compiled is None else NativeTables(core.compiled)
 
 
-def _take_nothing(source: Source, payload: bytes) -> None:
+def _take_nothing(source: Source, payloads: Sequence[bytes]) -> None:
     """Take no message from its bytes."""
 
 

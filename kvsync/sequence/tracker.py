@@ -30,11 +30,22 @@ at once through a ROUTER that keeps 1000 messages for each peer and drops what i
 the end marker too. One who has fallen behind is told by replays of frames that are still on their way to him.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 
 from xxhash import xxh3_64_intdigest
 
-from kvsync.sequence.values import Counters, Deliver, Forget, Memory, Replay, Restore, State, Step
+from kvsync.sequence.values import (
+    Counters,
+    Deliver,
+    Forget,
+    Memory,
+    Replay,
+    Restore,
+    RunningReplay,
+    State,
+    Step,
+)
 
 WINDOW = 1024
 """Delivered frames whose digests are remembered: far more than a network reorders or repeats."""
@@ -70,19 +81,6 @@ MAX_HEALS = 3
 """Full replays made to mend an unreadable frame; the ring is large and may hold the same bytes."""
 
 
-@dataclass(slots=True, kw_only=True)
-class _Replaying:
-    """A replay that was asked for. `heals`: it may replace everything delivered so far."""
-
-    heals: bool
-    reach: int | None  # last frame delivered when it was asked for: a ring without it is another one
-    heard: int  # newest live frame at that time
-    newest: int | None = None
-    frames: int = 0
-    torn: bool = False  # frames were lost between those that came
-    progress: bool = False
-
-
 class SequenceTracker:
     """The state of one publisher. Does no input or output and has no clock.
 
@@ -104,7 +102,7 @@ class SequenceTracker:
         self._digests: dict[int, int] = {}
         self._confirmed: int | None = None
         self._replays = replays
-        self._replay: _Replaying | None = None
+        self._replay: RunningReplay | None = None
         self._fits = fits
         self._attempts = 0
         self._rounds = 0
@@ -153,6 +151,22 @@ class SequenceTracker:
         self._replay = None
         self.state, self.reason = State.BLIND, "not connected"
         return []
+
+    def follow(self, numbers: Sequence[int], payloads: Sequence[bytes]) -> int:
+        """Note those of these live frames as delivered that are simply next; returns how many."""
+        if self.state in (State.BLIND, State.CATCHING_UP):
+            return 0
+        first, count, digests = self._next(), 0, self._digests
+        for number, payload in zip(numbers, payloads, strict=True):
+            if number != first + count:
+                break
+            digests[number] = xxh3_64_intdigest(payload)
+            count += 1
+        if count:
+            self.last, self._conflicts = first + count - 1, 0
+            self.live, self._heard = max(self.live or 0, self.last), max(self._heard, self.last)
+            self._trim()
+        return count
 
     def receive(self, number: int, payload: bytes) -> list[Step]:
         """Say what a live frame means. While not connected it means nothing: a replay will bring it."""
@@ -297,7 +311,7 @@ class SequenceTracker:
         self._catch_up(f"frames {self._next()} to {number - 1} are missing")
         return self._ask()
 
-    def _bring(self, replay: _Replaying, number: int, payload: bytes) -> list[Step]:
+    def _bring(self, replay: RunningReplay, number: int, payload: bytes) -> list[Step]:
         """Deliver a replayed frame, or let it wait for those before it."""
         is_new = number not in self._waiting
         if is_new and self.state is not State.CATCHING_UP:  # a probe found the tail that was lost
@@ -311,12 +325,12 @@ class SequenceTracker:
             replay.progress |= self._wait(number, payload)
         return []
 
-    def _follows_live(self, replay: _Replaying, number: int) -> bool:
+    def _follows_live(self, replay: RunningReplay, number: int) -> bool:
         """Whether the ring has moved beyond what live frames, which come without a hole, have reached yet."""
         last = -1 if self.last is None else self.last
         return number > last and replay.heard < self._heard <= last and not self._unproved
 
-    def _begin(self, replay: _Replaying, number: int) -> list[Step]:
+    def _begin(self, replay: RunningReplay, number: int) -> list[Step]:
         """Judge the first frame of a replay by where it begins."""
         if replay.heals and number == 0:
             replay.heals = False
@@ -377,7 +391,7 @@ class SequenceTracker:
             return self._ask()
         return self._rest(f"{MAX_ROUNDS} replays in a row were cut off")
 
-    def _retry(self, replay: _Replaying, reason: str, *, answered: bool) -> list[Step]:
+    def _retry(self, replay: RunningReplay, reason: str, *, answered: bool) -> list[Step]:
         self._attempts += 1
         if self._attempts <= RETRIES:
             return self._ask(heals=replay.heals, delay_s=FIRST_DELAY_S * 2 ** (self._attempts - 1))
@@ -416,7 +430,7 @@ class SequenceTracker:
         if self._replays:
             self._count("replays")
         heals = heals and not self._unproved  # What is remembered is proved first.
-        self._replay = _Replaying(heals=heals, reach=self.last, heard=self._heard)
+        self._replay = RunningReplay(heals=heals, reach=self.last, heard=self._heard)
         return [Replay(0 if heals else self._overlap(), delay_s)]
 
     def _overlap(self) -> int:
@@ -435,9 +449,12 @@ class SequenceTracker:
         self.last = number
         self.live = number if self.live is None else max(number, self.live)
         self._digests[number] = xxh3_64_intdigest(payload)
-        if len(self._digests) > WINDOW:
-            del self._digests[next(iter(self._digests))]
+        self._trim()
         return Deliver(number, payload, replayed)
+
+    def _trim(self) -> None:
+        while len(self._digests) > WINDOW:
+            del self._digests[next(iter(self._digests))]
 
     def _deliver_waiting(self) -> list[Step]:
         steps: list[Step] = []

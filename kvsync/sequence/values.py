@@ -70,3 +70,16 @@ class Counters:
     truncated: int = 0
     replay_failures: int = 0
     buffered_dropped: int = 0
+
+
+@dataclass(slots=True, kw_only=True)
+class RunningReplay:
+    """A replay that was asked for. `heals`: it may replace everything delivered so far."""
+
+    heals: bool
+    reach: int | None  # last frame delivered when it was asked for: a ring without it is another one
+    heard: int  # newest live frame at that time
+    newest: int | None = None
+    frames: int = 0
+    torn: bool = False  # frames were lost between those that came
+    progress: bool = False

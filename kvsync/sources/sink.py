@@ -1,6 +1,6 @@
 """Where a subscriber puts what it received."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 from kvsync.events import EventBatch, Source
@@ -17,11 +17,13 @@ class Sink(Protocol):
 
 
 class Intake(NamedTuple):
-    """How many events a message had, and why not all that its source announced is held, if that is so."""
+    """How many events messages had, and why not all that their source announced is held, if that is so."""
 
     events: int
     flaw: str
+    messages: int = 1
 
 
-Take = Callable[[Source, bytes], Intake | None]
-"""Applies the next message of a source from its bytes. None, and nothing was done: it is to be decoded."""
+Take = Callable[[Source, Sequence[bytes]], Intake | None]
+"""Applies the next messages of a source from their bytes, those that it can, in order. None, and nothing was
+done: the first of them is to be decoded."""

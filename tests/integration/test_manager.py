@@ -272,7 +272,7 @@ class Stumbling(PrefixIndex):
     def __init__(self, stone: Event) -> None:
         super().__init__(BLOCK_SIZE)
         self.stones = [stone]
-        self.apply_payload = lambda source, payload: None  # so that every event comes by here
+        self.apply_payloads = lambda source, payloads: None  # so that every event comes by here
 
     def apply_batch(self, source: Source, events: Sequence[Event]) -> list[Applied]:
         """Fail, if this event is among them."""

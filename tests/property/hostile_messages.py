@@ -90,7 +90,7 @@ def feed(seed: int) -> tuple[int, int]:
             position + (other & 192),
             kind & 15,
         )
-        if index.apply_payload(source, payload):
+        if index.apply_payloads(source, [payload]):
             taken += 1
         elif batch := core.built.decode(payload, LIMITS.events, LIMITS.hashes, LIMITS.tokens):
             read += 1

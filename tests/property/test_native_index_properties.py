@@ -154,14 +154,14 @@ class Pair:
     def apply(self, source: Source, payload: bytes) -> None:
         """Let both take a message; each event and block must count alike."""
         batch = decode(payload)
-        assert self.python.apply_payload(source, payload) is None
+        assert self.python.apply_payloads(source, [payload]) is None
         expected = summed(self.python.apply_batch(source, batch.events))
-        taken = self.native.apply_payload(source, payload)
+        taken = self.native.apply_payloads(source, [payload])
         if taken is None:
             assert summed(self.native.apply_batch(source, batch.events)) == expected
             return
         self.direct += 1
-        rank, stored, removed, *counts = taken
+        _, rank, stored, removed, *counts = taken
         kinds = [type(event) for event in batch.events]
         assert (rank, stored, removed) == (batch.rank, kinds.count(BlockStored), kinds.count(BlockRemoved))
         assert Counter(dict(zip(LABELS, counts, strict=True))) == expected

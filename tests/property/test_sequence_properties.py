@@ -54,7 +54,11 @@ class World:
     def live(self, frame: Frame) -> None:
         """Let a frame arrive on the live stream."""
         self.came_live = True
-        self.take(self.tracker.receive(*frame))
+        number, payload = frame
+        if self.tracker.follow([number], [payload]):
+            self.take([Deliver(number, payload)])
+        else:
+            self.take(self.tracker.receive(number, payload))
 
     def publish(self, fate: str, ending: bytes = b"") -> None:
         """Publish the next frame, which the channel treats as `fate` says."""

@@ -59,6 +59,35 @@ def test_frames_in_order_are_delivered_at_once() -> None:
     assert tracker.receive(2, frame(2)) == delivered(2)
 
 
+@pytest.mark.parametrize(
+    "numbers", [[1, 2, 3], [1, 2, 4], [1, 2, 2], [2, 3], [0, 1], [*range(1, 2 * WINDOW)]]
+)
+def test_frames_are_followed_together_as_one_by_one(numbers: list[int]) -> None:
+    """As many as come in order are delivered together, and all that is known then is the same."""
+    together, single = exact(0), exact(0)
+    payloads = [frame(number) for number in numbers]
+
+    count = together.follow(numbers, payloads)
+
+    assert count == next((i for i, n in enumerate(numbers) if n != i + 1), len(numbers))
+    for number in numbers[:count]:
+        assert single.receive(number, frame(number)) == delivered(number)
+    assert (together.last, together.live, together.memory) == (single.last, single.live, single.memory)
+    for number, payload in zip(numbers[count:], payloads[count:], strict=True):
+        assert together.receive(number, payload) == single.receive(number, payload)
+    assert together.receive(numbers[0], b"another life") == single.receive(numbers[0], b"another life")
+
+
+@pytest.mark.parametrize("tracker", [SequenceTracker(), exact()])
+def test_nothing_is_followed_before_history_is_known(tracker: SequenceTracker) -> None:
+    """Neither while not connected nor while what was missed is asked for."""
+    if tracker.state is State.EXACT:
+        tracker.receive(1, frame(1))
+
+    assert tracker.follow([0], [frame(0)]) == 0
+    assert tracker.last is None
+
+
 def test_live_frames_wait_while_history_is_replayed() -> None:
     """Order is kept: what arrives during a replay is delivered after it."""
     tracker = SequenceTracker()

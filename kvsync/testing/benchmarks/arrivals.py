@@ -105,13 +105,13 @@ class _Arrivals:
         self.index.apply_batch(source, batch.events)
         self._note(source, len(batch.events))
 
-    def take(self, source: Source, payload: bytes) -> Intake | None:
-        taken = self.index.apply_payload(source, payload)
+    def take(self, source: Source, payloads: Sequence[bytes]) -> Intake | None:
+        taken = self.index.apply_payloads(source, payloads)
         if taken is None:
             return None
-        _, stored, removed, *_ = taken
+        messages, _, stored, removed, *_ = taken
         self._note(source, stored + removed)
-        return Intake(stored + removed, "")
+        return Intake(stored + removed, "", messages)
 
     def _note(self, source: Source, events: int) -> None:
         self.applied[source].extend([time.monotonic()] * events)

@@ -64,7 +64,7 @@ def side_by_side(*works: Callable[[], object], rounds: int) -> list[list[Timing]
 def feed(index: PrefixIndex, source: Source, payloads: Iterable[bytes]) -> None:
     """Apply batches, as the event path does between its socket and its index."""
     for payload in payloads:
-        if index.apply_payload(source, payload) is None:
+        if index.apply_payloads(source, (payload,)) is None:
             index.apply_batch(source, decode(payload).events)
 
 

@@ -21,7 +21,7 @@ OWN = block_hashes(STORED.token_ids, 2)
 def give(index: PrefixIndex, *events: Event) -> None:
     """Apply a message in one way or the other."""
     payload = encode(EventBatch(ts=0.0, events=events), events_as=Encoding.MAP)
-    if index.apply_payload(POD, payload) is None:
+    if index.apply_payloads(POD, [payload]) is None:
         index.apply_batch(POD, decode(payload).events)
 
 
@@ -64,4 +64,4 @@ def test_a_message_beyond_the_limits_is_not_taken() -> None:
         [STORED] * (LIMITS.events + 1),
         [replace(STORED, block_hashes=(1,) * (LIMITS.hashes + 1), token_ids=())],
     ):
-        assert index.apply_payload(POD, encode(EventBatch(ts=0.0, events=tuple(batch)))) is None
+        assert index.apply_payloads(POD, [encode(EventBatch(ts=0.0, events=tuple(batch)))]) is None

@@ -164,7 +164,7 @@ def test_sizes_that_a_source_had_leave_nothing_behind() -> None:
     for size in range(1, 9):
         for event in (stored(size, 1), stored(size, 1), BlockRemoved(block_hashes=(1, 1))):
             payload = encode(EventBatch(ts=0.0, events=(event,)))
-            assert index.apply_payload(SMALL, payload) or index.apply(SMALL, event)
+            assert index.apply_payloads(SMALL, [payload]) or index.apply(SMALL, event)
     index.forget(SMALL)
 
     assert index.bytes_estimated == 0
