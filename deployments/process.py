@@ -1,12 +1,58 @@
 """The process of one run: `python -m deployments.process RUN_DIR`. Its verdict is in report.json."""
 
+import atexit
 import gc
 import os
+import signal
 import sys
+import threading
+import traceback
+from collections.abc import Mapping
 from pathlib import Path
+from typing import NoReturn
 
 from deployments.temporary_server import TemporaryServer
+from kvsync.ci.run.parameters import REPOSITORY
 from kvsync.ci.run_folder import RunFolder
+
+
+def begin(folder: RunFolder, log: int, mark: Mapping[str, str]) -> NoReturn:
+    """Be the process of a run, forked from that of a command, which has no threads: all it prints is logged.
+
+    The environment that others see of it stays the command's; what it starts bears the `mark`.
+    """
+    status = 1
+    try:
+        _stand_alone(log)
+        os.environ.update(mark)
+        try:
+            main(folder)
+        finally:
+            _wind_up()
+        status = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(status)
+
+
+def _stand_alone(log: int) -> None:
+    """Share neither session, signals, streams nor folder with the command."""
+    os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    with Path(os.devnull).open("rb") as nothing:
+        for source, stream in ((log, 1), (log, 2), (nothing.fileno(), 0)):
+            os.dup2(source, stream)
+    os.chdir(REPOSITORY)
+    sys.path[0] = str(REPOSITORY)
+
+
+def _wind_up() -> None:
+    """Do what Python does at its end, but for taking apart what has been imported."""
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
 
 
 def main(folder: RunFolder) -> None:

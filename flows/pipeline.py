@@ -37,7 +37,7 @@ def run_pipeline(parameters: Parameters) -> State[Report]:
         try:
             if follows_branch(run):
                 run, context = with_head(run, context)
-            announce_stages(run, return_state=True)
+            announce_stages(run)
             ready = not follows_branch(run)
             if ready and run.parameters.source:
                 ready = check_out(run, context, return_state=True).is_completed()
@@ -52,7 +52,7 @@ def run_pipeline(parameters: Parameters) -> State[Report]:
             interrupted = stop.is_set()
         finally:
             if not run.parameters.keep:
-                give_back_all(context, return_state=True)
+                give_back_all(context)
             clean_up(context, keep=run.parameters.keep)
             report = write_report(run)
     hand_over_report(run, report, interrupted=stop.is_set())

@@ -4,7 +4,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from kvsync.ci.cluster_settings import ClusterChoice
-from kvsync.ci.provision.cluster_stage import ClusterStage, give_back
+from kvsync.ci.provision.cluster_stage import ClusterStage, give_back, made_for_run
 from kvsync.ci.run.run import Run
 from kvsync.ci.stages.stage import StageContext, run_safely
 from kvsync.testing.errors import ClusterError
@@ -25,7 +25,12 @@ def create_cluster(run: Run, context: StageContext) -> StageResult:
     return result
 
 
-@task(name="give back", task_run_name="give back", retries=1, cache_policy=NO_CACHE)
 def give_back_all(context: StageContext) -> None:
-    """Delete the cluster and the workspace that were made for the run."""
+    """Delete the cluster and the workspace that were made for the run, if there are any."""
+    if made_for_run(context.ledger):
+        _given_back(context, return_state=True)
+
+
+@task(name="give back", task_run_name="give back", retries=1, cache_policy=NO_CACHE)
+def _given_back(context: StageContext) -> None:
     give_back(context.ledger)

@@ -34,5 +34,5 @@ def with_stages(run: Run, context: StageContext) -> tuple[Run, bool]:
     keep_changes(found)
     if found.parameters.stages != run.parameters.stages:
         found.parameters.keep_in(run.folder)
-        announce_stages(found, return_state=True)
+        announce_stages(found)
     return found, True

@@ -192,7 +192,7 @@ def run_once(parameters: Parameters, *, as_json: bool) -> Report:
     make_room_for_reports(parameters.report_dir)
     found = with_password(parameters.report_dir, environ)
     environ.update(environment(parameters.report_dir, found))  # the charts of a run that died keep a cache
-    report = launch(run, progress, environ)
+    report = launch(run, progress)
     progress.print(f"report: {run.folder.page}", soft_wrap=True)
     if as_json:
         say_report(report)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import httpx
 import psutil
@@ -16,6 +17,7 @@ import pytest
 
 from deployments.database import lay_out
 from deployments.launch import environment
+from kvsync.testing.processes.ledger import leftovers
 from kvsync.testing.processes.wait import wait_for
 from tests.projects import make_project
 
@@ -149,4 +151,5 @@ def guardians(folder: Path) -> list[psutil.Process]:
 
 def flow_of(folder: Path) -> psutil.Process:
     """Return the process in which the flow of a run goes on."""
-    return next(each for each in guardians(folder) if "deployments.process" in words(each))
+    (entry,) = (each for each in leftovers([folder / "ledger.jsonl"]) if each.name == "pipeline")
+    return psutil.Process(cast("int", entry.facts["pid"]))

@@ -21,6 +21,11 @@ def nowhere(_: "Handover") -> None:
     """Show nothing, where there is no view of a run."""
 
 
+def always(_: Run) -> bool:
+    """Say that a step is for every run."""
+    return True
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Handover:
     """The report of a run, and what the steps so far found out.
@@ -54,13 +59,17 @@ class Handover:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HandoverStep:
-    """One step: what it does, how often it may be tried again, and whether its failure ends the road."""
+    """One step: what it does, how often it may be tried again, and whether its failure ends the road.
+
+    `wanted`: where it has something to do; it is not taken elsewhere, such as an upload without a store.
+    """
 
     name: str
     act: Callable[[Handover, Log], Handover]
     retries: int = 0
     retry_delay_s: float = 5.0
     vital: bool = False
+    wanted: Callable[[Run], bool] = always
 
 
 Carry = Callable[[HandoverStep, Handover, Log], Handover]
@@ -74,11 +83,13 @@ def plainly(step: HandoverStep, handover: Handover, log: Log) -> Handover:
 def hand_over(
     handover: Handover, road: Sequence[HandoverStep], log: Log, *, carry: Carry = plainly
 ) -> Handover:
-    """Take a report along its road; unless something is left for later, its folder then says `told`.
+    """Take the wanted steps of a road; unless something is left for later, the run's folder then says `told`.
 
     A step that raises is a warning and left for later; only what a vital one raises is raised.
     """
     for step in road:
+        if not step.wanted(handover.run):
+            continue
         try:
             handover = carry(step, handover, log)
         except Exception as error:

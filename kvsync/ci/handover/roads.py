@@ -21,10 +21,10 @@ def show(handover: Handover, _: Log) -> Handover:
 ARCHIVE = HandoverStep(name="archive", act=archive, vital=True)
 """Vital, since it writes the page."""
 
-UPLOAD = HandoverStep(name="upload", act=store, retries=2)
+UPLOAD = HandoverStep(name="upload", act=store, retries=2, wanted=lambda run: bool(run.settings.store.url))
 SHOW = HandoverStep(name="artifacts", act=show, vital=True)
-PEOPLE = HandoverStep(name="notify", act=tell_people)
-GITHUB = HandoverStep(name="github", act=tell_github)
+PEOPLE = HandoverStep(name="notify", act=tell_people, wanted=lambda run: bool(run.settings.notify.urls))
+GITHUB = HandoverStep(name="github", act=tell_github, wanted=lambda run: bool(run.settings.github.token))
 SITE = HandoverStep(name="site", act=renew_site)
 """Last, since who waits for a verdict does not wait for the page of all runs."""
 

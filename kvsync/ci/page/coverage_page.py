@@ -4,8 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
+from kvsync.ci.page.templates import templates
 from kvsync.ci.readers.coverage.assessment import Assessment
 from kvsync.ci.readers.coverage.coverage import Coverage, FileCoverage, Tally, line_ranges
 from kvsync.ci.readers.coverage.gate import share
@@ -39,25 +38,22 @@ def write_coverage_page(found: Assessment, path: Path, title: str) -> None:
 
 def render(found: Assessment, title: str) -> str:
     """Return the page; all text in it is escaped."""
-    environment = Environment(
-        loader=PackageLoader("kvsync.ci.page", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"cut": shortened, "percent": percent, "worded": worded}
+    filters = {"cut": shortened, "percent": percent, "worded": worded}
     rows = sorted(_rows(found.coverage), key=lambda row: (row.tally.rank, row.path))
-    return environment.get_template("coverage.html").render(
-        title=title,
-        found=found,
-        total=found.coverage.tally,
-        of=found.gate.of,
-        share=share,
-        folders=folders(found.coverage),
-        rows=rows[:MOST_FILES],
-        more=max(0, len(rows) - MOST_FILES),
-        changed=list(_rows(found.changed)) if found.changed else [],
+    return (
+        templates(Path(__file__).parent, filters)
+        .get_template("coverage.html")
+        .render(
+            title=title,
+            found=found,
+            total=found.coverage.tally,
+            of=found.gate.of,
+            share=share,
+            folders=folders(found.coverage),
+            rows=rows[:MOST_FILES],
+            more=max(0, len(rows) - MOST_FILES),
+            changed=list(_rows(found.changed)) if found.changed else [],
+        )
     )
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from jinja2 import Template
 from markupsafe import Markup
 
 from kvsync.ci.archive.comparison import RunComparison
@@ -19,6 +19,7 @@ from kvsync.ci.page.drawings import latency_curves, stage_timeline, trend_charts
 from kvsync.ci.page.evidence import KINDS, Evidence
 from kvsync.ci.page.loads import MOST_ROWS, loads_of
 from kvsync.ci.page.room import MOST_PROBLEMS, shown_problems, shown_tests
+from kvsync.ci.page.templates import templates
 from kvsync.ci.page.timeline import Timeline, local_pods
 from kvsync.ci.page.wording import age, duration, moment, number, quantity
 from kvsync.ci.report.difference import Change
@@ -160,15 +161,8 @@ def render(
 
 @cache
 def template() -> Template:
-    """Return the template of the page, whose compilation takes a tenth of a second."""
-    environment = Environment(
-        loader=PackageLoader("kvsync.ci.page", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
+    """Return the template of the page."""
+    filters = {
         "age": age,
         "duration": duration,
         "moment": moment,
@@ -178,7 +172,7 @@ def template() -> Template:
         "short": short_name,
         "worded": worded,
     }
-    return environment.get_template("report.html")
+    return templates(Path(__file__).parent, filters).get_template("report.html")
 
 
 # Matplotlib takes 1 s of CPU time to import, and most reports have nothing for it to draw.

@@ -214,14 +214,18 @@ def _unfinished(cluster: str, ledger: Ledger) -> list[LedgerEntry]:
     return [entry for entry in made if not entry.facts.get("ready")]
 
 
+def made_for_run(ledger: Ledger) -> list[LedgerEntry]:
+    """Return what was made for all stages of the run and is still there, as its ledger knows."""
+    return [entry for entry in leftovers([ledger.path]) if entry.kind in PROVISIONED or is_of_services(entry)]
+
+
 def give_back(ledger: Ledger) -> None:
     """Delete what the cluster stage made, except a kubeconfig that is needed to reach something still there.
 
     Raises WaitTimeout and ClusterError when something resists.
     """
-    entries = leftovers([ledger.path])
-    ours = [entry for entry in entries if entry.kind in PROVISIONED or is_of_services(entry)]
-    others = [entry for entry in entries if entry not in ours]
+    ours = made_for_run(ledger)
+    others = [entry for entry in leftovers([ledger.path]) if entry not in ours]
     for entry in in_order(ours):
         if not reached_with(entry, others):
             reap(entry)

@@ -6,12 +6,14 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
 from urllib.parse import quote
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from jinja2 import Template
 from markupsafe import Markup
 
 from kvsync.ci.archive.records import PastRun
+from kvsync.ci.page.templates import templates
 from kvsync.ci.page.wording import duration, quantity
 from kvsync.ci.site.grid import FAILING, LETTERS, Grid, cut
 from kvsync.ci.site.overview import MOST_ROWS, MOST_VERDICTS, Overview
@@ -142,16 +144,9 @@ def _scope(run: PastRun) -> str:
 
 @cache
 def site_template() -> Template:
-    """Return the template of all pages; compiling it takes longer than filling it in."""
-    environment = Environment(
-        loader=PackageLoader("kvsync.ci.site", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"cut": cut, "duration": duration, "link": link, "of": of, "quantity": quantity}
-    return environment.get_template("site.html")
+    """Return the template of all pages."""
+    filters = {"cut": cut, "duration": duration, "link": link, "of": of, "quantity": quantity}
+    return templates(Path(__file__).parent, filters).get_template("site.html")
 
 
 def _read(name: str) -> str:

@@ -85,7 +85,7 @@ def test_a_run_that_cannot_begin_is_unknown(tmp_path: Path) -> None:
         from deployments.launch import launch
         Path("{disk}").mkdir(exist_ok=True)
         fill()
-        tell(launch(run, Console(stderr=True), {}))
+        tell(launch(run, Console(stderr=True)))
     """.replace("{disk}", str(tmp_path / "disk"))
     verdict, reason, _ = told(tmp_path, text)
 

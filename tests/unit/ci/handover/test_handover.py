@@ -16,7 +16,7 @@ from kvsync.ci.handover.storing import store_at_last
 from kvsync.ci.report.report import Report
 from kvsync.ci.run.parameters import Parameters
 from kvsync.ci.run.run import Installation, Run
-from kvsync.ci.settings import NotifySettings, ServeSettings, Settings, StoreSettings
+from kvsync.ci.settings import GitHubSettings, NotifySettings, ServeSettings, Settings, StoreSettings
 from kvsync.ci.store.upload import Uploaded
 
 LOG = logging.getLogger("road")
@@ -121,6 +121,28 @@ def test_the_roads() -> None:
         "again": ["archive", "upload", "artifacts", "github"],
         "last seconds": ["archive", "upload", "artifacts", "notify later", "github"],
     }
+
+
+def test_what_is_not_configured_is_no_step(tmp_path: Path) -> None:
+    """A step is a task, which costs something; some are none without a store, addresses or a token."""
+    told = Settings(
+        store=StoreSettings(url="/store"),
+        notify=NotifySettings(urls=SecretStr("json://127.0.0.1")),
+        github=GitHubSettings(token=SecretStr("token")),
+    )
+    wanted: dict[str, list[str]] = {"none": [], "all": []}
+
+    def carry(step: HandoverStep, handover: Handover, _: Log) -> Handover:
+        wanted["all" if handover.run.settings.store.url else "none"].append(step.name)
+        return handover
+
+    for name, settings in (("none", Settings()), ("all", told)):
+        folder = tmp_path / name
+        folder.mkdir()
+        hand_over(handover(folder, settings), ROADS["full"], LOG, carry=carry)
+
+    assert wanted["none"] == ["archive", "artifacts", "site"]
+    assert wanted["all"] == [step.name for step in ROADS["full"]]
 
 
 @pytest.mark.parametrize(
