@@ -19,6 +19,7 @@ import pytest
 from kvsync import core
 from kvsync.cli import SIMULATOR_HELP, app
 from kvsync.simulator.options import SimulatorOptions
+from kvsync.testing.clusters.endpoints import NO_CERTIFICATES
 from kvsync.testing.clusters.local.addresses import LoopbackBlock
 from kvsync.testing.processes.wait import wait_for
 
@@ -65,7 +66,7 @@ def ready(url: str) -> None:
 
     def answers() -> bool:
         try:
-            return httpx.get(url, timeout=WITHIN_S).is_success
+            return httpx.get(url, timeout=WITHIN_S, verify=NO_CERTIFICATES).is_success
         except httpx.TransportError:
             return False
 
@@ -83,7 +84,9 @@ def test_gateway_and_simulator_serve_and_stop(start: Start, tmp_path: Path) -> N
     ready(f"{url}/readyz")
     request = {"model": "sql", "prompt": [1, 2, 3], "max_tokens": 10_000, "stream": True}
 
-    with httpx.stream("POST", f"{url}/v1/completions", json=request, timeout=WITHIN_S) as answer:
+    with httpx.stream(
+        "POST", f"{url}/v1/completions", json=request, timeout=WITHIN_S, verify=NO_CERTIFICATES
+    ) as answer:
         assert next(answer.iter_text()).startswith("data: ")
         gateway.send_signal(signal.SIGTERM)
         assert gateway.wait(timeout=5) == 0
@@ -131,12 +134,14 @@ def test_tail_prints_events(start: Start) -> None:
     api = f"http://{host}:8000"
     ready(f"{api}/health")
     complete = {"model": "m", "prompt": list(range(16)), "max_tokens": 1}
-    httpx.post(f"{api}/v1/completions", json=complete, timeout=WITHIN_S).raise_for_status()
+    httpx.post(
+        f"{api}/v1/completions", json=complete, timeout=WITHIN_S, verify=NO_CERTIFICATES
+    ).raise_for_status()
     tail = start("tail", f"tcp://{host}:5557", "--replay", f"tcp://{host}:5558")
     assert tail.stdout
 
     message, stored = (json.loads(tail.stdout.readline()) for _ in range(2))
-    httpx.post(f"http://{host}:9000/clear", timeout=WITHIN_S).raise_for_status()
+    httpx.post(f"http://{host}:9000/clear", timeout=WITHIN_S, verify=NO_CERTIFICATES).raise_for_status()
     live, cleared = (json.loads(tail.stdout.readline()) for _ in range(2))
     tail.send_signal(signal.SIGINT)
 
@@ -226,7 +231,9 @@ def test_an_indexer_ends_with_its_gateway(start: Start, tmp_path: Path) -> None:
 
     def answers() -> psutil.Process | None:
         with contextlib.suppress(httpx.TransportError):
-            if not httpx.get(f"{url}/status", timeout=WITHIN_S).json()["indexer"]["problem"]:
+            if not httpx.get(f"{url}/status", timeout=WITHIN_S, verify=NO_CERTIFICATES).json()["indexer"][
+                "problem"
+            ]:
                 return psutil.Process(gateway.pid).children()[0]
         return None
 
@@ -256,21 +263,26 @@ def test_workers_share_a_port_and_an_indexer(start: Start, tmp_path: Path) -> No
     request = {"model": "m", "prompt": list(range(65)), "max_tokens": 1}
 
     def blocks_of_each() -> dict[str, int] | None:
-        answers = [httpx.post(f"{url}/v1/completions", json=request, timeout=WITHIN_S) for _ in range(4)]
+        answers = [
+            httpx.post(f"{url}/v1/completions", json=request, timeout=WITHIN_S, verify=NO_CERTIFICATES)
+            for _ in range(4)
+        ]
         assert all(answer.is_success for answer in answers)
-        told = [httpx.get(f"{url}/status", timeout=WITHIN_S).json() for _ in range(4)]
+        told = [httpx.get(f"{url}/status", timeout=WITHIN_S, verify=NO_CERTIFICATES).json() for _ in range(4)]
         known.update({each["worker"]: each["index"]["blocks"] for each in told})
         return known if known == {"1 of 2": 4, "2 of 2": 4} else None
 
     known: dict[str, int] = {}
     wait_for(blocks_of_each, what="both workers know the blocks", timeout_s=WITHIN_S)
-    page = httpx.get(f"{url}/metrics", timeout=WITHIN_S).text
+    page = httpx.get(f"{url}/metrics", timeout=WITHIN_S, verify=NO_CERTIFICATES).text
     assert [f'kvsync_workers{{worker="{number}"}} 1.0' in page for number in (1, 2)] == [True, True]
     assert page.count("kvsync_index_blocks{") == 1
     children = psutil.Process(gateway.pid).children()
     next(child for child in children if "--worker" in child.cmdline()).kill()
     for _ in range(8):
-        assert httpx.post(f"{url}/v1/completions", json=request, timeout=WITHIN_S).is_success
+        assert httpx.post(
+            f"{url}/v1/completions", json=request, timeout=WITHIN_S, verify=NO_CERTIFICATES
+        ).is_success
     gateway.send_signal(signal.SIGTERM)
     assert gateway.wait(timeout=WITHIN_S) == 0
     assert psutil.wait_procs(children, timeout=WITHIN_S)[1] == []

@@ -17,6 +17,7 @@ import pytest
 
 from deployments.database import lay_out
 from deployments.launch import environment
+from kvsync.testing.clusters.endpoints import NO_CERTIFICATES
 from kvsync.testing.processes.ledger import leftovers
 from kvsync.testing.processes.wait import wait_for
 from tests.projects import make_project
@@ -95,7 +96,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 def _healthy(url: str) -> bool:
     try:
-        return httpx.get(f"{url}/health", timeout=2).is_success
+        return httpx.get(f"{url}/health", timeout=2, verify=NO_CERTIFICATES).is_success
     except httpx.TransportError:
         return False
 

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from kvsync.config import GatewayConfig
 from kvsync.gateway.server import running
+from kvsync.testing.clusters.endpoints import NO_CERTIFICATES
 from kvsync.testing.doubles.upstream import STREAM_BEGUN
 from tests.integration.gateway.conftest import ADDRESSES, Site, until
 
@@ -165,7 +166,9 @@ async def test_a_request_that_outlasts_the_gateway_is_told_so(site: Site, answer
             await ending.wait()
 
     gateway = asyncio.create_task(serve())
-    async with httpx.AsyncClient(base_url=f"http://{config['host']}:8080", timeout=10) as client:
+    async with httpx.AsyncClient(
+        base_url=f"http://{config['host']}:8080", timeout=10, verify=NO_CERTIFICATES
+    ) as client:
 
         async def asked() -> httpx.Response | None:
             with suppress(httpx.ConnectError):

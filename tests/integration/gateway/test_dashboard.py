@@ -14,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from kvsync.config import GatewayConfig
 from kvsync.gateway.server import running
 from kvsync.pods import Pod
+from kvsync.testing.clusters.endpoints import NO_CERTIFICATES
 from kvsync.testing.doubles.upstream import UNAVAILABLE, Upstream, listening
 from tests.integration.gateway.conftest import ADDRESSES, until
 from tests.integration.gateway.test_gateway import TOKENS, Site
@@ -82,7 +83,9 @@ async def scraped(tmp_path: Path) -> AsyncIterator[Samples]:
             "snapshots": {"folder": tmp_path, "interval_s": 0.05},
         }
         url = await stack.enter_async_context(running(GatewayConfig.model_validate(given)))
-        client = await stack.enter_async_context(httpx.AsyncClient(base_url=url, timeout=10))
+        client = await stack.enter_async_context(
+            httpx.AsyncClient(base_url=url, timeout=10, verify=NO_CERTIFICATES)
+        )
 
         async def page() -> str:
             request = {"model": "base", "prompt": TOKENS, "max_tokens": 2}

@@ -17,6 +17,7 @@ from kvsync.pods import Pod
 from kvsync.simulator import run as simulator
 from kvsync.simulator.options import SimulatorOptions
 from kvsync.simulator.pod import SimulatedPod as Engine
+from kvsync.testing.clusters.endpoints import NO_CERTIFICATES
 from kvsync.testing.clusters.local.addresses import LoopbackBlock
 from tests.integration.gateway.conftest import WITHIN_S
 
@@ -53,7 +54,9 @@ class Site:
         given = {"host": host, "pods": self.pods, "health": {"interval_s": 0.1, "timeout_s": 10}, **settings}
         url = await self.stack.enter_async_context(running(GatewayConfig.model_validate(given)))
         client = await self.stack.enter_async_context(
-            httpx.AsyncClient(base_url=url, timeout=10, headers={"x-api-key": key} if key else {})
+            httpx.AsyncClient(
+                base_url=url, timeout=10, headers={"x-api-key": key} if key else {}, verify=NO_CERTIFICATES
+            )
         )
         await self.settled(client)
         return client

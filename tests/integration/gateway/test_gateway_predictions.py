@@ -15,6 +15,7 @@ from kvsync.pods import Pod
 from kvsync.simulator import run as simulator
 from kvsync.simulator.options import SimulatorOptions
 from kvsync.simulator.pod import SimulatedPod
+from kvsync.testing.clusters.endpoints import NO_CERTIFICATES
 from kvsync.testing.clusters.local.addresses import LoopbackBlock
 from tests.integration.gateway.conftest import WITHIN_S
 
@@ -66,7 +67,9 @@ async def open_site(stack: AsyncExitStack, options: Json, **settings: object) ->
     simulated = SimulatorOptions(name="a", model="m", **given)
     engine = await stack.enter_async_context(simulator.running(simulated))
     url = await stack.enter_async_context(running(GatewayConfig.model_validate(config)))
-    client = await stack.enter_async_context(httpx.AsyncClient(base_url=url, timeout=10))
+    client = await stack.enter_async_context(
+        httpx.AsyncClient(base_url=url, timeout=10, verify=NO_CERTIFICATES)
+    )
     site = Site(engine, client)
     await site.until(lambda pod: pod["healthy"] and pod["sources"][0]["state"] == "exact")
     return site

@@ -12,6 +12,7 @@ import pytest
 
 from kvsync.config import GatewayConfig
 from kvsync.gateway.server import Server
+from kvsync.testing.clusters.endpoints import NO_CERTIFICATES
 from kvsync.testing.doubles.upstream import STREAM_BEGUN, WHOLE
 from tests.integration.gateway.conftest import ADDRESSES, Site, until
 
@@ -26,7 +27,9 @@ async def test_the_second_interrupt_ends_it_at_once(site: Site, answer: bytes, t
     command = [sys.executable, "-m", "kvsync", "gateway", "--config", str(tmp_path / "gateway.json")]
     gateway = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE)
 
-    async with httpx.AsyncClient(base_url=f"http://{host}:8080", timeout=30) as client:
+    async with httpx.AsyncClient(
+        base_url=f"http://{host}:8080", timeout=30, verify=NO_CERTIFICATES
+    ) as client:
 
         async def is_ready() -> bool:
             with suppress(httpx.TransportError):  # also while it closes connections
@@ -77,7 +80,7 @@ async def test_a_response_that_is_asked_for_again_while_the_gateway_ends(
     )
     ends = asyncio.create_task(server.run())
 
-    async with httpx.AsyncClient(base_url=server.url, timeout=10) as client:
+    async with httpx.AsyncClient(base_url=server.url, timeout=10, verify=NO_CERTIFICATES) as client:
         await until(lambda: client.get("/readyz"), lambda answer: answer.is_success)
         given = await client.post("/v1/responses", json={"model": "m", "input": "hello"})
         pod.answer, pod.stalls, before = b"", True, len(pod.received)

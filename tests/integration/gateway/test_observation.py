@@ -17,6 +17,7 @@ from kvsync.config import GatewayConfig
 from kvsync.gateway.operation.explaining import lines
 from kvsync.gateway.operation.logs import JsonLines
 from kvsync.gateway.server import running
+from kvsync.testing.clusters.endpoints import NO_CERTIFICATES
 from tests.integration.gateway.conftest import Site as Scripted
 from tests.integration.gateway.conftest import until
 from tests.integration.gateway.test_gateway import ADDRESSES, TOKENS, Site, metric
@@ -186,7 +187,7 @@ async def test_engines_own_gauges_are_shown_and_believed(site: Site) -> None:
     await site.engine("b")
     client = await site.gateway(routing={"engine_load_s": 0.05})
     long = {"model": "base", "prompt": [1, 2, 3], "max_tokens": 500}
-    async with httpx.AsyncClient() as others:
+    async with httpx.AsyncClient(verify=NO_CERTIFICATES) as others:
         url = f"{site.pods[0].url}/v1/completions"
         running = [asyncio.create_task(others.post(url, json=long)) for _ in range(12)]
 
@@ -296,6 +297,6 @@ async def test_the_command_explains_what_the_gateway_says(site: Site, tmp_path: 
     async with running(GatewayConfig.model_validate(given)) as guarded:
         refused = await explain(guarded)
         assert (refused[0], "in the variable KVSYNC_KEY" in refused[1]) == (2, True)
-        async with httpx.AsyncClient(base_url=guarded, timeout=10) as probe:
+        async with httpx.AsyncClient(base_url=guarded, timeout=10, verify=NO_CERTIFICATES) as probe:
             await until(lambda: probe.get("/readyz"), lambda answer: answer.is_success)
         assert (await explain(guarded, key=keys["alice"]))[0] == 0

@@ -16,6 +16,7 @@ import pytest
 from kvsync.config import GatewayConfig
 from kvsync.gateway.server import running
 from kvsync.snapshots.folder import SUFFIX
+from kvsync.testing.clusters.endpoints import NO_CERTIFICATES
 from tests.integration.gateway.conftest import ADDRESSES, until
 from tests.integration.gateway.test_gateway import Site
 
@@ -57,7 +58,7 @@ class Fleet(Site):
         given = {"host": host, "pods": self.pods, "health": {"interval_s": 0.1}, **settings}
         async with (
             running(GatewayConfig.model_validate({"readiness": {"known_share": 1}} | given)) as url,
-            httpx.AsyncClient(base_url=url, timeout=10) as client,
+            httpx.AsyncClient(base_url=url, timeout=10, verify=NO_CERTIFICATES) as client,
         ):
 
             async def ready() -> bool:
@@ -81,7 +82,7 @@ class Fleet(Site):
 
     async def beside(self, steps: int) -> None:
         """Let each engine work for others, without the gateway."""
-        async with httpx.AsyncClient() as client:
+        async with httpx.AsyncClient(verify=NO_CERTIFICATES) as client:
             for pod in self.pods:
                 for _ in range(steps):
                     body = {"model": "base", "prompt": [next(self.others)] * 17, "max_tokens": 1}
@@ -258,7 +259,7 @@ async def test_only_what_changed_is_written(fleet: Fleet, tmp_path: Path) -> Non
         await until(written, lambda files: len(files) == ENGINES)
         first = await written()
         body = {"model": "base", "prompt": [1] * 17, "max_tokens": 1}
-        async with httpx.AsyncClient() as direct:
+        async with httpx.AsyncClient(verify=NO_CERTIFICATES) as direct:
             await direct.post(f"{fleet.pods[1].url}/v1/completions", json=body)
 
         await until(written, lambda files: files["b"] != first["b"])

@@ -21,6 +21,7 @@ from kvsync.indexer.registry import Registry
 from kvsync.indexer.web import MAX_BODY_BYTES, IndexerApi
 from kvsync.pods import Pod
 from kvsync.publisher import Publisher
+from kvsync.testing.clusters.endpoints import NO_CERTIFICATES
 from kvsync.testing.clusters.local.addresses import LoopbackBlock
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ async def serving(background: Background) -> AsyncIterator[httpx.AsyncClient]:
     server = SignallessServer(uvicorn.Config(api, lifespan="off", log_config=None))
     serving = background(server.serve(sockets=[port]))
     url = f"http://127.0.0.1:{port.getsockname()[1]}"
-    async with httpx.AsyncClient(base_url=url, timeout=20, trust_env=False) as client:
+    async with httpx.AsyncClient(base_url=url, timeout=20, trust_env=False, verify=NO_CERTIFICATES) as client:
         yield client
     server.should_exit = True
     await serving

@@ -8,6 +8,7 @@ import sys
 import tarfile
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import distributions
 from pathlib import Path
 
 import httpx
@@ -15,13 +16,16 @@ import pytest
 
 from kvsync.testing.clusters.local.addresses import LoopbackBlock
 from kvsync.testing.processes.wait import wait_for
+from tests.pipeline.install.linked import link_required
 
 ROOT = Path(__file__).resolve().parents[3]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 REQUIRED: list[str] = PYPROJECT["project"]["dependencies"]
 COPIED = ("pyproject.toml", "setup.py", "README.md", "LICENSE", "kvsync", "flows", "tasks", "deployments")
 PIP = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
-BUILD = "import setuptools.build_meta as backend; print(backend.build_sdist('dist'))"
+# Compiling all that is brought takes as long as unpacking it, and most of it is never imported.
+INSTALL = ("install", "--no-compile")
+BUILD = "import setuptools.build_meta as backend; print(backend.build_{kind}({folder!r}))"
 DEPENDENCIES = (
     "import importlib.metadata as m; print([r for r in m.requires('kvsync') if 'extra ==' not in r])"
 )
@@ -59,11 +63,16 @@ class Environment:
         """Run a command of the environment that has to succeed; returns what it printed."""
         return checked([self.bin / command, *words], cwd=self.cwd, env=self.env)
 
-    def install(self, wheel: Path) -> None:
-        """Install a wheel with what it requires."""
-        # Compiling all that is brought takes as long as unpacking it, and most of it is never imported.
-        given = ("install", "--no-compile", "--only-binary=:all:", wheel)
+    def install(self, wheel: Path, *options: str) -> None:
+        """Install a wheel, with what it requires unless the options say otherwise."""
+        given = (*INSTALL, "--only-binary=:all:", *options, wheel)
         checked([*PIP, "--python", self.bin / "python", *given], cwd=self.cwd, env=self.env)
+
+    @property
+    def site(self) -> Path:
+        """Where its packages lie."""
+        (site,) = self.cwd.glob("lib/python*/site-packages")
+        return site
 
     def start(self, command: str, *words: str | Path, log: Path) -> "subprocess.Popen[bytes]":
         """Start a command of the environment."""
@@ -85,21 +94,33 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def built(kind: str, folder: Path, env: Mapping[str, str]) -> Path:
+    """Build a distribution of the source in a folder; returns its file."""
+    code = BUILD.format(kind=kind, folder="dist")
+    return folder / "dist" / checked([sys.executable, "-c", code], cwd=folder, env=env).splitlines()[-1]
+
+
 @pytest.fixture(scope="module")
-def installed(folder: Path) -> Environment:
+def installed(folder: Path, request: pytest.FixtureRequest) -> Environment:
     """An environment into which the wheel was installed that was made from the source distribution."""
     tools = folder / "tools"
     required = PYPROJECT["build-system"]["requires"]
-    got = run([*PIP, "install", f"--target={tools}", *required], cwd=folder)
+    got = run([*PIP, *INSTALL, f"--target={tools}", *required], cwd=folder)
     if got.returncode != 0:
         pytest.skip(f"needs a package index: {got.stderr.strip()[-200:]}")
     env = {**os.environ, "PYTHONPATH": str(tools), "CC": "/bin/false"}
-    source = checked([sys.executable, "-c", BUILD], cwd=folder, env=env).splitlines()[-1]
-    wheels = [*PIP, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir=dist", f"dist/{source}"]
-    checked(wheels, cwd=folder, env=env)
-    (wheel,) = (folder / "dist").glob("*.whl")
+    source = built("sdist", folder, env)
+    with tarfile.open(source) as archive:
+        archive.extractall(folder / "unpacked", filter="data")
+    (unpacked,) = (folder / "unpacked").iterdir()
+    wheel = built("wheel", unpacked, env)
     user = Environment(folder / "user")
-    user.install(wheel)
+    if request.config.getoption("--profile") == "full":
+        user.install(wheel)
+    else:
+        user.install(wheel, "--no-deps")
+        (kvsync,) = distributions(name="kvsync", path=[str(user.site)])
+        link_required(kvsync.requires or (), user.site)
     return user
 
 

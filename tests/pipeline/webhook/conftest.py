@@ -27,6 +27,7 @@ from deployments.connections import ConnectionLimits
 from deployments.webhook.app import create_app, server_config
 from deployments.webhook.inbox import Inbox
 from kvsync.ci.settings import GitHubSettings, RepositorySettings, Settings, WebhookSettings
+from kvsync.testing.clusters.endpoints import NO_CERTIFICATES
 
 T = TypeVar("T")
 SECRET = "it is a secret to everybody"  # noqa: S105 - nobody's
@@ -156,7 +157,9 @@ async def start_receiver(tmp_path: Path, closed_port: int) -> AsyncIterator[Star
             inbox = stack.enter_context(closing(Inbox(tmp_path / "inbox.db", time.time)))
             app = create_app(settings, inbox, clock=clock, open_client=lambda: PrefectClient(prefect or away))
             address = await stack.enter_async_context(serving(app, limits))
-            client = await stack.enter_async_context(httpx.AsyncClient(base_url=address, timeout=10))
+            client = await stack.enter_async_context(
+                httpx.AsyncClient(base_url=address, timeout=10, verify=NO_CERTIFICATES)
+            )
             return Receiver(client=client, inbox=inbox)
 
         yield start

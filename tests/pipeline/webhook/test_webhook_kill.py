@@ -19,6 +19,7 @@ from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterIdempotencyKey
 
 from deployments.webhook.inbox import Inbox
+from kvsync.testing.clusters.endpoints import NO_CERTIFICATES
 from tests.payloads.recorded import payload
 from tests.pipeline.webhook.conftest import NAME, SECRET, headers, until
 
@@ -76,7 +77,9 @@ def process(tmp_path: Path, pipeline: str) -> Iterator[Process]:
 @pytest.fixture
 async def client(process: Process) -> AsyncIterator[httpx.AsyncClient]:
     """A sender."""
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{process.port}", timeout=5) as client:
+    async with httpx.AsyncClient(
+        base_url=f"http://127.0.0.1:{process.port}", timeout=5, verify=NO_CERTIFICATES
+    ) as client:
         yield client
 
 

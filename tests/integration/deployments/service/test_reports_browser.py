@@ -14,6 +14,7 @@ from playwright.sync_api import sync_playwright
 
 from kvsync.ci.page.page import write_page
 from kvsync.ci.report.report import Report
+from kvsync.testing.clusters.endpoints import NO_CERTIFICATES
 from kvsync.testing.processes.wait import wait_for
 from kvsync.testing.results.outcome import Check, merge
 from tests.pipeline.conftest import ROOT, free_port
@@ -42,7 +43,7 @@ def address(tmp_path: Path) -> Iterator[str]:
 
 def _answers(url: str) -> bool:
     try:
-        return httpx.get(url, timeout=5).status_code == 401
+        return httpx.get(url, timeout=5, verify=NO_CERTIFICATES).status_code == 401
     except httpx.TransportError:
         return False
 
