@@ -36,7 +36,7 @@ def clean(
 
 
 def _of_runs(report_dir: Path, *, check: bool) -> Iterator[tuple[str, dict[str, str]]]:
-    """Yield each run with what it left, and why that is still there: "" if it is not, or nothing was tried."""
+    """Yield each run with what it left, and why that is still there; "" for no reason."""
     from kvsync.ci.cleaning.labelled import on_this_machine
     from kvsync.ci.cleaning.launcher import is_running
     from kvsync.ci.cleaning.residue import clear, find
