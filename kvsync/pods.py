@@ -158,6 +158,7 @@ def parse_pods(text: str, origin: str) -> tuple[Pod, ...]:
 
 def parse_document(text: str, origin: str) -> object:
     """Read JSON, TOML or YAML, by the ending of `origin`; raises ConfigError when it cannot."""
+    text = text.removeprefix("\ufeff")  # some editors begin files so
     try:
         match PurePath(origin).suffix:
             case ".json":
@@ -182,6 +183,10 @@ def _sentence(line: ErrorDetails) -> str:
             return "unknown key"
         case "model_type" | "dataclass_type":
             return f"a mapping is needed, not {given!r}"
+        case "bool_type":
+            return f"true or false is needed, without quotes, not {given!r}"
+        case "int_type" | "float_type":
+            return f"a number is needed, without quotes, not {given!r}"
         case "value_error":
             return text.removeprefix("Value error, ")
         case "missing":

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -74,7 +75,7 @@ def plan(
     when = Occasion(profile=profile, trigger="schedule" if schedule else trigger, schedule=schedule)
     chosen = choose(project, stages or (), when)
     every, longest_s = stages_of(project), installation().settings.stages.longest_s
-    lately = _lately(folder, list(every), profile, report_dir)
+    lately = _lately(folder, every, profile, report_dir)
     order = [*chosen, *(name for name in every if name not in chosen)]
     lines = [_line(every[name], profile, name in chosen, longest_s, lately.get(name)) for name in order]
     if as_json:
@@ -122,7 +123,9 @@ def _line(
     }
 
 
-def _lately(folder: Path, names: list[str], profile: Profile, report_dir: Path) -> dict[str, float]:
+def _lately(
+    folder: Path, stages: Mapping[str, ProjectStage], profile: Profile, report_dir: Path
+) -> dict[str, float]:
     """Return how many seconds stages took lately; nothing where there has been no run."""
     from kvsync.ci.archive.archive import existing_archive
     from kvsync.ci.archive.database import ArchiveError
@@ -130,6 +133,7 @@ def _lately(folder: Path, names: list[str], profile: Profile, report_dir: Path) 
     try:
         with existing_archive(installation().settings, report_dir) as archive:
             asked = {"repository": str(folder), "profile": profile}
-            return archive.eta(names, archive.scope(asked))
+            compared = [name for name, stage in stages.items() if stage.is_compared]
+            return archive.eta(list(stages), archive.scope(asked), compared)
     except ArchiveError:
         return {}

@@ -82,7 +82,8 @@ class Start(_Value):
 
     `pull_request` is owner/name#number, `at` the server's time of the event; with `supersedes`, older runs of
     the pull request on other commits are cancelled. A fork's commit waits, unless it is `vouched` for: the
-    settings trust the author and the sender. `said` is the command of a comment.
+    settings trust the author and the sender. `said` is the command of a comment. `pushed_over` is the commit
+    that a pushed branch was at before: two deliveries that lead to the same start are of one push.
     """
 
     kind: Literal["start"] = "start"
@@ -95,6 +96,7 @@ class Start(_Value):
     vouched: bool = False
     approval: Approval | None = None
     said: Said | None = None
+    pushed_over: str = ""
 
     @property
     def tags(self) -> list[str]:
@@ -226,7 +228,8 @@ def _push(push: Push, known: KnownRepository, settings: WebhookSettings) -> Work
         return _ignore("the message of its last commit says to skip CI")
     source = _source(known, commit=push.after, ref=branch, author=push.sender.login)
     follows = {"follows": known.branches[branch]} if known.branches[branch] else {}
-    return Start(deployment="commit", asked={"trigger": "push", **follows}, source=source)
+    asked: dict[str, JsonValue] = {"trigger": "push", **follows}
+    return Start(deployment="commit", asked=asked, source=source, pushed_over=push.before)
 
 
 def _touches_only(push: Push, patterns: tuple[str, ...]) -> bool:

@@ -1,7 +1,7 @@
 """The accepted deliveries, which are on disk before they are answered.
 
-Each is there once, by GitHub's delivery id, for 30 days; it waits until it is finished. Several processes
-may share one inbox.
+Each is there once, by GitHub's delivery id, for 30 days, and so is each push, of which two webhooks tell. It
+waits until it is finished. Several processes may share one inbox.
 """
 
 import sqlite3
@@ -12,7 +12,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from deployments.webhook.decision import WORK, Work
+from deployments.webhook.decision import WORK, Start, Work
 
 KEPT_S = 30 * 24 * 3600.0
 BUSY_TIMEOUT_S = 5.0
@@ -103,15 +103,18 @@ class Inbox:
             self._database.close()
 
     def add(self, delivery: str, work: Work) -> bool:
-        """Write a delivery down; False if it is already there."""
-        now = self._clock()
+        """Write a delivery down; False if it is already there, or another one of the same push."""
+        now, text = self._clock(), work.model_dump_json()
         at = work.at.timestamp() if work.at else now
-        row = (delivery, now, work.model_dump_json(), work.pull_request, at, work.supersedes)
+        row = (delivery, now, text, work.pull_request, at, work.supersedes)
+        same = text if isinstance(work, Start) and work.pushed_over else None
         return bool(
             self._run(
                 "INSERT INTO deliveries (delivery, received, work, pull_request, at, supersedes)"
-                " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (delivery) DO NOTHING RETURNING number",
+                " SELECT ?, ?, ?, ?, ?, ? WHERE NOT EXISTS (SELECT 1 FROM deliveries WHERE work = ?)"
+                " ON CONFLICT (delivery) DO NOTHING RETURNING number",
                 *row,
+                same,
             )
         )
 

@@ -52,10 +52,11 @@ class HeadCommit(_Payload):
 
 
 class Push(_Event):
-    """A branch or tag was moved to the commit `after`."""
+    """A branch or tag was moved from the commit `before`, "" if that is not said, to `after`."""
 
     ref: str
     after: str
+    before: Annotated[str, Field(max_length=64)] = ""
     deleted: bool = False
     forced: bool = False
     commits: tuple[ChangedFiles, ...] = ()

@@ -6,8 +6,9 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Annotated, ClassVar, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from kvsync.ci.toml_table import TomlTable
 from kvsync.errors import ConfigError
 from kvsync.pods import path, problems
 
@@ -18,11 +19,10 @@ EntryText = Annotated[str, Field(min_length=1, max_length=500)]
 NOT_TOML = "this is not TOML: {}; see https://toml.io"
 
 
-class DatedEntry(BaseModel):
+class DatedEntry(TomlTable):
     """What is excused for a time, from the day it was `added` to the end of the day it `expires`: who answers
     for it, and why. `longest` is how long that may be."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     longest: ClassVar[timedelta]
 
     owner: EntryText
@@ -55,7 +55,7 @@ def load_entries(model: type[Entries], file: Path, what: str) -> Entries:
     """
     origin = f"{what}, {file.name}"
     try:
-        text = file.read_text(encoding="utf-8")
+        text = file.read_text(encoding="utf-8-sig")
         return model.model_validate(tomllib.loads(text))
     except FileNotFoundError:
         return model()

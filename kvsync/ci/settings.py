@@ -30,7 +30,10 @@ from pydantic import (
     model_validator,
 )
 
+from kvsync.ci.addresses import Fetched, GitServer, PlainUrl
 from kvsync.ci.cluster_settings import FILE, ClusterName, ClusterSettings, split
+from kvsync.ci.lines import line_of
+from kvsync.ci.toml_table import TomlTable, spoken
 from kvsync.errors import ConfigError, UnknownName
 from kvsync.pods import Location, Port, parse_document, path, problems
 
@@ -54,41 +57,11 @@ OTHERS = re.compile(r"CONFIG|TRACE|RECORDINGS|INPUTS|CHAOS_CRDS|S3_SERVERS|CLIEN
 
 _BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](?=.{0,120}$)(/[\w=-][\w.=-]*)*/?", re.ASCII)
 
-_SERVER = r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]+)?"
-
-_PLAIN_URL = re.compile(r"https?://[^/@?#\s]+(/[^?#\s]*)?")
-
-
-def _without_credentials(url: str) -> str:
-    """Refuse passwords, which would reach logs and reports; the message does not repeat them either."""
-    if url and not _PLAIN_URL.fullmatch(url):
-        raise ValueError("http:// or https:// without a user, a password or a query is needed")
-    return url
-
-
-def _git_server(url: str) -> str:
-    return url if url.startswith("file:///") else _without_credentials(url).removesuffix("/")
-
 
 def _absolute(folder: Path) -> Path:
     if not folder.is_absolute():
         raise ValueError("an absolute path is needed")
     return folder
-
-
-FETCHABLE = (
-    rf"^((https?|git)://{_SERVER}(/[^?#\s]*)?|ssh://([A-Za-z0-9._-]+@)?{_SERVER}/[^?#\s]*|file:///[^\n]+"
-    r"|([A-Za-z0-9._-]+@)?[A-Za-z0-9._-]+:/?[^/:@?#\s][^:@?#\s]*|[^:\n]+)$"
-)
-"""Addresses that have no room for a secret: a user only where ssh needs one. JSON Schema reads it as well."""
-
-
-def _fetchable(url: str) -> str:
-    if not re.fullmatch(FETCHABLE, url):
-        raise ValueError(
-            "give what git fetches from, without a password: https://, ssh://, git@HOST:PATH, a folder"
-        )
-    return url
 
 
 def _cron(text: str) -> str:
@@ -100,11 +73,10 @@ def _cron(text: str) -> str:
 Cron = Annotated[str, AfterValidator(_cron)]
 AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
 Names = Annotated[tuple[str, ...], BeforeValidator(split)]
-PlainUrl = Annotated[str, AfterValidator(_without_credentials)]
 
 
-class _Table(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+class _Table(TomlTable):
+    model_config = ConfigDict(allow_inf_nan=False)
 
 
 class StoreSettings(_Table):
@@ -177,7 +149,7 @@ class GitHubSettings(_Table):
 
     token: SecretStr = SecretStr("")
     api_url: PlainUrl = "https://api.github.com"
-    web_url: Annotated[str, AfterValidator(_git_server)] = "https://github.com"
+    web_url: GitServer = "https://github.com"
     repository: Annotated[str, Field(pattern=r"^([\w.-]+/[\w.-]+)?$")] = ""
     context: str = "kvsync-ci"
     retries: NonNegativeInt = 5
@@ -227,7 +199,7 @@ class RepositorySettings(_Table):
     `actors`: what people are called there who may give commands in comments, and whose forks wait for no one.
     """
 
-    url: Annotated[str, AfterValidator(_fetchable)]
+    url: Fetched
     branch: Annotated[str, Field(min_length=1, max_length=255)] = "main"
     nightly: Cron = "0 3 * * *"
     weekly: Cron = "0 2 * * 1"
@@ -388,7 +360,7 @@ class Settings(_Table):
     vllm: VllmSettings = VllmSettings()
     repositories: dict[
         Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", max_length=40)], RepositorySettings
-    ] = {}
+    ] = Field(default_factory=dict)
 
     @property
     def secrets(self) -> dict[str, str]:
@@ -424,7 +396,8 @@ def load_settings(repository: Path, environ: Mapping[str, str]) -> Settings:
         raise ConfigError(
             "configuration of the pipeline", [f"there is no file {file}; mend --config or {CONFIG_VARIABLE}"]
         )
-    document = _read(file)
+    content = _read(file)
+    document = cast("dict[str, object]", parse_document(content, str(file)) or {})
     given = {name: text for name, text in environ.items() if name.startswith(PREFIX) and text}
     wrong = _take_secret_files(given)
     set_by = {VARIABLES[name]: name for name in given if name in VARIABLES}
@@ -437,20 +410,31 @@ def load_settings(repository: Path, environ: Mapping[str, str]) -> Settings:
     for (table, field), name in set_by.items():
         part = document.setdefault(str(table), {})
         if isinstance(part, dict):
-            part[field] = given[name]
+            part[field] = spoken(_model(str(table)), str(field), given[name])
     try:
         settings = Settings.model_validate(document, context=file.parent.resolve())
     except ValidationError as error:
         found = problems(error)
-        wrong = [f"{path(where)}: {what} ({set_by.get(where[:2], file)})" for where, what in found] + wrong
+        wrong = [
+            f"{path(where)}: {what} ({set_by.get(where[:2]) or _place(file, content, where)})"
+            for where, what in found
+        ] + wrong
     if wrong:
         raise ConfigError("configuration of the pipeline", wrong)
     return settings
 
 
+def _place(file: Path, content: str, where: Location) -> str:
+    line = line_of(content, where) if file.suffix == ".toml" else 0
+    return f"{file}:{line}" if line else str(file)
+
+
+def _model(table: str) -> type[BaseModel]:
+    return cast("type[BaseModel]", Settings.model_fields[table].annotation)
+
+
 def _is_secret(table: str, field: str) -> bool:
-    model = cast("type[BaseModel]", Settings.model_fields[table].annotation)
-    return model.model_fields[field].annotation is SecretStr
+    return _model(table).model_fields[field].annotation is SecretStr
 
 
 SECRETS = frozenset(name for name, (table, field) in VARIABLES.items() if _is_secret(str(table), str(field)))
@@ -491,10 +475,8 @@ def _secret_in(file: Path) -> str:
     return text
 
 
-def _read(file: Path) -> dict[str, object]:
-    if not file.exists():
-        return {}
+def _read(file: Path) -> str:
     try:
-        return cast("dict[str, object]", parse_document(file.read_text(encoding="utf-8"), str(file)))
+        return file.read_text(encoding="utf-8-sig") if file.exists() else ""
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError("configuration of the pipeline", [f"cannot read {file}: {error}"]) from error

@@ -29,10 +29,11 @@ async def serve(config: GatewayConfig, *, exit_with_stdin: bool = False) -> None
 
     A second SIGINT ends it at once. Raises PortInUse or ConfigError when an address cannot be bound.
     """
-    listeners = listeners_of(config)
-    loop, stopped = asyncio.get_running_loop(), asyncio.Event()
     shares = config.sync_enabled and config.indexer.mode != "shared"
     address = address_of(config) if shares else config.indexer.socket
+    indexers = [indexer_process(config, address)] if shares and address else []
+    listeners = listeners_of(config)
+    loop, stopped = asyncio.get_running_loop(), asyncio.Event()
     family = f"@kvsync-worker-{os.getpid()}-{secrets.token_hex(4)}"
     files = tuple(each.fileno() for each in listeners)
     workers = [
@@ -56,7 +57,7 @@ async def serve(config: GatewayConfig, *, exit_with_stdin: bool = False) -> None
         log.warning(warning)
     log.info("gateway of %d workers on %s", config.workers, url_of(config, listeners[0]))
     async with asyncio.TaskGroup() as tasks:
-        indexer = [tasks.create_task(indexer_process(config, address).run())] if shares and address else []
+        indexer = [tasks.create_task(each.run()) for each in indexers]
         await _run(workers, stopped)
         for listener in listeners:
             listener.close()

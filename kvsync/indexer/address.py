@@ -45,6 +45,12 @@ def listen(address: str) -> socket.socket:
     return listener
 
 
+def check(address: str) -> None:
+    """Raise ConfigError for an address at which nobody could listen."""
+    listen(address).close()
+    remove(address)
+
+
 async def connect(address: str) -> socket.socket:
     """Connect to an address. Raises IndexerError."""
     # uvloop takes the zero byte of a name for its end, so the socket is connected here.

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import signal
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -79,6 +80,7 @@ class KeptProcess:
         if process.returncode is None:
             assert process.stdin
             process.stdin.close()
+            process.send_signal(signal.SIGCONT)  # one that is stopped could not end
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._end_s):
                     await process.wait()

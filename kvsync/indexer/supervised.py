@@ -9,6 +9,7 @@ import sys
 from kvsync.config import GatewayConfig
 from kvsync.discovery import Discovery
 from kvsync.errors import ConfigError
+from kvsync.indexer.address import check
 from kvsync.indexer.kept import KeptProcess
 from kvsync.indexer.program import written
 from kvsync.indexer.remote import RemoteIndexer
@@ -36,13 +37,14 @@ def command(*arguments: str) -> tuple[str, ...]:
 
 
 def indexer_process(config: GatewayConfig, address: str) -> KeptProcess:
-    """Return what keeps an indexer running at an address."""
+    """Return what keeps an indexer running at an address. Raises ConfigError if it could not listen there."""
+    check(address)  # what it refuses by itself, when the gateway serves, ends that with a traceback
     argv = command("indexer", "--config", "-", "--socket", address)
     return KeptProcess("indexer", argv, written(config), end_s=END_S)
 
 
 class SupervisedIndexer(RemoteIndexer):
-    """One whose process is run as well."""
+    """One whose process is run as well. Raises ConfigError as `indexer_process`."""
 
     def __init__(self, config: GatewayConfig, discovery: Discovery | None = None) -> None:
         address = address_of(config)

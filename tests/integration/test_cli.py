@@ -203,6 +203,22 @@ def test_an_indexer_that_finds_no_place_says_so(
     )
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_gateway_whose_indexer_finds_no_place_says_so(
+    workers: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As whatever else is wrong with its settings: before it serves."""
+    pods = [{"name": "a", "model": "m", "host": "127.0.0.1"}]
+    nowhere = str(tmp_path / "none" / "indexer.sock")
+    config, _ = configuration(tmp_path, pods=pods, indexer={"mode": "process", "socket": nowhere})
+
+    assert exit_status(["gateway", "--config", str(config), "--workers", str(workers)]) == 2
+
+    first, second = capsys.readouterr().err.splitlines()[-2:]
+    assert first == "kvsync: indexer: 1 problem"
+    assert second.startswith(f"cannot listen at {nowhere}: No such file or directory: ")
+
+
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     """The version is that of the package, and with it is said which core is used."""
     assert exit_status(["--version"]) == 0

@@ -101,7 +101,7 @@ def _measured(report_dir: Path, run: str, measure: str) -> float:
 def _append(file: Path, entry: AcceptedSlowdown) -> None:
     """Write an entry behind the others. Raises ConfigError for a file that is wrong already, or would be."""
     load_accepted(file)
-    before = file.read_text(encoding="utf-8") if file.exists() else ""
+    before = file.read_text(encoding="utf-8-sig") if file.exists() else ""
     text = (before.rstrip("\n") + "\n\n" if before else "") + "".join(_lines(entry))
     Accepted.model_validate(tomllib.loads(text))
     write_whole(file, text)

@@ -61,6 +61,7 @@ def _push(body: bytes) -> Push:
         sender=Account(login=hook.user_username),
         ref=hook.ref,
         after=hook.after,
+        before=hook.before,
         head_commit=HeadCommit(message=last.message) if last else None,
     )
 

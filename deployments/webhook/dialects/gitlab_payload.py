@@ -68,6 +68,7 @@ class PushHook(_Value):
 
     ref: str
     after: str
+    before: str = ""
     user_username: str = ""
     project: GitLabProject
     commits: tuple[GitLabCommit, ...] = ()

@@ -37,6 +37,7 @@ from sqlalchemy.orm import Session, selectinload
 
 from kvsync.ci.archive.comparison import CheckId, RunComparison, compare
 from kvsync.ci.archive.database import FILE, ArchiveError, Database
+from kvsync.ci.archive.expectation import LAST_RUNS, expected_of
 from kvsync.ci.archive.flakiness import Ending, side
 from kvsync.ci.archive.records import (
     CHECK_COLUMNS,
@@ -59,9 +60,6 @@ from kvsync.testing.results.outcome import OUTCOMES, Check, CheckKind, Outcome
 LOOKBACK = 200
 
 WEB_URL = "https://github.com"
-
-ETA_RUNS = 10
-"""The last runs of a stage whose times are looked at: more would remember how long it took long ago."""
 
 MOST_NAMES = 500
 """How many names a query has at most; databases take some thousands, and reading all is as quick then."""
@@ -191,24 +189,15 @@ class Archive:
             .scalar_subquery()
         )
 
-    def eta(self, stages: Sequence[str], scope: RunScope) -> dict[str, float]:
-        """Return how many seconds stages will take, the median of the last passes; only those that passed."""
-        times: dict[str, list[float]] = {}
+    def eta(self, stages: Sequence[str], scope: RunScope, compared: Collection[str] = ()) -> dict[str, float]:
+        """Return how many seconds stages will take, as far as that is known; of which some are `compared`."""
         with self._database.reading() as connection:
-            for stage in stages:
-                query = (
-                    select(StageRow.duration_s)
-                    .join(RunRow, RunRow.id == StageRow.run_id)
-                    .where(
-                        StageRow.name == stage,
-                        StageRow.outcome == "passed",
-                        self._in(scope),
-                    )
-                    .order_by(StageRow.started_at.desc())
-                    .limit(ETA_RUNS)
-                )
-                times[stage] = list(connection.scalars(query))
-        return {stage: statistics.median(each) for stage, each in times.items() if each}
+            among = self._in(scope)
+            found = {
+                stage: expected_of(connection, stage, among, is_compared=stage in compared)
+                for stage in stages
+            }
+        return {stage: took_s for stage, took_s in found.items() if took_s is not None}
 
     def durations_s(
         self, scope: RunScope, stages: Sequence[str], before: datetime | None
@@ -218,7 +207,7 @@ class Archive:
         in_time = RunRow.started_at < before if before else true()
         times: dict[str, list[float]] = defaultdict(list)
         for wanted in (self._is_reference, true()):
-            runs = self._newest(scope, stages, ETA_RUNS * len(stages), wanted, in_time)
+            runs = self._newest(scope, stages, LAST_RUNS * len(stages), wanted, in_time)
             took = select(CheckRow.name, CheckRow.duration_s).where(
                 CheckRow.run_id.in_(runs), CheckRow.stage.in_(stages), CheckRow.kind == "passed"
             )

@@ -8,6 +8,7 @@ from datetime import datetime
 from kvsync.ci.archive.archive import Archive
 from kvsync.ci.archive.records import PastRun
 from kvsync.ci.report.report import Report
+from kvsync.ci.stages.compared.checks import NOT_SLOWER
 from kvsync.testing.results.outcome import OUTCOMES, Outcome
 
 RUNS = 30
@@ -66,4 +67,10 @@ def trends_of(archive: Archive, report: Report) -> Trends:
             title = f"{each.name} {each.metric}, {each.unit}{conditions}"
             benchmarks[title].append((run.started_at, each.value))
     stages = [stage.name for stage in report.stages]
-    return Trends(runs=runs, eta_s=archive.eta(stages, scope), benchmarks=dict(benchmarks))
+    compared = [
+        stage.name
+        for stage in report.stages
+        if any(check.name.endswith(NOT_SLOWER) for check in stage.checks)
+    ]
+    eta_s = archive.eta(stages, scope, compared)
+    return Trends(runs=runs, eta_s=eta_s, benchmarks=dict(benchmarks))

@@ -91,6 +91,7 @@ def expected_s(run: Run, stage: str) -> float | None:
     parameters = run.parameters
     try:
         with open_archive(run.settings, parameters.report_dir) as opened:
-            return opened.eta([stage], opened.scope(parameters.model_dump(mode="json"))).get(stage)
+            scope = opened.scope(parameters.model_dump(mode="json"))
+            return opened.eta([stage], scope, [stage] if run.is_compared(stage) else []).get(stage)
     except KVSyncError:
         return None

@@ -7,6 +7,7 @@ from pathspec import GitIgnoreSpec
 
 from kvsync.ci.project.chaos_stage import ChaosStageTable, PodSelector
 from kvsync.ci.project.coverage import CommandCoverage, PytestCoverage
+from kvsync.ci.project.found_stages import BenchmarkStageTable
 from kvsync.ci.project.load_stage import LoadStageTable
 from kvsync.ci.project.model import CommandStageTable, Project, PytestStageTable, StageTable
 from kvsync.ci.project.relations import combinations, combined_name, filled, in_order
@@ -59,6 +60,11 @@ class ProjectStage:
             return None
         found = self.table.coverage
         return found if found and profile in found.profiles else None
+
+    @property
+    def is_compared(self) -> bool:
+        """Whether it is measured in turns with the commit at which the code left its base."""
+        return isinstance(self.table, BenchmarkStageTable) and self.table.compare is not None
 
     @property
     def folder(self) -> str:

@@ -37,7 +37,10 @@ TEST_FILES = ("test_*.py", "*_test.py")
 
 VENV = ".venv"
 
-SKIPPED = frozenset({VENV, "venv", "node_modules", ".git", ".tox", "build", "dist"})
+OTHERS = frozenset(
+    {"venv", "node_modules", "site-packages", "vendor", "third_party", "target", "build", "dist"}
+)
+"""Folders of what tools fetch, install or build, besides those whose name begins with a dot."""
 
 
 def guess(repository: Path) -> Table:
@@ -71,7 +74,7 @@ def _python(repository: Path) -> Iterator[tuple[str, Table]]:
     if tests is None:
         return
     folder = repository / tests
-    inner = [each for each in sorted(folder.iterdir()) if each.is_dir() and _has_tests(each)]
+    inner = [each for each in sorted(folder.iterdir()) if _has_tests(each)]
     apart = not _own_tests(folder) and all(_can_name_a_stage(each.name) for each in inner)
     own = {"python": f"{VENV}/bin/python"} if (repository / VENV / "bin" / "python").exists() else {}
     if not apart:
@@ -87,7 +90,15 @@ def _rank(name: str) -> int:
 
 
 def _has_tests(folder: Path) -> bool:
-    return folder.is_dir() and any(True for pattern in TEST_FILES for _ in folder.rglob(pattern))
+    """Say whether a folder of the project's has tests, at whatever depth."""
+    return _is_own(folder) and (
+        _own_tests(folder) or any(_has_tests(each) for each in folder.iterdir() if not each.is_symlink())
+    )
+
+
+def _is_own(folder: Path) -> bool:
+    is_foreign = folder.name in OTHERS or folder.name.startswith(".") or (folder / "pyvenv.cfg").exists()
+    return folder.is_dir() and not is_foreign
 
 
 def _own_tests(folder: Path) -> bool:
@@ -106,7 +117,7 @@ def _go(repository: Path) -> Iterator[tuple[str, Table]]:
 
 def _node(repository: Path) -> Iterator[tuple[str, Table]]:
     try:
-        package = json.loads((repository / "package.json").read_text(encoding="utf-8"))
+        package = json.loads((repository / "package.json").read_text(encoding="utf-8-sig"))
         script = str(package["scripts"]["test"])
     except (OSError, ValueError, KeyError, TypeError):
         return
@@ -183,7 +194,9 @@ def packages_to_name(repository: Path) -> list[str]:
     if not is_a_package(document) or not backend.startswith("setuptools") or named or is_elsewhere:
         return []
     return sorted(
-        path.parent.name for path in repository.glob("[!.]*/__init__.py") if not _has_tests(path.parent)
+        path.parent.name
+        for path in repository.glob("*/__init__.py")
+        if _is_own(path.parent) and not _has_tests(path.parent)
     )
 
 

@@ -10,12 +10,12 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from kvsync.ci.entries import NOT_TOML, line_of_error
+from kvsync.ci.lines import line_of
 from kvsync.ci.project.chaos_relations import wrong_chaos
 from kvsync.ci.project.chaos_stage import FAULT_KINDS, ChaosStageTable, ContainerLabel, PodSelector
 from kvsync.ci.project.coverage import wrong_coverage
 from kvsync.ci.project.found_stages import AuditStageTable, BenchmarkStageTable, wrong_comparisons
 from kvsync.ci.project.guess import guess
-from kvsync.ci.project.lines import line_of
 from kvsync.ci.project.load_relations import wrong_loads
 from kvsync.ci.project.load_stage import (
     ClimbTable,
@@ -105,7 +105,7 @@ def read_project(repository: Path) -> Project:
             )
         if file.stat().st_size > LARGEST:
             raise ConfigError(FILE, [f"it has more than {LARGEST // 1024} KiB; nobody reads that"])
-        text = file.read_text(encoding="utf-8")
+        text = file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(FILE, [f"it cannot be read: {error}; write it in UTF-8"]) from error
     project = parse_project(text)

@@ -32,11 +32,12 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from kvsync.ci.entries import DatedEntry, EntryText, load_entries
 from kvsync.ci.readers.audits.finding import IDS, PACKAGE, is_audit
 from kvsync.ci.stages.compared.checks import MEASURE, SLOWER
+from kvsync.ci.toml_table import TomlTable
 from kvsync.testing.results.outcome import Check, Outcome, StageResult, merge
 
 ACCEPTED = "accepted.toml"
@@ -94,10 +95,8 @@ class AcceptedSlowdown(DatedEntry):
         return f"accepted from {self.added} until {self.expires} by {self.owner}: {self.reason}{issue}"
 
 
-class Accepted(BaseModel):
+class Accepted(TomlTable):
     """The entries of a repository, under the names that they have in the file."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     accepted: tuple[AcceptedFinding, ...] = ()
     slower: tuple[AcceptedSlowdown, ...] = ()

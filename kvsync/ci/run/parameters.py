@@ -18,11 +18,11 @@ from pydantic import (
     model_validator,
 )
 
+from kvsync.ci.addresses import FETCHABLE
 from kvsync.ci.cluster_settings import ClusterName, ClusterSettings
 from kvsync.ci.project.choice import Occasion
 from kvsync.ci.project.values import NAME, RESERVED, ProfileKind, Schedule, Trigger
 from kvsync.ci.run_folder import RunFolder
-from kvsync.ci.settings import FETCHABLE
 from kvsync.ci.stages.stage import LOCAL
 from kvsync.errors import ConfigError
 from kvsync.testing.results.whole import write_whole

@@ -24,10 +24,11 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from kvsync.ci.entries import DatedEntry, EntryText, load_entries
 from kvsync.ci.run.kept import keep_file
+from kvsync.ci.toml_table import TomlTable
 from kvsync.testing.results.outcome import Check, Outcome, StageResult, merge
 
 NAME = "quarantine.toml"
@@ -60,10 +61,8 @@ class QuarantineEntry(DatedEntry):
         )
 
 
-class Quarantine(BaseModel):
+class Quarantine(TomlTable):
     """The entries of a repository, under the name that they have in the file."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     quarantine: tuple[QuarantineEntry, ...] = ()
 

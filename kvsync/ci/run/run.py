@@ -102,6 +102,10 @@ class Run:
         found = self._stages.get(name) if self.project else None
         return found.shard if found else None
 
+    def is_compared(self, name: str) -> bool:
+        """Whether a stage is measured in turns with the commit at which the code left its base."""
+        return self.project is not None and self._stages[name].is_compared
+
     @property
     def covered(self) -> tuple[str, ...]:
         """The stages whose coverage runs of this profile measure, whether this one has them or not."""

@@ -46,7 +46,7 @@ def mooncake(path: Path, *, model: str, limit: int, max_tokens: int) -> list[Tra
 
     Raises ConfigError, with the line number, for a line that is not a request.
     """
-    with path.open(encoding="utf-8") as lines:
+    with path.open(encoding="utf-8-sig") as lines:
         return [
             _recorded(line, number, f"{path}:{number + 1}", model, max_tokens)
             for number, line in enumerate(islice(lines, limit))

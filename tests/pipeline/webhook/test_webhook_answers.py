@@ -36,11 +36,19 @@ async def test_a_delivery_is_accepted_at_once_and_only_once(receiver: Receiver) 
     assert list(receiver.inbox.outcomes()) == [delivery]
 
 
+async def test_a_push_of_which_two_webhooks_tell_is_one_run(receiver: Receiver) -> None:
+    """Such as one of the repository and one of its organization: each delivery has an id of its own."""
+    deliveries = [await receiver.deliver("push", payload("push")) for _ in range(3)]
+
+    assert [answer.text for _, answer in deliveries] == ["accepted", *["repeated: already accepted"] * 2]
+    assert list(receiver.inbox.outcomes()) == [deliveries[0][0]]
+
+
 async def test_the_answer_does_not_wait_for_prefect(start_receiver: StartReceiver) -> None:
     """A Prefect that takes connections and says nothing: still, every delivery is accepted meanwhile."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         receiver = await start_receiver(prefect=f"http://127.0.0.1:{silent.getsockname()[1]}/api")
-        answers = [await receiver.deliver("push", payload("push")) for _ in range(5)]
+        answers = [await receiver.deliver("push", payload("push", before=letter * 40)) for letter in "abcde"]
 
         assert [answer.status_code for _, answer in answers] == [202] * 5
         assert len(receiver.inbox.waiting()) == 5

@@ -85,7 +85,7 @@ async def client(process: Process) -> AsyncIterator[httpx.AsyncClient]:
 
 async def deliver(client: httpx.AsyncClient, delivery: str) -> str:
     """Send a push until it is taken, as somebody does who presses the button again; returns the answer."""
-    body = json.dumps(payload("push")).encode()
+    body = json.dumps(payload("push", before=delivery)).encode()
 
     async def taken() -> str:
         try:

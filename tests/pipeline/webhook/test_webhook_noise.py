@@ -46,7 +46,8 @@ async def test_idle_connections_keep_no_delivery_out(
     receiver = await start_receiver()
     first, *_ = await opened(receiver, connections, MAX_CONNECTIONS + 5, sent)
 
-    answers = [(await receiver.deliver("push", payload("push")))[1].status_code for _ in range(3)]
+    pushes = [payload("push", before=letter * 40) for letter in "abc"]
+    answers = [(await receiver.deliver("push", push))[1].status_code for push in pushes]
 
     assert answers == [202, 202, 202]
     async with asyncio.timeout(5):
@@ -126,7 +127,7 @@ async def test_many_deliveries_at_a_time_are_all_taken(start_receiver: StartRece
     receiver = await start_receiver(rate_per_minute=1000)
 
     async def deliver() -> int:
-        return (await receiver.deliver("push", payload("push")))[1].status_code
+        return (await receiver.deliver("push", payload("push", before=uuid4().hex)))[1].status_code
 
     async def all_taken() -> bool:
         return len(receiver.inbox.outcomes()) == 60

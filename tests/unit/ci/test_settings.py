@@ -80,10 +80,10 @@ def test_every_problem_is_reported_with_its_place(tmp_path: Path) -> None:
 
     assert sorted(line.partition("; valid: ")[0] for line in caught.value.problems) == [
         "cluster.base_image: string should match pattern '^\\S+$', not 'a b' (KVSYNC_CI_BASE_IMAGE)",
-        f"cluster.images: unknown key ({file})",
-        "cluster.ready_timeout_s: input should be greater than 0, not '0' (KVSYNC_CI_READY_TIMEOUT_S)",
-        f"cluster.workers: input should be greater than or equal to 0, not -1 ({file})",
-        f"other: unknown key ({file})",
+        f"cluster.images: unknown key ({file}:3)",
+        "cluster.ready_timeout_s: input should be greater than 0, not 0.0 (KVSYNC_CI_READY_TIMEOUT_S)",
+        f"cluster.workers: input should be greater than or equal to 0, not -1 ({file}:2)",
+        f"other: unknown key ({file}:4)",
         "unknown variable 'KVSYNC_CI_NODE_IMAGE'",
     ]
     assert "valid: KVSYNC_CI_KIND_NODE_IMAGE, KVSYNC_CI_WORKERS," in str(caught.value)
@@ -160,6 +160,56 @@ def test_variables_of_other_tables_carry_the_table(tmp_path: Path) -> None:
     assert settings.webhook.repositories == ("one/a", "two/b")
     assert settings.webhook.secret.get_secret_value() == "s3cr3t"
     assert "s3cr3t" not in repr(settings) + settings.model_dump_json()
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (
+            '[webhook]\nskip_ci = "yes"\n',
+            "webhook.skip_ci: true or false is needed, without quotes, not 'yes' ({}:2)",
+        ),
+        (
+            '[cluster]\n\nworkers = "3"\n',
+            "cluster.workers: a number is needed, without quotes, not '3' ({}:3)",
+        ),
+        (
+            "[cluster]\nworkers = true\n",
+            "cluster.workers: a number is needed, without quotes, not True ({}:2)",
+        ),
+        (
+            '[store]\nkeep_days = "7"\n',
+            "store.keep_days: a number is needed, without quotes, not '7' ({}:2)",
+        ),
+    ],
+)
+def test_a_text_is_neither_a_number_nor_a_switch(tmp_path: Path, text: str, problem: str) -> None:
+    """TOML has both: `"no"` would count as much as `"yes"`. The line is named."""
+    (file := tmp_path / "kvsync-ci.toml").write_text(text)
+
+    with pytest.raises(ConfigError) as caught:
+        load_settings(tmp_path, {})
+
+    assert [*caught.value.problems] == [problem.format(file)]
+
+
+def test_a_variable_is_a_text_whatever_it_sets(tmp_path: Path) -> None:
+    """There is no other way to write it; what says no number is wrong there, too."""
+    given = {"KVSYNC_CI_WEBHOOK_SKIP_CI": "true", "KVSYNC_CI_WORKERS": "3", "KVSYNC_CI_READY_TIMEOUT_S": "9"}
+
+    settings = load_settings(tmp_path, given)
+
+    found = settings.webhook.skip_ci, settings.cluster.workers, settings.cluster.ready_timeout_s
+    assert found == (True, 3, 9.0)
+    with pytest.raises(ConfigError, match=r"cluster.workers: .*not 'many' \(KVSYNC_CI_WORKERS\)"):
+        load_settings(tmp_path, {"KVSYNC_CI_WORKERS": "many"})
+
+
+def test_a_file_may_begin_with_a_mark_of_its_encoding(tmp_path: Path) -> None:
+    """Some editors write one (U+FEFF); it is not part of what they say."""
+    (tmp_path / "kvsync-ci.toml").write_text("[cluster]\nworkers = 3\n", encoding="utf-8-sig")
+
+    assert load_settings(tmp_path, {}).cluster.workers == 3
 
 
 def test_a_secret_in_the_file_is_refused(tmp_path: Path) -> None:

@@ -22,6 +22,9 @@ MEASURE = "measure"
 SLOWER = "slower"
 """The property that says by how many percent more the tested code costs."""
 
+NOT_SLOWER = ": not slower"
+"""How their names end."""
+
 UNKNOWN = (
     "nothing that is measured has this name; mend `measures` of `compare`: the report lists what is measured"
 )
@@ -105,7 +108,7 @@ class PairedComparison:
 
 def title(measure: str) -> str:
     """Return what the check of a measure is called."""
-    return f"{measure}: not slower"
+    return f"{measure}{NOT_SLOWER}"
 
 
 def able_to_gate(found: Calibration, limits: PairedLimits) -> Check:

@@ -93,7 +93,7 @@ def _values(table: ValuesOf, repository: Path) -> Values:
             return {"from": table.from_, "to": table.to}
         case LinesTable():
             try:
-                text = (repository / table.file).read_text(encoding="utf-8")
+                text = (repository / table.file).read_text(encoding="utf-8-sig")
             except (OSError, UnicodeDecodeError) as exc:
                 raise NotRun(f"its values in {table.file} cannot be read: {exc}") from exc
             lines = [line for line in text.splitlines() if line.strip()]

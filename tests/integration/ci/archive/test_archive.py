@@ -286,6 +286,18 @@ def test_eta(archive: Archive, make_report: MakeReport) -> None:
     assert archive.eta(["unit"], replace(scope, repository="/elsewhere")) == {}
 
 
+def test_eta_of_what_is_compared_with_its_base(archive: Archive, make_report: MakeReport) -> None:
+    """Comparing takes longest: runs that were only measured do not count, nor how it ended."""
+    for day in (1, 2, 3):
+        archive.record(make_report(day, speed="P"))
+    for day, ending in ((30, "P"), (40, "F"), (50, "F")):
+        archive.record(make_report(day, names=["cpu: not slower"], speed=ending))
+
+    scope = archive.scope({"repository": "/somewhere/kvsync"})
+    assert archive.eta(["speed"], scope, compared=["speed"]) == {"speed": 50.0}
+    assert archive.eta(["speed"], scope) == {"speed": 12.5}
+
+
 def test_series(archive: Archive, make_report: MakeReport) -> None:
     """Runs are listed from the newest on, by scope, branch and stage, and not more than asked for."""
     archive.record(make_report(1, unit="P"))

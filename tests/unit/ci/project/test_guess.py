@@ -55,6 +55,29 @@ def test_no_test_is_left_out_of_a_guess(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "folder", [".venv", "venv", "node_modules", "vendor", "target", "build", ".tox", "site-packages"]
+)
+def test_what_tools_put_there_is_not_the_projects(tmp_path: Path, folder: str) -> None:
+    """Packages that were installed, fetched or built bring tests of their own."""
+    make(tmp_path, tests__unit__test_x_dot_py="")
+    make(tmp_path / "tests" / folder / "x", tests__test_y_dot_py="", test_z_dot_py="")
+    make(tmp_path, pyproject_dot_toml="[project]")
+    for package in (folder, "mine"):
+        (tmp_path / package).mkdir()
+        (tmp_path / package / "__init__.py").touch()
+
+    assert stages(tmp_path) == {"unit": "tests/unit"}
+    assert packages_to_name(tmp_path) == ["mine"]
+
+
+def test_an_environment_is_known_under_any_name(tmp_path: Path) -> None:
+    """Each has a file that says what it is."""
+    make(tmp_path, tests__env__pyvenv_dot_cfg="", tests__env__lib__test_x_dot_py="")
+
+    assert stages(tmp_path) == {}
+
+
+@pytest.mark.parametrize(
     ("files", "command"),
     [
         ({"go_dot_mod": ""}, ["go", "test", "-json", "./..."]),

@@ -6,7 +6,7 @@ from typing import get_args
 
 import pytest
 
-from kvsync.ci.project.lines import line_of
+from kvsync.ci.lines import line_of
 from kvsync.ci.project.model import CommandStageTable, PytestStageTable
 from kvsync.ci.project.reading import parse_project, read_project
 from kvsync.ci.project.values import ResultFormat
@@ -292,3 +292,36 @@ def test_shards_are_several_and_give_their_numbers() -> None:
         "stages.toml:12: stages.more.shards: input should be greater than or equal to 2, not 1",
         "stages.toml:17: stages.api.shards: it makes several stages 'api-2'; rename one",
     ]
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        (
+            'compare = { cpu = "yes" }',
+            "stages.b.compare.cpu: true or false is needed, without quotes, not 'yes'",
+        ),
+        (
+            'compare = { pairs = "12" }',
+            "stages.b.compare.pairs: a number is needed, without quotes, not '12'",
+        ),
+        (
+            "compare = { pairs = true }",
+            "stages.b.compare.pairs: a number is needed, without quotes, not True",
+        ),
+    ],
+)
+def test_a_text_is_neither_a_number_nor_a_switch(line: str, problem: str) -> None:
+    """TOML has both: `"no"` would count as much as `"yes"`."""
+    with pytest.raises(ConfigError) as caught:
+        parse_project(f'[stages.b]\nkind = "benchmark"\ncommand = ["x"]\n{line}\n')
+
+    assert [*caught.value.problems] == [f"stages.toml:4: {problem}"]
+
+
+def test_a_file_may_begin_with_a_mark_of_its_encoding(tmp_path: Path) -> None:
+    """Some editors write one (U+FEFF); it is not part of what they say."""
+    text = '[stages.a]\nkind = "command"\ncommand = ["true"]\n'
+    (tmp_path / "stages.toml").write_text(text, encoding="utf-8-sig")
+
+    assert [*read_project(tmp_path).stages] == ["a"]

@@ -50,6 +50,7 @@ def test_a_push_to_a_configured_branch_runs_its_commit() -> None:
         deployment="commit",
         asked={"trigger": "push"},
         source=CommitSource(url=URL, commit=COMMIT, repository=NAME, ref="main", author="octo-author"),
+        pushed_over="0d1a26e67d8f5eaf1f6ba5c57fc3c7d91ac0fd1c",
     )
 
 

@@ -79,7 +79,9 @@ def test_a_push_runs_its_commit_from_where_the_settings_say(
 ) -> None:
     """GitHub is not answered. What it touches is not known: of thirty commits, one is listed."""
     asked: dict[str, JsonValue] = {"trigger": "push", "follows": "shop"}
-    assert decided(event, push()) == Start(deployment="commit", asked=asked, source=SOURCE)
+    assert decided(event, push()) == Start(
+        deployment="commit", asked=asked, source=SOURCE, pushed_over=push()["before"]
+    )
 
 
 @pytest.mark.parametrize(("decided", "event", "push"), PUSHES)

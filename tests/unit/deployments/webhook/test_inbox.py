@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from deployments.webhook.decision import Cancel
+from deployments.webhook.decision import Cancel, Start
 from deployments.webhook.inbox import Inbox
+from kvsync.ci.run.parameters import CommitSource
 
 
 class Clock:
@@ -45,6 +46,27 @@ def closed(at: float | None = None, number: int = 7) -> Cancel:
     """Something to do for a pull request."""
     moment = None if at is None else datetime.fromtimestamp(at, UTC)
     return Cancel(pull_request=f"octo-org/octo-repo#{number}", at=moment)
+
+
+def pushed(before: str = "a" * 40, trigger: str = "push") -> Start:
+    """A push of the same commit to the same branch."""
+    source = CommitSource(url="https://github.com/octo-org/octo-repo.git", commit="c" * 40, ref="main")
+    return Start(deployment="commit", asked={"trigger": trigger}, source=source, pushed_over=before)
+
+
+def test_a_push_is_there_once(inbox: Inbox) -> None:
+    """Whoever has two webhooks sends two deliveries of it; one back to the same commit is another push."""
+    assert inbox.add("one", pushed())
+    assert not inbox.add("two", pushed())
+    assert inbox.add("three", pushed(before="b" * 40))
+
+    assert [each.delivery for each in inbox.waiting()] == ["one", "three"]
+
+
+def test_what_is_asked_for_again_is_there_again(inbox: Inbox) -> None:
+    """Only pushes are known by what they say: whoever asks twice wants two runs."""
+    assert inbox.add("one", pushed(before="", trigger="dispatch"))
+    assert inbox.add("two", pushed(before="", trigger="dispatch"))
 
 
 def test_a_delivery_is_there_once_and_outlives_the_process(inbox: Inbox, reopen: Callable[[], Inbox]) -> None:
