@@ -76,7 +76,7 @@ class StorageClient:
 
 @contextmanager
 def _calling(address: str) -> Iterator[None]:
-    """Raise Unavailable where a call fails; of some that ended by themselves gRPC says they were cancelled."""
+    """Raise Unavailable where a call fails; of some that ended by themselves gRPC says they are cancelled."""
     try:
         yield
     except grpc.aio.AioRpcError as exc:
