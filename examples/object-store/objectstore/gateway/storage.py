@@ -2,7 +2,8 @@
 
 import asyncio
 import zlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import contextmanager
 
 import grpc
 
@@ -33,38 +34,33 @@ class StorageClient:
                 yield wire.PutChunkRequest(data=bytes(content[start : start + PIECE_BYTES]))
             yield wire.PutChunkRequest(summary=wire.ChunkSummary(size=len(content), crc32=crc32))
 
-        try:
+        with _calling(address):
             await self._stub(address).PutChunk(parts(), timeout=self._timeout_s)
-        except grpc.aio.AioRpcError as exc:
-            raise Unavailable(f"storage server {address}: {_said(exc)}") from exc
 
     async def get(self, address: str, chunk_id: str, crc32: int) -> bytes:
         """Return a chunk. Raises Unavailable, and ChecksumMismatch for other bytes than were stored."""
         request = wire.GetChunkRequest(chunk_id=chunk_id)
-        try:
+        with _calling(address):
             replies = self._stub(address).GetChunk(request, timeout=self._timeout_s)
             content = b"".join([reply.data async for reply in replies])
-        except grpc.aio.AioRpcError as exc:
-            raise Unavailable(f"storage server {address}: {_said(exc)}") from exc
         if await asyncio.to_thread(zlib.crc32, content) != crc32:
             raise ChecksumMismatch(f"chunk {chunk_id} of storage server {address} is damaged")
         return content
 
     async def delete(self, address: str, chunk_id: str) -> None:
         """Remove a chunk, if it is there. Raises Unavailable."""
-        try:
-            request = wire.DeleteChunkRequest(chunk_id=chunk_id)
-            await self._stub(address).DeleteChunk(request, timeout=self._timeout_s)
-        except grpc.aio.AioRpcError as exc:
-            if exc.code() is not grpc.StatusCode.NOT_FOUND:
-                raise Unavailable(f"storage server {address}: {_said(exc)}") from exc
+        request = wire.DeleteChunkRequest(chunk_id=chunk_id)
+        with _calling(address):
+            try:
+                await self._stub(address).DeleteChunk(request, timeout=self._timeout_s)
+            except grpc.aio.AioRpcError as exc:
+                if exc.code() is not grpc.StatusCode.NOT_FOUND:
+                    raise
 
     async def health(self, address: str, timeout_s: float) -> Mapping[str, int]:
         """Return what a server says of its disk. Raises Unavailable."""
-        try:
+        with _calling(address):
             reply = await self._stub(address).Health(wire.HealthRequest(), timeout=timeout_s)
-        except grpc.aio.AioRpcError as exc:
-            raise Unavailable(f"storage server {address}: {_said(exc)}") from exc
         return {"free_bytes": reply.free_bytes, "total_bytes": reply.total_bytes}
 
     async def close(self) -> None:
@@ -78,5 +74,16 @@ class StorageClient:
         return service.StorageStub(self._channels[address])
 
 
-def _said(exc: grpc.aio.AioRpcError) -> str:
-    return f"{exc.code().name.lower()}: {exc.details()}"
+@contextmanager
+def _calling(address: str) -> Iterator[None]:
+    """Raise Unavailable where a call fails; of some that ended by themselves gRPC says they are cancelled."""
+    try:
+        yield
+    except grpc.aio.AioRpcError as exc:
+        said = f"{exc.code().name.lower()}: {exc.details()}"
+        raise Unavailable(f"storage server {address}: {said}") from exc
+    except asyncio.CancelledError as exc:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        raise Unavailable(f"storage server {address}: the call was cut off") from exc
