@@ -170,8 +170,8 @@ class EventManager:
 
     def state(self, pod: str) -> State:
         """The worst state of a pod's ranks; BLIND for a pod that is not followed."""
-        states = (followed.state for followed in self._ranks.get(pod, ()))
-        return min(states, key=_WORST_FIRST.index, default=State.BLIND)
+        states = [followed.state for followed in self._ranks.get(pod, ())]
+        return states[0] if len(states) == 1 else min(states, key=_WORST_FIRST.index, default=State.BLIND)
 
     def emptied(self, pod: str) -> int:
         """Return how often all that was known of one of a pod's sources was dropped."""

@@ -8,6 +8,7 @@ import json
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import PurePath
 from typing import Annotated, ClassVar, Literal
 
@@ -73,7 +74,7 @@ Host = Annotated[str, Field(pattern=r"^[^\s/\[\]]+$")]
 Port = Annotated[int, Field(ge=1, le=_LAST_PORT)]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Pod:
     """One engine behind one address.
 
@@ -98,12 +99,12 @@ class Pod:
     ready: bool = True
     loras: tuple[Name, ...] = ()
 
-    @property
+    @cached_property
     def url(self) -> str:
         """Base of the OpenAI endpoints."""
         return f"{self.scheme}://{self._address}:{self.port}"
 
-    @property
+    @cached_property
     def sources(self) -> tuple[Source, ...]:
         """One publisher per data-parallel rank."""
         ranks = range(self.dp_rank, self.dp_rank + self.dp_size)

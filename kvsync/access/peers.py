@@ -7,15 +7,17 @@ cookies and redirects of one request mean nothing for the next.
 import asyncio
 import io
 import ipaddress
-import json
 import ssl
 from collections.abc import Iterable, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
-from types import SimpleNamespace, TracebackType
+from functools import lru_cache
+from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
 
 import aiohttp
+import orjson
 from multidict import CIMultiDict
 from yarl import URL
 
@@ -65,7 +67,19 @@ class Reply:
 
     def json(self) -> Any:
         """Read the content as JSON. Raises ValueError."""
-        return json.loads(self.content)
+        return orjson.loads(self.content)
+
+
+_CONNECTED: ContextVar[list[str] | None] = ContextVar("connected", default=None)
+
+
+class _Connector(aiohttp.TCPConnector):
+    """One that notes when it makes a connection: to be told by aiohttp's traces costs each request more."""
+
+    async def _create_connection(self, *args: Any) -> Any:
+        if (connected := _CONNECTED.get()) is not None:
+            connected.append("connection")
+        return await super()._create_connection(*args)
 
 
 class PeerClient:
@@ -81,10 +95,8 @@ class PeerClient:
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
-        tracing = aiohttp.TraceConfig()
-        tracing.on_connection_create_start.append(_note_connection)
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=self._tls, limit=0, keepalive_timeout=KEEP_ALIVE_S),
+            connector=_Connector(ssl=self._tls, limit=0, keepalive_timeout=KEEP_ALIVE_S),
             cookie_jar=aiohttp.DummyCookieJar(),
             skip_auto_headers=NOT_ADDED,
             auto_decompress=False,
@@ -93,7 +105,6 @@ class PeerClient:
             max_line_size=HEAD_BYTES,
             max_field_size=HEAD_BYTES,
             max_headers=1_000,
-            trace_configs=[tracing],
         )
         # What is sent again, and when, is for the callers to say.
         self._session._retry_connection = False
@@ -122,6 +133,7 @@ class PeerClient:
         if not self._session:
             raise RuntimeError("the client is not open: use it as a context manager")
         name = self._server_name if self._server_name and _is_address(url) else None
+        _CONNECTED.set(connected)
         return await self._session.request(
             method,
             _as_url(url),
@@ -129,8 +141,7 @@ class PeerClient:
             data=io.BytesIO(content) if len(content) > AT_ONCE_BYTES else content or None,
             allow_redirects=False,
             server_hostname=name,
-            timeout=aiohttp.ClientTimeout(sock_connect=connect_s),
-            trace_request_ctx=connected,
+            timeout=_timeout(connect_s),
         )
 
     async def ask(
@@ -154,17 +165,18 @@ class PeerClient:
                 return Reply(url=url, status=answer.status, content=await answer.read())
 
 
+@lru_cache
+def _timeout(connect_s: float | None) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(sock_connect=connect_s)
+
+
+@lru_cache(256)
 def _as_url(text: str) -> URL:
     """Return the address as it is written, without encoding it again."""
     try:
         return URL(text, encoded=True)
     except ValueError as exc:
         raise aiohttp.InvalidURL(text, str(exc)) from exc
-
-
-async def _note_connection(_: aiohttp.ClientSession, context: SimpleNamespace, __: object) -> None:
-    if context.trace_request_ctx is not None:
-        context.trace_request_ctx.append("connection")
 
 
 def _as_text(headers: Iterable[tuple[bytes, bytes]]) -> CIMultiDict[str]:

@@ -170,6 +170,7 @@ class Gateway:
         traces, end_traces = self._tracing()
         return Starlette(
             routes=[
+                *(Route(path, self._relay, methods=["POST"]) for path in COMPLETION_PATHS),  # most are
                 Route("/v1/models", self.models),
                 Route("/v1/models/{id:path}", self.model),
                 *self._probed(),

@@ -44,6 +44,9 @@ class Health:
     asleep: bool = False
 
 
+UNPROBED = Health()
+
+
 @dataclass(frozen=True, slots=True)
 class Answered:
     """A probe that was answered; `cards` is None when the pod's models could not be read: `problem`."""
@@ -116,7 +119,7 @@ class HealthMonitor:
 
     def of(self, pod: Pod) -> Health:
         """Return what is known about `pod`; a pod at another address is another pod."""
-        return self._known.get(_place(pod), Health())
+        return self._known.get((pod.name, pod.url), UNPROBED)
 
     def cards(self, pod: Pod) -> tuple[ModelCard, ...]:
         """Return what `pod` said it serves."""

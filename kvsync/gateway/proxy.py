@@ -114,8 +114,8 @@ class Proxy:
                 response = await self._send(request)
                 stack.callback(response.close)
                 streams = _streams(response) and response.status not in REFUSALS
-                chunks = self._heard(pod, response.content.iter_any())
-                first = await anext(chunks, b"") if streams else b"".join([c async for c in chunks])
+                chunks = response.content.iter_any()
+                first = await self._next(pod, chunks) or b"" if streams else await self._whole(pod, chunks)
         except NOT_CONNECTED as exc:
             return UpstreamFailure(pod=pod.name, reason=_reason(exc), is_seen=False)
         except TimeoutError:
@@ -178,22 +178,32 @@ class Proxy:
             with self._health.watching(pod, heard):
                 yield
 
-    async def _heard(self, pod: Pod, chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
-        async for chunk in chunks:
+    async def _next(self, pod: Pod, chunks: AsyncIterator[bytes]) -> bytes | None:
+        chunk = await anext(chunks, None)
+        if chunk is not None:
             self._health.heard_from(pod)
-            yield chunk
+        return chunk
+
+    async def _whole(self, pod: Pod, chunks: AsyncIterator[bytes]) -> bytes:
+        parts = []
+        while (chunk := await self._next(pod, chunks)) is not None:
+            parts.append(chunk)
+        return b"".join(parts)
 
     async def _remaining(
         self, pod: Pod, first: bytes, chunks: AsyncIterator[bytes]
     ) -> AsyncGenerator[bytes | UpstreamFailure]:
         yield first
+        clock, idle_s = asyncio.get_running_loop().time, self._limits.idle_s
         try:
-            while True:
-                async with asyncio.timeout(self._limits.idle_s):
-                    chunk = await anext(chunks, None)
-                if chunk is None:
-                    return
-                yield chunk
+            async with asyncio.timeout(None) as patience:  # one for all: of each chunk it was the most
+                while True:
+                    patience.reschedule(clock() + idle_s)
+                    chunk = await self._next(pod, chunks)
+                    patience.reschedule(None)
+                    if chunk is None:
+                        return
+                    yield chunk
         except TimeoutError:
             yield UpstreamFailure(pod=pod.name, reason=f"silent for {self._limits.idle_s:g} s")
         except PeerError as exc:

@@ -68,22 +68,20 @@ async def read_body(request: Request, limits: ClientsConfig) -> bytes:
     body, size, limit = bytearray(), 0, limits.max_body_bytes
     if announced(request) > DRAINED_BODIES * limit:
         raise HTTPException(413, f"the body is larger than {limit} bytes")
-    chunks = aiter(request.stream())
-    while True:
-        try:
-            async with asyncio.timeout(limits.request_idle_s):
-                chunk = await anext(chunks, None)
-        except TimeoutError as exc:
-            of = f" of {length}" if (length := request.headers.get("content-length")) else ""
-            said = f"{size}{of} bytes of the body came, and nothing more for {limits.request_idle_s:g} s"
-            raise HTTPException(408, said) from exc
-        if chunk is None:
-            break
-        size += len(chunk)
-        if size <= limit:
-            body += chunk
-        elif size > DRAINED_BODIES * limit:
-            break
+    clock = asyncio.get_running_loop().time
+    try:
+        async with asyncio.timeout(limits.request_idle_s) as patience:
+            async for chunk in request.stream():
+                patience.reschedule(clock() + limits.request_idle_s)
+                size += len(chunk)
+                if size <= limit:
+                    body += chunk
+                elif size > DRAINED_BODIES * limit:
+                    break
+    except TimeoutError as exc:
+        of = f" of {length}" if (length := request.headers.get("content-length")) else ""
+        said = f"{size}{of} bytes of the body came, and nothing more for {limits.request_idle_s:g} s"
+        raise HTTPException(408, said) from exc
     if size > limit:
         raise HTTPException(413, f"the body is larger than {limit} bytes")
     return bytes(body)
@@ -238,10 +236,10 @@ class Relay:
         await to_its_end(scope, receive, send, partial(self._serve, request, body, completion, target))
 
     def _reader(self, request: Request) -> Callable[[bytes], Completion]:
-        if request.url.path in COMPLETION_PATHS:
+        if request.scope["path"] in COMPLETION_PATHS:
             return parse
         kind = request.headers.get("content-type", "")
-        return partial(parse_other, path=request.url.path, content_type=kind)
+        return partial(parse_other, path=request.scope["path"], content_type=kind)
 
     async def _serve(
         self, request: Request, body: bytes, completion: Completion, target: Target, send: Send
@@ -255,7 +253,7 @@ class Relay:
         passage.model, passage.policy = model, route.policy
         passage.prompt_tokens = None if tokens is None else len(tokens)
         pods = {pod.name: pod for pod in target.pods}
-        path = f"{request.url.path}?{request.url.query}".removesuffix("?")
+        path = f"{request.scope['path']}?{request.scope['query_string'].decode()}".removesuffix("?")
         tried: list[Tried] = []
         client = request.scope.get(CLIENT, "")
         keeps = self._stored.pod_of(completion.goes_on, client) if completion.goes_on else None
@@ -299,7 +297,7 @@ class Relay:
                 passage.outcome = await self._pass_on(request, answer, choice, prediction, completion, send)
                 return
             passage.outcome = "503"
-            none = unanswered(request.url.path, completion.model, tried, attempts.withheld)
+            none = unanswered(request.scope["path"], completion.model, tried, attempts.withheld)
             await none(request.scope, request.receive, send)
         finally:
             self._metrics.requests.labels(model, passage.selection, passage.outcome, route.policy).inc()
@@ -329,7 +327,7 @@ class Relay:
                         self._note(chunk, "the answer had begun: the client is shown that it broke off")
                         if says_so:
                             await send(
-                                {"type": "http.response.body", "body": broken(request.url.path, chunk)}
+                                {"type": "http.response.body", "body": broken(request.scope["path"], chunk)}
                             )
                         elif close := request.scope.get("state", {}).get(CLOSE):
                             close()
@@ -346,7 +344,7 @@ class Relay:
         except asyncio.CancelledError:
             if says_so:
                 ended = UpstreamFailure(pod=choice.pod, reason="the gateway ends")
-                await send({"type": "http.response.body", "body": broken(request.url.path, ended)})
+                await send({"type": "http.response.body", "body": broken(request.scope["path"], ended)})
             raise
         await send({"type": "http.response.body", "body": cut.end() if cut else b""})
         if not is_refused:

@@ -12,6 +12,8 @@ from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import orjson
+
 TokenIds = Sequence[int]
 Json = Mapping[str, object]
 
@@ -74,18 +76,18 @@ class Text:
     def key(self) -> bytes:
         """What the tokens depend on at most. Keys are not sorted: templates write tools as given."""
         shown = {name: value for name, value in self.request.items() if name not in WITHOUT_EFFECT}
-        return self.path.encode() + json.dumps(self._with_one_prompt(shown)).encode()
+        return self.path.encode() + _written(self._with_one_prompt(shown))
 
     def rendering(self) -> bytes:
         """Return the question to the path that renders requests."""
-        return json.dumps(self._with_one_prompt(self.request)).encode()
+        return _written(self._with_one_prompt(self.request))
 
     def tokenizing(self) -> bytes:
         """Return the question to `/tokenize`."""
         fields = {name: self.request[name] for name in TOKENIZE_FIELDS if name in self.request}
         if arguments := self._template_arguments():
             fields["chat_template_kwargs"] = arguments
-        return json.dumps(self._with_one_prompt(fields)).encode()
+        return _written(self._with_one_prompt(fields))
 
     def truncated(self, tokens: TokenIds) -> TokenIds:
         """Return what `truncate_prompt_tokens` leaves of the tokens, which `/tokenize` does not know."""
@@ -107,6 +109,14 @@ class Text:
             if self.request.get(name) is not None:
                 arguments[name] = self.request[name]
         return arguments
+
+
+def _written(fields: Json) -> bytes:
+    """Write JSON; what orjson is too strict for (long integers, half of a surrogate pair), as it was read."""
+    try:
+        return orjson.dumps(fields)
+    except TypeError:
+        return json.dumps(fields).encode()
 
 
 _WORDS = ("text", "refusal", "input_text", "output_text")

@@ -34,11 +34,24 @@ async def to_its_end(
 
 async def _unless_gone(receive: Receive, work: Coroutine[None, None, None]) -> None:
     """Run `work` to its end, or cancel it as soon as the client hangs up."""
-    async with asyncio.TaskGroup() as tasks:
-        job = tasks.create_task(work)
-        watch = tasks.create_task(_hung_up(receive))
-        await asyncio.wait({job, watch}, return_when=asyncio.FIRST_COMPLETED)
-        job.cancel()
+    task, is_gone = asyncio.current_task(), False
+    assert task
+
+    def leave(_: object) -> None:
+        nonlocal is_gone
+        is_gone = True
+        task.cancel()
+
+    watch = asyncio.create_task(_hung_up(receive))
+    watch.add_done_callback(leave)
+    try:
+        await work
+    except asyncio.CancelledError:
+        # The end of the gateway may cancel it as well.
+        if not is_gone or task.uncancel():
+            raise
+    finally:
+        watch.remove_done_callback(leave)
         watch.cancel()
 
 

@@ -62,7 +62,8 @@ class Breakers:
 
     def state(self, pod: str) -> BreakerState:
         """Return the state of a pod's breaker."""
-        return self._known.get(pod, Breaker()).state(self._clock())
+        breaker = self._known.get(pod)
+        return breaker.state(self._clock()) if breaker else BreakerState.CLOSED
 
     def order(self, choices: Sequence[Choice]) -> list[Choice]:
         """Return the choices in their order, but those whose breaker is open last."""

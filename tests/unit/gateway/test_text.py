@@ -17,7 +17,16 @@ def test_a_request_is_rendered_as_it_is() -> None:
     text = Text(CHAT, None)
 
     assert text.rendered_at == "/v1/chat/completions/render"
-    assert text.rendering() == json.dumps(CHAT).encode()
+    assert json.dumps(json.loads(text.rendering())) == json.dumps(CHAT)
+
+
+@pytest.mark.parametrize("value", ["\ud83d", 2**70, "ü\u2028", 1e300])
+def test_what_engines_read_is_written(value: object) -> None:
+    """Also what a strict writer of JSON refuses."""
+    text = Text({"model": "m", "messages": [], "user_id": value}, None)
+
+    assert json.loads(text.rendering())["user_id"] == value
+    assert text.key
 
 
 def test_of_several_prompts_the_first_is_asked_for() -> None:
