@@ -6,6 +6,7 @@ modules); FastAPI looks closely at each of 190 routes when it is declared.
 """
 
 import sys
+from collections.abc import Iterable
 from functools import partial
 from types import ModuleType
 from typing import Self
@@ -30,6 +31,11 @@ UNUSED = (
 )
 
 
+FOR_PEOPLE = ("prefect.blocks.notifications", "prefect.blocks.webhook")
+"""Prefect's own ways to tell people. A run has no use for them either; at their import, each describes its
+fields, and there are four transports that read all certificates of this machine."""
+
+
 class _Names(type):
     def __getattr__(cls, name: str) -> type:
         if name.startswith("_"):
@@ -51,11 +57,16 @@ class Unused(metaclass=_Names):
         """Leave nothing."""
 
 
-def import_bare() -> ModuleType:
-    """Import Prefect's server without what is left out; returns its module, which has `create_app`."""
-    for name in UNUSED:
+def leave_out(modules: Iterable[str]) -> None:
+    """Have modules that have not been imported stand for nothing."""
+    for name in modules:
         sys.modules[name] = module = ModuleType(name)
         vars(module)["__getattr__"] = partial(getattr, Unused)  # of the module, see PEP 562
+
+
+def import_bare() -> ModuleType:
+    """Import Prefect's server without what is left out; returns its module, which has `create_app`."""
+    leave_out(UNUSED)
     from fastapi import APIRouter
     from prefect.server import api
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NoReturn
 
+from deployments.bare_server import FOR_PEOPLE, leave_out
 from deployments.temporary_server import TemporaryServer
 from kvsync.ci.run.parameters import REPOSITORY
 from kvsync.ci.run_folder import RunFolder
@@ -80,6 +81,7 @@ def main(folder: RunFolder) -> None:
 
 def _import_what_both_need() -> None:
     """Import what the run and its server share, which the server is then forked with."""
+    leave_out(FOR_PEOPLE)
     import fastapi  # noqa: F401
     import jinja2  # noqa: F401
     import prefect.artifacts

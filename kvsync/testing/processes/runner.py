@@ -8,8 +8,10 @@
 
 import contextlib
 import os
+import select
 import signal
 import subprocess
+import sys
 import textwrap
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -144,6 +146,17 @@ def _start(
 
 
 def _ended(process: subprocess.Popen[bytes], timeout_s: float) -> bool:
+    """Say whether it has ended within this time; with Linux's help, for `wait` looks 80 times a second."""
+    if sys.platform == "linux" and process.poll() is None:
+        with contextlib.suppress(OSError):
+            descriptor = os.pidfd_open(process.pid)
+            try:
+                ending = select.poll()
+                ending.register(descriptor, select.POLLIN)
+                ending.poll(timeout_s * 1000)
+            finally:
+                os.close(descriptor)
+            timeout_s = 0
     try:
         process.wait(timeout_s)
     except subprocess.TimeoutExpired:
