@@ -6,7 +6,6 @@ from typing import Annotated, Literal, Self, cast
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
@@ -16,6 +15,7 @@ from pydantic import (
     field_validator,
 )
 
+from kvsync.ci.documented import Documented
 from kvsync.errors import UnknownName
 
 FILE = "kvsync-ci.toml"
@@ -58,10 +58,10 @@ def split(names: object) -> object:
     return tuple(filter(None, map(str.strip, names.split(",")))) if isinstance(names, str) else names
 
 
-class ClusterSettings(BaseModel):
+class ClusterSettings(Documented):
     """How clusters are made. The words below each field are also what the form in Prefect's UI says."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     node_image: Annotated[str, Field(pattern=r"^\S*$")] = ""
     """What Kind's nodes run; empty: the image that the installed kind was released with."""

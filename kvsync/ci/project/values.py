@@ -3,8 +3,10 @@
 import re
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic.functional_validators import AfterValidator
+
+from kvsync.ci.documented import Documented
 
 RESERVED = frozenset(
     {
@@ -117,7 +119,7 @@ ResultFormat = Literal[
 """What kvsync.ci.readers reads."""
 
 
-class Part(BaseModel):
+class Part(Documented):
     """A table of the file."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
