@@ -15,6 +15,7 @@ from pydantic import (
     field_validator,
 )
 
+from kvsync.ci.documented import Documented
 from kvsync.ci.toml_table import TomlTable
 from kvsync.errors import UnknownName
 
@@ -58,10 +59,10 @@ def split(names: object) -> object:
     return tuple(filter(None, map(str.strip, names.split(",")))) if isinstance(names, str) else names
 
 
-class ClusterSettings(TomlTable):
+class ClusterSettings(TomlTable, Documented):
     """How clusters are made. The words below each field are also what the form in Prefect's UI says."""
 
-    model_config = ConfigDict(allow_inf_nan=False, use_attribute_docstrings=True)
+    model_config = ConfigDict(allow_inf_nan=False)
 
     node_image: Annotated[str, Field(pattern=r"^\S*$")] = ""
     """What Kind's nodes run; empty: the image that the installed kind was released with."""

@@ -348,6 +348,7 @@ def test_the_next_nights_are_planned(daily: Daily) -> None:
         lambda: daily.planned() == {("nightly", "03:00:00Z"), ("weekly", "02:00:00Z")},
         what="the next nights are planned",
         timeout_s=60,
+        interval_s=0.5,
         last_seen=daily.planned,
     )
     status, (subject, heads, *table) = daily.pipeline("deploy")

@@ -3,9 +3,10 @@
 import re
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import BeforeValidator, Field, WithJsonSchema
 from pydantic.functional_validators import AfterValidator
 
+from kvsync.ci.documented import Documented
 from kvsync.ci.toml_table import TomlTable
 
 RESERVED = frozenset(
@@ -119,7 +120,5 @@ ResultFormat = Literal[
 """What kvsync.ci.readers reads."""
 
 
-class Part(TomlTable):
+class Part(TomlTable, Documented):
     """A table of the file."""
-
-    model_config = ConfigDict(use_attribute_docstrings=True)

@@ -1,9 +1,7 @@
 """What the making of a cluster leaves: its temporary files, its image on nodes that stay, half a cluster."""
 
-import subprocess
-import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +11,7 @@ from kvsync.ci.stages.pytest_stage import PytestStage
 from kvsync.ci.stages.stage import StageContext
 from kvsync.testing.processes.ledger import Ledger, leftovers
 from kvsync.testing.results.outcome import Outcome
+from tests.forking import Forking, forking
 from tests.integration.ci.conftest import Programs
 
 ROOT = Path(__file__).resolve().parents[4]
@@ -55,8 +54,15 @@ KEYS = "for word in $*; do case $word in --kubeconfig=*) echo keys > ${word#*=};
 Make = Callable[..., str]
 
 
+@pytest.fixture(scope="module")
+def fork() -> Iterator[Forking]:
+    """Run a program that has imported the stage."""
+    with forking("kvsync.ci.provision.cluster_stage") as fork:
+        yield fork
+
+
 @pytest.fixture
-def make(programs: Programs, tmp_path: Path) -> Make:
+def make(programs: Programs, tmp_path: Path, fork: Forking) -> Make:
     """Carry the stage out for the reused cluster "mine", in a process that sees stand-ins alone."""
     programs(
         "docker",
@@ -110,9 +116,8 @@ def make(programs: Programs, tmp_path: Path) -> Make:
             "TEST": str(tmp_path),
         }
         folder = str(tmp_path / "reports" / name)
-        argv = [sys.executable, "-c", STAGE, folder, str(repository), image, "ends" if ends else ""]
-        done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=30, check=False)
-        return done.stdout.strip() or f"killed by {-done.returncode}: {done.stderr}"
+        done = fork(STAGE, folder, str(repository), image, "ends" if ends else "", env=env, cwd=ROOT)
+        return f"killed by {-done.returncode}" if done.returncode < 0 else done.stdout.strip()
 
     return run
 

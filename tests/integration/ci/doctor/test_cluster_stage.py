@@ -1,8 +1,7 @@
 """The cluster that a run asks for is made, named and written down; what the run made goes at its end."""
 
 import json
-import subprocess
-import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +9,7 @@ import pytest
 from kvsync.ci.run_folder import RunFolder
 from kvsync.testing.clusters.kubernetes.machine import Machine
 from kvsync.testing.processes.ledger import leftovers
+from tests.forking import Forking, forking
 from tests.integration.ci.conftest import Programs
 
 ROOT = Path(__file__).resolve().parents[4]
@@ -43,8 +43,8 @@ for word in sys.argv:
 class Runs:
     """Runs with a Kind cluster, on a machine that has stand-ins for docker, kind and kubectl."""
 
-    def __init__(self, folder: Path, programs: Programs) -> None:
-        self.folder, self.programs = folder, programs
+    def __init__(self, folder: Path, programs: Programs, fork: Forking) -> None:
+        self.folder, self.programs, self.fork = folder, programs, fork
         nodes = "name=${4##*=}; grep -qx $name clusters && echo $name-node || :"
         programs(
             "docker",
@@ -91,15 +91,13 @@ class Runs:
     def asked(self, run: str, *, reuse: str = "", with_image: bool = True, **settings: object) -> str:
         """Do the same; returns why there is nothing, "" if there is something."""
         given, repository = json.dumps({"workers": 0, **settings}), self.folder / "repository"
-        done = subprocess.run(
-            [sys.executable, "-c", RUN, reuse, given, self.folder / run, repository, str(with_image)],
+        done = self.fork(
+            RUN,
+            *(reuse, given, str(self.folder / run), str(repository), str(with_image)),
             env={"PATH": f"{self.programs.folder}:/usr/bin:/bin", "PYTHONPATH": f"{self.folder}:{ROOT}"},
-            capture_output=True,
-            text=True,
-            timeout=50,
-            check=False,
+            cwd=ROOT,
         )
-        assert done.returncode == 0, done.stderr
+        assert done.returncode == 0, done.stdout
         return done.stdout.strip()
 
     def ledger(self, run: str) -> set[tuple[str, str]]:
@@ -119,10 +117,17 @@ class Runs:
             return file.read().split()
 
 
+@pytest.fixture(scope="module")
+def fork() -> Iterator[Forking]:
+    """Run a program that has imported the stage."""
+    with forking("kvsync.ci.provision.cluster_stage") as fork:
+        yield fork
+
+
 @pytest.fixture
-def runs(tmp_path: Path, programs: Programs) -> Runs:
+def runs(tmp_path: Path, programs: Programs, fork: Forking) -> Runs:
     """A machine on which others have something that has nearly the name of ours."""
-    runs = Runs(tmp_path, programs)
+    runs = Runs(tmp_path, programs, fork)
     runs.there("clusters", "kvsync-70", "dev2")
     runs.there("images", "kvsync:70")
     return runs

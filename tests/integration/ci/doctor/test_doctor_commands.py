@@ -3,14 +3,13 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from kvsync.testing.processes.ledger import Ledger, leftovers
+from tests.forking import Forking, forking
 from tests.integration.ci.conftest import Programs
 
 ROOT = Path(__file__).resolve().parents[4]
@@ -18,8 +17,15 @@ ROOT = Path(__file__).resolve().parents[4]
 Command = Callable[..., tuple[int, list[str]]]
 
 
+@pytest.fixture(scope="module")
+def fork() -> Iterator[Forking]:
+    """Run a program that has imported most of what the commands import; how wide they print is seen then."""
+    with forking("kvsync.ci.doctor.doctor", "kvsync.ci.run.run", "rich.table", "typer") as fork:
+        yield fork
+
+
 @pytest.fixture
-def command(programs: Programs) -> Command:
+def command(programs: Programs, fork: Forking) -> Command:
     """Run `kvsync-ci` where only the given programs exist; returns its exit status and what it printed."""
     (programs.folder / "env").symlink_to(shutil.which("env") or "/usr/bin/env")
     reports = programs.folder.parent / "reports"
@@ -28,9 +34,9 @@ def command(programs: Programs) -> Command:
     (tests / "test_it.py").touch()
 
     def run(*words: str, **variables: str) -> tuple[int, list[str]]:
-        main = "from deployments.cli import main; main()"
-        done = subprocess.run(
-            [sys.executable, "-c", main, *words, "--report-dir", str(reports)],
+        done = fork(
+            "from deployments.cli import main; main()",
+            *(*words, "--report-dir", str(reports)),
             env={
                 **{name: text for name, text in os.environ.items() if not name.startswith("KVSYNC_")},
                 "PATH": str(programs.folder),
@@ -39,12 +45,6 @@ def command(programs: Programs) -> Command:
                 **variables,
             },
             cwd=programs.folder.parent,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=30,
-            check=False,
         )
         return done.returncode, done.stdout.splitlines()
 

@@ -2,10 +2,8 @@
 
 import json
 import shutil
-import subprocess
-import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
@@ -18,6 +16,7 @@ from kvsync.ci.run_folder import RunFolder
 from kvsync.testing.clusters.kubernetes.machine import Machine
 from kvsync.testing.processes.ledger import Ledger, leftovers
 from kvsync.testing.results.outcome import Outcome, StageResult
+from tests.forking import Forking, forking
 from tests.integration.ci.conftest import Programs
 from tests.integration.ci.doctor.nodes import Nodes, serving
 from tests.integration.ci.doctor.test_doctor import docker
@@ -93,8 +92,15 @@ def view(*names: str, current: str) -> str:
     return f"echo '{json.dumps(document)}'"
 
 
+@pytest.fixture(scope="module")
+def fork() -> Iterator[Forking]:
+    """Run a program that has imported the stage, and what it tries an image with."""
+    with forking("kvsync.ci.provision.cluster_stage", "kvsync.ci.provision.image_trial") as fork:
+        yield fork
+
+
 @pytest.fixture
-def stage(programs: Programs, tmp_path: Path) -> Stage:
+def stage(programs: Programs, tmp_path: Path, fork: Forking) -> Stage:
     """Run the stage in a process that finds only the given programs; returns its result."""
     for name in ("env", "sh"):
         (programs.folder / name).symlink_to(shutil.which(name) or f"/bin/{name}")
@@ -105,16 +111,13 @@ def stage(programs: Programs, tmp_path: Path) -> Stage:
         cluster: str, *, reuse: str = "", variables: Mapping[str, str] = EMPTY, **settings: object
     ) -> StageResult:
         given = {"image": "registry/kvsync:1", "allowed_contexts": ["dev"], **settings}
-        done = subprocess.run(
-            [sys.executable, "-c", STAGE, cluster, reuse, json.dumps(given), str(run_dir), str(ROOT)],
+        done = fork(
+            STAGE,
+            *(cluster, reuse, json.dumps(given), str(run_dir), str(ROOT)),
             env={"PATH": str(programs.folder), "PYTHONPATH": str(ROOT), "HOME": str(tmp_path), **variables},
             cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=50,
-            check=False,
         )
-        assert done.returncode == 0, done.stderr
+        assert done.returncode == 0, done.stdout
         result = RunFolder(run_dir).result("cluster")
         assert result
         return result
