@@ -6,6 +6,7 @@ worst is shown: none of them hides a failure.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from heapq import nsmallest
 
 from kvsync.ci.archive.flakiness import side
 from kvsync.ci.archive.records import PastRun
@@ -78,12 +79,14 @@ class Grid:
                 if absent := len(runs) - 1 - len(cells):
                     cells += ABSENT.encode() * absent
                 cells += letters[kind]
-        rows = [
+        rows = (
             GridRow(repository=key[0], stage=key[1], name=key[2], cells=cells.decode().ljust(len(runs)))
             for key, cells in tests.items()
-        ]
-        rows.sort(key=lambda row: (last_failure(row.cells), row.repository, row.stage, row.name))
-        return cls(runs=tuple(runs), rows=tuple(rows[:most]), left_out=max(0, len(rows) - most))
+        )
+        shown = nsmallest(
+            most, rows, key=lambda row: (last_failure(row.cells), row.repository, row.stage, row.name)
+        )
+        return cls(runs=tuple(runs), rows=tuple(shown), left_out=len(tests) - len(shown))
 
 
 def last_failure(cells: str) -> int:

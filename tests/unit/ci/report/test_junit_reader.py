@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from kvsync.ci.report.junit_reader import OUTPUT_CHARACTERS, read_junit
+from kvsync.ci.report.junit_endings import OUTPUT_CHARACTERS
+from kvsync.ci.report.junit_reader import read_junit
 from kvsync.testing.results.outcome import CheckKind, Outcome, StageResult
 
 SUREFIRE = """
