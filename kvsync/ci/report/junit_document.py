@@ -7,6 +7,8 @@
 import codecs
 import re
 from collections.abc import Sequence
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Self
 from xml.etree.ElementTree import Element, ParseError, TreeBuilder, XMLParser
@@ -19,7 +21,7 @@ MOST_BYTES = 64 * 2**20
 """How much of a file is read; the rest of a larger one counts as cut off."""
 
 PIECE = 2**20
-"""Characters that are parsed at once."""
+"""Bytes that are read at once, and characters that are parsed."""
 
 OF_SUITES = ("failure", "error", "skipped")
 """What some tools put directly under a suite: how all of it ended, such as a class that did not load."""
@@ -61,17 +63,18 @@ class Document:
     def read(cls, path: Path, name: str) -> Self:
         """Read a file, known by this name. Raises OSError only."""
         with path.open("rb") as file:
-            content, is_cut = file.read(MOST_BYTES), bool(file.read(1))
+            pieces = iter(partial(file.read, PIECE), b"")
+            content, is_cut = b"".join(islice(pieces, MOST_BYTES // PIECE)), bool(file.read(1))
         text, remarks = decode(content)
         del content
         text = _legal(text)
-        pieces = [text[at : at + PIECE] for at in range(0, len(text), PIECE)][::-1]
+        left = [text[at : at + PIECE] for at in range(0, len(text), PIECE)][::-1]
         del text
         document = cls(name, remarks)
         parser = XMLParser(target=document)  # noqa: S314 - it refuses document types, so there are no entities
         try:
-            while pieces:  # each is gone when the next one is read
-                parser.feed(pieces.pop())
+            while left:  # each is gone when the next one is read
+                parser.feed(left.pop())
             parser.close()
         except (ParseError, _Refused) as exc:
             too_long = f"only its first {MOST_BYTES // 2**20} MiB were read"
