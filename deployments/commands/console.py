@@ -88,7 +88,7 @@ def say_json(value: object) -> None:
 
 def say_report(report: Report | StageResult) -> None:
     """Print a report, or the result of a stage, as JSON, piece by piece: it may have 100,000 checks."""
-    sys.stdout.writelines(laid_out(report))
+    sys.stdout.writelines(laid_out(report, 4 if isinstance(report, Report) else 2))
     typer.echo()
 
 
