@@ -1,5 +1,6 @@
 """`kvsync-ci compare`: what is different in the second of two runs."""
 
+import sys
 from collections.abc import Iterator
 from typing import Annotated
 
@@ -16,7 +17,7 @@ from deployments.commands.console import (
     say_json,
 )
 from kvsync.ci.report.difference import CHANGES, CheckChange, RunDifference, StageChange, difference
-from kvsync.ci.report.plain import Cell, code_span, csv_text, cut, markdown_table, one_line
+from kvsync.ci.report.plain import Cell, code_span, csv_lines, cut, markdown_table, one_line
 from kvsync.ci.report.report import Report
 from kvsync.ci.run_folder import find_run
 from kvsync.testing.results.outcome import StageResult, worded
@@ -51,7 +52,7 @@ def compare(
         case "json":
             say_json({**found.to_json(), "exit_status": found.exit_status})
         case "csv":
-            typer.echo(csv_text(HEADER, map(_row, found.checks)), nl=False)
+            sys.stdout.writelines(csv_lines(HEADER, map(_row, found.checks)))
         case "markdown":
             typer.echo("\n".join(markdown(found)))
         case "text":

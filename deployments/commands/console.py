@@ -17,7 +17,7 @@ from kvsync.ci.run.run import Installation
 from kvsync.ci.run_folder import RunFolder
 from kvsync.errors import ConfigError, KVSyncError
 from kvsync.testing.results.layout import laid_out
-from kvsync.testing.results.outcome import Outcome
+from kvsync.testing.results.outcome import Outcome, StageResult
 
 console = Console(highlight=False)
 """Without highlighting: it takes a minute for 50 KB without a space (measured), as tests may print."""
@@ -86,9 +86,9 @@ def say_json(value: object) -> None:
     typer.echo(json.dumps(value, indent=1))
 
 
-def say_report(report: Report) -> None:
-    """Print a report as JSON, piece by piece: it may have 100,000 checks."""
-    sys.stdout.writelines(laid_out(report))
+def say_report(report: Report | StageResult) -> None:
+    """Print a report, or the result of a stage, as JSON, piece by piece: it may have 100,000 checks."""
+    sys.stdout.writelines(laid_out(report, 4 if isinstance(report, Report) else 2))
     typer.echo()
 
 

@@ -16,6 +16,7 @@ from deployments.commands.console import (
     console,
     say,
     say_json,
+    say_report,
     say_verdict,
 )
 from deployments.commands.ingest import recorded_here
@@ -107,7 +108,7 @@ def junit(
 
     result = read_junit(files, name=stage, attempts=attempts)
     if as_json:
-        say_json(result.to_json())
+        say_report(result)
     else:
         for check in result.checks:
             if check.kind == "flaky" or check.outcome is not Outcome.PASSED:

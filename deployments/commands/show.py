@@ -1,5 +1,6 @@
 """`kvsync-ci list` and `kvsync-ci show`: the runs so far, and what one of them found."""
 
+import sys
 from collections.abc import Iterator
 
 import typer
@@ -144,7 +145,7 @@ def say_as(form: Form, report: Report) -> None:
     """Print a report for programs, a spreadsheet or an issue."""
     match form:
         case "csv":
-            typer.echo(report_csv(report), nl=False)
+            sys.stdout.writelines(report_csv(report))
         case "markdown":
             typer.echo(report_markdown(report), nl=False)
         case _:

@@ -10,11 +10,12 @@
 
 import statistics
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
+from sys import intern
 from typing import Self, cast
 
 from pydantic import SecretStr
@@ -159,7 +160,7 @@ class Archive:
         runs = [CheckRow.run_id.in_(self._runs(each, before, self._is_reference)) for each in alike]
         return or_(false(), *runs)
 
-    def _seen(self, scope: RunScope, report: Report) -> frozenset[CheckId]:
+    def _seen(self, scope: RunScope, report: Report) -> Set[CheckId]:
         """Return which checks of a report the reference ran lately: its last run of a stage has most."""
         lately = self._alike(scope, report.started_at)
         columns = (CheckRow.stage, CheckRow.name)
@@ -177,7 +178,7 @@ class Archive:
             others = sorted({name for _, name in ours - seen})
             for at in range(0, len(others), MOST_NAMES):
                 seen.update(found(lately, CheckRow.name.in_(others[at : at + MOST_NAMES])))
-        return frozenset(seen)
+        return seen
 
     def _last_of(self, repository: str, stage: str, before: datetime) -> ScalarSelect[str]:
         return (
@@ -303,14 +304,12 @@ class Archive:
             found[stage].append(check)
         return found
 
-    def kinds(self, run: str) -> list[tuple[str, str, CheckKind]]:
-        """Return the stage, the name and the kind of each check of a run."""
+    def kinds(self, run: str) -> Iterator[tuple[str, str, CheckKind]]:
+        """Yield the stage, the name and the kind of each check of a run."""
         query = select(CheckRow.stage, CheckRow.name, CheckRow.kind).where(CheckRow.run_id == run)
         with self._database.reading() as connection:
-            return [
-                (stage, name, cast("CheckKind", kind))
-                for stage, name, kind in connection.execute(query.order_by(CheckRow.stage, CheckRow.position))
-            ]
+            for stage, name, kind in connection.execute(query.order_by(CheckRow.stage, CheckRow.position)):
+                yield intern(stage), name, cast("CheckKind", kind)
 
     @property
     def _is_reference(self) -> ColumnElement[bool]:

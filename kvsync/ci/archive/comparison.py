@@ -6,7 +6,7 @@
 - Every failure is counted once, so what a status says adds up to what failed.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal, Self, get_args
@@ -113,7 +113,7 @@ def compare(
     stages: Sequence[StageResult],
     past: Mapping[CheckId, Sequence[Ending]],
     *,
-    seen: frozenset[CheckId],
+    seen: Set[CheckId],
     at: datetime,
     commit: str,
     last_green: tuple[str, str] | None,

@@ -5,7 +5,7 @@ from statistics import median
 from sqlalchemy import ColumnElement, Connection, exists, select
 
 from kvsync.ci.archive.tables import CheckRow, RunRow, StageRow
-from kvsync.ci.stages.compared.checks import NOT_SLOWER
+from kvsync.ci.paired.judgement import NOT_SLOWER
 
 LAST_RUNS = 10
 """The last runs of a stage whose times are looked at: more would remember how long it took long ago."""

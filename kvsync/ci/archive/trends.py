@@ -7,8 +7,8 @@ from datetime import datetime
 
 from kvsync.ci.archive.archive import Archive
 from kvsync.ci.archive.records import PastRun
+from kvsync.ci.paired.judgement import NOT_SLOWER
 from kvsync.ci.report.report import Report
-from kvsync.ci.stages.compared.checks import NOT_SLOWER
 from kvsync.testing.results.outcome import OUTCOMES, Outcome
 
 RUNS = 30

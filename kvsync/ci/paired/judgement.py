@@ -23,6 +23,9 @@ from typing import Literal
 
 PairedVerdict = Literal["regression", "passed", "inconclusive"]
 
+NOT_SLOWER = ": not slower"
+"""How the check of a measure is called, after its name."""
+
 NOISE = 3.0
 """How many median absolute deviations of the first version's values a difference has to exceed."""
 

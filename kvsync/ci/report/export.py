@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 from kvsync.ci.report.owners import owners_of
-from kvsync.ci.report.plain import Cell, code_span, csv_text, markdown_table
+from kvsync.ci.report.plain import Cell, code_span, csv_lines, markdown_table
 from kvsync.ci.report.report import Report
 from kvsync.testing.results.outcome import NEUTRAL, Check, CheckKind, Outcome, worded
 
@@ -15,14 +15,14 @@ CSV_HEADER = (
 MARKDOWN_HEADER = ("stage", "check", "kind", "owners", "headline")
 
 
-def report_csv(report: Report) -> str:
-    """Return a row for each check of a run."""
-    rows = [
+def report_csv(report: Report) -> Iterator[str]:
+    """Yield the lines of a table with a row for each check of a run."""
+    rows = (
         (report.run, report.commit, report.branch, stage.name, *_row(check))
         for stage in report.stages
         for check in stage.checks
-    ]
-    return csv_text(CSV_HEADER, rows)
+    )
+    return csv_lines(CSV_HEADER, rows)
 
 
 def report_markdown(report: Report) -> str:

@@ -5,30 +5,23 @@
 """
 
 import codecs
-import math
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Self
 from xml.etree.ElementTree import Element, ParseError, TreeBuilder, XMLParser
 
+from kvsync.ci.report.junit_case import Suite
+from kvsync.ci.report.junit_endings import CUT
 from kvsync.ci.report.junit_writer import ILLEGAL, OURS
-from kvsync.testing.results.outcome import CheckKind
 
 MOST_BYTES = 64 * 2**20
 """How much of a file is read; the rest of a larger one counts as cut off."""
 
-CUT = "cut"
-"""The tag given to a case that has no end."""
-
-INTERIM: Mapping[str, CheckKind] = {
-    "flakyFailure": "failed",
-    "rerunFailure": "failed",
-    "flakyError": "error",
-    "rerunError": "error",
-}
-"""The elements of earlier attempts, in the words of Maven Surefire."""
+PIECE = 2**20
+"""Bytes that are read at once, and characters that are parsed."""
 
 OF_SUITES = ("failure", "error", "skipped")
 """What some tools put directly under a suite: how all of it ended, such as a class that did not load."""
@@ -51,50 +44,6 @@ class _Refused(ValueError):
     """The document cannot be read as JUnit."""
 
 
-@dataclass(slots=True)
-class Suite:
-    """One suite: its own cases, and how many tests and failures it holds with the suites in it."""
-
-    name: str
-    header: Mapping[str, str]
-    is_root: bool = False
-    cases: list[Element] = field(default_factory=list)
-    tests: int = 0
-    bad: int = 0
-    attempts: int = 0
-
-    def declared(self, *names: str) -> int:
-        """Return the sum of these counts in the header; a missing one counts as 0."""
-        return sum(int(number(self.header.get(name, ""))) for name in names)
-
-    def add(self, case: Element) -> None:
-        """Take a case in."""
-        self.cases.append(case)
-        self.tests += case.tag == "testcase"
-        self.bad += sum(child.tag in ("failure", "error") for child in case)
-        self.attempts += sum(child.tag in INTERIM for child in case)
-
-    @property
-    def counts_assertions(self) -> bool:
-        """Whether its tool (Catch2, doctest) counts assertions, known by what else it writes."""
-        return (
-            bool(self.cases)
-            and "disabled" not in self.header
-            and all(case.get("status") == "run" and "result" not in case.attrib for case in self.cases)
-        )
-
-    @property
-    def shortage(self) -> str:
-        """What the header promises that the suite does not hold."""
-        tests, bad = self.declared("tests"), self.declared("failures", "errors")
-        of_assertions = self.counts_assertions
-        if tests > self.tests + self.attempts and not of_assertions:
-            return f"{tests} tests are declared, {self.tests} are there"
-        if bad > self.bad + self.attempts and not (of_assertions and self.bad):
-            return f"{bad} failures and errors are declared, {self.bad} are there"
-        return ""
-
-
 class Document:
     """The suites and cases of a document, in their order, as far as it could be read.
 
@@ -114,13 +63,18 @@ class Document:
     def read(cls, path: Path, name: str) -> Self:
         """Read a file, known by this name. Raises OSError only."""
         with path.open("rb") as file:
-            content, is_cut = file.read(MOST_BYTES), bool(file.read(1))
+            pieces = iter(partial(file.read, PIECE), b"")
+            content, is_cut = b"".join(islice(pieces, MOST_BYTES // PIECE)), bool(file.read(1))
         text, remarks = decode(content)
         del content
+        text = _legal(text)
+        left = [text[at : at + PIECE] for at in range(0, len(text), PIECE)][::-1]
+        del text
         document = cls(name, remarks)
         parser = XMLParser(target=document)  # noqa: S314 - it refuses document types, so there are no entities
         try:
-            parser.feed(_legal(text))
+            while left:  # each is gone when the next one is read
+                parser.feed(left.pop())
             parser.close()
         except (ParseError, _Refused) as exc:
             too_long = f"only its first {MOST_BYTES // 2**20} MiB were read"
@@ -158,7 +112,7 @@ class Document:
         if self._builder is not None:
             self._builder.start(tag, attributes)
         elif tag in ("testsuites", "testsuite"):
-            suite = Suite(attributes.get("name", ""), attributes, is_root=tag == "testsuites")
+            suite = Suite(attributes.get("name", ""), self.name, attributes, is_root=tag == "testsuites")
             self._within.append(suite)
             self.suites.append(suite)
         elif not self._within:
@@ -199,7 +153,7 @@ class Document:
         self.problem = problem
         if self._open is not None:
             self._open.tag = CUT
-            self._within[-1].cases.append(self._open)
+            self._within[-1].add(self._open)
         while self._within:
             self._leave()
 
@@ -243,24 +197,6 @@ def _legal(text: str) -> str:
         return found[0] if code <= 0x10FFFF and not ILLEGAL.match(chr(code)) else ""
 
     return REFERENCE.sub(reference, ILLEGAL.sub("", text))
-
-
-def number(text: str) -> float:
-    """Read a number with thousands separators or a decimal comma; 0 if there is none."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = _foreign(text.strip())
-    return value if math.isfinite(value) and value > 0 else 0.0
-
-
-def _foreign(text: str) -> float:
-    if re.fullmatch(r"\d{1,3}(,\d{3})+(\.\d*)?", text):
-        text = text.replace(",", "")
-    try:
-        return float(text.replace(",", "."))
-    except ValueError:
-        return 0.0
 
 
 def _local(tag: str) -> str:

@@ -7,7 +7,8 @@ formula. The whole text is in report.json.
 import csv
 import io
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 
 NAME_CHARACTERS = 200
 
@@ -53,16 +54,17 @@ def cut(text: str, characters: int) -> str:
     return text if len(text) <= characters else f"{text[: characters - 1]}…"
 
 
-def csv_text(header: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:
-    """Return a table as CSV (RFC 4180, lines end with a newline).
+def csv_lines(header: Sequence[str], rows: Iterable[Sequence[Cell]]) -> Iterator[str]:
+    """Yield the lines of a table as CSV (RFC 4180, but they end with a newline).
 
     A text that a spreadsheet would compute gets an apostrophe in front, as OWASP recommends.
     """
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows([_literal(cell) if isinstance(cell, str) else cell for cell in row] for row in rows)
-    return file.getvalue()
+    for row in chain([header], rows):
+        line = io.StringIO()
+        csv.writer(line, lineterminator="\n").writerow(
+            [_literal(cell) if isinstance(cell, str) else cell for cell in row]
+        )
+        yield line.getvalue()
 
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:

@@ -6,6 +6,7 @@ worst is shown: none of them hides a failure.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from heapq import nsmallest
 
 from kvsync.ci.archive.flakiness import side
 from kvsync.ci.archive.records import PastRun
@@ -30,8 +31,8 @@ LETTERS: Mapping[CheckKind, str] = {
     "timeout": "T",
 }
 
-RANKS = {kind: (OUTCOMES[kind], kind != "passed") for kind in LETTERS}
-"""What is shown of several checks of one name: the highest."""
+RANKS = {ord(letter): (OUTCOMES[kind], kind != "passed") for kind, letter in LETTERS.items()}
+"""Which letter is shown of several checks of one name: the highest."""
 
 FAILING = frozenset(
     letter for kind, letter in LETTERS.items() if side(kind) == "failed" and kind != "quarantined"
@@ -68,22 +69,26 @@ class Grid:
     @classmethod
     def of(cls, checked: Iterable[tuple[PastRun, RunKinds]], *, most: int = MOST_TESTS) -> "Grid":
         """Arrange the checks of runs, the newest run first; each run's checks are looked at once."""
-        letters = {kind: letter.encode() for kind, letter in LETTERS.items()}
         runs: list[PastRun] = []
         tests: dict[tuple[str, str, str], bytearray] = {}
         for run, kinds in checked:
             runs.append(run)
-            for (stage, name), kind in _worst(kinds).items():
+            for stage, name, kind in kinds:
                 cells = tests.setdefault((run.scope.repository, stage, name), bytearray())
-                if absent := len(runs) - 1 - len(cells):
-                    cells += ABSENT.encode() * absent
-                cells += letters[kind]
-        rows = [
+                cell = ord(LETTERS[kind])
+                if len(cells) == len(runs):
+                    cells[-1] = max(cells[-1], cell, key=RANKS.__getitem__)
+                else:
+                    cells += ABSENT.encode() * (len(runs) - 1 - len(cells))
+                    cells.append(cell)
+        rows = (
             GridRow(repository=key[0], stage=key[1], name=key[2], cells=cells.decode().ljust(len(runs)))
             for key, cells in tests.items()
-        ]
-        rows.sort(key=lambda row: (last_failure(row.cells), row.repository, row.stage, row.name))
-        return cls(runs=tuple(runs), rows=tuple(rows[:most]), left_out=max(0, len(rows) - most))
+        )
+        shown = nsmallest(
+            most, rows, key=lambda row: (last_failure(row.cells), row.repository, row.stage, row.name)
+        )
+        return cls(runs=tuple(runs), rows=tuple(shown), left_out=len(tests) - len(shown))
 
 
 def last_failure(cells: str) -> int:
@@ -97,12 +102,3 @@ def cut(name: str, longest: int = LONGEST_NAME) -> str:
         return name
     end = (longest - 1) // 2
     return f"{name[: longest - 1 - end]}…{name[-end:]}"
-
-
-def _worst(kinds: RunKinds) -> dict[tuple[str, str], CheckKind]:
-    found: dict[tuple[str, str], CheckKind] = {}
-    for stage, name, kind in kinds:
-        before = found.setdefault((stage, name), kind)
-        if RANKS[kind] > RANKS[before]:
-            found[stage, name] = kind
-    return found

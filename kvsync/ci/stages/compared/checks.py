@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 from statistics import median
 
 from kvsync.ci.paired.calibration import Calibration
-from kvsync.ci.paired.judgement import PairedLimits, PairedMetric, PairedVerdict
+from kvsync.ci.paired.judgement import NOT_SLOWER, PairedLimits, PairedMetric, PairedVerdict
 from kvsync.ci.paired.trial import Side
 from kvsync.testing.results.outcome import Check, CheckKind
 
@@ -21,9 +21,6 @@ MEASURE = "measure"
 
 SLOWER = "slower"
 """The property that says by how many percent more the tested code costs."""
-
-NOT_SLOWER = ": not slower"
-"""How their names end."""
 
 UNKNOWN = (
     "nothing that is measured has this name; mend `measures` of `compare`: the report lists what is measured"

@@ -6,7 +6,7 @@ import io
 import pytest
 from markdown_it import MarkdownIt
 
-from kvsync.ci.report.plain import code_span, csv_text, cut, markdown_table
+from kvsync.ci.report.plain import code_span, csv_lines, cut, markdown_table
 
 HOSTILE = [
     "a | b",
@@ -37,7 +37,7 @@ def test_a_table_of_markdown_keeps_its_cells(text: str) -> None:
 @pytest.mark.parametrize("text", HOSTILE, ids=ascii)
 def test_csv_is_read_as_it_was_written(text: str) -> None:
     """A row is one line with as many fields, which can be encoded."""
-    written = csv_text(("a", "b", "c"), [(text, 1.5, None)])
+    written = "".join(csv_lines(("a", "b", "c"), [(text, 1.5, None)]))
 
     assert len(written.encode().splitlines()) == 2
     assert [len(row) for row in csv.reader(io.StringIO(written))] == [3, 3]
@@ -46,7 +46,7 @@ def test_csv_is_read_as_it_was_written(text: str) -> None:
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1+1", "\x00=1"], ids=ascii)
 def test_a_spreadsheet_computes_nothing(text: str) -> None:
     """A text that looks like a formula gets an apostrophe; a number stays one."""
-    (_, row) = csv.reader(io.StringIO(csv_text(("a", "b"), [(text, -1)])))
+    (_, row) = csv.reader(csv_lines(("a", "b"), [(text, -1)]))
 
     assert row[0].startswith("'")
     assert row[1] == "-1"
