@@ -70,6 +70,14 @@ def coverage(
     raise typer.Exit(_status(found, result))
 
 
+def _number(text: str) -> float | str:
+    """Return a number of the command line; what is none the gate refuses."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
 def _gate(minimum: float | None, paths: Sequence[str], changed: float | None, of: Counted) -> CoverageGate:
     """Return what is asked for; raises ConfigError with every problem."""
     pairs = [each.rpartition("=") for each in paths]
@@ -80,7 +88,12 @@ def _gate(minimum: float | None, paths: Sequence[str], changed: float | None, of
     ]
     if odd:
         raise ConfigError("coverage", odd)
-    given = {"minimum": minimum, "paths": {each[0]: each[2] for each in pairs}, "changed": changed, "of": of}
+    given = {
+        "minimum": minimum,
+        "paths": {each[0]: _number(each[2]) for each in pairs},
+        "changed": changed,
+        "of": of,
+    }
     try:
         return CoverageGate.model_validate(given)
     except ValidationError as error:
