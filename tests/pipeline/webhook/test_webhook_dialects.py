@@ -133,7 +133,7 @@ async def test_the_limits_hold_for_all(start_receiver: StartReceiver) -> None:
     receiver = await start_receiver(shop=SHOP, body_limit=20_000, rate_per_minute=3, clock=lambda: 0.0)
     large = await receiver.client.post("/webhook", content=b"x" * 20_001, headers=GITLAB)
     wrong = [await by_gitlab(receiver, "Push Hook", {}, **{"X-Gitlab-Token": "x"}) for _ in range(4)]
-    right = [await by_gitlab(receiver, "Push Hook", gitlab_push()) for _ in range(4)]
+    right = [await by_gitlab(receiver, "Push Hook", gitlab_push(before=f"{n:040x}")) for n in range(4)]
 
     assert large.status_code == 413
     assert [answer.status_code for answer in wrong] == [401] * 3 + [429]
@@ -196,8 +196,8 @@ async def test_what_they_send_becomes_runs(
 
 async def test_many_at_once_are_each_accepted(receiver: Receiver) -> None:
     """Of all kinds, and each is written down."""
-    given = [by_gitlab(receiver, "Push Hook", gitlab_push()) for _ in range(10)]
-    given += [by_gitea(receiver, "push", gitea_push()) for _ in range(10)]
+    given = [by_gitlab(receiver, "Push Hook", gitlab_push(before=f"{n:040x}")) for n in range(10)]
+    given += [by_gitea(receiver, "push", gitea_push(before=f"{n:040x}")) for n in range(10, 20)]
 
     assert {answer.status_code for answer in await asyncio.gather(*given)} == {202}
     assert len(receiver.inbox.outcomes()) == 20
