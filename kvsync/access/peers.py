@@ -152,6 +152,7 @@ class PeerClient:
         name = self._server_name if self._server_name and _is_address(address.host) else address.host
         tls = {"ssl": self._tls, "server_hostname": name} if address.is_secure else {}
         connect: Any = partial(loop.create_connection, lambda: PeerConnection(idle, lost), **tls)
+        connection: PeerConnection
         try:
             async with asyncio.timeout(connect_s) as patience:
                 _, connection = await connect(address.host, address.port)
