@@ -1,50 +1,38 @@
 """The client by which the gateway asks others: engines, tokenizers, other gateways.
 
-It is aiohttp's, which needs half the CPU time of httpx for a request. Nothing is read from the environment;
-cookies and redirects of one request mean nothing for the next.
+It does what a gateway needs and no more: aiohttp's takes several times the CPU time for a request. Nothing is
+read from the environment; there are no cookies and no redirects.
 """
 
 import asyncio
-import io
 import ipaddress
 import ssl
-from collections.abc import Iterable, Mapping, Sequence
-from contextvars import ContextVar
+from base64 import b64encode
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from types import TracebackType
-from typing import Any, Self
-from urllib.parse import urlsplit
+from typing import Any, NamedTuple, Self
+from urllib.parse import unquote, urlsplit
 
-import aiohttp
 import orjson
-from multidict import CIMultiDict
-from yarl import URL
 
-Headers = Sequence[tuple[bytes, bytes]]
+from kvsync.access.exchange import (
+    Disconnected,
+    Headers,
+    NotConnected,
+    PeerAnswer,
+    PeerConnection,
+    PeerError,
+)
 
-PeerError = aiohttp.ClientError
-"""A request that failed, or an answer that broke off."""
-
-NOT_CONNECTED = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
-"""No connection could be made: the peer has seen nothing of the request. The second is a TimeoutError."""
-
-DISCONNECTED = (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError)
-"""The connection broke before the head of an answer came."""
-
-PeerAnswer = aiohttp.ClientResponse
-"""An answer whose head has come; `raw_headers` are its headers, and `content.iter_any()` gives its bytes."""
+__all__ = ["Disconnected", "Headers", "NotConnected", "PeerAnswer", "PeerClient", "PeerError", "Reply"]
 
 KEEP_ALIVE_S = 3.0
 """Idle connections are closed before vLLM closes them after 5 s: a request sent just then would fail."""
 
-HEAD_BYTES = 65_536
-"""How long a line of an answer's head may be; aiohttp's own limit of 8 KB is less than proxies add."""
-
-AT_ONCE_BYTES = 2**20
-"""Longer contents are written piece by piece, so that others get their turn."""
-
-NOT_ADDED = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
+WITH_CONTENT = ("PATCH", "POST", "PUT")
+"""Methods of which an empty content is told as well."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,16 +58,19 @@ class Reply:
         return orjson.loads(self.content)
 
 
-_CONNECTED: ContextVar[list[str] | None] = ContextVar("connected", default=None)
+class _Address(NamedTuple):
+    """What a URL says: where to connect to, and what to write there."""
 
+    is_secure: bool
+    host: str
+    port: int
+    path: bytes
+    headers: Headers
 
-class _Connector(aiohttp.TCPConnector):
-    """One that notes when it makes a connection: to be told by aiohttp's traces costs each request more."""
-
-    async def _create_connection(self, *args: Any) -> Any:
-        if (connected := _CONNECTED.get()) is not None:
-            connected.append("connection")
-        return await super()._create_connection(*args)
+    @property
+    def place(self) -> tuple[bool, str, int]:
+        """What connections are kept for."""
+        return self[:3]
 
 
 class PeerClient:
@@ -92,29 +83,21 @@ class PeerClient:
     def __init__(self, tls: ssl.SSLContext | None = None, server_name: str | None = None) -> None:
         self._tls = tls or ssl.create_default_context()
         self._server_name = server_name
-        self._session: aiohttp.ClientSession | None = None
+        self._is_open = False
+        self._all: set[PeerConnection] = set()
+        self._idle: dict[tuple[bool, str, int], dict[PeerConnection, asyncio.TimerHandle]] = {}
 
     async def __aenter__(self) -> Self:
-        self._session = aiohttp.ClientSession(
-            connector=_Connector(ssl=self._tls, limit=0, keepalive_timeout=KEEP_ALIVE_S),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            skip_auto_headers=NOT_ADDED,
-            auto_decompress=False,
-            trust_env=False,
-            timeout=aiohttp.ClientTimeout(),
-            max_line_size=HEAD_BYTES,
-            max_field_size=HEAD_BYTES,
-            max_headers=1_000,
-        )
-        # What is sent again, and when, is for the callers to say.
-        self._session._retry_connection = False
+        self._is_open = True
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._session:
-            await self._session.close()
+        self._is_open = False
+        for connection in [*self._all]:
+            connection.close()
+        await asyncio.sleep(0)  # so that they are closed when the loop ends
 
     async def begin(
         self,
@@ -130,19 +113,54 @@ class PeerClient:
 
         `connected` gets an entry if a connection is made for it: without one, an idle one was used.
         """
-        if not self._session:
+        if not self._is_open:
             raise RuntimeError("the client is not open: use it as a context manager")
-        name = self._server_name if self._server_name and _is_address(url) else None
-        _CONNECTED.set(connected)
-        return await self._session.request(
-            method,
-            _as_url(url),
-            headers=_as_text(headers),
-            data=io.BytesIO(content) if len(content) > AT_ONCE_BYTES else content or None,
-            allow_redirects=False,
-            server_hostname=name,
-            timeout=_timeout(connect_s),
-        )
+        address = _address(url)
+        head = _head(method, address, headers, content)
+        if not (connection := self._reused(address)):
+            if connected is not None:
+                connected.append("connection")
+            connection = await self._connect(address, connect_s)
+        return await connection.ask(head, content)
+
+    def _reused(self, address: _Address) -> PeerConnection | None:
+        """Return the connection that has been idle for the shortest time, if there is one."""
+        idle = self._idle.get(address.place)
+        while idle:
+            connection, timer = idle.popitem()
+            timer.cancel()
+            if connection.is_open:
+                return connection
+        return None
+
+    async def _connect(self, address: _Address, connect_s: float | None) -> PeerConnection:
+        """Make a connection. Raises NotConnected."""
+        loop, where = asyncio.get_running_loop(), f"{address.host}:{address.port}"
+
+        def idle(connection: PeerConnection) -> None:
+            timer = loop.call_later(KEEP_ALIVE_S, connection.close)
+            self._idle.setdefault(address.place, {})[connection] = timer
+
+        def lost(connection: PeerConnection) -> None:
+            self._all.discard(connection)
+            others = self._idle.get(address.place, {})
+            if timer := others.pop(connection, None):
+                timer.cancel()
+            if not others:
+                self._idle.pop(address.place, None)
+
+        name = self._server_name if self._server_name and _is_address(address.host) else address.host
+        tls = {"ssl": self._tls, "server_hostname": name} if address.is_secure else {}
+        connect: Any = partial(loop.create_connection, lambda: PeerConnection(idle, lost), **tls)
+        connection: PeerConnection
+        try:
+            async with asyncio.timeout(connect_s) as patience:
+                _, connection = await connect(address.host, address.port)
+        except (OSError, UnicodeError) as exc:  # TimeoutError is an OSError; a name may be impossible
+            late = f"no connection within {connect_s:g} s" if connect_s and patience.expired() else exc
+            raise NotConnected(f"{where}: {late}") from exc
+        self._all.add(connection)
+        return connection
 
     async def ask(
         self,
@@ -160,41 +178,45 @@ class PeerClient:
             else headers
         )
         async with asyncio.timeout(timeout_s):
-            answer = await self.begin(method, url, headers=pairs, content=content)
-            async with answer:
+            async with await self.begin(method, url, headers=pairs, content=content) as answer:
                 return Reply(url=url, status=answer.status, content=await answer.read())
 
 
-@lru_cache
-def _timeout(connect_s: float | None) -> aiohttp.ClientTimeout:
-    return aiohttp.ClientTimeout(sock_connect=connect_s)
-
-
 @lru_cache(256)
-def _as_url(text: str) -> URL:
-    """Return the address as it is written, without encoding it again."""
+def _address(url: str) -> _Address:
+    """Read a URL, whose path and query are sent as they are written. Raises PeerError."""
     try:
-        return URL(text, encoded=True)
+        parts = urlsplit(url)
+        port = parts.port
     except ValueError as exc:
-        raise aiohttp.InvalidURL(text, str(exc)) from exc
+        raise PeerError(f"{url!r} is no URL: {exc}") from exc
+    is_secure = parts.scheme == "https"
+    is_clean = not any(letter <= " " or letter == "\x7f" for letter in url)
+    if not (parts.hostname and parts.scheme in ("http", "https") and is_clean):
+        raise PeerError(f"{url!r} is no URL of HTTP")
+    user, _, host = parts.netloc.rpartition("@")
+    headers = [(b"host", host.encode())]
+    if user:
+        headers.append((b"authorization", b"Basic " + b64encode(unquote(user).encode())))
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    return _Address(is_secure, parts.hostname, port or (443 if is_secure else 80), path.encode(), headers)
 
 
-def _as_text(headers: Iterable[tuple[bytes, bytes]]) -> CIMultiDict[str]:
-    return CIMultiDict((name.decode("latin-1"), _value(value)) for name, value in headers)
+def _head(method: str, address: _Address, headers: Iterable[tuple[bytes, bytes]], content: bytes) -> bytes:
+    """Write the head of a request. Raises PeerError for a header that would be more than one line."""
+    lines = [b"%b %b HTTP/1.1" % (method.encode(), address.path)]
+    lines += [b"%b: %b" % each for each in (*address.headers, *headers)]
+    if content or method in WITH_CONTENT:
+        lines.append(b"content-length: %d" % len(content))
+    head = b"\r\n".join((*lines, b"", b""))
+    if head.count(b"\n") != len(lines) + 1 or head.count(b"\r") != len(lines) + 1:
+        raise PeerError("a header of the request has the end of a line in it")
+    return head
 
 
-def _value(value: bytes) -> str:
-    """Return what aiohttp, which writes UTF-8, sends as these bytes; other encodings become UTF-8."""
+def _is_address(host: str) -> bool:
     try:
-        return value.decode()
-    except UnicodeDecodeError:
-        return value.decode("latin-1")
-
-
-def _is_address(url: str) -> bool:
-    parts = urlsplit(url)
-    try:
-        ipaddress.ip_address(parts.hostname or "")
+        ipaddress.ip_address(host)
     except ValueError:
         return False
-    return parts.scheme == "https"
+    return True

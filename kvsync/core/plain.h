@@ -7,7 +7,7 @@
 #pragma GCC visibility push(hidden)
 
 #define MOST_BYTES (1 << 20) /* of a message that is read so: what it takes is kept for the next one */
-#define MOST_EVENTS 256
+#define MOST_EVENTS 4096 /* engines announce each block that they evict in an event of its own */
 
 typedef struct {
     const uint64_t *hashes;

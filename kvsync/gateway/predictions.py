@@ -207,7 +207,10 @@ class Predictions:
         )
         if tells and prediction.state is State.EXACT:
             record.recent.append(this)
-            self._judge(prediction.pod.name, record)
+            # One more that agrees changes nothing where nothing is doubtful, but where it makes them enough.
+            is_few = len(record.recent) <= self._config.minimum
+            if outcome is not Accuracy.EXACT or record.doubtful or is_few:
+                self._judge(prediction.pod.name, record)
         return outcome, reported
 
     def of(self, pod: Pod) -> TrackRecord:

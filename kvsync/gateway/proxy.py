@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from kvsync.access.peers import (
-    DISCONNECTED,
-    NOT_CONNECTED,
+    Disconnected,
     Headers,
+    NotConnected,
     PeerAnswer,
     PeerClient,
     PeerError,
@@ -114,9 +114,9 @@ class Proxy:
                 response = await self._send(request)
                 stack.callback(response.close)
                 streams = _streams(response) and response.status not in REFUSALS
-                chunks = response.content.iter_any()
+                chunks = aiter(response)
                 first = await self._next(pod, chunks) or b"" if streams else await self._whole(pod, chunks)
-        except NOT_CONNECTED as exc:
+        except NotConnected as exc:
             return UpstreamFailure(pod=pod.name, reason=_reason(exc), is_seen=False)
         except TimeoutError:
             health, waited_s = self._health.of(pod), time.monotonic() - sent_at
@@ -126,7 +126,7 @@ class Proxy:
             return UpstreamFailure(pod=pod.name, reason=_reason(exc))
         answer = UpstreamAnswer(
             status=response.status,
-            headers=forwarded_headers(response.raw_headers, without={b"date"}),
+            headers=forwarded_headers(response.headers, without={b"date"}),
             streams=streams,
             chunks=self._remaining(pod, first, chunks),
         )
@@ -140,7 +140,7 @@ class Proxy:
         sent_at = time.monotonic()
         try:
             return await self._ask(request, connected)
-        except DISCONNECTED:
+        except Disconnected:
             after_s = time.monotonic() - sent_at
             if not is_stale(is_reused=not connected, after_s=after_s) or not self._budget.admits("resent"):
                 raise
@@ -218,7 +218,7 @@ def forwarded_headers(headers: Headers, *, without: Set[bytes]) -> list[tuple[by
 
 
 def _streams(response: PeerAnswer) -> bool:
-    return str(response.headers.get("content-type", "")).lower().startswith("text/event-stream")
+    return response.header(b"content-type").lower().startswith(b"text/event-stream")
 
 
 def _reason(exc: PeerError) -> str:

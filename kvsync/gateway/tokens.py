@@ -128,7 +128,7 @@ class Tokenizer:
             except (PeerError, _ServerError, TimeoutError) as exc:
                 if not (is_long and isinstance(exc, TimeoutError)):
                     self._silent_until[base] = self._clock() + COOL_DOWN_S
-                problems.append(f"{base}: {exc or type(exc).__name__}")
+                problems.append(f"{base}: {str(exc) or type(exc).__name__}")
             else:
                 if tokens is not None:
                     self._cache.put(key, tokens)

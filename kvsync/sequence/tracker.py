@@ -165,7 +165,8 @@ class SequenceTracker:
         if count:
             self.last, self._conflicts = first + count - 1, 0
             self.live, self._heard = max(self.live or 0, self.last), max(self._heard, self.last)
-            self._trim()
+        while len(digests) > WINDOW:
+            del digests[next(iter(digests))]
         return count
 
     def receive(self, number: int, payload: bytes) -> list[Step]:
@@ -449,12 +450,9 @@ class SequenceTracker:
         self.last = number
         self.live = number if self.live is None else max(number, self.live)
         self._digests[number] = xxh3_64_intdigest(payload)
-        self._trim()
-        return Deliver(number, payload, replayed)
-
-    def _trim(self) -> None:
-        while len(self._digests) > WINDOW:
+        if len(self._digests) > WINDOW:
             del self._digests[next(iter(self._digests))]
+        return Deliver(number, payload, replayed)
 
     def _deliver_waiting(self) -> list[Step]:
         steps: list[Step] = []

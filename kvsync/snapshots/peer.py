@@ -48,7 +48,7 @@ async def take(client: PeerClient, url: str, credentials: Mapping[str, str]) -> 
         async with await client.begin("GET", address, headers=pairs) as answer:
             if answer.status != HTTPStatus.OK:
                 raise SnapshotError(f"status {answer.status}{_HINTS.get(answer.status, '')}")
-            async for chunk in answer.content.iter_any():
+            async for chunk in answer:
                 for snapshot in parts.feed(chunk):
                     yield snapshot
         parts.end()

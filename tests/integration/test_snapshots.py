@@ -246,7 +246,7 @@ async def test_a_gateway_that_is_not_there_is_one_line(
     assert [text.partition(": ")[0] for text in caplog.messages] == [
         "not all that another gateway knows is taken over within snapshots.take_s (0.3 s)"
     ]
-    assert "ClientConnectorError" in caplog.text
+    assert "NotConnected" in caplog.text
 
 
 async def test_a_gateway_that_cannot_be_reached_yet_is_asked_again(client: PeerClient) -> None:

@@ -40,7 +40,7 @@ class ClientConnection(HttpToolsProtocol):
         self._unread: asyncio.TimerHandle | None = None
         self._head = 0
         self._in_head = False
-        self.app_state = {**self.app_state, CLOSE: lambda: self.transport.close()}
+        self.app_state = {**self.app_state, CLOSE: self._break_off}
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for a first request."""
@@ -113,6 +113,10 @@ class ClientConnection(HttpToolsProtocol):
         if self._unread is not None:
             self._unread.cancel()
         super().connection_lost(exc)
+
+    def _break_off(self) -> None:
+        self.cycle.disconnected = True  # or uvicorn takes an answer without an end for a defect
+        self.transport.close()
 
     def _wait_no_more(self) -> None:
         if self._patience is not None:

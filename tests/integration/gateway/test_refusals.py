@@ -41,7 +41,7 @@ async def test_when_only_some_refused_the_client_learns_all(site: Site) -> None:
 
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "7")
     assert "a: status 503" in answer.json()["error"]["message"]
-    assert "b: ServerDisconnectedError" in answer.json()["error"]["message"]
+    assert "b: Disconnected" in answer.json()["error"]["message"]
 
 
 async def on(client: httpx.AsyncClient, life: AsyncExitStack) -> str:

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from kvsync import core
 from kvsync.codec import LIMITS, Encoding, decode, encode
 from kvsync.events import BlockRemoved, BlockStored, Event, EventBatch, Source
 from kvsync.hashing import block_hashes
@@ -65,3 +66,15 @@ def test_a_message_beyond_the_limits_is_not_taken() -> None:
         [replace(STORED, block_hashes=(1,) * (LIMITS.hashes + 1), token_ids=())],
     ):
         assert index.apply_payloads(POD, [encode(EventBatch(ts=0.0, events=tuple(batch)))]) is None
+
+
+def test_what_a_long_prompt_evicts_is_taken() -> None:
+    """A thousand blocks with an event each, as engines announce them, are applied by the compiled core."""
+    index, hashes = PrefixIndex(), tuple(range(100, 1100))
+    give(index, replace(STORED, block_hashes=hashes, token_ids=tuple(range(2000)), group_idx=None))
+    gone = tuple(BlockRemoved(block_hashes=(each,)) for each in hashes)
+
+    taken = index.apply_payloads(POD, [encode(EventBatch(ts=0.0, events=gone))])
+
+    assert (taken is None) is (core.compiled is None)
+    assert index.size(POD) == (0 if taken else 1000)

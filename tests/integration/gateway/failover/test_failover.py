@@ -138,7 +138,7 @@ async def test_when_no_pod_answers_the_client_learns_what_was_tried(site: Site) 
     assert (answer.status_code, error["type"], error["code"]) == (503, "ServiceUnavailableError", 503)
     assert error["message"].startswith("no pod answered for model 'm': ")
     assert "a: status 503" in error["message"]
-    assert "b: ServerDisconnectedError" in error["message"]
+    assert "b: Disconnected" in error["message"]
     assert await running_on(client) == [0, 0]
 
 
