@@ -7,6 +7,7 @@ Rules:
    one ends it: the next request would take that for its answer.
 3. Who reads slowly is sent no more: beyond UNREAD_BYTES nothing is taken off the connection.
 4. Informational answers (1xx) are passed over.
+5. An answer to HEAD ends with its head, and its connection with it: the parser would wait for a content.
 """
 
 import asyncio
@@ -122,14 +123,16 @@ class PeerConnection(asyncio.Protocol):
         self._head_bytes = 0
         self._headers: list[tuple[bytes, bytes]] = []
         self._answer: PeerAnswer | None = None  # that comes
+        self._is_head = False
 
     @property
     def is_open(self) -> bool:
         """Whether it can be used."""
         return not self._transport.is_closing()
 
-    async def ask(self, *content: bytes) -> PeerAnswer:
+    async def ask(self, *content: bytes, is_head: bool = False) -> PeerAnswer:
         """Send a request; returns its answer once the head is here. Raises PeerError."""
+        self._is_head = is_head
         self._head, self._head_bytes = asyncio.get_running_loop().create_future(), 0
         self._transport.writelines(content)
         try:
@@ -203,6 +206,10 @@ class PeerConnection(asyncio.Protocol):
             self._answer = PeerAnswer(self, status, self._headers)
             self._head.set_result(self._answer)
             self._head = None
+            if self._is_head:
+                self._answer.end()
+                self._answer = None
+                self._transport.close()
 
     def on_body(self, chunk: bytes) -> None:
         """Pass on a part of the answer."""

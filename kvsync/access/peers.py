@@ -121,7 +121,7 @@ class PeerClient:
             if connected is not None:
                 connected.append("connection")
             connection = await self._connect(address, connect_s)
-        return await connection.ask(head, content)
+        return await connection.ask(head, content, is_head=method == "HEAD")
 
     def _reused(self, address: _Address) -> PeerConnection | None:
         """Return the connection that has been idle for the shortest time, if there is one."""

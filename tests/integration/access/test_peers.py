@@ -135,6 +135,15 @@ async def test_a_connection_is_not_used_again(client: PeerClient, answer: bytes)
     assert its.connections == 2
 
 
+async def test_an_answer_to_head_has_no_content(client: PeerClient) -> None:
+    """However long it says that one would be."""
+    async with peer(OK + b"Content-Length: 4\r\n\r\n") as its:
+        for _ in range(2):
+            answer = await client.ask("HEAD", its.url, timeout_s=10)
+
+            assert (answer.status, answer.content) == (200, b"")
+
+
 async def test_an_answer_that_is_left_early_takes_its_connection_with_it(client: PeerClient) -> None:
     """Its rest is not read as the next one."""
     async with peer(IN_PARTS) as its:
