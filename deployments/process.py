@@ -51,7 +51,7 @@ def _stand_alone(log: int) -> None:
 
 def _wind_up() -> None:
     """Do what Python does at its end, but for taking apart what has been imported."""
-    threading._shutdown()
+    threading._shutdown()  # type: ignore[attr-defined]  # Python's own, as multiprocessing calls it
     atexit._run_exitfuncs()
     sys.stdout.flush()
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from kvsync.ci.page.templates import templates
+from kvsync.ci.page.templates import Filters, templates
 from kvsync.ci.readers.coverage.assessment import Assessment
 from kvsync.ci.readers.coverage.coverage import Coverage, FileCoverage, Tally, line_ranges
 from kvsync.ci.readers.coverage.gate import share
@@ -38,7 +38,7 @@ def write_coverage_page(found: Assessment, path: Path, title: str) -> None:
 
 def render(found: Assessment, title: str) -> str:
     """Return the page; all text in it is escaped."""
-    filters = {"cut": shortened, "percent": percent, "worded": worded}
+    filters: Filters = {"cut": shortened, "percent": percent, "worded": worded}
     rows = sorted(_rows(found.coverage), key=lambda row: (row.tally.rank, row.path))
     return (
         templates(Path(__file__).parent, filters)

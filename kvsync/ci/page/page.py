@@ -19,7 +19,7 @@ from kvsync.ci.page.drawings import latency_curves, stage_timeline, trend_charts
 from kvsync.ci.page.evidence import KINDS, Evidence
 from kvsync.ci.page.loads import MOST_ROWS, loads_of
 from kvsync.ci.page.room import MOST_PROBLEMS, shown_problems, shown_tests
-from kvsync.ci.page.templates import templates
+from kvsync.ci.page.templates import Filters, templates
 from kvsync.ci.page.timeline import Timeline, local_pods
 from kvsync.ci.page.wording import age, duration, moment, number, quantity
 from kvsync.ci.report.difference import Change
@@ -162,7 +162,7 @@ def render(
 @cache
 def template() -> Template:
     """Return the template of the page."""
-    filters = {
+    filters: Filters = {
         "age": age,
         "duration": duration,
         "moment": moment,

@@ -9,6 +9,9 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemBytecodeCache, FileSystemLoader, StrictUndefined
 from jinja2.bccache import Bucket
 
+Filters = Mapping[str, Callable[..., object]]
+"""What templates call, by the name that they have for it."""
+
 
 class CompiledTemplates(FileSystemBytecodeCache):
     """Keeps what is compiled where Python keeps that of the modules beside it, and only where it may.
@@ -26,7 +29,7 @@ class CompiledTemplates(FileSystemBytecodeCache):
                 super().dump_bytecode(bucket)
 
 
-def templates(folder: Path, filters: Mapping[str, Callable[..., object]]) -> Environment:
+def templates(folder: Path, filters: Filters) -> Environment:
     """Return what reads the templates in the folder of a module; all text that is filled in is escaped."""
     environment = Environment(
         loader=FileSystemLoader(folder),

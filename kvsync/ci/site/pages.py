@@ -13,7 +13,7 @@ from jinja2 import Template
 from markupsafe import Markup
 
 from kvsync.ci.archive.records import PastRun
-from kvsync.ci.page.templates import templates
+from kvsync.ci.page.templates import Filters, templates
 from kvsync.ci.page.wording import duration, quantity
 from kvsync.ci.site.grid import FAILING, LETTERS, Grid, cut
 from kvsync.ci.site.overview import MOST_ROWS, MOST_VERDICTS, Overview
@@ -145,7 +145,7 @@ def _scope(run: PastRun) -> str:
 @cache
 def site_template() -> Template:
     """Return the template of all pages."""
-    filters = {"cut": cut, "duration": duration, "link": link, "of": of, "quantity": quantity}
+    filters: Filters = {"cut": cut, "duration": duration, "link": link, "of": of, "quantity": quantity}
     return templates(Path(__file__).parent, filters).get_template("site.html")
 
 
