@@ -28,12 +28,21 @@ test: $(VENV)/installed ## run this repository's own tests (ARGS="-k codec")
 ifdef ARGS
 	pytest $(TRACE) $(ARGS)
 else
-	@# In this order, the longest files first, so that no worker is left alone with one at the end.
-	pytest -n 3 --dist loadfile --no-loadscope-reorder $(TRACE) \
-		tests/pipeline tests/e2e tests/property tests/integration tests/unit
+	@$(MAKE) --no-print-directory --jobs 2 test-unit test-others
 	@# What judges how quickly requests were answered: each test has a cluster of its own, and two leave it time enough.
 	pytest -n 2 --dist worksteal tests/chaos docs/sample/tests
 endif
+
+# One process, beside those of the others: if each of three collected these thousands of short tests, they would cost
+# twice the CPU. What it prints comes in one piece.
+.PHONY: test-unit test-others
+test-unit:
+	@mkdir -p $(VENV)/cache
+	pytest tests/unit > $(VENV)/cache/unit.log 2>&1; status=$$?; cat $(VENV)/cache/unit.log; exit $$status
+
+# In this order, the longest files first, so that no worker is left alone with one at the end.
+test-others:
+	pytest -n 3 --dist loadfile --no-loadscope-reorder $(TRACE) tests/pipeline tests/e2e tests/property tests/integration
 
 # What the library's own tests are: those of the pipeline start hundreds of processes that run none of it.
 OTHERS := ci deployments tasks testing __pycache__ conftest.py

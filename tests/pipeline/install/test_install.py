@@ -65,7 +65,7 @@ class Environment:
 
     def install(self, wheel: Path, *options: str) -> None:
         """Install a wheel, with what it requires unless the options say otherwise."""
-        given = (*INSTALL, "--only-binary=:all:", *options, wheel)
+        given: list[str | Path] = [*INSTALL, "--only-binary=:all:", *options, wheel]
         checked([*PIP, "--python", self.bin / "python", *given], cwd=self.cwd, env=self.env)
 
     @property
