@@ -7,6 +7,9 @@ KVSyncError
 ├── DecodeError       a peer sent bytes that are not an event batch: count it by `reason`, go on
 ├── SnapshotError     what is remembered of a source cannot be read or written: go on without
 ├── IndexerError      the indexer's process does not answer, or not as this release: route by load
+├── PeerError         an engine, tokenizer or other gateway gave no whole answer (kvsync.access.exchange)
+│   ├── NotConnected    no connection could be made: it has seen nothing of the request
+│   └── Disconnected    the connection broke before the head of an answer came
 ├── TokenizeError     no tokenizer answered: route without a prefix
 ├── NoPodReady        nothing can serve the request: answer 503, try later
 ├── ApiUnreachable    Kubernetes did not answer: ask again

@@ -16,6 +16,8 @@ from typing import Self, cast
 
 import httptools
 
+from kvsync.errors import KVSyncError
+
 Headers = Sequence[tuple[bytes, bytes]]
 
 HEAD_BYTES = 65_536
@@ -25,7 +27,7 @@ UNREAD_BYTES = 262_144
 """Of an answer, that came and were not read yet."""
 
 
-class PeerError(Exception):
+class PeerError(KVSyncError):
     """A request that failed, or an answer that broke off."""
 
 
