@@ -169,7 +169,7 @@ def test_the_doctor_speaks_json(command: Command) -> None:
             {"KVSYNC_CI_WORKERS": "-1"},
             [
                 "configuration of the pipeline: 1 problem",
-                "cluster.workers: input should be greater than or equal to 0, not '-1' (KVSYNC_CI_WORKERS)",
+                "cluster.workers: input should be greater than or equal to 0, not -1 (KVSYNC_CI_WORKERS)",
             ],
         ),
     ],
