@@ -91,10 +91,17 @@ class Recorder:
     def __init__(self) -> None:
         self.log: list[int | str] = []
         self.reasons: list[str] = []
+        self._awaited: dict[int, asyncio.Event] = {}
+
+    def holds(self, count: int) -> asyncio.Event:
+        """Return what is set as soon as this many are kept, before more than one turn's are added."""
+        return self._awaited.setdefault(count, asyncio.Event())
 
     def apply(self, source: Source, batch: EventBatch) -> None:
         """Keep the number."""
         self.log.append(int(batch.ts))
+        if awaited := self._awaited.get(len(self.log)):
+            awaited.set()
 
     def forget(self, source: Source, reason: str) -> None:
         """Keep that, and why."""

@@ -327,8 +327,10 @@ async def test_what_arrived_before_the_end_is_used(
     async with Publisher(endpoint=ANY_PORT) as publisher:
         subscriber = follow(publisher.endpoint, None, turn_s=1e-9)
         await eventually(is_degraded(subscriber))
+        hundred = recorder.holds(100)
         publish(publisher, *range(400))
-        await eventually(lambda: len(recorder.log) >= 100)
+        async with asyncio.timeout(5):
+            await hundred.wait()
         assert len(recorder.log) < 400
     await eventually(lambda: subscriber.state is State.BLIND)
 

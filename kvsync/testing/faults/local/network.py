@@ -69,10 +69,11 @@ class ProxyFault:
     def __init__(self, pod: LocalPod, fault: LocalNetworkFault, numbers: Iterator[int]) -> None:
         self._pod, self._fault, self._numbers = pod, fault, numbers
         self._acting = False
+        self._corrupted = 0  # before it acted
 
     def inject(self) -> None:
         """Put the rules of the fault in force."""
-        self._acting = True
+        self._acting, self._corrupted = True, self._pod.listener("events").counters().corrupted
         self._pod.apply(rules(self._fault), ports(self._fault))
         if isinstance(self._fault, PortsBlocked):
             self._pod.cut({*self._fault.ports, "events"})
@@ -132,7 +133,8 @@ class ProxyFault:
 
     def _corrupting(self) -> Effect:
         listener = self._pod.listener("events")
-        before = listener.counters().corrupted
+        # While it acts, all since then: a reader whose handshake was damaged is away for a while.
+        before = self._corrupted if self._acting else listener.counters().corrupted
         effects.publish(self._pod.direct_url, self._pod.model, self._numbers)
         corrupted = listener.counters().corrupted - before
         return Effect(corrupted > 0, f"{corrupted} pieces of the events connection corrupted")

@@ -11,6 +11,7 @@ import pytest
 from kvsync.testing.clusters.cluster import PORTS, PortName
 from kvsync.testing.clusters.local.cluster import LocalCluster, LocalProvider
 from kvsync.testing.clusters.local.fault_proxy import CLEAR, SILENT, Rules
+from kvsync.testing.faults import effects
 from kvsync.testing.faults.fault import (
     Bandwidth,
     ClockOffset,
@@ -264,3 +265,18 @@ def test_a_machine_with_too_little_memory_is_said(cluster: LocalCluster) -> None
 
     with pytest.raises(NotRun, match=r"needs 1099511628288 MiB of free memory, \d+ MiB are free"):
         LocalInjector(cluster).prepare(fault).inject()
+
+
+def test_what_was_damaged_between_two_looks_counts(cluster: LocalCluster) -> None:
+    """A reader whose handshake was damaged waits before it tries again, so nothing passes for a while."""
+    name = cluster.pods()[0].name
+    pod, injection = cluster.pod(name), LocalInjector(cluster).prepare(Corruption(pod=name, fraction=1.0))
+    injection.inject()
+    effects.knock(pod.listener("events").host, pod.listener("events").port)
+    pod.apply(SILENT)
+    proof = injection.measure()
+    pod.apply(CLEAR)
+    injection.recover()
+
+    assert proof.present, proof.evidence
+    assert not injection.measure().present
