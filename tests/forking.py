@@ -17,6 +17,9 @@ from typing import IO
 
 import psutil
 
+COMMAND = "from deployments.cli import main; main()"
+"""`kvsync-ci`."""
+
 
 class Forking:
     """Runs programs one after the other."""
@@ -35,11 +38,15 @@ class Forking:
 
 
 @contextmanager
-def forking(*modules: str) -> Iterator[Forking]:
-    """Import modules in a process that forks until left; a program that is then still running is killed."""
+def forking(*modules: str, env: Mapping[str, str] | None = None) -> Iterator[Forking]:
+    """Import modules in a process that forks until left; a program that is then still running is killed.
+
+    What a module reads from the environment as it is imported is read once, from `env`.
+    """
     process = subprocess.Popen(
         [sys.executable, "-m", __name__, *modules],
         cwd=Path(__file__).parents[1],
+        env=env,
         text=True,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -20,11 +20,17 @@ from deployments.launch import environment
 from kvsync.testing.clusters.endpoints import NO_CERTIFICATES
 from kvsync.testing.processes.ledger import leftovers
 from kvsync.testing.processes.wait import wait_for
+from tests.forking import COMMAND, Forking, forking
 from tests.projects import make_project
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMAND = [sys.executable, "-c", "from deployments.cli import main; main()"]
-
+PROGRAM = [sys.executable, "-c", COMMAND]
+IMPORTED = (
+    *("deployments.cli", "deployments.launch", "flows.pipeline"),
+    *("kvsync.ci.page.page", "kvsync.ci.site.pages", "kvsync.ci.stages.making"),
+    *("prefect.artifacts", "prefect.main", "prefect.task_engine"),
+)
+"""What a run imports, which is half of what one of few tests costs."""
 
 IDLE = {
     f"PREFECT_SERVER_SERVICES_{service}_ENABLED": "false"
@@ -39,11 +45,13 @@ class Pipeline:
 
     reports: Path
     env: Mapping[str, str]
+    fork: Forking | None = None
+    """Where a process that has imported what commands need runs them, unless one is only started."""
 
     def start(self, *words: str) -> subprocess.Popen[str]:
         """Start a command without waiting for it."""
         return subprocess.Popen(
-            [*COMMAND, *words, "--report-dir", str(self.reports)],
+            [*PROGRAM, *words, "--report-dir", str(self.reports)],
             env=dict(self.env),
             cwd=ROOT,
             stdin=subprocess.DEVNULL,
@@ -54,6 +62,9 @@ class Pipeline:
 
     def __call__(self, *words: str) -> tuple[int, list[str]]:
         """Run a command to its end; returns its exit status and the lines it printed."""
+        if self.fork:
+            done = self.fork(COMMAND, *words, "--report-dir", str(self.reports), env=self.env, cwd=ROOT)
+            return done.returncode, done.stdout.splitlines()
         process = self.start(*words)
         printed, _ = process.communicate(timeout=240)
         return process.returncode, printed.splitlines()
@@ -101,10 +112,17 @@ def _healthy(url: str) -> bool:
         return False
 
 
+@pytest.fixture(scope="session")
+def fork(server: str) -> Iterator[Forking]:
+    """Run commands that have imported Prefect, which reads at once where its server is."""
+    with forking(*IMPORTED, env={**os.environ, "PREFECT_API_URL": server}) as fork:
+        yield fork
+
+
 @pytest.fixture
-def pipeline(server: str, tmp_path: Path) -> Pipeline:
+def pipeline(server: str, tmp_path: Path, fork: Forking) -> Pipeline:
     """The command, with nothing in its report folder."""
-    return Pipeline(reports=tmp_path / "reports", env={**os.environ, "PREFECT_API_URL": server})
+    return Pipeline(reports=tmp_path / "reports", env={**os.environ, "PREFECT_API_URL": server}, fork=fork)
 
 
 def write_repository(folder: Path, **stages: str) -> str:

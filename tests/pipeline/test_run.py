@@ -15,6 +15,7 @@ from junitparser import JUnitXml
 
 from kvsync.testing.processes.living import find_strays
 from kvsync.testing.processes.wait import wait_for
+from tests.forking import Forking
 from tests.pipeline.conftest import Pipeline, flow_of, guardians, write_repository
 
 Repository = Callable[..., str]
@@ -75,10 +76,11 @@ class Failed:
 
 
 @pytest.fixture(scope="module")
-def failed(server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Failed]:
+def failed(server: str, fork: Forking, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Failed]:
     """A run of two stages, of which the first fails."""
     folder = tmp_path_factory.mktemp("failed")
-    pipeline = Pipeline(reports=folder / "reports", env={**os.environ, "PREFECT_API_URL": server})
+    env = {**os.environ, "PREFECT_API_URL": server}
+    pipeline = Pipeline(reports=folder / "reports", env=env, fork=fork)
     sources = write_repository(folder, unit=LONG, property=PASSING)
     status, lines = pipeline("run", "unit", "property", "--repository", sources)
     with httpx.Client(base_url=server) as prefect:

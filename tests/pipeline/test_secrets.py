@@ -56,7 +56,7 @@ def test_planted_secrets_are_found_nowhere(
     pipeline: Pipeline, repository: Callable[..., str], server: str
 ) -> None:
     """Tests get none of them; and what a test knows by another way is masked wherever it prints it."""
-    planted = replace(pipeline, env={**pipeline.env, **SECRETS})
+    planted = replace(pipeline, fork=None, env={**pipeline.env, **SECRETS})
     status, lines = planted("run", "unit", "--repository", repository(unit=PRINTING))
 
     assert status == 1

@@ -16,7 +16,7 @@ from deployments.service.password import kept_password
 from deployments.service.serve import surroundings
 from kvsync.ci.settings import ServeSettings
 from kvsync.testing.processes.wait import wait_for
-from tests.pipeline.conftest import COMMAND, ROOT, Pipeline, free_port, left_of_serve, words
+from tests.pipeline.conftest import PROGRAM, ROOT, Pipeline, free_port, left_of_serve, words
 
 Repository = Callable[..., str]
 
@@ -209,7 +209,7 @@ def test_without_a_server_deploy_says_what_to_do(tmp_path: Path) -> None:
     """Exit status 2 within seconds, and the mend."""
     env = {**os.environ, "PREFECT_API_URL": "http://127.0.0.1:9/api", "PREFECT_HOME": str(tmp_path)}
     done = subprocess.run(
-        [*COMMAND, "deploy"], env=env, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+        [*PROGRAM, "deploy"], env=env, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
     )
 
     assert done.returncode == 2

@@ -1,10 +1,24 @@
 """Small stand-ins for docker, kind and kubectl, in a folder that is all the tools can see."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from kvsync.testing.processes.tools import Tools
+from tests.forking import Forking, forking
+
+IMPORTED = (
+    *("kvsync.ci.doctor.doctor", "kvsync.ci.provision.cluster_stage", "kvsync.ci.provision.image_trial"),
+    *("kvsync.ci.notify.github", "kvsync.ci.run.run", "kvsync.ci.store.s3", "rich.table", "typer"),
+)
+
+
+@pytest.fixture(scope="session")
+def fork() -> Iterator[Forking]:
+    """Run programs that have imported most of what they import; how wide commands print is seen then."""
+    with forking(*IMPORTED) as fork:
+        yield fork
 
 
 class Programs:

@@ -1,7 +1,7 @@
 """What the making of a cluster leaves: its temporary files, its image on nodes that stay, half a cluster."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,7 +11,7 @@ from kvsync.ci.stages.pytest_stage import PytestStage
 from kvsync.ci.stages.stage import StageContext
 from kvsync.testing.processes.ledger import Ledger, leftovers
 from kvsync.testing.results.outcome import Outcome
-from tests.forking import Forking, forking
+from tests.forking import Forking
 from tests.integration.ci.conftest import Programs
 
 ROOT = Path(__file__).resolve().parents[4]
@@ -52,13 +52,6 @@ KEYS = "for word in $*; do case $word in --kubeconfig=*) echo keys > ${word#*=};
 """Writes a kubeconfig."""
 
 Make = Callable[..., str]
-
-
-@pytest.fixture(scope="module")
-def fork() -> Iterator[Forking]:
-    """Run a program that has imported the stage."""
-    with forking("kvsync.ci.provision.cluster_stage") as fork:
-        yield fork
 
 
 @pytest.fixture

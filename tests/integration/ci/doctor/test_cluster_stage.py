@@ -1,7 +1,6 @@
 """The cluster that a run asks for is made, named and written down; what the run made goes at its end."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,7 +8,7 @@ import pytest
 from kvsync.ci.run_folder import RunFolder
 from kvsync.testing.clusters.kubernetes.machine import Machine
 from kvsync.testing.processes.ledger import leftovers
-from tests.forking import Forking, forking
+from tests.forking import Forking
 from tests.integration.ci.conftest import Programs
 
 ROOT = Path(__file__).resolve().parents[4]
@@ -115,13 +114,6 @@ class Runs:
             file.writelines(f"{name}\n" for name in names)
             file.seek(0)
             return file.read().split()
-
-
-@pytest.fixture(scope="module")
-def fork() -> Iterator[Forking]:
-    """Run a program that has imported the stage."""
-    with forking("kvsync.ci.provision.cluster_stage") as fork:
-        yield fork
 
 
 @pytest.fixture

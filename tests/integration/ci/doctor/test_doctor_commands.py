@@ -3,25 +3,18 @@
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from kvsync.testing.processes.ledger import Ledger, leftovers
-from tests.forking import Forking, forking
+from tests.forking import COMMAND, Forking
 from tests.integration.ci.conftest import Programs
 
 ROOT = Path(__file__).resolve().parents[4]
 
 Command = Callable[..., tuple[int, list[str]]]
-
-
-@pytest.fixture(scope="module")
-def fork() -> Iterator[Forking]:
-    """Run a program that has imported most of what the commands import; how wide they print is seen then."""
-    with forking("kvsync.ci.doctor.doctor", "kvsync.ci.run.run", "rich.table", "typer") as fork:
-        yield fork
 
 
 @pytest.fixture
@@ -35,7 +28,7 @@ def command(programs: Programs, fork: Forking) -> Command:
 
     def run(*words: str, **variables: str) -> tuple[int, list[str]]:
         done = fork(
-            "from deployments.cli import main; main()",
+            COMMAND,
             *(*words, "--report-dir", str(reports)),
             env={
                 **{name: text for name, text in os.environ.items() if not name.startswith("KVSYNC_")},

@@ -3,7 +3,7 @@
 import json
 import shutil
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
@@ -16,7 +16,7 @@ from kvsync.ci.run_folder import RunFolder
 from kvsync.testing.clusters.kubernetes.machine import Machine
 from kvsync.testing.processes.ledger import Ledger, leftovers
 from kvsync.testing.results.outcome import Outcome, StageResult
-from tests.forking import Forking, forking
+from tests.forking import Forking
 from tests.integration.ci.conftest import Programs
 from tests.integration.ci.doctor.nodes import Nodes, serving
 from tests.integration.ci.doctor.test_doctor import docker
@@ -90,13 +90,6 @@ def view(*names: str, current: str) -> str:
     """Return what `kubectl config view` of a file with these contexts prints, as a case of a stand-in."""
     document = {"contexts": [{"name": name} for name in names], "current-context": current}
     return f"echo '{json.dumps(document)}'"
-
-
-@pytest.fixture(scope="module")
-def fork() -> Iterator[Forking]:
-    """Run a program that has imported the stage, and what it tries an image with."""
-    with forking("kvsync.ci.provision.cluster_stage", "kvsync.ci.provision.image_trial") as fork:
-        yield fork
 
 
 @pytest.fixture

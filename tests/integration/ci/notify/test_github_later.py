@@ -1,8 +1,6 @@
 """What GitHub did not take at the end of a run is sent later, and only what can still be sent."""
 
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -18,14 +16,13 @@ from kvsync.ci.run.run import Installation
 from kvsync.ci.run_folder import RunFolder
 from kvsync.testing.processes.ledger import Ledger
 from kvsync.testing.results.outcome import Check, merge
+from tests.forking import COMMAND, Forking
 from tests.integration.ci.notify.conftest import REPOSITORY, TOKEN
 
 ROOT = Path(__file__).resolve().parents[4]
 COMMIT = "c" * 40
 MINUTE_S = 60.0
 DAY_S = 24 * 3600.0
-
-UPLOAD = "from deployments.cli import main; main()"
 
 Ended = Callable[..., RunFolder]
 
@@ -72,18 +69,10 @@ def environ(double: FakeGitHub) -> dict[str, str]:
     return {**os.environ, **github, "KVSYNC_CI_GITHUB_RETRIES": "0"}
 
 
-def upload(double: FakeGitHub, reports: Path) -> tuple[int, str]:
+def upload(fork: Forking, double: FakeGitHub, reports: Path) -> tuple[int, str]:
     """Upload the last run by hand; returns the exit status of the command and all that it printed."""
-    done = subprocess.run(
-        [sys.executable, "-c", UPLOAD, "upload", "last", "--report-dir", str(reports)],
-        env=environ(double),
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    words = ("upload", "last", "--report-dir", str(reports))
+    done = fork(COMMAND, *words, env=environ(double), cwd=ROOT)
     return done.returncode, done.stdout
 
 
@@ -155,15 +144,15 @@ def test_a_later_run_of_the_commit_has_the_last_word(double: FakeGitHub, ended: 
     assert len(double.requests) == 2
 
 
-def test_people_can_send_it_by_hand(double: FakeGitHub, ended: Ended) -> None:
+def test_people_can_send_it_by_hand(double: FakeGitHub, ended: Ended, fork: Forking) -> None:
     """Without a store, too; a failure is the exit status."""
     folder = ended(ago_s=7 * DAY_S)
     double.fail(502)
 
-    status, said = upload(double, folder.path.parent)
+    status, said = upload(fork, double, folder.path.parent)
     assert (status, "GitHub answered 502" in said) == (1, True)
     double.recover()
-    assert upload(double, folder.path.parent) == (0, f"{folder.path.name}: GitHub has been told\n")
+    assert upload(fork, double, folder.path.parent) == (0, f"{folder.path.name}: GitHub has been told\n")
     assert double.states(COMMIT) == {"kvsync-ci": "success", "kvsync-ci/unit": "success"}
 
 

@@ -1,36 +1,31 @@
 """`kvsync-ci upload` and `kvsync-ci prune`, as people call them, against an S3 server."""
 
 import os
-import subprocess
-import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 
 from kvsync.ci.run_folder import RunFolder
 from kvsync.testing.processes.ledger import Ledger
+from tests.forking import COMMAND, Forking
 from tests.integration.ci.store.conftest import AWS, Bucket
 
-COMMAND = [sys.executable, "-c", "from deployments.cli import main; main()"]
 ROOT = Path(__file__).resolve().parents[4]
+Call = Callable[..., tuple[int, list[str]]]
 
 
-def call(reports: Path, env: Mapping[str, str], *words: str) -> tuple[int, list[str]]:
+@pytest.fixture
+def call(fork: Forking, reports: Path) -> Call:
     """Run a command to its end; returns its exit status and the lines it printed."""
-    done = subprocess.run(
-        [*COMMAND, *words, "--report-dir", str(reports)],
-        env={**os.environ, **AWS, **env},
-        cwd=ROOT,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert not any(AWS[name] in done.stdout for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"))
-    return done.returncode, done.stdout.splitlines()
+
+    def call(env: Mapping[str, str], *words: str) -> tuple[int, list[str]]:
+        env = {**os.environ, **AWS, **env}
+        done = fork(COMMAND, *words, "--report-dir", str(reports), env=env, cwd=ROOT)
+        assert not any(AWS[name] in done.stdout for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"))
+        return done.returncode, done.stdout.splitlines()
+
+    return call
 
 
 @pytest.fixture
@@ -54,29 +49,29 @@ def reports(tmp_path: Path) -> Path:
     return tmp_path / "reports"
 
 
-def test_runs_are_uploaded_and_pruned(bucket: Bucket, env: dict[str, str], reports: Path) -> None:
+def test_runs_are_uploaded_and_pruned(bucket: Bucket, env: dict[str, str], reports: Path, call: Call) -> None:
     """`last`, then all that is missing; what is too old goes from both places, and first only by word."""
     base = f"{bucket.endpoint}/{bucket.name}/some/prefix/kvsync"
     new, old = "29991231-000000-bbbb", "20240101-000000-aaaa"
 
-    assert call(reports, env, "upload", "last") == (
+    assert call(env, "upload", "last") == (
         0,
         [f"{new}: 1 files, 8 bytes sent: {base}/{new}/report.html"],
     )
-    assert call(reports, env, "upload", "--all") == (
+    assert call(env, "upload", "--all") == (
         0,
         [f"{old}: 1 files, 8 bytes sent: {base}/{old}/report.html"],
     )
     where = env["KVSYNC_CI_STORE_URL"]
     words = [f"{reports}: {old}: no report", f"{where}: {old}: no report"]
     planned = [f"{line}, to be removed" for line in words]
-    assert call(reports, env, "prune", "--check") == (0, planned)
-    assert call(reports, env, "prune", "--check", "--lifecycle") == (
+    assert call(env, "prune", "--check") == (0, planned)
+    assert call(env, "prune", "--check", "--lifecycle") == (
         0,
         [*planned, f"{where}: the bucket would get its lifecycle rule"],
     )
     assert len(bucket.store.list()) == 4
-    status, lines = call(reports, env, "prune", "--lifecycle")
+    status, lines = call(env, "prune", "--lifecycle")
     assert (status, lines) == (
         0,
         [
@@ -107,10 +102,15 @@ def test_runs_are_uploaded_and_pruned(bucket: Bucket, env: dict[str, str], repor
     ids=["no credentials", "no store", "no lifecycle", "no bucket to check"],
 )
 def test_what_goes_wrong_is_said(
-    env: dict[str, str], reports: Path, words: list[str], variables: dict[str, str], problem: str
+    env: dict[str, str],
+    reports: Path,
+    call: Call,
+    words: list[str],
+    variables: dict[str, str],
+    problem: str,
 ) -> None:
     """The exit status is 2, the last line says what to do, and the run stays."""
-    status, lines = call(reports, env | variables, *words)
+    status, lines = call(env | variables, *words)
 
     assert status == 2
     assert problem in lines[-1]
