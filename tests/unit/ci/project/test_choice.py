@@ -11,7 +11,7 @@ from kvsync.ci.project.reading import parse_project, read_project
 from kvsync.errors import ConfigError, UnknownName
 
 OURS = read_project(Path(__file__).parents[4])
-COMMIT = ("unit", "integration", "property")
+COMMIT = ("unit", "integration", "property", "machinery")
 
 
 def project(**stages: str) -> Project:
@@ -36,7 +36,7 @@ def project(**stages: str) -> Project:
             Occasion(trigger="schedule", schedule="weekly", profile="full"),
             (*COMMIT, "e2e", "benchmark", "costs", "load", "chaos", "soak"),
         ),
-        (Occasion(), (*COMMIT, "e2e", "benchmark", "costs", "load", "chaos", "soak")),
+        (Occasion(), (*COMMIT[:-1], "e2e", "benchmark", "costs", "load", "chaos", "soak")),
     ],
     ids=["push", "pull request", "fork", "nightly", "weekly", "by hand"],
 )
