@@ -53,11 +53,16 @@ class Link(Enum):
 
 
 class Alarm:
-    """Wakes one task when lines ring, or when a time is over."""
+    """Wakes one task when lines ring, or when a time is over at the latest.
+
+    A timer outlives the wait that it was set for, and may end a later one early: to set one and cancel it for
+    each message takes a tenth of the CPU time of receiving it (measured).
+    """
 
     def __init__(self) -> None:
         self._rings = False
         self._waiting: asyncio.Future[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
 
     def ring(self) -> None:
         """Wake the task, or keep it from falling asleep."""
@@ -75,12 +80,24 @@ class Alarm:
         else:
             loop = asyncio.get_running_loop()
             self._waiting = loop.create_future()
-            timer = loop.call_later(timeout_s, self._wake)
-            try:
-                await self._waiting
-            finally:
-                timer.cancel()
+            self._wake_by(loop, loop.time() + timeout_s)
+            await self._waiting
         self._rings = False
+
+    def close(self) -> None:
+        """Leave the event loop."""
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
+
+    def _wake_by(self, loop: asyncio.AbstractEventLoop, due: float) -> None:
+        if not self._timer or self._timer.when() > due:
+            self.close()
+            self._timer = loop.call_at(due, self._time_over)
+
+    def _time_over(self) -> None:
+        self._timer = None
+        self._wake()
 
 
 class Bell:

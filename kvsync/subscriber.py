@@ -239,6 +239,7 @@ class Subscriber:
             context = self._context or stack.enter_context(open_context())
             stack.callback(self._inspection.stop)
             stack.callback(self._replay_inspection.stop)
+            stack.callback(self._alarm.close)
             while True:
                 if await self._connection(context) > options.reconnect_max_s:
                     delay_s = options.reconnect_s

@@ -18,7 +18,12 @@ P99_GOAL_US = 1000
 
 
 @pytest.mark.parametrize(
-    ("blocks", "rate_per_s"), [pytest.param(3, 1000, id="3-blocks"), pytest.param(64, 500, id="64-blocks")]
+    ("blocks", "rate_per_s"),
+    [
+        pytest.param(1, 10_000, id="1-block"),
+        pytest.param(3, 1000, id="3-blocks"),
+        pytest.param(64, 500, id="64-blocks"),
+    ],
 )
 def test_latency(
     blocks: int,

@@ -105,3 +105,23 @@ async def test_others_run_while_it_rings_all_the_time() -> None:
 async def test_waiting_ends_with_its_time() -> None:
     """Without a ring, it ends when the time is over."""
     await asyncio.wait_for(Alarm().wait(0.001), PATIENCE_S)
+
+
+async def test_a_short_wait_after_a_long_one_is_short() -> None:
+    """A timer that is left of a wait that was rung does not hold up the next."""
+    alarm = Alarm()
+    asyncio.get_running_loop().call_soon(alarm.ring)
+    await alarm.wait(10 * PATIENCE_S)
+
+    await asyncio.wait_for(alarm.wait(0.001), PATIENCE_S)
+    alarm.close()
+
+
+async def test_a_timer_that_is_left_is_used_once() -> None:
+    """A timer that is left may end the next wait, and then the one after it has a timer of its own."""
+    alarm = Alarm()
+    asyncio.get_running_loop().call_soon(alarm.ring)
+    await alarm.wait(0.01)
+
+    await asyncio.wait_for(alarm.wait(10 * PATIENCE_S), PATIENCE_S)
+    await asyncio.wait_for(alarm.wait(0.001), PATIENCE_S)

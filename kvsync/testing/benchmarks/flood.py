@@ -14,6 +14,7 @@ share.
 
 import asyncio
 import contextlib
+import gc
 import json
 import os
 import random
@@ -146,5 +147,7 @@ def _say(**fields: object) -> None:
 
 
 if __name__ == "__main__":
+    # It took 10 to 30 ms once there were 25,000 batches, and they counted as the receiver's.
+    gc.disable()
     stdin.on_end(lambda: os.kill(os.getpid(), signal.SIGTERM))
     asyncio.run(_offer(EventLoad(**json.loads(sys.argv[1]))))
