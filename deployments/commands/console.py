@@ -100,8 +100,8 @@ def coloured(outcome: Outcome, text: str) -> str:
 def say_why_not_run(report: Report) -> None:
     """Print why stages could not be carried out, where that takes several lines, such as for their file."""
     for stage in report.stages:
-        for check in stage.checks:
-            if check.name == stage.name and check.kind == "not-run" and "\n" in check.detail:
+        for check in stage.where(lambda each: each.kind == "not-run" and "\n" in each.detail):
+            if check.name == stage.name:
                 say(check.detail)
 
 

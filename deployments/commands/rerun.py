@@ -110,10 +110,9 @@ def junit(
     if as_json:
         say_report(result)
     else:
-        for check in result.checks:
-            if check.kind == "flaky" or check.outcome is not Outcome.PASSED:
-                what = escape(": ".join(filter(None, [check.name, check.headline])))
-                console.print(f"{coloured(check.outcome, worded(check.kind))} {what}", soft_wrap=True)
+        for check in result.where(lambda each: each.kind == "flaky" or each.outcome is not Outcome.PASSED):
+            what = escape(": ".join(filter(None, [check.name, check.headline])))
+            console.print(f"{coloured(check.outcome, worded(check.kind))} {what}", soft_wrap=True)
         for remark in result.remarks:
             say(f"remark: {remark}")
         console.print(coloured(result.outcome, result.summary()), soft_wrap=True)

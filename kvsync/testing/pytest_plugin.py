@@ -54,6 +54,9 @@ INFRASTRUCTURE = re.compile(
 
 RECORDER = "kvsync-recorder"
 
+LINE_NAMES = 1_000
+"""How many tests one line names: its readers hold a line at a time, and a box refuses very long ones."""
+
 FIRST_WORKER = "gw0"
 """What pytest-xdist calls the first of its processes."""
 
@@ -328,8 +331,8 @@ class Recorder:
         only = _only(session.config)
         nodeids = [*dict.fromkeys([*(item.nodeid for item in session.items), *only])]
         if (every := session.config.stash.get(_ALL, None)) is not None:
-            self._write("sharded", nodeids=every)
-        self._write("collected", count=len(nodeids), nodeids=nodeids, only=bool(only))
+            self._write_names("sharded", every)
+        self._write_names("collected", nodeids, count=len(nodeids), only=bool(only))
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         """Record that a test starts."""
@@ -362,6 +365,12 @@ class Recorder:
         )
         properties = {name: str(value) for name, value in reports[-1].user_properties}
         self._write("finished", nodeid=nodeid, **ending, properties=properties)
+
+    def _write_names(self, event: str, nodeids: Sequence[str], **fields: object) -> None:
+        """Write names in lines of which each is small, however many there are."""
+        self._write(event, **fields, nodeids=nodeids[:LINE_NAMES])
+        for at in range(LINE_NAMES, len(nodeids), LINE_NAMES):
+            self._write("more", of=event, nodeids=nodeids[at : at + LINE_NAMES])
 
     def _write(self, event: str, **fields: object) -> None:
         append_line(self._path, {"event": event, **fields})

@@ -10,10 +10,10 @@
 
 import statistics
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence, Set
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from sys import intern
 from typing import Self, cast
@@ -36,7 +36,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session, selectinload
 
-from kvsync.ci.archive.comparison import CheckId, RunComparison, compare
+from kvsync.ci.archive.comparison import CheckId, RunComparison, apart, compare
 from kvsync.ci.archive.database import FILE, ArchiveError, Database
 from kvsync.ci.archive.expectation import LAST_RUNS, expected_of
 from kvsync.ci.archive.flakiness import Ending, side
@@ -56,7 +56,7 @@ from kvsync.ci.report.difference import RunDifference, difference
 from kvsync.ci.report.report import Report
 from kvsync.ci.settings import Settings
 from kvsync.testing.results.measurement import Measurement
-from kvsync.testing.results.outcome import OUTCOMES, Check, CheckKind, Outcome
+from kvsync.testing.results.outcome import OUTCOMES, Check, CheckKind, Checks, Outcome, StageResult
 
 LOOKBACK = 200
 
@@ -123,10 +123,12 @@ class Archive:
         scope, commit = self.scope(report.parameters), "" if report.differs else report.commit
         before = report.started_at
         among = or_(self._lately(scope, before), self._stand_ins(scope, before))
+        unseen, gone = self._strange(scope, report)
         found = compare(
             report.stages,
             self._failed_among(scope, among, commit, _failing(report)),
-            seen=self._seen(scope, report),
+            unseen=unseen,
+            gone=gone,
             at=before,
             commit=commit,
             last_green=self._last_green(scope, before),
@@ -160,25 +162,32 @@ class Archive:
         runs = [CheckRow.run_id.in_(self._runs(each, before, self._is_reference)) for each in alike]
         return or_(false(), *runs)
 
-    def _seen(self, scope: RunScope, report: Report) -> Set[CheckId]:
-        """Return which checks of a report the reference ran lately: its last run of a stage has most."""
-        lately = self._alike(scope, report.started_at)
-        columns = (CheckRow.stage, CheckRow.name)
+    def _strange(self, scope: RunScope, report: Report) -> tuple[set[CheckId], set[CheckId]]:
+        """Return which checks of a report the reference did not run lately, and which of its it has not.
+
+        The reference's last run of a stage has most of them, in the same order: nothing is held of these.
+        """
+        unseen: set[CheckId] = set()
+        gone: set[CheckId] = set()
         with self._database.reading() as connection:
 
             def found(*wanted: ColumnElement[bool]) -> Iterator[CheckId]:
-                query = select(*columns).where(*wanted)
-                return ((stage, name) for stage, name in connection.execute(query))
+                query = select(CheckRow.stage, CheckRow.name).where(*wanted).order_by(CheckRow.position)
+                rows = connection.execute(query, execution_options={"yield_per": BATCH})
+                return ((stage, name) for stage, name in rows)
 
-            seen: set[CheckId] = set()
             for stage in report.stages:
                 last = self._last_of(scope.repository, stage.name, report.started_at)
-                seen.update(found(CheckRow.run_id == last, CheckRow.stage == stage.name))
-            ours = {(stage.name, check.name) for stage in report.stages for check in stage.checks}
-            others = sorted({name for _, name in ours - seen})
-            for at in range(0, len(others), MOST_NAMES):
-                seen.update(found(lately, CheckRow.name.in_(others[at : at + MOST_NAMES])))
-        return seen
+                theirs = found(CheckRow.run_id == last, CheckRow.stage == stage.name)
+                new, old = apart(_keys(stage), theirs)
+                unseen |= new
+                gone |= old
+            names, lately = sorted({name for _, name in unseen}), self._alike(scope, report.started_at)
+            for at in range(0, len(names), MOST_NAMES):
+                known = set(found(lately, CheckRow.name.in_(names[at : at + MOST_NAMES])))
+                gone |= known - unseen
+                unseen -= known
+        return unseen, gone.difference(*map(_keys, report.stages)) if gone else gone
 
     def _last_of(self, repository: str, stage: str, before: datetime) -> ScalarSelect[str]:
         return (
@@ -298,7 +307,7 @@ class Archive:
     def _checks(self, connection: Connection, run: str) -> Mapping[str, Sequence[Check]]:
         columns = (CheckRow.stage, CheckRow.name, CheckRow.kind, CheckRow.duration_s)
         query = select(*columns).where(CheckRow.run_id == run).order_by(CheckRow.stage, CheckRow.position)
-        found: dict[str, list[Check]] = defaultdict(list)
+        found: dict[str, Checks] = defaultdict(Checks)
         for stage, name, kind, duration_s in connection.execute(query):
             check = Check(name=name, kind=cast("CheckKind", kind), duration_s=duration_s)
             found[stage].append(check)
@@ -397,7 +406,8 @@ class Archive:
 
         A run that came to no result, such as one that a newer push ended, is passed over.
         """
-        judged = and_(StageRow.name.in_(_tested(report)), StageRow.outcome != "unknown")
+        tested = [stage.name for stage in report.stages if stage.name not in RESERVED]
+        judged = and_(StageRow.name.in_(tested), StageRow.outcome != "unknown")
         query = (
             select(RunRow)
             .where(
@@ -446,8 +456,8 @@ def _insert_checks(connection: Connection, report: Report) -> None:
         connection.exec_driver_sql(statement, batch if connection.dialect.positional else named)
 
 
-def _tested(report: Report) -> list[str]:
-    return [stage.name for stage in report.stages if stage.name not in RESERVED]
+def _keys(stage: StageResult) -> Iterator[CheckId]:
+    return ((stage.name, check.name) for check in stage.checks)
 
 
 def _only(report: Report, stages: Collection[str]) -> Report:
@@ -455,8 +465,8 @@ def _only(report: Report, stages: Collection[str]) -> Report:
 
 
 def _failing(report: Report) -> list[str]:
-    checks = (check for stage in report.stages for check in stage.checks)
-    return [check.name for check in checks if check.kind in FAILING]
+    failing = (stage.where(lambda check: check.kind in FAILING) for stage in report.stages)
+    return [check.name for check in chain.from_iterable(failing)]
 
 
 def _counts(session: Session, runs: Sequence[str]) -> Mapping[tuple[str, str], Mapping[CheckKind, int]]:

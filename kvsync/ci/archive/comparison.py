@@ -6,9 +6,10 @@
 - Every failure is counted once, so what a status says adds up to what failed.
 """
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import zip_longest
 from typing import Literal, Self, get_args
 
 from kvsync.ci.archive.flakiness import Ending, failing_streak, flakiness, is_mixed, side
@@ -113,25 +114,27 @@ def compare(
     stages: Sequence[StageResult],
     past: Mapping[CheckId, Sequence[Ending]],
     *,
-    seen: Set[CheckId],
+    unseen: Set[CheckId],
+    gone: Set[CheckId] = frozenset(),
     at: datetime,
     commit: str,
     last_green: tuple[str, str] | None,
 ) -> RunComparison:
     """Compare a run that started at `at` with the endings of the runs before it, the oldest first.
 
-    `past` needs the checks that do not pass now or did not lately; `seen` are all that ran on the reference
-    branch lately. A test that moved to another shard is the same one. `commit`: of the run, "" if its files
+    `past` needs the checks that do not pass now or did not lately. `unseen` are those of the run that the
+    reference branch did not run lately, `gone` those of it that the run has not: a test that moved to another
+    shard is the same one. `commit`: of the run, "" if its files
     were not those of one. `last_green`: the run and its commit.
     """
     found = []
-    here = {(stage.name, check.name) for stage in stages for check in stage.checks}
-    sources = moved({*past, *seen}, here)
+    here = {key for stage in stages for check in stage.checks if (key := (stage.name, check.name)) in past}
+    sources = moved({*past, *gone}, {*here, *unseen})
     for stage in stages:
         for check in stage.checks:
             key = (stage.name, check.name)
-            key = sources.get(key, key)
-            endings, is_seen = past.get(key, ()), key in seen
+            is_seen = sources[key] in gone if key in sources else key not in unseen
+            endings = past.get(sources.get(key, key), ())
             if is_seen and not endings and check.kind == "passed":
                 continue  # as most do: there is nothing to say of it
             now = Ending(
@@ -142,6 +145,20 @@ def compare(
                 found.append(standing)
     run, green_commit = last_green or (None, "")
     return RunComparison(last_green=run, last_green_commit=green_commit, standings=tuple(found), at=at)
+
+
+def apart(ones: Iterable[CheckId], others: Iterable[CheckId]) -> tuple[set[CheckId], set[CheckId]]:
+    """Return what only one side has, and only the other; little is held if they have the same order."""
+    left: tuple[set[CheckId], set[CheckId]] = (set(), set())
+    for one, other in zip_longest(ones, others):
+        if one == other:
+            continue
+        for here, key in enumerate((one, other)):
+            if key in left[1 - here]:
+                left[1 - here].discard(key)
+            elif key:
+                left[here].add(key)
+    return left
 
 
 def _standing(

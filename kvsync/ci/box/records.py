@@ -25,7 +25,7 @@ from kvsync.testing.results.measurement import Measurement
 from kvsync.testing.results.outcome import CheckKind
 
 LINE_BYTES = 4 * 1024**2
-"""Of one line: the names of ten thousand tests have room."""
+"""Of one line, which an earlier version filled with the names of all tests."""
 
 PACKED = ".json.gz"
 UNPACKED_BYTES = 64 * 1024**2
@@ -74,6 +74,14 @@ class Collected(_Line):
     count: Annotated[int, Field(ge=0, le=10**6)]
     nodeids: list[Short]
     only: bool = False
+
+
+class More(_Line):
+    """More of the names of the line before."""
+
+    event: Literal["more"]
+    of: Literal["collected", "sharded"]
+    nodeids: list[Short]
 
 
 class Sharded(_Line):
@@ -139,8 +147,8 @@ class _Entered(BaseModel):
     name: Short = ""
 
 
-_OF_TESTS: TypeAdapter[Collected | Sharded | Started | EvidenceKept | Finished] = TypeAdapter(
-    Annotated[Collected | Sharded | Started | EvidenceKept | Finished, Field(discriminator="event")]
+_OF_TESTS: TypeAdapter[Collected | More | Sharded | Started | EvidenceKept | Finished] = TypeAdapter(
+    Annotated[Collected | More | Sharded | Started | EvidenceKept | Finished, Field(discriminator="event")]
 )
 
 

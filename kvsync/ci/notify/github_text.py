@@ -7,6 +7,7 @@ whose fence is longer than any in them: there GitHub neither notifies anybody, n
 import re
 from collections.abc import Iterator
 from hashlib import sha256
+from itertools import islice
 
 from kvsync.ci.archive.comparison import STATUS_CHARACTERS, RunComparison
 from kvsync.ci.notify.messages import CommitState, CommitStatus, IssueChange, StickyComment
@@ -179,7 +180,11 @@ def _failing(report: Report) -> dict[str, str]:
 
 
 def _names(stage: StageResult) -> list[str]:
-    return [check.name for check in stage.checks if check.outcome is Outcome.FAILED]
+    return [check.name for check in stage.where(_failed)]
+
+
+def _failed(check: Check) -> bool:
+    return check.outcome is Outcome.FAILED
 
 
 def _failing_in(text: str) -> dict[str, str]:
@@ -241,7 +246,9 @@ def _standings(report: Report, comparison: RunComparison | None) -> Iterator[str
     if not comparison or comparison.problem:
         return
     headlines = {
-        (stage.name, check.name): check.headline for stage in report.stages for check in stage.checks
+        (stage.name, check.name): check.headline
+        for stage in report.stages
+        for check in stage.where(lambda each: bool(each.headline))
     }
     for title, status in _SECTIONS:
         found = comparison.of(status)  # type: ignore[arg-type]  # the statuses of _SECTIONS
@@ -265,8 +272,8 @@ def _standings(report: Report, comparison: RunComparison | None) -> Iterator[str
 
 
 def _failures(report: Report) -> Iterator[str]:
-    bad = [check for stage in report.stages for check in stage.checks if check.outcome is Outcome.FAILED]
-    for check in bad[:SHOWN]:
+    bad = (check for stage in report.stages for check in stage.where(_failed))
+    for check in islice(bad, SHOWN):
         yield f"<details><summary>{worded(check.kind)}</summary>\n\n{_full(check)}\n\n</details>"
 
 

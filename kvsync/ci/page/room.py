@@ -92,18 +92,22 @@ def shown_problems(found: Iterable[Problem]) -> list[ShownProblem]:
 def shown_tests(stages: Sequence[StageResult]) -> list[ShownTests]:
     """Return the tests of each stage as they have room."""
     room, most = Room(*LOUD_BYTES), PACKED_BYTES // max(1, len(stages))
-    return [_shown(stage.checks, room, most) for stage in stages]
+    return [_shown(stage, room, most) for stage in stages]
 
 
-def _shown(checks: Sequence[Check], room: Room, most: int) -> ShownTests:
-    quiet = [check for check in checks if check.kind in QUIET and not check.attempts]
-    loud = [check for check in checks if check.kind not in QUIET or check.attempts]
+def _shown(stage: StageResult, room: Room, most: int) -> ShownTests:
     for number, name_characters, tail_characters in TRIES:
-        packed = _packed(quiet[:number], name_characters, tail_characters)
+        packed = _packed(islice(stage.where(_is_quiet), number), name_characters, tail_characters)
         if len(packed) <= most:
             break
+    loud = list(stage.where(lambda check: not _is_quiet(check)))
     fits = [fit for check in loud if (fit := room.fit(_beside_problems(check)))]
-    return ShownTests(fits, len(loud), packed, min(number, len(quiet)), len(quiet))
+    quiet = len(stage.checks) - len(loud)
+    return ShownTests(fits, len(loud), packed, min(number, quiet), quiet)
+
+
+def _is_quiet(check: Check) -> bool:
+    return check.kind in QUIET and not check.attempts
 
 
 def _packed(checks: Iterable[Check], name_characters: int, tail_characters: int) -> str:

@@ -4,8 +4,9 @@ from collections.abc import Iterator, Mapping
 
 from kvsync.ci.report.owners import owners_of
 from kvsync.ci.report.plain import Cell, code_span, csv_lines, markdown_table
+from kvsync.ci.report.problems import is_bad
 from kvsync.ci.report.report import Report
-from kvsync.testing.results.outcome import NEUTRAL, Check, CheckKind, Outcome, worded
+from kvsync.testing.results.outcome import Check, CheckKind, worded
 
 CSV_HEADER = (
     *("run", "commit", "branch", "stage", "check", "kind", "outcome"),
@@ -45,8 +46,7 @@ def _parts(report: Report) -> Iterator[str]:
     bad = [
         (stage.name, check.name, worded(check.kind), owners_of(check), check.headline)
         for stage in report.stages
-        for check in stage.checks
-        if check.outcome is not Outcome.PASSED and check.kind not in NEUTRAL
+        for check in stage.where(is_bad)
     ]
     if bad:
         yield markdown_table(MARKDOWN_HEADER, bad)

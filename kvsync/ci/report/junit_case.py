@@ -9,7 +9,7 @@ from typing import Self
 from xml.etree.ElementTree import Element
 
 from kvsync.ci.report.junit_endings import CUT, INTERIM, LEFT_OUT, ending_of, number
-from kvsync.testing.results.outcome import Check
+from kvsync.testing.results.outcome import Check, Checks
 
 PARAMETERS = ("value_param", "type_param")
 """Where GoogleTest puts a test's parameters; other tools put them in its name."""
@@ -19,6 +19,8 @@ OF_AN_ATTEMPT = frozenset(
     | {"status", "result", "message", "failure", "error", *LEFT_OUT}
 )
 """Attributes that say how or when an attempt ended; all others say which test it was."""
+
+Marks = tuple[tuple[str, str], ...]
 
 NO_MARKS = OF_AN_ATTEMPT | {"name"}
 """With the one that the name of the check says."""
@@ -35,7 +37,8 @@ class Suite:
     document: str
     header: Mapping[str, str]
     is_root: bool = False
-    cases: list["Case"] = field(default_factory=list)
+    endings: Checks = field(default_factory=Checks)
+    marks: list[Marks] = field(default_factory=list)
     tests: int = 0
     bad: int = 0
     attempts: int = 0
@@ -44,13 +47,19 @@ class Suite:
     has_status: bool = True
     host: str = ""
 
+    def cases(self) -> list["Case"]:
+        """Return its own cases, each as a value."""
+        return [Case(self, marks, ending) for marks, ending in zip(self.marks, self.endings, strict=True)]
+
     def declared(self, *names: str) -> int:
         """Return the sum of these counts in the header; a missing one counts as 0."""
         return sum(int(number(self.header.get(name, ""))) for name in names)
 
     def add(self, case: Element) -> None:
         """Take a case in."""
-        self.cases.append(Case.of(case, self))
+        read = Case.of(case, self)
+        self.endings.append(read.ending)
+        self.marks.append(read.marks)
         self.size += 1
         self.duration_s += number(case.get("time", ""))
         self.has_status &= case.get("status") == "run" and "result" not in case.attrib
@@ -81,7 +90,7 @@ class Case:
     """One case: `ending` has its usual name, `marks` are the attributes that say which test it was."""
 
     suite: Suite
-    marks: tuple[tuple[str, str], ...]
+    marks: Marks
     ending: Check
 
     @classmethod
@@ -91,8 +100,8 @@ class Case:
         if parameters := [case.get(each, "") for each in PARAMETERS if case.get(each)]:
             own += f"[{', '.join(parameters)}]"
         marks = tuple(sorted(item for item in case.items() if item[0] not in NO_MARKS))
-        if suite.cases and suite.cases[-1].marks == marks:
-            marks = suite.cases[-1].marks  # one for all cases of a class
+        if suite.marks and suite.marks[-1] == marks:
+            marks = suite.marks[-1]  # one for all cases of a class
         return cls(suite, marks, ending_of(case, _usual(own, suite.name, case.attrib)))
 
     @property

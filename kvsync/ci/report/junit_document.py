@@ -6,9 +6,10 @@
 
 import codecs
 import re
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Self
 from xml.etree.ElementTree import Element, ParseError, TreeBuilder, XMLParser
@@ -20,7 +21,7 @@ from kvsync.ci.report.junit_writer import ILLEGAL, OURS
 MOST_BYTES = 64 * 2**20
 """How much of a file is read; the rest of a larger one counts as cut off."""
 
-PIECE = 2**20
+PIECE = 2**16
 """Bytes that are read at once, and characters that are parsed."""
 
 OF_SUITES = ("failure", "error", "skipped")
@@ -29,6 +30,8 @@ OF_SUITES = ("failure", "error", "skipped")
 DECLARATION = re.compile(rb"""^\s*<\?xml[^>]*encoding=["']([\w.-]+)["']""")
 NO_FILES = "punycode"
 """An encoding for host names whose decoder takes minutes for less than a megabyte."""
+PLAIN = frozenset({"utf-8", "ascii", "iso8859-1", "iso8859-15", "cp1252", "utf-16-le", "utf-16-be"})
+"""The encodings that are decoded in pieces: whatever a file holds, they do not fail in its midst."""
 WIDE = {
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
@@ -63,22 +66,18 @@ class Document:
     def read(cls, path: Path, name: str) -> Self:
         """Read a file, known by this name. Raises OSError only."""
         with path.open("rb") as file:
-            pieces = iter(partial(file.read, PIECE), b"")
-            content, is_cut = b"".join(islice(pieces, MOST_BYTES // PIECE)), bool(file.read(1))
-        text, remarks = decode(content)
-        del content
-        text = _legal(text)
-        left = [text[at : at + PIECE] for at in range(0, len(text), PIECE)][::-1]
-        del text
-        document = cls(name, remarks)
-        parser = XMLParser(target=document)  # noqa: S314 - it refuses document types, so there are no entities
-        try:
-            while left:  # each is gone when the next one is read
-                parser.feed(left.pop())
-            parser.close()
-        except (ParseError, _Refused) as exc:
-            too_long = f"only its first {MOST_BYTES // 2**20} MiB were read"
-            document.cut(too_long if is_cut else str(exc))
+            pieces = islice(iter(partial(file.read, PIECE), b""), MOST_BYTES // PIECE)
+            texts, remarks = decode(pieces)
+            document = cls(name, remarks)
+            parser = XMLParser(target=document)  # noqa: S314 - it refuses document types, so there are no entities
+            try:
+                for text in _legal(texts):
+                    parser.feed(text)
+                parser.close()
+            except (ParseError, _Refused) as exc:
+                deque(pieces, maxlen=0)
+                too_long = f"only its first {MOST_BYTES // 2**20} MiB were read"
+                document.cut(too_long if file.read(1) else str(exc))
         return document
 
     @property
@@ -166,37 +165,59 @@ class Document:
             self._within[-1].attempts += suite.attempts
 
 
-def decode(content: bytes) -> tuple[str, list[str]]:
+def decode(pieces: Iterator[bytes]) -> tuple[Iterator[str], list[str]]:
     """Return the text of a document from its first element or declaration on, and what was odd about it."""
-    remarks = []
-    wide = next((encoding for begin, encoding in WIDE.items() if content.startswith(begin)), "")
-    declared = DECLARATION.match(content.removeprefix(codecs.BOM_UTF8))
+    remarks, head = [], next(pieces, b"")
+    wide = next((encoding for begin, encoding in WIDE.items() if head.startswith(begin)), "")
+    declared = DECLARATION.match(head.removeprefix(codecs.BOM_UTF8))
     encoding = wide or (declared[1].decode() if declared else "utf-8")
-    text = _text(content, encoding).removeprefix("\ufeff")
-    if declared and not text.lstrip().startswith("<?xml"):
+    if not _is_plain(encoding):
+        head, pieces = b"".join([head, *pieces]), iter(())
+    texts = _texts(head, pieces, encoding)
+    first = next(texts, "").removeprefix("\ufeff")
+    if declared and not first.lstrip().startswith("<?xml"):
         remarks.append(f"it declares {encoding} and is UTF-8")
-        text = content.decode(errors="replace").removeprefix("\ufeff")
-    if (bare := text.lstrip()).startswith("<?xml") and bare != text:
+        texts = _texts(head, pieces, "utf-8")
+        first = next(texts, "").removeprefix("\ufeff")
+    if (bare := first.lstrip()).startswith("<?xml") and bare != first:
         remarks.append("its declaration does not come first")
-    return bare, remarks
+    return chain([bare], texts), remarks
 
 
-def _text(content: bytes, encoding: str) -> str:
+def _is_plain(encoding: str) -> bool:
+    try:
+        return codecs.lookup(encoding).name in PLAIN
+    except LookupError:
+        return False
+
+
+def _texts(head: bytes, pieces: Iterator[bytes], encoding: str) -> Iterator[str]:
+    """Yield the text piece by piece; of an encoding that may turn out to be another one, at once."""
+    if _is_plain(encoding):
+        return codecs.iterdecode(chain([head], pieces), encoding, errors="replace")
     try:
         known = codecs.lookup(encoding).name != NO_FILES
-        return content.decode(encoding if known else "utf-8", errors="replace")
+        return iter([head.decode(encoding if known else "utf-8", errors="replace")])
     except (LookupError, UnicodeError):
-        return content.decode(errors="replace")
+        return iter([head.decode(errors="replace")])
 
 
-def _legal(text: str) -> str:
+def _legal(texts: Iterable[str]) -> Iterator[str]:
     """Leave out characters that XML cannot hold, also if written as character references."""
 
     def reference(found: re.Match[str]) -> str:
         code = int(found[1], 16) if found[1] else int(found[2])
         return found[0] if code <= 0x10FFFF and not ILLEGAL.match(chr(code)) else ""
 
-    return REFERENCE.sub(reference, ILLEGAL.sub("", text))
+    left = ""
+    for text in texts:
+        whole = left + ILLEGAL.sub("", text)
+        end = whole.rfind("&")
+        if end < 0 or ";" in whole[end:] or len(whole) - end > PIECE:
+            end = len(whole)
+        yield REFERENCE.sub(reference, whole[:end])
+        left = whole[end:]  # a reference may go on in the next piece
+    yield left
 
 
 def _local(tag: str) -> str:

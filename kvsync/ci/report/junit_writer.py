@@ -18,7 +18,7 @@ from xml.sax.xmlreader import AttributesImpl
 from junitparser import Error, Failure, Skipped
 from junitparser.xunit2 import FlakyFailure, RerunFailure, TestCase
 
-from kvsync.testing.results.outcome import Check, Outcome, StageResult, merge
+from kvsync.testing.results.outcome import Check, Checks, Outcome, StageResult, merge
 
 OURS = "kvsync"
 """The name of our documents: in them, elements of one name are attempts at one test."""
@@ -32,7 +32,7 @@ RESULTS = {"skipped": Skipped, "failure": Failure, "error": Error}
 def write_forms(result: StageResult, surefire: Path, prow: Path, properties: Mapping[str, str]) -> None:
     """Write a stage's result in both forms, which differ only where something was tried again."""
     write_junit(result, surefire, properties)
-    if any(check.attempts for check in result.checks):
+    if result.has(lambda check: bool(check.attempts)):
         write_prow(result, prow, properties)
     else:
         prow.parent.mkdir(parents=True, exist_ok=True)
@@ -46,7 +46,8 @@ def write_junit(result: StageResult, path: Path, properties: Mapping[str, str]) 
 
 def write_prow(result: StageResult, path: Path, properties: Mapping[str, str]) -> None:
     """Write a stage's result as Prow's tools read it: each attempt is a test case of the same name."""
-    _write(result, path, properties, [each for check in _shown(result) for each in _endings(check)], _case)
+    endings = Checks(each for check in _shown(result) for each in _endings(check))
+    _write(result, path, properties, endings, _case)
 
 
 def _write(
@@ -96,12 +97,11 @@ def _tag(check: Check) -> str:
     return "error"
 
 
-def _shown(result: StageResult) -> list[Check]:
+def _shown(result: StageResult) -> Sequence[Check]:
     """Return the checks, and one more for what is doubtful although no check says so."""
-    doubts = (
-        [Check(name=result.name, kind="inconclusive", detail=result.doubt)] if _is_doubted(result) else []
-    )
-    return [*result.checks, *doubts]
+    if not _is_doubted(result):
+        return result.checks
+    return Checks([*result.checks, Check(name=result.name, kind="inconclusive", detail=result.doubt)])
 
 
 def _is_doubted(result: StageResult) -> bool:

@@ -14,7 +14,8 @@ from typing import Self
 from pathspec.patterns.gitignore import GitIgnorePatternError
 from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
 
-from kvsync.testing.results.outcome import NEUTRAL, Check, Outcome, StageResult
+from kvsync.ci.report.problems import is_bad
+from kvsync.testing.results.outcome import Check, Checks, StageResult
 
 PLACES = (Path(".github/CODEOWNERS"), Path("CODEOWNERS"), Path("docs/CODEOWNERS"))
 """Where GitHub looks; the first that is there counts."""
@@ -63,13 +64,13 @@ class CodeOwners:
 
     def beside_failures(self, result: StageResult) -> StageResult:
         """Return a result whose checks name their owners, where they did not pass."""
-        if not self.rules:
+        if not self.rules or not result.has(is_bad):
             return result
-        return replace(result, checks=tuple(self._owned(check) for check in result.checks))
+        return replace(result, checks=Checks(map(self._owned, result.checks)))
 
     def _owned(self, check: Check) -> Check:
         file, is_test, _ = check.name.partition("::")
-        if check.outcome is Outcome.PASSED or check.kind in NEUTRAL or not is_test:
+        if not is_bad(check) or not is_test:
             return check
         owners = self.of(file)
         return replace(check, properties={**check.properties, OWNERS: " ".join(owners)}) if owners else check

@@ -27,20 +27,24 @@ def problems(report: Report) -> list[Problem]:
     """Group what did not pass by its likely cause: the worst first, and the most frequent first."""
     groups: dict[tuple[CheckKind, str], list[tuple[str, Check]]] = defaultdict(list)
     for stage in report.stages:
-        for check in stage.checks:
-            if check.outcome is not Outcome.PASSED and check.kind not in NEUTRAL:
-                groups[check.kind, fingerprint(check.headline)].append((stage.name, check))
+        for check in stage.where(is_bad):
+            groups[check.kind, fingerprint(check.headline)].append((stage.name, check))
     found = [Problem(kind, checks[0][1].headline, checks) for (kind, _), checks in groups.items()]
     return sorted(found, key=lambda problem: (-problem.outcome, -len(problem.checks)))
 
 
 def doubts(report: Report) -> list[StageResult]:
     """Return the stages whose checks do not say why they are in doubt, such as a file that was cut off."""
-    return [
-        stage
-        for stage in report.stages
-        if stage.doubt and not any(check.headline in stage.doubt for check in stage.checks if check.headline)
-    ]
+    return [stage for stage in report.stages if stage.doubt and not _is_said(stage, stage.doubt)]
+
+
+def is_bad(check: Check) -> bool:
+    """Say whether somebody has to look at a check."""
+    return check.outcome is not Outcome.PASSED and check.kind not in NEUTRAL
+
+
+def _is_said(stage: StageResult, doubt: str) -> bool:
+    return stage.has(lambda check: bool(check.headline) and check.headline in doubt)
 
 
 def fingerprint(headline: str) -> str:

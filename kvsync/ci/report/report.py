@@ -103,7 +103,7 @@ class Report:
     def differs(self) -> bool:
         """Whether some of it was found with files other than those of `commit`, including in a rerun."""
         return self.dirty or any(
-            OTHER_CODE in check.properties for stage in self.stages for check in stage.checks
+            stage.has(lambda check: OTHER_CODE in check.properties) for stage in self.stages
         )
 
     @property
@@ -122,9 +122,9 @@ class Report:
         if not self.stages:
             return "no stage ran"
         if self.verdict is Outcome.PASSED:
-            kinds = [check.kind for stage in self.stages for check in stage.checks]
-            said = f"{counted(len(self.stages), 'stage')}, {counted(len(kinds), 'check')}"
-            quarantined = kinds.count("quarantined")
+            every = sum(len(stage.checks) for stage in self.stages)
+            said = f"{counted(len(self.stages), 'stage')}, {counted(every, 'check')}"
+            quarantined = sum(stage.counts.get("quarantined", 0) for stage in self.stages)
             return f"{said}, {quarantined} of them quarantined" if quarantined else said
         decisive = [
             stage for stage in self.stages if stage.outcome is self.verdict or stage.name == BROKEN_GATE

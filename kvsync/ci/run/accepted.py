@@ -38,7 +38,7 @@ from kvsync.ci.entries import DatedEntry, EntryText, load_entries
 from kvsync.ci.readers.audits.finding import IDS, PACKAGE, is_audit
 from kvsync.ci.stages.compared.checks import MEASURE, SLOWER
 from kvsync.ci.toml_table import TomlTable
-from kvsync.testing.results.outcome import Check, Outcome, StageResult, merge
+from kvsync.testing.results.outcome import Check, Checks, Outcome, StageResult, merge
 
 ACCEPTED = "accepted.toml"
 """Where it lies in a repository, and where a run keeps it, in its folder."""
@@ -120,7 +120,7 @@ def accept(accepted: Accepted, stages: Sequence[StageResult]) -> list[StageResul
     found = {
         (name, check.properties.get(PACKAGE, ""))
         for stage in stages
-        for check in stage.checks
+        for check in stage.where(lambda each: IDS in each.properties)
         for name in check.properties.get(IDS, "").split()
     }
     unused = [
@@ -139,10 +139,10 @@ def accept(accepted: Accepted, stages: Sequence[StageResult]) -> list[StageResul
 def _accepted(accepted: Accepted, stage: StageResult) -> StageResult:
     today = stage.started_at.date()
     entries: tuple[AcceptedFinding | AcceptedSlowdown, ...] = (*accepted.accepted, *accepted.slower)
-    checks = [
+    checks = Checks(
         _judged(check, [each for each in entries if each.covers(check)], today) for check in stage.checks
-    ]
-    if checks == list(stage.checks):
+    )
+    if checks == stage.checks:
         return stage
     after = merge(stage.name, checks, started_at=stage.started_at, duration_s=stage.duration_s, log=stage.log)
     after = replace(after, remarks=stage.remarks)

@@ -29,7 +29,7 @@ from pydantic import Field
 from kvsync.ci.entries import DatedEntry, EntryText, load_entries
 from kvsync.ci.run.kept import keep_file
 from kvsync.ci.toml_table import TomlTable
-from kvsync.testing.results.outcome import Check, Outcome, StageResult, merge
+from kvsync.testing.results.outcome import Check, Checks, Outcome, StageResult, merge
 
 NAME = "quarantine.toml"
 """Where a run keeps the quarantine that it is judged by, in its folder."""
@@ -95,14 +95,16 @@ def apply(
     What is in doubt for another reason than its checks stays so. A failure whose quarantine is over, or is
     part of too large a quarantine, stays a failure and says so.
     """
+    if not quarantine.quarantine and not (proposed and proposed.quarantine):
+        return result
     entries = [quarantine.entry(check) for check in result.checks]
     covered = sum(entry is not None and entry.holds(today) for entry in entries)
     is_too_large = covered > most_covered(len(result.checks))
-    checks = [
+    checks = Checks(
         _judged(check, entry, today, is_too_large=is_too_large) if entry else _asked(check, proposed)
         for check, entry in zip(result.checks, entries, strict=True)
-    ]
-    if checks == list(result.checks):
+    )
+    if checks == result.checks:
         return result
     after = merge(
         result.name, checks, started_at=result.started_at, duration_s=result.duration_s, log=result.log

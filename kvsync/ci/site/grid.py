@@ -4,6 +4,7 @@ Tests of two repositories are two tests, whatever their names. Of several checks
 worst is shown: none of them hides a failure.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import nsmallest
@@ -31,7 +32,7 @@ LETTERS: Mapping[CheckKind, str] = {
     "timeout": "T",
 }
 
-RANKS = {ord(letter): (OUTCOMES[kind], kind != "passed") for kind, letter in LETTERS.items()}
+RANKS = {letter.encode(): (OUTCOMES[kind], kind != "passed") for kind, letter in LETTERS.items()}
 """Which letter is shown of several checks of one name: the highest."""
 
 FAILING = frozenset(
@@ -70,25 +71,26 @@ class Grid:
     def of(cls, checked: Iterable[tuple[PastRun, RunKinds]], *, most: int = MOST_TESTS) -> "Grid":
         """Arrange the checks of runs, the newest run first; each run's checks are looked at once."""
         runs: list[PastRun] = []
-        tests: dict[tuple[str, str, str], bytearray] = {}
+        tests: dict[tuple[str, str], dict[str, bytes]] = defaultdict(dict)
+        alike: dict[bytes, bytes] = {}  # most of 100,000 tests ended in the same way in each run
         for run, kinds in checked:
             runs.append(run)
             for stage, name, kind in kinds:
-                cells = tests.setdefault((run.scope.repository, stage, name), bytearray())
-                cell = ord(LETTERS[kind])
-                if len(cells) == len(runs):
-                    cells[-1] = max(cells[-1], cell, key=RANKS.__getitem__)
-                else:
-                    cells += ABSENT.encode() * (len(runs) - 1 - len(cells))
-                    cells.append(cell)
+                those = tests[run.scope.repository, stage]
+                before, cell = those.get(name, b""), LETTERS[kind].encode()
+                if len(before) == len(runs):
+                    cell = max(before[-1:], cell, key=RANKS.__getitem__)
+                cells = before[: len(runs) - 1].ljust(len(runs) - 1, ABSENT.encode()) + cell
+                those[name] = alike.setdefault(cells, cells)
         rows = (
-            GridRow(repository=key[0], stage=key[1], name=key[2], cells=cells.decode().ljust(len(runs)))
-            for key, cells in tests.items()
+            GridRow(repository=repository, stage=stage, name=name, cells=cells.decode().ljust(len(runs)))
+            for (repository, stage), those in tests.items()
+            for name, cells in those.items()
         )
         shown = nsmallest(
             most, rows, key=lambda row: (last_failure(row.cells), row.repository, row.stage, row.name)
         )
-        return cls(runs=tuple(runs), rows=tuple(shown), left_out=len(tests) - len(shown))
+        return cls(runs=tuple(runs), rows=tuple(shown), left_out=sum(map(len, tests.values())) - len(shown))
 
 
 def last_failure(cells: str) -> int:

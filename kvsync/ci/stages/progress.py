@@ -24,7 +24,8 @@ class StageProgress:
     kinds: dict[str, int] = field(default_factory=dict)
     result: StageResult | None = None
     _running: dict[str, None] = field(default_factory=dict)
-    _endings: dict[str, str] = field(default_factory=dict)
+    _unpassed: dict[str, str] = field(default_factory=dict)
+    _again: bool = False
 
     @property
     def running(self) -> str:
@@ -55,16 +56,20 @@ class StageProgress:
         self.started = self.started or now
         match record.get("event"):
             case "collected":
-                if not (self.total and record.get("only")):  # those that are tried again were counted
+                self._again = bool(self.total and record.get("only"))
+                if not self._again:  # those that are tried again were counted
                     self.total += int(str(record["count"]))
             case "started":
                 self._running[str(record["nodeid"])] = None
             case "finished":
                 test, kind = str(record["nodeid"]), str(record["kind"])
-                if before := self._endings.get(test):
+                # Of those that passed, of which there may be 100,000, only the number is kept.
+                before = self._unpassed.pop(test, "passed" if self._again else "")
+                if self.kinds.get(before):
                     self.kinds[before] -= 1
                 self.kinds[kind] = self.kinds.get(kind, 0) + 1
-                self._endings[test] = kind
+                if kind != "passed":
+                    self._unpassed[test] = kind
                 self._running.pop(test, None)
 
 

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
-from sys import intern
 from typing import Literal
 
 import kvsync
@@ -26,13 +25,14 @@ from kvsync.ci.stages.command_stage import CommandStage
 from kvsync.ci.stages.ending import kind_of_running, why_it_ended_early
 from kvsync.ci.stages.place import CarryOut, place
 from kvsync.ci.stages.profiles import measuring, profiling, said_of_profiles
+from kvsync.ci.stages.recorded import checks_from
 from kvsync.ci.stages.sharding import COLLECT, durations_file, files_of, recorded_tests, told_tests, verified
 from kvsync.ci.stages.stage import LOCAL, StageContext, repeated
 from kvsync.testing.processes.runner import CommandResult, run
 from kvsync.testing.processes.scratch import scratch
-from kvsync.testing.results.attempts import again, last_of, refused, to_retry, unknown_tests
+from kvsync.testing.results.attempts import again, refused, to_retry, unknown_tests
 from kvsync.testing.results.history import Record, read_lines
-from kvsync.testing.results.outcome import Check, CheckKind, Outcome, StageResult, merge
+from kvsync.testing.results.outcome import OUTCOMES, Checks, Outcome, StageResult, merge
 from kvsync.testing.results.texts import shortened
 from kvsync.testing.results.verdicts import NotRun
 
@@ -121,8 +121,8 @@ class PytestStage:
     def _attempt(self, context: StageContext, only: Sequence[str], timeout_s: float) -> StageResult:
         """Run the stage, or `only` these tests of it, once."""
         tests = RunFolder(context.run_dir).tests(self.name)
-        before = list(read_lines(tests))
-        attempt = 1 + sum(record.get("event") == "collected" for record in before)
+        before = list(map(_is_collection, read_lines(tests)))
+        attempt = 1 + sum(before)
         label = self.name if attempt == 1 else f"{self.name}-{attempt}"
         argv = self.command(context, label)
         if attempt > 1:
@@ -316,6 +316,10 @@ def result_from(
     return result.doubted(doubt) if doubt else result
 
 
+def _is_collection(record: Record) -> bool:
+    return record.get("event") == "collected"
+
+
 def cut_short(records: Iterable[Record], *, name: str, why: str) -> StageResult:
     """Return the result of a stage whose runner died before it had one: what it finished counts."""
     checks = checks_from(records, running="inconclusive", why=why)
@@ -324,55 +328,12 @@ def cut_short(records: Iterable[Record], *, name: str, why: str) -> StageResult:
     return merge(name, checks, started_at=datetime.now(UTC)).doubted(why)
 
 
-def checks_from(records: Iterable[Record], *, running: CheckKind, why: str, tail: str = "") -> list[Check]:
-    """Turn the plugin's lines into checks, in the order of collection.
-
-    A test that started and did not finish becomes `running` and carries the `tail` of pytest's output, one
-    that never started is not run; both say `why`. Several endings of one test are attempts: the last decides,
-    and a pass after a failure is flaky.
-    """
-    expected: dict[str, None] = {}
-    endings: dict[str, list[Check]] = {}
-    started: set[str] = set()
-    evidence: dict[str, dict[str, str]] = {}
-    for record in records:
-        match record:
-            case {"event": "collected", "nodeids": list(nodeids)}:
-                expected |= dict.fromkeys(map(intern, nodeids))
-            case {"event": "started", "nodeid": str(nodeid)}:
-                started.add(nodeid)
-            case {"event": "evidence", "nodeid": str(nodeid), "files": str(files)}:
-                evidence[nodeid] = {"evidence": files}
-            case {"event": "finished", "nodeid": str(nodeid)}:
-                started.discard(nodeid)
-                # A record takes four times as much room as what it says.
-                endings.setdefault(intern(nodeid), []).append(_check(record))
-    checks = []
-    for nodeid in list(expected | dict.fromkeys(endings)):
-        if nodeid in started:
-            detail = f"{why} while this test ran"
-            properties = evidence.get(nodeid, {})
-            checks.append(
-                Check(name=nodeid, kind=running, detail=detail, log_tail=tail, properties=properties)
-            )
-        elif nodeid in endings:
-            checks.append(last_of(endings.pop(nodeid)))
-        else:
-            checks.append(Check(name=nodeid, kind="not-run", detail=f"not run: {why}"))
-    return checks
-
-
-def _check(ending: Record) -> Check:
-    fields = {name: value for name, value in ending.items() if name not in ("event", "nodeid")}
-    name, kind = intern(str(ending["nodeid"])), intern(str(ending["kind"]))
-    return Check.from_json({"attempts": [], **fields, "name": name, "kind": kind})
-
-
-def _disagreement(command: CommandResult, checks: Sequence[Check]) -> str:
+def _disagreement(command: CommandResult, checks: Checks) -> str:
     """Say what pytest's exit code and the recorded tests do not agree on; empty when they agree."""
-    failed = any(check.outcome is Outcome.FAILED or check.kind == "infra-error" for check in checks)
+    kinds = checks.kinds()
+    failed = any(OUTCOMES[kind] is Outcome.FAILED or kind == "infra-error" for kind in kinds)
     agreeing = (1, 2) if failed else (0,) if checks else (5,)
-    only_skipped = all(check.kind == "skipped" for check in checks)
+    only_skipped = kinds.keys() <= {"skipped"}
     if command.exit_code in agreeing or (command.exit_code == 5 and only_skipped):
         return ""
     said = complaint(command.tail)

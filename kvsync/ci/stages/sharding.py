@@ -58,6 +58,8 @@ def recorded_tests(journal: Path) -> list[str]:
         match record:
             case {"event": "sharded", "nodeids": list(nodeids)}:
                 every = nodeids
+            case {"event": "more", "of": "sharded", "nodeids": list(nodeids)}:
+                every += nodeids
     return every
 
 

@@ -14,7 +14,7 @@ from kvsync.ci.box.box import Box
 from kvsync.ci.run_folder import RunFolder
 from kvsync.testing.processes.ledger import Ledger
 from kvsync.testing.results.attempts import OTHER_CODE, again, unpassed
-from kvsync.testing.results.outcome import Outcome, StageResult, worded
+from kvsync.testing.results.outcome import Checks, Outcome, StageResult, worded
 from kvsync.testing.results.paths import from_top
 from kvsync.testing.results.verdicts import unproven
 
@@ -118,8 +118,8 @@ def keep_result(result: StageResult, context: StageContext, *, whole: bool = Fal
     if earlier:
         if context.other_code:
             said = {OTHER_CODE: context.other_code}
-            checks = [replace(each, properties={**each.properties, **said}) for each in result.checks]
-            result = replace(result, checks=tuple(checks))
+            checks = Checks(replace(each, properties={**each.properties, **said}) for each in result.checks)
+            result = replace(result, checks=checks)
         result = again(earlier, result, whole=whole, same_code=not context.other_code)
     folder.save(result)
     return result

@@ -10,7 +10,16 @@
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from kvsync.testing.results.outcome import NEUTRAL, Attempt, Check, CheckKind, Outcome, StageResult, merge
+from kvsync.testing.results.outcome import (
+    NEUTRAL,
+    Attempt,
+    Check,
+    CheckKind,
+    Checks,
+    Outcome,
+    StageResult,
+    merge,
+)
 
 AGAIN: frozenset[CheckKind] = frozenset({"failed", "error", "timeout", "infra-error"})
 """How a check has to have ended to be tried again."""
@@ -39,12 +48,13 @@ def to_retry(result: StageResult, before: Iterable[StageResult] = ()) -> Retry:
         return Retry()
     chosen = [
         check
-        for check in result.checks
-        if check.kind in AGAIN and INVARIANT not in check.properties and _is_test(check.name)
+        for check in result.where(lambda each: each.kind in AGAIN and INVARIANT not in each.properties)
+        if _is_test(check.name)
     ]
-    earlier = [check for stage in before for check in stage.checks]
-    spent = sum(bool(check.attempts) for check in earlier)
-    allowed = max(FEWEST_ALLOWED, int(SHARE_ALLOWED * len([*earlier, *result.checks]))) - spent
+    stages = [*before, result]
+    spent = sum(1 for stage in stages[:-1] for _ in stage.where(lambda each: bool(each.attempts)))
+    every = sum(len(stage.checks) for stage in stages)
+    allowed = max(FEWEST_ALLOWED, int(SHARE_ALLOWED * every)) - spent
     if (counted := sum(check.kind != "infra-error" for check in chosen)) > allowed:
         return Retry(refusal=f"not tried again: {counted} failed, {allowed} more may be in this run")
     return Retry(names=tuple(check.name for check in chosen))
@@ -52,25 +62,24 @@ def to_retry(result: StageResult, before: Iterable[StageResult] = ()) -> Retry:
 
 def refused(result: StageResult, refusal: str) -> StageResult:
     """Note the refusal at each check that might have been tried again."""
-    checks = [
+    checks = Checks(
         replace(check, properties={**check.properties, "retry": refusal}) if check.kind in AGAIN else check
         for check in result.checks
-    ]
-    return replace(result, checks=tuple(checks))
+    )
+    return replace(result, checks=checks)
 
 
 def unknown_tests(result: StageResult, known: Collection[str] | None) -> tuple[str, ...]:
     """Return the tests that passed and are not known; none where None says that nothing is known of any."""
     if known is None or result.doubt:
         return ()
-    return tuple(
-        c.name for c in result.checks if c.kind == "passed" and _is_test(c.name) and c.name not in known
-    )
+    passed = result.where(lambda each: each.kind == "passed")
+    return tuple(c.name for c in passed if _is_test(c.name) and c.name not in known)
 
 
 def unpassed(result: StageResult) -> tuple[str, ...]:
     """Return the checks to repeat so that the stage could pass; none stands for all of them."""
-    bad = [c.name for c in result.checks if c.outcome is not Outcome.PASSED and c.kind not in NEUTRAL]
+    bad = [c.name for c in result.where(lambda c: c.outcome is not Outcome.PASSED and c.kind not in NEUTRAL)]
     return () if result.doubt or any(not _is_test(name) for name in bad) else tuple(bad)
 
 

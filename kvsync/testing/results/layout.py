@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Protocol, cast, runtime_checkable
 
-from kvsync.testing.results.outcome import Check
+from kvsync.testing.results.outcome import Check, Checks
 from kvsync.testing.results.uncollected import uncollected
 from kvsync.testing.results.whole import replacing
 
@@ -38,7 +38,7 @@ def laid_out(value: object, levels: int = 4, margin: str = "") -> Iterator[str]:
             yield from laid_out(each, levels - 1, f"{margin} ")
             before = ","
         yield f"{end}}}"
-    elif levels and isinstance(value, list | tuple) and value:
+    elif levels and isinstance(value, list | tuple | Checks) and value:
         before = "["
         for each in value:
             yield f"{before}{inner}"
@@ -67,8 +67,8 @@ def read_laid_out(path: Path) -> dict[str, object]:
 
 def _read_by_lines(path: Path) -> dict[str, object]:
     rest: list[str] = []
-    found: list[list[Check]] = []
-    checks: list[Check] | None = None
+    found: list[Checks] = []
+    checks: Checks | None = None
     with path.open(encoding="utf-8") as file:
         for line in file:
             if checks is not None and not line.lstrip().startswith(END):
@@ -77,7 +77,7 @@ def _read_by_lines(path: Path) -> dict[str, object]:
             rest.append(line)
             checks = None
             if line.strip() == BEGIN:
-                checks = []
+                checks = Checks()
                 rest.append(str(len(found)))  # stands for them
                 found.append(checks)
     value = json.loads("".join(rest))

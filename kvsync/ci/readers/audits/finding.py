@@ -54,4 +54,4 @@ def audited(tool: str, number: int, what: str = "dependencies") -> Check:
 
 def is_audit(result: StageResult) -> bool:
     """Say whether a stage audited something."""
-    return any(AUDITED in check.properties for check in result.checks)
+    return result.has(lambda check: AUDITED in check.properties)

@@ -1,6 +1,7 @@
 """What the archive says of runs, the same on every database."""
 
 import math
+import tracemalloc
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
@@ -310,6 +311,34 @@ def test_series(archive: Archive, make_report: MakeReport) -> None:
     assert [run.run for run in archive.series(scope=scope)] == ["run-2", "run-1"]
     assert [run.run for run in archive.series(scope=scope, reference=True)] == ["run-1"]
     assert [run.run for run in archive.series(stage="e2e")] == ["run-2"]
+
+
+def test_only_what_the_reference_did_not_run_is_new(archive: Archive, make_report: MakeReport) -> None:
+    """Whatever the order of the tests, and whichever are gone."""
+    archive.record(make_report(1, unit="PPPP", names="abcd"))
+    archive.record(make_report(2, unit="PPPP", names="dbax"))
+
+    assert statuses(archive, make_report(3, unit="PPPPP", names="nabcd")) == {"n": "new-test"}
+
+
+def test_to_compare_nothing_is_held_of_tests_that_are_known(
+    archive: Archive, make_report: MakeReport
+) -> None:
+    """A run may have 100,000; in bytes at the peak, of one more."""
+    few, many, peaks = 500, 5_000, {}
+    for count in (few, many):
+        names = [f"number[{each}]" for each in range(count)]
+        for stage in ("made-once", f"unit-of-{count}"):
+            archive.record(make_report(1, names=names, **{stage: "P" * count}))
+            later = make_report(2, names=["new", *names], **{stage: "P" * (count + 1)})
+            tracemalloc.start()
+            try:
+                archive.compare(later)
+                _, peaks[count] = tracemalloc.get_traced_memory()
+            finally:
+                tracemalloc.stop()
+
+    assert peaks[many] - peaks[few] < 60 * (many - few)
 
 
 def test_any_text_can_be_kept(archive: Archive, make_report: MakeReport) -> None:

@@ -13,6 +13,7 @@ import pytest
 from kvsync.ci.stages.pytest_stage import PytestStage
 from kvsync.ci.stages.stage import StageContext, run_safely
 from kvsync.testing.processes.wait import wait_for
+from kvsync.testing.pytest_plugin import LINE_NAMES
 from kvsync.testing.results.history import read_lines
 from kvsync.testing.results.outcome import Outcome, StageResult
 
@@ -130,6 +131,18 @@ def test_verdict(run_tests: RunTests, code: str, outcome: Outcome, reason: str) 
     result = run_tests(code)
 
     assert (result.outcome, result.reason) == (outcome, reason)
+
+
+def test_no_line_names_very_many_tests(context: StageContext, run_tests: RunTests) -> None:
+    """However many there are: readers hold a line at a time, and a box refuses long ones."""
+    count = LINE_NAMES + 1
+    result = run_tests(
+        f"import pytest\n@pytest.mark.parametrize('each', range({count}))\ndef test_a(each): pass\n"
+    )
+    lines = list(read_lines(context.run_dir / "history" / "some-tests.jsonl"))
+
+    assert (result.outcome, len(result.checks)) == (Outcome.PASSED, count)
+    assert [len(line["nodeids"]) for line in lines if "nodeids" in line] == [LINE_NAMES, 1]  # type: ignore[arg-type]  # lists
 
 
 def test_no_folder(context: StageContext) -> None:

@@ -38,7 +38,7 @@ def compared(
     return compare(
         [merge("e2e", [Check(name=name, kind=kind)], started_at=NOW)],
         {key: endings},
-        seen=frozenset([key] if endings else []),
+        unseen=frozenset([] if endings else [key]),
         at=NOW,
         commit=commit,
         last_green=("run-0", "commit-0"),
@@ -97,7 +97,8 @@ def test_a_test_that_moved_to_another_shard_is_not_new(kind: CheckKind, statuses
     found = compare(
         [merge("unit-2", [Check(name=TEST, kind=kind)], started_at=NOW)],
         {before: past("PF")} if kind == "failed" else {},
-        seen=frozenset([before]),
+        unseen=frozenset([("unit-2", TEST)]),
+        gone=frozenset([before]),
         at=NOW,
         commit="now",
         last_green=None,

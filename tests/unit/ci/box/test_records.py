@@ -53,11 +53,12 @@ def line(record: object) -> bytes:
     "record",
     [
         {"event": "collected", "count": 1, "nodeids": ["tests/unit/test_a.py::test_b"], "only": False},
+        {"event": "more", "of": "collected", "nodeids": ["tests/unit/test_a.py::test_c"]},
         {"event": "started", "nodeid": "tests/unit/test_a.py::test_b[é]"},
         {"event": "evidence", "nodeid": "a", "files": "evidence/two-0/gateway.log"},
         FINISHED,
     ],
-    ids=["collected", "started", "evidence", "finished"],
+    ids=["collected", "more", "started", "evidence", "finished"],
 )
 def test_what_the_plugin_writes_is_kept_as_it_is(record: object) -> None:
     """Each of its events."""
