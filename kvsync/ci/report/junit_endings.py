@@ -41,12 +41,15 @@ WORDS: Mapping[str, CheckKind] = {
 """What `status` or `result` of an element may say instead of an element in it."""
 LEFT_OUT = ("skipped", "disabled", "ignored")
 """Elements in a case, or attributes that say `true`, of tests that did not run."""
+SAYING = {"status", "result", *LEFT_OUT}
 
 
 def ending_of(case: Element, name: str) -> Check:
     """Return how an element ended, with its attempts, as the check of this name."""
     if case.tag == CUT:
         return Check(name=name, kind="inconclusive", detail="the file ends within this test case")
+    if not len(case) and SAYING.isdisjoint(case.attrib):  # as nearly all are: half the time of those below
+        return Check(name=name, kind="passed", duration_s=number(case.get("time", "")))
     kind, detail = _kind_and_detail(case)
     last = Check(
         name=name,
