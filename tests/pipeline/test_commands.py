@@ -6,7 +6,7 @@ from tests.pipeline.conftest import ROOT, Pipeline
 
 pytestmark = pytest.mark.timeout(120)
 
-STAGES = "unit, integration, property, e2e, benchmark, costs, load, chaos, soak, engines"
+STAGES = "unit, integration, property, machinery, e2e, benchmark, costs, load, chaos, soak, engines"
 
 
 def test_every_wrong_word_is_named_at_once(pipeline: Pipeline) -> None:
