@@ -209,7 +209,7 @@ def test_a_gateway_whose_indexer_finds_no_place_says_so(
 ) -> None:
     """As whatever else is wrong with its settings: before it serves."""
     pods = [{"name": "a", "model": "m", "host": "127.0.0.1"}]
-    nowhere = str(tmp_path / "none" / "indexer.sock")
+    nowhere = "/none/indexer.sock"  # a path in a run's temporary folder is too long for a socket
     config, _ = configuration(tmp_path, pods=pods, indexer={"mode": "process", "socket": nowhere})
 
     assert exit_status(["gateway", "--config", str(config), "--workers", str(workers)]) == 2

@@ -40,6 +40,7 @@ class LoopbackBlock:
 
     def __init__(self, seed: int | str, *, own_hosts: bool = sys.platform == "linux") -> None:
         self._own_hosts = own_hosts
+        self._given: set[int] = set()  # ports of addresses that share a host
         # 127.0.x.y stays free for people; the last number is never 0 or 255.
         self._position = random.Random(seed).randrange(254 * 256 * 254)  # noqa: S311 - no secret
 
@@ -47,7 +48,9 @@ class LoopbackBlock:
         """Give an address not given before, all of whose ports can be bound now. Raises ClusterError."""
         for _ in range(_TRIES):
             address = self._own() if self._own_hosts else _free_ports()
-            if _can_bind(address):
+            if self._given.isdisjoint(address.ports) and _can_bind(address):
+                if not self._own_hosts:
+                    self._given.update(address.ports)
                 return address
         raise ClusterError(f"none of {_TRIES} loopback addresses up to {address.host} is free; stop old runs")
 
