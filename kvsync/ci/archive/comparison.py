@@ -124,8 +124,8 @@ def compare(
 
     `past` needs the checks that do not pass now or did not lately. `unseen` are those of the run that the
     reference branch did not run lately, `gone` those of it that the run has not: a test that moved to another
-    shard is the same one. `commit`: of the run, "" if its files
-    were not those of one. `last_green`: the run and its commit.
+    shard is the same one. `commit`: of the run, "" if its files were not those of one. `last_green`: the run
+    and its commit.
     """
     found = []
     here = {key for stage in stages for check in stage.checks if (key := (stage.name, check.name)) in past}
